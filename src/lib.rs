@@ -1,0 +1,1 @@
+//! Keeps a PaymentsGate session alive.
