@@ -1,1 +1,29 @@
-//! Keeps a PaymentsGate session alive.
+//! Keeps a PaymentsGate session alive, for programs in C, C++, Python and Go.
+//!
+//! The house, in reading order. Arrows point down only: what stands lower knows nothing of what stands higher.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`ffi`] | the C interface: one file per C noun, one boundary for panics and pointers |
+//! | [`client`] | the two calls, Issue and Refresh, under a deadline |
+//! | [`runtime`] | the process's one thread of ours, and what a fork must not inherit |
+//! | [`protocol`] | requests and answers of the service, and what an answer means |
+//! | [`transport`] | HTTPS, and whether a byte has left |
+//! | [`config`], [`settings`] | the settings and their one table |
+//! | [`credentials`], [`token`], [`expiry`], [`secret`], [`clock`], [`error`], [`status`] | small values, no network |
+
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod credentials;
+pub mod defect;
+pub mod error;
+pub mod expiry;
+pub mod ffi;
+pub mod protocol;
+pub mod runtime;
+pub mod secret;
+pub mod settings;
+pub mod status;
+pub mod token;
+pub mod transport;

@@ -1,0 +1,99 @@
+//! The two bare calls, each one request under one deadline. For callers who keep their own state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::protocol::{self, Call};
+use crate::runtime;
+use crate::secret::Secret;
+use crate::status::{Fate, Status};
+use crate::token::Token;
+use crate::transport::{HttpTransport, Transport};
+
+/// A way to one service: settings, connections, and perhaps credentials. Usable from any thread at once.
+pub struct Client {
+    transport: Box<dyn Transport>,
+    clock: Arc<dyn Clock>,
+    credentials: Option<Credentials>,
+    issue_timeout: Duration,
+    refresh_timeout: Duration,
+    send_bearer_on_refresh: bool,
+}
+
+impl Client {
+    /// Checks the configuration and reads its files. Connects nowhere and starts no thread.
+    pub fn new(config: &Config) -> Result<Arc<Self>, Error> {
+        let base_url = config.base_url.clone().ok_or_else(|| {
+            let text = "base_url is not set; the production host is given to each merchant, the sandbox is \
+                        https://secure.sandbox.paymentsgate.io";
+            Error::new(Status::PG_ERR_MISSING_SETTING, text)
+        })?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let transport = HttpTransport::new(config, base_url, clock.clone())?;
+        Client::with_parts(config, Box::new(transport), clock)
+    }
+
+    /// The same on a transport and a clock of the caller's.
+    pub fn with_parts(
+        config: &Config,
+        transport: Box<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, Error> {
+        Ok(Arc::new(Client {
+            transport,
+            clock,
+            credentials: config.credentials()?,
+            issue_timeout: config.issue_timeout,
+            refresh_timeout: config.refresh_timeout,
+            send_bearer_on_refresh: config.send_bearer_on_refresh,
+        }))
+    }
+
+    /// Issues a pair, with the client's own credentials if none are given. Blocks until the deadline at the most.
+    pub fn issue(
+        self: &Arc<Self>,
+        credentials: Option<Credentials>,
+        timeout: Option<Duration>,
+    ) -> Result<Token, Error> {
+        let credentials = credentials.or_else(|| self.credentials.clone()).ok_or_else(|| {
+            let text = "issue: no credentials were given and the configuration has none; set credentials_file, or \
+                        account_id and public_key";
+            Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
+        })?;
+        self.call(Call::Issue(credentials), timeout.unwrap_or(self.issue_timeout))
+    }
+
+    /// Buys the next pair. Blocks until the deadline at the most. On failure the error's fate tells whether the
+    /// refresh token may be presented again.
+    pub fn refresh(
+        self: &Arc<Self>,
+        access: Option<Secret>,
+        refresh: Secret,
+        timeout: Option<Duration>,
+    ) -> Result<Token, Error> {
+        let access = access.filter(|_| self.send_bearer_on_refresh);
+        self.call(Call::Refresh { refresh, access }, timeout.unwrap_or(self.refresh_timeout))
+    }
+
+    fn call(self: &Arc<Self>, call: Call, timeout: Duration) -> Result<Token, Error> {
+        let is_refresh = matches!(call, Call::Refresh { .. });
+        if timeout.is_zero() {
+            let fate = if is_refresh { Fate::PG_FATE_UNSENT } else { Fate::PG_FATE_NONE };
+            let text = "the deadline had passed before the call; nothing was sent";
+            return Err(Error::new(Status::PG_ERR_TIMEOUT, text).with_fate(fate));
+        }
+        let client = self.clone();
+        let work = async move { call.make(&*client.transport, &*client.clock, timeout).await };
+        match runtime::run(work, timeout) {
+            Ok(Some(result)) => result,
+            Ok(None) => {
+                Err(protocol::abandoned(is_refresh, Status::PG_ERR_TIMEOUT, "no answer within the deadline"))
+            }
+            Err(error) => Err(protocol::abandoned(is_refresh, error.status, &error.text)),
+        }
+    }
+}

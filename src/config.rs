@@ -1,0 +1,263 @@
+//! What a client is made from: a value per setting, each checked when it is set.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use crate::credentials::{self, Credentials};
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::settings::{SETTINGS, Setting};
+use crate::status::Status;
+
+/// The settings of a client. A failed `set` changes nothing.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) base_url: Option<Url>,
+    pub(crate) credentials_file: Option<PathBuf>,
+    pub(crate) account_id: Option<String>,
+    pub(crate) public_key: Option<Secret>,
+    pub(crate) public_key_file: Option<PathBuf>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) issue_timeout: Duration,
+    pub(crate) refresh_timeout: Duration,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) system_roots: bool,
+    pub(crate) client_cert_file: Option<PathBuf>,
+    pub(crate) client_key_file: Option<PathBuf>,
+    pub(crate) proxy: ProxyChoice,
+    pub(crate) user_agent: String,
+    pub(crate) send_bearer_on_refresh: bool,
+    pub(crate) max_response_bytes: usize,
+}
+
+/// How the service is reached.
+#[derive(Clone)]
+pub enum ProxyChoice {
+    /// Directly.
+    Direct,
+    /// As the standard variables of the environment say.
+    Environment,
+    /// Through this one. The URL may hold a password.
+    Through(Url),
+}
+
+impl ProxyChoice {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "none" => Some(ProxyChoice::Direct),
+            "env" => Some(ProxyChoice::Environment),
+            _ => {
+                let url = Url::parse(text).ok()?;
+                (matches!(url.scheme(), "http" | "https") && url.has_host())
+                    .then_some(ProxyChoice::Through(url))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ProxyChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProxyChoice::Direct => f.write_str("Direct"),
+            ProxyChoice::Environment => f.write_str("Environment"),
+            ProxyChoice::Through(url) => write!(f, "Through({})", url.host_str().unwrap_or_default()),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut config = Config {
+            base_url: None,
+            credentials_file: None,
+            account_id: None,
+            public_key: None,
+            public_key_file: None,
+            connect_timeout: Duration::ZERO,
+            issue_timeout: Duration::ZERO,
+            refresh_timeout: Duration::ZERO,
+            ca_file: None,
+            system_roots: true,
+            client_cert_file: None,
+            client_key_file: None,
+            proxy: ProxyChoice::Direct,
+            user_agent: String::new(),
+            send_bearer_on_refresh: true,
+            max_response_bytes: 0,
+        };
+        for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
+            let fits = setting.apply(&mut config, setting.default).is_ok();
+            debug_assert!(fits, "the default of {} does not fit", setting.name);
+        }
+        config
+    }
+}
+
+impl Config {
+    /// Sets one value by the setting's name.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        let setting = Setting::find(name).ok_or_else(|| unknown(name))?;
+        self.apply(setting, value, setting.name)
+    }
+
+    /// Takes every setting whose `PAYMENTSGATE_…` variable is set. All or nothing.
+    pub fn set_from_env(
+        &mut self,
+        variable: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<(), Error> {
+        let mut changed = self.clone();
+        for setting in SETTINGS {
+            let name = setting.variable();
+            let Some(value) = variable(&name) else { continue };
+            let value = value.into_string().map_err(|_| {
+                let text = format!("the environment variable {name} is not UTF-8");
+                Error::new(Status::PG_ERR_INVALID_UTF8, text)
+            })?;
+            changed.apply(setting, &value, &name)?;
+        }
+        *self = changed;
+        Ok(())
+    }
+
+    fn apply(&mut self, setting: &Setting, value: &str, shown_name: &str) -> Result<(), Error> {
+        setting.apply(self, value).map_err(|misfit| {
+            let shown = setting.kind.shown(value);
+            Error::new(misfit.status, format!("{shown_name} = {shown}: it must be {}", misfit.wanted))
+        })
+    }
+
+    /// The credentials that the settings name, if any. Reads the files.
+    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Error> {
+        let conflict = |one: &str, other: &str| {
+            let text = format!("{one} and {other} are both set; keep one of them");
+            Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text))
+        };
+        let missing = |set: &str, wanted: &str| {
+            let text = format!("{set} is set, but not {wanted}; Issue needs both");
+            Err(Error::new(Status::PG_ERR_MISSING_SETTING, text))
+        };
+        if let Some(path) = &self.credentials_file {
+            if self.account_id.is_some() {
+                return conflict("credentials_file", "account_id");
+            }
+            if self.public_key.is_some() || self.public_key_file.is_some() {
+                return conflict("credentials_file", "public_key or public_key_file");
+            }
+            return Credentials::from_file(path).map(Some);
+        }
+        let public_key = match (&self.public_key, &self.public_key_file) {
+            (Some(_), Some(_)) => return conflict("public_key", "public_key_file"),
+            (Some(key), None) => Some(key.clone()),
+            (None, Some(path)) => Some(credentials::public_key_from_pem_file(path)?),
+            (None, None) => None,
+        };
+        match (&self.account_id, public_key) {
+            (Some(account), Some(key)) => Credentials::new(account, key.expose(), "settings").map(Some),
+            (Some(_), None) => missing("account_id", "public_key or public_key_file"),
+            (None, Some(_)) => missing("public_key", "account_id"),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    let shown: String = name.chars().take(64).collect();
+    Error::new(
+        Status::PG_ERR_UNKNOWN_SETTING,
+        format!("no setting is named {shown:?}; there are: {}", names.join(", ")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_come_from_the_table() {
+        let config = Config::default();
+        assert_eq!(config.refresh_timeout, Duration::from_secs(45));
+        assert_eq!(config.max_response_bytes, 65536);
+        assert!(config.user_agent.starts_with("paymentsgate-auth/"));
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_named_with_what_would() {
+        let mut config = Config::default();
+        for (name, value, status) in [
+            ("base_url", "", Status::PG_ERR_INVALID_SETTING),
+            ("base_url", "ftp://host", Status::PG_ERR_INVALID_SETTING),
+            ("base_url", "https://", Status::PG_ERR_INVALID_SETTING),
+            ("base_url", "https://host/?a=1", Status::PG_ERR_INVALID_SETTING),
+            ("base_url", "https://user:word@host", Status::PG_ERR_INVALID_SETTING),
+            ("base_url", "http://example.com", Status::PG_ERR_INSECURE_URL),
+            ("base_url", "http://127.0.0.1.example.com", Status::PG_ERR_INSECURE_URL),
+            ("refresh_timeout_ms", "0", Status::PG_ERR_INVALID_SETTING),
+            ("refresh_timeout_ms", "600001", Status::PG_ERR_INVALID_SETTING),
+            ("refresh_timeout_ms", "5s", Status::PG_ERR_INVALID_SETTING),
+            ("max_response_bytes", "1023", Status::PG_ERR_INVALID_SETTING),
+            ("tls.system_roots", "yes", Status::PG_ERR_INVALID_SETTING),
+            ("proxy", "socks5://host", Status::PG_ERR_INVALID_SETTING),
+            ("user_agent", "a\nb", Status::PG_ERR_INVALID_SETTING),
+            ("refresh_timeout", "1", Status::PG_ERR_UNKNOWN_SETTING),
+        ] {
+            let error = config.set(name, value).unwrap_err();
+            assert_eq!(error.status, status, "{name}={value}: {}", error.text);
+            assert!(error.text.contains(name), "{}", error.text);
+        }
+        assert!(config.base_url.is_none());
+    }
+
+    #[test]
+    fn loopback_may_be_plain() {
+        let mut config = Config::default();
+        for url in ["http://127.0.0.1:80", "http://localhost:1/", "http://[::1]:9/gate", "https://host/gate"]
+        {
+            config.set("base_url", url).unwrap();
+        }
+        assert_eq!(config.base_url.unwrap().as_str(), "https://host/gate/");
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let mut config = Config::default();
+        let error = config.set("public_key", "hunter2\n").unwrap_err();
+        assert!(!error.text.contains("hunter2"), "{}", error.text);
+        let error = config.set("proxy", "ftp://user:hunter2@host").unwrap_err();
+        assert!(!error.text.contains("hunter2"), "{}", error.text);
+        let error = config.set("base_url", "https://user:hunter2@host").unwrap_err();
+        assert!(!error.text.contains("hunter2"), "{}", error.text);
+        config.set("public_key", "hunter2").unwrap();
+        config.set("proxy", "http://user:hunter2@host").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_environment_is_taken_whole_or_not_at_all() {
+        let mut config = Config::default();
+        let error = config
+            .set_from_env(|name| match name {
+                "PAYMENTSGATE_BASE_URL" => Some("https://host".into()),
+                "PAYMENTSGATE_TLS_SYSTEM_ROOTS" => Some("maybe".into()),
+                _ => None,
+            })
+            .unwrap_err();
+        assert!(error.text.contains("PAYMENTSGATE_TLS_SYSTEM_ROOTS"), "{}", error.text);
+        assert!(config.base_url.is_none());
+        config.set_from_env(|name| (name == "PAYMENTSGATE_BASE_URL").then(|| "https://host".into())).unwrap();
+        assert!(config.base_url.is_some());
+    }
+
+    #[test]
+    fn credentials_settings_exclude_each_other() {
+        let mut config = Config::default();
+        assert!(config.credentials().unwrap().is_none());
+        config.set("account_id", "a-1").unwrap();
+        assert_eq!(config.credentials().unwrap_err().status, Status::PG_ERR_MISSING_SETTING);
+        config.set("credentials_file", "/nowhere").unwrap();
+        assert_eq!(config.credentials().unwrap_err().status, Status::PG_ERR_CONFLICTING_SETTINGS);
+    }
+}

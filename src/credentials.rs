@@ -1,0 +1,201 @@
+//! A service account: who we are, and the public key that proves it.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::status::Status;
+
+/// What Issue is called with. Source: "Issuing a JWT token" in the vendor's documentation.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The account's UUID; not a secret, but kept as one since it is half of the login.
+    pub account_id: Secret,
+    /// The content of the PEM file, base64-encoded once more.
+    pub public_key: Secret,
+}
+
+impl Credentials {
+    /// Checks both parts. `origin` says in an error where they come from.
+    pub fn new(account_id: &str, public_key: &str, origin: &str) -> Result<Self, Error> {
+        let account_id = Secret::new(account_id.trim()).ok_or_else(|| {
+            let text = format!("{origin}: account_id is empty or holds a NUL; give the account's UUID");
+            Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
+        })?;
+        Ok(Credentials { account_id, public_key: check_public_key(public_key.trim(), origin)? })
+    }
+
+    /// Reads the `credentials.json` of the vendor. Only `account_id` and `public_key` are looked at;
+    /// `private_key` is never kept.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let origin = format!("credentials_file {}", path.display());
+        let json = read_secret_file("credentials_file", path)?;
+        let invalid =
+            |what: String| Error::new(Status::PG_ERR_INVALID_CREDENTIALS_FILE, format!("{origin}: {what}"));
+        let file: CredentialsFile = serde_json::from_str(&json).map_err(|error| {
+            // serde's own words may quote the value, which may be a key.
+            invalid(format!(
+                "not the vendor's JSON: trouble at line {}, column {}; account_id and public_key must be texts, \
+                 each given once. Download the file anew",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        let lacking =
+            |key: &str| invalid(format!("the key `{key}` is missing or empty; download the file anew"));
+        let account_id =
+            file.account_id.filter(|text| !text.trim().is_empty()).ok_or_else(|| lacking("account_id"))?;
+        let public_key =
+            file.public_key.filter(|text| !text.trim().is_empty()).ok_or_else(|| lacking("public_key"))?;
+        Credentials::new(&account_id, &public_key, &origin)
+    }
+}
+
+#[derive(Deserialize)]
+struct CredentialsFile {
+    account_id: Option<Zeroizing<String>>,
+    public_key: Option<Zeroizing<String>>,
+}
+
+/// Reads a PEM file and encodes it as the service wants it.
+pub fn public_key_from_pem_file(path: &Path) -> Result<Secret, Error> {
+    let pem = read_secret_file("public_key_file", path)?;
+    let origin = format!("public_key_file {}", path.display());
+    if !is_pem(&pem) {
+        let text = format!(
+            "{origin}: not a PEM file (no `-----BEGIN …-----` line); give the PEM as the vendor sent it"
+        );
+        return Err(Error::new(Status::PG_ERR_INVALID_PEM, text));
+    }
+    let encoded = Zeroizing::new(TOLERANT_BASE64.encode(pem.as_bytes()));
+    check_public_key(&encoded, &origin)
+}
+
+/// Padding or none, the vendor's tools have been seen to do both; the text itself is sent as it was given.
+const TOLERANT_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+fn check_public_key(text: &str, origin: &str) -> Result<Secret, Error> {
+    let invalid =
+        |what: &str| Err(Error::new(Status::PG_ERR_INVALID_PEM, format!("{origin}: public_key {what}")));
+    if text.is_empty() {
+        return invalid("is empty; give the base64 of the PEM file");
+    }
+    if is_pem(text) {
+        return invalid(
+            "is a bare PEM; the service wants it base64-encoded once more: use public_key_file, or encode it",
+        );
+    }
+    let Ok(pem) = TOLERANT_BASE64.decode(text).map(Zeroizing::new) else {
+        return invalid("is not base64; give the base64 of the PEM file, or set public_key_file");
+    };
+    match (std::str::from_utf8(&pem).is_ok_and(is_pem), Secret::new(text)) {
+        (true, Some(secret)) => Ok(secret),
+        _ => invalid(
+            "is base64, but not of a PEM (no `-----BEGIN …-----` line); encode the PEM file as a whole",
+        ),
+    }
+}
+
+fn is_pem(text: &str) -> bool {
+    text.contains("-----BEGIN ") && text.contains("-----END ")
+}
+
+/// Reads a text file that a setting names, into memory that is zeroed afterwards.
+fn read_secret_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Error> {
+    let bytes = read_file(setting, path)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => {
+            let text = format!("{setting} {}: not a text file (bytes that are not UTF-8)", path.display());
+            let status = match setting {
+                "credentials_file" => Status::PG_ERR_INVALID_CREDENTIALS_FILE,
+                _ => Status::PG_ERR_INVALID_PEM,
+            };
+            Err(Error::new(status, text))
+        }
+    }
+}
+
+/// Reads a file that a setting names.
+pub fn read_file(setting: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    std::fs::read(path).map(Zeroizing::new).map_err(|error| {
+        let text =
+            format!("{setting}: cannot read {}: {error}; check the path and its permissions", path.display());
+        Error::new(Status::PG_ERR_FILE_UNREADABLE, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+
+    fn encoded() -> String {
+        TOLERANT_BASE64.encode(PEM)
+    }
+
+    fn file(json: &str) -> Result<Credentials, Error> {
+        let path = std::env::temp_dir().join(format!("pg-credentials-{}-{:p}", std::process::id(), json));
+        std::fs::write(&path, json).unwrap();
+        let read = Credentials::from_file(&path);
+        std::fs::remove_file(&path).unwrap();
+        read
+    }
+
+    #[test]
+    fn the_vendors_file_is_read_and_its_private_key_forgotten() {
+        let json = format!(
+            r#"{{"account_id":"a-1","public_key":"{}","private_key":"zzz","realm":"sandbox","new":[1]}}"#,
+            encoded()
+        );
+        let credentials = file(&json).unwrap();
+        assert_eq!(credentials.account_id.expose(), "a-1");
+        assert_eq!(credentials.public_key.expose(), encoded());
+    }
+
+    #[test]
+    fn a_broken_file_names_the_path_and_the_key_and_shows_no_value() {
+        for (json, wrong) in [
+            (r#"{"public_key":"c2VjcmV0"}"#, "`account_id`"),
+            (r#"{"account_id":"a-1"}"#, "`public_key`"),
+            (r#"{"account_id":"a-1","public_key":"  "}"#, "`public_key`"),
+            (r#"{"account_id":5,"public_key":"c2VjcmV0"}"#, "line 1"),
+            (r#"{"account_id":"a-1","public_key":"c2VjcmV0","#, "line 1"),
+            (r#"{"account_id":"a-1","account_id":"a-2","public_key":"c2VjcmV0"}"#, "line 1"),
+        ] {
+            let error = file(json).unwrap_err();
+            assert_eq!(error.status, Status::PG_ERR_INVALID_CREDENTIALS_FILE, "{json}");
+            assert!(error.text.contains(wrong) && error.text.contains("pg-credentials-"), "{}", error.text);
+            assert!(!error.text.contains("c2VjcmV0"), "{}", error.text);
+        }
+    }
+
+    #[test]
+    fn a_public_key_must_be_the_base64_of_a_pem() {
+        for (text, wrong) in
+            [("", "empty"), (PEM, "bare PEM"), ("%%%", "not base64"), ("aGVsbG8=", "not of a PEM")]
+        {
+            let error = Credentials::new("a-1", text, "here").unwrap_err();
+            assert_eq!(error.status, Status::PG_ERR_INVALID_PEM);
+            assert!(error.text.contains(wrong), "{}", error.text);
+        }
+        assert!(Credentials::new("a-1", encoded().trim_end_matches('='), "here").is_ok());
+    }
+
+    #[test]
+    fn an_unreadable_file_names_setting_and_path() {
+        let error = Credentials::from_file(Path::new("/nowhere/credentials.json")).unwrap_err();
+        assert_eq!(error.status, Status::PG_ERR_FILE_UNREADABLE);
+        assert!(error.text.contains("credentials_file") && error.text.contains("/nowhere/credentials.json"));
+    }
+}

@@ -1,0 +1,126 @@
+//! The border: panics stop here, pointers are checked here, text is checked here.
+
+use std::ffi::{CStr, CString, c_char};
+use std::slice;
+use std::time::Duration;
+
+use super::pg_error;
+use crate::defect;
+use crate::error::Error;
+use crate::status::Status;
+
+/// For exports that can fail: runs `work`, hands its error out, returns its status.
+pub(super) fn fallible(error_out: *mut *mut pg_error, work: impl FnOnce() -> Result<(), Error>) -> Status {
+    let result = defect::contain(|| {
+        clear(error_out);
+        work()
+    });
+    match result.flatten() {
+        Ok(()) => Status::PG_OK,
+        Err(error) => {
+            let status = error.status;
+            // SAFETY: checked for null; otherwise the caller's contract makes it writable.
+            if let Some(slot) = unsafe { error_out.as_mut() } {
+                *slot = pg_error::new(error);
+            }
+            status
+        }
+    }
+}
+
+/// For exports that answer with a plain value: `fallback` stands in after a panic.
+pub(super) fn infallible<T>(fallback: T, work: impl FnOnce() -> T) -> T {
+    defect::contain(work).unwrap_or(fallback)
+}
+
+/// Sets an output to NULL before the work, so that it is only ever written on success.
+pub(super) fn clear<T>(out: *mut *mut T) {
+    // SAFETY: checked for null; otherwise the caller's contract makes it writable.
+    if let Some(slot) = unsafe { out.as_mut() } {
+        *slot = std::ptr::null_mut();
+    }
+}
+
+/// An output that must be there; cleared.
+pub(super) fn output<'a, T>(out: *mut *mut T, name: &str) -> Result<&'a mut *mut T, Error> {
+    clear(out);
+    // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
+    unsafe { out.as_mut() }.ok_or_else(|| null(name))
+}
+
+/// A borrowed object that must be there.
+pub(super) fn borrowed<'a, T>(object: *const T, name: &str) -> Result<&'a T, Error> {
+    // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
+    unsafe { object.as_ref() }.ok_or_else(|| null(name))
+}
+
+/// A borrowed object that the caller lets nobody else use meanwhile.
+pub(super) fn borrowed_mut<'a, T>(object: *mut T, name: &str) -> Result<&'a mut T, Error> {
+    // SAFETY: checked for null; otherwise the caller's contract keeps it alive and unshared for the call.
+    unsafe { object.as_mut() }.ok_or_else(|| null(name))
+}
+
+/// NUL-terminated UTF-8, or `None` for NULL.
+pub(super) fn optional_text<'a>(text: *const c_char, name: &str) -> Result<Option<&'a str>, Error> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not null; the caller's contract ends it with a NUL.
+    utf8(unsafe { CStr::from_ptr(text) }.to_bytes(), name).map(Some)
+}
+
+/// NUL-terminated UTF-8 that must be there.
+pub(super) fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str, Error> {
+    optional_text(text, name)?.ok_or_else(|| null(name))
+}
+
+/// UTF-8 of a given length, or `None` for NULL.
+pub(super) fn optional_sized_text<'a>(
+    text: *const c_char,
+    length: usize,
+    name: &str,
+) -> Result<Option<&'a str>, Error> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    if isize::try_from(length).is_err() {
+        return Err(invalid(name, "has a length that no memory can have"));
+    }
+    // SAFETY: not null; the caller's contract makes `length` bytes readable.
+    utf8(unsafe { slice::from_raw_parts(text.cast(), length) }, name).map(Some)
+}
+
+/// UTF-8 of a given length that must be there.
+pub(super) fn sized_text<'a>(text: *const c_char, length: usize, name: &str) -> Result<&'a str, Error> {
+    optional_sized_text(text, length, name)?.ok_or_else(|| null(name))
+}
+
+fn utf8<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, Error> {
+    str::from_utf8(bytes).map_err(|_| {
+        let text = format!("the argument `{name}` is not valid UTF-8; give UTF-8");
+        Error::new(Status::PG_ERR_INVALID_UTF8, text)
+    })
+}
+
+/// Milliseconds from now; `PG_TIMEOUT_DEFAULT` is `None`.
+pub(super) fn timeout(timeout_ms: i64) -> Result<Option<Duration>, Error> {
+    match u64::try_from(timeout_ms) {
+        Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+        Err(_) if timeout_ms == super::PG_TIMEOUT_DEFAULT => Ok(None),
+        Err(_) => Err(invalid("timeout_ms", "is negative; give milliseconds, 0, or PG_TIMEOUT_DEFAULT")),
+    }
+}
+
+/// An error about an argument.
+pub(super) fn invalid(name: &str, what: &str) -> Error {
+    Error::new(Status::PG_ERR_INVALID_ARGUMENT, format!("the argument `{name}` {what}"))
+}
+
+fn null(name: &str) -> Error {
+    Error::new(Status::PG_ERR_NULL_POINTER, format!("the argument `{name}` is NULL; it must not be"))
+}
+
+/// Text for C; a NUL inside, which only a server could have put there, becomes U+FFFD.
+pub(super) fn c_text(text: &str) -> CString {
+    CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
+}

@@ -1,0 +1,197 @@
+//! `pg_client`, and the two bare calls on it.
+
+use std::ffi::c_char;
+use std::sync::Arc;
+
+use super::boundary::{
+    borrowed, fallible, infallible, invalid, optional_sized_text, optional_text, output, sized_text, text,
+    timeout,
+};
+use super::{pg_config, pg_error, pg_token};
+use crate::client::Client;
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::status::Status;
+
+/// A way to one service: TLS, proxy, pool of connections, perhaps credentials. Owned by the caller, who frees it
+/// with pg_client_free. Any number of threads may use it at once. After a fork the child may go on using it: it
+/// makes connections of its own.
+pub struct pg_client {
+    client: Arc<Client>,
+}
+
+/// Makes a client from settings, which are copied. Reads the files that they name; connects nowhere and starts no
+/// thread. `*client` is owned by the caller, and NULL on failure. Blocks only on reading files.
+///
+/// Errors: PG_ERR_MISSING_SETTING, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_FILE_UNREADABLE,
+/// PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_client_new(
+    config: *const pg_config,
+    client: *mut *mut pg_client,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let client = output(client, "client")?;
+        let made = Client::new(&borrowed(config, "config")?.config)?;
+        *client = Box::into_raw(Box::new(pg_client { client: made }));
+        Ok(())
+    })
+}
+
+/// Buys a first pair with credentials: POST /auth/token. Nothing is spent by it, so it may be called again after
+/// any failure. `account_id` and `public_key` (base64 of the PEM file) are copied; both NULL: those of the
+/// settings. `timeout_ms` bounds the whole call; PG_TIMEOUT_DEFAULT takes `issue_timeout_ms`, 0 sends nothing and
+/// answers PG_ERR_TIMEOUT. `*token` is owned by the caller, and NULL on failure. Any thread; blocks until the
+/// answer or the deadline; works in a forked child.
+///
+/// Errors: PG_ERR_REFUSED (the credentials), PG_ERR_RATE_LIMITED, PG_ERR_BLOCKED, PG_ERR_NO_CREDENTIALS,
+/// PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT, every network and answer status.
+///
+/// Since 0.1.0. Source: "Issuing a JWT token" in the vendor's documentation.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_issue_token(
+    client: *const pg_client,
+    account_id: *const c_char,
+    public_key: *const c_char,
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let credentials =
+            (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?);
+        issue(client, credentials, timeout_ms, token)
+    })
+}
+
+/// pg_issue_token for texts that are not NUL-terminated.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_issue_token_sized(
+    client: *const pg_client,
+    account_id: *const c_char,
+    account_id_length: usize,
+    public_key: *const c_char,
+    public_key_length: usize,
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let account_id = optional_sized_text(account_id, account_id_length, "account_id")?;
+        let public_key = optional_sized_text(public_key, public_key_length, "public_key")?;
+        issue(client, (account_id, public_key), timeout_ms, token)
+    })
+}
+
+/// Buys the next pair with a refresh token: POST /auth/token/refresh. The refresh token is presented once, and
+/// nothing is repeated behind the caller's back. `access_token` goes into the Authorization header unless the
+/// setting `send_bearer_on_refresh` is false or it is NULL; it may have expired. Both texts are copied.
+/// `timeout_ms` bounds the whole call; PG_TIMEOUT_DEFAULT takes `refresh_timeout_ms`, 0 sends nothing and answers
+/// PG_ERR_TIMEOUT. `*token` is owned by the caller, and NULL on failure; where the answer has no new refresh token
+/// it holds the old one. Any thread; blocks until the answer or the deadline; works in a forked child.
+///
+/// Errors: PG_ERR_REFUSED, PG_ERR_RATE_LIMITED, PG_ERR_INVALID_ARGUMENT, every network and answer status. After
+/// every one of them pg_error_refresh_token_fate tells whether the refresh token may be presented again.
+///
+/// Since 0.1.0. Source: "Managing JWT tokens" in the vendor's documentation.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_refresh_token(
+    client: *const pg_client,
+    access_token: *const c_char,
+    refresh_token: *const c_char,
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let access_token = optional_text(access_token, "access_token")?;
+        refresh(client, access_token, text(refresh_token, "refresh_token")?, timeout_ms, token)
+    })
+}
+
+/// pg_refresh_token for texts that are not NUL-terminated.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_refresh_token_sized(
+    client: *const pg_client,
+    access_token: *const c_char,
+    access_token_length: usize,
+    refresh_token: *const c_char,
+    refresh_token_length: usize,
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let access_token = optional_sized_text(access_token, access_token_length, "access_token")?;
+        let refresh_token = sized_text(refresh_token, refresh_token_length, "refresh_token")?;
+        refresh(client, access_token, refresh_token, timeout_ms, token)
+    })
+}
+
+/// Frees a client. NULL is fine. Tokens live on. Not while another thread is in a call on it. Never blocks on the
+/// network.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_client_free(client: *mut pg_client) {
+    infallible((), || {
+        if !client.is_null() {
+            // SAFETY: made by pg_client_new, and the caller gives it up.
+            drop(unsafe { Box::from_raw(client) });
+        }
+    });
+}
+
+fn issue(
+    client: *const pg_client,
+    credentials: (Option<&str>, Option<&str>),
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+) -> Result<(), Error> {
+    let token = output(token, "token")?;
+    let client = &borrowed(client, "client")?.client;
+    let timeout = timeout(timeout_ms)?;
+    let credentials = match credentials {
+        (None, None) => None,
+        (Some(account_id), Some(public_key)) => Some(Credentials::new(account_id, public_key, "issue")?),
+        (Some(_), None) => {
+            return Err(invalid("public_key", "is NULL but account_id is not; give both or neither"));
+        }
+        (None, Some(_)) => {
+            return Err(invalid("account_id", "is NULL but public_key is not; give both or neither"));
+        }
+    };
+    *token = pg_token::new(client.issue(credentials, timeout)?);
+    Ok(())
+}
+
+fn refresh(
+    client: *const pg_client,
+    access_token: Option<&str>,
+    refresh_token: &str,
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+) -> Result<(), Error> {
+    let token = output(token, "token")?;
+    let client = &borrowed(client, "client")?.client;
+    let timeout = timeout(timeout_ms)?;
+    let unusable = "is empty, or holds a character that no token has";
+    let access = match access_token {
+        None => None,
+        Some(text) => {
+            let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
+            Some(Secret::new(text).filter(|_| fits).ok_or_else(|| invalid("access_token", unusable))?)
+        }
+    };
+    let refresh = Secret::new(refresh_token).ok_or_else(|| invalid("refresh_token", unusable))?;
+    *token = pg_token::new(client.refresh(access, refresh, timeout)?);
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! The C interface. One file per noun; every export goes through [`boundary`].
+//!
+//! Pointer kinds: `*const T` is borrowed for the call; `*mut T` to a `_free` function gives up what the caller
+//! owns; `*mut *mut T` receives what the caller will own. The doc comments here become the C header, so they
+//! speak C.
+
+#![allow(unsafe_code, reason = "the C boundary")]
+#![allow(non_camel_case_types, reason = "the names are the C header's")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "docs/conventions.md states the contract of every pointer once"
+)]
+
+mod boundary;
+mod client;
+mod config;
+mod error;
+mod library;
+mod setting;
+mod token;
+
+pub use client::*;
+pub use config::*;
+pub use error::*;
+pub use library::*;
+pub use setting::*;
+pub use token::*;

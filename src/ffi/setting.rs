@@ -1,0 +1,89 @@
+//! The table of settings, for wrappers and documentation.
+
+use std::ffi::{CString, c_char};
+use std::ptr;
+
+use once_cell::race::OnceBox;
+
+use super::boundary::{c_text, infallible};
+use crate::settings::SETTINGS;
+
+struct Row {
+    name: CString,
+    kind: CString,
+    default: CString,
+    range: CString,
+    description: CString,
+}
+
+fn row(index: usize) -> Option<&'static Row> {
+    // OnceBox takes no lock, which a fork could leave locked in the child for ever.
+    static ROWS: OnceBox<Vec<Row>> = OnceBox::new();
+    let rows = ROWS.get_or_init(|| {
+        let rows = SETTINGS.iter().map(|setting| Row {
+            name: c_text(setting.name),
+            kind: c_text(setting.kind.name()),
+            default: c_text(setting.default),
+            range: c_text(&setting.kind.range()),
+            description: c_text(setting.description),
+        });
+        Box::new(rows.collect())
+    });
+    rows.get(index)
+}
+
+fn column(index: usize, read: impl FnOnce(&Row) -> &CString) -> *const c_char {
+    infallible(ptr::null(), || row(index).map_or(ptr::null(), |row| read(row).as_ptr()))
+}
+
+/// How many settings there are: pg_setting_name and its kin take an index from 0 to one less. Any thread; never
+/// blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_setting_count() -> usize {
+    infallible(0, || SETTINGS.len())
+}
+
+/// The name of a setting; NULL where `index` is too large. Static text; any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_setting_name(index: usize) -> *const c_char {
+    column(index, |row| &row.name)
+}
+
+/// The type of a setting: "text", "secret", "path", "url", "proxy", "boolean", "milliseconds" or "bytes"; NULL
+/// where `index` is too large. Static text; any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_setting_type(index: usize) -> *const c_char {
+    column(index, |row| &row.kind)
+}
+
+/// The default of a setting, "" where it has none; NULL where `index` is too large. Static text; any thread;
+/// never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_setting_default(index: usize) -> *const c_char {
+    column(index, |row| &row.default)
+}
+
+/// The values that a setting takes, in words; NULL where `index` is too large. Static text; any thread; never
+/// blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_setting_range(index: usize) -> *const c_char {
+    column(index, |row| &row.range)
+}
+
+/// What a setting does; NULL where `index` is too large. Static text; any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_setting_description(index: usize) -> *const c_char {
+    column(index, |row| &row.description)
+}

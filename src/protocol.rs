@@ -1,0 +1,318 @@
+//! The two auth calls of the service: what is sent, what an answer means, what a failure leaves behind.
+//! Source of the shapes: "Issuing a JWT token" and "Managing JWT tokens" in the vendor's documentation.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Serialize, de};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use crate::clock::{Clock, Moment};
+use crate::credentials::Credentials;
+use crate::error::{Error, ServerError};
+use crate::expiry::Lifetime;
+use crate::secret::{Secret, redact};
+use crate::status::{Fate, Status};
+use crate::token::Token;
+use crate::transport::{Answer, Reply, Request, Transport};
+
+/// A longer wait than this is not a plan but a mistake.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// One of the two calls, with what it presents. It cannot be cloned and is consumed by its one request.
+#[derive(Debug)]
+pub enum Call {
+    /// Buys a first pair with credentials. Nothing is spent by it.
+    Issue(Credentials),
+    /// Buys the next pair with a refresh token, which may be spent by it.
+    Refresh {
+        /// Presented; whether it survives, the answer tells.
+        refresh: Secret,
+        /// Sent as Bearer if given.
+        access: Option<Secret>,
+    },
+}
+
+impl Call {
+    fn name(&self) -> &'static str {
+        match self {
+            Call::Issue(_) => "issue",
+            Call::Refresh { .. } => "refresh",
+        }
+    }
+
+    /// Sends the one request of this call, and says what came of it.
+    pub async fn make(
+        self,
+        transport: &dyn Transport,
+        clock: &dyn Clock,
+        timeout: Duration,
+    ) -> Result<Token, Error> {
+        let started = clock.now();
+        let reply = transport.send(self.request(timeout)).await;
+        self.judge(reply, started)
+    }
+
+    fn request(&self, timeout: Duration) -> Request {
+        match self {
+            Call::Issue(Credentials { account_id, public_key }) => Request {
+                path: "auth/token",
+                bearer: None,
+                body: json(&[("account_id", account_id), ("public_key", public_key)]),
+                timeout,
+            },
+            Call::Refresh { refresh, access } => Request {
+                path: "auth/token/refresh",
+                bearer: access.clone(),
+                body: json(&[("refresh_token", refresh)]),
+                timeout,
+            },
+        }
+    }
+
+    /// What the reply means. `started` stands in where an answer came before the body had left.
+    fn judge(self, reply: Reply, started: Moment) -> Result<Token, Error> {
+        let sent = reply.sent;
+        let anchor = sent.unwrap_or(started);
+        let judged = match reply.result {
+            Ok(answer) if (200..300).contains(&answer.status) => self.read_pair(&answer, anchor),
+            Ok(answer) => Err(self.read_refusal(&answer, anchor)),
+            Err(error) => Err(error),
+        };
+        judged.map_err(|error| {
+            let fate = self.fate(&error, sent.is_some());
+            Error {
+                text: format!("{}: {}{}", self.name(), error.text, advice(fate)),
+                ..error.with_fate(fate)
+            }
+        })
+    }
+
+    /// The heart of it: when may the refresh token be presented again?
+    fn fate(&self, error: &Error, sent: bool) -> Fate {
+        match (self, error.status) {
+            (Call::Issue(_), _) => Fate::PG_FATE_NONE,
+            (_, Status::PG_ERR_RATE_LIMITED | Status::PG_ERR_STREAM_REFUSED) => Fate::PG_FATE_NOT_CONSUMED,
+            (_, Status::PG_ERR_REFUSED | Status::PG_ERR_BLOCKED | Status::PG_ERR_REDIRECT) => {
+                Fate::PG_FATE_REFUSED
+            }
+            _ if sent => Fate::PG_FATE_UNKNOWN,
+            _ => Fate::PG_FATE_UNSENT,
+        }
+    }
+
+    fn secrets(&self) -> Vec<&Secret> {
+        match self {
+            // The account id is no secret: it may be shown to find out which account was refused.
+            Call::Issue(credentials) => vec![&credentials.public_key],
+            Call::Refresh { refresh, access } => std::iter::once(refresh).chain(access).collect(),
+        }
+    }
+
+    fn read_pair(&self, answer: &Answer, anchor: Moment) -> Result<Token, Error> {
+        let malformed =
+            |what: &str| answer_error(answer, Status::PG_ERR_MALFORMED_ANSWER, format!("the answer {what}"));
+        if let Some(encoding) = answer.content_encoding.as_deref().filter(|coding| *coding != "identity") {
+            let shown: String = encoding.chars().take(32).collect();
+            return Err(malformed(&format!("is compressed ({shown:?}), which was not asked for")));
+        }
+        let text = std::str::from_utf8(&answer.body).map_err(|_| malformed("is not UTF-8"))?;
+        let pair: PairBody = serde_json::from_str(text).map_err(|error| {
+            // serde's own words may quote a token.
+            malformed(&format!(
+                "is not the JSON of a pair (trouble at line {}, column {})",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        let access = pair.access_token.ok_or_else(|| malformed("has no access_token"))?;
+        if !access.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(malformed("has an access_token that cannot stand in a header"));
+        }
+        let server_time = answer.date.as_deref().and_then(http_seconds);
+        let lifetime = Lifetime::from_sources(pair.expires_in, access.expose(), server_time);
+        if lifetime.is_born_expired() {
+            let text = format!(
+                "the access token lives for only {} s, which is too short to use; check the clocks of the service",
+                lifetime.length.as_secs()
+            );
+            return Err(answer_error(answer, Status::PG_ERR_BORN_EXPIRED, text));
+        }
+        let refresh = pair.refresh_token.or_else(|| match self {
+            // An answer without a new one leaves the old one in force.
+            Call::Refresh { refresh, .. } => Some(refresh.clone()),
+            Call::Issue(_) => None,
+        });
+        Ok(Token::new(access, refresh, lifetime, anchor))
+    }
+
+    fn read_refusal(&self, answer: &Answer, now: Moment) -> Error {
+        let server = ServerError::read(&answer.body, &self.secrets());
+        let said = server.as_ref().map(|server| format!(" ({})", server.code)).unwrap_or_default();
+        let code = answer.status;
+        let (status, text) = match (code, self) {
+            (300..400, _) => (Status::PG_ERR_REDIRECT, "redirects are never followed; check base_url"),
+            (425 | 429, _) => (Status::PG_ERR_RATE_LIMITED, "too many requests; wait and try again"),
+            (408 | 500.., _) => (Status::PG_ERR_SERVER, "the service failed"),
+            (_, Call::Refresh { .. }) => (Status::PG_ERR_REFUSED, "the service refused the refresh token"),
+            (400 | 401 | 403, Call::Issue(_)) if server.is_some() => (
+                Status::PG_ERR_REFUSED,
+                "the service refused the credentials; check account_id and public_key",
+            ),
+            _ => (
+                Status::PG_ERR_BLOCKED,
+                "refused, but not in the API's own way; check base_url, proxies and firewalls",
+            ),
+        };
+        let mut error = answer_error(answer, status, format!("HTTP {code}{said}: {text}"));
+        error.retry_after = retry_after(answer, now);
+        error.server = server.map(Box::new);
+        error
+    }
+}
+
+/// The call did not come to an answer for a reason on this side, after it may have begun to leave.
+pub fn abandoned(is_refresh: bool, status: Status, text: &str) -> Error {
+    let fate = if is_refresh { Fate::PG_FATE_UNKNOWN } else { Fate::PG_FATE_NONE };
+    Error::new(status, format!("{text}{}", advice(fate))).with_fate(fate)
+}
+
+fn answer_error(answer: &Answer, status: Status, text: String) -> Error {
+    Error { http_status: Some(answer.status), ..Error::new(status, text) }
+}
+
+fn advice(fate: Fate) -> &'static str {
+    match fate {
+        Fate::PG_FATE_NONE => "",
+        Fate::PG_FATE_UNSENT => "; the refresh token was not sent and may be used again",
+        Fate::PG_FATE_NOT_CONSUMED => "; the refresh token was not used up and may be sent again",
+        Fate::PG_FATE_REFUSED => "; issue a new pair",
+        Fate::PG_FATE_UNKNOWN => "; the refresh token may be spent: do not send it again, issue a new pair",
+    }
+}
+
+/// A flat JSON object, in memory of its final size: growing would leave copies behind.
+fn json(fields: &[(&'static str, &Secret)]) -> Zeroizing<Vec<u8>> {
+    struct Fields<'a>(&'a [(&'static str, &'a Secret)]);
+    impl Serialize for Fields<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map(self.0.iter().map(|(name, secret)| (name, secret.expose())))
+        }
+    }
+    // A character takes at most six bytes as \u0000.
+    let room =
+        fields.iter().map(|(name, secret)| name.len() + 6 * secret.expose().len() + 8).sum::<usize>() + 2;
+    let mut body = Zeroizing::new(Vec::with_capacity(room));
+    // Texts into a vector cannot fail; an empty body would be refused by the service, loudly.
+    let _ = serde_json::to_writer(&mut *body, &Fields(fields));
+    body
+}
+
+/// The fields of a pair that we look at. Others are ignored, but no key may come twice: two readers could
+/// then disagree on which token is meant.
+#[derive(Default)]
+struct PairBody {
+    access_token: Option<Secret>,
+    refresh_token: Option<Secret>,
+    expires_in: Option<i64>,
+}
+
+impl<'de> Deserialize<'de> for PairBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = PairBody;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PairBody, A::Error> {
+                let mut pair = PairBody::default();
+                let mut seen = BTreeSet::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "access_token" => pair.access_token = map.next_value::<TokenText>()?.0,
+                        "refresh_token" => pair.refresh_token = map.next_value::<TokenText>()?.0,
+                        "expires_in" => pair.expires_in = whole_number(&map.next_value()?),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                    if !seen.insert(key) {
+                        return Err(de::Error::custom("a key comes twice"));
+                    }
+                }
+                Ok(pair)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// A token: text without NUL. Null and empty count as absent; any other type is an error.
+struct TokenText(Option<Secret>);
+
+impl<'de> Deserialize<'de> for TokenText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Option::<Zeroizing<String>>::deserialize(deserializer)?;
+        match text.filter(|text| !text.is_empty()) {
+            None => Ok(TokenText(None)),
+            Some(text) => match Secret::new(&text) {
+                Some(secret) => Ok(TokenText(Some(secret))),
+                None => Err(de::Error::custom("a token holds a NUL")),
+            },
+        }
+    }
+}
+
+/// A number or a numeric text. Anything else is as good as absent: a good pair is not thrown away for it.
+fn whole_number(value: &serde_json::Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+impl ServerError {
+    /// The API's error shape, or `None`. What the server echoes of our secrets is taken out.
+    fn read(body: &[u8], secrets: &[&Secret]) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Body<'a> {
+            error: String,
+            message: Option<String>,
+            #[serde(borrow, alias = "data")]
+            details: Option<&'a RawValue>,
+        }
+        let body: Body<'_> = serde_json::from_slice(body).ok()?;
+        let is_code = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+        if body.error.is_empty() || body.error.len() > 128 || !body.error.chars().all(is_code) {
+            return None;
+        }
+        Some(ServerError {
+            code: redact(body.error, secrets),
+            message: body.message.map(|text| redact(text, secrets)),
+            details: body.details.map(|json| redact(json.get().to_owned(), secrets)),
+        })
+    }
+}
+
+/// Seconds, or a date: that is measured on the server's own clock where it sends one.
+fn retry_after(answer: &Answer, now: Moment) -> Option<Duration> {
+    let text = answer.retry_after.as_deref()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let server_now = answer.date.as_deref().and_then(http_seconds);
+            let from = server_now.unwrap_or_else(|| i64::try_from(now.wall.as_secs()).unwrap_or(i64::MAX));
+            Duration::from_secs(http_seconds(text)?.saturating_sub(from).max(0).unsigned_abs())
+        }
+    };
+    Some(wait.min(LONGEST_RETRY_AFTER))
+}
+
+/// An HTTP date as seconds since 1970.
+fn http_seconds(date: &str) -> Option<i64> {
+    let time: SystemTime = httpdate::parse_http_date(date).ok()?;
+    time.duration_since(UNIX_EPOCH).ok()?.as_secs().try_into().ok()
+}

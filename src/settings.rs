@@ -1,0 +1,311 @@
+//! The table of settings: one source for validation, defaults, the C table, the docs and the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use crate::config::{Config, ProxyChoice};
+use crate::secret::Secret;
+use crate::status::Status;
+
+/// One row of the table.
+pub struct Setting {
+    /// The key, as given to `pg_config_set`.
+    pub name: &'static str,
+    /// What a value is.
+    pub kind: Kind,
+    /// What holds when it is not set; empty: nothing.
+    pub default: &'static str,
+    /// What it does, in a sentence or two.
+    pub description: &'static str,
+    apply: fn(&mut Config, Value),
+}
+
+/// The type of a setting, with the values it takes.
+pub enum Kind {
+    /// Any text that is not empty.
+    Text,
+    /// Text that can stand in an HTTP header.
+    Header,
+    /// Text that is never shown, not even in an error.
+    Secret,
+    /// The path of a file, read when the client is made.
+    Path,
+    /// An https URL, or http to this machine.
+    Url,
+    /// `none`, `env`, or the URL of a proxy.
+    Proxy,
+    /// `true` or `false`.
+    Boolean,
+    /// Whole milliseconds from 1 to the number.
+    Milliseconds(u64),
+    /// Whole bytes between the two numbers.
+    Bytes(u64, u64),
+}
+
+/// A value that fits its kind.
+enum Value {
+    Text(String),
+    Secret(Secret),
+    Path(PathBuf),
+    Url(Url),
+    Proxy(ProxyChoice),
+    Boolean(bool),
+    Number(u64),
+}
+
+/// What is wrong with a value.
+pub(crate) struct Misfit {
+    pub(crate) status: Status,
+    pub(crate) wanted: String,
+}
+
+const TEN_MINUTES: u64 = 600_000;
+
+/// Takes a value of the right variant out; the kind of the row has already decided which it is.
+macro_rules! store {
+    ($variant:ident, $config:ident . $field:ident = $make:expr) => {
+        |$config, value| {
+            if let Value::$variant(value) = value {
+                $config.$field = $make(value);
+            }
+        }
+    };
+}
+
+/// The settings, in the order in which a reader wants them.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "base_url",
+        kind: Kind::Url,
+        default: "",
+        description: "Where the service is, for example https://secure.sandbox.paymentsgate.io. Required: the production \
+                      host is given to each merchant.",
+        apply: store!(Url, config.base_url = Some),
+    },
+    Setting {
+        name: "credentials_file",
+        kind: Kind::Path,
+        default: "",
+        description: "The credentials.json of the vendor: account_id and public_key are taken from it. Instead of \
+                      account_id and public_key.",
+        apply: store!(Path, config.credentials_file = Some),
+    },
+    Setting {
+        name: "account_id",
+        kind: Kind::Text,
+        default: "",
+        description: "The service account, a UUID. Together with public_key or public_key_file.",
+        apply: store!(Text, config.account_id = Some),
+    },
+    Setting {
+        name: "public_key",
+        kind: Kind::Secret,
+        default: "",
+        description: "The account's public key as the vendor gives it: a PEM, base64-encoded once more.",
+        apply: store!(Secret, config.public_key = Some),
+    },
+    Setting {
+        name: "public_key_file",
+        kind: Kind::Path,
+        default: "",
+        description: "A file with the public key as a plain PEM; it is base64-encoded for you. Instead of public_key.",
+        apply: store!(Path, config.public_key_file = Some),
+    },
+    Setting {
+        name: "connect_timeout_ms",
+        kind: Kind::Milliseconds(TEN_MINUTES),
+        default: "5000",
+        description: "How long resolving the name, connecting and the TLS handshake may take together.",
+        apply: store!(Number, config.connect_timeout = Duration::from_millis),
+    },
+    Setting {
+        name: "issue_timeout_ms",
+        kind: Kind::Milliseconds(TEN_MINUTES),
+        default: "15000",
+        description: "How long an Issue may take in all when the call gives no deadline of its own.",
+        apply: store!(Number, config.issue_timeout = Duration::from_millis),
+    },
+    Setting {
+        name: "refresh_timeout_ms",
+        kind: Kind::Milliseconds(TEN_MINUTES),
+        default: "45000",
+        description: "How long a Refresh may take in all when the call gives no deadline of its own. Long on purpose: \
+                      a refresh given up early may cost the refresh token.",
+        apply: store!(Number, config.refresh_timeout = Duration::from_millis),
+    },
+    Setting {
+        name: "tls.ca_file",
+        kind: Kind::Path,
+        default: "",
+        description: "A PEM file with further certificate authorities to trust.",
+        apply: store!(Path, config.ca_file = Some),
+    },
+    Setting {
+        name: "tls.system_roots",
+        kind: Kind::Boolean,
+        default: "true",
+        description: "Whether the system's certificate authorities are trusted too; false: only those of tls.ca_file.",
+        apply: store!(Boolean, config.system_roots = |on| on),
+    },
+    Setting {
+        name: "tls.client_cert_file",
+        kind: Kind::Path,
+        default: "",
+        description: "A PEM file with the certificate chain to show to a server that asks for one. With \
+                      tls.client_key_file.",
+        apply: store!(Path, config.client_cert_file = Some),
+    },
+    Setting {
+        name: "tls.client_key_file",
+        kind: Kind::Path,
+        default: "",
+        description: "A PEM file with the private key of tls.client_cert_file.",
+        apply: store!(Path, config.client_key_file = Some),
+    },
+    Setting {
+        name: "proxy",
+        kind: Kind::Proxy,
+        default: "none",
+        description: "none: connect directly. env: as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. Otherwise the proxy's \
+                      URL, for example http://user:password@proxy.example:3128.",
+        apply: store!(Proxy, config.proxy = |choice| choice),
+    },
+    Setting {
+        name: "user_agent",
+        kind: Kind::Header,
+        default: concat!("paymentsgate-auth/", env!("CARGO_PKG_VERSION")),
+        description: "The User-Agent header: name your program here, the vendor's support will ask.",
+        apply: store!(Text, config.user_agent = |text| text),
+    },
+    Setting {
+        name: "send_bearer_on_refresh",
+        kind: Kind::Boolean,
+        default: "true",
+        description: "Whether a Refresh carries the access token in the Authorization header. The vendor's documentation \
+                      shows it, the vendor's SDKs leave it out.",
+        apply: store!(Boolean, config.send_bearer_on_refresh = |on| on),
+    },
+    Setting {
+        name: "max_response_bytes",
+        kind: Kind::Bytes(1024, 16 * 1024 * 1024),
+        default: "65536",
+        description: "The largest body of an answer that is read; a larger one is refused.",
+        apply: store!(Number, config.max_response_bytes = |bytes| bytes as usize),
+    },
+];
+
+impl Setting {
+    /// The row of that name.
+    pub fn find(name: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// The variable that `pg_config_set_from_env` reads: `tls.ca_file` is `PAYMENTSGATE_TLS_CA_FILE`.
+    pub fn variable(&self) -> String {
+        format!("PAYMENTSGATE_{}", self.name.replace('.', "_").to_uppercase())
+    }
+
+    /// Checks a value and puts it into the configuration.
+    pub(crate) fn apply(&self, config: &mut Config, text: &str) -> Result<(), Misfit> {
+        let value = self.kind.parse(text)?;
+        (self.apply)(config, value);
+        Ok(())
+    }
+}
+
+impl Kind {
+    /// The name of the type, for the table.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Text | Kind::Header => "text",
+            Kind::Secret => "secret",
+            Kind::Path => "path",
+            Kind::Url => "url",
+            Kind::Proxy => "proxy",
+            Kind::Boolean => "boolean",
+            Kind::Milliseconds(_) => "milliseconds",
+            Kind::Bytes(..) => "bytes",
+        }
+    }
+
+    /// The values it takes, in words.
+    pub fn range(&self) -> String {
+        match self {
+            Kind::Text | Kind::Secret => "a text that is not empty and has no control characters".into(),
+            Kind::Header => "a text of visible ASCII characters and spaces".into(),
+            Kind::Path => "the path of a file".into(),
+            Kind::Url => {
+                "an https URL, or http to this machine, without query, fragment, user or password".into()
+            }
+            Kind::Proxy => "none, env, or an http or https URL".into(),
+            Kind::Boolean => "true or false".into(),
+            Kind::Milliseconds(most) => format!("a whole number of milliseconds from 1 to {most}"),
+            Kind::Bytes(least, most) => format!("a whole number of bytes from {least} to {most}"),
+        }
+    }
+
+    /// A value as an error may show it: no secret, and not without end.
+    pub(crate) fn shown(&self, text: &str) -> String {
+        match self {
+            Kind::Secret => "[secret]".into(),
+            // A URL may hold a password.
+            Kind::Url | Kind::Proxy if text.contains('@') => "[a URL with a user or password]".into(),
+            _ => format!("{:?}", text.chars().take(128).collect::<String>()),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<Value, Misfit> {
+        let misfit = || Misfit { status: Status::PG_ERR_INVALID_SETTING, wanted: self.range() };
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err(misfit());
+        }
+        let number = |least: u64, most: u64| {
+            text.parse().ok().filter(|number| (least..=most).contains(number)).map(Value::Number)
+        };
+        match self {
+            Kind::Text => Some(Value::Text(text.to_owned())),
+            Kind::Header => text.is_ascii().then(|| Value::Text(text.to_owned())),
+            Kind::Secret => Secret::new(text).map(Value::Secret),
+            Kind::Path => Some(Value::Path(PathBuf::from(text))),
+            Kind::Url => return parse_base_url(text).ok_or_else(misfit)?.map(Value::Url),
+            Kind::Proxy => ProxyChoice::parse(text).map(Value::Proxy),
+            Kind::Boolean => text.parse().ok().map(Value::Boolean),
+            Kind::Milliseconds(most) => number(1, *most),
+            Kind::Bytes(least, most) => number(*least, *most),
+        }
+        .ok_or_else(misfit)
+    }
+}
+
+/// `None`: not a base URL at all. `Err`: one that would send tokens in clear.
+fn parse_base_url(text: &str) -> Option<Result<Url, Misfit>> {
+    let mut url = Url::parse(text).ok()?;
+    let host = url.host_str()?.to_owned();
+    let plain = match url.scheme() {
+        "https" => false,
+        "http" => true,
+        _ => return None,
+    };
+    let extras = url.query().is_some() || url.fragment().is_some() || url.password().is_some();
+    if extras || !url.username().is_empty() {
+        return None;
+    }
+    if plain && !is_loopback(&host) {
+        let wanted = format!(
+            "https://{host} (plain http is only allowed to this machine: tokens would be sent in clear)"
+        );
+        return Some(Err(Misfit { status: Status::PG_ERR_INSECURE_URL, wanted }));
+    }
+    // Joined paths must land below a base such as https://host/gate, with or without its last slash.
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Some(Ok(url))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    address.map_or_else(|_| host == "localhost", |address| address.is_loopback())
+}

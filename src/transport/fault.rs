@@ -1,0 +1,96 @@
+//! From an error of the HTTP library to a status of ours. Types are looked at, never the words.
+
+use std::error::Error as StdError;
+use std::io;
+
+use rustls::{CertificateError, Error as TlsError};
+
+use crate::status::Status;
+
+/// A host name that did not resolve. Our own type, so that it can be told from a refused connection.
+#[derive(Debug)]
+pub(super) struct ResolveError(pub(super) io::Error);
+
+impl std::fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl StdError for ResolveError {}
+
+/// The status of a failed exchange, and the innermost cause in words.
+pub(super) fn classify(error: &reqwest::Error, through_proxy: bool) -> (Status, String) {
+    let mut status = None;
+    let mut cause = String::new();
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(link) = next {
+        status = status.or_else(|| known(link));
+        cause = link.to_string();
+        next = inner(link);
+    }
+    let fallback = match (error.is_connect(), through_proxy) {
+        (true, true) => Status::PG_ERR_PROXY,
+        (true, false) => Status::PG_ERR_CONNECT,
+        (false, _) => Status::PG_ERR_CONNECTION_LOST,
+    };
+    (status.unwrap_or(fallback), cause)
+}
+
+/// An `io::Error` hides the error it wraps from `source`.
+fn inner<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => link.source(),
+    }
+}
+
+fn known(link: &(dyn StdError + 'static)) -> Option<Status> {
+    if link.is::<ResolveError>() {
+        return Some(Status::PG_ERR_DNS);
+    }
+    if let Some(error) = link.downcast_ref::<TlsError>() {
+        return Some(tls_status(error));
+    }
+    // RFC 9113, 8.7: a stream refused in this way has not been processed.
+    let stream_refused = link.downcast_ref::<h2::Error>().is_some_and(|error| {
+        error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    });
+    stream_refused.then_some(Status::PG_ERR_STREAM_REFUSED)
+}
+
+fn tls_status(error: &TlsError) -> Status {
+    use CertificateError as Why;
+    match error {
+        TlsError::InvalidCertificate(why) => match why {
+            Why::Expired | Why::ExpiredContext { .. } | Why::NotValidYet | Why::NotValidYetContext { .. } => {
+                Status::PG_ERR_CERTIFICATE_EXPIRED
+            }
+            Why::NotValidForName | Why::NotValidForNameContext { .. } => Status::PG_ERR_CERTIFICATE_NAME,
+            _ => Status::PG_ERR_CERTIFICATE_UNTRUSTED,
+        },
+        _ => Status::PG_ERR_TLS,
+    }
+}
+
+/// What a person can do about it.
+pub(super) fn advice(status: Status) -> &'static str {
+    match status {
+        Status::PG_ERR_DNS => "check the host in base_url and this machine's name resolution",
+        Status::PG_ERR_CONNECT => {
+            "check base_url, connect_timeout_ms, and that the host is reachable from here"
+        }
+        Status::PG_ERR_PROXY => "check the setting proxy, and that the proxy lets this host through",
+        Status::PG_ERR_TLS => {
+            "check that base_url is an https server, and the client certificate if it asks for one"
+        }
+        Status::PG_ERR_CERTIFICATE_EXPIRED => {
+            "check this machine's date; otherwise the server's owner must renew it"
+        }
+        Status::PG_ERR_CERTIFICATE_UNTRUSTED => "set tls.ca_file if the server has an authority of its own",
+        Status::PG_ERR_CERTIFICATE_NAME => {
+            "check that base_url has the host name that the certificate is for"
+        }
+        _ => "try again",
+    }
+}
