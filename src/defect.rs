@@ -18,7 +18,7 @@ thread_local! {
 }
 
 /// Runs our code for the host; a panic in it comes back as an error.
-pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
+pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
     install_hook();
     let outer = INSIDE.replace(true);
     // What the work leaves half done is not seen again: every lock we hold is recovered where it is taken.
@@ -34,7 +34,7 @@ pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
 }
 
 /// The same for a future.
-pub async fn contain_future<F: Future>(future: F) -> Result<F::Output, Error> {
+pub(crate) async fn contain_future<F: Future>(future: F) -> Result<F::Output, Error> {
     let mut future = pin!(future);
     poll_fn(|context| match contain(|| future.as_mut().poll(context)) {
         Ok(Poll::Pending) => Poll::Pending,

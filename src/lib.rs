@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`ffi`] | the C interface: one file per C noun, one boundary for panics and pointers |
 //! | [`client`] | the two calls, Issue and Refresh, under a deadline |
-//! | [`runtime`] | the process's one thread of ours, and what a fork must not inherit |
+//! | `runtime` | the process's one thread of ours, and what a fork must not inherit |
 //! | [`protocol`] | requests and answers of the service, and what an answer means |
 //! | [`transport`] | HTTPS, and whether a byte has left |
 //! | [`config`], [`settings`] | the settings and their one table |
@@ -16,12 +16,12 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod credentials;
-pub mod defect;
+mod defect;
 pub mod error;
 pub mod expiry;
 pub mod ffi;
 pub mod protocol;
-pub mod runtime;
+mod runtime;
 pub mod secret;
 pub mod settings;
 pub mod status;

@@ -26,7 +26,7 @@ const RESOLVER_KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// Runs a future on our thread and waits for it. A future that does not end within `patience` (it should, by its
 /// own deadline) is left behind, and the answer is `None`.
-pub fn run<T, F>(future: F, patience: Duration) -> Result<Option<T>, Error>
+pub(crate) fn run<T, F>(future: F, patience: Duration) -> Result<Option<T>, Error>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
@@ -104,7 +104,7 @@ fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
 
 /// A value that belongs to one process: a forked child leaks the parent's and makes its own. Lock-free, since a
 /// lock could be held by another thread at the moment of the fork and then never be freed in the child.
-pub struct PerProcess<T> {
+pub(crate) struct PerProcess<T> {
     slot: AtomicPtr<Owned<T>>,
 }
 
@@ -115,12 +115,12 @@ struct Owned<T> {
 
 impl<T: Send + Sync> PerProcess<T> {
     /// Empty.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         PerProcess { slot: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// This process's value, made now if there is none. Threads that race make one each; one is kept.
-    pub fn get_or_try_init(&self, make: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
+    pub(crate) fn get_or_try_init(&self, make: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
         let pid = pid();
         let seen = self.slot.load(Ordering::Acquire);
         // SAFETY: the slot holds null or a leaked box, freed only by our drop, which needs `&mut self`.

@@ -15,7 +15,7 @@ pub(super) fn fallible(error_out: *mut *mut pg_error, work: impl FnOnce() -> Res
         clear(error_out);
         work()
     });
-    match result.flatten() {
+    match result.and_then(std::convert::identity) {
         Ok(()) => Status::PG_OK,
         Err(error) => {
             let status = error.status;

@@ -1,0 +1,306 @@
+//! What an answer means (docs/lifecycle: the table of answers), on a scripted transport: no network, no clock.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use paymentsgate_auth::clock::{Clock, Moment};
+use paymentsgate_auth::credentials::Credentials;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::protocol::Call;
+use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::status::{Fate, Status};
+use paymentsgate_auth::token::Token;
+use paymentsgate_auth::transport::{Answer, Reply, Request, Sending, Transport};
+use zeroize::Zeroizing;
+
+/// base64 of a PEM.
+const PUBLIC_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
+const STARTED: Moment = Moment { boot: Duration::from_secs(100), wall: Duration::from_secs(1_700_000_000) };
+const SENT: Moment = Moment { boot: Duration::from_secs(103), wall: Duration::from_secs(1_700_000_003) };
+
+struct FrozenClock;
+
+impl Clock for FrozenClock {
+    fn now(&self) -> Moment {
+        STARTED
+    }
+}
+
+/// Gives one reply and keeps the request.
+struct Script {
+    reply: Mutex<Option<Reply>>,
+    request: Mutex<Option<Request>>,
+}
+
+impl Script {
+    fn new(sent: bool, result: Result<Answer, Error>) -> Self {
+        let reply = Reply { sent: sent.then_some(SENT), result };
+        Script { reply: Mutex::new(Some(reply)), request: Mutex::new(None) }
+    }
+}
+
+impl Transport for Script {
+    fn send(&self, request: Request) -> Sending<'_> {
+        *self.request.lock().unwrap() = Some(request);
+        let reply = self.reply.lock().unwrap().take().expect("a call sends one request");
+        Box::pin(async move { reply })
+    }
+}
+
+fn make(call: Call, script: &Script) -> Result<Token, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(call.make(script, &FrozenClock, Duration::from_secs(45)))
+}
+
+fn issue() -> Call {
+    Call::Issue(Credentials::new("account-1", PUBLIC_KEY, "test").unwrap())
+}
+
+fn refresh() -> Call {
+    Call::Refresh { refresh: Secret::new("old-refresh").unwrap(), access: Secret::new("old-access") }
+}
+
+fn answer(status: u16, body: &str) -> Answer {
+    Answer { status, body: Zeroizing::new(body.as_bytes().to_vec()), ..Answer::default() }
+}
+
+fn judged(call: Call, answer: Answer) -> Result<Token, Error> {
+    make(call, &Script::new(true, Ok(answer)))
+}
+
+#[test]
+fn a_pair_is_read_and_counted_from_before_it_was_sent() {
+    let body =
+        r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"extra":{"a":[1]}}"#;
+    let token = judged(refresh(), answer(200, body)).unwrap();
+    assert_eq!(token.access.expose(), "new-access");
+    assert_eq!(token.refresh.as_ref().unwrap().expose(), "new-refresh");
+    assert_eq!(token.anchor, SENT);
+    assert_eq!(token.remaining(SENT), Duration::from_secs(3600));
+    assert_eq!(judged(issue(), answer(201, body)).unwrap().access.expose(), "new-access");
+}
+
+#[test]
+fn an_answer_that_came_before_the_body_left_counts_from_the_start() {
+    let script = Script::new(false, Ok(answer(200, r#"{"access_token":"a","expires_in":60}"#)));
+    assert_eq!(make(refresh(), &script).unwrap().anchor, STARTED);
+}
+
+#[test]
+fn without_a_new_refresh_token_the_old_one_stays() {
+    for body in [
+        r#"{"access_token":"a","expires_in":60}"#,
+        r#"{"access_token":"a","refresh_token":null,"expires_in":60}"#,
+        r#"{"access_token":"a","refresh_token":"","expires_in":60}"#,
+    ] {
+        assert_eq!(judged(refresh(), answer(200, body)).unwrap().refresh.unwrap().expose(), "old-refresh");
+        assert!(judged(issue(), answer(200, body)).unwrap().refresh.is_none());
+    }
+}
+
+#[test]
+fn odd_lifetimes_do_not_throw_a_good_pair_away() {
+    for (expires_in, seconds) in [
+        ("3600", 3600),
+        ("\"3600\"", 3600),
+        ("\" 1800 \"", 1800),
+        ("0", 300),
+        ("-1", 300),
+        ("99999999", 300),
+        ("1e3", 300),
+        ("\"soon\"", 300),
+        ("null", 300),
+        ("{}", 300),
+        ("true", 300),
+    ] {
+        let body = format!(r#"{{"access_token":"a","expires_in":{expires_in}}}"#);
+        let token = judged(refresh(), answer(200, &body)).unwrap();
+        assert_eq!(token.lifetime.length, Duration::from_secs(seconds), "{expires_in}");
+    }
+}
+
+#[test]
+fn a_200_that_is_no_pair_has_an_unknown_fate() {
+    let deep = "[".repeat(10_000);
+    for body in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "<html>",
+        "{}",
+        r#"{"access_token":null}"#,
+        r#"{"access_token":""}"#,
+        r#"{"access_token":5}"#,
+        r#"{"access_token":["a"]}"#,
+        r#"{"access_token":"a b"}"#,
+        r#"{"access_token":"a\nb"}"#,
+        r#"{"access_token":"a\u0000b"}"#,
+        r#"{"access_token":"é"}"#,
+        r#"{"access_token":"a","refresh_token":5}"#,
+        r#"{"access_token":"a","refresh_token":{}}"#,
+        r#"{"access_token":"a","access_token":"b"}"#,
+        r#"{"access_token":"a","other":1,"other":2}"#,
+        r#"{"access_token":"a"} trailing"#,
+        &format!(r#"{{"access_token":"a","x":{deep}"#),
+    ] {
+        let error = judged(refresh(), answer(200, body)).unwrap_err();
+        assert_eq!(
+            (error.status, error.fate),
+            (Status::PG_ERR_MALFORMED_ANSWER, Fate::PG_FATE_UNKNOWN),
+            "{body}"
+        );
+        assert!(!error.is_retryable() && error.needs_credentials());
+        let error = judged(issue(), answer(200, body)).unwrap_err();
+        assert_eq!(
+            (error.status, error.fate),
+            (Status::PG_ERR_MALFORMED_ANSWER, Fate::PG_FATE_NONE),
+            "{body}"
+        );
+        assert!(error.is_retryable() && !error.needs_credentials());
+    }
+    let not_utf8 = Answer {
+        body: Zeroizing::new(b"{\"access_token\":\"a\",\"x\":\"\xff\"}".to_vec()),
+        ..answer(200, "")
+    };
+    assert_eq!(judged(refresh(), not_utf8).unwrap_err().status, Status::PG_ERR_MALFORMED_ANSWER);
+    let gzip = Answer { content_encoding: Some("gzip".into()), ..answer(200, r#"{"access_token":"a"}"#) };
+    assert!(judged(refresh(), gzip).unwrap_err().text.contains("compressed"));
+}
+
+#[test]
+fn born_expired_is_no_success() {
+    let error = judged(refresh(), answer(200, r#"{"access_token":"a","expires_in":5}"#)).unwrap_err();
+    assert_eq!((error.status, error.fate), (Status::PG_ERR_BORN_EXPIRED, Fate::PG_FATE_UNKNOWN));
+}
+
+#[test]
+fn what_a_refusal_means() {
+    use Fate::*;
+    use Status::*;
+    let api = r#"{"error":"SOME_CODE","message":"words","statusCode":1}"#;
+    let html = "<html>denied</html>";
+    for (code, body, on_refresh, fate, on_issue) in [
+        (400, api, PG_ERR_REFUSED, PG_FATE_REFUSED, PG_ERR_REFUSED),
+        (401, api, PG_ERR_REFUSED, PG_FATE_REFUSED, PG_ERR_REFUSED),
+        (403, api, PG_ERR_REFUSED, PG_FATE_REFUSED, PG_ERR_REFUSED),
+        (401, html, PG_ERR_REFUSED, PG_FATE_REFUSED, PG_ERR_BLOCKED),
+        (403, html, PG_ERR_REFUSED, PG_FATE_REFUSED, PG_ERR_BLOCKED),
+        (404, api, PG_ERR_REFUSED, PG_FATE_REFUSED, PG_ERR_BLOCKED),
+        (418, html, PG_ERR_REFUSED, PG_FATE_REFUSED, PG_ERR_BLOCKED),
+        (301, html, PG_ERR_REDIRECT, PG_FATE_REFUSED, PG_ERR_REDIRECT),
+        (307, api, PG_ERR_REDIRECT, PG_FATE_REFUSED, PG_ERR_REDIRECT),
+        (429, api, PG_ERR_RATE_LIMITED, PG_FATE_NOT_CONSUMED, PG_ERR_RATE_LIMITED),
+        (425, html, PG_ERR_RATE_LIMITED, PG_FATE_NOT_CONSUMED, PG_ERR_RATE_LIMITED),
+        (408, html, PG_ERR_SERVER, PG_FATE_UNKNOWN, PG_ERR_SERVER),
+        (500, api, PG_ERR_SERVER, PG_FATE_UNKNOWN, PG_ERR_SERVER),
+        (503, html, PG_ERR_SERVER, PG_FATE_UNKNOWN, PG_ERR_SERVER),
+    ] {
+        let error = judged(refresh(), answer(code, body)).unwrap_err();
+        assert_eq!(
+            (error.status, error.fate, error.http_status),
+            (on_refresh, fate, Some(code)),
+            "{code} {body}"
+        );
+        assert_eq!(error.is_retryable(), fate == PG_FATE_NOT_CONSUMED, "{code}");
+        let error = judged(issue(), answer(code, body)).unwrap_err();
+        assert_eq!(
+            (error.status, error.fate, error.http_status),
+            (on_issue, PG_FATE_NONE, Some(code)),
+            "{code} {body}"
+        );
+        assert_eq!(error.server.is_some(), body == api, "{code}");
+    }
+}
+
+#[test]
+fn a_failure_on_the_way_has_the_fate_of_its_bytes() {
+    for status in [
+        Status::PG_ERR_TIMEOUT,
+        Status::PG_ERR_CONNECTION_LOST,
+        Status::PG_ERR_TLS,
+        Status::PG_ERR_ANSWER_TOO_LARGE,
+    ] {
+        for (sent, fate) in [(false, Fate::PG_FATE_UNSENT), (true, Fate::PG_FATE_UNKNOWN)] {
+            let error = make(refresh(), &Script::new(sent, Err(Error::new(status, "broken")))).unwrap_err();
+            assert_eq!((error.status, error.fate), (status, fate));
+            let error = make(issue(), &Script::new(sent, Err(Error::new(status, "broken")))).unwrap_err();
+            assert_eq!(error.fate, Fate::PG_FATE_NONE);
+        }
+    }
+    let refused = Error::new(Status::PG_ERR_STREAM_REFUSED, "refused");
+    let error = make(refresh(), &Script::new(true, Err(refused))).unwrap_err();
+    assert_eq!((error.fate, error.is_retryable()), (Fate::PG_FATE_NOT_CONSUMED, true));
+}
+
+#[test]
+fn the_servers_words_are_kept_and_what_it_echoes_is_taken_out() {
+    let body = r#"{"error":"BAD_TOKEN","message":"old-refresh is bad","data":{"sent":"old-access","n":1},"statusCode":401}"#;
+    let error = judged(refresh(), answer(401, body)).unwrap_err();
+    let server = error.server.as_deref().unwrap();
+    assert_eq!(server.code, "BAD_TOKEN");
+    assert_eq!(server.message.as_deref(), Some("[redacted] is bad"));
+    assert_eq!(server.details.as_deref(), Some(r#"{"sent":"[redacted]","n":1}"#));
+    assert!(error.text.contains("BAD_TOKEN") && error.text.contains("401"), "{}", error.text);
+
+    let body = format!(r#"{{"error":"{}","message":"x"}}"#, "old-refresh");
+    let error = judged(refresh(), answer(401, &body)).unwrap_err();
+    assert!(!format!("{error:?}").contains("old-refresh"), "{error:?}");
+    let body = format!(r#"{{"error":"NO","message":"{PUBLIC_KEY}","details":"{PUBLIC_KEY}"}}"#);
+    let error = judged(issue(), answer(401, &body)).unwrap_err();
+    assert!(!format!("{error:?}").contains(PUBLIC_KEY), "{error:?}");
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date_on_the_servers_clock() {
+    let wait = |retry_after: &str, date: Option<&str>| {
+        let limited =
+            Answer { retry_after: Some(retry_after.into()), date: date.map(Into::into), ..answer(429, "") };
+        judged(refresh(), limited).unwrap_err().retry_after.map(|wait| wait.as_secs())
+    };
+    let noon = Some("Sun, 06 Nov 1994 12:00:00 GMT");
+    assert_eq!(wait("7", None), Some(7));
+    assert_eq!(wait(" 0 ", None), Some(0));
+    assert_eq!(wait("99999", None), Some(3600));
+    assert_eq!(wait("Sun, 06 Nov 1994 12:00:30 GMT", noon), Some(30));
+    assert_eq!(wait("Sun, 06 Nov 1994 11:00:00 GMT", noon), Some(0));
+    // Without a Date, this machine's clock has to do: 1,700,000,003 s is 22:13:23.
+    assert_eq!(wait("Tue, 14 Nov 2023 22:13:33 GMT", None), Some(10));
+    assert_eq!(wait("soon", noon), None);
+    assert_eq!(wait("-5", noon), None);
+}
+
+#[test]
+fn the_requests_are_the_vendors() {
+    let ok = r#"{"access_token":"a","expires_in":60}"#;
+    let script = Script::new(true, Ok(answer(200, ok)));
+    make(refresh(), &script).unwrap();
+    let request = script.request.lock().unwrap().take().unwrap();
+    assert_eq!(request.path, "auth/token/refresh");
+    assert_eq!(request.bearer.unwrap().expose(), "old-access");
+    assert_eq!(request.body.as_slice(), br#"{"refresh_token":"old-refresh"}"#);
+    assert_eq!(request.timeout, Duration::from_secs(45));
+
+    let script = Script::new(true, Ok(answer(200, ok)));
+    make(issue(), &script).unwrap();
+    let request = script.request.lock().unwrap().take().unwrap();
+    assert_eq!(request.path, "auth/token");
+    assert!(request.bearer.is_none());
+    let body = format!(r#"{{"account_id":"account-1","public_key":"{PUBLIC_KEY}"}}"#);
+    assert_eq!(request.body.as_slice(), body.as_bytes());
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    for body in ["{", r#"{"access_token":"hunter2","refresh_token":5}"#, r#"{"access_token":"hunter2 x"}"#] {
+        let error = judged(refresh(), answer(200, body)).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        for secret in ["hunter2", "old-refresh", "old-access"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+    assert!(!format!("{:?} {:?}", refresh(), issue()).contains("old-refresh"));
+    assert!(!format!("{:?}", issue()).contains(PUBLIC_KEY));
+}
