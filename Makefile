@@ -1,50 +1,126 @@
-# make demo    runs the main job against the emulator, from every language
-# make test    runs all tests of all languages
-# Both install or name what the machine lacks (scripts/setup).
+# make demo    the main job against the emulator, from every language
+# make test    all tests of all languages
+# Both first install or name what the machine lacks (scripts/setup) and need nothing done by hand.
 
 PREFIX  ?= /usr/local
-DESTDIR ?=
 LIBDIR  ?= $(PREFIX)/lib
+DESTDIR ?=
 CARGO   ?= cargo
 
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI     := $(shell sed -n 's/^const ABI_MAJOR: u32 = \(.*\);/\1/p' build.rs)
+# What a static link needs besides: `cargo rustc --lib --crate-type staticlib -- --print native-static-libs`.
 NATIVE_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
-# Everything that is not Rust builds against this tree, as it would against an installed library.
+
+# Whatever is not Rust builds against this tree, just as against an installed library.
 STAGE   := $(CURDIR)/build/stage
-SANDBOX := $(CURDIR)/build/pg-sandbox
+VENV    := $(CURDIR)/build/venv
+PYTHON  := $(VENV)/bin/python
+export PG_SANDBOX            := $(CURDIR)/build/pg-sandbox
+export PAYMENTSGATE_AUTH_LIB := $(STAGE)/lib/libpaymentsgate_auth.so.$(ABI)
+export PKG_CONFIG_PATH       := $(STAGE)/lib/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
+export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 
-export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
+WARNINGS := -Wall -Wextra -Wpedantic -Werror
+LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
+EXAMPLES := build/examples/issue_refresh_c build/examples/issue_refresh_cpp build/examples/issue_refresh_go
+DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: all build stage setup header install clean
-all: build
+.PHONY: build demo test lint install clean setup library generate
+.PHONY: test-rust test-c test-go test-python test-behaviours test-witness
+
+build: library
+	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib
+	$(CARGO) build --release --package pg-sandbox
+	@install -m 755 $(TARGET)/release/pg-sandbox $(PG_SANDBOX)
+
+demo: build $(EXAMPLES)
+	@scripts/with-sandbox scripts/demo
+
+test: test-rust test-c test-go test-python test-behaviours test-witness
+	@echo "make test: all passed"
 
 setup:
 	@scripts/setup
 
 library: setup
 	$(CARGO) build --release --lib
-.PHONY: library
 
-build: library
-	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib
-	$(CARGO) build --release --package pg-sandbox
-	@install -m 755 $(TARGET)/release/pg-sandbox $(SANDBOX)
-
-# Renews include/paymentsgate_auth.h from the sources.
-header:
+# Renews what is made from the sources and committed: the header, the table of settings.
+generate:
 	PG_UPDATE_HEADER=1 $(CARGO) build --lib
+	PG_UPDATE_DOCS=1 $(CARGO) test --test docs
 
 install: library
-	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
-	install -m 644 include/paymentsgate_auth.h include/paymentsgate_auth.hpp $(DESTDIR)$(PREFIX)/include/
-	install -m 755 $(TARGET)/release/libpaymentsgate_auth.so $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so.$(VERSION)
-	ln -sf libpaymentsgate_auth.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so.$(ABI)
-	ln -sf libpaymentsgate_auth.so.$(ABI) $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so
-	install -m 644 $(TARGET)/release/libpaymentsgate_auth.a $(DESTDIR)$(LIBDIR)/
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	@install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
+	@install -m 644 include/paymentsgate_auth.h include/paymentsgate_auth.hpp $(DESTDIR)$(PREFIX)/include/
+	@install -m 755 $(TARGET)/release/libpaymentsgate_auth.so $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so.$(VERSION)
+	@ln -sf libpaymentsgate_auth.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so.$(ABI)
+	@ln -sf libpaymentsgate_auth.so.$(ABI) $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so
+	@install -m 644 $(TARGET)/release/libpaymentsgate_auth.a $(DESTDIR)$(LIBDIR)/
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 	    -e 's|@PRIVATE_LIBS@|$(NATIVE_LIBS)|' paymentsgate_auth.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/paymentsgate_auth.pc
+	@echo "installed paymentsgate-auth $(VERSION) below $(DESTDIR)$(PREFIX)"
+
+build/examples/%_c: examples/c/%.c build
+	@mkdir -p $(@D)
+	$(CC) -std=c99 -O2 $(WARNINGS) -o $@ $< $(LINK) $$(pkg-config --cflags --libs libcurl)
+
+build/examples/%_cpp: examples/cpp/%.cpp build
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O2 $(WARNINGS) -o $@ $< $(LINK) $$(pkg-config --cflags --libs libcurl)
+
+build/examples/issue_refresh_go: build
+	cd examples/go && go build -o $(CURDIR)/$@ .
+
+build/drivers/c: tests/behaviours/driver.c build
+	@mkdir -p $(@D)
+	$(CC) -std=c99 -O1 -g $(WARNINGS) -o $@ $< $(LINK)
+
+build/drivers/cpp: tests/behaviours/driver.cpp build
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O1 -g $(WARNINGS) -o $@ $< $(LINK)
+
+build/drivers/go: build
+	cd tests/behaviours/godriver && go build -o $(CURDIR)/$@ .
+
+$(VENV)/ready: tests/requirements.txt | setup
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-rust: setup
+	$(CARGO) test --workspace
+
+test-c: build
+	STAGE=$(STAGE) tests/c/run.sh
+
+test-go: build
+	cd bindings/go && go vet ./... && go test -race -count=1 ./...
+
+test-python: build $(VENV)/ready
+	cd bindings/python && PYTHONPATH=src $(PYTHON) -m pytest -q
+
+test-behaviours: build $(DRIVERS) $(VENV)/ready
+	PG_DRIVER_C=build/drivers/c PG_DRIVER_CPP=build/drivers/cpp PG_DRIVER_GO=build/drivers/go \
+	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PYTHONPATH=bindings/python/src \
+	    $(PYTHON) -m pytest -q tests/behaviours
+
+test-witness: build
+	tests/witness/run.sh
+
+lint: build $(VENV)/ready
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) test --test abi --test docs
+	$(VENV)/bin/ruff check bindings/python examples/python tests/behaviours tests/witness
+	$(VENV)/bin/ruff format --check bindings/python examples/python tests/behaviours tests/witness
+	cd bindings/python && $(VENV)/bin/mypy --strict src
+	@test -z "$$(gofmt -l bindings/go examples/go tests/behaviours/godriver | tee /dev/stderr)"
+	cd bindings/go && go vet ./...
+	cd examples/go && go vet ./...
+	cd tests/behaviours/godriver && go vet ./...
 
 clean:
 	$(CARGO) clean

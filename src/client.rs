@@ -11,7 +11,7 @@ use crate::protocol::{self, Call};
 use crate::runtime;
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
-use crate::token::Token;
+use crate::token::{Pair, RefreshToken};
 use crate::transport::{HttpTransport, Transport};
 
 /// A way to one service: settings, connections, and perhaps credentials. Usable from any thread at once.
@@ -58,7 +58,7 @@ impl Client {
         self: &Arc<Self>,
         credentials: Option<Credentials>,
         timeout: Option<Duration>,
-    ) -> Result<Token, Error> {
+    ) -> Result<Pair, Error> {
         let credentials = credentials.or_else(|| self.credentials.clone()).ok_or_else(|| {
             let text = "issue: no credentials were given and the configuration has none; set credentials_file, or \
                         account_id and public_key";
@@ -72,14 +72,14 @@ impl Client {
     pub fn refresh(
         self: &Arc<Self>,
         access: Option<Secret>,
-        refresh: Secret,
+        refresh: RefreshToken,
         timeout: Option<Duration>,
-    ) -> Result<Token, Error> {
+    ) -> Result<Pair, Error> {
         let access = access.filter(|_| self.send_bearer_on_refresh);
         self.call(Call::Refresh { refresh, access }, timeout.unwrap_or(self.refresh_timeout))
     }
 
-    fn call(self: &Arc<Self>, call: Call, timeout: Duration) -> Result<Token, Error> {
+    fn call(self: &Arc<Self>, call: Call, timeout: Duration) -> Result<Pair, Error> {
         let is_refresh = matches!(call, Call::Refresh { .. });
         if timeout.is_zero() {
             let fate = if is_refresh { Fate::PG_FATE_UNSENT } else { Fate::PG_FATE_NONE };
@@ -89,7 +89,7 @@ impl Client {
         let client = self.clone();
         let work = async move { call.make(&*client.transport, &*client.clock, timeout).await };
         match runtime::run(work, timeout) {
-            Ok(Some(result)) => result,
+            Ok(Some(result)) => result.map_err(|failure| failure.error),
             Ok(None) => {
                 Err(protocol::abandoned(is_refresh, Status::PG_ERR_TIMEOUT, "no answer within the deadline"))
             }

@@ -16,7 +16,7 @@ use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
 use crate::secret::{Secret, redact};
 use crate::status::{Fate, Status};
-use crate::token::Token;
+use crate::token::{Pair, RefreshToken, Token};
 use crate::transport::{Answer, Reply, Request, Transport};
 
 /// A longer wait than this is not a plan but a mistake.
@@ -30,10 +30,19 @@ pub enum Call {
     /// Buys the next pair with a refresh token, which may be spent by it.
     Refresh {
         /// Presented; whether it survives, the answer tells.
-        refresh: Secret,
+        refresh: RefreshToken,
         /// Sent as Bearer if given.
         access: Option<Secret>,
     },
+}
+
+/// Why a call failed, and the refresh token if it may be presented again.
+#[derive(Debug)]
+pub struct Failure {
+    /// What happened.
+    pub error: Error,
+    /// Unsent, or not consumed; `None` after an Issue, too.
+    pub refresh: Option<RefreshToken>,
 }
 
 impl Call {
@@ -50,7 +59,7 @@ impl Call {
         transport: &dyn Transport,
         clock: &dyn Clock,
         timeout: Duration,
-    ) -> Result<Token, Error> {
+    ) -> Result<Pair, Failure> {
         let started = clock.now();
         let reply = transport.send(self.request(timeout)).await;
         self.judge(reply, started)
@@ -67,14 +76,14 @@ impl Call {
             Call::Refresh { refresh, access } => Request {
                 path: "auth/token/refresh",
                 bearer: access.clone(),
-                body: json(&[("refresh_token", refresh)]),
+                body: json(&[("refresh_token", refresh.secret())]),
                 timeout,
             },
         }
     }
 
     /// What the reply means. `started` stands in where an answer came before the body had left.
-    fn judge(self, reply: Reply, started: Moment) -> Result<Token, Error> {
+    fn judge(self, reply: Reply, started: Moment) -> Result<Pair, Failure> {
         let sent = reply.sent;
         let anchor = sent.unwrap_or(started);
         let judged = match reply.result {
@@ -82,13 +91,22 @@ impl Call {
             Ok(answer) => Err(self.read_refusal(&answer, anchor)),
             Err(error) => Err(error),
         };
-        judged.map_err(|error| {
-            let fate = self.fate(&error, sent.is_some());
-            Error {
-                text: format!("{}: {}{}", self.name(), error.text, advice(fate)),
-                ..error.with_fate(fate)
+        let fate =
+            judged.as_ref().map_or_else(|error| self.fate(error, sent.is_some()), |_| Fate::PG_FATE_NONE);
+        let text = |error: &Error| format!("{}: {}{}", self.name(), error.text, advice(fate));
+        let judged = judged.map_err(|error| Error { text: text(&error), ..error.with_fate(fate) });
+        let presented = match self {
+            Call::Refresh { refresh, .. } => Some(refresh),
+            Call::Issue(_) => None,
+        };
+        match judged {
+            // An answer without a new refresh token leaves the old one in force.
+            Ok((token, refresh)) => Ok(Pair { token, refresh: refresh.or(presented) }),
+            Err(error) => {
+                let again = matches!(fate, Fate::PG_FATE_UNSENT | Fate::PG_FATE_NOT_CONSUMED);
+                Err(Failure { error, refresh: presented.filter(|_| again) })
             }
-        })
+        }
     }
 
     /// The heart of it: when may the refresh token be presented again?
@@ -108,11 +126,11 @@ impl Call {
         match self {
             // The account id is no secret: it may be shown to find out which account was refused.
             Call::Issue(credentials) => vec![&credentials.public_key],
-            Call::Refresh { refresh, access } => std::iter::once(refresh).chain(access).collect(),
+            Call::Refresh { refresh, access } => std::iter::once(refresh.secret()).chain(access).collect(),
         }
     }
 
-    fn read_pair(&self, answer: &Answer, anchor: Moment) -> Result<Token, Error> {
+    fn read_pair(&self, answer: &Answer, anchor: Moment) -> Result<(Token, Option<RefreshToken>), Error> {
         let malformed =
             |what: &str| answer_error(answer, Status::PG_ERR_MALFORMED_ANSWER, format!("the answer {what}"));
         if let Some(encoding) = answer.content_encoding.as_deref().filter(|coding| *coding != "identity") {
@@ -141,12 +159,7 @@ impl Call {
             );
             return Err(answer_error(answer, Status::PG_ERR_BORN_EXPIRED, text));
         }
-        let refresh = pair.refresh_token.or_else(|| match self {
-            // An answer without a new one leaves the old one in force.
-            Call::Refresh { refresh, .. } => Some(refresh.clone()),
-            Call::Issue(_) => None,
-        });
-        Ok(Token::new(access, refresh, lifetime, anchor))
+        Ok((Token::new(access, lifetime, anchor), pair.refresh_token.map(RefreshToken::new)))
     }
 
     fn read_refusal(&self, answer: &Answer, now: Moment) -> Error {

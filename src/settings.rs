@@ -237,7 +237,8 @@ impl Kind {
             Kind::Header => "a text of visible ASCII characters and spaces".into(),
             Kind::Path => "the path of a file".into(),
             Kind::Url => {
-                "an https URL, or http to this machine; an ASCII host; no query, fragment, user or password".into()
+                "an https URL, or http to this machine; an ASCII host; no query, fragment, user or password"
+                    .into()
             }
             Kind::Proxy => "none, env, or an http or https URL".into(),
             Kind::Boolean => "true or false".into(),

@@ -1,4 +1,4 @@
-//! A pair as it came from the service, with the time it has left.
+//! Tokens: the access token with the time it has left, and the refresh token that can be presented once.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,26 +9,50 @@ use crate::clock::Moment;
 use crate::expiry::Lifetime;
 use crate::secret::Secret;
 
-/// An access token with the refresh token that buys the next one. Immutable.
+/// What the service gives for credentials or for a refresh token.
+#[derive(Debug)]
+pub struct Pair {
+    /// Works now.
+    pub token: Token,
+    /// Buys the next pair; the service may leave it out.
+    pub refresh: Option<RefreshToken>,
+}
+
+/// The right to present a refresh token once. It cannot be cloned: presenting it consumes it, and it comes back
+/// only if no byte of it left or the server said that it was not used.
+#[derive(Debug)]
+pub struct RefreshToken(Secret);
+
+impl RefreshToken {
+    /// A refresh token that has not been presented.
+    pub fn new(secret: Secret) -> Self {
+        RefreshToken(secret)
+    }
+
+    /// The text itself: to be sent once, or to be kept by a store or a caller who then has the right.
+    pub fn secret(&self) -> &Secret {
+        &self.0
+    }
+}
+
+/// An access token. Immutable.
 #[derive(Debug)]
 pub struct Token {
     /// Goes into `Authorization: Bearer …`.
     pub access: Secret,
-    /// Buys the next pair; the service may leave it out.
-    pub refresh: Option<Secret>,
-    /// How long the access token lives.
+    /// How long it lives.
     pub lifetime: Lifetime,
     /// From when the lifetime counts: taken before the request was sent, so never too late.
     pub anchor: Moment,
-    /// The name under which the access token may be shown.
+    /// The name under which it may be shown.
     pub fingerprint: Fingerprint,
 }
 
 impl Token {
-    /// A pair whose request began to leave at `anchor`.
-    pub fn new(access: Secret, refresh: Option<Secret>, lifetime: Lifetime, anchor: Moment) -> Self {
+    /// A token whose request began to leave at `anchor`.
+    pub fn new(access: Secret, lifetime: Lifetime, anchor: Moment) -> Self {
         let fingerprint = Fingerprint::of(&access);
-        Token { access, refresh, lifetime, anchor, fingerprint }
+        Token { access, lifetime, anchor, fingerprint }
     }
 
     /// What is left of the access token's life; zero when it has expired.
@@ -72,7 +96,7 @@ mod tests {
     #[test]
     fn what_remains_is_counted_on_the_boot_clock_and_saturates() {
         let lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
-        let token = Token::new(Secret::new("a").unwrap(), None, lifetime, at(100));
+        let token = Token::new(Secret::new("a").unwrap(), lifetime, at(100));
         assert_eq!(token.remaining(at(160)), Duration::from_secs(3540));
         assert_eq!(token.remaining(at(9999)), Duration::ZERO);
         assert_eq!(token.remaining(at(0)), Duration::from_secs(3600));
@@ -81,10 +105,11 @@ mod tests {
     #[test]
     fn only_the_fingerprint_is_shown() {
         let lifetime = Lifetime { length: Duration::from_secs(9), disagreement: Duration::ZERO };
-        let token = Token::new(Secret::new("abc").unwrap(), Secret::new("hunter2"), lifetime, at(1));
+        let token = Token::new(Secret::new("abc").unwrap(), lifetime, at(1));
         // SHA-256("abc") begins ba7816bf 8f01cfea: FIPS 180-4.
         assert_eq!(token.fingerprint.to_string(), "ba7816bf8f01cfea");
-        let shown = format!("{token:?}");
+        let pair = Pair { token, refresh: Secret::new("hunter2").map(RefreshToken::new) };
+        let shown = format!("{pair:?}");
         assert!(!shown.contains("abc") && !shown.contains("hunter2"), "{shown}");
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use paymentsgate_auth::clock::{Clock, Moment};
 use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
-use paymentsgate_auth::protocol::Call;
+use paymentsgate_auth::protocol::{Call, Failure};
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::status::{Fate, Status};
-use paymentsgate_auth::token::Token;
+use paymentsgate_auth::token::{Pair, RefreshToken};
 use paymentsgate_auth::transport::{Answer, Reply, Request, Sending, Transport};
 use zeroize::Zeroizing;
 
@@ -49,7 +49,11 @@ impl Transport for Script {
     }
 }
 
-fn make(call: Call, script: &Script) -> Result<Token, Error> {
+fn make(call: Call, script: &Script) -> Result<Pair, Error> {
+    attempt(call, script).map_err(|failure| failure.error)
+}
+
+fn attempt(call: Call, script: &Script) -> Result<Pair, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(call.make(script, &FrozenClock, Duration::from_secs(45)))
 }
@@ -59,14 +63,17 @@ fn issue() -> Call {
 }
 
 fn refresh() -> Call {
-    Call::Refresh { refresh: Secret::new("old-refresh").unwrap(), access: Secret::new("old-access") }
+    Call::Refresh {
+        refresh: RefreshToken::new(Secret::new("old-refresh").unwrap()),
+        access: Secret::new("old-access"),
+    }
 }
 
 fn answer(status: u16, body: &str) -> Answer {
     Answer { status, body: Zeroizing::new(body.as_bytes().to_vec()), ..Answer::default() }
 }
 
-fn judged(call: Call, answer: Answer) -> Result<Token, Error> {
+fn judged(call: Call, answer: Answer) -> Result<Pair, Error> {
     make(call, &Script::new(true, Ok(answer)))
 }
 
@@ -74,18 +81,18 @@ fn judged(call: Call, answer: Answer) -> Result<Token, Error> {
 fn a_pair_is_read_and_counted_from_before_it_was_sent() {
     let body =
         r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"extra":{"a":[1]}}"#;
-    let token = judged(refresh(), answer(200, body)).unwrap();
+    let Pair { token, refresh: next } = judged(refresh(), answer(200, body)).unwrap();
     assert_eq!(token.access.expose(), "new-access");
-    assert_eq!(token.refresh.as_ref().unwrap().expose(), "new-refresh");
+    assert_eq!(next.unwrap().secret().expose(), "new-refresh");
     assert_eq!(token.anchor, SENT);
     assert_eq!(token.remaining(SENT), Duration::from_secs(3600));
-    assert_eq!(judged(issue(), answer(201, body)).unwrap().access.expose(), "new-access");
+    assert_eq!(judged(issue(), answer(201, body)).unwrap().token.access.expose(), "new-access");
 }
 
 #[test]
 fn an_answer_that_came_before_the_body_left_counts_from_the_start() {
     let script = Script::new(false, Ok(answer(200, r#"{"access_token":"a","expires_in":60}"#)));
-    assert_eq!(make(refresh(), &script).unwrap().anchor, STARTED);
+    assert_eq!(make(refresh(), &script).unwrap().token.anchor, STARTED);
 }
 
 #[test]
@@ -95,7 +102,10 @@ fn without_a_new_refresh_token_the_old_one_stays() {
         r#"{"access_token":"a","refresh_token":null,"expires_in":60}"#,
         r#"{"access_token":"a","refresh_token":"","expires_in":60}"#,
     ] {
-        assert_eq!(judged(refresh(), answer(200, body)).unwrap().refresh.unwrap().expose(), "old-refresh");
+        assert_eq!(
+            judged(refresh(), answer(200, body)).unwrap().refresh.unwrap().secret().expose(),
+            "old-refresh"
+        );
         assert!(judged(issue(), answer(200, body)).unwrap().refresh.is_none());
     }
 }
@@ -116,7 +126,7 @@ fn odd_lifetimes_do_not_throw_a_good_pair_away() {
         ("true", 300),
     ] {
         let body = format!(r#"{{"access_token":"a","expires_in":{expires_in}}}"#);
-        let token = judged(refresh(), answer(200, &body)).unwrap();
+        let token = judged(refresh(), answer(200, &body)).unwrap().token;
         assert_eq!(token.lifetime.length, Duration::from_secs(seconds), "{expires_in}");
     }
 }
@@ -224,8 +234,14 @@ fn a_failure_on_the_way_has_the_fate_of_its_bytes() {
         Status::PG_ERR_ANSWER_TOO_LARGE,
     ] {
         for (sent, fate) in [(false, Fate::PG_FATE_UNSENT), (true, Fate::PG_FATE_UNKNOWN)] {
-            let error = make(refresh(), &Script::new(sent, Err(Error::new(status, "broken")))).unwrap_err();
-            assert_eq!((error.status, error.fate), (status, fate));
+            let failure =
+                attempt(refresh(), &Script::new(sent, Err(Error::new(status, "broken")))).unwrap_err();
+            assert_eq!((failure.error.status, failure.error.fate), (status, fate));
+            assert_eq!(
+                failure.refresh.is_some(),
+                !sent,
+                "the right to present it comes back only if nothing left"
+            );
             let error = make(issue(), &Script::new(sent, Err(Error::new(status, "broken")))).unwrap_err();
             assert_eq!(error.fate, Fate::PG_FATE_NONE);
         }

@@ -13,6 +13,7 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::status::Status;
+use crate::token::RefreshToken;
 
 /// A way to one service: TLS, proxy, pool of connections, perhaps credentials. Owned by the caller, who frees it
 /// with pg_client_free. Any number of threads may use it at once. After a fork the child may go on using it: it
@@ -192,6 +193,6 @@ fn refresh(
         }
     };
     let refresh = Secret::new(refresh_token).ok_or_else(|| invalid("refresh_token", unusable))?;
-    *token = pg_token::new(client.refresh(access, refresh, timeout)?);
+    *token = pg_token::new(client.refresh(access, RefreshToken::new(refresh), timeout)?);
     Ok(())
 }

@@ -7,20 +7,21 @@ use std::sync::Arc;
 use super::boundary::{c_text, infallible};
 use crate::clock::{Clock, SystemClock};
 use crate::secret::Secret;
-use crate::token::Token;
+use crate::token::{Pair, RefreshToken, Token};
 
 /// An access token with the refresh token that buys the next pair. Immutable and counted: pg_token_ref adds an
 /// owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
 /// once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
 pub struct pg_token {
     token: Token,
+    refresh: Option<RefreshToken>,
     fingerprint: CString,
 }
 
 impl pg_token {
-    pub(super) fn new(token: Token) -> *mut pg_token {
+    pub(super) fn new(Pair { token, refresh }: Pair) -> *mut pg_token {
         let fingerprint = c_text(&token.fingerprint.to_string());
-        Arc::into_raw(Arc::new(pg_token { token, fingerprint })).cast_mut()
+        Arc::into_raw(Arc::new(pg_token { token, refresh, fingerprint })).cast_mut()
     }
 }
 
@@ -56,7 +57,7 @@ pub unsafe extern "C" fn pg_token_access_token_length(token: *const pg_token) ->
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_refresh_token(token: *const pg_token) -> *const c_char {
-    get(token, ptr::null(), |token| token.token.refresh.as_ref().map(text_of))
+    get(token, ptr::null(), |token| token.refresh.as_ref().map(|refresh| text_of(refresh.secret())))
 }
 
 /// The length of the refresh token in bytes, its NUL not counted; 0 if there is none. Any thread; never blocks.
@@ -64,7 +65,7 @@ pub unsafe extern "C" fn pg_token_refresh_token(token: *const pg_token) -> *cons
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_refresh_token_length(token: *const pg_token) -> usize {
-    get(token, 0, |token| token.token.refresh.as_ref().map(|refresh| refresh.expose().len()))
+    get(token, 0, |token| token.refresh.as_ref().map(|refresh| refresh.secret().expose().len()))
 }
 
 /// The name under which the access token may be shown and logged: 16 hexadecimal digits, the first 64 bits of its

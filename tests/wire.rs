@@ -1,0 +1,170 @@
+//! The fate of a refresh token on real sockets: the connection is cut at every byte of the request and of the answer.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::config::Config;
+use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::status::{Fate, Status};
+use paymentsgate_auth::token::RefreshToken;
+use pg_sandbox::{Action, Fault, Options, Point, Route, Sandbox};
+
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
+
+fn client(base_url: &str, settings: &[(&str, &str)]) -> Arc<Client> {
+    let mut config = Config::default();
+    config.set("base_url", base_url).unwrap();
+    for (name, value) in settings {
+        config.set(name, value).unwrap();
+    }
+    Client::new(&config).unwrap()
+}
+
+fn sandbox_client(sandbox: &Sandbox) -> Arc<Client> {
+    let address = sandbox.address();
+    let [ca_file, credentials_file] =
+        [&address.ca_file, &address.credentials_file].map(|path| path.to_str().unwrap());
+    client(&sandbox.urls().https, &[("tls.ca_file", ca_file), ("credentials_file", credentials_file)])
+}
+
+fn token(text: &str) -> RefreshToken {
+    RefreshToken::new(Secret::new(text).unwrap())
+}
+
+fn fault(point: Point, action: Action) -> Fault {
+    Fault { route: Route::Refresh, point: Some(point), times: Some(1), skip: 0, action }
+}
+
+/// Cuts the answer after 0, 1, 2, … bytes until it arrives whole, and says how many cuts that took.
+fn cut_at_every_byte_of_the_answer(http2: bool) -> u64 {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    sandbox.switches(|switches| switches.http2 = http2);
+    let client = sandbox_client(&sandbox);
+    for bytes in 0..20_000 {
+        sandbox.clear_faults();
+        let pair = client.issue(None, PATIENCE).unwrap();
+        sandbox.inject(fault(Point::After, Action::Cut { bytes })).unwrap();
+        match client.refresh(Some(pair.token.access.clone()), pair.refresh.unwrap(), PATIENCE) {
+            Ok(_) => {
+                assert_eq!(sandbox.counters().most_presentations, 1, "a refresh token was presented twice");
+                return bytes;
+            }
+            Err(error) => {
+                assert_eq!(error.fate, Fate::PG_FATE_UNKNOWN, "cut after {bytes} bytes: {error}");
+                assert!(!error.is_retryable() && error.needs_credentials());
+            }
+        }
+    }
+    panic!("no answer arrived whole");
+}
+
+#[test]
+fn an_answer_cut_at_any_byte_leaves_an_unknown_fate_over_http_1() {
+    assert!(cut_at_every_byte_of_the_answer(false) > 400, "the answer has a head and a pair");
+}
+
+#[test]
+fn an_answer_cut_at_any_byte_leaves_an_unknown_fate_over_http_2() {
+    assert!(cut_at_every_byte_of_the_answer(true) > 300, "the answer has a head and a pair");
+}
+
+#[test]
+fn the_lost_answer_is_unknown_and_the_service_has_rotated() {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    let client = sandbox_client(&sandbox);
+    let pair = client.issue(None, PATIENCE).unwrap();
+    sandbox.inject(fault(Point::After, Action::Reset)).unwrap();
+    let error = client.refresh(None, pair.refresh.unwrap(), PATIENCE).unwrap_err();
+    assert_eq!(error.fate, Fate::PG_FATE_UNKNOWN);
+    assert_eq!(sandbox.counters().pairs_refreshed, 1);
+}
+
+#[test]
+fn a_refused_stream_keeps_the_refresh_token_good() {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    let client = sandbox_client(&sandbox);
+    let pair = client.issue(None, PATIENCE).unwrap();
+    let text = pair.refresh.unwrap().secret().clone();
+    sandbox.inject(fault(Point::Before, Action::RefuseStream)).unwrap();
+    let error = client.refresh(None, RefreshToken::new(text.clone()), PATIENCE).unwrap_err();
+    assert_eq!((error.status, error.fate), (Status::PG_ERR_STREAM_REFUSED, Fate::PG_FATE_NOT_CONSUMED));
+    client.refresh(None, RefreshToken::new(text), PATIENCE).unwrap();
+}
+
+/// A server that reads `bytes` bytes of the first connection and resets it; gives what it read.
+fn cutting_server(bytes: usize) -> (String, thread::JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut read = vec![0; bytes];
+        let mut got = 0;
+        while got < bytes {
+            match stream.read(&mut read[got..]) {
+                Ok(0) | Err(_) => break,
+                Ok(more) => got += more,
+            }
+        }
+        read.truncate(got);
+        read
+    });
+    (url, server)
+}
+
+#[test]
+fn a_request_cut_at_any_byte_is_never_called_unsent_once_the_server_has_seen_the_token() {
+    let secret = "r3fr3sh";
+    let mut seen_whole = false;
+    for bytes in 0..600 {
+        let (url, server) = cutting_server(bytes);
+        let error = client(&url, &[]).refresh(None, token(secret), PATIENCE).unwrap_err();
+        let request = server.join().unwrap();
+        let head = request.windows(4).position(|window| window == b"\r\n\r\n");
+        let token_seen = head.is_some_and(|end| request.len() > end + 4);
+        assert!(!token_seen || error.fate == Fate::PG_FATE_UNKNOWN, "{bytes} bytes: {error}");
+        seen_whole |= String::from_utf8_lossy(&request).contains(secret);
+        if request.len() < bytes {
+            break;
+        }
+        if seen_whole {
+            return;
+        }
+    }
+    panic!("the request was never read as a whole");
+}
+
+/// Answers one refresh on a connection, then closes it while it is idle.
+fn answer_once(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"}") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        request.push(byte[0]);
+    }
+    let body = r#"{"access_token":"a","refresh_token":"r","expires_in":3600}"#;
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    stream
+}
+
+#[test]
+fn a_connection_that_the_server_closed_while_idle_costs_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = client(&format!("http://{}", listener.local_addr().unwrap()), &[]);
+    let (closed, is_closed) = mpsc::channel();
+    let server = thread::spawn(move || {
+        answer_once(&listener).shutdown(Shutdown::Both).unwrap();
+        closed.send(()).unwrap();
+        drop(answer_once(&listener));
+    });
+    client.refresh(None, token("one"), PATIENCE).unwrap();
+    is_closed.recv().unwrap();
+    client.refresh(None, token("two"), PATIENCE).unwrap();
+    server.join().unwrap();
+}
