@@ -107,8 +107,14 @@ test-behaviours: build $(DRIVERS) $(VENV)/ready
 	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PYTHONPATH=bindings/python/src \
 	    $(PYTHON) -m pytest -q tests/behaviours
 
-test-witness: build
-	tests/witness/run.sh
+# The vendor's own SDK against the emulator, in an environment of its own.
+build/witness/ready: tests/witness/requirements.txt | setup
+	python3 -m venv build/witness
+	build/witness/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-witness: build build/witness/ready
+	build/witness/bin/python -m pytest -q tests/witness
 
 lint: build $(VENV)/ready
 	$(CARGO) fmt --all --check

@@ -1,0 +1,270 @@
+//! The emulator as a whole: starts it on a thread of its own, steers it, stops it.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::certificates::{Authority, Identity, Tls};
+use crate::counters::{Counters, Listener};
+use crate::folder::Folder;
+use crate::port::Port;
+use crate::service::Service;
+use crate::state::Revoke;
+use crate::world::{Shared, World};
+use crate::{Call, Credentials, Error, Fault, Switches, admin, foreign, proxy};
+
+/// How to start.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Port of the main HTTPS listener; 0, the default, takes any that is free.
+    pub port: u16,
+    /// Where to write the files; by default a temporary directory that goes away in the end.
+    pub directory: Option<PathBuf>,
+    /// The switches at the start and after a reset.
+    pub switches: Switches,
+}
+
+/// Where to find everything. Its JSON form is the line that the binary prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The URLs.
+    #[serde(flatten)]
+    pub urls: Urls,
+    /// The authority to trust, as PEM.
+    pub ca_file: PathBuf,
+    /// A client's certificate, as PEM.
+    pub client_cert_file: PathBuf,
+    /// Its key, as PEM.
+    pub client_key_file: PathBuf,
+    /// The default account's `credentials.json`.
+    pub credentials_file: PathBuf,
+    /// The default account.
+    pub account_id: String,
+    /// Its public key.
+    pub public_key: String,
+    /// The process.
+    pub pid: u32,
+}
+
+/// The URLs, none of which ends in a slash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Urls {
+    /// The API with a good certificate.
+    pub https: String,
+    /// The API in plain HTTP.
+    pub http: String,
+    /// The API with an expired certificate.
+    pub expired: String,
+    /// The API with a certificate that nobody signed.
+    pub self_signed: String,
+    /// The API with a certificate for `wrong.example`.
+    pub wrong_name: String,
+    /// The API for holders of a client certificate.
+    pub client_certificate: String,
+    /// The forward proxy.
+    pub proxy: String,
+    /// The second host.
+    pub foreign: String,
+    /// The admin port.
+    pub admin: String,
+}
+
+/// A running emulator. Dropping it stops it and removes its temporary directory.
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    address: Address,
+    credentials: Credentials,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _folder: Folder,
+}
+
+impl Sandbox {
+    /// Starts it; it answers by the time this returns.
+    pub fn start(options: Options) -> Result<Self, Error> {
+        let folder = Folder::open(options.directory.as_deref())?;
+        let authority = Authority::new()?;
+        let client = authority.client()?;
+        let credentials = Credentials::new()?;
+        let credentials_json = serde_json::to_string_pretty(&credentials).unwrap_or_default();
+        let identities = Identities::new(&authority)?;
+        let shared = Arc::new(Shared::new(World::new(credentials.clone(), options.switches)));
+        let (stop, stopped) = oneshot::channel();
+        let (urls, thread) = run(options.port, identities, Arc::clone(&shared), stopped)?;
+        let address = Address {
+            urls,
+            ca_file: folder.write("ca.pem", authority.pem())?,
+            client_cert_file: folder.write("client.pem", &client.pem())?,
+            client_key_file: folder.write("client.key", &client.key_pem())?,
+            credentials_file: folder.write("credentials.json", &credentials_json)?,
+            account_id: credentials.account_id.clone(),
+            public_key: credentials.public_key.clone(),
+            pid: std::process::id(),
+        };
+        Ok(Self { shared, address, credentials, stop: Some(stop), thread: Some(thread), _folder: folder })
+    }
+
+    /// Where to find everything.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The URLs.
+    pub fn urls(&self) -> &Urls {
+        &self.address.urls
+    }
+
+    /// The default account.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Makes another account.
+    pub fn add_account(&self) -> Result<Credentials, Error> {
+        let credentials = Credentials::new()?;
+        self.shared.lock().state.add_account(&credentials);
+        Ok(credentials)
+    }
+
+    /// Reads or changes switches.
+    pub fn switches<T>(&self, change: impl FnOnce(&mut Switches) -> T) -> T {
+        change(&mut self.shared.lock().state.switches)
+    }
+
+    /// Asks for a fault.
+    pub fn inject(&self, fault: Fault) -> Result<(), Error> {
+        self.shared.lock().faults.add(fault).map(|_| ())
+    }
+
+    /// Drops the faults that have not struck yet.
+    pub fn clear_faults(&self) {
+        self.shared.lock().faults.clear();
+    }
+
+    /// The faults that have not struck yet.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.shared.lock().faults.all().to_vec()
+    }
+
+    /// What was seen so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.lock().counters()
+    }
+
+    /// What the second host was sent.
+    pub fn foreign(&self) -> Vec<Call> {
+        self.shared.lock().foreign.clone()
+    }
+
+    /// Puts the emulator's clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.shared.lock().advance(by);
+    }
+
+    /// Revokes tokens.
+    pub fn revoke(&self, whose: &Revoke) {
+        self.shared.lock().state.revoke(whose);
+    }
+
+    /// Back to the start: tokens, other accounts, switches, faults, counters and clock.
+    pub fn reset(&self) {
+        self.shared.lock().reset();
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The certificates of the TLS ports.
+struct Identities {
+    local: Tls,
+    expired: Tls,
+    self_signed: Tls,
+    wrong_name: Tls,
+    client_certificate: Tls,
+}
+
+impl Identities {
+    fn new(authority: &Authority) -> Result<Self, Error> {
+        let local = authority.local()?;
+        Ok(Self {
+            local: local.tls()?,
+            expired: authority.expired()?.tls()?,
+            self_signed: Identity::self_signed()?.tls()?,
+            wrong_name: authority.wrong_name()?.tls()?,
+            client_certificate: authority.tls_for_known_clients(&local)?,
+        })
+    }
+}
+
+/// Starts the thread and returns when every port is open.
+fn run(
+    port: u16,
+    identities: Identities,
+    shared: Arc<Shared>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(Urls, JoinHandle<()>), Error> {
+    let (tell, told) = mpsc::channel();
+    let thread = thread::Builder::new().name("pg-sandbox".into()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(tell.send(Err(error.into()))),
+        };
+        runtime.block_on(async move {
+            let _ = tell.send(open(port, identities, shared).await);
+            let _ = stopped.await;
+        });
+    })?;
+    let urls = told.recv().map_err(|_| Error::Ended)??;
+    Ok((urls, thread))
+}
+
+/// Opens every port and leaves a task at each.
+async fn open(port: u16, identities: Identities, shared: Arc<Shared>) -> Result<Urls, Error> {
+    let mut urls = Urls::default();
+    let foreign_socket = listen(0, "http", &mut urls.foreign).await?;
+    let admin_socket = listen(0, "http", &mut urls.admin).await?;
+    let proxy_socket = listen(0, "http", &mut urls.proxy).await?;
+    let Identities { local, expired, self_signed, wrong_name, client_certificate } = identities;
+    let ports = [
+        (Listener::Https, Some(local), &mut urls.https),
+        (Listener::Http, None, &mut urls.http),
+        (Listener::Expired, Some(expired), &mut urls.expired),
+        (Listener::SelfSigned, Some(self_signed), &mut urls.self_signed),
+        (Listener::WrongName, Some(wrong_name), &mut urls.wrong_name),
+        (Listener::ClientCertificate, Some(client_certificate), &mut urls.client_certificate),
+    ];
+    let service = Service::new(Arc::clone(&shared), &urls.foreign);
+    for (listener, tls, url) in ports {
+        let port = if listener == Listener::Https { port } else { 0 };
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let socket = listen(port, scheme, url).await?;
+        tokio::spawn(Port { listener, socket, tls }.serve(service.clone()));
+    }
+    tokio::spawn(proxy::serve(proxy_socket, Arc::clone(&shared)));
+    tokio::spawn(serve(foreign_socket, foreign::router(Arc::clone(&shared))));
+    tokio::spawn(serve(admin_socket, admin::router(shared)));
+    Ok(urls)
+}
+
+async fn listen(port: u16, scheme: &str, url: &mut String) -> Result<TcpListener, Error> {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    *url = format!("{scheme}://{}", socket.local_addr()?);
+    Ok(socket)
+}
+
+async fn serve(socket: TcpListener, router: axum::Router) {
+    let _ = axum::serve(socket, router).await;
+}

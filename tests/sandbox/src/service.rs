@@ -1,0 +1,208 @@
+//! One request from its head to its end: faults, the decision, and more faults.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::DATE;
+use hyper::{Request, Response, Version};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::deals::http_date;
+use crate::fault::{Action, Form, Point};
+use crate::reply::{self, Reply};
+use crate::route::Route;
+use crate::switches::DateHeader;
+use crate::wire::{Control, Ending};
+use crate::world::Shared;
+
+const LARGEST_BODY: usize = 1 << 20;
+
+/// The service behind every port.
+#[derive(Clone)]
+pub(crate) struct Service {
+    shared: Arc<Shared>,
+    /// Where a redirect leads.
+    foreign: Arc<str>,
+}
+
+/// How a request ends, and the name under which that is counted.
+struct Verdict {
+    outcome: String,
+    end: End,
+}
+
+enum End {
+    Answer(Response<Reply>),
+    Cut(Response<Reply>, u64),
+    Connection(Ending),
+    RefuseStream,
+    Hang,
+}
+
+impl Service {
+    pub(crate) fn new(shared: Arc<Shared>, foreign: &str) -> Self {
+        Self { shared, foreign: foreign.into() }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Answers a request, or ends its stream or connection.
+    pub(crate) async fn call(
+        self,
+        request: Request<Incoming>,
+        control: Arc<Control>,
+    ) -> Result<Response<Reply>, h2::Error> {
+        control.lift_limit();
+        let version = request.version();
+        let verdict = self.verdict(request).await?;
+        match verdict.end {
+            End::Answer(response) => Ok(response),
+            End::Cut(response, bytes) => {
+                control.cut_after(bytes);
+                Ok(response)
+            }
+            End::RefuseStream if version == Version::HTTP_2 => Err(Reason::REFUSED_STREAM.into()),
+            End::RefuseStream => end_connection(&control, Ending::Reset).await,
+            End::Connection(ending) => end_connection(&control, ending).await,
+            End::Hang => pending().await,
+        }
+    }
+
+    async fn verdict(self, request: Request<Incoming>) -> Result<Verdict, h2::Error> {
+        let (head, body) = request.into_parts();
+        let call = Call::new(&head, &[]);
+        let route = Route::of(&call.method, &call.path);
+        self.shared.lock().counted.arrived(route, call.clone());
+        if let Some(verdict) = self.strike(Point::Head, route, &call, &mut stand_in()).await {
+            self.shared.lock().counted.ended(route, verdict.outcome.clone());
+            return Ok(verdict);
+        }
+        let Ok(body) = Limited::new(body, LARGEST_BODY).collect().await else {
+            self.shared.lock().counted.ended(route, "unread".into());
+            return Err(Reason::CANCEL.into());
+        };
+        let call = with_body(call, &body.to_bytes());
+        // What was read is acted upon, even if its sender has left: hence a task of its own.
+        let task = tokio::spawn(async move {
+            self.shared.lock().enter(route, &call);
+            let verdict = self.judge(route, &call).await;
+            self.shared.lock().leave(route, verdict.outcome.clone());
+            verdict
+        });
+        task.await.map_err(|_| Reason::INTERNAL_ERROR.into())
+    }
+
+    /// What becomes of a request that was read whole.
+    async fn judge(&self, route: Route, call: &Call) -> Verdict {
+        if let Some(verdict) = self.strike(Point::Before, route, call, &mut stand_in()).await {
+            return verdict;
+        }
+        let mut answer = self.act(call);
+        match self.strike(Point::After, route, call, &mut answer).await {
+            Some(verdict) => verdict,
+            None => self.answered(answer.status.to_string(), reply::honest(&answer)),
+        }
+    }
+
+    fn act(&self, call: &Call) -> Answer {
+        let mut world = self.shared.lock();
+        let now = world.now();
+        world.state.answer(call, now)
+    }
+
+    /// Lets the faults of one point strike. Nothing is returned where things go on.
+    async fn strike(&self, point: Point, route: Route, call: &Call, answer: &mut Answer) -> Option<Verdict> {
+        let actions = self.shared.lock().faults.strike(route, point);
+        for action in actions {
+            let verdict = match action {
+                Action::Delay { ms } => {
+                    sleep(Duration::from_millis(ms)).await;
+                    continue;
+                }
+                Action::Set { field, value } => {
+                    set(&mut answer.body, &field, value);
+                    continue;
+                }
+                Action::Remove { field } => {
+                    remove(&mut answer.body, &field);
+                    continue;
+                }
+                Action::Status { status, body, headers } => {
+                    self.answered(status.to_string(), reply::instead(status, body, &headers))
+                }
+                Action::Redirect { status } => {
+                    let target = format!("{}{}", self.foreign, call.path);
+                    self.answered(status.to_string(), reply::redirect(status, &target))
+                }
+                Action::Body(form) => self.answered(name_of(&form), reply::spoilt(&form, answer)),
+                Action::Cut { bytes } => {
+                    let response = self.dated(reply::honest(answer));
+                    Verdict { outcome: "cut".into(), end: End::Cut(response, bytes) }
+                }
+                Action::Reset => Verdict { outcome: "reset".into(), end: End::Connection(Ending::Reset) },
+                Action::Close => Verdict { outcome: "close".into(), end: End::Connection(Ending::Close) },
+                Action::RefuseStream => Verdict { outcome: "refuse_stream".into(), end: End::RefuseStream },
+                Action::Hang => Verdict { outcome: "hang".into(), end: End::Hang },
+            };
+            return Some(verdict);
+        }
+        None
+    }
+
+    fn answered(&self, outcome: String, response: Response<Reply>) -> Verdict {
+        Verdict { outcome, end: End::Answer(self.dated(response)) }
+    }
+
+    fn dated(&self, mut response: Response<Reply>) -> Response<Reply> {
+        let world = self.shared.lock();
+        let skew = match world.state.switches.date_header {
+            DateHeader::Off => return response,
+            DateHeader::On => 0,
+            DateHeader::SkewS(seconds) => seconds,
+        };
+        let date = http_date((world.now() / 1000).saturating_add_signed(skew));
+        reply::set_header(&mut response, DATE, &date);
+        response
+    }
+}
+
+async fn end_connection<T>(control: &Control, ending: Ending) -> T {
+    control.end(ending);
+    pending().await
+}
+
+/// What a fault spoils where nothing was done yet.
+fn stand_in() -> Answer {
+    Answer::ok(json!({}))
+}
+
+fn with_body(call: Call, body: &Bytes) -> Call {
+    Call { body: String::from_utf8_lossy(body).into_owned(), ..call }
+}
+
+fn set(body: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(field.into(), value);
+    }
+}
+
+fn remove(body: &mut Value, field: &str) {
+    if let Some(fields) = body.as_object_mut() {
+        fields.remove(field);
+    }
+}
+
+fn name_of(form: &Form) -> String {
+    let form = serde_json::to_value(form).unwrap_or_default();
+    form["form"].as_str().unwrap_or_default().into()
+}

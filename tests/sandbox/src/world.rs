@@ -1,0 +1,106 @@
+//! The one thing that all parts of the emulator share: service, faults, counters and clock behind a lock.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::call::Call;
+use crate::counters::Counters;
+use crate::credentials::Credentials;
+use crate::fault::Faults;
+use crate::route::Route;
+use crate::state::State;
+use crate::switches::Switches;
+use crate::token::fingerprint;
+
+/// What the emulator is at this moment.
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) faults: Faults,
+    pub(crate) counted: Counters,
+    pub(crate) foreign: Vec<Call>,
+    refreshes_at_once: u64,
+    advanced: Duration,
+    credentials: Credentials,
+    start_switches: Switches,
+}
+
+impl World {
+    pub(crate) fn new(credentials: Credentials, switches: Switches) -> Self {
+        Self {
+            state: State::new(switches.clone(), &credentials),
+            faults: Faults::default(),
+            counted: Counters::default(),
+            foreign: Vec::new(),
+            refreshes_at_once: 0,
+            advanced: Duration::ZERO,
+            credentials,
+            start_switches: switches,
+        }
+    }
+
+    /// Back to the start. Refreshes under way stay counted, since they will still end.
+    pub(crate) fn reset(&mut self) {
+        let refreshes_at_once = self.refreshes_at_once;
+        *self =
+            Self { refreshes_at_once, ..Self::new(self.credentials.clone(), self.start_switches.clone()) };
+    }
+
+    /// The emulator's time in milliseconds since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(real.saturating_add(self.advanced).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.advanced = self.advanced.saturating_add(by);
+    }
+
+    /// Notes a request that was read whole.
+    pub(crate) fn enter(&mut self, route: Route, call: &Call) {
+        self.counted.was_read(route, call);
+        if route != Route::Refresh {
+            return;
+        }
+        self.refreshes_at_once += 1;
+        self.counted.most_refreshes_at_once = self.counted.most_refreshes_at_once.max(self.refreshes_at_once);
+        let body: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        if let Some(token) = body["refresh_token"].as_str() {
+            self.counted.presented(fingerprint(token));
+        }
+    }
+
+    /// Notes how it ended.
+    pub(crate) fn leave(&mut self, route: Route, outcome: String) {
+        self.counted.ended(route, outcome);
+        if route == Route::Refresh {
+            self.refreshes_at_once -= 1;
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let tally = self.state.tally;
+        Counters {
+            pairs_issued: tally.issued,
+            pairs_refreshed: tally.refreshed,
+            payins: tally.payins,
+            duplicate_payins: tally.duplicate_payins,
+            foreign: self.foreign.len() as u64,
+            ..self.counted.clone()
+        }
+    }
+}
+
+/// The world behind its lock. A panic elsewhere must not blind the tests after it, so poison is ignored.
+pub(crate) struct Shared(Mutex<World>);
+
+impl Shared {
+    pub(crate) fn new(world: World) -> Self {
+        Self(Mutex::new(world))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,107 @@
+//! The admin port, as a program in another language uses it.
+
+use pg_sandbox::{Counters, Credentials};
+use reqwest::blocking::Client;
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, builder};
+
+struct Admin<'a> {
+    desk: &'a Desk,
+    client: Client,
+}
+
+impl<'a> Admin<'a> {
+    fn new(desk: &'a Desk) -> Self {
+        Self { desk, client: builder(&desk.sandbox).build().unwrap() }
+    }
+
+    fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let url = format!("{}{path}", self.desk.sandbox.urls().admin);
+        let response =
+            self.client.request(method.parse().unwrap(), url).body(body.to_string()).send().unwrap();
+        (response.status().as_u16(), response.json().unwrap())
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.call("GET", path, &Value::Null).1
+    }
+}
+
+#[test]
+fn switches_are_read_and_set() {
+    let desk = Desk::new();
+    let admin = Admin::new(&desk);
+    assert_eq!(admin.get("/switches")["rotation"], "single-use");
+    let (status, switches) = admin.call("PATCH", "/switches", &json!({"rotation": {"window": 5}}));
+    assert_eq!((status, &switches["rotation"]), (200, &json!({"window": 5})));
+    let (status, error) = admin.call("PATCH", "/switches", &json!({"rotatoin": "static"}));
+    assert!(status == 400 && error["error"].as_str().unwrap().contains("rotatoin"), "{error}");
+}
+
+#[test]
+fn faults_are_listed_added_and_dropped() {
+    let desk = Desk::new();
+    let admin = Admin::new(&desk);
+    let fault = json!({"route": "issue", "action": {"kind": "status", "status": 500}, "times": 2});
+    let (status, added) = admin.call("POST", "/faults", &fault);
+    assert_eq!((status, &added["point"]), (200, &json!("before")));
+    assert_eq!(desk.try_issue().unwrap().status(), 500);
+    assert_eq!(admin.get("/faults")[0]["times"], 1);
+    assert_eq!(admin.call("DELETE", "/faults", &Value::Null), (200, json!({})));
+    assert_eq!(admin.get("/faults"), json!([]));
+    let (status, error) = admin.call("POST", "/faults", &json!({"action": {"kind": "explode"}}));
+    assert!(status == 400 && error["error"].as_str().unwrap().contains("explode"), "{error}");
+}
+
+#[test]
+fn counters_are_the_same_as_in_the_process() {
+    let desk = Desk::new();
+    let admin = Admin::new(&desk);
+    desk.issue();
+    let counters: Counters = serde_json::from_value(admin.get("/counters")).unwrap();
+    assert_eq!(counters, desk.sandbox.counters());
+    assert_eq!(admin.get("/counters")["routes"]["issue"]["outcomes"]["200"], 1);
+}
+
+#[test]
+fn the_clock_the_tokens_and_the_rest_are_moved() {
+    let desk = Desk::new();
+    let admin = Admin::new(&desk);
+    let pair = desk.issue();
+    let works = || desk.get("/wallet", &pair.access).status() == 200;
+    assert!(works());
+    let (_, clock) = admin.call("POST", "/clock", &json!({"advance_s": 3600}));
+    assert!(clock["now_ms"].is_u64() && !works());
+
+    let pair = desk.refresh(&pair.refresh);
+    let works = || desk.get("/wallet", &pair.access).status() == 200;
+    assert!(works());
+    admin.call("POST", "/revoke", &json!({"access_token": pair.access}));
+    assert!(!works());
+    admin.call("POST", "/revoke", &json!({"refresh_token": pair.refresh}));
+    assert_eq!(desk.try_refresh(&pair.refresh).unwrap().status(), 401);
+    let pair = desk.issue();
+    admin.call("POST", "/revoke", &json!({"all": true}));
+    assert_eq!(desk.get("/wallet", &pair.access).status(), 401);
+    assert_eq!(admin.call("POST", "/revoke", &json!({"some": true})).0, 400);
+
+    admin.call("POST", "/reset", &Value::Null);
+    assert_eq!(admin.get("/counters")["pairs_issued"], 0);
+    assert_eq!(admin.get("/foreign"), json!([]));
+}
+
+#[test]
+fn another_account_has_its_own_credentials() {
+    let desk = Desk::new();
+    let admin = Admin::new(&desk);
+    let (_, account) = admin.call("POST", "/accounts", &Value::Null);
+    let account: Credentials = serde_json::from_value(account).unwrap();
+    let issue = |public_key: &str| {
+        let body = json!({"account_id": account.account_id, "public_key": public_key});
+        let url = format!("{}/auth/token", desk.sandbox.urls().http);
+        admin.client.post(url).json(&body).send().unwrap().status()
+    };
+    assert_eq!(issue(&account.public_key), 200);
+    assert_eq!(issue(&desk.sandbox.credentials().public_key), 401);
+}

@@ -1,0 +1,14 @@
+//! The emulator over real sockets: what it answers, how it fails, and how it is steered.
+
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod binary;
+#[cfg(test)]
+mod desk;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod ports;
+#[cfg(test)]
+mod service;
