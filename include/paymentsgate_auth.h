@@ -60,6 +60,10 @@ enum pg_status
      */
     PG_ERR_INVALID_ARGUMENT = 3,
     /**
+     * The session has been closed.
+     */
+    PG_ERR_CLOSED = 4,
+    /**
      * No setting has that name. See the table of settings.
      */
     PG_ERR_UNKNOWN_SETTING = 100,
@@ -168,6 +172,10 @@ enum pg_status
      * The service issued a token whose lifetime is too short to use.
      */
     PG_ERR_BORN_EXPIRED = 307,
+    /**
+     * The service refuses tokens that it has only just issued. Another token would not help: look at the account.
+     */
+    PG_ERR_REJECTED_FRESH = 308,
     /**
      * A defect of this library. The text gives the place; no state was lost.
      */

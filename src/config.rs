@@ -58,6 +58,20 @@ impl ProxyChoice {
     }
 }
 
+impl ProxyChoice {
+    /// Whether a failed connection may be the proxy's.
+    pub(crate) fn is_in_force(&self) -> bool {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match self {
+            ProxyChoice::Direct => false,
+            ProxyChoice::Environment => {
+                ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].into_iter().any(set)
+            }
+            ProxyChoice::Through(_) => true,
+        }
+    }
+}
+
 impl fmt::Debug for ProxyChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -157,6 +171,7 @@ impl Config {
         match (&self.account_id, public_key) {
             (Some(account), Some(key)) => Credentials::new(account, key.expose(), "settings").map(Some),
             (Some(_), None) => missing("account_id", "public_key or public_key_file"),
+            (None, Some(_)) if self.public_key_file.is_some() => missing("public_key_file", "account_id"),
             (None, Some(_)) => missing("public_key", "account_id"),
             (None, None) => Ok(None),
         }

@@ -26,7 +26,7 @@ pub struct Error {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerError {
     /// `error`: a code such as `ERROR_CREDENTIALS_NOT_FOUND`.
-    pub code: String,
+    pub code: Option<String>,
     /// `message`: free text of the server.
     pub message: Option<String>,
     /// `details` (sometimes sent as `data`), as JSON text.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Serialize, de};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, Value};
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Moment};
@@ -164,13 +164,20 @@ impl Call {
 
     fn read_refusal(&self, answer: &Answer, now: Moment) -> Error {
         let server = ServerError::read(&answer.body, &self.secrets());
-        let said = server.as_ref().map(|server| format!(" ({})", server.code)).unwrap_or_default();
+        let said = server.as_ref().and_then(|server| server.code.as_ref()).map(|code| format!(" ({code})"));
+        let said = said.unwrap_or_default();
         let code = answer.status;
         let (status, text) = match (code, self) {
             (300..400, _) => (Status::PG_ERR_REDIRECT, "redirects are never followed; check base_url"),
             (425 | 429, _) => (Status::PG_ERR_RATE_LIMITED, "too many requests; wait and try again"),
             (408 | 500.., _) => (Status::PG_ERR_SERVER, "the service failed"),
-            (_, Call::Refresh { .. }) => (Status::PG_ERR_REFUSED, "the service refused the refresh token"),
+            (_, Call::Refresh { .. }) if server.is_some() => {
+                (Status::PG_ERR_REFUSED, "the service refused the refresh token")
+            }
+            (_, Call::Refresh { .. }) => (
+                Status::PG_ERR_REFUSED,
+                "refused, but not in the API's own way; check base_url, proxies and firewalls",
+            ),
             (400 | 401 | 403, Call::Issue(_)) if server.is_some() => (
                 Status::PG_ERR_REFUSED,
                 "the service refused the credentials; check account_id and public_key",
@@ -283,31 +290,69 @@ impl<'de> Deserialize<'de> for TokenText {
 }
 
 /// A number or a numeric text. Anything else is as good as absent: a good pair is not thrown away for it.
-fn whole_number(value: &serde_json::Value) -> Option<i64> {
+fn whole_number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 impl ServerError {
-    /// The API's error shape, or `None`. What the server echoes of our secrets is taken out.
+    /// The API's error shape, or `None`: a code, or at least a `statusCode` with a `message`. What the server echoes
+    /// of our secrets is taken out.
     fn read(body: &[u8], secrets: &[&Secret]) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Body<'a> {
-            error: String,
-            message: Option<String>,
-            #[serde(borrow, alias = "data")]
+            error: Option<String>,
+            message: Option<Value>,
+            #[serde(rename = "statusCode")]
+            status_code: Option<Value>,
+            #[serde(borrow)]
             details: Option<&'a RawValue>,
+            #[serde(borrow)]
+            data: Option<&'a RawValue>,
         }
         let body: Body<'_> = serde_json::from_slice(body).ok()?;
-        let is_code = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
-        if body.error.is_empty() || body.error.len() > 128 || !body.error.chars().all(is_code) {
+        let is_code = |text: &String| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+            !text.is_empty() && text.len() <= 128 && text.chars().all(fits)
+        };
+        let code = body.error.filter(is_code);
+        if code.is_none() && (body.status_code.is_none() || body.message.is_none()) {
             return None;
         }
+        let message = body.message.map(|message| match message {
+            Value::String(text) => text,
+            other => other.to_string(),
+        });
         Some(ServerError {
-            code: redact(body.error, secrets),
-            message: body.message.map(|text| redact(text, secrets)),
-            details: body.details.map(|json| redact(json.get().to_owned(), secrets)),
+            code: code.map(|text| redact(text, secrets)),
+            message: message.map(|text| one_line(redact(text, secrets))).filter(|text| !text.is_empty()),
+            details: body.details.or(body.data).map(|json| redact_json(json.get(), secrets)),
         })
     }
+}
+
+/// Line breaks and escapes of a server must not reach a log.
+fn one_line(text: String) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// A secret may hide behind the escapes of JSON.
+fn redact_json(json: &str, secrets: &[&Secret]) -> String {
+    fn walk(value: &mut Value, secrets: &[&Secret]) {
+        match value {
+            Value::String(text) => *text = redact(std::mem::take(text), secrets),
+            Value::Array(items) => items.iter_mut().for_each(|item| walk(item, secrets)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| walk(field, secrets)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let plain = match serde_json::from_str::<Value>(json) {
+        Ok(mut value) if json.contains('\\') => {
+            walk(&mut value, secrets);
+            value.to_string()
+        }
+        _ => json.to_owned(),
+    };
+    redact(plain, secrets)
 }
 
 /// Seconds, or a date: that is measured on the server's own clock where it sends one.

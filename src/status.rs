@@ -20,6 +20,9 @@ pub enum Status {
     /// An argument is empty, out of range, or holds a character that cannot be sent. The text names it.
     PG_ERR_INVALID_ARGUMENT = 3,
 
+    /// The session has been closed.
+    PG_ERR_CLOSED = 4,
+
     /// No setting has that name. See the table of settings.
     PG_ERR_UNKNOWN_SETTING = 100,
     /// The value does not fit the setting. The text says what would.
@@ -77,6 +80,8 @@ pub enum Status {
     PG_ERR_ANSWER_TOO_LARGE = 306,
     /// The service issued a token whose lifetime is too short to use.
     PG_ERR_BORN_EXPIRED = 307,
+    /// The service refuses tokens that it has only just issued. Another token would not help: look at the account.
+    PG_ERR_REJECTED_FRESH = 308,
 
     /// A defect of this library. The text gives the place; no state was lost.
     PG_ERR_INTERNAL = 900,
@@ -93,6 +98,7 @@ impl Status {
             PG_ERR_NULL_POINTER,
             PG_ERR_INVALID_UTF8,
             PG_ERR_INVALID_ARGUMENT,
+            PG_ERR_CLOSED,
             PG_ERR_UNKNOWN_SETTING,
             PG_ERR_INVALID_SETTING,
             PG_ERR_MISSING_SETTING,
@@ -120,6 +126,7 @@ impl Status {
             PG_ERR_MALFORMED_ANSWER,
             PG_ERR_ANSWER_TOO_LARGE,
             PG_ERR_BORN_EXPIRED,
+            PG_ERR_REJECTED_FRESH,
             PG_ERR_INTERNAL,
             PG_ERR_SYSTEM,
         ]

@@ -256,7 +256,7 @@ fn the_servers_words_are_kept_and_what_it_echoes_is_taken_out() {
     let body = r#"{"error":"BAD_TOKEN","message":"old-refresh is bad","data":{"sent":"old-access","n":1},"statusCode":401}"#;
     let error = judged(refresh(), answer(401, body)).unwrap_err();
     let server = error.server.as_deref().unwrap();
-    assert_eq!(server.code, "BAD_TOKEN");
+    assert_eq!(server.code.as_deref(), Some("BAD_TOKEN"));
     assert_eq!(server.message.as_deref(), Some("[redacted] is bad"));
     assert_eq!(server.details.as_deref(), Some(r#"{"sent":"[redacted]","n":1}"#));
     assert!(error.text.contains("BAD_TOKEN") && error.text.contains("401"), "{}", error.text);
@@ -267,6 +267,35 @@ fn the_servers_words_are_kept_and_what_it_echoes_is_taken_out() {
     let body = format!(r#"{{"error":"NO","message":"{PUBLIC_KEY}","details":"{PUBLIC_KEY}"}}"#);
     let error = judged(issue(), answer(401, &body)).unwrap_err();
     assert!(!format!("{error:?}").contains(PUBLIC_KEY), "{error:?}");
+}
+
+#[test]
+fn refusals_of_other_frameworks_are_the_apis_own() {
+    for (body, code, message) in [
+        (r#"{"statusCode":401,"message":"Unauthorized"}"#, None, Some("Unauthorized")),
+        (
+            r#"{"statusCode":400,"error":"Bad Request","message":["a","b"]}"#,
+            Some("Bad Request"),
+            Some(r#"["a","b"]"#),
+        ),
+        (r#"{"error":"X","message":"","details":{"n":1},"data":2}"#, Some("X"), None),
+        (r#"{"error":"X","message":"a\n\u001bb"}"#, Some("X"), Some("a  b")),
+    ] {
+        let error = judged(issue(), answer(401, body)).unwrap_err();
+        assert_eq!(error.status, Status::PG_ERR_REFUSED, "{body}");
+        let server = error.server.unwrap();
+        assert_eq!((server.code.as_deref(), server.message.as_deref()), (code, message), "{body}");
+    }
+}
+
+#[test]
+fn a_secret_does_not_hide_behind_escapes() {
+    let slashes = Call::Refresh { refresh: RefreshToken::new(Secret::new("a/b/c").unwrap()), access: None };
+    let body = r#"{"error":"X","message":"a\/b\/c","details":{"sent":["a\/b\u002fc"],"n":1}}"#;
+    let error = judged(slashes, answer(401, body)).unwrap_err();
+    let server = error.server.unwrap();
+    assert_eq!(server.message.as_deref(), Some("[redacted]"));
+    assert_eq!(server.details.as_deref(), Some(r#"{"n":1,"sent":["[redacted]"]}"#));
 }
 
 #[test]

@@ -28,6 +28,20 @@ pub(super) fn fallible(error_out: *mut *mut pg_error, work: impl FnOnce() -> Res
     }
 }
 
+/// For exports that make an object: `out` is NULL unless the work succeeds.
+pub(super) fn producing<T>(
+    out: *mut *mut T,
+    name: &str,
+    error_out: *mut *mut pg_error,
+    work: impl FnOnce() -> Result<*mut T, Error>,
+) -> Status {
+    fallible(error_out, || {
+        let slot = output(out, name)?;
+        *slot = work()?;
+        Ok(())
+    })
+}
+
 /// For exports that answer with a plain value: `fallback` stands in after a panic.
 pub(super) fn infallible<T>(fallback: T, work: impl FnOnce() -> T) -> T {
     defect::contain(work).unwrap_or(fallback)

@@ -4,15 +4,15 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use super::boundary::{
-    borrowed, fallible, infallible, invalid, optional_sized_text, optional_text, output, sized_text, text,
-    timeout,
+    borrowed, fallible, infallible, invalid, optional_sized_text, optional_text, output, producing,
+    sized_text, text, timeout,
 };
 use super::{pg_config, pg_error, pg_token};
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::status::Status;
+use crate::status::{Fate, Status};
 use crate::token::RefreshToken;
 
 /// A way to one service: TLS, proxy, pool of connections, perhaps credentials. Owned by the caller, who frees it
@@ -35,11 +35,9 @@ pub unsafe extern "C" fn pg_client_new(
     client: *mut *mut pg_client,
     error: *mut *mut pg_error,
 ) -> Status {
-    fallible(error, || {
-        let client = output(client, "client")?;
-        let made = Client::new(&borrowed(config, "config")?.config)?;
-        *client = Box::into_raw(Box::new(pg_client { client: made }));
-        Ok(())
+    producing(client, "client", error, || {
+        let client = Client::new(&borrowed(config, "config")?.config)?;
+        Ok(Box::into_raw(Box::new(pg_client { client })))
     })
 }
 
@@ -62,10 +60,10 @@ pub unsafe extern "C" fn pg_issue_token(
     token: *mut *mut pg_token,
     error: *mut *mut pg_error,
 ) -> Status {
-    fallible(error, || {
+    producing(token, "token", error, || {
         let credentials =
             (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?);
-        issue(client, credentials, timeout_ms, token)
+        issue(client, credentials, timeout_ms)
     })
 }
 
@@ -83,10 +81,10 @@ pub unsafe extern "C" fn pg_issue_token_sized(
     token: *mut *mut pg_token,
     error: *mut *mut pg_error,
 ) -> Status {
-    fallible(error, || {
+    producing(token, "token", error, || {
         let account_id = optional_sized_text(account_id, account_id_length, "account_id")?;
         let public_key = optional_sized_text(public_key, public_key_length, "public_key")?;
-        issue(client, (account_id, public_key), timeout_ms, token)
+        issue(client, (account_id, public_key), timeout_ms)
     })
 }
 
@@ -110,9 +108,9 @@ pub unsafe extern "C" fn pg_refresh_token(
     token: *mut *mut pg_token,
     error: *mut *mut pg_error,
 ) -> Status {
-    fallible(error, || {
+    presenting(refresh_token, token, error, || {
         let access_token = optional_text(access_token, "access_token")?;
-        refresh(client, access_token, text(refresh_token, "refresh_token")?, timeout_ms, token)
+        refresh(client, access_token, text(refresh_token, "refresh_token")?, timeout_ms)
     })
 }
 
@@ -130,10 +128,10 @@ pub unsafe extern "C" fn pg_refresh_token_sized(
     token: *mut *mut pg_token,
     error: *mut *mut pg_error,
 ) -> Status {
-    fallible(error, || {
+    presenting(refresh_token, token, error, || {
         let access_token = optional_sized_text(access_token, access_token_length, "access_token")?;
         let refresh_token = sized_text(refresh_token, refresh_token_length, "refresh_token")?;
-        refresh(client, access_token, refresh_token, timeout_ms, token)
+        refresh(client, access_token, refresh_token, timeout_ms)
     })
 }
 
@@ -151,13 +149,30 @@ pub unsafe extern "C" fn pg_client_free(client: *mut pg_client) {
     });
 }
 
+/// The boundary of a call that is given a refresh token: what fails before the call has sent nothing of it.
+fn presenting(
+    refresh_token: *const c_char,
+    token: *mut *mut pg_token,
+    error: *mut *mut pg_error,
+    work: impl FnOnce() -> Result<*mut pg_token, Error>,
+) -> Status {
+    fallible(error, || {
+        let produced = output(token, "token").and_then(|slot| {
+            *slot = work()?;
+            Ok(())
+        });
+        produced.map_err(|error| match error.fate {
+            Fate::PG_FATE_NONE if !refresh_token.is_null() => error.with_fate(Fate::PG_FATE_UNSENT),
+            _ => error,
+        })
+    })
+}
+
 fn issue(
     client: *const pg_client,
     credentials: (Option<&str>, Option<&str>),
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-) -> Result<(), Error> {
-    let token = output(token, "token")?;
+) -> Result<*mut pg_token, Error> {
     let client = &borrowed(client, "client")?.client;
     let timeout = timeout(timeout_ms)?;
     let credentials = match credentials {
@@ -170,8 +185,7 @@ fn issue(
             return Err(invalid("account_id", "is NULL but public_key is not; give both or neither"));
         }
     };
-    *token = pg_token::new(client.issue(credentials, timeout)?);
-    Ok(())
+    Ok(pg_token::new(client.issue(credentials, timeout)?))
 }
 
 fn refresh(
@@ -179,9 +193,7 @@ fn refresh(
     access_token: Option<&str>,
     refresh_token: &str,
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-) -> Result<(), Error> {
-    let token = output(token, "token")?;
+) -> Result<*mut pg_token, Error> {
     let client = &borrowed(client, "client")?.client;
     let timeout = timeout(timeout_ms)?;
     let unusable = "is empty, or holds a character that no token has";
@@ -193,6 +205,5 @@ fn refresh(
         }
     };
     let refresh = Secret::new(refresh_token).ok_or_else(|| invalid("refresh_token", unusable))?;
-    *token = pg_token::new(client.refresh(access, RefreshToken::new(refresh), timeout)?);
-    Ok(())
+    Ok(pg_token::new(client.refresh(access, RefreshToken::new(refresh), timeout)?))
 }

@@ -16,7 +16,7 @@ pub struct pg_error {
 }
 
 struct ServerText {
-    code: CString,
+    code: Option<CString>,
     message: Option<CString>,
     details: Option<CString>,
 }
@@ -25,7 +25,7 @@ impl pg_error {
     pub(super) fn new(error: Error) -> *mut pg_error {
         let text = c_text(&error.text);
         let server = error.server.as_ref().map(|server| ServerText {
-            code: c_text(&server.code),
+            code: server.code.as_deref().map(c_text),
             message: server.message.as_deref().map(c_text),
             details: server.details.as_deref().map(c_text),
         });
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn pg_error_http_status(error: *const pg_error) -> i32 {
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_error_server_code(error: *const pg_error) -> *const c_char {
-    get(error, ptr::null(), |error| error.server.as_ref().map(|server| server.code.as_ptr()))
+    get(error, ptr::null(), |error| error.server.as_ref()?.code.as_deref().map(CStr::as_ptr))
 }
 
 /// The server's own words (`message`); NULL if it sent none. What it echoes of the caller's secrets has been

@@ -1,4 +1,4 @@
-//! From an error of the HTTP library to a status of ours. Types are looked at, never the words.
+//! From an error of the HTTP library to a status of ours. Types are looked at; words only where the type is lost.
 
 use std::error::Error as StdError;
 use std::io;
@@ -9,23 +9,26 @@ use crate::status::Status;
 
 /// A host name that did not resolve. Our own type, so that it can be told from a refused connection.
 #[derive(Debug)]
-pub(super) struct ResolveError(pub(super) io::Error);
+pub(super) struct ResolveError {
+    pub(super) host: String,
+    pub(super) error: io::Error,
+}
 
 impl std::fmt::Display for ResolveError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)
+        write!(f, "{}: {}", self.host, self.error)
     }
 }
 
 impl StdError for ResolveError {}
 
 /// The status of a failed exchange, and the innermost cause in words.
-pub(super) fn classify(error: &reqwest::Error, through_proxy: bool) -> (Status, String) {
+pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy: bool) -> (Status, String) {
     let mut status = None;
     let mut cause = String::new();
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(link) = next {
-        status = status.or_else(|| known(link));
+        status = status.or_else(|| known(link, host));
         cause = link.to_string();
         next = inner(link);
     }
@@ -45,18 +48,22 @@ fn inner<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + '
     }
 }
 
-fn known(link: &(dyn StdError + 'static)) -> Option<Status> {
-    if link.is::<ResolveError>() {
-        return Some(Status::PG_ERR_DNS);
+fn known(link: &(dyn StdError + 'static), host: Option<&str>) -> Option<Status> {
+    if let Some(unresolved) = link.downcast_ref::<ResolveError>() {
+        let ours = host == Some(unresolved.host.as_str());
+        return Some(if ours { Status::PG_ERR_DNS } else { Status::PG_ERR_PROXY });
     }
     if let Some(error) = link.downcast_ref::<TlsError>() {
         return Some(tls_status(error));
     }
+    let error = link.downcast_ref::<h2::Error>()?;
     // RFC 9113, 8.7: a stream refused in this way has not been processed.
-    let stream_refused = link.downcast_ref::<h2::Error>().is_some_and(|error| {
-        error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
-    });
-    stream_refused.then_some(Status::PG_ERR_STREAM_REFUSED)
+    if error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+        return Some(Status::PG_ERR_STREAM_REFUSED);
+    }
+    // The h2 crate keeps only the words of an alert, such as that of TLS 1.3 for a missing client certificate.
+    let alert = error.get_io().is_some_and(|error| error.to_string().starts_with("received fatal alert"));
+    alert.then_some(Status::PG_ERR_TLS)
 }
 
 fn tls_status(error: &TlsError) -> Status {

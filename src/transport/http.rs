@@ -73,7 +73,7 @@ impl HttpTransport {
     async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<Answer, Error> {
         let url = self.base_url.join(request.path).map_err(set_up_failed)?;
         let failed = |error: reqwest::Error| {
-            let (status, cause) = fault::classify(&error, !matches!(self.proxy, ProxyChoice::Direct));
+            let (status, cause) = fault::classify(&error, self.base_url.host_str(), self.proxy.is_in_force());
             Error::new(status, format!("POST {url}: {cause}; {}", fault::advice(status)))
         };
         let mut headers = HeaderMap::new();
@@ -109,15 +109,13 @@ impl HttpTransport {
             error.http_status = Some(answer.status);
             error
         };
-        let announced = response.content_length().unwrap_or(0);
-        if announced > self.max_response_bytes as u64 {
-            return Err(too_large());
-        }
+        // A refusal speaks by its status: that its page is too large must not make it look like a lost answer.
+        let is_refusal = !(200..300).contains(&answer.status);
         // Room for all of it at once: growing would leave copies of tokens in freed memory.
         let mut content = Zeroizing::new(Vec::with_capacity(self.max_response_bytes));
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if content.len() + chunk.len() > self.max_response_bytes {
-                return Err(too_large());
+                return if is_refusal { Ok(answer) } else { Err(too_large()) };
             }
             content.extend_from_slice(&chunk);
             // Zeroes the library's buffer where we are its last user.
@@ -165,7 +163,7 @@ impl Resolve for SystemResolver {
         Box::pin(async move {
             match tokio::net::lookup_host((name.as_str(), 0)).await {
                 Ok(addresses) => Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs),
-                Err(error) => Err(ResolveError(error).into()),
+                Err(error) => Err(ResolveError { host: name.as_str().to_owned(), error }.into()),
             }
         })
     }

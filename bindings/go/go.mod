@@ -1,0 +1,3 @@
+module github.com/paymentsgate-auth/paymentsgate-auth/bindings/go
+
+go 1.24

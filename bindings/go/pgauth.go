@@ -1,0 +1,101 @@
+// Package pgauth keeps a PaymentsGate API session alive. It is a thin layer over the C library paymentsgate_auth, which
+// pkg-config has to find.
+//
+//	client, err := pgauth.NewClient(pgauth.Env())
+//	token, err := client.Issue(ctx)
+//	request.Header.Set("Authorization", "Bearer "+token.AccessToken())
+//	token, err = client.RefreshToken(ctx, token)
+//
+// Every type may be used from any number of goroutines at once. A call that waits for the service occupies one thread of
+// the operating system, as every call into C does.
+package pgauth
+
+// #cgo pkg-config: paymentsgate_auth
+// #include <paymentsgate_auth.h>
+// #include <stdlib.h>
+import "C"
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"unsafe"
+)
+
+// Version is that of the library that is loaded, for example "0.1.0".
+func Version() string {
+	return C.GoString(C.pg_version())
+}
+
+// checkABI refuses a library that is not the one of the header this package was built with.
+var checkABI = sync.OnceValue(func() error {
+	if loaded := C.pg_abi_version(); loaded != C.PG_ABI_VERSION {
+		return fmt.Errorf("pgauth: built for ABI %d of paymentsgate_auth, but the library that is loaded has ABI %d",
+			C.PG_ABI_VERSION, loaded)
+	}
+	return nil
+})
+
+// A Setting is a row of the table of settings.
+type Setting struct {
+	Name        string
+	Type        string // text, secret, path, url, proxy, boolean, milliseconds or bytes
+	Default     string // empty: it has none
+	Range       string // the values it takes, in words
+	Description string
+}
+
+// Settings is the table of all settings.
+func Settings() []Setting {
+	settings := make([]Setting, C.pg_setting_count())
+	for i := range settings {
+		index := C.size_t(i)
+		settings[i] = Setting{
+			Name:        C.GoString(C.pg_setting_name(index)),
+			Type:        C.GoString(C.pg_setting_type(index)),
+			Default:     C.GoString(C.pg_setting_default(index)),
+			Range:       C.GoString(C.pg_setting_range(index)),
+			Description: C.GoString(C.pg_setting_description(index)),
+		}
+	}
+	return settings
+}
+
+// An Option gives settings to NewClient.
+type Option func(*config) error
+
+type config struct{ ptr *C.pg_config }
+
+// Set gives one setting its value. Names, ranges and defaults are those of Settings.
+func Set(name, value string) Option {
+	return func(config *config) error {
+		// C would read the name up to its first NUL, which may be the name of another setting.
+		cName := C.CString(strings.ReplaceAll(name, "\x00", "\uFFFD"))
+		defer C.free(unsafe.Pointer(cName))
+		bytes, length := lend(value)
+		var failure *C.pg_error
+		C.pg_config_set_sized(config.ptr, cName, bytes, length, &failure)
+		return takeError(failure)
+	}
+}
+
+// Env takes every setting whose variable is set in the environment: base_url from PAYMENTSGATE_BASE_URL, tls.ca_file
+// from PAYMENTSGATE_TLS_CA_FILE, and so on. NewClient must then not run while another goroutine calls os.Setenv.
+func Env() Option {
+	return func(config *config) error {
+		var failure *C.pg_error
+		C.pg_config_set_from_env(config.ptr, &failure)
+		return takeError(failure)
+	}
+}
+
+// What an empty string lends: NULL would say that there is none.
+var empty C.char
+
+// lend passes the bytes of a string to C without a copy, for the length of one call.
+func lend(text string) (*C.char, C.size_t) {
+	if text == "" {
+		return &empty, 0
+	}
+	return (*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text))
+}

@@ -1,0 +1,85 @@
+package pgauth
+
+// #include <paymentsgate_auth.h>
+import "C"
+
+import (
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// A Token is an access token with the refresh token that buys the next pair. It is immutable, and zeroed some time after
+// the last reference to it is gone. However it is printed or logged, it shows its fingerprint only.
+//
+// The texts stay in the library. Go cannot zero a string: ask for one where it is sent, and keep the Token rather than
+// the text.
+type Token struct {
+	_           [0]sync.Mutex // tells go vet that a copy is a mistake: it would outlive the cleanup
+	ptr         *C.pg_token
+	fingerprint string
+}
+
+// takeToken makes a Token the owner of what C gave.
+func takeToken(ptr *C.pg_token) *Token {
+	token := &Token{ptr: ptr, fingerprint: C.GoString(C.pg_token_fingerprint(ptr))}
+	runtime.AddCleanup(token, func(ptr *C.pg_token) { C.pg_token_free(ptr) }, ptr)
+	return token
+}
+
+// AccessToken is the text for "Authorization: Bearer …". A secret.
+func (t *Token) AccessToken() string {
+	defer runtime.KeepAlive(t)
+	return C.GoString(C.pg_token_access_token(t.ptr))
+}
+
+// RefreshToken is empty if the service gave none. A secret, and more so than the access token.
+func (t *Token) RefreshToken() string {
+	defer runtime.KeepAlive(t)
+	return C.GoString(C.pg_token_refresh_token(t.ptr))
+}
+
+// Fingerprint is the name under which the access token may be shown: the first 64 bits of its SHA-256.
+func (t *Token) Fingerprint() string {
+	return t.fingerprint
+}
+
+// Lifetime is the whole life of the access token, counted from just before its request was sent.
+func (t *Token) Lifetime() time.Duration {
+	defer runtime.KeepAlive(t)
+	return milliseconds(C.pg_token_lifetime_ms(t.ptr))
+}
+
+// Remaining is what is left of the access token's life now, 0 when it has expired. It is measured on a clock that counts
+// while the machine sleeps and that nobody can set.
+func (t *Token) Remaining() time.Duration {
+	defer runtime.KeepAlive(t)
+	return milliseconds(C.pg_token_remaining_ms(t.ptr))
+}
+
+// LifetimeDisagreement is how far the service's own statements of the lifetime are apart; 0 where they agree within a
+// minute.
+func (t *Token) LifetimeDisagreement() time.Duration {
+	defer runtime.KeepAlive(t)
+	return milliseconds(C.pg_token_lifetime_disagreement_ms(t.ptr))
+}
+
+// String is the fingerprint.
+func (t *Token) String() string {
+	return t.fingerprint
+}
+
+// GoString is the fingerprint too.
+func (t *Token) GoString() string {
+	return "pgauth.Token(" + t.fingerprint + ")"
+}
+
+// LogValue is the fingerprint too.
+func (t *Token) LogValue() slog.Value {
+	return slog.StringValue(t.fingerprint)
+}
+
+func milliseconds(ms C.int64_t) time.Duration {
+	return time.Duration(ms) * time.Millisecond
+}

@@ -1,0 +1,216 @@
+//! The one network operation that a session may have under way, as a pure sequence: the driver performs a step
+//! and feeds back what came of it. Lock, re-read, adopt or intend, present, commit, unlock.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::protocol::Failure;
+use crate::status::{Fate, Status};
+use crate::store::Committed;
+use crate::token::{Fingerprint, Pair, RefreshToken};
+
+/// Issue is tried this often in one flight.
+const ISSUE_TRIES: u32 = 3;
+
+/// What a flight is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The generation that needs a successor.
+    pub base: u64,
+    /// The token that the service refused: a successor must differ from it.
+    pub refused: Option<Fingerprint>,
+    /// Leave the refresh token alone.
+    pub issue_only: bool,
+    /// Whether Issue may be called.
+    pub may_issue: bool,
+    /// Present a refresh token of unknown fate once more. Only for sessions that have nothing else.
+    pub replay: bool,
+}
+
+/// The next thing to do.
+#[derive(Debug)]
+pub enum Step {
+    /// Take the store's lock.
+    Lock,
+    /// Read the store.
+    Load,
+    /// Write the intent, and so get the refresh token.
+    Intend,
+    /// Present it.
+    Refresh(RefreshToken),
+    /// It was not used up: put it back.
+    Retract(RefreshToken),
+    /// Present the credentials.
+    Issue,
+    /// Make the pair the newest.
+    Commit(Pair),
+    /// Wait, then go on. The share (0 to 1) of the longest wait is the driver's to draw.
+    Pause {
+        /// The longest wait.
+        most: Duration,
+    },
+    /// Free the lock; the flight has ended.
+    Land(Landing),
+}
+
+/// What came of a step.
+#[derive(Debug)]
+pub enum Input {
+    /// The flight begins.
+    Start,
+    /// The lock is held.
+    Locked,
+    /// The store was read; a token that is too old to be handed out counts as none.
+    Loaded(Option<Committed>),
+    /// The intent is written.
+    Intended(Option<RefreshToken>),
+    /// A call has ended.
+    Called(Box<Result<Pair, Failure>>),
+    /// The refresh token is back.
+    Retracted,
+    /// The pair is the newest.
+    Committed(Committed),
+    /// The pause is over.
+    Resumed,
+    /// The store failed.
+    StoreFailed(Error),
+}
+
+/// How a flight ended.
+#[derive(Debug)]
+pub struct Landing {
+    /// The successor, or why there is none.
+    pub result: Result<Committed, Error>,
+    /// The tally of the flight.
+    pub log: Log,
+}
+
+/// What a flight did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Refresh calls.
+    pub refreshes: u32,
+    /// Issue calls.
+    pub issues: u32,
+    /// The service refused the refresh token.
+    pub refused: bool,
+    /// The answer to a refresh was lost.
+    pub ambiguous: bool,
+    /// The credentials were refused in the API's own way.
+    pub credentials_refused: bool,
+    /// The successor came from elsewhere.
+    pub adopted: bool,
+}
+
+/// A flight under way.
+#[derive(Debug)]
+pub struct Flight {
+    plan: Plan,
+    log: Log,
+    /// Why the last call failed.
+    error: Option<Error>,
+    /// A second right to present the refresh token, kept only where the plan allows a replay.
+    replay: Option<RefreshToken>,
+    refreshed: bool,
+}
+
+impl Flight {
+    /// A flight that has not begun.
+    pub fn new(plan: Plan) -> Self {
+        Flight { plan, log: Log::default(), error: None, replay: None, refreshed: false }
+    }
+
+    /// The step after `input`.
+    pub fn next(&mut self, input: Input) -> Step {
+        match input {
+            Input::Start => Step::Lock,
+            Input::Locked => Step::Load,
+            Input::Loaded(found) => self.after_load(found),
+            Input::Intended(Some(refresh)) => self.present(refresh),
+            Input::Intended(None) => self.issue(),
+            Input::Called(result) => match *result {
+                Ok(pair) => Step::Commit(pair),
+                Err(failure) if self.log.issues > 0 => self.after_failed_issue(failure.error),
+                Err(failure) => self.after_failed_refresh(failure),
+            },
+            Input::Retracted => self.fail(),
+            Input::Committed(committed) => self.land(Ok(committed)),
+            Input::Resumed => self.issue(),
+            Input::StoreFailed(error) => self.land(Err(error)),
+        }
+    }
+
+    /// Before the call: adopt what others made meanwhile. After a lost or refused one: the same, then recover.
+    fn after_load(&mut self, found: Option<Committed>) -> Step {
+        let successor = found.filter(|found| {
+            found.generation > self.plan.base && Some(found.token.fingerprint) != self.plan.refused
+        });
+        if let Some(successor) = successor {
+            self.log.adopted = true;
+            return self.land(Ok(successor));
+        }
+        match self.replay.take() {
+            Some(refresh) if self.log.ambiguous => self.present_again(refresh),
+            _ if self.plan.issue_only || self.refreshed => self.issue(),
+            _ => Step::Intend,
+        }
+    }
+
+    fn present(&mut self, refresh: RefreshToken) -> Step {
+        if self.plan.replay {
+            self.replay = Some(RefreshToken::new(refresh.secret().clone()));
+        }
+        self.present_again(refresh)
+    }
+
+    fn present_again(&mut self, refresh: RefreshToken) -> Step {
+        self.refreshed = true;
+        self.log.refreshes += 1;
+        Step::Refresh(refresh)
+    }
+
+    fn after_failed_refresh(&mut self, Failure { error, refresh }: Failure) -> Step {
+        self.log.ambiguous |= error.fate == Fate::PG_FATE_UNKNOWN;
+        self.log.refused |= error.fate == Fate::PG_FATE_REFUSED;
+        if error.fate != Fate::PG_FATE_UNKNOWN {
+            self.replay = None;
+        }
+        self.error = Some(error);
+        match refresh {
+            Some(refresh) => Step::Retract(refresh),
+            None => Step::Load,
+        }
+    }
+
+    fn issue(&mut self) -> Step {
+        if !self.plan.may_issue {
+            return self.fail();
+        }
+        self.log.issues += 1;
+        Step::Issue
+    }
+
+    fn after_failed_issue(&mut self, error: Error) -> Step {
+        self.log.credentials_refused = error.status == Status::PG_ERR_REFUSED;
+        let again = error.is_retryable()
+            && error.retry_after.is_none()
+            && error.status != Status::PG_ERR_RATE_LIMITED;
+        self.error = Some(error);
+        if again && self.log.issues < ISSUE_TRIES {
+            return Step::Pause { most: Duration::from_secs(1) * self.log.issues };
+        }
+        self.fail()
+    }
+
+    fn fail(&mut self) -> Step {
+        let error = self.error.take().unwrap_or_else(|| {
+            let text = "the session has neither a refresh token that may be presented nor credentials; set credentials";
+            Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
+        });
+        self.land(Err(error))
+    }
+
+    fn land(&mut self, result: Result<Committed, Error>) -> Step {
+        Step::Land(Landing { result, log: self.log })
+    }
+}

@@ -1,0 +1,80 @@
+//! What may be done with the credentials. Nothing but a refusal of Issue in the API's own way counts against
+//! them, and even the last refusal is looked at again.
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::status::Status;
+
+/// How long to leave the service alone after the first and the second refusal.
+const COOLING: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(120)];
+/// How often rejected credentials are tried again: the account may have been repaired.
+const PROBE: Duration = Duration::from_secs(15 * 60);
+
+/// The standing of the credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// Nothing is known against them.
+    Good,
+    /// Refused this often in a row; not presented before `until`.
+    Refused {
+        /// 1, 2, and from 3 on: rejected.
+        strikes: usize,
+        /// On the boot clock.
+        until: Duration,
+        /// What the service said.
+        error: Error,
+    },
+    /// There are none.
+    Absent,
+}
+
+impl Login {
+    /// The service refused them.
+    pub fn strike(&mut self, error: &Error, now: Moment) {
+        let strikes = match self {
+            Login::Refused { strikes, .. } => *strikes + 1,
+            Login::Good | Login::Absent => 1,
+        };
+        let wait =
+            COOLING.get(strikes - 1).copied().unwrap_or(PROBE).max(error.retry_after.unwrap_or_default());
+        *self = Login::Refused { strikes, until: now.boot.saturating_add(wait), error: error.clone() };
+    }
+
+    /// Why Issue may not be called now.
+    pub fn obstacle(&self, now: Moment) -> Option<Obstacle> {
+        match self {
+            Login::Good => None,
+            Login::Refused { until, error, .. } => {
+                (now.boot < *until).then(|| Obstacle { error: error.clone(), until: Some(*until) })
+            }
+            Login::Absent => {
+                let text = "the session has no refresh token that may be presented and no credentials; set credentials";
+                Some(Obstacle { error: Error::new(Status::PG_ERR_NO_CREDENTIALS, text), until: None })
+            }
+        }
+    }
+}
+
+/// Why nothing can be done now.
+#[derive(Debug)]
+pub struct Obstacle {
+    /// In words.
+    pub error: Error,
+    /// When it goes away by itself, on the boot clock.
+    pub until: Option<Duration>,
+}
+
+impl Obstacle {
+    /// Whether somebody with that deadline waits in vain: a refusal is not waited out.
+    pub fn outlasts(&self, deadline: Duration) -> bool {
+        !self.error.status.is_transient() || self.until.is_none_or(|until| until >= deadline)
+    }
+
+    /// The error, with the time until the next try.
+    pub fn explain(&self, now: Moment) -> Error {
+        let wait = self.until.map(|until| until.saturating_sub(now.boot));
+        Error { retry_after: wait.or(self.error.retry_after), ..self.error.clone() }
+    }
+}

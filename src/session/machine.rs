@@ -1,0 +1,391 @@
+//! What a session decides, as a pure function of its state, an event and the moment. The driver performs the
+//! actions; no lock, clock, network or chance in here but what is passed in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::flight::{Landing, Plan};
+use super::login::{Login, Obstacle};
+use super::phase::{Phase, Windows};
+use super::rejection::{Rejections, Verdict};
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::status::Status;
+use crate::store::Committed;
+
+/// Wall time may run ahead of the boot clock by this much before it is believed.
+const WALL_TOLERANCE: Duration = Duration::from_secs(60);
+/// Between failures: the least and the most while someone waits, and while nobody does.
+const URGENT_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+const IDLE_PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
+
+/// A caller who waits.
+pub type WaiterId = u64;
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Event {
+    /// Somebody wants a token by `deadline` (on the boot clock), with at least so much life remaining.
+    Ask {
+        /// Unique among those who wait.
+        id: WaiterId,
+        /// When the answer is due; now: what there is.
+        deadline: Duration,
+        /// Less life than this counts as mandatory.
+        min_remaining: Duration,
+    },
+    /// The deadline of a caller has passed, or the caller went away.
+    Leave(WaiterId),
+    /// Others have asked and were served from memory since the last event.
+    Asked,
+    /// Time has passed.
+    Tick,
+    /// The flight has ended.
+    Landed(Box<Landing>),
+    /// New credentials are in place.
+    NewCredentials,
+    /// The session ends.
+    Close,
+}
+
+/// What the driver is to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Begin a flight.
+    Launch(Plan),
+    /// Give a caller the answer.
+    Answer(WaiterId, Result<Committed, Error>),
+    /// Let readers have this token without asking, while more than `mandatory` of its life remains; `None`: let
+    /// nobody.
+    Publish(Option<Committed>),
+}
+
+/// What does not change in the life of a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// Go on refreshing though nobody asks.
+    pub keep_warm: bool,
+    /// Present a refresh token of unknown fate again, where there are no credentials.
+    pub replay: bool,
+}
+
+/// Chance, drawn by the driver: a number from 0 to 1.
+pub type Dice<'a> = &'a mut dyn FnMut() -> f64;
+
+/// A session's state.
+#[derive(Debug)]
+pub struct Machine {
+    policy: Policy,
+    held: Option<Held>,
+    login: Login,
+    pause: Option<Pause>,
+    flying: bool,
+    waiters: BTreeMap<WaiterId, Waiter>,
+    last_asked: Duration,
+    rejections: Rejections,
+    closed: bool,
+}
+
+/// The token there is.
+#[derive(Debug)]
+struct Held {
+    committed: Committed,
+    windows: Windows,
+    /// The background refresh starts when so much remains.
+    background_at: Duration,
+    since: Duration,
+    /// The service refused it: it is not handed out, and its successor must differ.
+    refused: bool,
+    /// The wall clock has had its say.
+    witnessed: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    deadline: Duration,
+    min_remaining: Duration,
+    /// The generation there was when the caller came: any later one will do.
+    seen: u64,
+}
+
+/// After a failed flight.
+#[derive(Debug)]
+struct Pause {
+    error: Error,
+    urgent_until: Duration,
+    idle_until: Duration,
+    last: Duration,
+}
+
+impl Machine {
+    /// A session that has nothing yet.
+    pub fn new(policy: Policy, has_credentials: bool, now: Moment) -> Self {
+        Machine {
+            policy,
+            held: None,
+            login: if has_credentials { Login::Good } else { Login::Absent },
+            pause: None,
+            flying: false,
+            waiters: BTreeMap::new(),
+            last_asked: now.boot,
+            rejections: Rejections::default(),
+            closed: false,
+        }
+    }
+
+    /// Takes over a token from elsewhere: adopted, or inherited through a fork.
+    pub fn hold(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
+        let windows = Windows::of(&committed.token.lifetime);
+        self.held = Some(Held {
+            committed,
+            windows,
+            background_at: windows.background_at(dice()),
+            since: now.boot,
+            refused: false,
+            witnessed: false,
+        });
+    }
+
+    /// One event in, the actions out.
+    pub fn step(&mut self, event: Event, now: Moment, dice: Dice<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Ask { id, deadline, min_remaining } => {
+                self.last_asked = now.boot;
+                let seen = self.generation();
+                self.waiters.insert(id, Waiter { deadline, min_remaining, seen });
+            }
+            Event::Leave(id) => {
+                if let Some(waiter) = self.waiters.get_mut(&id) {
+                    waiter.deadline = now.boot;
+                }
+            }
+            Event::Asked => self.last_asked = now.boot,
+            Event::Tick => {}
+            Event::Landed(landing) => self.land(*landing, now, dice, &mut actions),
+            Event::NewCredentials => {
+                self.login = Login::Good;
+                self.pause = None;
+            }
+            Event::Close => self.closed = true,
+        }
+        self.settle(now, &mut actions);
+        actions
+    }
+
+    /// The service refused the token of this generation: what that comes to, and the actions.
+    pub fn report(&mut self, generation: u64, now: Moment) -> (Verdict, Vec<Action>) {
+        let mut actions = Vec::new();
+        let verdict = self.reject(generation, now, &mut actions);
+        self.settle(now, &mut actions);
+        (verdict, actions)
+    }
+
+    /// When the session next wants a `Tick`, if time alone can change anything.
+    pub fn next_wake(&self, now: Moment) -> Option<Duration> {
+        if self.closed {
+            return None;
+        }
+        let waiting = self.waiters.values().map(|waiter| waiter.deadline);
+        let background = self.held.as_ref().filter(|held| self.is_wanted(held, now)).map(|held| {
+            let token = &held.committed.token;
+            (token.anchor.boot + token.lifetime.length).saturating_sub(held.background_at)
+        });
+        let wanted = background.is_some() || !self.waiters.is_empty();
+        let retry = self.obstacle(now).filter(|_| wanted && !self.flying).and_then(|obstacle| obstacle.until);
+        let next = if self.flying || retry.is_some() { retry } else { background };
+        waiting.chain(next).min()
+    }
+
+    fn generation(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.committed.generation)
+    }
+
+    /// The phase of the token there is.
+    pub fn phase(&self, now: Moment) -> Phase {
+        self.held.as_ref().map_or(Phase::Expired, |held| held.phase(now))
+    }
+
+    fn land(&mut self, landing: Landing, now: Moment, dice: Dice<'_>, actions: &mut Vec<Action>) {
+        self.flying = false;
+        match landing.result {
+            Ok(committed) => {
+                let same = self.held.as_ref().is_some_and(|held| {
+                    held.refused && held.committed.token.fingerprint == committed.token.fingerprint
+                });
+                self.rejections.renewed();
+                self.pause = None;
+                if landing.log.issues > 0 {
+                    self.login = Login::Good;
+                }
+                self.hold(committed.clone(), now, dice);
+                if let Some(held) = &mut self.held {
+                    held.refused = same;
+                }
+                actions.push(Action::Publish((!same).then_some(committed)));
+            }
+            Err(error) => {
+                if landing.log.credentials_refused {
+                    self.login.strike(&error, now);
+                }
+                if let Some(held) = &mut self.held {
+                    held.witnessed = true;
+                    held.committed.has_refresh &= !(landing.log.refused || landing.log.ambiguous);
+                }
+                self.pause = Some(Pause::after(error, self.pause.take(), now, dice));
+            }
+        }
+    }
+
+    fn reject(&mut self, generation: u64, now: Moment, actions: &mut Vec<Action>) -> Verdict {
+        let Some(held) = self.held.as_mut().filter(|held| held.committed.generation == generation) else {
+            return Verdict::Newer;
+        };
+        if held.refused {
+            return Verdict::Renewing;
+        }
+        let verdict = self.rejections.judge(now.boot.saturating_sub(held.since), now);
+        if verdict == Verdict::Renewing {
+            held.refused = true;
+            actions.push(Action::Publish(None));
+        }
+        verdict
+    }
+
+    /// Answers who can be answered, launches what is needed, and turns away whom nothing can help in time.
+    fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.serve(now, actions);
+        if !self.flying && !self.closed && self.needs_flight(now) && self.obstacle(now).is_none() {
+            self.flying = true;
+            actions.push(Action::Launch(self.plan(now)));
+        }
+        self.turn_away(now, actions);
+    }
+
+    fn serve(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let Some(held) = self.held.as_ref().filter(|held| held.is_usable(now)) else { return };
+        let (phase, remaining) = (held.phase(now), held.remaining(now));
+        let generation = held.committed.generation;
+        let committed = held.committed.clone();
+        self.waiters.retain(|id, waiter| {
+            let enough = phase < Phase::Mandatory && remaining >= waiter.min_remaining;
+            let served = enough || generation > waiter.seen;
+            if served {
+                actions.push(Action::Answer(*id, Ok(committed.clone())));
+            }
+            !served
+        });
+    }
+
+    fn needs_flight(&self, now: Moment) -> bool {
+        let Some(held) = &self.held else { return !self.waiters.is_empty() };
+        let rested = now.boot.saturating_sub(held.since) >= held.windows.floor;
+        let due = !self.waiters.is_empty()
+            || (held.remaining(now) <= held.background_at && self.is_wanted(held, now));
+        held.refused || (due && (rested || !held.is_usable(now)))
+    }
+
+    /// Whether anybody has asked within one lifetime of the token.
+    fn is_wanted(&self, held: &Held, now: Moment) -> bool {
+        let idle = now.boot.saturating_sub(self.last_asked);
+        self.policy.keep_warm || held.refused || idle < held.committed.token.lifetime.length
+    }
+
+    fn plan(&self, now: Moment) -> Plan {
+        let refused =
+            self.held.as_ref().filter(|held| held.refused).map(|held| held.committed.token.fingerprint);
+        Plan {
+            base: self.generation(),
+            refused,
+            issue_only: refused.is_some() && self.rejections.wants_issue(),
+            may_issue: self.login.obstacle(now).is_none(),
+            replay: self.policy.replay && self.login == Login::Absent,
+        }
+    }
+
+    /// Why no flight may begin now.
+    fn obstacle(&self, now: Moment) -> Option<Obstacle> {
+        if self.closed {
+            return Some(Obstacle { error: closed(), until: None });
+        }
+        if let Some(pause) = &self.pause {
+            let until = if self.waiters.is_empty() { pause.idle_until } else { pause.urgent_until };
+            if now.boot < until {
+                return Some(Obstacle { error: pause.error.clone(), until: Some(until) });
+            }
+        }
+        let has_refresh = self.held.as_ref().is_some_and(|held| held.committed.has_refresh);
+        if has_refresh { None } else { self.login.obstacle(now) }
+    }
+
+    /// Who cannot be helped before the deadline gets what there is: a token that still lives, or the reason.
+    fn turn_away(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let flying = self.flying;
+        let obstacle = if flying { None } else { self.obstacle(now) };
+        let living = self.held.as_ref().filter(|held| held.is_usable(now)).map(|held| held.committed.clone());
+        self.waiters.retain(|id, waiter| {
+            let late = now.boot >= waiter.deadline;
+            let hopeless = !flying
+                && (living.is_some()
+                    || obstacle.as_ref().is_some_and(|obstacle| obstacle.outlasts(waiter.deadline)));
+            if !late && !hopeless {
+                return true;
+            }
+            let answer = living.clone().ok_or_else(|| match &obstacle {
+                Some(obstacle) => obstacle.explain(now),
+                None => timeout(),
+            });
+            actions.push(Action::Answer(*id, answer));
+            false
+        });
+    }
+}
+
+impl Held {
+    fn remaining(&self, now: Moment) -> Duration {
+        self.committed.token.remaining(now)
+    }
+
+    fn is_usable(&self, now: Moment) -> bool {
+        !self.refused && self.remaining(now) > self.windows.margin
+    }
+
+    fn phase(&self, now: Moment) -> Phase {
+        if self.refused {
+            return Phase::Expired;
+        }
+        let phase = self.windows.phase(self.remaining(now));
+        let anchor = self.committed.token.anchor;
+        let ahead = now.wall.saturating_sub(anchor.wall).saturating_sub(now.since(anchor));
+        if ahead > WALL_TOLERANCE && !self.witnessed { phase.max(Phase::Mandatory) } else { phase }
+    }
+}
+
+impl Pause {
+    /// Decorrelated jitter: the next pause is drawn between the least and three times the last one.
+    fn after(error: Error, before: Option<Pause>, now: Moment, dice: Dice<'_>) -> Self {
+        let draw = |(least, most): (Duration, Duration), last: Duration, share: f64| {
+            let upper = (last * 3).clamp(least, most);
+            least + (upper - least).mul_f64(share.clamp(0.0, 1.0))
+        };
+        let last = before.map_or(URGENT_PAUSE.0, |before| before.last);
+        let asked = error.retry_after.unwrap_or_default();
+        let urgent = draw(URGENT_PAUSE, last, dice()).max(asked);
+        let idle = draw(IDLE_PAUSE, IDLE_PAUSE.1, dice()).max(asked);
+        Pause {
+            error,
+            urgent_until: now.boot.saturating_add(urgent),
+            idle_until: now.boot.saturating_add(idle),
+            last: urgent,
+        }
+    }
+}
+
+fn timeout() -> Error {
+    let text = "no token within the deadline; the library goes on trying, ask again";
+    Error::new(Status::PG_ERR_TIMEOUT, text)
+}
+
+fn closed() -> Error {
+    Error::new(Status::PG_ERR_CLOSED, "the session has been closed; open another one")
+}

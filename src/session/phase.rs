@@ -1,0 +1,119 @@
+//! The phases of an access token's life, from what remains of it. Nothing is stored: a phase is computed.
+
+use std::time::Duration;
+
+use crate::expiry::Lifetime;
+
+/// Where an access token is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Handed out from memory; nothing else happens.
+    Fresh,
+    /// Still handed out at once, while one refresh runs in the background.
+    Advisory,
+    /// Callers wait for the refresh; if it fails in a way that may pass, they get the token there is.
+    Mandatory,
+    /// No longer handed out: it could expire on its way to the service.
+    Expired,
+}
+
+/// How much life must remain for each phase. `margin <= mandatory`, and `advisory` may be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// At or below: expired.
+    pub margin: Duration,
+    /// At or below: mandatory.
+    pub mandatory: Duration,
+    /// At or below: advisory.
+    pub advisory: Duration,
+    /// Two refreshes that succeed lie at least this far apart, so that a wrong clock cannot make a loop.
+    pub floor: Duration,
+}
+
+impl Windows {
+    /// The windows of a lifetime: 30 s, 120 s and 720 s for an hour.
+    pub fn of(lifetime: &Lifetime) -> Self {
+        let seconds = Duration::from_secs;
+        let length = lifetime.length;
+        let margin = lifetime.margin();
+        let mut mandatory = (length / 20).clamp(margin + seconds(10), seconds(120));
+        let mut advisory = (length / 5).clamp(mandatory + seconds(30), seconds(900));
+        if advisory >= length {
+            advisory = length / 2;
+            mandatory = margin.max(length / 4);
+        }
+        let floor = (length.saturating_sub(margin) / 2).min(seconds(30));
+        Windows { margin, mandatory, advisory, floor }
+    }
+
+    /// The phase with so much life remaining.
+    pub fn phase(&self, remaining: Duration) -> Phase {
+        if remaining <= self.margin {
+            Phase::Expired
+        } else if remaining <= self.mandatory {
+            Phase::Mandatory
+        } else if remaining <= self.advisory {
+            Phase::Advisory
+        } else {
+            Phase::Fresh
+        }
+    }
+
+    /// The remaining life at which the background refresh starts: `share` (0 to 1) of a third of the window is
+    /// left out, drawn anew for each process and generation, so that a fleet does not refresh in step.
+    pub fn background_at(&self, share: f64) -> Duration {
+        self.advisory - (self.advisory / 3).mul_f64(share.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn windows(seconds: u64) -> Windows {
+        Windows::of(&Lifetime { length: Duration::from_secs(seconds), disagreement: Duration::ZERO })
+    }
+
+    #[test]
+    fn an_hour_has_the_documented_windows() {
+        let hour = windows(3600);
+        assert_eq!(
+            [hour.margin, hour.mandatory, hour.advisory, hour.floor].map(|w| w.as_secs()),
+            [30, 120, 720, 30]
+        );
+        for (remaining, phase) in [
+            (3600, Phase::Fresh),
+            (721, Phase::Fresh),
+            (720, Phase::Advisory),
+            (121, Phase::Advisory),
+            (120, Phase::Mandatory),
+            (31, Phase::Mandatory),
+            (30, Phase::Expired),
+            (0, Phase::Expired),
+        ] {
+            assert_eq!(hour.phase(Duration::from_secs(remaining)), phase, "{remaining}");
+        }
+    }
+
+    #[test]
+    fn every_usable_lifetime_has_windows_in_order_and_a_time_to_be_handed_out() {
+        for seconds in 6..=86_400 {
+            let w = windows(seconds);
+            let length = Duration::from_secs(seconds);
+            assert!(
+                w.margin <= w.mandatory && w.mandatory < length && w.advisory < length,
+                "{seconds}: {w:?}"
+            );
+            assert!(w.phase(length) <= Phase::Advisory, "a new token is handed out at once: {seconds} {w:?}");
+            assert!(w.floor < length - w.margin, "{seconds}: {w:?}");
+        }
+    }
+
+    #[test]
+    fn the_background_refresh_starts_within_the_first_third_of_its_window() {
+        let hour = windows(3600);
+        assert_eq!(hour.background_at(0.0).as_secs(), 720);
+        assert_eq!(hour.background_at(1.0).as_secs(), 480);
+        assert_eq!(hour.background_at(7.0).as_secs(), 480);
+    }
+}

@@ -1,0 +1,65 @@
+//! A store that lives and dies with the session.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Committed, Store, Storing};
+use crate::token::{Pair, RefreshToken};
+
+/// Memory of this process. A session has a single flight, so the lock has nothing to wait for.
+#[derive(Default)]
+pub struct MemoryStore {
+    record: Mutex<Record>,
+}
+
+#[derive(Default)]
+struct Record {
+    committed: Option<Committed>,
+    refresh: Option<RefreshToken>,
+}
+
+impl MemoryStore {
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn done<'a, T: Send + 'a>(value: T) -> Storing<'a, T> {
+    Box::pin(std::future::ready(Ok(value)))
+}
+
+impl Store for MemoryStore {
+    fn lock(&self) -> Storing<'_, ()> {
+        done(())
+    }
+
+    fn load(&self) -> Storing<'_, Option<Committed>> {
+        done(self.record().committed.clone())
+    }
+
+    /// Taking it out of the record is the intent: who dies now leaves none behind.
+    fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
+        done(self.record().refresh.take())
+    }
+
+    fn retract(&self, refresh: RefreshToken) -> Storing<'_, ()> {
+        self.record().refresh = Some(refresh);
+        done(())
+    }
+
+    fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed> {
+        let committed = Committed {
+            token: Arc::new(pair.token),
+            generation: base + 1,
+            has_refresh: pair.refresh.is_some(),
+        };
+        let mut record = self.record();
+        record.committed = Some(committed.clone());
+        record.refresh = pair.refresh;
+        drop(record);
+        done(committed)
+    }
+
+    fn unlock(&self) -> Storing<'_, ()> {
+        done(())
+    }
+}

@@ -1,0 +1,320 @@
+/*
+ * Plays the behaviour tables through the C interface.
+ *
+ * Commands come on standard input, one a line, their words separated by tabs:
+ *
+ *   set NAME VALUE · env · client · issue ACCOUNT KEY TIMEOUT_MS · refresh ACCESS REFRESH TIMEOUT_MS · raw WHAT
+ *
+ * A text is `-` for NULL, `x` and the hex of its bytes, or `@access` and `@refresh` for those of the last token.
+ * Each answer is a block of lines `key<TAB>hex of the value` that ends in an empty line.
+ */
+
+#define _POSIX_C_SOURCE 200809L
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <paymentsgate_auth.h>
+
+enum { MOST_WORDS = 4 };
+
+struct state {
+    pg_config *config;
+    pg_client *client;
+    pg_token *token;
+};
+
+struct text {
+    const char *bytes; /* NULL: not given */
+    size_t length;
+};
+
+static void give_up(const char *why)
+{
+    fprintf(stderr, "driver: %s\n", why);
+    exit(2);
+}
+
+/* Answers. What is NULL is left out. */
+
+static void put_text(const char *key, const char *value)
+{
+    if (value == NULL)
+        return;
+    printf("%s\t", key);
+    for (; *value != '\0'; value++)
+        printf("%02x", (unsigned)(unsigned char)*value);
+    putchar('\n');
+}
+
+static void put_number(const char *key, int64_t value)
+{
+    char digits[24];
+    snprintf(digits, sizeof digits, "%" PRId64, value);
+    put_text(key, digits);
+}
+
+/* Frees the error, which is NULL where nobody asked for it. */
+static void put_status(pg_status status, pg_error *error)
+{
+    put_text("status", pg_status_name(status));
+    if (error == NULL)
+        return;
+    put_text("text", pg_error_text(error));
+    if (pg_error_http_status(error) != 0)
+        put_number("http_status", pg_error_http_status(error));
+    put_text("server_code", pg_error_server_code(error));
+    put_text("server_message", pg_error_server_message(error));
+    put_text("server_details", pg_error_server_details(error));
+    if (pg_error_retry_after_ms(error) != -1)
+        put_number("retry_after_ms", pg_error_retry_after_ms(error));
+    put_number("retryable", pg_error_is_retryable(error));
+    put_number("needs_credentials", pg_error_needs_credentials(error));
+    put_number("fate", pg_error_refresh_token_fate(error));
+    if (pg_error_status(error) != status)
+        put_text("status", "the error has another status than the call");
+    pg_error_free(error);
+}
+
+/* Takes the new token over. */
+static void put_token(struct state *state, pg_token *token)
+{
+    put_text("fingerprint", pg_token_fingerprint(token));
+    put_number("access_length", (int64_t)pg_token_access_token_length(token));
+    put_number("refresh_length", (int64_t)pg_token_refresh_token_length(token));
+    put_number("lifetime_ms", pg_token_lifetime_ms(token));
+    put_number("disagreement_ms", pg_token_lifetime_disagreement_ms(token));
+    put_number("remaining_ms", pg_token_remaining_ms(token));
+    pg_token_free(state->token);
+    state->token = token;
+}
+
+/* Words. */
+
+static int digit(char c)
+{
+    static const char DIGITS[] = "0123456789abcdef";
+    const char *found = c == '\0' ? NULL : strchr(DIGITS, c);
+    if (found == NULL)
+        give_up("a text is not in hexadecimal digits");
+    return (int)(found - DIGITS);
+}
+
+/* Decodes into the word itself: the bytes take less room than their digits. */
+static struct text text_of(char *word, const struct state *state)
+{
+    struct text text = { NULL, 0 };
+    if (strcmp(word, "@access") == 0) {
+        text.bytes = pg_token_access_token(state->token);
+        text.length = pg_token_access_token_length(state->token);
+    } else if (strcmp(word, "@refresh") == 0) {
+        text.bytes = pg_token_refresh_token(state->token);
+        text.length = pg_token_refresh_token_length(state->token);
+    } else if (word[0] == 'x') {
+        size_t digits = strlen(word + 1);
+        if (digits % 2 != 0)
+            give_up("a text has half a byte");
+        for (size_t i = 0; i < digits / 2; i++)
+            word[i] = (char)(digit(word[1 + 2 * i]) * 16 + digit(word[2 + 2 * i]));
+        word[digits / 2] = '\0';
+        text.bytes = word;
+        text.length = digits / 2;
+    } else if (strcmp(word, "-") != 0) {
+        give_up("a text is none of -, x…, @access, @refresh");
+    }
+    return text;
+}
+
+/* Only the sized functions can be given a NUL. */
+static bool has_nul(struct text text)
+{
+    return text.bytes != NULL && memchr(text.bytes, '\0', text.length) != NULL;
+}
+
+static int64_t timeout_of(const char *word)
+{
+    char *end;
+    int64_t timeout_ms = strtoll(word, &end, 10);
+    if (end == word || *end != '\0')
+        give_up("a timeout is not a number");
+    return timeout_ms;
+}
+
+/* Commands. */
+
+static void set(struct state *state, struct text name, struct text value)
+{
+    pg_error *error = NULL;
+    pg_status status = has_nul(value)
+        ? pg_config_set_sized(state->config, name.bytes, value.bytes, value.length, &error)
+        : pg_config_set(state->config, name.bytes, value.bytes, &error);
+    put_status(status, error);
+}
+
+static void env(struct state *state)
+{
+    pg_error *error = NULL;
+    pg_status status = pg_config_set_from_env(state->config, &error);
+    put_status(status, error);
+}
+
+static void client(struct state *state)
+{
+    pg_error *error = NULL;
+    pg_client_free(state->client);
+    pg_status status = pg_client_new(state->config, &state->client, &error);
+    put_status(status, error);
+}
+
+static void issue(struct state *state, struct text account, struct text key, int64_t timeout_ms)
+{
+    pg_token *token = NULL;
+    pg_error *error = NULL;
+    pg_status status = has_nul(account) || has_nul(key)
+        ? pg_issue_token_sized(state->client, account.bytes, account.length, key.bytes, key.length, timeout_ms,
+                               &token, &error)
+        : pg_issue_token(state->client, account.bytes, key.bytes, timeout_ms, &token, &error);
+    put_status(status, error);
+    if (status == PG_OK)
+        put_token(state, token);
+}
+
+static void refresh(struct state *state, struct text access, struct text refresh, int64_t timeout_ms)
+{
+    pg_token *token = NULL;
+    pg_error *error = NULL;
+    pg_status status = has_nul(access) || has_nul(refresh)
+        ? pg_refresh_token_sized(state->client, access.bytes, access.length, refresh.bytes, refresh.length,
+                                 timeout_ms, &token, &error)
+        : pg_refresh_token(state->client, access.bytes, refresh.bytes, timeout_ms, &token, &error);
+    put_status(status, error);
+    if (status == PG_OK)
+        put_token(state, token);
+}
+
+/* Every _free and every getter takes NULL; answers PG_OK or what does not hold. */
+#define HOLDS(condition) \
+    do { \
+        if (!(condition)) { \
+            put_text("status", "does not hold: " #condition); \
+            return; \
+        } \
+    } while (0)
+
+static void free_nulls(void)
+{
+    pg_config_free(NULL);
+    pg_client_free(NULL);
+    pg_token_free(NULL);
+    pg_error_free(NULL);
+    HOLDS(pg_error_status(NULL) == PG_OK);
+    HOLDS(strcmp(pg_error_text(NULL), "") == 0);
+    HOLDS(pg_error_http_status(NULL) == 0);
+    HOLDS(pg_error_server_code(NULL) == NULL);
+    HOLDS(pg_error_server_message(NULL) == NULL);
+    HOLDS(pg_error_server_details(NULL) == NULL);
+    HOLDS(pg_error_retry_after_ms(NULL) == -1);
+    HOLDS(!pg_error_is_retryable(NULL));
+    HOLDS(!pg_error_needs_credentials(NULL));
+    HOLDS(pg_error_refresh_token_fate(NULL) == PG_FATE_NONE);
+    HOLDS(pg_token_ref(NULL) == NULL);
+    HOLDS(pg_token_access_token(NULL) == NULL);
+    HOLDS(pg_token_access_token_length(NULL) == 0);
+    HOLDS(pg_token_refresh_token(NULL) == NULL);
+    HOLDS(pg_token_refresh_token_length(NULL) == 0);
+    HOLDS(pg_token_fingerprint(NULL) == NULL);
+    HOLDS(pg_token_lifetime_ms(NULL) == 0);
+    HOLDS(pg_token_lifetime_disagreement_ms(NULL) == 0);
+    HOLDS(pg_token_remaining_ms(NULL) == 0);
+    put_status(PG_OK, NULL);
+}
+
+/* Pointers that the other commands cannot express. */
+static void raw(struct state *state, const char *what)
+{
+    pg_client *made = NULL;
+    pg_token *token = NULL;
+    pg_error *error = NULL;
+    pg_status status = PG_OK;
+
+    if (strcmp(what, "free-nulls") == 0) {
+        free_nulls();
+        return;
+    }
+    if (strcmp(what, "set-null-config") == 0)
+        status = pg_config_set(NULL, "user_agent", "shop", &error);
+    else if (strcmp(what, "set-null-name") == 0)
+        status = pg_config_set(state->config, NULL, "shop", &error);
+    else if (strcmp(what, "set-null-value") == 0)
+        status = pg_config_set(state->config, "user_agent", NULL, &error);
+    else if (strcmp(what, "client-null-config") == 0)
+        status = pg_client_new(NULL, &made, &error);
+    else if (strcmp(what, "client-null-out") == 0)
+        status = pg_client_new(state->config, NULL, &error);
+    else if (strcmp(what, "issue-null-client") == 0)
+        status = pg_issue_token(NULL, NULL, NULL, PG_TIMEOUT_DEFAULT, &token, &error);
+    else if (strcmp(what, "issue-null-out") == 0)
+        status = pg_issue_token(state->client, NULL, NULL, PG_TIMEOUT_DEFAULT, NULL, &error);
+    else if (strcmp(what, "refresh-null-client") == 0)
+        status = pg_refresh_token(NULL, NULL, "r", PG_TIMEOUT_DEFAULT, &token, &error);
+    else if (strcmp(what, "refresh-null-out") == 0)
+        status = pg_refresh_token(state->client, NULL, "r", PG_TIMEOUT_DEFAULT, NULL, &error);
+    else if (strcmp(what, "refresh-null-refresh") == 0)
+        status = pg_refresh_token(state->client, NULL, NULL, PG_TIMEOUT_DEFAULT, &token, &error);
+    else if (strcmp(what, "error-out-null") == 0)
+        status = pg_config_set(state->config, "no.such.setting", "1", NULL);
+    else
+        give_up("raw does not know this word");
+    put_status(status, error);
+    pg_client_free(made);
+    pg_token_free(token);
+}
+
+/* Splits a line at its tabs; answers how many words it has. */
+static int split(char *line, char *words[MOST_WORDS])
+{
+    int count = 0;
+    line[strcspn(line, "\n")] = '\0';
+    for (char *rest = line; rest != NULL && count < MOST_WORDS; count++) {
+        words[count] = rest;
+        rest = strchr(rest, '\t');
+        if (rest != NULL)
+            *rest++ = '\0';
+    }
+    return count;
+}
+
+int main(void)
+{
+    struct state state = { pg_config_new(), NULL, NULL };
+    char *line = NULL, *words[MOST_WORDS];
+    size_t room = 0;
+
+    while (getline(&line, &room, stdin) != -1) {
+        int count = split(line, words);
+        const char *command = words[0];
+        if (strcmp(command, "set") == 0 && count == 3)
+            set(&state, text_of(words[1], &state), text_of(words[2], &state));
+        else if (strcmp(command, "env") == 0 && count == 1)
+            env(&state);
+        else if (strcmp(command, "client") == 0 && count == 1)
+            client(&state);
+        else if (strcmp(command, "issue") == 0 && count == 4)
+            issue(&state, text_of(words[1], &state), text_of(words[2], &state), timeout_of(words[3]));
+        else if (strcmp(command, "refresh") == 0 && count == 4)
+            refresh(&state, text_of(words[1], &state), text_of(words[2], &state), timeout_of(words[3]));
+        else if (strcmp(command, "raw") == 0 && count == 2)
+            raw(&state, words[1]);
+        else
+            give_up("a line is not a command with its words");
+        putchar('\n');
+        fflush(stdout);
+    }
+    free(line);
+    pg_token_free(state.token);
+    pg_client_free(state.client);
+    pg_config_free(state.config);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,196 @@
+// Plays the behaviour tables through the C++ header. The commands and answers are those of driver.c; what C++
+// cannot express, such as a name that is NULL, is answered with the status `unsupported`.
+
+#include <iostream>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <paymentsgate_auth.hpp>
+
+namespace {
+
+using text = std::optional<std::string>;
+
+struct state {
+    pg::config config;
+    std::optional<pg::client> client;
+    std::optional<pg::token> token;
+};
+
+struct bad_command : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// Answers.
+
+void put(std::string_view key, std::string_view value) {
+    constexpr char digits[] = "0123456789abcdef";
+    std::cout << key << '\t';
+    for (const char byte : value) {
+        const auto code = static_cast<unsigned char>(byte);
+        std::cout << digits[code >> 4U] << digits[code & 15U];
+    }
+    std::cout << '\n';
+}
+
+void put_number(std::string_view key, long long value) { put(key, std::to_string(value)); }
+
+void put_optional(std::string_view key, const text &value) {
+    if (value) {
+        put(key, *value);
+    }
+}
+
+void put_error(const pg::error &error) {
+    put("status", error.status_name());
+    put("text", error.what());
+    if (const auto status = error.http_status()) {
+        put_number("http_status", *status);
+    }
+    put_optional("server_code", error.server_code());
+    put_optional("server_message", error.server_message());
+    put_optional("server_details", error.server_details());
+    if (const auto wait = error.retry_after()) {
+        put_number("retry_after_ms", wait->count());
+    }
+    put_number("retryable", error.retryable() ? 1 : 0);
+    put_number("needs_credentials", error.needs_credentials() ? 1 : 0);
+    put_number("fate", error.fate());
+}
+
+void put_token(const pg::token &token) {
+    put("fingerprint", token.fingerprint());
+    put_number("access_length", static_cast<long long>(token.access_token().size()));
+    put_number("refresh_length", static_cast<long long>(token.refresh_token().value_or("").size()));
+    put_number("lifetime_ms", token.lifetime().count());
+    put_number("disagreement_ms", token.lifetime_disagreement().count());
+    put_number("remaining_ms", token.remaining().count());
+}
+
+// Words.
+
+std::vector<std::string> split(const std::string &line) {
+    std::vector<std::string> words;
+    std::size_t start = 0;
+    for (std::size_t tab; (tab = line.find('\t', start)) != std::string::npos; start = tab + 1) {
+        words.push_back(line.substr(start, tab - start));
+    }
+    words.push_back(line.substr(start));
+    return words;
+}
+
+text text_of(const std::string &word, const state &state) {
+    if (word == "-") {
+        return std::nullopt;
+    }
+    if (word == "@access") {
+        return state.token ? text(state.token->access_token()) : std::nullopt;
+    }
+    if (word == "@refresh") {
+        const auto refresh = state.token ? state.token->refresh_token() : std::nullopt;
+        return refresh ? text(*refresh) : std::nullopt;
+    }
+    if (word.empty() || word[0] != 'x' || word.size() % 2 == 0) {
+        throw bad_command("a text is none of -, x…, @access, @refresh");
+    }
+    std::string bytes;
+    for (std::size_t i = 1; i < word.size(); i += 2) {
+        bytes.push_back(static_cast<char>(std::stoi(word.substr(i, 2), nullptr, 16)));
+    }
+    return bytes;
+}
+
+pg::timeout timeout_of(const std::string &word) {
+    const long long timeout_ms = std::stoll(word);
+    return timeout_ms == -1 ? pg::timeout() : std::chrono::milliseconds(timeout_ms);
+}
+
+// Commands. Each answers whether C++ can express it.
+
+bool set(state &state, const text &name, const text &value) {
+    if (!name || !value) {
+        return false;
+    }
+    state.config.set(*name, *value);
+    put("status", "PG_OK");
+    return true;
+}
+
+bool issue(state &state, const text &account, const text &key, pg::timeout timeout) {
+    if (!state.client || account.has_value() != key.has_value()) {
+        return false;
+    }
+    state.token = account ? state.client->issue(*account, *key, timeout) : state.client->issue(timeout);
+    put("status", "PG_OK");
+    put_token(*state.token);
+    return true;
+}
+
+// A pair that came from the last call is given back whole, so that both forms are played.
+bool refresh(state &state, const std::string &access, const std::string &refresh, pg::timeout timeout) {
+    if (!state.client) {
+        return false;
+    }
+    if (state.token && access == "@access" && refresh == "@refresh") {
+        state.token = state.client->refresh(*state.token, timeout);
+    } else {
+        const text refresh_token = text_of(refresh, state);
+        if (!refresh_token) {
+            return false;
+        }
+        state.token = state.client->refresh(text_of(access, state), *refresh_token, timeout);
+    }
+    put("status", "PG_OK");
+    put_token(*state.token);
+    return true;
+}
+
+bool run(state &state, const std::vector<std::string> &words) {
+    const std::string &command = words[0];
+    if (command == "set" && words.size() == 3) {
+        return set(state, text_of(words[1], state), text_of(words[2], state));
+    }
+    if (command == "env" && words.size() == 1) {
+        state.config.set_from_env();
+        put("status", "PG_OK");
+        return true;
+    }
+    if (command == "client" && words.size() == 1) {
+        state.client.reset();
+        state.client.emplace(state.config);
+        put("status", "PG_OK");
+        return true;
+    }
+    if (command == "issue" && words.size() == 4) {
+        return issue(state, text_of(words[1], state), text_of(words[2], state), timeout_of(words[3]));
+    }
+    if (command == "refresh" && words.size() == 4) {
+        return refresh(state, words[1], words[2], timeout_of(words[3]));
+    }
+    if (command == "raw" && words.size() == 2) {
+        return false;
+    }
+    throw bad_command("a line is not a command with its words");
+}
+
+}  // namespace
+
+int main() try {
+    state state;
+    for (std::string line; std::getline(std::cin, line);) {
+        try {
+            if (!run(state, split(line))) {
+                put("status", "unsupported");
+            }
+        } catch (const pg::error &error) {
+            put_error(error);
+        }
+        std::cout << std::endl;
+    }
+    return 0;
+} catch (const std::exception &error) {
+    std::cerr << "driver: " << error.what() << std::endl;
+    return 2;
+}

@@ -1,0 +1,213 @@
+// Drives the Go binding through the behaviour table: commands on stdin, answers on stdout, one block for each.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
+)
+
+// errUnsupported answers what Go has no way to say, such as NULL where a text is needed.
+var errUnsupported = errors.New("unsupported")
+
+func main() {
+	driver := driver{out: bufio.NewWriter(os.Stdout)}
+	in := bufio.NewReader(os.Stdin)
+	for {
+		line, err := in.ReadString('\n')
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		driver.answer(driver.obey(strings.Split(strings.TrimSuffix(line, "\n"), "\t")))
+	}
+}
+
+type driver struct {
+	out     *bufio.Writer
+	options []pgauth.Option
+	client  *pgauth.Client
+	token   *pgauth.Token
+}
+
+// obey carries one command out. The token is nil where the command makes none.
+func (d *driver) obey(words []string) (*pgauth.Token, error) {
+	command, arguments := words[0], make([]argument, len(words)-1)
+	for i, word := range words[1:] {
+		arguments[i] = d.read(word)
+	}
+	switch {
+	case command == "set" && len(arguments) == 2:
+		name, value := arguments[0], arguments[1]
+		if !name.given || !value.given {
+			return nil, errUnsupported
+		}
+		// Go checks settings when the client is made.
+		d.options = append(d.options, pgauth.Set(name.text, value.text))
+		return nil, nil
+	case command == "env" && len(arguments) == 0:
+		d.options = append(d.options, pgauth.Env())
+		return nil, nil
+	case command == "client" && len(arguments) == 0:
+		if d.client != nil {
+			d.client.Close()
+		}
+		client, err := pgauth.NewClient(d.options...)
+		d.client = client
+		return nil, err
+	case (command == "issue" || command == "refresh") && len(arguments) == 3 && d.client != nil:
+		ctx, cancel, err := within(words[3])
+		if err != nil {
+			return nil, err
+		}
+		defer cancel()
+		call := d.issue
+		if command == "refresh" {
+			call = d.refresh
+		}
+		token, err := call(ctx, arguments[0], arguments[1])
+		if err == nil {
+			d.token = token
+		}
+		return token, err
+	}
+	return nil, errUnsupported
+}
+
+func (d *driver) issue(ctx context.Context, account, key argument) (*pgauth.Token, error) {
+	switch {
+	case !account.given && !key.given:
+		return d.client.Issue(ctx)
+	case account.given && key.given:
+		return d.client.IssueWith(ctx, account.text, key.text)
+	}
+	return nil, errUnsupported
+}
+
+func (d *driver) refresh(ctx context.Context, access, refresh argument) (*pgauth.Token, error) {
+	// An empty access token is Go's way to leave it out.
+	if access.given && access.text == "" || !refresh.given {
+		return nil, errUnsupported
+	}
+	return d.client.Refresh(ctx, access.text, refresh.text)
+}
+
+// within is a context that ends after so many milliseconds, never for -1.
+func within(word string) (context.Context, context.CancelFunc, error) {
+	ms, err := strconv.ParseInt(word, 10, 64)
+	if err != nil {
+		log.Fatal(err)
+	}
+	switch {
+	case ms == -1:
+		return context.Background(), func() {}, nil
+	case ms < 0:
+		return nil, nil, errUnsupported
+	}
+	// A time.Duration ends after 292 years, which is not far enough for every row.
+	ctx, cancel := context.WithDeadline(context.Background(), time.UnixMilli(time.Now().UnixMilli()+ms))
+	return ctx, cancel, nil
+}
+
+type argument struct {
+	text  string
+	given bool
+}
+
+// read turns a word into the text that it stands for.
+func (d *driver) read(word string) argument {
+	switch {
+	case word == "@access" && d.token != nil:
+		return argument{d.token.AccessToken(), true}
+	case word == "@refresh" && d.token != nil:
+		text := d.token.RefreshToken()
+		return argument{text, text != ""}
+	case strings.HasPrefix(word, "x"):
+		bytes, err := hex.DecodeString(word[1:])
+		if err != nil {
+			log.Fatal(err)
+		}
+		return argument{string(bytes), true}
+	}
+	return argument{}
+}
+
+// answer writes what a command came to.
+func (d *driver) answer(token *pgauth.Token, err error) {
+	var failure *pgauth.Error
+	switch {
+	case errors.As(err, &failure):
+		d.failure(failure)
+	case err != nil:
+		d.write("status", err.Error())
+	case token != nil:
+		d.write("status", pgauth.OK.String())
+		d.success(token)
+	default:
+		d.write("status", pgauth.OK.String())
+	}
+	fmt.Fprintln(d.out)
+	if err := d.out.Flush(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func (d *driver) success(token *pgauth.Token) {
+	d.write("fingerprint", token.Fingerprint())
+	d.number("access_length", int64(len(token.AccessToken())))
+	d.number("refresh_length", int64(len(token.RefreshToken())))
+	d.number("lifetime_ms", token.Lifetime().Milliseconds())
+	d.number("disagreement_ms", token.LifetimeDisagreement().Milliseconds())
+	d.number("remaining_ms", token.Remaining().Milliseconds())
+}
+
+func (d *driver) failure(failure *pgauth.Error) {
+	d.write("status", failure.Status.String())
+	d.write("text", failure.Text)
+	if failure.HTTPStatus != 0 {
+		d.number("http_status", int64(failure.HTTPStatus))
+	}
+	d.present("server_code", failure.ServerCode)
+	d.present("server_message", failure.ServerMessage)
+	d.present("server_details", string(failure.ServerDetails))
+	if failure.RetryAfter != nil {
+		d.number("retry_after_ms", failure.RetryAfter.Milliseconds())
+	}
+	d.flag("retryable", failure.Retryable)
+	d.flag("needs_credentials", failure.NeedsCredentials)
+	d.number("fate", int64(failure.Fate))
+}
+
+func (d *driver) write(key, value string) {
+	fmt.Fprintf(d.out, "%s\t%x\n", key, value)
+}
+
+func (d *driver) present(key, value string) {
+	if value != "" {
+		d.write(key, value)
+	}
+}
+
+func (d *driver) number(key string, value int64) {
+	d.write(key, strconv.FormatInt(value, 10))
+}
+
+func (d *driver) flag(key string, value bool) {
+	number := int64(0)
+	if value {
+		number = 1
+	}
+	d.number(key, number)
+}

@@ -1,0 +1,308 @@
+/*
+ * What only a C program can ask of the library: outputs, owners, threads, signals. Needs the emulator's
+ * PAYMENTSGATE_ variables, with an IP address in the URL. What threads find is told to main, which checks it.
+ */
+
+#define _GNU_SOURCE
+
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <paymentsgate_auth.h>
+
+enum { THREADS = 8, ROUNDS = 3, REFERENCES = 5000, LAST_SIGNAL = 64 };
+
+static int checks = 0;
+
+#define CHECK(condition) check((condition), #condition, __LINE__)
+
+static void check(bool holds, const char *condition, int line)
+{
+    checks++;
+    if (!holds) {
+        fprintf(stderr, "abi.c:%d: does not hold: %s\n", line, condition);
+        exit(EXIT_FAILURE);
+    }
+}
+
+/* For calls that must succeed. */
+#define OK(status) ok((status), &error, __LINE__)
+
+static void ok(pg_status status, pg_error **error, int line)
+{
+    if (status != PG_OK)
+        fprintf(stderr, "abi.c:%d: %s: %s\n", line, pg_status_name(status), pg_error_text(*error));
+    check(status == PG_OK, "the call succeeds", line);
+    check(*error == NULL, "there is no error after a success", line);
+}
+
+static pg_config *new_config(void)
+{
+    pg_error *error = NULL;
+    pg_config *config = pg_config_new();
+    CHECK(config != NULL);
+    OK(pg_config_set_from_env(config, &error));
+    return config;
+}
+
+static pg_client *new_client(void)
+{
+    pg_error *error = NULL;
+    pg_client *client = NULL;
+    pg_config *config = new_config();
+    OK(pg_client_new(config, &client, &error));
+    pg_config_free(config);
+    return client;
+}
+
+static pg_token *new_token(const pg_client *client)
+{
+    pg_error *error = NULL;
+    pg_token *token = NULL;
+    OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &token, &error));
+    return token;
+}
+
+/* Threads of this process, by /proc: all, and those of the library with the id of the last one. */
+struct census {
+    int all, ours;
+    char id[16];
+};
+
+static void read_task(const char *id, const char *file, char *content, int room)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%.16s/%s", id, file);
+    FILE *stream = fopen(path, "r");
+    size_t length = stream == NULL ? 0 : fread(content, 1, (size_t)room - 1, stream);
+    content[length] = '\0';
+    if (stream != NULL)
+        fclose(stream);
+}
+
+static struct census count_threads(void)
+{
+    struct census census = { 0, 0, "" };
+    DIR *tasks = opendir("/proc/self/task");
+    CHECK(tasks != NULL);
+    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        char name[32];
+        if (task->d_name[0] == '.')
+            continue;
+        census.all++;
+        read_task(task->d_name, "comm", name, sizeof name);
+        if (strcmp(name, "pg-auth\n") == 0) {
+            census.ours++;
+            snprintf(census.id, sizeof census.id, "%.15s", task->d_name);
+        }
+    }
+    closedir(tasks);
+    return census;
+}
+
+/* Runs the same in several threads at once; answers how many of them found what they should. */
+static int in_threads(void *(*work)(void *), void *argument)
+{
+    pthread_t threads[THREADS];
+    int good = 0;
+    for (int i = 0; i < THREADS; i++)
+        CHECK(pthread_create(&threads[i], NULL, work, argument) == 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *result = NULL;
+        CHECK(pthread_join(threads[i], &result) == 0);
+        good += result == argument;
+    }
+    return good;
+}
+
+static void *issue_once(void *client)
+{
+    pg_token *token = NULL;
+    pg_status status = pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &token, NULL);
+    pg_token_free(token);
+    return status == PG_OK ? client : NULL;
+}
+
+/* In a child, so that the parent's first call is still to come. */
+static void test_first_calls_race(void)
+{
+    int status = 0;
+    pid_t child = fork();
+    CHECK(child != -1);
+    if (child == 0) {
+        pg_client *client = new_client();
+        CHECK(in_threads(issue_once, client) == THREADS);
+        /* Threads that lost the race go away by themselves. */
+        for (int waits = 0; waits < 500 && count_threads().all > 2; waits++)
+            usleep(10000);
+        CHECK(count_threads().all == 2 && count_threads().ours == 1);
+        pg_client_free(client);
+        exit(EXIT_SUCCESS);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
+}
+
+static void test_threads_of_the_library(void)
+{
+    int before = count_threads().all;
+    pg_client *client = new_client();
+    CHECK(count_threads().all == before);
+    pg_token_free(new_token(client));
+    struct census after = count_threads();
+    printf("threads: %d before the first call, %d after it\n", before, after.all);
+    CHECK(after.all == before + 1);
+    CHECK(after.ours == 1);
+    pg_client_free(client);
+}
+
+/* SIGPIPE keeps its default, which ends the process; the library must neither raise it nor touch any signal. */
+static void test_signals_are_left_alone(void)
+{
+    struct sigaction actions[LAST_SIGNAL + 1], action;
+    sigset_t mask, now;
+    char status[4096], *line;
+    unsigned long long blocked = 0;
+
+    CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR1);
+    CHECK(pthread_sigmask(SIG_SETMASK, &mask, NULL) == 0);
+    memset(actions, 0, sizeof actions);
+    for (int number = 1; number <= LAST_SIGNAL; number++)
+        sigaction(number, NULL, &actions[number]);
+
+    pg_client *client = new_client();
+    pg_token_free(new_token(client));
+    pg_client_free(client);
+
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &now) == 0);
+    for (int number = 1; number <= LAST_SIGNAL; number++) {
+        memset(&action, 0, sizeof action);
+        sigaction(number, NULL, &action);
+        CHECK(action.sa_handler == actions[number].sa_handler);
+        CHECK(sigismember(&now, number) == sigismember(&mask, number));
+    }
+    read_task(count_threads().id, "status", status, sizeof status);
+    line = strstr(status, "SigBlk:");
+    CHECK(line != NULL && sscanf(line, "SigBlk: %llx", &blocked) == 1);
+    static const int HOSTS[] = { SIGPIPE, SIGTERM, SIGINT, SIGCHLD, SIGALRM, SIGPROF, SIGUSR1 };
+    for (size_t i = 0; i < sizeof HOSTS / sizeof HOSTS[0]; i++)
+        CHECK((blocked >> (HOSTS[i] - 1) & 1) == 1);
+}
+
+/* Outputs begin as what is no object, so that a forgotten one is seen. */
+static void test_outputs_are_null_after_a_failure(void)
+{
+    static int nothing;
+    pg_client *const no_client = (pg_client *)&nothing, *made;
+    pg_token *const no_token = (pg_token *)&nothing, *token;
+    pg_error *error = (pg_error *)&nothing;
+    pg_config *empty = pg_config_new();
+    pg_client *client = new_client();
+
+    OK(pg_config_set(empty, "user_agent", "shop/1.0", &error));
+
+#define FAILS(wanted, output, garbage, call) \
+    do { \
+        output = garbage; \
+        error = (pg_error *)&nothing; \
+        CHECK((call) == wanted); \
+        CHECK(output == NULL); \
+        CHECK(pg_error_status(error) == wanted); \
+        CHECK(pg_error_text(error)[0] != '\0'); \
+        pg_error_free(error); \
+    } while (0)
+
+    FAILS(PG_ERR_MISSING_SETTING, made, no_client, pg_client_new(empty, &made, &error));
+    FAILS(PG_ERR_NULL_POINTER, made, no_client, pg_client_new(NULL, &made, &error));
+    FAILS(PG_ERR_NULL_POINTER, token, no_token, pg_issue_token(NULL, NULL, NULL, 0, &token, &error));
+    FAILS(PG_ERR_TIMEOUT, token, no_token, pg_issue_token(client, NULL, NULL, 0, &token, &error));
+    FAILS(PG_ERR_INVALID_ARGUMENT, token, no_token, pg_issue_token(client, NULL, NULL, -2, &token, &error));
+    FAILS(PG_ERR_INVALID_ARGUMENT, token, no_token, pg_issue_token(client, "a", NULL, 0, &token, &error));
+    FAILS(PG_ERR_INVALID_UTF8, token, no_token, pg_issue_token(client, "\xff", "k", 0, &token, &error));
+    FAILS(PG_ERR_INVALID_UTF8, token, no_token, pg_issue_token_sized(client, "\xff", 1, "k", 1, 0, &token, &error));
+    FAILS(PG_ERR_TIMEOUT, token, no_token, pg_refresh_token(client, NULL, "r", 0, &token, &error));
+    FAILS(PG_ERR_INVALID_ARGUMENT, token, no_token, pg_refresh_token(client, NULL, "", 0, &token, &error));
+    FAILS(PG_ERR_NULL_POINTER, token, no_token, pg_refresh_token(client, NULL, NULL, 0, &token, &error));
+    FAILS(PG_ERR_INVALID_UTF8, token, no_token, pg_refresh_token(client, NULL, "\xff", 0, &token, &error));
+    FAILS(PG_ERR_NULL_POINTER, token, no_token, pg_refresh_token_sized(client, NULL, 0, NULL, 0, 0, &token, &error));
+
+    token = no_token;
+    CHECK(pg_issue_token(client, NULL, NULL, 0, &token, NULL) == PG_ERR_TIMEOUT);
+    CHECK(token == NULL);
+    pg_client_free(client);
+    pg_config_free(empty);
+}
+
+static void *share(void *token)
+{
+    char first[17];
+    snprintf(first, sizeof first, "%s", pg_token_fingerprint(token));
+    for (int i = 0; i < REFERENCES; i++) {
+        pg_token *mine = pg_token_ref(token);
+        bool same = mine == token && strcmp(pg_token_fingerprint(mine), first) == 0;
+        pg_token_free(mine);
+        if (!same)
+            return NULL;
+    }
+    return token;
+}
+
+static void test_tokens_are_counted_and_outlive_the_client(void)
+{
+    pg_client *client = new_client();
+    pg_token *token = new_token(client);
+    pg_client_free(client);
+
+    CHECK(in_threads(share, token) == THREADS);
+    CHECK(pg_token_ref(token) == token);
+    pg_token_free(token);
+    CHECK(strlen(pg_token_access_token(token)) == pg_token_access_token_length(token));
+    CHECK(strlen(pg_token_refresh_token(token)) == pg_token_refresh_token_length(token));
+    CHECK(strlen(pg_token_fingerprint(token)) == 16);
+    CHECK(pg_token_remaining_ms(token) > 0 && pg_token_remaining_ms(token) <= pg_token_lifetime_ms(token));
+    pg_token_free(token);
+}
+
+static void *live(void *client)
+{
+    bool good = true;
+    for (int i = 0; i < ROUNDS && good; i++) {
+        pg_token *first = NULL, *second = NULL;
+        good = pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &first, NULL) == PG_OK &&
+               pg_refresh_token(client, pg_token_access_token(first), pg_token_refresh_token(first),
+                                PG_TIMEOUT_DEFAULT, &second, NULL) == PG_OK &&
+               strcmp(pg_token_fingerprint(first), pg_token_fingerprint(second)) != 0;
+        pg_token_free(second);
+        pg_token_free(first);
+    }
+    return good ? client : NULL;
+}
+
+static void test_many_threads_use_one_client(void)
+{
+    pg_client *client = new_client();
+    CHECK(in_threads(live, client) == THREADS);
+    CHECK(count_threads().ours == 1);
+    pg_client_free(client);
+}
+
+int main(void)
+{
+    /* These two need a process in which no call was made yet. */
+    test_first_calls_race();
+    test_threads_of_the_library();
+    test_signals_are_left_alone();
+    test_tokens_are_counted_and_outlive_the_client();
+    test_many_threads_use_one_client();
+    test_outputs_are_null_after_a_failure();
+    printf("ok abi: %d checks\n", checks);
+    return EXIT_SUCCESS;
+}

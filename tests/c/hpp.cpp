@@ -1,0 +1,115 @@
+// What the C++ header adds to the C interface: owners, moves, exceptions, durations. header.sh compiles this file
+// in every standard, run.sh runs it with the emulator's PAYMENTSGATE_ variables.
+
+#include <paymentsgate_auth.hpp>
+#include <paymentsgate_auth.hpp>
+
+#include <cstdlib>
+#include <iostream>
+#include <type_traits>
+
+static_assert(std::is_nothrow_copy_constructible_v<pg::token> && std::is_nothrow_copy_assignable_v<pg::token>);
+static_assert(std::is_nothrow_move_constructible_v<pg::token> && std::is_nothrow_move_assignable_v<pg::token>);
+static_assert(std::is_nothrow_move_constructible_v<pg::client> && std::is_nothrow_move_assignable_v<pg::client>);
+static_assert(std::is_nothrow_move_constructible_v<pg::config> && std::is_nothrow_move_assignable_v<pg::config>);
+static_assert(!std::is_copy_constructible_v<pg::client> && !std::is_copy_constructible_v<pg::config>);
+static_assert(std::is_base_of_v<std::runtime_error, pg::error> && std::is_nothrow_copy_constructible_v<pg::error>);
+
+namespace {
+
+using namespace std::chrono_literals;
+
+int checks = 0;
+
+void check(bool holds, const char *condition, int line) {
+    ++checks;
+    if (!holds) {
+        std::cerr << "hpp.cpp:" << line << ": does not hold: " << condition << std::endl;
+        std::exit(EXIT_FAILURE);
+    }
+}
+
+#define CHECK(condition) check((condition), #condition, __LINE__)
+
+// The error that the work throws, copied out of its handler.
+template <typename Work>
+pg::error thrown_by(Work work) {
+    try {
+        work();
+    } catch (const pg::error &error) {
+        return error;
+    }
+    return {PG_OK, "nothing was thrown"};
+}
+
+void test_errors_carry_everything(const pg::client &client) {
+    const pg::error refused = thrown_by([&] { client.refresh(std::nullopt, "no-such-token"); });
+    CHECK(refused.status() == PG_ERR_REFUSED && refused.status_name() == "PG_ERR_REFUSED");
+    CHECK(std::string_view(refused.what()).size() > 0);
+    CHECK(refused.http_status() == 401);
+    CHECK(refused.server_code().has_value() && refused.server_message().has_value());
+    CHECK(!refused.retry_after() && !refused.retryable());
+    CHECK(refused.needs_credentials() && refused.fate() == PG_FATE_REFUSED);
+
+    const pg::error unset = thrown_by([] { pg::client{pg::config()}; });
+    CHECK(unset.status() == PG_ERR_MISSING_SETTING);
+    CHECK(!unset.http_status() && !unset.server_code() && !unset.server_message() && !unset.server_details());
+}
+
+void test_durations(const pg::client &client) {
+    CHECK(thrown_by([&] { client.issue(0ms); }).status() == PG_ERR_TIMEOUT);
+    CHECK(thrown_by([&] { client.issue(-1ms); }).status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(thrown_by([&] { client.issue(-2h); }).status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(client.issue(10s).lifetime() > 0ms);
+}
+
+// An empty text was given, a missing one was not: the settings must not stand in for it.
+void test_empty_views_are_texts(const pg::client &client) {
+    CHECK(thrown_by([&] { client.issue(std::string_view(), std::string_view()); }).status() != PG_OK);
+    CHECK(thrown_by([&] { client.refresh("a", std::string_view()); }).status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(thrown_by([] { pg::config().set("user_agent", {}); }).status() == PG_ERR_INVALID_SETTING);
+}
+
+void test_tokens_are_shared(pg::client client) {
+    pg::token first = client.issue();
+    pg::token copy = first;
+    CHECK(copy.access_token().data() == first.access_token().data());
+    const pg::token moved = std::move(first);
+    first = client.refresh(moved);
+    CHECK(first.fingerprint() != copy.fingerprint() && moved.fingerprint() == copy.fingerprint());
+    CHECK(first.refresh_token() && first.refresh_token() != copy.refresh_token());
+    copy = first;
+    CHECK(copy.remaining() > 0ms && copy.remaining() <= copy.lifetime() && copy.lifetime_disagreement() == 0ms);
+    const pg::client other = std::move(client);
+    CHECK(thrown_by([&] { client.issue(); }).status() == PG_ERR_NULL_POINTER);
+    CHECK(other.refresh(copy.access_token(), *copy.refresh_token()).access_token().size() > 0);
+}
+
+void test_the_table_of_settings() {
+    CHECK(pg::settings().size() == pg_setting_count() && pg::settings()[0].name == "base_url");
+    for (const pg::setting &row : pg::settings()) {
+        CHECK(!row.name.empty() && !row.type.empty() && !row.range.empty() && !row.description.empty());
+        if (!row.default_value.empty()) {
+            pg::config().set(std::string(row.name), row.default_value);
+        }
+    }
+    CHECK(pg::version() == pg_version());
+}
+
+}  // namespace
+
+int main() try {
+    pg::config config;
+    config.set_from_env().set("user_agent", "shop/1.0");
+    const pg::client client(config);
+    test_errors_carry_everything(client);
+    test_durations(client);
+    test_empty_views_are_texts(client);
+    test_tokens_are_shared(pg::client(config));
+    test_the_table_of_settings();
+    std::cout << "ok hpp: " << checks << " checks" << std::endl;
+    return EXIT_SUCCESS;
+} catch (const pg::error &error) {
+    std::cerr << error.status_name() << ": " << error.what() << std::endl;
+    return EXIT_FAILURE;
+}

@@ -1,0 +1,193 @@
+#!/bin/sh
+# The C and C++ tests, against the library installed in $STAGE and the emulator $PG_SANDBOX: as they are, then
+# under AddressSanitizer with UBSan and LSan, then under valgrind. Ends at the first failure.
+set -eu
+: "${STAGE:?give the absolute path of the installed library (make build: build/stage)}"
+: "${PG_SANDBOX:?give the absolute path of the emulator (make build: build/pg-sandbox)}"
+if ! command -v valgrind >/dev/null; then
+    echo 'run.sh: valgrind IS NOT INSTALLED, and without it this proves too little: apt-get install valgrind' >&2
+    exit 1
+fi
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root/tests/c"
+work=$(mktemp -d)
+sandbox=''
+trap 'test -z "$sandbox" || kill "$sandbox"; rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
+
+export PKG_CONFIG_PATH="$STAGE/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
+link="$(pkg-config --cflags --libs paymentsgate_auth libcurl) -pthread -ldl -Wl,-rpath,$STAGE/lib"
+warnings='-Wall -Wextra -Wpedantic -Werror'
+sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
+# The library's thread lives as long as the process, by design: what it holds is reachable, and no leak.
+memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
+memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
+passed=0
+
+# name command…: one test. Its output is shown only where it fails.
+passes() {
+    name=$1
+    shift
+    if ! "$@" >"$work/log" 2>&1; then
+        cat "$work/log"
+        echo "FAILED: $name ($passed passed before it)"
+        exit 1
+    fi
+    passed=$((passed + 1))
+    echo "passed: $name$(sed -n 's/^ok [a-z]*: \(.*\)/ (\1)/p' "$work/log")"
+}
+
+# source program options…
+# shellcheck disable=SC2086 # lists of options are words
+build() {
+    source=$1 program=$2
+    shift 2
+    case $source in
+        *.cpp) ${CXX:-c++} -std=c++17 -g $warnings "$@" "$source" -o "$work/$program" $link ;;
+        *) ${CC:-cc} -std=c99 -g $warnings "$@" "$source" -o "$work/$program" $link ;;
+    esac
+}
+
+build_all() { # suffix options…
+    suffix=$1
+    shift
+    build abi.c "abi$suffix" "$@" &&
+        build hpp.cpp "hpp$suffix" "$@" &&
+        build ../../examples/c/issue_refresh.c "example_c$suffix" "$@" &&
+        build ../../examples/cpp/issue_refresh.cpp "example_cpp$suffix" "$@" &&
+        build ../behaviours/driver.c "driver_c$suffix" "$@" &&
+        build ../behaviours/driver.cpp "driver_cpp$suffix" "$@"
+}
+
+field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$work/address"; }
+
+start_sandbox() {
+    "$PG_SANDBOX" >"$work/address" &
+    sandbox=$!
+    waits=0
+    until [ -s "$work/address" ]; do
+        waits=$((waits + 1))
+        [ $waits -le 100 ] || { echo "run.sh: $PG_SANDBOX does not start" >&2; exit 1; }
+        sleep 0.1
+    done
+    PAYMENTSGATE_BASE_URL=$(field https)
+    PAYMENTSGATE_CREDENTIALS_FILE=$(field credentials_file)
+    PAYMENTSGATE_TLS_CA_FILE=$(field ca_file)
+    # libcurl heeds https_proxy, and no proxy reaches this machine's loopback.
+    no_proxy=127.0.0.1
+    export PAYMENTSGATE_BASE_URL PAYMENTSGATE_CREDENTIALS_FILE PAYMENTSGATE_TLS_CA_FILE no_proxy
+}
+
+hex() { printf %s "$1" | od -An -v -tx1 | tr -d ' \n'; }
+
+# Play commands through a driver, and compare the statuses that it answers with the first column.
+plays() { # driver commands…
+    commands=$1
+    shift
+    cut -f 2- "$commands" >"$work/input"
+    cut -f 1 "$commands" | while read -r status; do hex "$status"; echo; done >"$work/wanted"
+    "$@" <"$work/input" >"$work/answers" && sed -n 's/^status	//p' "$work/answers" >"$work/found" &&
+        diff "$work/wanted" "$work/found"
+}
+
+write_commands() {
+    cat >"$work/cpp.commands" <<END
+PG_ERR_UNKNOWN_SETTING	set	x$(hex no.such)	x31
+PG_ERR_INVALID_SETTING	set	x$(hex user_agent)	x$(hex shop)00
+PG_ERR_INVALID_UTF8	set	x$(hex user_agent)	xff
+PG_ERR_MISSING_SETTING	client
+PG_OK	env
+PG_OK	set	x$(hex user_agent)	x$(hex shop/1.0)
+PG_OK	client
+PG_ERR_TIMEOUT	issue	-	-	0
+PG_ERR_INVALID_ARGUMENT	issue	-	-	-2
+PG_ERR_INVALID_PEM	issue	x61	x62	-1
+PG_OK	issue	-	-	-1
+PG_OK	issue	x$(hex "$(field account_id)")	x$(hex "$(field public_key)")	10000
+PG_OK	refresh	@access	@refresh	-1
+PG_OK	refresh	-	@refresh	10000
+PG_ERR_REFUSED	refresh	-	x$(hex no-such-token)	-1
+PG_ERR_INVALID_ARGUMENT	refresh	-	x	-1
+PG_ERR_INVALID_ARGUMENT	refresh	-	x6100	-1
+END
+    cp "$work/cpp.commands" "$work/c.commands"
+    for what in set-null-config set-null-name set-null-value client-null-config client-null-out issue-null-client \
+        issue-null-out refresh-null-client refresh-null-out refresh-null-refresh; do
+        printf 'PG_ERR_NULL_POINTER\traw\t%s\n' "$what"
+    done >>"$work/c.commands"
+    printf 'PG_ERR_UNKNOWN_SETTING\traw\terror-out-null\nPG_OK\traw\tfree-nulls\n' >>"$work/c.commands"
+}
+
+# A tool that does not catch these is not on.
+write_broken_program() {
+    cat >"$work/broken.c" <<'END'
+#include <limits.h>
+#include <stdlib.h>
+
+int main(int count, char **arguments)
+{
+    char *volatile room = NULL;
+    int volatile most = INT_MAX;
+    for (int i = 0; i < 100; i++)
+        room = calloc(4, 1);
+    switch (arguments[1][0]) {
+    case 'o': return room[count + 2];
+    case 'u': return most + count == 0;
+    default: room = NULL; return 0;
+    }
+}
+END
+}
+
+catches() { # words that the tool says, command…
+    words=$1
+    shift
+    ! "$@" >"$work/caught" 2>&1 && grep "$words" "$work/caught"
+}
+
+has_asan() { for program in "$work"/*.asan; do nm "$program" | grep -q ' __asan_init' || return 1; done; }
+
+# A library of another ABI: the C++ header must refuse it before anything else.
+refuses_another_abi() {
+    echo 'unsigned pg_abi_version(void); unsigned pg_abi_version(void) { return 4711; }' >"$work/other.c"
+    ${CC:-cc} -shared -fPIC "$work/other.c" -o "$work/other.so" &&
+        catches 'ABI 4711' env LD_PRELOAD="$work/other.so" "$work/example_cpp"
+}
+
+start_sandbox
+write_commands
+write_broken_program
+
+passes 'headers' ./header.sh
+passes 'build' build_all ''
+passes 'build: fork' build ../fork/fork.c fork -std=c11
+# Not linked with the library: it loads it.
+passes 'build: unload' "${CC:-cc}" -std=c99 -g -Wall -Wextra -Werror -I "$STAGE/include" unload.c -ldl -o "$work/unload"
+for program in abi hpp fork example_c example_cpp; do passes "$program" "$work/$program"; done
+passes 'unload' "$work/unload" "$STAGE/lib/libpaymentsgate_auth.so.1"
+for driver in c cpp; do passes "driver_$driver" plays "$work/$driver.commands" "$work/driver_$driver"; done
+passes 'another ABI is refused' refuses_another_abi
+
+# shellcheck disable=SC2086 # words
+passes 'asan: build' build_all .asan $sanitizers
+# shellcheck disable=SC2086
+passes 'asan: build what is broken' build "$work/broken.c" broken.asan $sanitizers
+passes 'asan: it is in every program' has_asan
+passes 'asan: it sees an overflow' catches 'AddressSanitizer: heap-buffer-overflow' "$work/broken.asan" o
+passes 'asan: UBSan sees a signed overflow' catches 'runtime error: signed integer overflow' "$work/broken.asan" u
+passes 'asan: LSan sees a leak' catches 'LeakSanitizer: detected memory leaks' "$work/broken.asan" l
+for program in abi hpp example_c example_cpp; do passes "asan: $program" "$work/$program.asan"; done
+for driver in c cpp; do passes "asan: driver_$driver" plays "$work/$driver.commands" "$work/driver_$driver.asan"; done
+
+passes 'valgrind: build what is broken' build "$work/broken.c" broken
+# shellcheck disable=SC2086
+{
+    passes 'valgrind: it sees an overflow' catches 'Invalid read' $memcheck "$work/broken" o
+    passes 'valgrind: it sees a leak' catches 'definitely lost' $memcheck "$work/broken" l
+    for program in abi hpp example_c example_cpp; do passes "valgrind: $program" $memcheck "$work/$program"; done
+    for driver in c cpp; do
+        passes "valgrind: driver_$driver" plays "$work/$driver.commands" $memcheck "$work/driver_$driver"
+    done
+}
+echo "$passed passed, 0 failed"

@@ -1,0 +1,440 @@
+//! Thousands of random lives of a session, in simulated time: callers come and go, the network fails at every
+//! point, clocks step, the machine sleeps, tokens are revoked. After every step the invariants of
+//! docs/lifecycle.md are checked. A history that fails names its seed: `PG_SEED=n cargo test --test simulation`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the tally is worth reading")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use fastrand::Rng;
+use paymentsgate_auth::clock::{Clock, Moment};
+use paymentsgate_auth::credentials::Credentials;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::protocol::{Call, Failure};
+use paymentsgate_auth::session::flight::{Flight, Input, Landing, Plan, Step};
+use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy, WaiterId};
+use paymentsgate_auth::session::phase::Windows;
+use paymentsgate_auth::session::rejection::Verdict;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::{Committed, MemoryStore, Store};
+use paymentsgate_auth::token::{Pair, RefreshToken};
+use paymentsgate_auth::transport::{Answer, Reply, Request, Sending, Transport};
+use zeroize::Zeroizing;
+
+const PUBLIC_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
+const HOUR: u64 = 3600;
+
+/// The memory store and the scripted transport are always ready.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a simulated operation waits"),
+    }
+}
+
+struct At(Moment);
+
+impl Clock for At {
+    fn now(&self) -> Moment {
+        self.0
+    }
+}
+
+/// Hands the request to the simulated service.
+struct Wire<'a>(Mutex<&'a mut Service>, Moment);
+
+impl Transport for Wire<'_> {
+    fn send(&self, request: Request) -> Sending<'_> {
+        let reply = self.0.lock().unwrap().serve(&request, self.1);
+        Box::pin(std::future::ready(reply))
+    }
+}
+
+/// The service with its network: single-use refresh tokens, a real account, and a mood.
+struct Service {
+    rng: Rng,
+    /// How likely a call goes wrong, from 0 to 1.
+    trouble: f64,
+    lifetime: u64,
+    minted: u64,
+    good: BTreeSet<String>,
+    presented: BTreeMap<String, u32>,
+    calls: u64,
+}
+
+impl Service {
+    fn pair(&mut self) -> String {
+        self.minted += 1;
+        let refresh = format!("r{}", self.minted);
+        self.good.insert(refresh.clone());
+        format!(
+            r#"{{"access_token":"a{}","refresh_token":"{refresh}","expires_in":{}}}"#,
+            self.minted, self.lifetime
+        )
+    }
+
+    fn serve(&mut self, request: &Request, now: Moment) -> Reply {
+        self.calls += 1;
+        let refresh = request.path.ends_with("refresh").then(|| {
+            let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            body["refresh_token"].as_str().unwrap().to_owned()
+        });
+        let failed = |sent: bool, status| Reply {
+            sent: sent.then_some(now),
+            result: Err(Error::new(status, "simulated")),
+        };
+        let answered = |status: u16, body: String, retry_after: Option<String>| Reply {
+            sent: Some(now),
+            result: Ok(Answer {
+                status,
+                retry_after,
+                body: Zeroizing::new(body.into_bytes()),
+                ..Answer::default()
+            }),
+        };
+        let refusal = r#"{"error":"NO","message":"no"}"#.to_owned();
+        let mood = if self.rng.f64() < self.trouble { self.rng.u32(1..=8) } else { 0 };
+        if mood == 1 {
+            return failed(false, Status::PG_ERR_CONNECT);
+        }
+        if mood == 2 {
+            let wait = self.rng.bool().then(|| self.rng.u32(1..90).to_string());
+            return answered(429, refusal, wait);
+        }
+        if let Some(token) = &refresh {
+            let times = self.presented.entry(token.clone()).or_default();
+            *times += 1;
+            assert_eq!(*times, 1, "invariant 1: the refresh token {token} is presented again");
+        }
+        match mood {
+            3 => return failed(true, Status::PG_ERR_CONNECTION_LOST),
+            4 => return answered(503, String::new(), None),
+            5 => return answered(404, refusal, None),
+            6 if refresh.is_none() => return answered(401, refusal, None),
+            _ => {}
+        }
+        if refresh.is_some_and(|token| !self.good.remove(&token)) {
+            return answered(401, refusal, None);
+        }
+        let pair = self.pair();
+        match mood {
+            // The rotation is committed and the answer is lost or spoilt.
+            6 | 7 => failed(true, Status::PG_ERR_TIMEOUT),
+            8 => answered(200, pair[..pair.len() - 3].to_owned(), None),
+            _ => answered(200, pair, None),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Coming {
+    Fly(Input),
+    Ask,
+    Report,
+    Due(WaiterId),
+    Trouble,
+}
+
+struct World {
+    rng: Rng,
+    now: Moment,
+    service: Service,
+    store: MemoryStore,
+    machine: Machine,
+    flight: Option<Flight>,
+    agenda: BTreeMap<(Duration, u64), Coming>,
+    sequence: u64,
+    waiting: BTreeMap<WaiterId, Duration>,
+    newest: Option<Committed>,
+    /// When the machine was asleep: only then may it be late.
+    slept: Vec<RangeInclusive<Duration>>,
+    served: u64,
+    failed: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let lifetime = [12, 60, 300, HOUR, HOUR, 20 * HOUR][rng.usize(0..6)];
+        let now = Moment { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_700_000_000) };
+        let policy = Policy { keep_warm: rng.bool(), replay: false };
+        World {
+            now,
+            service: Service {
+                rng: rng.fork(),
+                trouble: 0.0,
+                lifetime,
+                minted: 0,
+                good: BTreeSet::new(),
+                presented: BTreeMap::new(),
+                calls: 0,
+            },
+            store: MemoryStore::default(),
+            machine: Machine::new(policy, true, now),
+            flight: None,
+            agenda: BTreeMap::new(),
+            sequence: 0,
+            waiting: BTreeMap::new(),
+            newest: None,
+            slept: Vec::new(),
+            served: 0,
+            failed: 0,
+            rng,
+        }
+    }
+
+    fn plan(&mut self, after: Duration, coming: Coming) {
+        self.sequence += 1;
+        self.agenda.insert((self.now.boot + after, self.sequence), coming);
+    }
+
+    fn seconds(&mut self, most: f64) -> Duration {
+        Duration::from_secs_f64(self.rng.f64() * most)
+    }
+
+    /// Time passes to the next thing that happens; a sleeping machine makes everything late.
+    fn run(&mut self, until: Duration) {
+        loop {
+            // A timer is never on time.
+            let late = Duration::from_millis(self.rng.u64(0..20));
+            let tick = self.machine.next_wake(self.now).map(|wake| wake.max(self.now.boot) + late);
+            let planned = self.agenda.first_key_value().map(|((at, _), _)| *at);
+            let next = tick.into_iter().chain(planned).min().filter(|next| *next <= until);
+            let passed = next.unwrap_or(until).saturating_sub(self.now.boot);
+            self.now = Moment { boot: self.now.boot + passed, wall: self.now.wall + passed };
+            match next {
+                None => return,
+                Some(at) if planned == Some(at) => {
+                    if let Some((_, coming)) = self.agenda.pop_first() {
+                        self.happen(coming);
+                    }
+                }
+                Some(_) => self.step(Event::Tick),
+            }
+        }
+    }
+
+    fn happen(&mut self, coming: Coming) {
+        match coming {
+            Coming::Fly(input) => {
+                let step = self.flight.as_mut().unwrap().next(input);
+                self.fly(step);
+            }
+            Coming::Ask => self.ask(),
+            Coming::Report => {
+                if let Some(newest) = self.newest.clone() {
+                    let stale = self.rng.u64(0..3) == 0;
+                    let generation =
+                        if stale { newest.generation.saturating_sub(1) } else { newest.generation };
+                    let (verdict, actions) = self.machine.report(generation, self.now);
+                    assert!(!stale || verdict == Verdict::Newer, "an old token's refusal costs nothing");
+                    self.perform(actions);
+                }
+            }
+            Coming::Due(id) => self.step(Event::Leave(id)),
+            Coming::Trouble => self.trouble(),
+        }
+    }
+
+    fn trouble(&mut self) {
+        let step = self.seconds(7200.0);
+        match self.rng.u32(0..5) {
+            0 => self.now.wall += step,
+            1 => self.now.wall = self.now.wall.saturating_sub(step),
+            2 => {
+                let asleep = self.seconds(3.0 * HOUR as f64);
+                self.slept.push(self.now.boot..=self.now.boot + asleep);
+                self.now = Moment { boot: self.now.boot + asleep, wall: self.now.wall + asleep };
+            }
+            3 => self.service.good.clear(),
+            _ => self.step(Event::NewCredentials),
+        }
+    }
+
+    fn ask(&mut self) {
+        self.sequence += 1;
+        let id = self.sequence;
+        let patience = if self.rng.u32(0..4) == 0 { Duration::ZERO } else { self.seconds(60.0) };
+        let min_remaining =
+            if self.rng.u32(0..8) == 0 { self.seconds(2.0 * HOUR as f64) } else { Duration::ZERO };
+        let deadline = self.now.boot + patience;
+        self.waiting.insert(id, deadline);
+        self.plan(patience, Coming::Due(id));
+        self.step(Event::Ask { id, deadline, min_remaining });
+        assert!(!patience.is_zero() || !self.waiting.contains_key(&id), "deadline 0 is answered now");
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut rng = self.rng.fork();
+        let actions = self.machine.step(event, self.now, &mut || rng.f64());
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Launch(plan) => self.launch(plan),
+                Action::Answer(id, result) => self.answered(id, result),
+                Action::Publish(Some(committed)) => {
+                    let newer =
+                        self.newest.as_ref().is_none_or(|newest| newest.generation < committed.generation);
+                    assert!(newer, "a generation is published once");
+                    self.newest = Some(committed);
+                }
+                Action::Publish(None) => {}
+            }
+        }
+    }
+
+    fn launch(&mut self, plan: Plan) {
+        assert!(self.flight.is_none(), "invariant 2: two flights at once");
+        let mut flight = Flight::new(plan);
+        let step = flight.next(Input::Start);
+        self.flight = Some(flight);
+        self.fly(step);
+    }
+
+    fn answered(&mut self, id: WaiterId, result: Result<Committed, Error>) {
+        let deadline = self.waiting.remove(&id).expect("exactly one answer for each caller");
+        let in_time = self.now.boot <= deadline || self.slept.iter().any(|slept| slept.contains(&deadline));
+        assert!(in_time, "invariant 3: answered {:?} after the deadline", self.now.boot - deadline);
+        match result {
+            Ok(committed) => {
+                self.served += 1;
+                let windows = Windows::of(&committed.token.lifetime);
+                let remaining = committed.token.remaining(self.now);
+                assert!(remaining > windows.margin, "an expired token is handed out: {remaining:?} left");
+            }
+            Err(error) => {
+                self.failed += 1;
+                assert_ne!(error.status, Status::PG_ERR_INTERNAL);
+            }
+        }
+    }
+
+    fn fly(&mut self, step: Step) {
+        let input = match step {
+            Step::Lock => {
+                ready(self.store.lock()).unwrap();
+                Input::Locked
+            }
+            Step::Load => Input::Loaded(ready(self.store.load()).unwrap()),
+            Step::Intend => Input::Intended(ready(self.store.intend()).unwrap()),
+            Step::Retract(refresh) => {
+                ready(self.store.retract(refresh)).unwrap();
+                Input::Retracted
+            }
+            Step::Commit(pair) => {
+                let base = ready(self.store.load()).unwrap().map_or(0, |found| found.generation);
+                Input::Committed(ready(self.store.commit(base, pair)).unwrap())
+            }
+            Step::Refresh(refresh) => Input::Called(Box::new(self.call(refresh))),
+            Step::Issue => {
+                let credentials = Credentials::new("account", PUBLIC_KEY, "simulation").unwrap();
+                Input::Called(Box::new(self.make(Call::Issue(credentials))))
+            }
+            Step::Pause { most } => {
+                let pause = self.seconds(most.as_secs_f64());
+                return self.plan(pause, Coming::Fly(Input::Resumed));
+            }
+            Step::Land(landing) => {
+                self.flight = None;
+                return self.land(landing);
+            }
+        };
+        let latency = if matches!(input, Input::Called(_)) { self.seconds(3.0) } else { self.seconds(0.01) };
+        self.plan(latency, Coming::Fly(input));
+    }
+
+    fn call(&mut self, refresh: RefreshToken) -> Result<Pair, Failure> {
+        self.make(Call::Refresh { refresh, access: None })
+    }
+
+    fn make(&mut self, call: Call) -> Result<Pair, Failure> {
+        let now = self.now;
+        let wire = Wire(Mutex::new(&mut self.service), now);
+        ready(call.make(&wire, &At(now), Duration::from_secs(45)))
+    }
+
+    fn land(&mut self, landing: Landing) {
+        ready(self.store.unlock()).unwrap();
+        assert!(landing.log.issues <= 3 && landing.log.refreshes <= 1);
+        self.step(Event::Landed(Box::new(landing)));
+    }
+
+    /// A life: troubles, then calm, in which everything must come right by itself.
+    fn live(&mut self) {
+        self.service.trouble = self.rng.f64();
+        let life = Duration::from_secs(6 * HOUR);
+        let start = self.now.boot;
+        for _ in 0..150 {
+            let at = self.seconds(life.as_secs_f64());
+            self.plan(at, Coming::Ask);
+        }
+        for _ in 0..10 {
+            let at = self.seconds(life.as_secs_f64());
+            self.plan(at, Coming::Report);
+            let at = self.seconds(life.as_secs_f64());
+            self.plan(at, Coming::Trouble);
+        }
+        self.run(start + life);
+        self.calm();
+    }
+
+    fn calm(&mut self) {
+        self.service.trouble = 0.0;
+        // The longest that anything may still be held against the service: a probe of rejected credentials.
+        let quiet = self.now.boot + Duration::from_secs(16 * 60);
+        self.run(quiet);
+        assert!(self.waiting.is_empty(), "somebody was never answered: {:?}", self.waiting);
+        let (served, calls) = (self.served, self.service.calls);
+        for _ in 0..50 {
+            self.sequence += 1;
+            let (id, deadline) = (self.sequence, self.now.boot + Duration::from_secs(60));
+            self.waiting.insert(id, deadline);
+            self.plan(Duration::from_secs(60), Coming::Due(id));
+            self.step(Event::Ask { id, deadline, min_remaining: Duration::ZERO });
+            self.run(self.now.boot + Duration::from_secs(61));
+        }
+        assert_eq!(self.served - served, 50, "in calm everybody gets a token");
+        let newest = self.newest.as_ref().unwrap();
+        let windows = Windows::of(&newest.token.lifetime);
+        let apart = (newest.token.lifetime.length - windows.advisory).max(windows.floor);
+        let most = 2 + (50 * 61) / apart.as_secs();
+        let calls = self.service.calls - calls;
+        assert!(
+            calls <= most,
+            "invariant 2: one call for each due refresh, not {calls} where {most} are due"
+        );
+    }
+}
+
+#[test]
+fn random_lives_keep_the_invariants() {
+    let seeds: Vec<u64> = match std::env::var("PG_SEED") {
+        Ok(seed) => vec![seed.parse().expect("PG_SEED is a number")],
+        Err(_) => {
+            (0..std::env::var("PG_HISTORIES").map_or(400, |count| count.parse().expect("a number"))).collect()
+        }
+    };
+    let (mut served, mut failed, mut calls) = (0, 0, 0);
+    for seed in &seeds {
+        let lived = std::panic::catch_unwind(|| {
+            let mut world = World::new(*seed);
+            world.live();
+            (world.served, world.failed, world.service.calls)
+        });
+        let Ok(counts) = lived else { panic!("this history fails: PG_SEED={seed}") };
+        served += counts.0;
+        failed += counts.1;
+        calls += counts.2;
+    }
+    println!("{} histories, {served} callers served, {failed} told why not, {calls} calls", seeds.len());
+    assert!(served > 0 && calls > 0);
+}
