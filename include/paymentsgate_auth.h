@@ -112,7 +112,8 @@ enum pg_status
      */
     PG_ERR_PROXY = 202,
     /**
-     * The TLS handshake failed for a reason other than the server's certificate. Nothing was sent.
+     * TLS failed for a reason other than the server's certificate, for example a client certificate that the server
+     * wants. In TLS 1.3 that may come to light after the request has left.
      */
     PG_ERR_TLS = 203,
     /**
@@ -148,8 +149,8 @@ enum pg_status
      */
     PG_ERR_RATE_LIMITED = 301,
     /**
-     * A refusal that is not the API's own: another 4xx, or one without the API's error body. Often a
-     * wrong `base_url`, a firewall or a proxy.
+     * Issue was refused, but not in the API's own way: another 4xx, or one without the API's error body. Often
+     * a wrong `base_url`, a firewall or a proxy.
      */
     PG_ERR_BLOCKED = 302,
     /**
@@ -233,6 +234,11 @@ typedef int32_t pg_fate;
 #endif // __cplusplus
 
 /**
+ * A token as callers get it: counted, shared, immutable.
+ */
+typedef struct Grant Grant;
+
+/**
  * A way to one service: TLS, proxy, pool of connections, perhaps credentials. Owned by the caller, who frees it
  * with pg_client_free. Any number of threads may use it at once. After a fork the child may go on using it: it
  * makes connections of its own.
@@ -252,11 +258,18 @@ typedef struct pg_config pg_config;
 typedef struct pg_error pg_error;
 
 /**
+ * One account's life on a client: it has a token that works, and sees to the next one. Counted: pg_session_ref adds
+ * an owner, pg_session_free takes one away. Any number of threads may use it at once. After a fork the child may go
+ * on using it: it serves the token that it inherited and issues a pair of its own when that is due.
+ */
+typedef struct pg_session pg_session;
+
+/**
  * An access token with the refresh token that buys the next pair. Immutable and counted: pg_token_ref adds an
  * owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
  * once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
  */
-typedef struct pg_token pg_token;
+typedef struct Grant pg_token;
 
 #ifdef __cplusplus
 extern "C" {
@@ -291,7 +304,7 @@ pg_status pg_issue_token(const struct pg_client *client,
                          const char *account_id,
                          const char *public_key,
                          int64_t timeout_ms,
-                         struct pg_token **token,
+                         pg_token **token,
                          struct pg_error **error);
 
 /**
@@ -305,7 +318,7 @@ pg_status pg_issue_token_sized(const struct pg_client *client,
                                const char *public_key,
                                size_t public_key_length,
                                int64_t timeout_ms,
-                               struct pg_token **token,
+                               pg_token **token,
                                struct pg_error **error);
 
 /**
@@ -325,7 +338,7 @@ pg_status pg_refresh_token(const struct pg_client *client,
                            const char *access_token,
                            const char *refresh_token,
                            int64_t timeout_ms,
-                           struct pg_token **token,
+                           pg_token **token,
                            struct pg_error **error);
 
 /**
@@ -339,7 +352,7 @@ pg_status pg_refresh_token_sized(const struct pg_client *client,
                                  const char *refresh_token,
                                  size_t refresh_token_length,
                                  int64_t timeout_ms,
-                                 struct pg_token **token,
+                                 pg_token **token,
                                  struct pg_error **error);
 
 /**
@@ -509,6 +522,146 @@ uint32_t pg_abi_version(void);
 const char *pg_status_name(int32_t status);
 
 /**
+ * Opens a session on a client for the account that the settings name (or, if they name none, those of the client).
+ * Reads the files that they name; connects nowhere: the first pair is bought when somebody asks. `*session` is owned
+ * by the caller, and NULL on failure; the client must not be freed before the call ends, but may be then. Blocks only
+ * on reading files.
+ *
+ * Errors: PG_ERR_NO_CREDENTIALS, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_FILE_UNREADABLE,
+ * PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_open(const struct pg_client *client,
+                          const struct pg_config *config,
+                          struct pg_session **session,
+                          struct pg_error **error);
+
+/**
+ * A token that works now. While the token is fresh it comes from memory, without a lock or a call to the service. In
+ * the last fifth of its life the next pair is bought in the background, and nobody waits. Only near the very end, or
+ * where there is no token, callers wait: all for the same call, each to its own deadline. `timeout_ms` 0 never
+ * blocks and answers what there is; PG_TIMEOUT_DEFAULT waits as long as it takes. Where the deadline passes or the
+ * service cannot be reached, the token is handed out as long as it lives. `*token` is owned by the caller, and NULL on
+ * failure; it has no refresh token, which the session keeps to itself. Any thread; works in a forked child.
+ *
+ * Errors: PG_ERR_TIMEOUT, PG_ERR_REFUSED (the credentials; tried again after a while, see retry_after_ms),
+ * PG_ERR_CLOSED, every network and answer status.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_token(const struct pg_session *session,
+                           int64_t timeout_ms,
+                           pg_token **token,
+                           struct pg_error **error);
+
+/**
+ * pg_session_token for a caller who needs the token to live for `min_remaining_ms` more: less is treated as the end
+ * of its life. If the service's new tokens are shorter than that, a new one is handed out all the same.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_token_lasting(const struct pg_session *session,
+                                   int64_t min_remaining_ms,
+                                   int64_t timeout_ms,
+                                   pg_token **token,
+                                   struct pg_error **error);
+
+/**
+ * pg_session_token for a caller who wants the access token in memory of its own: it is copied to `buffer`, with a NUL
+ * behind it. `*length` (which may be NULL) is set to its length, the NUL not counted, also where `capacity` is too
+ * small; 0 on any other failure. Nothing has to be freed; the copy is the caller's to wipe. Any thread; works in a
+ * forked child.
+ *
+ * Errors: PG_ERR_INVALID_ARGUMENT (the buffer is too small), those of pg_session_token.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_copy_access_token(const struct pg_session *session,
+                                       int64_t timeout_ms,
+                                       char *buffer,
+                                       size_t capacity,
+                                       size_t *length,
+                                       struct pg_error **error);
+
+/**
+ * The service answered `http_status` to a request with `token`: 401 withdraws it, and the next one is bought. A token
+ * that is no longer the session's costs nothing, so every thread may report what it saw. Any other status is not
+ * about the token and changes nothing: 403 speaks of rights. `token` is borrowed. Any thread; does not block on the
+ * network.
+ *
+ * Errors: PG_ERR_REJECTED_FRESH (the service refuses tokens that it has just issued), PG_ERR_CLOSED,
+ * PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_reject(const struct pg_session *session,
+                            const pg_token *token,
+                            int32_t http_status,
+                            struct pg_error **error);
+
+/**
+ * Replaces the credentials, for example after a key was changed. What was held against the old ones is forgotten; the
+ * current token goes on being served. Both texts are copied. Any thread; does not block.
+ *
+ * Errors: PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT, PG_ERR_CLOSED, PG_ERR_NULL_POINTER, PG_ERR_INVALID_UTF8.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_set_credentials(const struct pg_session *session,
+                                     const char *account_id,
+                                     const char *public_key,
+                                     struct pg_error **error);
+
+/**
+ * How the session is, as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
+ * has_refresh_token, refreshing, obstacle, seconds_since_last_refresh, last_error, counters. New keys may be added.
+ * `*json` is owned by the caller, who frees it with pg_text_free, and NULL on failure. Any thread; does not block.
+ *
+ * Errors: PG_ERR_CLOSED, PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_health(const struct pg_session *session,
+                            char **json,
+                            struct pg_error **error);
+
+/**
+ * Ends the session's work: callers who wait get PG_ERR_CLOSED, nothing is begun any more, and a call under way is
+ * waited for until `timeout_ms` (PG_TIMEOUT_DEFAULT: as long as it takes). Afterwards every call on the session
+ * answers PG_ERR_CLOSED; tokens that were handed out live on. May be called again.
+ *
+ * Errors: PG_ERR_TIMEOUT (closed all the same), PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_close(const struct pg_session *session,
+                           int64_t timeout_ms,
+                           struct pg_error **error);
+
+/**
+ * Adds an owner: one more pg_session_free is needed. Returns `session`; NULL for NULL. Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+struct pg_session *pg_session_ref(struct pg_session *session);
+
+/**
+ * Takes an owner away; with the last one the session is closed without waiting. NULL is fine. Any thread; never
+ * blocks on the network.
+ *
+ * Since 0.1.0.
+ */
+void pg_session_free(struct pg_session *session);
+
+/**
+ * Frees a text that the library made. NULL is fine. Never blocks.
+ *
+ * Since 0.1.0.
+ */
+void pg_text_free(char *text);
+
+/**
  * How many settings there are: pg_setting_name and its kin take an index from 0 to one less. Any thread; never
  * blocks.
  *
@@ -560,14 +713,14 @@ const char *pg_setting_description(size_t index);
  *
  * Since 0.1.0.
  */
-const char *pg_token_access_token(const struct pg_token *token);
+const char *pg_token_access_token(const pg_token *token);
 
 /**
  * The length of the access token in bytes, its NUL not counted. Any thread; never blocks.
  *
  * Since 0.1.0.
  */
-size_t pg_token_access_token_length(const struct pg_token *token);
+size_t pg_token_access_token_length(const pg_token *token);
 
 /**
  * The refresh token, NULL if the service gave none. A secret, and more so than the access token: keep it safe or
@@ -575,14 +728,14 @@ size_t pg_token_access_token_length(const struct pg_token *token);
  *
  * Since 0.1.0.
  */
-const char *pg_token_refresh_token(const struct pg_token *token);
+const char *pg_token_refresh_token(const pg_token *token);
 
 /**
  * The length of the refresh token in bytes, its NUL not counted; 0 if there is none. Any thread; never blocks.
  *
  * Since 0.1.0.
  */
-size_t pg_token_refresh_token_length(const struct pg_token *token);
+size_t pg_token_refresh_token_length(const pg_token *token);
 
 /**
  * The name under which the access token may be shown and logged: 16 hexadecimal digits, the first 64 bits of its
@@ -590,7 +743,7 @@ size_t pg_token_refresh_token_length(const struct pg_token *token);
  *
  * Since 0.1.0.
  */
-const char *pg_token_fingerprint(const struct pg_token *token);
+const char *pg_token_fingerprint(const pg_token *token);
 
 /**
  * The whole life of the access token in milliseconds, counted from just before its request was sent: the smallest
@@ -599,7 +752,7 @@ const char *pg_token_fingerprint(const struct pg_token *token);
  *
  * Since 0.1.0.
  */
-int64_t pg_token_lifetime_ms(const struct pg_token *token);
+int64_t pg_token_lifetime_ms(const pg_token *token);
 
 /**
  * How far the service's own statements of the lifetime are apart, in milliseconds: 0 where they agree within a
@@ -607,7 +760,7 @@ int64_t pg_token_lifetime_ms(const struct pg_token *token);
  *
  * Since 0.1.0.
  */
-int64_t pg_token_lifetime_disagreement_ms(const struct pg_token *token);
+int64_t pg_token_lifetime_disagreement_ms(const pg_token *token);
 
 /**
  * What is left of the access token's life now, in milliseconds; 0 when it has expired. Measured on a clock that
@@ -615,14 +768,22 @@ int64_t pg_token_lifetime_disagreement_ms(const struct pg_token *token);
  *
  * Since 0.1.0.
  */
-int64_t pg_token_remaining_ms(const struct pg_token *token);
+int64_t pg_token_remaining_ms(const pg_token *token);
+
+/**
+ * Which pair of its session the token belongs to, from 1 on; 0 for a token of pg_issue_token or pg_refresh_token.
+ * Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+uint64_t pg_token_generation(const pg_token *token);
 
 /**
  * Adds an owner: one more pg_token_free is needed. Returns `token`; NULL for NULL. Any thread; never blocks.
  *
  * Since 0.1.0.
  */
-struct pg_token *pg_token_ref(struct pg_token *token);
+pg_token *pg_token_ref(pg_token *token);
 
 /**
  * Takes an owner away; the last one zeroes and frees the token, and texts borrowed from it are gone. NULL is
@@ -630,7 +791,7 @@ struct pg_token *pg_token_ref(struct pg_token *token);
  *
  * Since 0.1.0.
  */
-void pg_token_free(struct pg_token *token);
+void pg_token_free(pg_token *token);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -16,12 +16,12 @@ use crate::transport::{HttpTransport, Transport};
 
 /// A way to one service: settings, connections, and perhaps credentials. Usable from any thread at once.
 pub struct Client {
-    transport: Box<dyn Transport>,
-    clock: Arc<dyn Clock>,
-    credentials: Option<Credentials>,
-    issue_timeout: Duration,
-    refresh_timeout: Duration,
-    send_bearer_on_refresh: bool,
+    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) issue_timeout: Duration,
+    pub(crate) refresh_timeout: Duration,
+    pub(crate) send_bearer_on_refresh: bool,
 }
 
 impl Client {
@@ -81,10 +81,13 @@ impl Client {
 
     fn call(self: &Arc<Self>, call: Call, timeout: Duration) -> Result<Pair, Error> {
         let is_refresh = matches!(call, Call::Refresh { .. });
+        let unsent = |error: Error| {
+            error.with_fate(if is_refresh { Fate::PG_FATE_UNSENT } else { Fate::PG_FATE_NONE })
+        };
         if timeout.is_zero() {
-            let fate = if is_refresh { Fate::PG_FATE_UNSENT } else { Fate::PG_FATE_NONE };
-            let text = "the deadline had passed before the call; nothing was sent";
-            return Err(Error::new(Status::PG_ERR_TIMEOUT, text).with_fate(fate));
+            let text =
+                format!("{}: the timeout is 0, so nothing was sent; give the call some time", call.name());
+            return Err(unsent(Error::new(Status::PG_ERR_TIMEOUT, text)));
         }
         let client = self.clone();
         let work = async move { call.make(&*client.transport, &*client.clock, timeout).await };
@@ -93,6 +96,8 @@ impl Client {
             Ok(None) => {
                 Err(protocol::abandoned(is_refresh, Status::PG_ERR_TIMEOUT, "no answer within the deadline"))
             }
+            // The library's thread could not be started.
+            Err(error) if error.status == Status::PG_ERR_SYSTEM => Err(unsent(error)),
             Err(error) => Err(protocol::abandoned(is_refresh, error.status, &error.text)),
         }
     }

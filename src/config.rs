@@ -31,6 +31,7 @@ pub struct Config {
     pub(crate) user_agent: String,
     pub(crate) send_bearer_on_refresh: bool,
     pub(crate) max_response_bytes: usize,
+    pub(crate) keep_warm: bool,
 }
 
 /// How the service is reached.
@@ -101,6 +102,7 @@ impl Default for Config {
             user_agent: String::new(),
             send_bearer_on_refresh: true,
             max_response_bytes: 0,
+            keep_warm: false,
         };
         for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
             let fits = setting.apply(&mut config, setting.default).is_ok();

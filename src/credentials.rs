@@ -113,7 +113,8 @@ fn is_pem(text: &str) -> bool {
 fn read_secret_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Error> {
     let bytes = read_file(setting, path)?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        // Some editors put a byte order mark in front.
+        Ok(text) => Ok(Zeroizing::new(text.trim_start_matches('\u{feff}').to_owned())),
         Err(_) => {
             let text = format!("{setting} {}: not a text file (bytes that are not UTF-8)", path.display());
             let status = match setting {

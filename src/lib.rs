@@ -5,6 +5,8 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`ffi`] | the C interface: one file per C noun, one boundary for panics and pointers |
+//! | [`session`] | one account's life: a pure machine that decides, a driver that performs |
+//! | [`store`] | where a session's pair lives, and who may present its refresh token |
 //! | [`client`] | the two calls, Issue and Refresh, under a deadline |
 //! | `runtime` | the process's one thread of ours, and what a fork must not inherit |
 //! | [`protocol`] | requests and answers of the service, and what an answer means |

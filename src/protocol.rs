@@ -46,7 +46,8 @@ pub struct Failure {
 }
 
 impl Call {
-    fn name(&self) -> &'static str {
+    /// `issue` or `refresh`.
+    pub fn name(&self) -> &'static str {
         match self {
             Call::Issue(_) => "issue",
             Call::Refresh { .. } => "refresh",
@@ -325,7 +326,7 @@ impl ServerError {
         Some(ServerError {
             code: code.map(|text| redact(text, secrets)),
             message: message.map(|text| one_line(redact(text, secrets))).filter(|text| !text.is_empty()),
-            details: body.details.or(body.data).map(|json| redact_json(json.get(), secrets)),
+            details: body.details.or(body.data).and_then(|json| redact_json(json.get(), secrets)),
         })
     }
 }
@@ -335,8 +336,8 @@ fn one_line(text: String) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// A secret may hide behind the escapes of JSON.
-fn redact_json(json: &str, secrets: &[&Secret]) -> String {
+/// JSON without secrets, which may hide behind its escapes; `None` where that cannot be made sure.
+fn redact_json(json: &str, secrets: &[&Secret]) -> Option<String> {
     fn walk(value: &mut Value, secrets: &[&Secret]) {
         match value {
             Value::String(text) => *text = redact(std::mem::take(text), secrets),
@@ -345,14 +346,13 @@ fn redact_json(json: &str, secrets: &[&Secret]) -> String {
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
-    let plain = match serde_json::from_str::<Value>(json) {
-        Ok(mut value) if json.contains('\\') => {
-            walk(&mut value, secrets);
-            value.to_string()
-        }
-        _ => json.to_owned(),
-    };
-    redact(plain, secrets)
+    let mut plain = json.to_owned();
+    if json.contains('\\') {
+        let mut value = serde_json::from_str(json).ok()?;
+        walk(&mut value, secrets);
+        plain = value.to_string();
+    }
+    Some(redact(plain, secrets))
 }
 
 /// Seconds, or a date: that is measured on the server's own clock where it sends one.

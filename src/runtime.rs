@@ -31,13 +31,11 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    static RUNTIME: PerProcess<Runtime> = PerProcess::new();
-    let runtime = RUNTIME.get_or_try_init(Runtime::start)?;
     let (answer, waiting) = sync_channel(1);
-    runtime.handle.spawn(async move {
+    spawn(async move {
         // The caller may be gone; then nobody wants the answer.
         let _ = answer.send(defect::contain_future(future).await);
-    });
+    })?;
     match waiting.recv_timeout(patience.saturating_add(GRACE)) {
         Ok(result) => result.map(Some),
         Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -45,6 +43,13 @@ where
             Err(Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has gone; please report it"))
         }
     }
+}
+
+/// Starts a future on our thread, which is started with the first one.
+pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> Result<(), Error> {
+    static RUNTIME: PerProcess<Runtime> = PerProcess::new();
+    RUNTIME.get_or_try_init(Runtime::start)?.handle.spawn(future);
+    Ok(())
 }
 
 /// One thread that drives a current-thread runtime: one context switch per call, where a multi-thread runtime

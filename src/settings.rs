@@ -169,7 +169,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Proxy,
         default: "none",
         description: "none: connect directly. env: as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. Otherwise the proxy's \
-                      URL, for example http://user:password@proxy.example:3128.",
+                      URL, for example http://user:password@proxy.example:3128. A plain http base_url is never proxied.",
         apply: store!(Proxy, config.proxy = |choice| choice),
     },
     Setting {
@@ -193,6 +193,14 @@ pub const SETTINGS: &[Setting] = &[
         default: "65536",
         description: "The largest body of an answer that is read; a larger one is refused.",
         apply: store!(Number, config.max_response_bytes = |bytes| bytes as usize),
+    },
+    Setting {
+        name: "keep_warm",
+        kind: Kind::Boolean,
+        default: "false",
+        description: "Whether a session goes on refreshing in the background though nobody has asked for a token for a \
+                      whole lifetime.",
+        apply: store!(Boolean, config.keep_warm = |on| on),
     },
 ];
 

@@ -48,7 +48,8 @@ pub enum Status {
     PG_ERR_CONNECT = 201,
     /// The proxy could not be reached or would not let the connection through. Nothing was sent.
     PG_ERR_PROXY = 202,
-    /// The TLS handshake failed for a reason other than the server's certificate. Nothing was sent.
+    /// TLS failed for a reason other than the server's certificate, for example a client certificate that the server
+    /// wants. In TLS 1.3 that may come to light after the request has left.
     PG_ERR_TLS = 203,
     /// The server's certificate has expired or is not yet valid (or this machine's date is wrong). Nothing was sent.
     PG_ERR_CERTIFICATE_EXPIRED = 204,
@@ -67,8 +68,8 @@ pub enum Status {
     PG_ERR_REFUSED = 300,
     /// Too many requests (429, 425). Wait for `retry_after_ms`.
     PG_ERR_RATE_LIMITED = 301,
-    /// A refusal that is not the API's own: another 4xx, or one without the API's error body. Often a
-    /// wrong `base_url`, a firewall or a proxy.
+    /// Issue was refused, but not in the API's own way: another 4xx, or one without the API's error body. Often
+    /// a wrong `base_url`, a firewall or a proxy.
     PG_ERR_BLOCKED = 302,
     /// The server answered with a redirect. Redirects are never followed: check `base_url`.
     PG_ERR_REDIRECT = 303,
@@ -148,6 +149,7 @@ impl Status {
                 | PG_ERR_SERVER
                 | PG_ERR_MALFORMED_ANSWER
                 | PG_ERR_BORN_EXPIRED
+                | PG_ERR_SYSTEM
         )
     }
 }

@@ -9,6 +9,9 @@ use crate::clock::Moment;
 use crate::expiry::Lifetime;
 use crate::secret::Secret;
 
+/// Wall time may run ahead of the boot clock by this much before it is believed.
+const WALL_TOLERANCE: Duration = Duration::from_secs(60);
+
 /// What the service gives for credentials or for a refresh token.
 #[derive(Debug)]
 pub struct Pair {
@@ -55,27 +58,58 @@ impl Token {
         Token { access, lifetime, anchor, fingerprint }
     }
 
+    /// Whether the wall clock ran ahead of the boot clock since the token came: the machine may have been restored
+    /// from an image, or its clock was set.
+    pub fn wall_has_jumped(&self, now: Moment) -> bool {
+        now.wall.saturating_sub(self.anchor.wall).saturating_sub(now.since(self.anchor)) > WALL_TOLERANCE
+    }
+
     /// What is left of the access token's life; zero when it has expired.
     pub fn remaining(&self, now: Moment) -> Duration {
         self.lifetime.length.saturating_sub(now.since(self.anchor))
     }
 }
 
+/// A token as callers get it: counted, shared, immutable.
+#[derive(Debug)]
+pub struct Grant {
+    /// Works now.
+    pub token: Token,
+    /// Which pair of its session this is, from 1; 0: of no session.
+    pub generation: u64,
+    /// With a bare call, what buys the next pair. A session keeps its own to itself.
+    pub refresh: Option<RefreshToken>,
+}
+
 /// The first 64 bits of a token's SHA-256: enough to tell tokens apart, nothing to log in with.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint(u64);
+pub struct Fingerprint {
+    /// 16 hexadecimal digits and a NUL, so that C can borrow it as it is.
+    digits: [u8; 17],
+}
 
 impl Fingerprint {
     /// The fingerprint of a token.
     pub fn of(token: &Secret) -> Self {
         let hash = digest::digest(&digest::SHA256, token.expose().as_bytes());
-        Fingerprint(hash.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        let mut digits = [0; 17];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(hash.as_ref()) {
+            pair.copy_from_slice(
+                &[byte >> 4, byte & 15].map(|nibble| b"0123456789abcdef"[usize::from(nibble)]),
+            );
+        }
+        Fingerprint { digits }
+    }
+
+    /// The text with its closing NUL.
+    pub fn with_nul(&self) -> &[u8] {
+        &self.digits
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        self.digits[..16].iter().try_for_each(|digit| write!(f, "{}", char::from(*digit)))
     }
 }
 

@@ -17,13 +17,14 @@ use paymentsgate_auth::clock::{Clock, Moment};
 use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::protocol::{Call, Failure};
+use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::session::flight::{Flight, Input, Landing, Plan, Step};
 use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy, WaiterId};
 use paymentsgate_auth::session::phase::Windows;
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, MemoryStore, Store};
-use paymentsgate_auth::token::{Pair, RefreshToken};
+use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken};
 use paymentsgate_auth::transport::{Answer, Reply, Request, Sending, Transport};
 use zeroize::Zeroizing;
 
@@ -230,9 +231,9 @@ impl World {
             Coming::Report => {
                 if let Some(newest) = self.newest.clone() {
                     let stale = self.rng.u64(0..3) == 0;
-                    let generation =
-                        if stale { newest.generation.saturating_sub(1) } else { newest.generation };
-                    let (verdict, actions) = self.machine.report(generation, self.now);
+                    let old = Fingerprint::of(&Secret::new("an older token").unwrap());
+                    let refused = if stale { old } else { newest.token().fingerprint };
+                    let (verdict, actions) = self.machine.report(refused, self.now);
                     assert!(!stale || verdict == Verdict::Newer, "an old token's refusal costs nothing");
                     self.perform(actions);
                 }
@@ -282,8 +283,10 @@ impl World {
                 Action::Launch(plan) => self.launch(plan),
                 Action::Answer(id, result) => self.answered(id, result),
                 Action::Publish(Some(committed)) => {
-                    let newer =
-                        self.newest.as_ref().is_none_or(|newest| newest.generation < committed.generation);
+                    let newer = self
+                        .newest
+                        .as_ref()
+                        .is_none_or(|newest| newest.generation() < committed.generation());
                     assert!(newer, "a generation is published once");
                     self.newest = Some(committed);
                 }
@@ -307,8 +310,8 @@ impl World {
         match result {
             Ok(committed) => {
                 self.served += 1;
-                let windows = Windows::of(&committed.token.lifetime);
-                let remaining = committed.token.remaining(self.now);
+                let windows = Windows::of(&committed.token().lifetime);
+                let remaining = committed.token().remaining(self.now);
                 assert!(remaining > windows.margin, "an expired token is handed out: {remaining:?} left");
             }
             Err(error) => {
@@ -331,7 +334,7 @@ impl World {
                 Input::Retracted
             }
             Step::Commit(pair) => {
-                let base = ready(self.store.load()).unwrap().map_or(0, |found| found.generation);
+                let base = ready(self.store.load()).unwrap().map_or(0, |found| found.generation());
                 Input::Committed(ready(self.store.commit(base, pair)).unwrap())
             }
             Step::Refresh(refresh) => Input::Called(Box::new(self.call(refresh))),
@@ -404,8 +407,8 @@ impl World {
         }
         assert_eq!(self.served - served, 50, "in calm everybody gets a token");
         let newest = self.newest.as_ref().unwrap();
-        let windows = Windows::of(&newest.token.lifetime);
-        let apart = (newest.token.lifetime.length - windows.advisory).max(windows.floor);
+        let windows = Windows::of(&newest.token().lifetime);
+        let apart = (newest.token().lifetime.length - windows.advisory).max(windows.floor);
         let most = 2 + (50 * 61) / apart.as_secs();
         let calls = self.service.calls - calls;
         assert!(

@@ -22,6 +22,12 @@ pub struct pg_client {
     client: Arc<Client>,
 }
 
+impl pg_client {
+    pub(super) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+}
+
 /// Makes a client from settings, which are copied. Reads the files that they name; connects nowhere and starts no
 /// thread. `*client` is owned by the caller, and NULL on failure. Blocks only on reading files.
 ///

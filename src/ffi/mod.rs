@@ -16,6 +16,7 @@ mod client;
 mod config;
 mod error;
 mod library;
+mod session;
 mod setting;
 mod token;
 
@@ -23,5 +24,6 @@ pub use client::*;
 pub use config::*;
 pub use error::*;
 pub use library::*;
+pub use session::*;
 pub use setting::*;
 pub use token::*;

@@ -1,27 +1,32 @@
 //! `pg_token`: a pair as it came from the service.
 
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 use std::ptr;
 use std::sync::Arc;
 
-use super::boundary::{c_text, infallible};
+use super::boundary::infallible;
 use crate::clock::{Clock, SystemClock};
 use crate::secret::Secret;
-use crate::token::{Pair, RefreshToken, Token};
+use crate::token::{Grant, Pair};
 
 /// An access token with the refresh token that buys the next pair. Immutable and counted: pg_token_ref adds an
 /// owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
 /// once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
-pub struct pg_token {
-    token: Token,
-    refresh: Option<RefreshToken>,
-    fingerprint: CString,
-}
+#[repr(transparent)]
+pub struct pg_token(Grant);
 
 impl pg_token {
+    /// A share of a grant, for C.
+    pub(super) fn share(grant: Arc<Grant>) -> *mut pg_token {
+        Arc::into_raw(grant).cast::<pg_token>().cast_mut()
+    }
+
     pub(super) fn new(Pair { token, refresh }: Pair) -> *mut pg_token {
-        let fingerprint = c_text(&token.fingerprint.to_string());
-        Arc::into_raw(Arc::new(pg_token { token, refresh, fingerprint })).cast_mut()
+        pg_token::share(Arc::new(Grant { token, generation: 0, refresh }))
+    }
+
+    pub(super) fn grant(&self) -> &Grant {
+        &self.0
     }
 }
 
@@ -40,7 +45,7 @@ fn text_of(secret: &Secret) -> *const c_char {
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_access_token(token: *const pg_token) -> *const c_char {
-    get(token, ptr::null(), |token| Some(text_of(&token.token.access)))
+    get(token, ptr::null(), |token| Some(text_of(&token.0.token.access)))
 }
 
 /// The length of the access token in bytes, its NUL not counted. Any thread; never blocks.
@@ -48,7 +53,7 @@ pub unsafe extern "C" fn pg_token_access_token(token: *const pg_token) -> *const
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_access_token_length(token: *const pg_token) -> usize {
-    get(token, 0, |token| Some(token.token.access.expose().len()))
+    get(token, 0, |token| Some(token.0.token.access.expose().len()))
 }
 
 /// The refresh token, NULL if the service gave none. A secret, and more so than the access token: keep it safe or
@@ -57,7 +62,7 @@ pub unsafe extern "C" fn pg_token_access_token_length(token: *const pg_token) ->
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_refresh_token(token: *const pg_token) -> *const c_char {
-    get(token, ptr::null(), |token| token.refresh.as_ref().map(|refresh| text_of(refresh.secret())))
+    get(token, ptr::null(), |token| token.0.refresh.as_ref().map(|refresh| text_of(refresh.secret())))
 }
 
 /// The length of the refresh token in bytes, its NUL not counted; 0 if there is none. Any thread; never blocks.
@@ -65,7 +70,7 @@ pub unsafe extern "C" fn pg_token_refresh_token(token: *const pg_token) -> *cons
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_refresh_token_length(token: *const pg_token) -> usize {
-    get(token, 0, |token| token.refresh.as_ref().map(|refresh| refresh.secret().expose().len()))
+    get(token, 0, |token| token.0.refresh.as_ref().map(|refresh| refresh.secret().expose().len()))
 }
 
 /// The name under which the access token may be shown and logged: 16 hexadecimal digits, the first 64 bits of its
@@ -74,7 +79,7 @@ pub unsafe extern "C" fn pg_token_refresh_token_length(token: *const pg_token) -
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_fingerprint(token: *const pg_token) -> *const c_char {
-    get(token, ptr::null(), |token| Some(token.fingerprint.as_ptr()))
+    get(token, ptr::null(), |token| Some(token.0.token.fingerprint.with_nul().as_ptr().cast()))
 }
 
 /// The whole life of the access token in milliseconds, counted from just before its request was sent: the smallest
@@ -84,7 +89,7 @@ pub unsafe extern "C" fn pg_token_fingerprint(token: *const pg_token) -> *const 
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_lifetime_ms(token: *const pg_token) -> i64 {
-    get(token, 0, |token| Some(milliseconds(token.token.lifetime.length)))
+    get(token, 0, |token| Some(milliseconds(token.0.token.lifetime.length)))
 }
 
 /// How far the service's own statements of the lifetime are apart, in milliseconds: 0 where they agree within a
@@ -93,7 +98,7 @@ pub unsafe extern "C" fn pg_token_lifetime_ms(token: *const pg_token) -> i64 {
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_lifetime_disagreement_ms(token: *const pg_token) -> i64 {
-    get(token, 0, |token| Some(milliseconds(token.token.lifetime.disagreement)))
+    get(token, 0, |token| Some(milliseconds(token.0.token.lifetime.disagreement)))
 }
 
 /// What is left of the access token's life now, in milliseconds; 0 when it has expired. Measured on a clock that
@@ -102,7 +107,16 @@ pub unsafe extern "C" fn pg_token_lifetime_disagreement_ms(token: *const pg_toke
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_remaining_ms(token: *const pg_token) -> i64 {
-    get(token, 0, |token| Some(milliseconds(token.token.remaining(SystemClock.now()))))
+    get(token, 0, |token| Some(milliseconds(token.0.token.remaining(SystemClock.now()))))
+}
+
+/// Which pair of its session the token belongs to, from 1 on; 0 for a token of pg_issue_token or pg_refresh_token.
+/// Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_token_generation(token: *const pg_token) -> u64 {
+    get(token, 0, |token| Some(token.0.generation))
 }
 
 /// Adds an owner: one more pg_token_free is needed. Returns `token`; NULL for NULL. Any thread; never blocks.
@@ -113,7 +127,7 @@ pub unsafe extern "C" fn pg_token_ref(token: *mut pg_token) -> *mut pg_token {
     infallible(ptr::null_mut(), || {
         if !token.is_null() {
             // SAFETY: made by Arc::into_raw, and the caller is an owner.
-            unsafe { Arc::increment_strong_count(token.cast_const()) };
+            unsafe { Arc::increment_strong_count(token.cast::<Grant>().cast_const()) };
         }
         token
     })
@@ -128,7 +142,7 @@ pub unsafe extern "C" fn pg_token_free(token: *mut pg_token) {
     infallible((), || {
         if !token.is_null() {
             // SAFETY: made by Arc::into_raw, and the caller gives its share up.
-            unsafe { Arc::decrement_strong_count(token.cast_const()) };
+            unsafe { Arc::decrement_strong_count(token.cast::<Grant>().cast_const()) };
         }
     });
 }

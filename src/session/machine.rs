@@ -12,9 +12,8 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::status::Status;
 use crate::store::Committed;
+use crate::token::Fingerprint;
 
-/// Wall time may run ahead of the boot clock by this much before it is believed.
-const WALL_TOLERANCE: Duration = Duration::from_secs(60);
 /// Between failures: the least and the most while someone waits, and while nobody does.
 const URGENT_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 const IDLE_PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
@@ -135,7 +134,7 @@ impl Machine {
 
     /// Takes over a token from elsewhere: adopted, or inherited through a fork.
     pub fn hold(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
-        let windows = Windows::of(&committed.token.lifetime);
+        let windows = Windows::of(&committed.token().lifetime);
         self.held = Some(Held {
             committed,
             windows,
@@ -173,10 +172,10 @@ impl Machine {
         actions
     }
 
-    /// The service refused the token of this generation: what that comes to, and the actions.
-    pub fn report(&mut self, generation: u64, now: Moment) -> (Verdict, Vec<Action>) {
+    /// The service refused this token: what that comes to, and the actions.
+    pub fn report(&mut self, refused: Fingerprint, now: Moment) -> (Verdict, Vec<Action>) {
         let mut actions = Vec::new();
-        let verdict = self.reject(generation, now, &mut actions);
+        let verdict = self.reject(refused, now, &mut actions);
         self.settle(now, &mut actions);
         (verdict, actions)
     }
@@ -188,7 +187,7 @@ impl Machine {
         }
         let waiting = self.waiters.values().map(|waiter| waiter.deadline);
         let background = self.held.as_ref().filter(|held| self.is_wanted(held, now)).map(|held| {
-            let token = &held.committed.token;
+            let token = &held.committed.token();
             (token.anchor.boot + token.lifetime.length).saturating_sub(held.background_at)
         });
         let wanted = background.is_some() || !self.waiters.is_empty();
@@ -198,7 +197,7 @@ impl Machine {
     }
 
     fn generation(&self) -> u64 {
-        self.held.as_ref().map_or(0, |held| held.committed.generation)
+        self.held.as_ref().map_or(0, |held| held.committed.generation())
     }
 
     /// The phase of the token there is.
@@ -211,7 +210,7 @@ impl Machine {
         match landing.result {
             Ok(committed) => {
                 let same = self.held.as_ref().is_some_and(|held| {
-                    held.refused && held.committed.token.fingerprint == committed.token.fingerprint
+                    held.refused && held.committed.token().fingerprint == committed.token().fingerprint
                 });
                 self.rejections.renewed();
                 self.pause = None;
@@ -237,10 +236,9 @@ impl Machine {
         }
     }
 
-    fn reject(&mut self, generation: u64, now: Moment, actions: &mut Vec<Action>) -> Verdict {
-        let Some(held) = self.held.as_mut().filter(|held| held.committed.generation == generation) else {
-            return Verdict::Newer;
-        };
+    fn reject(&mut self, refused: Fingerprint, now: Moment, actions: &mut Vec<Action>) -> Verdict {
+        let current = self.held.as_mut().filter(|held| held.committed.token().fingerprint == refused);
+        let Some(held) = current else { return Verdict::Newer };
         if held.refused {
             return Verdict::Renewing;
         }
@@ -265,7 +263,7 @@ impl Machine {
     fn serve(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let Some(held) = self.held.as_ref().filter(|held| held.is_usable(now)) else { return };
         let (phase, remaining) = (held.phase(now), held.remaining(now));
-        let generation = held.committed.generation;
+        let generation = held.committed.generation();
         let committed = held.committed.clone();
         self.waiters.retain(|id, waiter| {
             let enough = phase < Phase::Mandatory && remaining >= waiter.min_remaining;
@@ -288,12 +286,12 @@ impl Machine {
     /// Whether anybody has asked within one lifetime of the token.
     fn is_wanted(&self, held: &Held, now: Moment) -> bool {
         let idle = now.boot.saturating_sub(self.last_asked);
-        self.policy.keep_warm || held.refused || idle < held.committed.token.lifetime.length
+        self.policy.keep_warm || held.refused || idle < held.committed.token().lifetime.length
     }
 
     fn plan(&self, now: Moment) -> Plan {
         let refused =
-            self.held.as_ref().filter(|held| held.refused).map(|held| held.committed.token.fingerprint);
+            self.held.as_ref().filter(|held| held.refused).map(|held| held.committed.token().fingerprint);
         Plan {
             base: self.generation(),
             refused,
@@ -303,8 +301,18 @@ impl Machine {
         }
     }
 
+    /// The token there is, fit to be handed out or not.
+    pub fn held(&self) -> Option<&Committed> {
+        self.held.as_ref().map(|held| &held.committed)
+    }
+
+    /// Whether a flight is under way.
+    pub fn is_flying(&self) -> bool {
+        self.flying
+    }
+
     /// Why no flight may begin now.
-    fn obstacle(&self, now: Moment) -> Option<Obstacle> {
+    pub fn obstacle(&self, now: Moment) -> Option<Obstacle> {
         if self.closed {
             return Some(Obstacle { error: closed(), until: None });
         }
@@ -320,9 +328,10 @@ impl Machine {
 
     /// Who cannot be helped before the deadline gets what there is: a token that still lives, or the reason.
     fn turn_away(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let flying = self.flying;
+        let flying = self.flying && !self.closed;
         let obstacle = if flying { None } else { self.obstacle(now) };
-        let living = self.held.as_ref().filter(|held| held.is_usable(now)).map(|held| held.committed.clone());
+        let living = self.held.as_ref().filter(|held| held.is_usable(now) && !self.closed);
+        let living = living.map(|held| held.committed.clone());
         self.waiters.retain(|id, waiter| {
             let late = now.boot >= waiter.deadline;
             let hopeless = !flying
@@ -343,7 +352,7 @@ impl Machine {
 
 impl Held {
     fn remaining(&self, now: Moment) -> Duration {
-        self.committed.token.remaining(now)
+        self.committed.token().remaining(now)
     }
 
     fn is_usable(&self, now: Moment) -> bool {
@@ -355,9 +364,8 @@ impl Held {
             return Phase::Expired;
         }
         let phase = self.windows.phase(self.remaining(now));
-        let anchor = self.committed.token.anchor;
-        let ahead = now.wall.saturating_sub(anchor.wall).saturating_sub(now.since(anchor));
-        if ahead > WALL_TOLERANCE && !self.witnessed { phase.max(Phase::Mandatory) } else { phase }
+        let jumped = !self.witnessed && self.committed.token().wall_has_jumped(now);
+        if jumped { phase.max(Phase::Mandatory) } else { phase }
     }
 }
 
@@ -386,6 +394,7 @@ fn timeout() -> Error {
     Error::new(Status::PG_ERR_TIMEOUT, text)
 }
 
-fn closed() -> Error {
+/// The answer of a session that has ended.
+pub fn closed() -> Error {
     Error::new(Status::PG_ERR_CLOSED, "the session has been closed; open another one")
 }

@@ -1,7 +1,128 @@
 //! One account's life: a token that works, at any moment, from any thread.
+//!
+//! In reading order: [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under way),
+//! [`login`] and [`rejection`] (what is held against credentials and tokens), `core` (performs it),
+//! `published` (the lock-free read), `timers`.
 
+mod core;
 pub mod flight;
+pub mod health;
 pub mod login;
 pub mod machine;
 pub mod phase;
+mod published;
 pub mod rejection;
+mod timers;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use self::core::Core;
+use self::health::Health;
+use self::machine::{Policy, closed};
+use self::published::Published;
+use self::rejection::Verdict;
+use crate::client::Client;
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::runtime::PerProcess;
+use crate::status::Status;
+use crate::store::Committed;
+use crate::token::Fingerprint;
+
+/// A session. Usable from any thread at once, and in a forked child, where it goes on with the token it inherited
+/// and issues a pair of its own when that is due.
+pub struct Session {
+    client: Arc<Client>,
+    policy: Policy,
+    published: Arc<Published>,
+    credentials: arc_swap::ArcSwap<Credentials>,
+    closed: AtomicBool,
+    core: PerProcess<Arc<Core>>,
+}
+
+impl Session {
+    /// Opens a session for the account that the configuration names. Reads its files; connects nowhere.
+    pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
+        let credentials = config.credentials()?.or_else(|| client.credentials.clone()).ok_or_else(|| {
+            let text = "a session needs credentials; set credentials_file, or account_id and public_key";
+            Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
+        })?;
+        Ok(Session {
+            client: client.clone(),
+            policy: Policy { keep_warm: config.keep_warm, replay: false },
+            published: Arc::default(),
+            credentials: arc_swap::ArcSwap::from_pointee(credentials),
+            closed: AtomicBool::new(false),
+            core: PerProcess::new(),
+        })
+    }
+
+    /// A token that works now, with at least `min_remaining` of its life left if that can be had. From memory
+    /// while it is fresh; otherwise waits until the deadline. Zero never blocks.
+    pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Committed, Error> {
+        match self.published.fresh(self.client.clock.now(), min_remaining) {
+            Some(committed) => Ok(committed),
+            None => self.core()?.ask(timeout, min_remaining),
+        }
+    }
+
+    /// The service answered 401 to that token. Compare-and-invalidate: an old one costs nothing.
+    pub fn reject(&self, refused: Fingerprint) -> Result<(), Error> {
+        match self.core()?.reject(refused) {
+            Verdict::Newer | Verdict::Renewing => Ok(()),
+            Verdict::RejectedFresh => {
+                let text = "the service refuses tokens that it has only just issued; another one would not help: look \
+                            at the account's rights";
+                Err(Error::new(Status::PG_ERR_REJECTED_FRESH, text))
+            }
+        }
+    }
+
+    /// Replaces the credentials, and forgets what was held against the old ones.
+    pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
+        self.credentials.store(Arc::new(credentials.clone()));
+        self.core()?.set_credentials(credentials);
+        Ok(())
+    }
+
+    /// How the session is.
+    pub fn health(&self) -> Result<Health, Error> {
+        Ok(self.core()?.health())
+    }
+
+    /// Ends all work: whoever waits is told, nothing is begun any more. Waits for a call under way until the
+    /// deadline; a second close only waits.
+    pub fn close(&self, timeout: Duration) -> Result<(), Error> {
+        let core = self.core.get_or_try_init(|| self.new_core())?;
+        self.closed.store(true, Ordering::Release);
+        if core.close(timeout) {
+            return Ok(());
+        }
+        let text = "a call to the service is still under way; its answer will be dropped";
+        Err(Error::new(Status::PG_ERR_TIMEOUT, text))
+    }
+
+    fn core(&self) -> Result<&Arc<Core>, Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        self.core.get_or_try_init(|| self.new_core())
+    }
+
+    fn new_core(&self) -> Result<Arc<Core>, Error> {
+        let credentials = Credentials::clone(&self.credentials.load());
+        Core::new(self.client.clone(), self.published.clone(), self.policy, Some(credentials))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Ends timers and answers waiters; a flight under way ends by itself.
+        if !self.closed.load(Ordering::Acquire) {
+            let _ = self.close(Duration::ZERO);
+        }
+    }
+}

@@ -17,6 +17,18 @@ pub enum Phase {
     Expired,
 }
 
+impl Phase {
+    /// The phase in one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Fresh => "fresh",
+            Phase::Advisory => "advisory",
+            Phase::Mandatory => "mandatory",
+            Phase::Expired => "expired",
+        }
+    }
+}
+
 /// How much life must remain for each phase. `margin <= mandatory`, and `advisory` may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Committed, Store, Storing};
-use crate::token::{Pair, RefreshToken};
+use crate::token::{Grant, Pair, RefreshToken};
 
 /// Memory of this process. A session has a single flight, so the lock has nothing to wait for.
 #[derive(Default)]
@@ -47,11 +47,8 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed> {
-        let committed = Committed {
-            token: Arc::new(pair.token),
-            generation: base + 1,
-            has_refresh: pair.refresh.is_some(),
-        };
+        let grant = Grant { token: pair.token, generation: base + 1, refresh: None };
+        let committed = Committed { grant: Arc::new(grant), has_refresh: pair.refresh.is_some() };
         let mut record = self.record();
         record.committed = Some(committed.clone());
         record.refresh = pair.refresh;

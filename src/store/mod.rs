@@ -8,19 +8,29 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::token::{Pair, RefreshToken, Token};
+use crate::token::{Grant, Pair, RefreshToken, Token};
 
 pub use memory::MemoryStore;
 
-/// A committed access token, with the number it was committed under.
+/// A committed pair, as everyone sees it who shares the store.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// The token.
-    pub token: Arc<Token>,
-    /// Grows by one with each commit, the same number for everyone who shares the store.
-    pub generation: u64,
+    /// What callers get. Its generation grows by one with each commit.
+    pub grant: Arc<Grant>,
     /// Whether a refresh token came with it.
     pub has_refresh: bool,
+}
+
+impl Committed {
+    /// The access token.
+    pub fn token(&self) -> &Token {
+        &self.grant.token
+    }
+
+    /// The number it was committed under.
+    pub fn generation(&self) -> u64 {
+        self.grant.generation
+    }
 }
 
 /// A future of a store.

@@ -1,4 +1,4 @@
-//! From an error of the HTTP library to a status of ours. Types are looked at; words only where the type is lost.
+//! From an error of the HTTP library to a status of ours. Types and kinds are looked at, never the words.
 
 use std::error::Error as StdError;
 use std::io;
@@ -25,19 +25,28 @@ impl StdError for ResolveError {}
 /// The status of a failed exchange, and the innermost cause in words.
 pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy: bool) -> (Status, String) {
     let mut status = None;
+    let mut is_tls = false;
     let mut cause = String::new();
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(link) = next {
         status = status.or_else(|| known(link, host));
+        is_tls |= io_error(link).is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
         cause = link.to_string();
         next = inner(link);
     }
     let fallback = match (error.is_connect(), through_proxy) {
+        _ if is_tls => Status::PG_ERR_TLS,
         (true, true) => Status::PG_ERR_PROXY,
         (true, false) => Status::PG_ERR_CONNECT,
         (false, _) => Status::PG_ERR_CONNECTION_LOST,
     };
     (status.unwrap_or(fallback), cause)
+}
+
+/// HTTP/2 keeps only the kind and the words of an error below it. `InvalidData` is what the TLS library reports
+/// with, for example the alert of TLS 1.3 for a missing client certificate.
+fn io_error<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
+    link.downcast_ref().or_else(|| link.downcast_ref::<h2::Error>()?.get_io())
 }
 
 /// An `io::Error` hides the error it wraps from `source`.
@@ -56,14 +65,11 @@ fn known(link: &(dyn StdError + 'static), host: Option<&str>) -> Option<Status> 
     if let Some(error) = link.downcast_ref::<TlsError>() {
         return Some(tls_status(error));
     }
-    let error = link.downcast_ref::<h2::Error>()?;
     // RFC 9113, 8.7: a stream refused in this way has not been processed.
-    if error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-        return Some(Status::PG_ERR_STREAM_REFUSED);
-    }
-    // The h2 crate keeps only the words of an alert, such as that of TLS 1.3 for a missing client certificate.
-    let alert = error.get_io().is_some_and(|error| error.to_string().starts_with("received fatal alert"));
-    alert.then_some(Status::PG_ERR_TLS)
+    let stream_refused = link.downcast_ref::<h2::Error>().is_some_and(|error| {
+        error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    });
+    stream_refused.then_some(Status::PG_ERR_STREAM_REFUSED)
 }
 
 fn tls_status(error: &TlsError) -> Status {
@@ -98,6 +104,7 @@ pub(super) fn advice(status: Status) -> &'static str {
         Status::PG_ERR_CERTIFICATE_NAME => {
             "check that base_url has the host name that the certificate is for"
         }
-        _ => "try again",
+        Status::PG_ERR_STREAM_REFUSED => "the server is going away or busy",
+        _ => "check the network between here and the host",
     }
 }

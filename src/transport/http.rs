@@ -62,7 +62,9 @@ impl HttpTransport {
             .dns_resolver(Arc::new(SystemResolver))
             .redirect(redirect::Policy::none())
             .retry(retry::never());
-        let builder = match &self.proxy {
+        // Plain http goes to this machine only: through a proxy it would leave it.
+        let proxy = if self.base_url.scheme() == "http" { &ProxyChoice::Direct } else { &self.proxy };
+        let builder = match proxy {
             ProxyChoice::Direct => builder.no_proxy(),
             ProxyChoice::Environment => builder,
             ProxyChoice::Through(url) => builder.proxy(Proxy::all(url.clone()).map_err(set_up_failed)?),

@@ -1,0 +1,142 @@
+"""A way to one service, and the two calls on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from ctypes import byref, c_void_p
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._error import InvalidCall, Status, check
+from ._library import Handle, Text, library
+from ._settings import Settings, Value, texts
+from ._token import Token
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+_LONGEST_MS = 2**63 - 1
+
+
+class Client:
+    """TLS, proxy, pool of connections and perhaps credentials, for one service.
+
+    Settings are given as keywords (``tls_ca_file`` is the library's ``tls.ca_file``), or as a mapping of the
+    library's own names, or both. Any number of threads may use a client at once; so may a forked child.
+    """
+
+    def __init__(self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]) -> None:
+        chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
+        # Here and below: a traceback that shows local variables must find no secret in them.
+        del settings, keywords
+        self._handle: Handle | None = _new(chosen, from_env=False)
+
+    @classmethod
+    def from_env(cls, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]) -> Self:
+        """A client from the environment: ``tls.ca_file`` from PAYMENTSGATE_TLS_CA_FILE, and so on.
+
+        Settings that are given as well come after the variables.
+        """
+        chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
+        del settings, keywords
+        client = cls.__new__(cls)
+        client._handle = _new(chosen, from_env=True)
+        return client
+
+    def issue(
+        self, account_id: str | None = None, public_key: str | None = None, *, timeout: float | None = None
+    ) -> Token:
+        """Buys a first pair with credentials: those given, or those of the settings.
+
+        Nothing is spent by it. ``timeout`` bounds the whole call, in seconds; None takes the setting
+        ``issue_timeout_ms``, 0 sends nothing. Python handles signals, Ctrl-C too, when the call has ended.
+        """
+        given = (_text(account_id), _text(public_key))
+        del account_id, public_key
+        return self._call(library.pg_issue_token_sized, given, timeout)
+
+    def refresh(
+        self, token: Token | str, *, access_token: str | None = None, timeout: float | None = None
+    ) -> Token:
+        """Buys the next pair with a token's refresh token, or with the text of one.
+
+        It is presented once, and nothing is repeated; after a failure ``fate`` tells whether it may be
+        presented again. The access token goes into the Authorization header and may have expired; beside the
+        text of a refresh token there is one only if it is given. ``timeout`` is as for :meth:`issue`, with
+        ``refresh_timeout_ms``.
+        """
+        if isinstance(token, Token):
+            if token.refresh_token is None:
+                raise InvalidCall(
+                    f"refresh: the token {token.fingerprint} has no refresh token; issue a new pair",
+                    status=Status.INVALID_ARGUMENT,
+                    needs_credentials=True,
+                )
+            bearer = token.access_token if access_token is None else access_token
+            given = (_text(bearer), _text(token.refresh_token))
+            del bearer
+        else:
+            given = (_text(access_token), _text(token))
+        del token, access_token
+        return self._call(library.pg_refresh_token_sized, given, timeout)
+
+    def close(self) -> None:
+        """Gives the connections up once the last call under way has ended. Tokens live on.
+
+        May be called again."""
+        self._handle = None
+
+    def _call(self, function: Any, given: tuple[Text | None, Text | None], timeout: float | None) -> Token:
+        handle = self._handle
+        if handle is None:
+            raise RuntimeError("the client is closed")
+        first, second = given
+        token = c_void_p()
+        check(
+            function,
+            handle,
+            *(first, len(first or ())),
+            *(second, len(second or ())),
+            _milliseconds(timeout),
+            byref(token),
+        )
+        return Token(Handle(token, library.pg_token_free))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client cannot be pickled or copied; make one in each process")
+
+
+def _new(settings: list[tuple[bytes, Text]], *, from_env: bool) -> Handle:
+    config = Handle(library.pg_config_new(), library.pg_config_free)
+    if from_env:
+        check(library.pg_config_set_from_env, config)
+    for name, value in settings:
+        check(library.pg_config_set_sized, config, name, value, len(value))
+    client = c_void_p()
+    check(library.pg_client_new, config, byref(client))
+    return Handle(client, library.pg_client_free)
+
+
+def _text(text: str | None) -> Text | None:
+    return None if text is None else Text(text)
+
+
+def _milliseconds(timeout: float | None) -> int:
+    if timeout is None:
+        return -1
+    if timeout < 0:
+        # The library refuses it; -1 it would take for the default.
+        return -2
+    return math.ceil(min(timeout * 1000, _LONGEST_MS))

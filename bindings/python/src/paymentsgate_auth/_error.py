@@ -1,0 +1,180 @@
+"""What can go wrong: one exception class with all that the library knows, and a few to catch by."""
+
+from __future__ import annotations
+
+import enum
+from ctypes import byref, c_void_p
+from typing import Any
+
+from ._library import Handle, library, text_from
+
+
+class _Number(enum.IntEnum):
+    """A newer library may know more numbers: they are carried along, not refused."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> _Number | None:
+        if not isinstance(value, int):
+            return None
+        member = int.__new__(cls, value)
+        member._name_, member._value_ = f"UNKNOWN_{value}", value
+        return member
+
+
+class Status(_Number):
+    """What a call came to. The numbers and their meaning are those of ``pg_status``."""
+
+    OK = 0
+    NULL_POINTER = 1
+    INVALID_UTF8 = 2
+    INVALID_ARGUMENT = 3
+    CLOSED = 4
+    UNKNOWN_SETTING = 100
+    INVALID_SETTING = 101
+    MISSING_SETTING = 102
+    CONFLICTING_SETTINGS = 103
+    FILE_UNREADABLE = 104
+    INVALID_CREDENTIALS_FILE = 105
+    INVALID_PEM = 106
+    INSECURE_URL = 107
+    NO_CREDENTIALS = 108
+    DNS = 200
+    CONNECT = 201
+    PROXY = 202
+    TLS = 203
+    CERTIFICATE_EXPIRED = 204
+    CERTIFICATE_UNTRUSTED = 205
+    CERTIFICATE_NAME = 206
+    TIMEOUT = 207
+    CONNECTION_LOST = 208
+    STREAM_REFUSED = 209
+    REFUSED = 300
+    RATE_LIMITED = 301
+    BLOCKED = 302
+    REDIRECT = 303
+    SERVER = 304
+    MALFORMED_ANSWER = 305
+    ANSWER_TOO_LARGE = 306
+    BORN_EXPIRED = 307
+    REJECTED_FRESH = 308
+    INTERNAL = 900
+    SYSTEM = 901
+
+
+class Fate(_Number):
+    """What became of the refresh token that a failed call was given."""
+
+    NONE = 0
+    """The call carried no refresh token."""
+    UNSENT = 1
+    """No byte of it left this machine: it may be presented again."""
+    NOT_CONSUMED = 2
+    """The server said that it did not use it: it may be presented again."""
+    REFUSED = 3
+    """The server refused it: issue a new pair."""
+    UNKNOWN = 4
+    """It may have been spent, and the answer was lost: never present it again, issue a new pair."""
+
+
+class PaymentsGateError(Exception):
+    """Why a call failed, with all that is needed to decide what to do. It holds no secret.
+
+    Its ``str`` is the library's text: what happened, where, and what to do.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        status: Status = Status.INTERNAL,
+        http_status: int | None = None,
+        server_code: str | None = None,
+        server_message: str | None = None,
+        server_details: str | None = None,
+        retry_after: float | None = None,
+        retryable: bool = False,
+        needs_credentials: bool = False,
+        fate: Fate = Fate.NONE,
+    ) -> None:
+        super().__init__(text)
+        self.text = text
+        """The same as ``str``."""
+        self.status = status
+        """The class of the failure."""
+        self.http_status = http_status
+        """The HTTP status of the answer, if one came."""
+        self.server_code = server_code
+        """The server's own code, for example ``ERROR_CREDENTIALS_NOT_FOUND``."""
+        self.server_message = server_message
+        """The server's own words."""
+        self.server_details = server_details
+        """The server's ``details``, as the JSON text that it sent."""
+        self.retry_after = retry_after
+        """How many seconds the server asked us to wait."""
+        self.retryable = retryable
+        """Whether the very same call may succeed later and is safe to make again."""
+        self.needs_credentials = needs_credentials
+        """Whether only credentials can go on from here: issue a new pair, or give others."""
+        self.fate = fate
+        """Whether the refresh token may be presented again."""
+
+    @property
+    def status_name(self) -> str:
+        """The status as the C header calls it, for example ``PG_ERR_TIMEOUT``."""
+        return str(library.pg_status_name(self.status).decode())
+
+
+class InvalidCall(PaymentsGateError, ValueError):
+    """An argument cannot be used (1-99)."""
+
+
+class ConfigurationError(PaymentsGateError):
+    """A setting, or a file that one names, cannot be used (100-199)."""
+
+
+class NetworkError(PaymentsGateError, ConnectionError):
+    """There was no answer (200-299)."""
+
+
+class DeadlineExceeded(NetworkError, TimeoutError):
+    """There was no answer in time."""
+
+
+class ServiceError(PaymentsGateError):
+    """The service answered, but not with a usable token (300-399)."""
+
+
+class Refused(ServiceError):
+    """The service refused the credentials or the refresh token."""
+
+
+_CLASSES: dict[int, type[PaymentsGateError]] = {
+    Status.TIMEOUT: DeadlineExceeded,
+    Status.REFUSED: Refused,
+}
+_GROUPS = {0: InvalidCall, 1: ConfigurationError, 2: NetworkError, 3: ServiceError}
+
+
+def check(function: Any, *arguments: object) -> None:
+    """Makes a call of the library, and raises what it answers."""
+    pointer = c_void_p()
+    number = function(*arguments, byref(pointer))
+    if number != Status.OK:
+        raise _exception(number, Handle(pointer, library.pg_error_free))
+
+
+def _exception(number: int, error: Handle) -> PaymentsGateError:
+    retry_after_ms = library.pg_error_retry_after_ms(error)
+    group = _GROUPS.get(number // 100, PaymentsGateError)
+    return _CLASSES.get(number, group)(
+        library.pg_error_text(error).decode(),
+        status=Status(number),
+        http_status=library.pg_error_http_status(error) or None,
+        server_code=text_from(library.pg_error_server_code(error)),
+        server_message=text_from(library.pg_error_server_message(error)),
+        server_details=text_from(library.pg_error_server_details(error)),
+        retry_after=None if retry_after_ms < 0 else retry_after_ms / 1000,
+        retryable=library.pg_error_is_retryable(error),
+        needs_credentials=library.pg_error_needs_credentials(error),
+        fate=Fate(library.pg_error_refresh_token_fate(error)),
+    )

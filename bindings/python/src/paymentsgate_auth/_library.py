@@ -1,0 +1,142 @@
+"""The shared library: where it is, what its functions take, and who frees what it gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from ctypes import CDLL, POINTER, PyDLL, c_bool, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from pathlib import Path
+from typing import Any
+
+_ABI_VERSION = 1
+_SONAME = f"libpaymentsgate_auth.so.{_ABI_VERSION}"
+_VARIABLE = "PAYMENTSGATE_AUTH_LIB"
+
+_OUT = POINTER(c_void_p)
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    # name: (what it answers, what it takes …)
+    "pg_abi_version": (c_uint32,),
+    "pg_version": (c_char_p,),
+    "pg_status_name": (c_char_p, c_int32),
+    "pg_config_new": (c_void_p,),
+    "pg_config_set": (c_int32, c_void_p, c_char_p, c_char_p, _OUT),
+    "pg_config_set_sized": (c_int32, c_void_p, c_char_p, c_char_p, c_size_t, _OUT),
+    "pg_config_set_from_env": (c_int32, c_void_p, _OUT),
+    "pg_config_free": (None, c_void_p),
+    "pg_setting_count": (c_size_t,),
+    "pg_setting_name": (c_char_p, c_size_t),
+    "pg_setting_type": (c_char_p, c_size_t),
+    "pg_setting_default": (c_char_p, c_size_t),
+    "pg_setting_range": (c_char_p, c_size_t),
+    "pg_setting_description": (c_char_p, c_size_t),
+    "pg_client_new": (c_int32, c_void_p, _OUT, _OUT),
+    "pg_client_free": (None, c_void_p),
+    "pg_issue_token": (c_int32, c_void_p, c_char_p, c_char_p, c_int64, _OUT, _OUT),
+    "pg_issue_token_sized": (
+        *(c_int32, c_void_p),
+        *(c_char_p, c_size_t, c_char_p, c_size_t),
+        *(c_int64, _OUT, _OUT),
+    ),
+    "pg_refresh_token": (c_int32, c_void_p, c_char_p, c_char_p, c_int64, _OUT, _OUT),
+    "pg_refresh_token_sized": (
+        *(c_int32, c_void_p),
+        *(c_char_p, c_size_t, c_char_p, c_size_t),
+        *(c_int64, _OUT, _OUT),
+    ),
+    "pg_token_access_token": (c_char_p, c_void_p),
+    "pg_token_access_token_length": (c_size_t, c_void_p),
+    "pg_token_refresh_token": (c_char_p, c_void_p),
+    "pg_token_refresh_token_length": (c_size_t, c_void_p),
+    "pg_token_fingerprint": (c_char_p, c_void_p),
+    "pg_token_lifetime_ms": (c_int64, c_void_p),
+    "pg_token_lifetime_disagreement_ms": (c_int64, c_void_p),
+    "pg_token_remaining_ms": (c_int64, c_void_p),
+    "pg_token_ref": (c_void_p, c_void_p),
+    "pg_token_free": (None, c_void_p),
+    "pg_error_status": (c_int32, c_void_p),
+    "pg_error_text": (c_char_p, c_void_p),
+    "pg_error_http_status": (c_int32, c_void_p),
+    "pg_error_server_code": (c_char_p, c_void_p),
+    "pg_error_server_message": (c_char_p, c_void_p),
+    "pg_error_server_details": (c_char_p, c_void_p),
+    "pg_error_retry_after_ms": (c_int64, c_void_p),
+    "pg_error_is_retryable": (c_bool, c_void_p),
+    "pg_error_needs_credentials": (c_bool, c_void_p),
+    "pg_error_refresh_token_fate": (c_int32, c_void_p),
+    "pg_error_free": (None, c_void_p),
+}
+
+
+def _find() -> str:
+    """Beside this module (a wheel may carry it), else where the variable says, else on the system's path."""
+    beside = Path(__file__).with_name(_SONAME)
+    if beside.exists():
+        return str(beside)
+    return os.environ.get(_VARIABLE) or _SONAME
+
+
+def _load() -> Any:
+    path = _find()
+    library: Any
+    try:
+        library = CDLL(path)
+    except OSError as error:
+        raise ImportError(
+            f"cannot load {path}: {error}. Looked first for {Path(__file__).with_name(_SONAME)}, then at the "
+            f"variable {_VARIABLE} ({os.environ.get(_VARIABLE) or 'not set'}), then for {_SONAME} on the "
+            f"system's library path. Install paymentsgate-auth (make install, then ldconfig), or set "
+            f"{_VARIABLE} to the file"
+        ) from None
+    try:
+        version = library.pg_abi_version()
+    except AttributeError:
+        raise ImportError(f"{path} is not paymentsgate-auth: it has no pg_abi_version") from None
+    if version != _ABI_VERSION:
+        raise ImportError(
+            f"{path} has ABI {version}, but this package was made for ABI {_ABI_VERSION}: install versions "
+            f"of the two that belong together, or set {_VARIABLE} to the right file"
+        )
+    # Under the interpreter's lock, so that no thread of Python's changes the environment meanwhile.
+    library.pg_config_set_from_env = PyDLL(path).pg_config_set_from_env
+    for name, (answer, *arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = answer, arguments
+    return library
+
+
+library = _load()
+
+
+class Handle:
+    """Owns an object of the library, and frees it when the last reference has gone.
+
+    A call under way holds one too. So closing needs no lock, which a forked child might find locked for ever.
+    """
+
+    def __init__(self, pointer: c_void_p | int, free: Callable[[c_void_p | int], None]) -> None:
+        self._as_parameter_ = pointer
+        self._free = free
+
+    def __del__(self) -> None:
+        self._free(self._as_parameter_)
+
+
+class Text:
+    """A text on its way into the library. A traceback that shows local variables does not show it."""
+
+    def __init__(self, text: str) -> None:
+        # Lone surrogates become bytes that are not UTF-8: the library refuses them in its own words.
+        self._as_parameter_ = text.encode("utf-8", "surrogatepass")
+
+    def __len__(self) -> int:
+        return len(self._as_parameter_)
+
+
+def text_from(value: bytes | None) -> str | None:
+    """A text that the library lent, copied."""
+    return None if value is None else value.decode()
+
+
+def library_version() -> str:
+    """The version of the shared library that is loaded, for example ``0.1.0``."""
+    return str(library.pg_version().decode())

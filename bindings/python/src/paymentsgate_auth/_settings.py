@@ -1,0 +1,61 @@
+"""Settings as Python writes them, turned into the library's names and texts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TypedDict
+
+from ._library import Text, library
+
+Value = str | int | os.PathLike[str]
+"""A boolean is an ``int`` to the type checker, and becomes ``true`` or ``false``."""
+
+
+class Settings(TypedDict, total=False):
+    """The settings as keywords: a dot of the library's name is an underscore. See docs/settings.md."""
+
+    base_url: str
+    credentials_file: str | os.PathLike[str]
+    account_id: str
+    public_key: str
+    public_key_file: str | os.PathLike[str]
+    connect_timeout_ms: int
+    issue_timeout_ms: int
+    refresh_timeout_ms: int
+    tls_ca_file: str | os.PathLike[str]
+    tls_system_roots: bool
+    tls_client_cert_file: str | os.PathLike[str]
+    tls_client_key_file: str | os.PathLike[str]
+    proxy: str
+    user_agent: str
+    send_bearer_on_refresh: bool
+    max_response_bytes: int
+
+
+def texts(settings: Mapping[str, Value]) -> list[tuple[bytes, Text]]:
+    """The names and values that ``pg_config_set_sized`` takes."""
+    return [
+        (_name(name).encode("utf-8", "surrogatepass"), _text(name, value)) for name, value in settings.items()
+    ]
+
+
+def _name(name: str) -> str:
+    known = {each.replace(".", "_"): each for each in _names()}
+    # C would take a NUL for the end, and perhaps know what stands before it.
+    return known.get(name, name).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _names() -> list[str]:
+    return [library.pg_setting_name(index).decode() for index in range(library.pg_setting_count())]
+
+
+def _text(name: str, value: Value) -> Text:
+    match value:
+        case bool():
+            return Text(str(value).lower())
+        case str() | int():
+            return Text(str(value))
+        case os.PathLike():
+            return Text(os.fsdecode(value))
+    raise TypeError(f"the setting {name} must be a str, int, bool or path, not {type(value).__name__}")

@@ -1,0 +1,107 @@
+"""What an exception carries, what it can be caught by, and how it travels."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+from sandbox import Sandbox, closed_port
+
+from paymentsgate_auth import (
+    Client,
+    ConfigurationError,
+    DeadlineExceeded,
+    Fate,
+    NetworkError,
+    PaymentsGateError,
+    Refused,
+    ServiceError,
+    Status,
+)
+from paymentsgate_auth._library import library
+
+HEADER = (Path(__file__).parents[3] / "include" / "paymentsgate_auth.h").read_text()
+FIELDS = [
+    *("text", "status", "status_name", "http_status", "server_code", "server_message", "server_details"),
+    *("retry_after", "retryable", "needs_credentials", "fate"),
+]
+
+
+def failure(client: Client) -> PaymentsGateError:
+    with pytest.raises(PaymentsGateError) as raised:
+        client.refresh("a-refresh-token")
+    return raised.value
+
+
+def test_every_field_of_a_refusal(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    body = {"error": "ERROR_X", "message": "Slow down", "details": {"limit": [1, 2]}}
+    action = {"kind": "status", "status": 429, "body": body, "headers": {"retry-after": "7"}}
+    sandbox.fault(action=action)
+    error = failure(Client(settings))
+    assert type(error) is ServiceError
+    assert error.status is Status.RATE_LIMITED
+    assert error.status_name == "PG_ERR_RATE_LIMITED"
+    assert error.http_status == 429
+    assert error.server_code == "ERROR_X"
+    assert error.server_message == "Slow down"
+    assert error.server_details == '{"limit":[1,2]}'
+    assert error.retry_after == 7.0
+    assert error.retryable is True
+    assert error.needs_credentials is False
+    assert error.fate is Fate.NOT_CONSUMED
+    assert error.text == str(error)
+    assert "HTTP 429 (ERROR_X)" in error.text
+
+
+def test_a_failure_without_an_answer_has_none_of_its_fields(settings: dict[str, str]) -> None:
+    error = failure(Client({**settings, "base_url": f"https://{closed_port()}"}))
+    assert type(error) is NetworkError
+    assert error.status is Status.CONNECT
+    assert (error.http_status, error.server_code, error.server_message) == (None, None, None)
+    assert (error.server_details, error.retry_after) == (None, None)
+    assert (error.retryable, error.needs_credentials, error.fate) == (True, False, Fate.UNSENT)
+
+
+def test_what_they_are_caught_by(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError):
+        Client()
+    with pytest.raises(Refused):
+        Client(settings).refresh("unknown")
+    with pytest.raises(ConnectionError):
+        Client({**settings, "base_url": sandbox.address["expired"]}).issue()
+    sandbox.fault(action={"kind": "hang"})
+    with pytest.raises(TimeoutError) as raised:
+        Client(settings).issue(timeout=0.2)
+    assert type(raised.value) is DeadlineExceeded
+
+
+@pytest.mark.parametrize("kind", [{"kind": "hang"}, {"kind": "reset"}, {"kind": "status", "status": 401}])
+def test_they_travel_between_processes(
+    sandbox: Sandbox, settings: dict[str, str], kind: dict[str, object]
+) -> None:
+    sandbox.fault(action=kind)
+    error = failure(Client({**settings, "refresh_timeout_ms": 200}))
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(twin) is type(error)
+        assert [getattr(twin, field) for field in FIELDS] == [getattr(error, field) for field in FIELDS]
+
+
+def test_the_numbers_are_those_of_the_header() -> None:
+    statuses = dict(re.findall(r"\bPG_(?:ERR_)?(\w+) = (\d+),", HEADER.split("enum pg_fate")[0]))
+    assert {status.name: str(status.value) for status in Status} == statuses
+    assert all(library.pg_status_name(status).decode().endswith(status.name) for status in Status)
+    fates = dict(re.findall(r"\bPG_FATE_(\w+) = (\d+),", HEADER))
+    assert {fate.name: str(fate.value) for fate in Fate} == fates
+
+
+def test_a_number_of_a_newer_library_is_carried_along() -> None:
+    status = Status(777)
+    assert status == 777
+    assert repr(status) == "<Status.UNKNOWN_777: 777>"
+    assert pickle.loads(pickle.dumps(status)) == 777
+    assert PaymentsGateError("text", status=status).status_name == "PG_ERR_UNKNOWN_STATUS"
+    with pytest.raises(ValueError, match="not a valid"):
+        Status("777")  # type: ignore[arg-type]

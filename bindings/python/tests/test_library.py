@@ -1,0 +1,93 @@
+"""Which library is loaded, and that this package knows all of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import paymentsgate_auth
+from paymentsgate_auth import Settings, library_version
+from paymentsgate_auth._library import _SIGNATURES, library
+
+PACKAGE = Path(paymentsgate_auth.__file__).parent
+HEADER = Path(__file__).parents[3] / "include" / "paymentsgate_auth.h"
+SONAME = "libpaymentsgate_auth.so.1"
+
+
+def stub(path: Path, source: str) -> Path:
+    """A tiny library in the place of the real one."""
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", path, "-"], input=source.encode(), check=True)
+    return path
+
+
+def abi(number: int) -> str:
+    return f"unsigned pg_abi_version(void) {{ return {number}; }}"
+
+
+def load(package: Path, **environment: str) -> str:
+    """What importing the package says, in a process of its own."""
+    kept = {name: value for name, value in os.environ.items() if name != "PAYMENTSGATE_AUTH_LIB"}
+    command = [sys.executable, "-c", "import paymentsgate_auth as p; print(p.library_version())"]
+    environment = {**kept, "PYTHONPATH": str(package.parent), **environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the package, to put a library beside it."""
+    return Path(shutil.copytree(PACKAGE, tmp_path / "paymentsgate_auth"))
+
+
+def test_the_variable_names_the_library(package: Path) -> None:
+    assert load(package, PAYMENTSGATE_AUTH_LIB=os.environ["PAYMENTSGATE_AUTH_LIB"]) == library_version()
+
+
+def test_a_library_beside_the_package_goes_first(package: Path) -> None:
+    shutil.copy(os.environ["PAYMENTSGATE_AUTH_LIB"], package / SONAME)
+    assert load(package, PAYMENTSGATE_AUTH_LIB="/nowhere.so") == library_version()
+
+
+def test_the_system_comes_last(package: Path, tmp_path: Path) -> None:
+    stub(tmp_path / SONAME, abi(41))
+    assert "has ABI 41" in load(package, LD_LIBRARY_PATH=str(tmp_path))
+    other = stub(tmp_path / "other.so", abi(42))
+    assert "has ABI 42" in load(package, LD_LIBRARY_PATH=str(tmp_path), PAYMENTSGATE_AUTH_LIB=str(other))
+
+
+def test_another_abi_is_refused_before_any_other_call(package: Path, tmp_path: Path) -> None:
+    said = load(package, PAYMENTSGATE_AUTH_LIB=str(stub(tmp_path / "two.so", abi(2))))
+    assert said.startswith("ImportError: ")
+    assert "has ABI 2" in said
+    assert "made for ABI 1" in said
+
+
+def test_another_library_is_refused(package: Path, tmp_path: Path) -> None:
+    said = load(package, PAYMENTSGATE_AUTH_LIB=str(stub(tmp_path / "other.so", "int other;")))
+    assert said.startswith("ImportError: ")
+    assert "is not paymentsgate-auth" in said
+
+
+def test_no_library_says_where_it_was_looked_for(package: Path) -> None:
+    said = load(package, PAYMENTSGATE_AUTH_LIB="/nowhere.so")
+    assert said.startswith("ImportError: cannot load /nowhere.so")
+    for piece in (str(package / SONAME), "PAYMENTSGATE_AUTH_LIB (/nowhere.so)", "make install", "ldconfig"):
+        assert piece in said
+
+
+def test_every_function_of_the_header_is_declared() -> None:
+    assert set(_SIGNATURES) == set(
+        re.findall(r"\b(pg_\w+)\(", re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.S))
+    )
+
+
+def test_the_keywords_are_the_library_s_settings() -> None:
+    names = [library.pg_setting_name(index).decode() for index in range(library.pg_setting_count())]
+    assert list(get_type_hints(Settings)) == [name.replace(".", "_") for name in names]

@@ -1,0 +1,118 @@
+"""Forks, child processes and the interpreter's end. Each script has a process of its own and a time limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sandbox import Sandbox
+
+import paymentsgate_auth
+
+PRELUDE = """
+import json, multiprocessing, os, sys, threading, time
+from paymentsgate_auth import Client, PaymentsGateError
+client = Client(json.loads(sys.argv[1]))
+"""
+
+
+def run(script: str, settings: dict[str, str]) -> str:
+    command = [sys.executable, "-c", PRELUDE + script, json.dumps(settings)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(paymentsgate_auth.__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_forked_child_goes_on_with_what_it_inherited(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    script = """
+token = client.issue()
+children = []
+for _ in range(4):
+    child = os.fork()
+    if child == 0:
+        assert token.remaining > 3000
+        client.issue()
+        other = Client(json.loads(sys.argv[1]))
+        other.refresh(other.issue())
+        client.close()
+        del client, token, other
+        os._exit(0)
+    children.append(child)
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0
+client.refresh(token)
+"""
+    run("import warnings; warnings.simplefilter('ignore')\n" + script, settings)
+    assert sandbox.counters()["pairs_issued"] == 9
+
+
+def test_a_fork_under_calls_in_flight(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    sandbox.fault(action={"kind": "delay", "ms": 20}, times=None)
+    script = """
+import warnings; warnings.simplefilter("ignore")
+threads = [threading.Thread(target=lambda: [client.issue() for _ in range(20)]) for _ in range(4)]
+for thread in threads: thread.start()
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        client.issue(timeout=10)
+        client.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+for thread in threads: thread.join()
+"""
+    run(script, settings)
+    assert sandbox.counters()["pairs_issued"] == 90
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing_carries_results_and_errors(settings: dict[str, str], method: str) -> None:
+    if method == "fork":
+        work = "def work(_): return client.issue().fingerprint\ndef fail(_): client.refresh('unknown')\n"
+    else:
+        work = (
+            "from paymentsgate_auth import *\n"
+            "def work(s): return Client(s).issue().fingerprint\ndef fail(s): Client(s).refresh('unknown')\n"
+        )
+    script = f"""
+import tempfile, warnings; warnings.simplefilter("ignore")
+client.issue()
+folder = tempfile.TemporaryDirectory()
+sys.path.insert(0, folder.name)
+WORK = {work!r}
+if {method!r} == "fork":
+    exec(WORK)
+else:
+    open(folder.name + "/worker.py", "w").write(WORK)
+    from worker import work, fail
+settings = json.loads(sys.argv[1])
+with multiprocessing.get_context({method!r}).Pool(2) as pool:
+    assert len(set(pool.map(work, [settings] * 4))) == 4
+    try:
+        pool.apply(fail, (settings,))
+    except PaymentsGateError as error:
+        print(error.status_name, error.fate.name, error.http_status)
+"""
+    assert run(script, settings) == "PG_ERR_REFUSED REFUSED 401\n"
+
+
+def test_the_interpreter_ends_cleanly_with_live_objects(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    script = """
+token = client.issue()
+def hang():
+    try: client.issue(timeout=20)
+    except PaymentsGateError: pass
+thread = threading.Thread(target=hang, daemon=True)
+thread.start()
+time.sleep(0.02)
+cycle = [client, token]; cycle.append(cycle)
+"""
+    for _ in range(20):
+        sandbox.reset()
+        sandbox.fault(skip=1, action={"kind": "hang"})
+        run(script, settings)

@@ -1,0 +1,73 @@
+"""Nothing shows a secret: no repr, no format, no pickle, no traceback, not even one with local variables."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+import traceback
+from collections.abc import Callable
+
+import pytest
+from sandbox import Sandbox
+
+from paymentsgate_auth import Client, PaymentsGateError
+
+SECRET = "hunter2-hunter2-hunter2"
+
+
+def test_a_token_is_shown_as_its_fingerprint(
+    settings: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    token = Client(settings).issue()
+    logging.getLogger().warning("%s %r", token, token)
+    shown = [repr(token), str(token), f"{token}", f"{[token]}", "%s" % token, caplog.text]  # noqa: UP031
+    assert set(shown[:3]) == {f"<Token {token.fingerprint}>"}
+    for text in [*shown, repr(vars(token)), repr(dir(token))]:
+        assert token.access_token not in text
+        assert str(token.refresh_token) not in text
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_tokens_and_clients_do_not_travel(settings: dict[str, str], take: Callable[[object], object]) -> None:
+    client = Client(settings)
+    with pytest.raises(TypeError, match="a Token cannot be pickled or copied"):
+        take(client.issue())
+    with pytest.raises(TypeError, match="a Client cannot be pickled or copied"):
+        take(client)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.issue("account", SECRET),
+        lambda client: client.refresh(SECRET),
+        lambda client: client.refresh(SECRET + "\0"),
+        lambda client: client.refresh(SECRET, access_token=SECRET + "\n"),
+        lambda client: client.refresh("token\ud800", access_token=SECRET),
+        lambda client: Client(base_url="https://host", account_id="a", public_key=SECRET),
+        lambda client: Client({"proxy": f"ftp://user:{SECRET}@host"}),
+        lambda client: Client.from_env(base_url=f"https://user:{SECRET}@host"),
+    ],
+)
+def test_no_frame_of_a_traceback_holds_one(
+    settings: dict[str, str], call: Callable[[Client], object]
+) -> None:
+    with pytest.raises(PaymentsGateError) as raised:
+        call(Client(settings))
+    for part in (raised.value, pickle.loads(pickle.dumps(raised.value))):
+        assert SECRET not in f"{part} {part!r} {vars(part)}"
+    # The caller's own frames come first; they hold what the caller had.
+    own = raised.value.__traceback__
+    while own and "paymentsgate_auth" not in own.tb_frame.f_code.co_filename:
+        own = own.tb_next
+    shown = traceback.TracebackException(type(raised.value), raised.value, own, capture_locals=True)
+    assert SECRET not in "".join(shown.format())
+
+
+def test_what_the_server_echoes_is_taken_out(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    body = {"error": "ERROR_X", "message": f"unknown: {SECRET}", "details": {"token": SECRET}}
+    sandbox.fault(action={"kind": "status", "status": 400, "body": body})
+    with pytest.raises(PaymentsGateError) as raised:
+        Client(settings).refresh(SECRET)
+    assert SECRET not in str(vars(raised.value))

@@ -1,0 +1,262 @@
+//! `pg_session`: one account's life.
+
+use std::ffi::{CString, c_char};
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::boundary::{
+    borrowed, borrowed_mut, c_text, fallible, infallible, invalid, producing, text, timeout,
+};
+use super::{pg_client, pg_config, pg_error, pg_token};
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::session::Session;
+use crate::status::Status;
+
+/// One account's life on a client: it has a token that works, and sees to the next one. Counted: pg_session_ref adds
+/// an owner, pg_session_free takes one away. Any number of threads may use it at once. After a fork the child may go
+/// on using it: it serves the token that it inherited and issues a pair of its own when that is due.
+pub struct pg_session {
+    session: Session,
+}
+
+/// Opens a session on a client for the account that the settings name (or, if they name none, those of the client).
+/// Reads the files that they name; connects nowhere: the first pair is bought when somebody asks. `*session` is owned
+/// by the caller, and NULL on failure; the client must not be freed before the call ends, but may be then. Blocks only
+/// on reading files.
+///
+/// Errors: PG_ERR_NO_CREDENTIALS, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_FILE_UNREADABLE,
+/// PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_open(
+    client: *const pg_client,
+    config: *const pg_config,
+    session: *mut *mut pg_session,
+    error: *mut *mut pg_error,
+) -> Status {
+    producing(session, "session", error, || {
+        let client = borrowed(client, "client")?.client();
+        let session = Session::open(client, &borrowed(config, "config")?.config)?;
+        Ok(Arc::into_raw(Arc::new(pg_session { session })).cast_mut())
+    })
+}
+
+/// A token that works now. While the token is fresh it comes from memory, without a lock or a call to the service. In
+/// the last fifth of its life the next pair is bought in the background, and nobody waits. Only near the very end, or
+/// where there is no token, callers wait: all for the same call, each to its own deadline. `timeout_ms` 0 never
+/// blocks and answers what there is; PG_TIMEOUT_DEFAULT waits as long as it takes. Where the deadline passes or the
+/// service cannot be reached, the token is handed out as long as it lives. `*token` is owned by the caller, and NULL on
+/// failure; it has no refresh token, which the session keeps to itself. Any thread; works in a forked child.
+///
+/// Errors: PG_ERR_TIMEOUT, PG_ERR_REFUSED (the credentials; tried again after a while, see retry_after_ms),
+/// PG_ERR_CLOSED, every network and answer status.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_token(
+    session: *const pg_session,
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+    error: *mut *mut pg_error,
+) -> Status {
+    producing(token, "token", error, || hand_out(session, timeout_ms, 0))
+}
+
+/// pg_session_token for a caller who needs the token to live for `min_remaining_ms` more: less is treated as the end
+/// of its life. If the service's new tokens are shorter than that, a new one is handed out all the same.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_token_lasting(
+    session: *const pg_session,
+    min_remaining_ms: i64,
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+    error: *mut *mut pg_error,
+) -> Status {
+    producing(token, "token", error, || hand_out(session, timeout_ms, min_remaining_ms))
+}
+
+/// pg_session_token for a caller who wants the access token in memory of its own: it is copied to `buffer`, with a NUL
+/// behind it. `*length` (which may be NULL) is set to its length, the NUL not counted, also where `capacity` is too
+/// small; 0 on any other failure. Nothing has to be freed; the copy is the caller's to wipe. Any thread; works in a
+/// forked child.
+///
+/// Errors: PG_ERR_INVALID_ARGUMENT (the buffer is too small), those of pg_session_token.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_copy_access_token(
+    session: *const pg_session,
+    timeout_ms: i64,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let mut unread = 0;
+        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
+        let length = unsafe { length.as_mut() }.unwrap_or(&mut unread);
+        *length = 0;
+        let session = &borrowed(session, "session")?.session;
+        let buffer = borrowed_mut(buffer, "buffer")?;
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+        let grant = session.token(timeout, Duration::ZERO)?.grant;
+        let text = grant.token.access.expose_with_nul();
+        *length = text.len() - 1;
+        if capacity < text.len() {
+            let wanted = format!("is too small; give at least {} bytes", text.len());
+            return Err(invalid("capacity", &wanted));
+        }
+        // SAFETY: the caller's contract makes `capacity` bytes writable, and the text fits.
+        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), ptr::from_mut(buffer).cast(), text.len()) };
+        Ok(())
+    })
+}
+
+/// The service answered `http_status` to a request with `token`: 401 withdraws it, and the next one is bought. A token
+/// that is no longer the session's costs nothing, so every thread may report what it saw. Any other status is not
+/// about the token and changes nothing: 403 speaks of rights. `token` is borrowed. Any thread; does not block on the
+/// network.
+///
+/// Errors: PG_ERR_REJECTED_FRESH (the service refuses tokens that it has just issued), PG_ERR_CLOSED,
+/// PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_reject(
+    session: *const pg_session,
+    token: *const pg_token,
+    http_status: i32,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let session = &borrowed(session, "session")?.session;
+        let grant = borrowed(token, "token")?.grant();
+        match http_status {
+            401 => session.reject(grant.token.fingerprint),
+            100..=599 => Ok(()),
+            _ => Err(invalid("http_status", "is no HTTP status; give the one that the service answered")),
+        }
+    })
+}
+
+/// Replaces the credentials, for example after a key was changed. What was held against the old ones is forgotten; the
+/// current token goes on being served. Both texts are copied. Any thread; does not block.
+///
+/// Errors: PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT, PG_ERR_CLOSED, PG_ERR_NULL_POINTER, PG_ERR_INVALID_UTF8.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_set_credentials(
+    session: *const pg_session,
+    account_id: *const c_char,
+    public_key: *const c_char,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let session = &borrowed(session, "session")?.session;
+        let (account_id, public_key) = (text(account_id, "account_id")?, text(public_key, "public_key")?);
+        session.set_credentials(Credentials::new(account_id, public_key, "set_credentials")?)
+    })
+}
+
+/// How the session is, as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
+/// has_refresh_token, refreshing, obstacle, seconds_since_last_refresh, last_error, counters. New keys may be added.
+/// `*json` is owned by the caller, who frees it with pg_text_free, and NULL on failure. Any thread; does not block.
+///
+/// Errors: PG_ERR_CLOSED, PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_health(
+    session: *const pg_session,
+    json: *mut *mut c_char,
+    error: *mut *mut pg_error,
+) -> Status {
+    producing(json, "json", error, || {
+        let health = borrowed(session, "session")?.session.health()?;
+        let text = serde_json::to_string(&health).unwrap_or_default();
+        Ok(c_text(&text).into_raw())
+    })
+}
+
+/// Ends the session's work: callers who wait get PG_ERR_CLOSED, nothing is begun any more, and a call under way is
+/// waited for until `timeout_ms` (PG_TIMEOUT_DEFAULT: as long as it takes). Afterwards every call on the session
+/// answers PG_ERR_CLOSED; tokens that were handed out live on. May be called again.
+///
+/// Errors: PG_ERR_TIMEOUT (closed all the same), PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_close(
+    session: *const pg_session,
+    timeout_ms: i64,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+        borrowed(session, "session")?.session.close(timeout)
+    })
+}
+
+/// Adds an owner: one more pg_session_free is needed. Returns `session`; NULL for NULL. Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_ref(session: *mut pg_session) -> *mut pg_session {
+    infallible(ptr::null_mut(), || {
+        if !session.is_null() {
+            // SAFETY: made by Arc::into_raw, and the caller is an owner.
+            unsafe { Arc::increment_strong_count(session.cast_const()) };
+        }
+        session
+    })
+}
+
+/// Takes an owner away; with the last one the session is closed without waiting. NULL is fine. Any thread; never
+/// blocks on the network.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_free(session: *mut pg_session) {
+    infallible((), || {
+        if !session.is_null() {
+            // SAFETY: made by Arc::into_raw, and the caller gives its share up.
+            unsafe { Arc::decrement_strong_count(session.cast_const()) };
+        }
+    });
+}
+
+/// Frees a text that the library made. NULL is fine. Never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
+    infallible((), || {
+        if !text.is_null() {
+            // SAFETY: made by CString::into_raw, and the caller gives it up.
+            drop(unsafe { CString::from_raw(text) });
+        }
+    });
+}
+
+/// Longer than any program runs, and short enough to be added to a clock.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+fn hand_out(
+    session: *const pg_session,
+    timeout_ms: i64,
+    min_remaining_ms: i64,
+) -> Result<*mut pg_token, Error> {
+    let session = &borrowed(session, "session")?.session;
+    let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+    let min_remaining = u64::try_from(min_remaining_ms)
+        .map(Duration::from_millis)
+        .map_err(|_| invalid("min_remaining_ms", "is negative; give milliseconds"))?;
+    Ok(pg_token::share(session.token(timeout, min_remaining)?.grant))
+}

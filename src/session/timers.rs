@@ -1,0 +1,88 @@
+//! One timer for all sessions of the process, on the boot clock. It sleeps at most 30 s at a time and looks at the
+//! clock again, so that waking from suspend needs no hook.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::core::Core;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::runtime::{self, PerProcess};
+
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// When it is due, and a number that makes it unique.
+pub(super) type Due = (Duration, u64);
+
+#[derive(Default)]
+pub(super) struct Timers {
+    agenda: Mutex<Agenda>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Agenda {
+    due: BTreeMap<Due, Weak<Core>>,
+    numbers: u64,
+}
+
+impl Timers {
+    /// The timers of this process, running.
+    pub(super) fn get(clock: &Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
+        static TIMERS: PerProcess<Arc<Timers>> = PerProcess::new();
+        let timers = TIMERS.get_or_try_init(|| {
+            let timers = Arc::<Timers>::default();
+            // Whoever loses a race to make them drops the last handle, which ends the task.
+            runtime::spawn(run(Arc::downgrade(&timers), clock.clone()))?;
+            Ok(timers)
+        })?;
+        Ok(timers.clone())
+    }
+
+    /// Moves a session's next look to another time.
+    pub(super) fn set(&self, before: Option<Due>, next: Option<Duration>, core: &Weak<Core>) -> Option<Due> {
+        let mut agenda = self.agenda();
+        if before.map(|(at, _)| at) == next {
+            return before;
+        }
+        if let Some(before) = before {
+            agenda.due.remove(&before);
+        }
+        let at = next?;
+        agenda.numbers += 1;
+        let due = (at, agenda.numbers);
+        agenda.due.insert(due, core.clone());
+        if agenda.due.first_key_value().is_some_and(|(first, _)| *first == due) {
+            self.changed.notify_one();
+        }
+        Some(due)
+    }
+
+    fn agenda(&self) -> MutexGuard<'_, Agenda> {
+        self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out what is due, and says how long to sleep then.
+    fn take_due(&self, now: Duration) -> (Vec<Weak<Core>>, Duration) {
+        let mut agenda = self.agenda();
+        let later = agenda.due.split_off(&(now, u64::MAX));
+        let due = std::mem::replace(&mut agenda.due, later);
+        let next = agenda.due.keys().next().map(|(at, _)| at.saturating_sub(now));
+        (due.into_values().collect(), next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))
+    }
+}
+
+async fn run(timers: Weak<Timers>, clock: Arc<dyn Clock>) {
+    while let Some(timers) = timers.upgrade() {
+        let (due, sleep) = timers.take_due(clock.now().boot);
+        for core in due.iter().filter_map(Weak::upgrade) {
+            core.tick();
+        }
+        let changed = timers.changed.notified();
+        // Either is reason enough to look again.
+        let _ = tokio::time::timeout(sleep, changed).await;
+    }
+}

@@ -1,0 +1,358 @@
+"""The table of behaviours, played through every language. README.md explains the table and the drivers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import threading
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import mul
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sandbox import Sandbox, closed_port, started
+
+VARIABLES = {"c": "PG_DRIVER_C", "cpp": "PG_DRIVER_CPP", "py": "PG_DRIVER_PY", "go": "PG_DRIVER_GO"}
+LANGUAGES = os.environ.get("PG_LANGUAGES", " ".join(VARIABLES)).replace(",", " ").split()
+FATES = {"none": 0, "unsent": 1, "not_consumed": 2, "refused": 3, "unknown": 4}
+# A driver that takes longer hangs.
+PATIENCE_S = 20
+# A token that only looks like one: it is presented where no real one can be had.
+LITERAL_TOKEN = "a-refresh-token-of-another-day"
+# Their texts quote the system, which sees one event now as this and now as that.
+SYSTEM_WORDED = ("PG_ERR_CONNECT", "PG_ERR_CONNECTION_LOST", "PG_ERR_PROXY", "PG_ERR_TLS")
+
+Answer = dict[str, str]
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with `!bytes "\\xff"`, whose characters are bytes, and `!repeat [text, times]`."""
+
+
+Loader.add_constructor("!bytes", lambda _, node: node.value.encode("latin-1"))
+Loader.add_constructor("!repeat", lambda loader, node: mul(*loader.construct_sequence(node)))  # type: ignore[arg-type]
+
+
+@dataclass
+class Case:
+    """One behaviour: how the world is, what is done, what is seen."""
+
+    name: str
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    client: dict[str, Any] = field(default_factory=lambda: {"status": "PG_OK"})
+    settings: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, Any] = field(default_factory=dict)
+    switches: dict[str, Any] = field(default_factory=dict)
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+    after: dict[str, Any] = field(default_factory=dict)
+    presentations: int = 1
+    only: list[str] = field(default_factory=lambda: list(VARIABLES))
+    because: str = ""
+
+    def __post_init__(self) -> None:
+        assert bool(self.because) == (len(self.only) < len(VARIABLES)), f"{self.name}: because of what?"
+
+
+def cases() -> Iterator[Case]:
+    """The table with its short forms written out."""
+    with Path(__file__).with_name("table.yaml").open() as file:
+        table = yaml.load(file, Loader)
+    for row in table["cases"]:
+        yield from _cases_of(row)
+    for row in table["bad_values"]:
+        for value in row["values"]:
+            yield Case(
+                name=f"{row['setting']} = {value!r:.40}",
+                settings={row["setting"]: value},
+                client={"status": row.get("status", "PG_ERR_INVALID_SETTING"), "text": row["text"]},
+            )
+
+
+def _cases_of(row: dict[str, Any]) -> Iterator[Case]:
+    """A row with `issue:` or `refresh:` at the top is short for one case each; `http: both` doubles them."""
+    if "issue" not in row and "refresh" not in row:
+        yield Case(**row)
+        return
+    shared = dict(row)
+    expected = {call: shared.pop(call) for call in ("issue", "refresh") if call in row}
+    world = {"faults": shared.pop("faults", []), "switches": shared.pop("switches", {})}
+    timeout = {"timeout_ms": shared.pop("timeout_ms", -1)}
+    without_issue = shared.pop("without_issue", False)
+    name, calls, after = shared.pop("name"), shared.pop("calls", 1), shared.pop("after", {})
+    both = shared.pop("http", "") == "both"
+    versions = {" over HTTP/1.1": {"http2": False}, " over HTTP/2": {}} if both else {"": {}}
+    for version, protocol in versions.items():
+        change = {**world, "switches": {**world["switches"], **protocol}}
+        for call, expect in expected.items():
+            before: list[dict[str, Any]] = []
+            argument = dict(timeout)
+            if call == "refresh" and without_issue:
+                argument |= {"access": None, "refresh": LITERAL_TOKEN}
+            elif call == "refresh":
+                # A new client, so that the call that counts makes a connection of its own.
+                before = [{"issue": {}}, {"client": {}}]
+            yield Case(
+                name=f"{name}: {call}{version}",
+                steps=[*before, change, {call: argument, "expect": expect}],
+                after={**after, "routes": {call: {"calls": calls}}},
+                **shared,
+            )
+
+
+class Driver:
+    """A program in one of the languages that does what it is told."""
+
+    def __init__(self, command: list[str], environment: dict[str, Any]) -> None:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name == "PAYMENTSGATE_AUTH_LIB"
+            or not re.fullmatch(r"PAYMENTSGATE_.*|SSL_CERT_.*|.*_proxy", name, re.IGNORECASE)
+        }
+        environment = {**inherited, **environment}
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.watchdog = threading.Timer(PATIENCE_S, self.process.kill)
+        self.watchdog.start()
+
+    def __call__(self, *words: str) -> Answer:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\t".join(words) + "\n")
+        self.process.stdin.flush()
+        answer: Answer = {}
+        for line in self.process.stdout:
+            if line == "\n":
+                return answer
+            key, value = line.rstrip("\n").split("\t")
+            assert key not in answer, f"{words[0]}: the driver gave {key} twice"
+            answer[key] = bytes.fromhex(value).decode()
+        pytest.fail(f"the driver crashed or took longer than {PATIENCE_S} s at: {words[0]}")
+
+    def end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        code = self.process.wait()
+        self.watchdog.cancel()
+        assert code == 0, f"the driver ended with {code}"
+
+
+@pytest.fixture(scope="session", params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def command(language: str) -> list[str]:
+    variable = VARIABLES[language]
+    if variable not in os.environ:
+        pytest.fail(f"set {variable} to the driver's command, or name the languages to test in PG_LANGUAGES")
+    return shlex.split(os.environ[variable])
+
+
+@pytest.fixture(scope="session")
+def sandbox(language: str) -> Iterator[Sandbox]:
+    with started() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def seen() -> dict[str, list[Answer]]:
+    """What the first language came to, by case: the others must come to the same."""
+    return {}
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
+def test_behaviour(
+    case: Case,
+    language: str,
+    command: list[str],
+    sandbox: Sandbox,
+    seen: dict[str, list[Answer]],
+    tmp_path: Path,
+) -> None:
+    if language not in case.only:
+        pytest.skip(case.because)
+    sandbox.reset()
+    play = Play(case, sandbox, tmp_path, command)
+    play.run()
+    play.check_the_emulator()
+    play.check_secrets()
+    told = play.told()
+    assert seen.setdefault(case.name, told) == told, "another language came to something else"
+
+
+class Play:
+    """One case played through one driver."""
+
+    def __init__(self, case: Case, sandbox: Sandbox, folder: Path, command: list[str]) -> None:
+        self.case = case
+        self.sandbox = sandbox
+        credentials = json.loads(Path(sandbox.address["credentials_file"]).read_text())
+        self.places = {
+            **{name: str(value) for name, value in sandbox.address.items() if name != "pid"},
+            "public_key_pem": b64decode(credentials["public_key"]).decode(),
+            "private_key_pem": b64decode(credentials["private_key"]).decode(),
+            "proxy_address": sandbox.address["proxy"].removeprefix("http://"),
+            "http_address": sandbox.address["http"].removeprefix("http://"),
+            "closed": closed_port(),
+            "dir": str(folder),
+        }
+        for name, content in case.files.items():
+            content = self.filled(content)
+            folder.joinpath(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        usual = {
+            "base_url": "{https}",
+            "tls.ca_file": "{ca_file}",
+            **({} if case.environment else {"credentials_file": "{credentials_file}"}),
+        }
+        settings = {**usual, **case.settings}
+        self.settings = {name: self.filled(value) for name, value in settings.items() if value is not None}
+        environment = {name: self.filled(value) for name, value in case.environment.items()}
+        self.driver = Driver(command, environment)
+        self.answers: list[Answer] = []
+
+    def filled(self, value: Any) -> Any:
+        """A value with its {places} filled in."""
+        if isinstance(value, str):
+            return re.sub(r"\{(\w+)\}", lambda found: self.places.get(found[1], found[0]), value)
+        if isinstance(value, dict):
+            return {key: self.filled(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self.filled(each) for each in value]
+        return value
+
+    def run(self) -> None:
+        try:
+            self.take({"switches": self.case.switches, "faults": self.case.faults})
+            self.check(self.make_client(), self.case.client)
+            for step in self.case.steps:
+                self.take(step)
+        finally:
+            self.driver.end()
+
+    def make_client(self) -> Answer:
+        """Settings and client in one: languages differ in which of them refuses a setting."""
+        commands = [["env"]] if self.case.environment else []
+        commands += [["set", word(name), word(value)] for name, value in self.settings.items()]
+        for each in [*commands, ["client"]]:
+            answer = self.driver(*each)
+            if answer["status"] != "PG_OK":
+                break
+        return answer
+
+    def take(self, step: dict[str, Any]) -> None:
+        expect = step.get("expect", {"status": "PG_OK"})
+        match next(iter(step.items())):
+            case "issue", given:
+                words = (given.get("account"), given.get("key"))
+                self.check(self.driver("issue", *map(self.word, words), timeout(given)), expect)
+            case "refresh", given:
+                words = (given.get("access", "@access"), given.get("refresh", "@refresh"))
+                self.check(self.driver("refresh", *map(self.word, words), timeout(given)), expect)
+            case "raw", what:
+                self.check(self.driver("raw", what), expect)
+            case "client", _:
+                self.check(self.driver("client"), expect)
+            case "advance_s", seconds:
+                self.sandbox.advance(seconds)
+            case (("faults" | "switches"), _):
+                for fault in step.get("faults", []):
+                    self.sandbox.fault(**self.filled(fault))
+                self.sandbox.switch(**self.filled(step.get("switches", {})))
+            case other, _:
+                pytest.fail(f"no step is called {other}")
+
+    def word(self, value: str | bytes | None) -> str:
+        return value if value in ("@access", "@refresh") else word(self.filled(value))
+
+    def check(self, answer: Answer, expect: dict[str, Any]) -> None:
+        """What is not mentioned must not be there, must be false, or none. Texts hold the named pieces."""
+        self.answers.append(answer)
+        assert answer["status"] == expect["status"], answer
+        if answer["status"] == "PG_OK":
+            self.check_token(answer, expect)
+            return
+        for key in ("http_status", "server_code", "server_message", "server_details", "retry_after_ms"):
+            wanted = self.filled(expect.get(key))
+            if isinstance(wanted, list):
+                assert wanted[0] <= int(answer[key]) <= wanted[1], (key, answer)
+            elif key in expect or key in ("http_status", "server_code", "retry_after_ms"):
+                assert answer.get(key) == (None if wanted is None else str(wanted)), (key, answer)
+        for key in ("retryable", "needs_credentials"):
+            assert answer.get(key, "0") == str(int(expect.get(key, False))), (key, answer)
+        assert answer.get("fate", "0") == str(FATES[expect.get("fate", "none")]), ("fate", answer)
+        pieces = expect.get("text", [])
+        for piece in [pieces] if isinstance(pieces, str) else pieces:
+            assert self.filled(piece) in answer["text"], answer["text"]
+
+    def check_token(self, answer: Answer, expect: dict[str, Any]) -> None:
+        if "fingerprint" not in answer:
+            return
+        assert re.fullmatch("[0-9a-f]{16}", answer["fingerprint"])
+        assert int(answer["access_length"]) > 0
+        assert (int(answer["refresh_length"]) > 0) == expect.get("refresh_token", True), answer
+        lifetime, remaining = int(answer["lifetime_ms"]), int(answer["remaining_ms"])
+        assert lifetime - PATIENCE_S * 1000 <= remaining <= lifetime, answer
+        for key, usual in (("lifetime_ms", 3_600_000), ("disagreement_ms", 0)):
+            # The service's clock ticks in seconds, and one may tick between the token and its Date.
+            assert abs(int(answer[key]) - expect.get(key, usual)) <= 2000, (key, answer)
+
+    def check_the_emulator(self) -> None:
+        counters = self.sandbox.counters()
+        assert counters["foreign"] == 0, "something was sent to another host"
+        again = counters["most_presentations"] > self.case.presentations
+        assert not again, "a refresh token was presented again"
+        check_part(counters, self.filled(self.case.after))
+
+    def check_secrets(self) -> None:
+        """Not even the beginning of a secret is shown."""
+        for secret in [LITERAL_TOKEN, *self.sandbox.secrets(), *self.case.secrets]:
+            for answer in self.answers:
+                shown = [value for key, value in answer.items() if key.startswith(("text", "server_"))]
+                assert not any(secret[:24] in value for value in shown), "a secret is shown"
+
+    def told(self) -> list[Answer]:
+        """What was said, without what differs from run to run."""
+        by_length = sorted(self.places.items(), key=lambda place: -len(place[1]))
+        told = []
+        for answer in self.answers:
+            lasting = {key: value for key, value in answer.items() if not key.endswith(("_ms", "_length"))}
+            lasting.pop("fingerprint", None)
+            if answer["status"] in SYSTEM_WORDED:
+                lasting.pop("text")
+            for name, value in by_length:
+                lasting = {key: text.replace(value, f"{{{name}}}") for key, text in lasting.items()}
+            # Some texts tell the time.
+            told.append({**lasting, "text": re.sub(r"\d+", "#", lasting.get("text", ""))})
+        return told
+
+
+def check_part(seen: Any, wanted: Any, path: str = "the emulator") -> None:
+    """What is mentioned is as it should be. Of what never happened there may be no trace."""
+    if isinstance(wanted, dict):
+        for key, value in wanted.items():
+            check_part((seen or {}).get(key), value, f"{path}: {key}")
+    else:
+        assert (seen or 0) == (wanted or 0), path
+
+
+def word(value: str | bytes | None) -> str:
+    """A word of the drivers' protocol."""
+    if value is None:
+        return "-"
+    return "x" + (value if isinstance(value, bytes) else str(value).encode()).hex()
+
+
+def timeout(given: dict[str, Any]) -> str:
+    return str(given.get("timeout_ms", -1))

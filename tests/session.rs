@@ -1,0 +1,343 @@
+//! A session against the emulator over real TLS, on a clock that the tests set.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::clock::{Clock, Moment, SystemClock};
+use paymentsgate_auth::config::Config;
+use paymentsgate_auth::credentials::Credentials;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::session::Session;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::Committed;
+use paymentsgate_auth::transport::{HttpTransport, Reply, Request, Sending, Transport};
+use pg_sandbox::{Action, Fault, Options, Point, Revoke, Route, Sandbox};
+
+const NOW: Duration = Duration::ZERO;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The machine's clock, put forward. The library has one timer for all sessions, so the tests share one clock.
+static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+static TURN: Mutex<()> = Mutex::new(());
+
+struct TestClock;
+
+impl Clock for TestClock {
+    fn now(&self) -> Moment {
+        let ahead = Duration::from_millis(AHEAD_MS.load(Ordering::SeqCst));
+        let now = SystemClock.now();
+        Moment { boot: now.boot + ahead, wall: now.wall + ahead }
+    }
+}
+
+struct Bench {
+    sandbox: Sandbox,
+    client: Arc<Client>,
+    session: Session,
+    _turn: MutexGuard<'static, ()>,
+}
+
+fn config(sandbox: &Sandbox) -> Config {
+    let address = sandbox.address();
+    let mut config = Config::default();
+    config.set("base_url", &sandbox.urls().https).unwrap();
+    config.set("tls.ca_file", address.ca_file.to_str().unwrap()).unwrap();
+    config.set("credentials_file", address.credentials_file.to_str().unwrap()).unwrap();
+    config
+}
+
+impl Bench {
+    fn new() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let sandbox = Sandbox::start(Options::default()).unwrap();
+        let config = config(&sandbox);
+        let clock = Arc::new(TestClock);
+        let url = sandbox.urls().https.parse().unwrap();
+        let transport = HttpTransport::new(&config, url, clock.clone()).unwrap();
+        let client = Client::with_parts(&config, Box::new(transport), clock).unwrap();
+        let session = Session::open(&client, &config).unwrap();
+        Bench { sandbox, client, session, _turn: turn }
+    }
+
+    fn token(&self) -> Committed {
+        self.session.token(PATIENCE, NOW).unwrap()
+    }
+
+    /// Time passes for the library and for the service.
+    fn pass(&self, seconds: u64) {
+        AHEAD_MS.fetch_add(seconds * 1000, Ordering::SeqCst);
+        self.sandbox.advance(Duration::from_secs(seconds));
+    }
+
+    fn calls(&self) -> (u64, u64) {
+        let counters = self.sandbox.counters();
+        (counters.calls(Route::Issue), counters.calls(Route::Refresh))
+    }
+
+    fn fault(&self, route: Route, point: Point, action: Action) {
+        self.sandbox.inject(Fault::new(route, action).at(point)).unwrap();
+    }
+}
+
+/// Waits for a condition; the library works on a thread of its own.
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        thread::yield_now();
+    }
+}
+
+/// So many threads ask at the same moment.
+fn crowd(bench: &Bench, threads: usize) -> Vec<Result<Committed, Error>> {
+    let together = Barrier::new(threads);
+    thread::scope(|scope| {
+        let asking: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    together.wait();
+                    bench.session.token(PATIENCE, NOW)
+                })
+            })
+            .collect();
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_fresh_token_costs_no_call() {
+    let bench = Bench::new();
+    let first = bench.token();
+    for _ in 0..1000 {
+        assert_eq!(bench.session.token(NOW, NOW).unwrap().generation(), first.generation());
+    }
+    assert_eq!(bench.calls(), (1, 0));
+}
+
+#[test]
+fn a_thousand_threads_at_expiry_make_one_call() {
+    let bench = Bench::new();
+    assert_eq!(crowd(&bench, 1000).len(), 1000);
+    assert_eq!(bench.calls(), (1, 0));
+    bench.pass(3600);
+    let tokens = crowd(&bench, 1000);
+    assert!(tokens.iter().all(|token| token.as_ref().unwrap().generation() == 2));
+    assert_eq!(bench.calls(), (1, 1));
+}
+
+#[test]
+fn in_the_advisory_window_nobody_waits_and_one_refresh_runs() {
+    let bench = Bench::new();
+    bench.token();
+    bench.pass(3600 - 130);
+    // A session that nobody has asked is left alone; the tick comes with the next question.
+    bench.fault(Route::Refresh, Point::Before, Action::Delay { ms: 300 });
+    assert_eq!(bench.session.token(NOW, Duration::from_secs(3000)).unwrap().generation(), 1);
+    eventually("a background refresh", || bench.token().generation() == 2);
+    assert_eq!(bench.calls(), (1, 1));
+}
+
+#[test]
+fn deadline_zero_never_blocks_and_still_gets_things_going() {
+    let bench = Bench::new();
+    let error = bench.session.token(NOW, NOW).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_TIMEOUT);
+    eventually("a token", || bench.session.token(NOW, NOW).is_ok());
+    assert_eq!(bench.calls(), (1, 0));
+}
+
+#[test]
+fn a_lost_answer_costs_one_issue_and_the_refresh_token_is_never_seen_again() {
+    let bench = Bench::new();
+    bench.token();
+    bench.pass(3600);
+    bench.fault(Route::Refresh, Point::After, Action::Reset);
+    assert_eq!(bench.token().generation(), 2);
+    assert_eq!(bench.calls(), (2, 1));
+    assert_eq!(bench.sandbox.counters().most_presentations, 1);
+    assert_eq!(bench.session.health().unwrap().counters.ambiguous, 1);
+}
+
+#[test]
+fn a_refused_refresh_token_costs_one_issue() {
+    let bench = Bench::new();
+    bench.token();
+    bench.sandbox.revoke(&Revoke::All(true));
+    bench.pass(3600);
+    assert_eq!(bench.token().generation(), 2);
+    assert_eq!(bench.calls(), (2, 1));
+    assert_eq!(bench.session.health().unwrap().counters.refused, 1);
+}
+
+#[test]
+fn a_rate_limit_keeps_the_refresh_token() {
+    let bench = Bench::new();
+    bench.token();
+    bench.pass(3500);
+    let limited =
+        Action::Status { status: 429, body: None, headers: [("Retry-After".into(), "1".into())].into() };
+    bench.fault(Route::Refresh, Point::Before, limited);
+    assert_eq!(bench.token().generation(), 1, "the token still lives and is handed out");
+    bench.pass(100);
+    assert_eq!(bench.token().generation(), 2);
+    assert_eq!(bench.calls(), (1, 2), "the same refresh token went again, and no Issue was needed");
+}
+
+#[test]
+fn near_the_end_a_dead_service_still_leaves_the_token_there_is() {
+    let bench = Bench::new();
+    bench.token();
+    bench.pass(3600 - 60);
+    bench.sandbox.inject(Fault::new(Route::Any, Action::Reset).at(Point::Accept).forever()).unwrap();
+    bench.sandbox.inject(Fault::new(Route::Any, Action::Reset).at(Point::Before).forever()).unwrap();
+    assert_eq!(bench.token().generation(), 1);
+    bench.pass(40);
+    assert!(
+        bench.session.token(Duration::from_millis(200), NOW).is_err(),
+        "an expired token is not handed out"
+    );
+    bench.sandbox.clear_faults();
+    bench.pass(60);
+    assert_eq!(bench.token().generation(), 2, "and it heals by itself");
+}
+
+#[test]
+fn a_reported_token_is_replaced_once_and_an_old_one_costs_nothing() {
+    let bench = Bench::new();
+    let old = bench.token();
+    bench.pass(60);
+    bench.session.reject(old.token().fingerprint).unwrap();
+    bench.session.reject(old.token().fingerprint).unwrap();
+    let new = bench.token();
+    assert_eq!(new.generation(), 2);
+    bench.session.reject(old.token().fingerprint).unwrap();
+    assert_eq!(bench.token().generation(), 2);
+    assert_eq!(bench.calls(), (1, 1));
+}
+
+#[test]
+fn a_service_that_refuses_fresh_tokens_is_asked_once_more_and_not_again() {
+    let bench = Bench::new();
+    bench.session.reject(bench.token().token().fingerprint).unwrap();
+    let second = bench.token();
+    assert_eq!(bench.calls(), (2, 0), "the successor of a token refused when new comes from Issue");
+    let error = bench.session.reject(second.token().fingerprint).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_REJECTED_FRESH);
+    assert_eq!(bench.token().generation(), 2, "it goes on being served");
+    assert_eq!(bench.calls(), (2, 0));
+}
+
+#[test]
+fn refused_credentials_are_not_presented_again_and_new_ones_are() {
+    let bench = Bench::new();
+    let good = bench.sandbox.credentials().clone();
+    let other = bench.sandbox.add_account().unwrap();
+    bench
+        .session
+        .set_credentials(Credentials::new(&good.account_id, &other.public_key, "test").unwrap())
+        .unwrap();
+    for _ in 0..10 {
+        let error = bench.session.token(PATIENCE, NOW).unwrap_err();
+        assert_eq!(error.status, Status::PG_ERR_REFUSED);
+        assert!(error.retry_after.is_none_or(|wait| wait <= Duration::from_secs(30)));
+    }
+    assert_eq!(bench.calls(), (1, 0), "one strike, then cooling");
+    bench
+        .session
+        .set_credentials(Credentials::new(&other.account_id, &other.public_key, "test").unwrap())
+        .unwrap();
+    assert_eq!(bench.token().generation(), 1);
+}
+
+#[test]
+fn waiters_keep_their_own_deadlines_and_leaving_stops_nothing() {
+    let bench = Bench::new();
+    bench.fault(Route::Issue, Point::Before, Action::Delay { ms: 700 });
+    let error = bench.session.token(Duration::from_millis(50), NOW).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_TIMEOUT);
+    assert_eq!(bench.token().generation(), 1);
+    assert_eq!(bench.calls(), (1, 0), "the flight of the one who left served the next");
+}
+
+#[test]
+fn close_tells_who_waits_and_nothing_begins_afterwards() {
+    let bench = Bench::new();
+    bench.fault(Route::Issue, Point::Before, Action::Hang);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| bench.session.token(PATIENCE, NOW));
+        eventually("a call under way", || bench.calls().0 == 1);
+        let error = bench.session.close(Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "a call hangs: {error}");
+        assert_eq!(waiting.join().unwrap().unwrap_err().status, Status::PG_ERR_CLOSED);
+    });
+    assert_eq!(bench.session.token(PATIENCE, NOW).unwrap_err().status, Status::PG_ERR_CLOSED);
+    assert_eq!(bench.session.health().unwrap_err().status, Status::PG_ERR_CLOSED);
+    assert_eq!(bench.calls(), (1, 0));
+}
+
+#[test]
+fn sessions_of_two_accounts_do_not_mix() {
+    let bench = Bench::new();
+    let other = bench.sandbox.add_account().unwrap();
+    let mut config = config(&bench.sandbox);
+    let second = Session::open(&bench.client, &config).unwrap();
+    second.set_credentials(Credentials::new(&other.account_id, &other.public_key, "test").unwrap()).unwrap();
+    let (one, two) = (bench.token(), second.token(PATIENCE, NOW).unwrap());
+    assert_ne!(one.token().fingerprint, two.token().fingerprint);
+    second.reject(one.token().fingerprint).unwrap();
+    assert_eq!(bench.calls(), (2, 0), "a report of somebody else's token costs nothing");
+    config.set("keep_warm", "true").unwrap();
+}
+
+/// Panics at the first request, then works.
+struct Fragile {
+    panicked: AtomicU64,
+    inner: HttpTransport,
+}
+
+impl Transport for Fragile {
+    fn send(&self, request: Request) -> Sending<'_> {
+        if self.panicked.fetch_add(1, Ordering::SeqCst) == 0 {
+            panic!("hunter2");
+        }
+        let reply: Sending<'_> = self.inner.send(request);
+        Box::pin(async move {
+            let reply: Reply = reply.await;
+            reply
+        })
+    }
+}
+
+#[test]
+fn a_panic_in_a_flight_wakes_everybody_and_the_session_lives_on() {
+    let bench = Bench::new();
+    let config = config(&bench.sandbox);
+    let url = bench.sandbox.urls().https.parse().unwrap();
+    let inner = HttpTransport::new(&config, url, Arc::new(TestClock)).unwrap();
+    let fragile = Fragile { panicked: AtomicU64::new(0), inner };
+    let client = Client::with_parts(&config, Box::new(fragile), Arc::new(TestClock)).unwrap();
+    let session = Session::open(&client, &config).unwrap();
+    let error = session.token(PATIENCE, NOW).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_INTERNAL);
+    assert!(!error.text.contains("hunter2"), "{}", error.text);
+    bench.pass(60);
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation(), 1);
+}
+
+#[test]
+fn health_tells_the_state_and_no_secret() {
+    let bench = Bench::new();
+    let token = bench.token();
+    let health = serde_json::to_string(&bench.session.health().unwrap()).unwrap();
+    for part in
+        [r#""phase":"fresh""#, r#""generation":1"#, r#""issues":1"#, &token.token().fingerprint.to_string()]
+    {
+        assert!(health.contains(part), "{health}");
+    }
+    assert!(!health.contains(token.token().access.expose()), "{health}");
+}
