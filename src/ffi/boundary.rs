@@ -130,7 +130,8 @@ pub(super) fn invalid(name: &str, what: &str) -> Error {
     Error::new(Status::PG_ERR_INVALID_ARGUMENT, format!("the argument `{name}` {what}"))
 }
 
-fn null(name: &str) -> Error {
+/// An error about an argument that was left out.
+pub(super) fn null(name: &str) -> Error {
     Error::new(Status::PG_ERR_NULL_POINTER, format!("the argument `{name}` is NULL; it must not be"))
 }
 

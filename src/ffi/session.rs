@@ -5,9 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::{
-    borrowed, borrowed_mut, c_text, fallible, infallible, invalid, producing, text, timeout,
-};
+use super::boundary::{borrowed, c_text, fallible, infallible, invalid, null, producing, text, timeout};
 use super::{pg_client, pg_config, pg_error, pg_token};
 use crate::credentials::Credentials;
 use crate::error::Error;
@@ -103,7 +101,9 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
         let length = unsafe { length.as_mut() }.unwrap_or(&mut unread);
         *length = 0;
         let session = &borrowed(session, "session")?.session;
-        let buffer = borrowed_mut(buffer, "buffer")?;
+        if buffer.is_null() {
+            return Err(null("buffer"));
+        }
         let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
         let grant = session.token(timeout, Duration::ZERO)?.grant;
         let text = grant.token.access.expose_with_nul();
@@ -113,7 +113,7 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
             return Err(invalid("capacity", &wanted));
         }
         // SAFETY: the caller's contract makes `capacity` bytes writable, and the text fits.
-        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), ptr::from_mut(buffer).cast(), text.len()) };
+        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
         Ok(())
     })
 }
