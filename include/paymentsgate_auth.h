@@ -234,11 +234,6 @@ typedef int32_t pg_fate;
 #endif // __cplusplus
 
 /**
- * A token as callers get it: counted, shared, immutable.
- */
-typedef struct Grant Grant;
-
-/**
  * A way to one service: TLS, proxy, pool of connections, perhaps credentials. Owned by the caller, who frees it
  * with pg_client_free. Any number of threads may use it at once. After a fork the child may go on using it: it
  * makes connections of its own.
@@ -269,7 +264,7 @@ typedef struct pg_session pg_session;
  * owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
  * once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
  */
-typedef struct Grant pg_token;
+typedef struct pg_token pg_token;
 
 #ifdef __cplusplus
 extern "C" {
@@ -304,7 +299,7 @@ pg_status pg_issue_token(const struct pg_client *client,
                          const char *account_id,
                          const char *public_key,
                          int64_t timeout_ms,
-                         pg_token **token,
+                         struct pg_token **token,
                          struct pg_error **error);
 
 /**
@@ -318,7 +313,7 @@ pg_status pg_issue_token_sized(const struct pg_client *client,
                                const char *public_key,
                                size_t public_key_length,
                                int64_t timeout_ms,
-                               pg_token **token,
+                               struct pg_token **token,
                                struct pg_error **error);
 
 /**
@@ -338,7 +333,7 @@ pg_status pg_refresh_token(const struct pg_client *client,
                            const char *access_token,
                            const char *refresh_token,
                            int64_t timeout_ms,
-                           pg_token **token,
+                           struct pg_token **token,
                            struct pg_error **error);
 
 /**
@@ -352,7 +347,7 @@ pg_status pg_refresh_token_sized(const struct pg_client *client,
                                  const char *refresh_token,
                                  size_t refresh_token_length,
                                  int64_t timeout_ms,
-                                 pg_token **token,
+                                 struct pg_token **token,
                                  struct pg_error **error);
 
 /**
@@ -552,7 +547,7 @@ pg_status pg_session_open(const struct pg_client *client,
  */
 pg_status pg_session_token(const struct pg_session *session,
                            int64_t timeout_ms,
-                           pg_token **token,
+                           struct pg_token **token,
                            struct pg_error **error);
 
 /**
@@ -564,7 +559,7 @@ pg_status pg_session_token(const struct pg_session *session,
 pg_status pg_session_token_lasting(const struct pg_session *session,
                                    int64_t min_remaining_ms,
                                    int64_t timeout_ms,
-                                   pg_token **token,
+                                   struct pg_token **token,
                                    struct pg_error **error);
 
 /**
@@ -596,7 +591,7 @@ pg_status pg_session_copy_access_token(const struct pg_session *session,
  * Since 0.1.0.
  */
 pg_status pg_session_reject(const struct pg_session *session,
-                            const pg_token *token,
+                            const struct pg_token *token,
                             int32_t http_status,
                             struct pg_error **error);
 
@@ -713,14 +708,14 @@ const char *pg_setting_description(size_t index);
  *
  * Since 0.1.0.
  */
-const char *pg_token_access_token(const pg_token *token);
+const char *pg_token_access_token(const struct pg_token *token);
 
 /**
  * The length of the access token in bytes, its NUL not counted. Any thread; never blocks.
  *
  * Since 0.1.0.
  */
-size_t pg_token_access_token_length(const pg_token *token);
+size_t pg_token_access_token_length(const struct pg_token *token);
 
 /**
  * The refresh token, NULL if the service gave none. A secret, and more so than the access token: keep it safe or
@@ -728,14 +723,14 @@ size_t pg_token_access_token_length(const pg_token *token);
  *
  * Since 0.1.0.
  */
-const char *pg_token_refresh_token(const pg_token *token);
+const char *pg_token_refresh_token(const struct pg_token *token);
 
 /**
  * The length of the refresh token in bytes, its NUL not counted; 0 if there is none. Any thread; never blocks.
  *
  * Since 0.1.0.
  */
-size_t pg_token_refresh_token_length(const pg_token *token);
+size_t pg_token_refresh_token_length(const struct pg_token *token);
 
 /**
  * The name under which the access token may be shown and logged: 16 hexadecimal digits, the first 64 bits of its
@@ -743,7 +738,7 @@ size_t pg_token_refresh_token_length(const pg_token *token);
  *
  * Since 0.1.0.
  */
-const char *pg_token_fingerprint(const pg_token *token);
+const char *pg_token_fingerprint(const struct pg_token *token);
 
 /**
  * The whole life of the access token in milliseconds, counted from just before its request was sent: the smallest
@@ -752,7 +747,7 @@ const char *pg_token_fingerprint(const pg_token *token);
  *
  * Since 0.1.0.
  */
-int64_t pg_token_lifetime_ms(const pg_token *token);
+int64_t pg_token_lifetime_ms(const struct pg_token *token);
 
 /**
  * How far the service's own statements of the lifetime are apart, in milliseconds: 0 where they agree within a
@@ -760,7 +755,7 @@ int64_t pg_token_lifetime_ms(const pg_token *token);
  *
  * Since 0.1.0.
  */
-int64_t pg_token_lifetime_disagreement_ms(const pg_token *token);
+int64_t pg_token_lifetime_disagreement_ms(const struct pg_token *token);
 
 /**
  * What is left of the access token's life now, in milliseconds; 0 when it has expired. Measured on a clock that
@@ -768,7 +763,7 @@ int64_t pg_token_lifetime_disagreement_ms(const pg_token *token);
  *
  * Since 0.1.0.
  */
-int64_t pg_token_remaining_ms(const pg_token *token);
+int64_t pg_token_remaining_ms(const struct pg_token *token);
 
 /**
  * Which pair of its session the token belongs to, from 1 on; 0 for a token of pg_issue_token or pg_refresh_token.
@@ -776,14 +771,14 @@ int64_t pg_token_remaining_ms(const pg_token *token);
  *
  * Since 0.1.0.
  */
-uint64_t pg_token_generation(const pg_token *token);
+uint64_t pg_token_generation(const struct pg_token *token);
 
 /**
  * Adds an owner: one more pg_token_free is needed. Returns `token`; NULL for NULL. Any thread; never blocks.
  *
  * Since 0.1.0.
  */
-pg_token *pg_token_ref(pg_token *token);
+struct pg_token *pg_token_ref(struct pg_token *token);
 
 /**
  * Takes an owner away; the last one zeroes and frees the token, and texts borrowed from it are gone. NULL is
@@ -791,7 +786,7 @@ pg_token *pg_token_ref(pg_token *token);
  *
  * Since 0.1.0.
  */
-void pg_token_free(pg_token *token);
+void pg_token_free(struct pg_token *token);
 
 #ifdef __cplusplus
 }  // extern "C"

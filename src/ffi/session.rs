@@ -11,6 +11,7 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::session::Session;
 use crate::status::Status;
+use crate::token::Grant;
 
 /// One account's life on a client: it has a token that works, and sees to the next one. Counted: pg_session_ref adds
 /// an owner, pg_session_free takes one away. Any number of threads may use it at once. After a fork the child may go
@@ -136,7 +137,7 @@ pub unsafe extern "C" fn pg_session_reject(
 ) -> Status {
     fallible(error, || {
         let session = &borrowed(session, "session")?.session;
-        let grant = borrowed(token, "token")?.grant();
+        let grant = borrowed(token.cast::<Grant>(), "token")?;
         match http_status {
             401 => session.reject(grant.token.fingerprint),
             100..=599 => Ok(()),

@@ -12,11 +12,14 @@ use crate::token::{Grant, Pair};
 /// An access token with the refresh token that buys the next pair. Immutable and counted: pg_token_ref adds an
 /// owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
 /// once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
-#[repr(transparent)]
-pub struct pg_token(Grant);
+pub struct pg_token {
+    /// What C holds is a share of a [`Grant`]: the same one that the session publishes, so that handing it out only
+    /// counts.
+    _grant: (),
+}
 
 impl pg_token {
-    /// A share of a grant, for C.
+    /// A share for C.
     pub(super) fn share(grant: Arc<Grant>) -> *mut pg_token {
         Arc::into_raw(grant).cast::<pg_token>().cast_mut()
     }
@@ -24,15 +27,11 @@ impl pg_token {
     pub(super) fn new(Pair { token, refresh }: Pair) -> *mut pg_token {
         pg_token::share(Arc::new(Grant { token, generation: 0, refresh }))
     }
-
-    pub(super) fn grant(&self) -> &Grant {
-        &self.0
-    }
 }
 
-fn get<T: Copy>(token: *const pg_token, nothing: T, read: impl FnOnce(&pg_token) -> Option<T>) -> T {
+fn get<T: Copy>(token: *const pg_token, nothing: T, read: impl FnOnce(&Grant) -> Option<T>) -> T {
     // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-    infallible(nothing, || unsafe { token.as_ref() }.and_then(read).unwrap_or(nothing))
+    infallible(nothing, || unsafe { token.cast::<Grant>().as_ref() }.and_then(read).unwrap_or(nothing))
 }
 
 fn text_of(secret: &Secret) -> *const c_char {
@@ -45,7 +44,7 @@ fn text_of(secret: &Secret) -> *const c_char {
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_access_token(token: *const pg_token) -> *const c_char {
-    get(token, ptr::null(), |token| Some(text_of(&token.0.token.access)))
+    get(token, ptr::null(), |grant| Some(text_of(&grant.token.access)))
 }
 
 /// The length of the access token in bytes, its NUL not counted. Any thread; never blocks.
@@ -53,7 +52,7 @@ pub unsafe extern "C" fn pg_token_access_token(token: *const pg_token) -> *const
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_access_token_length(token: *const pg_token) -> usize {
-    get(token, 0, |token| Some(token.0.token.access.expose().len()))
+    get(token, 0, |grant| Some(grant.token.access.expose().len()))
 }
 
 /// The refresh token, NULL if the service gave none. A secret, and more so than the access token: keep it safe or
@@ -62,7 +61,7 @@ pub unsafe extern "C" fn pg_token_access_token_length(token: *const pg_token) ->
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_refresh_token(token: *const pg_token) -> *const c_char {
-    get(token, ptr::null(), |token| token.0.refresh.as_ref().map(|refresh| text_of(refresh.secret())))
+    get(token, ptr::null(), |grant| grant.refresh.as_ref().map(|refresh| text_of(refresh.secret())))
 }
 
 /// The length of the refresh token in bytes, its NUL not counted; 0 if there is none. Any thread; never blocks.
@@ -70,7 +69,7 @@ pub unsafe extern "C" fn pg_token_refresh_token(token: *const pg_token) -> *cons
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_refresh_token_length(token: *const pg_token) -> usize {
-    get(token, 0, |token| token.0.refresh.as_ref().map(|refresh| refresh.secret().expose().len()))
+    get(token, 0, |grant| grant.refresh.as_ref().map(|refresh| refresh.secret().expose().len()))
 }
 
 /// The name under which the access token may be shown and logged: 16 hexadecimal digits, the first 64 bits of its
@@ -79,7 +78,7 @@ pub unsafe extern "C" fn pg_token_refresh_token_length(token: *const pg_token) -
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_fingerprint(token: *const pg_token) -> *const c_char {
-    get(token, ptr::null(), |token| Some(token.0.token.fingerprint.with_nul().as_ptr().cast()))
+    get(token, ptr::null(), |grant| Some(grant.token.fingerprint.with_nul().as_ptr().cast()))
 }
 
 /// The whole life of the access token in milliseconds, counted from just before its request was sent: the smallest
@@ -89,7 +88,7 @@ pub unsafe extern "C" fn pg_token_fingerprint(token: *const pg_token) -> *const 
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_lifetime_ms(token: *const pg_token) -> i64 {
-    get(token, 0, |token| Some(milliseconds(token.0.token.lifetime.length)))
+    get(token, 0, |grant| Some(milliseconds(grant.token.lifetime.length)))
 }
 
 /// How far the service's own statements of the lifetime are apart, in milliseconds: 0 where they agree within a
@@ -98,7 +97,7 @@ pub unsafe extern "C" fn pg_token_lifetime_ms(token: *const pg_token) -> i64 {
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_lifetime_disagreement_ms(token: *const pg_token) -> i64 {
-    get(token, 0, |token| Some(milliseconds(token.0.token.lifetime.disagreement)))
+    get(token, 0, |grant| Some(milliseconds(grant.token.lifetime.disagreement)))
 }
 
 /// What is left of the access token's life now, in milliseconds; 0 when it has expired. Measured on a clock that
@@ -107,7 +106,7 @@ pub unsafe extern "C" fn pg_token_lifetime_disagreement_ms(token: *const pg_toke
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_remaining_ms(token: *const pg_token) -> i64 {
-    get(token, 0, |token| Some(milliseconds(token.0.token.remaining(SystemClock.now()))))
+    get(token, 0, |grant| Some(milliseconds(grant.token.remaining(SystemClock.now()))))
 }
 
 /// Which pair of its session the token belongs to, from 1 on; 0 for a token of pg_issue_token or pg_refresh_token.
@@ -116,7 +115,7 @@ pub unsafe extern "C" fn pg_token_remaining_ms(token: *const pg_token) -> i64 {
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_generation(token: *const pg_token) -> u64 {
-    get(token, 0, |token| Some(token.0.generation))
+    get(token, 0, |grant| Some(grant.generation))
 }
 
 /// Adds an owner: one more pg_token_free is needed. Returns `token`; NULL for NULL. Any thread; never blocks.
