@@ -103,8 +103,6 @@ struct Held {
 struct Waiter {
     deadline: Duration,
     min_remaining: Duration,
-    /// The generation there was when the caller came: any later one will do.
-    seen: u64,
 }
 
 /// After a failed flight.
@@ -151,8 +149,7 @@ impl Machine {
         match event {
             Event::Ask { id, deadline, min_remaining } => {
                 self.last_asked = now.boot;
-                let seen = self.generation();
-                self.waiters.insert(id, Waiter { deadline, min_remaining, seen });
+                self.waiters.insert(id, Waiter { deadline, min_remaining });
             }
             Event::Leave(id) => {
                 if let Some(waiter) = self.waiters.get_mut(&id) {
@@ -263,15 +260,13 @@ impl Machine {
     fn serve(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let Some(held) = self.held.as_ref().filter(|held| held.is_usable(now)) else { return };
         let (phase, remaining) = (held.phase(now), held.remaining(now));
-        let generation = held.committed.generation();
         let committed = held.committed.clone();
         self.waiters.retain(|id, waiter| {
             let enough = phase < Phase::Mandatory && remaining >= waiter.min_remaining;
-            let served = enough || generation > waiter.seen;
-            if served {
+            if enough {
                 actions.push(Action::Answer(*id, Ok(committed.clone())));
             }
-            !served
+            !enough
         });
     }
 

@@ -1,0 +1,156 @@
+//! Single decisions of the session's machine, one moment at a time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paymentsgate_auth::clock::Moment;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::expiry::Lifetime;
+use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::session::flight::{Landing, Log, Plan};
+use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy};
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::Committed;
+use paymentsgate_auth::token::{Grant, Token};
+
+/// A session whose first token, of an hour, came at second 0.
+struct Scene {
+    machine: Machine,
+    callers: u64,
+}
+
+fn at(seconds: u64) -> Moment {
+    Moment { boot: Duration::from_secs(seconds), wall: Duration::from_secs(1_000_000 + seconds) }
+}
+
+fn committed(generation: u64, born: u64) -> Committed {
+    let lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+    let token = Token::new(Secret::new(&format!("token {generation}")).unwrap(), lifetime, at(born));
+    Committed { grant: Arc::new(Grant { token, generation, refresh: None }), has_refresh: true }
+}
+
+fn landing(result: Result<Committed, Error>) -> Event {
+    Event::Landed(Box::new(Landing { result, log: Log::default() }))
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut machine = Machine::new(Policy::default(), true, at(0));
+        machine.hold(committed(1, 0), at(0), &mut || 0.5);
+        Scene { machine, callers: 0 }
+    }
+
+    fn step(&mut self, event: Event, now: u64) -> Vec<Action> {
+        self.machine.step(event, at(now), &mut || 0.5)
+    }
+
+    fn ask(&mut self, now: u64, patience: u64, min_remaining: u64) -> Vec<Action> {
+        self.callers += 1;
+        let deadline = Duration::from_secs(now + patience);
+        let min_remaining = Duration::from_secs(min_remaining);
+        self.step(Event::Ask { id: self.callers, deadline, min_remaining }, now)
+    }
+}
+
+/// The plan of a launch, and the generations or statuses of the answers.
+fn digest(actions: &[Action]) -> (Option<&Plan>, Vec<Result<u64, Status>>) {
+    let plan = actions.iter().find_map(|action| match action {
+        Action::Launch(plan) => Some(plan),
+        _ => None,
+    });
+    let answers = actions.iter().filter_map(|action| match action {
+        Action::Answer(_, answer) => {
+            Some(answer.as_ref().map(Committed::generation).map_err(|error| error.status))
+        }
+        _ => None,
+    });
+    (plan, answers.collect())
+}
+
+#[test]
+fn fresh_is_served_and_nothing_begins() {
+    let actions = Scene::new().ask(2000, 5, 0);
+    assert_eq!(digest(&actions), (None, vec![Ok(1)]));
+}
+
+#[test]
+fn advisory_is_served_while_one_flight_begins() {
+    let mut scene = Scene::new();
+    // Half of the dice: the background refresh starts 600 s before the end.
+    assert!(digest(&scene.ask(2999, 5, 0)).0.is_none());
+    let actions = scene.ask(3001, 5, 0);
+    let (plan, answers) = digest(&actions);
+    assert_eq!(answers, [Ok(1)]);
+    assert_eq!(plan.unwrap().base, 1);
+    assert!(digest(&scene.ask(3002, 5, 0)).0.is_none(), "there is a flight already");
+}
+
+#[test]
+fn mandatory_waits_for_the_flight_and_falls_back_on_the_living_token() {
+    let mut scene = Scene::new();
+    let actions = scene.ask(3500, 60, 0);
+    assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
+    let lost = Error::new(Status::PG_ERR_CONNECT, "no way");
+    assert_eq!(digest(&scene.step(landing(Err(lost)), 3501)).1, [Ok(1)]);
+}
+
+#[test]
+fn expired_is_not_handed_out() {
+    let mut scene = Scene::new();
+    let actions = scene.ask(3571, 60, 0);
+    assert!(digest(&actions).1.is_empty());
+    assert_eq!(digest(&scene.step(Event::Leave(1), 3580)).1, [Err(Status::PG_ERR_TIMEOUT)]);
+}
+
+#[test]
+fn more_life_than_there_is_counts_as_mandatory_and_a_new_token_settles_it() {
+    let mut scene = Scene::new();
+    let actions = scene.ask(1000, 60, 3000);
+    assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
+    assert_eq!(digest(&scene.step(landing(Ok(committed(2, 1001))), 1001)).1, [Ok(2)]);
+    assert_eq!(digest(&scene.ask(1002, 60, 99_999)), (None, vec![Ok(2)]), "a new one is not replaced again");
+}
+
+#[test]
+fn nobody_asking_for_a_lifetime_ends_the_background_refresh() {
+    let mut scene = Scene::new();
+    scene.step(landing(Ok(committed(2, 3300))), 3300);
+    assert!(digest(&scene.step(Event::Tick, 3300 + 3100)).0.is_none());
+    assert_eq!(scene.machine.next_wake(at(6400)), None);
+    assert!(digest(&scene.ask(6401, 5, 0)).0.is_some(), "the next caller starts it again");
+}
+
+#[test]
+fn a_wall_clock_that_ran_ahead_makes_it_mandatory_once() {
+    let mut scene = Scene::new();
+    let jumped = Moment { wall: at(1000).wall + Duration::from_secs(61), ..at(1000) };
+    let ask = |id| Event::Ask { id, deadline: Duration::from_secs(1060), min_remaining: Duration::ZERO };
+    let actions = scene.machine.step(ask(1), jumped, &mut || 0.5);
+    assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
+    let lost = landing(Err(Error::new(Status::PG_ERR_CONNECT, "no way")));
+    assert_eq!(digest(&scene.machine.step(lost, jumped, &mut || 0.5)).1, [Ok(1)]);
+    let actions = scene.machine.step(ask(2), jumped, &mut || 0.5);
+    assert_eq!(digest(&actions), (None, vec![Ok(1)]), "once");
+}
+
+#[test]
+fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
+    let mut scene = Scene::new();
+    let refused = committed(1, 0).token().fingerprint;
+    let (_, actions) = scene.machine.report(refused, at(1000));
+    assert_eq!(digest(&actions).0.unwrap().refused, Some(refused));
+    let mut same = committed(1, 1001);
+    Arc::get_mut(&mut same.grant).unwrap().generation = 2;
+    let actions = scene.step(landing(Ok(same)), 1001);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Publish(Some(_)))));
+    assert!(digest(&actions).0.is_some(), "another flight begins");
+}
+
+#[test]
+fn close_answers_those_who_wait_for_a_flight() {
+    let mut scene = Scene::new();
+    assert!(digest(&scene.ask(3600, 60, 0)).1.is_empty());
+    assert_eq!(digest(&scene.step(Event::Close, 3601)).1, [Err(Status::PG_ERR_CLOSED)]);
+}
