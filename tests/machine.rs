@@ -123,6 +123,27 @@ fn nobody_asking_for_a_lifetime_ends_the_background_refresh() {
 }
 
 #[test]
+fn kept_warm_a_session_refreshes_unasked() {
+    let mut machine = Machine::new(Policy { keep_warm: true, replay: false }, true, at(0));
+    machine.hold(committed(2, 3600), at(3600), &mut || 0.5);
+    let due = machine.next_wake(at(3600 + 2999)).unwrap();
+    assert_eq!(due, Duration::from_secs(3600 + 3000));
+    let actions = machine.step(Event::Tick, at(3600 + 3000), &mut || 0.5);
+    assert!(digest(&actions).0.is_some());
+}
+
+#[test]
+fn success_wipes_out_what_was_held_against_the_service() {
+    let mut scene = Scene::new();
+    let limited = Error::new(Status::PG_ERR_RATE_LIMITED, "wait");
+    let limited = Error { retry_after: Some(Duration::from_secs(3600)), ..limited };
+    scene.step(landing(Err(limited)), 3500);
+    assert!(digest(&scene.ask(3501, 5, 0)).0.is_none(), "told to wait");
+    scene.step(landing(Ok(committed(2, 3502))), 3502);
+    assert!(digest(&scene.ask(7000, 5, 0)).0.is_some());
+}
+
+#[test]
 fn a_wall_clock_that_ran_ahead_makes_it_mandatory_once() {
     let mut scene = Scene::new();
     let jumped = Moment { wall: at(1000).wall + Duration::from_secs(61), ..at(1000) };
@@ -131,7 +152,9 @@ fn a_wall_clock_that_ran_ahead_makes_it_mandatory_once() {
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
     let lost = landing(Err(Error::new(Status::PG_ERR_CONNECT, "no way")));
     assert_eq!(digest(&scene.machine.step(lost, jumped, &mut || 0.5)).1, [Ok(1)]);
-    let actions = scene.machine.step(ask(2), jumped, &mut || 0.5);
+    let later =
+        Moment { boot: jumped.boot + Duration::from_secs(40), wall: jumped.wall + Duration::from_secs(40) };
+    let actions = scene.machine.step(ask(2), later, &mut || 0.5);
     assert_eq!(digest(&actions), (None, vec![Ok(1)]), "once");
 }
 

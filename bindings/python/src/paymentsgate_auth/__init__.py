@@ -1,12 +1,12 @@
-"""Issues and refreshes PaymentsGate tokens through libpaymentsgate_auth.
+"""Keeps a PaymentsGate API session alive through libpaymentsgate_auth.
 
->>> with Client(base_url="https://…", credentials_file="credentials.json") as client:
-...     token = client.issue()
-...     token = client.refresh(token)
+>>> with Session(base_url="https://…", credentials_file="credentials.json") as session:
+...     headers = {"Authorization": f"Bearer {session.token().access_token}"}
 """
 
 from ._client import Client
 from ._error import (
+    Closed,
     ConfigurationError,
     DeadlineExceeded,
     Fate,
@@ -14,15 +14,18 @@ from ._error import (
     NetworkError,
     PaymentsGateError,
     Refused,
+    RejectedFresh,
     ServiceError,
     Status,
 )
 from ._library import library_version
+from ._session import Session
 from ._settings import Settings
 from ._token import Token
 
 __all__ = [
     "Client",
+    "Closed",
     "ConfigurationError",
     "DeadlineExceeded",
     "Fate",
@@ -30,7 +33,9 @@ __all__ = [
     "NetworkError",
     "PaymentsGateError",
     "Refused",
+    "RejectedFresh",
     "ServiceError",
+    "Session",
     "Settings",
     "Status",
     "Token",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from ctypes import byref, c_void_p
 from typing import Any
 
@@ -128,6 +129,10 @@ class InvalidCall(PaymentsGateError, ValueError):
     """An argument cannot be used (1-99)."""
 
 
+class Closed(InvalidCall, RuntimeError):
+    """The client or the session has been closed."""
+
+
 class ConfigurationError(PaymentsGateError):
     """A setting, or a file that one names, cannot be used (100-199)."""
 
@@ -148,9 +153,15 @@ class Refused(ServiceError):
     """The service refused the credentials or the refresh token."""
 
 
+class RejectedFresh(ServiceError):
+    """The service refuses tokens that it has only just issued: another one would not help."""
+
+
 _CLASSES: dict[int, type[PaymentsGateError]] = {
+    Status.CLOSED: Closed,
     Status.TIMEOUT: DeadlineExceeded,
     Status.REFUSED: Refused,
+    Status.REJECTED_FRESH: RejectedFresh,
 }
 _GROUPS = {0: InvalidCall, 1: ConfigurationError, 2: NetworkError, 3: ServiceError}
 
@@ -161,6 +172,13 @@ def check(function: Any, *arguments: object) -> None:
     number = function(*arguments, byref(pointer))
     if number != Status.OK:
         raise _exception(number, Handle(pointer, library.pg_error_free))
+
+
+def make(free: Callable[[c_void_p | int], None], function: Any, *arguments: object) -> Handle:
+    """Makes a call of the library whose output is an object of the caller's own, to be freed with ``free``."""
+    pointer = c_void_p()
+    check(function, *arguments, byref(pointer))
+    return Handle(pointer, free)
 
 
 def _exception(number: int, error: Handle) -> PaymentsGateError:

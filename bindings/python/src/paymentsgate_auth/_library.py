@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from ctypes import CDLL, POINTER, PyDLL, c_bool, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import (
+    CDLL,
+    POINTER,
+    PyDLL,
+    c_bool,
+    c_char_p,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +55,20 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(c_char_p, c_size_t, c_char_p, c_size_t),
         *(c_int64, _OUT, _OUT),
     ),
+    "pg_session_open": (c_int32, c_void_p, c_void_p, _OUT, _OUT),
+    "pg_session_token": (c_int32, c_void_p, c_int64, _OUT, _OUT),
+    "pg_session_token_lasting": (c_int32, c_void_p, c_int64, c_int64, _OUT, _OUT),
+    "pg_session_copy_access_token": (
+        *(c_int32, c_void_p, c_int64),
+        *(c_char_p, c_size_t, POINTER(c_size_t), _OUT),
+    ),
+    "pg_session_reject": (c_int32, c_void_p, c_void_p, c_int32, _OUT),
+    "pg_session_set_credentials": (c_int32, c_void_p, c_char_p, c_char_p, _OUT),
+    "pg_session_health": (c_int32, c_void_p, _OUT, _OUT),
+    "pg_session_close": (c_int32, c_void_p, c_int64, _OUT),
+    "pg_session_ref": (c_void_p, c_void_p),
+    "pg_session_free": (None, c_void_p),
+    "pg_text_free": (None, c_void_p),
     "pg_token_access_token": (c_char_p, c_void_p),
     "pg_token_access_token_length": (c_size_t, c_void_p),
     "pg_token_refresh_token": (c_char_p, c_void_p),
@@ -51,6 +77,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "pg_token_lifetime_ms": (c_int64, c_void_p),
     "pg_token_lifetime_disagreement_ms": (c_int64, c_void_p),
     "pg_token_remaining_ms": (c_int64, c_void_p),
+    "pg_token_generation": (c_uint64, c_void_p),
     "pg_token_ref": (c_void_p, c_void_p),
     "pg_token_free": (None, c_void_p),
     "pg_error_status": (c_int32, c_void_p),

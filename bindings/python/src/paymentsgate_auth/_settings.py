@@ -31,6 +31,7 @@ class Settings(TypedDict, total=False):
     user_agent: str
     send_bearer_on_refresh: bool
     max_response_bytes: int
+    keep_warm: bool
 
 
 def texts(settings: Mapping[str, Value]) -> list[tuple[bytes, Text]]:

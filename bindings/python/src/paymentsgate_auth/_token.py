@@ -10,8 +10,9 @@ from ._library import Handle, library, text_from
 class Token:
     """An access token with the refresh token that buys the next pair.
 
-    Immutable; any number of threads may use it at once, in a forked child too. Made by :class:`Client` alone.
-    Shown and logged it is its fingerprint; the texts are secrets and leave only through their properties.
+    Immutable; any number of threads may use it at once, in a forked child too. Made by :class:`Client` and
+    :class:`Session` alone. Shown and logged it is its fingerprint; the texts are secrets and leave only through
+    their properties.
     """
 
     def __init__(self, handle: Handle) -> None:
@@ -24,7 +25,9 @@ class Token:
 
     @property
     def refresh_token(self) -> str | None:
-        """None if the service gave none. A secret, and more so than the access token."""
+        """None if the service gave none, and for a session's token: the session keeps it to itself.
+
+        A secret, and more so than the access token."""
         return text_from(library.pg_token_refresh_token(self._handle))
 
     @property
@@ -46,6 +49,11 @@ class Token:
     def remaining(self) -> float:
         """What is left of the access token's life now, in seconds; 0 when it has expired."""
         return float(library.pg_token_remaining_ms(self._handle) / 1000)
+
+    @property
+    def generation(self) -> int:
+        """Which pair of its session the token belongs to, from 1 on; 0 for a token of a client."""
+        return int(library.pg_token_generation(self._handle))
 
     def __repr__(self) -> str:
         return f"<Token {self.fingerprint}>"
