@@ -28,7 +28,7 @@ EXAMPLES := build/examples/issue_refresh_c build/examples/issue_refresh_cpp buil
 PYTHON_CODE := . ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo test lint install clean setup library generate
+.PHONY: build demo test bench lint install clean setup library generate
 .PHONY: test-rust test-c test-go test-python test-behaviours test-witness
 
 build: library
@@ -127,6 +127,12 @@ lint: build $(VENV)/ready
 	cd bindings/go && go vet ./...
 	cd examples/go && go vet ./...
 	cd tests/behaviours/godriver && go vet ./...
+
+# Ratios of things run in turn, side by side; nothing here passes or fails.
+bench: build
+	@mkdir -p build/benches
+	$(CC) -std=c11 -O2 $(WARNINGS) -pthread -o build/benches/read_path benches/read_path.c $(LINK)
+	@scripts/with-sandbox build/benches/read_path
 
 clean:
 	$(CARGO) clean

@@ -18,12 +18,17 @@ thread_local! {
 }
 
 /// Runs our code for the host; a panic in it comes back as an error.
+#[inline]
 pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
     install_hook();
-    let outer = INSIDE.replace(true);
-    // What the work leaves half done is not seen again: every lock we hold is recovered where it is taken.
-    let result = catch_unwind(AssertUnwindSafe(work));
-    INSIDE.set(outer);
+    // One look-up of the thread's storage for both ends: it is what a contained read costs.
+    let result = INSIDE.with(|inside| {
+        let outer = inside.replace(true);
+        // What the work leaves half done is not seen again: every lock we hold is recovered where it is taken.
+        let result = catch_unwind(AssertUnwindSafe(work));
+        inside.set(outer);
+        result
+    });
     result.map_err(|payload| {
         // A payload whose own drop panics must not get past us either.
         std::mem::forget(payload);

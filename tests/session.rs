@@ -14,7 +14,7 @@ use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::store::Committed;
+use paymentsgate_auth::token::Grant;
 use paymentsgate_auth::transport::{HttpTransport, Reply, Request, Sending, Transport};
 use pg_sandbox::{Action, Fault, Options, Point, Revoke, Route, Sandbox};
 
@@ -64,7 +64,7 @@ impl Bench {
         Bench { sandbox, client, session, _turn: turn }
     }
 
-    fn token(&self) -> Committed {
+    fn token(&self) -> Arc<Grant> {
         self.session.token(PATIENCE, NOW).unwrap()
     }
 
@@ -94,7 +94,7 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// So many threads ask at the same moment.
-fn crowd(bench: &Bench, threads: usize) -> Vec<Result<Committed, Error>> {
+fn crowd(bench: &Bench, threads: usize) -> Vec<Result<Arc<Grant>, Error>> {
     let together = Barrier::new(threads);
     thread::scope(|scope| {
         let asking: Vec<_> = (0..threads)
@@ -114,7 +114,7 @@ fn a_fresh_token_costs_no_call() {
     let bench = Bench::new();
     let first = bench.token();
     for _ in 0..1000 {
-        assert_eq!(bench.session.token(NOW, NOW).unwrap().generation(), first.generation());
+        assert_eq!(bench.session.token(NOW, NOW).unwrap().generation, first.generation);
     }
     assert_eq!(bench.calls(), (1, 0));
 }
@@ -126,7 +126,7 @@ fn a_thousand_threads_at_expiry_make_one_call() {
     assert_eq!(bench.calls(), (1, 0));
     bench.pass(3600);
     let tokens = crowd(&bench, 1000);
-    assert!(tokens.iter().all(|token| token.as_ref().unwrap().generation() == 2));
+    assert!(tokens.iter().all(|token| token.as_ref().unwrap().generation == 2));
     assert_eq!(bench.calls(), (1, 1));
 }
 
@@ -137,8 +137,8 @@ fn in_the_advisory_window_nobody_waits_and_one_refresh_runs() {
     bench.pass(3600 - 130);
     // A session that nobody has asked is left alone; the tick comes with the next question.
     bench.fault(Route::Refresh, Point::Before, Action::Delay { ms: 300 });
-    assert_eq!(bench.session.token(NOW, Duration::from_secs(3000)).unwrap().generation(), 1);
-    eventually("a background refresh", || bench.token().generation() == 2);
+    assert_eq!(bench.session.token(NOW, Duration::from_secs(3000)).unwrap().generation, 1);
+    eventually("a background refresh", || bench.token().generation == 2);
     assert_eq!(bench.calls(), (1, 1));
 }
 
@@ -157,7 +157,7 @@ fn a_lost_answer_costs_one_issue_and_the_refresh_token_is_never_seen_again() {
     bench.token();
     bench.pass(3600);
     bench.fault(Route::Refresh, Point::After, Action::Reset);
-    assert_eq!(bench.token().generation(), 2);
+    assert_eq!(bench.token().generation, 2);
     assert_eq!(bench.calls(), (2, 1));
     assert_eq!(bench.sandbox.counters().most_presentations, 1);
     assert_eq!(bench.session.health().unwrap().counters.ambiguous, 1);
@@ -169,7 +169,7 @@ fn a_refused_refresh_token_costs_one_issue() {
     bench.token();
     bench.sandbox.revoke(&Revoke::All(true));
     bench.pass(3600);
-    assert_eq!(bench.token().generation(), 2);
+    assert_eq!(bench.token().generation, 2);
     assert_eq!(bench.calls(), (2, 1));
     assert_eq!(bench.session.health().unwrap().counters.refused, 1);
 }
@@ -182,9 +182,9 @@ fn a_rate_limit_keeps_the_refresh_token() {
     let limited =
         Action::Status { status: 429, body: None, headers: [("Retry-After".into(), "1".into())].into() };
     bench.fault(Route::Refresh, Point::Before, limited);
-    assert_eq!(bench.token().generation(), 1, "the token still lives and is handed out");
+    assert_eq!(bench.token().generation, 1, "the token still lives and is handed out");
     bench.pass(100);
-    assert_eq!(bench.token().generation(), 2);
+    assert_eq!(bench.token().generation, 2);
     assert_eq!(bench.calls(), (1, 2), "the same refresh token went again, and no Issue was needed");
 }
 
@@ -195,7 +195,7 @@ fn near_the_end_a_dead_service_still_leaves_the_token_there_is() {
     bench.pass(3600 - 60);
     bench.sandbox.inject(Fault::new(Route::Any, Action::Reset).at(Point::Accept).forever()).unwrap();
     bench.sandbox.inject(Fault::new(Route::Any, Action::Reset).at(Point::Before).forever()).unwrap();
-    assert_eq!(bench.token().generation(), 1);
+    assert_eq!(bench.token().generation, 1);
     bench.pass(40);
     assert!(
         bench.session.token(Duration::from_millis(200), NOW).is_err(),
@@ -203,7 +203,7 @@ fn near_the_end_a_dead_service_still_leaves_the_token_there_is() {
     );
     bench.sandbox.clear_faults();
     bench.pass(60);
-    assert_eq!(bench.token().generation(), 2, "and it heals by itself");
+    assert_eq!(bench.token().generation, 2, "and it heals by itself");
 }
 
 #[test]
@@ -211,24 +211,24 @@ fn a_reported_token_is_replaced_once_and_an_old_one_costs_nothing() {
     let bench = Bench::new();
     let old = bench.token();
     bench.pass(60);
-    bench.session.reject(old.token().fingerprint).unwrap();
-    bench.session.reject(old.token().fingerprint).unwrap();
+    bench.session.reject(old.token.fingerprint).unwrap();
+    bench.session.reject(old.token.fingerprint).unwrap();
     let new = bench.token();
-    assert_eq!(new.generation(), 2);
-    bench.session.reject(old.token().fingerprint).unwrap();
-    assert_eq!(bench.token().generation(), 2);
+    assert_eq!(new.generation, 2);
+    bench.session.reject(old.token.fingerprint).unwrap();
+    assert_eq!(bench.token().generation, 2);
     assert_eq!(bench.calls(), (1, 1));
 }
 
 #[test]
 fn a_service_that_refuses_fresh_tokens_is_asked_once_more_and_not_again() {
     let bench = Bench::new();
-    bench.session.reject(bench.token().token().fingerprint).unwrap();
+    bench.session.reject(bench.token().token.fingerprint).unwrap();
     let second = bench.token();
     assert_eq!(bench.calls(), (2, 0), "the successor of a token refused when new comes from Issue");
-    let error = bench.session.reject(second.token().fingerprint).unwrap_err();
+    let error = bench.session.reject(second.token.fingerprint).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_REJECTED_FRESH);
-    assert_eq!(bench.token().generation(), 2, "it goes on being served");
+    assert_eq!(bench.token().generation, 2, "it goes on being served");
     assert_eq!(bench.calls(), (2, 0));
 }
 
@@ -251,7 +251,7 @@ fn refused_credentials_are_not_presented_again_and_new_ones_are() {
         .session
         .set_credentials(Credentials::new(&other.account_id, &other.public_key, "test").unwrap())
         .unwrap();
-    assert_eq!(bench.token().generation(), 1);
+    assert_eq!(bench.token().generation, 1);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn waiters_keep_their_own_deadlines_and_leaving_stops_nothing() {
     bench.fault(Route::Issue, Point::Before, Action::Delay { ms: 700 });
     let error = bench.session.token(Duration::from_millis(50), NOW).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_TIMEOUT);
-    assert_eq!(bench.token().generation(), 1);
+    assert_eq!(bench.token().generation, 1);
     assert_eq!(bench.calls(), (1, 0), "the flight of the one who left served the next");
 }
 
@@ -288,8 +288,8 @@ fn sessions_of_two_accounts_do_not_mix() {
     let second = Session::open(&bench.client, &config).unwrap();
     second.set_credentials(Credentials::new(&other.account_id, &other.public_key, "test").unwrap()).unwrap();
     let (one, two) = (bench.token(), second.token(PATIENCE, NOW).unwrap());
-    assert_ne!(one.token().fingerprint, two.token().fingerprint);
-    second.reject(one.token().fingerprint).unwrap();
+    assert_ne!(one.token.fingerprint, two.token.fingerprint);
+    second.reject(one.token.fingerprint).unwrap();
     assert_eq!(bench.calls(), (2, 0), "a report of somebody else's token costs nothing");
     config.set("keep_warm", "true").unwrap();
 }
@@ -326,7 +326,7 @@ fn a_panic_in_a_flight_wakes_everybody_and_the_session_lives_on() {
     assert_eq!(error.status, Status::PG_ERR_INTERNAL);
     assert!(!error.text.contains("hunter2"), "{}", error.text);
     bench.pass(60);
-    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation(), 1);
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
 }
 
 #[test]
@@ -335,9 +335,9 @@ fn health_tells_the_state_and_no_secret() {
     let token = bench.token();
     let health = serde_json::to_string(&bench.session.health().unwrap()).unwrap();
     for part in
-        [r#""phase":"fresh""#, r#""generation":1"#, r#""issues":1"#, &token.token().fingerprint.to_string()]
+        [r#""phase":"fresh""#, r#""generation":1"#, r#""issues":1"#, &token.token.fingerprint.to_string()]
     {
         assert!(health.contains(part), "{health}");
     }
-    assert!(!health.contains(token.token().access.expose()), "{health}");
+    assert!(!health.contains(token.token.access.expose()), "{health}");
 }

@@ -106,16 +106,17 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
             return Err(null("buffer"));
         }
         let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
-        let grant = session.token(timeout, Duration::ZERO)?.grant;
-        let text = grant.token.access.expose_with_nul();
-        *length = text.len() - 1;
-        if capacity < text.len() {
-            let wanted = format!("is too small; give at least {} bytes", text.len());
-            return Err(invalid("capacity", &wanted));
-        }
-        // SAFETY: the caller's contract makes `capacity` bytes writable, and the text fits.
-        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
-        Ok(())
+        session.with_token(timeout, Duration::ZERO, |grant| {
+            let text = grant.token.access.expose_with_nul();
+            *length = text.len() - 1;
+            if capacity < text.len() {
+                let wanted = format!("is too small; give at least {} bytes", text.len());
+                return Err(invalid("capacity", &wanted));
+            }
+            // SAFETY: the caller's contract makes `capacity` bytes writable, and the text fits.
+            unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
+            Ok(())
+        })?
     })
 }
 
@@ -259,5 +260,5 @@ fn hand_out(
     let min_remaining = u64::try_from(min_remaining_ms)
         .map(Duration::from_millis)
         .map_err(|_| invalid("min_remaining_ms", "is negative; give milliseconds"))?;
-    Ok(pg_token::share(session.token(timeout, min_remaining)?.grant))
+    Ok(pg_token::share(session.token(timeout, min_remaining)?))
 }

@@ -130,7 +130,7 @@ impl Core {
 
     /// Ends all work; waits for a flight under way until the deadline. Whether it has ended.
     pub(super) fn close(&self, timeout: Duration) -> bool {
-        self.published.set(None);
+        self.published.set(None, &*self.client.clock);
         self.step(Event::Close, |_| {});
         let flying = |state: &mut State| state.flying;
         let waited = self.landed.wait_timeout_while(self.state(), timeout, flying);
@@ -164,7 +164,7 @@ impl Core {
         let mut launches = Vec::new();
         for action in actions {
             match action {
-                Action::Publish(committed) => self.published.set(committed),
+                Action::Publish(committed) => self.published.set(committed, &*self.client.clock),
                 Action::Launch(plan) => {
                     state.flying = true;
                     launches.push((plan, state.credentials.clone()));

@@ -29,8 +29,7 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::runtime::PerProcess;
 use crate::status::Status;
-use crate::store::Committed;
-use crate::token::Fingerprint;
+use crate::token::{Fingerprint, Grant};
 
 /// A session. Usable from any thread at once, and in a forked child, where it goes on with the token it inherited
 /// and issues a pair of its own when that is due.
@@ -62,10 +61,20 @@ impl Session {
 
     /// A token that works now, with at least `min_remaining` of its life left if that can be had. From memory
     /// while it is fresh; otherwise waits until the deadline. Zero never blocks.
-    pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Committed, Error> {
-        match self.published.fresh(self.client.clock.now(), min_remaining) {
-            Some(committed) => Ok(committed),
-            None => self.core()?.ask(timeout, min_remaining),
+    pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
+        self.with_token(timeout, min_remaining, Arc::clone)
+    }
+
+    /// The same for a caller who only wants a look at it, and so need not count as an owner.
+    pub fn with_token<T>(
+        &self,
+        timeout: Duration,
+        min_remaining: Duration,
+        mut take: impl FnMut(&Arc<Grant>) -> T,
+    ) -> Result<T, Error> {
+        match self.published.read(&*self.client.clock, min_remaining, &mut take) {
+            Some(taken) => Ok(taken),
+            None => Ok(take(&self.core()?.ask(timeout, min_remaining)?.grant)),
         }
     }
 

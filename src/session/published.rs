@@ -1,13 +1,19 @@
-//! The token that any thread may take without asking: an immutable snapshot, read without a lock.
+//! The token that any thread may take without asking: an immutable snapshot, read without a lock, an allocation or a
+//! counter that readers share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 
-use super::phase::{Phase, Windows};
-use crate::clock::Moment;
+use super::phase::Windows;
+use crate::clock::{Clock, Glance, Moment};
 use crate::store::Committed;
+use crate::token::Grant;
+
+/// As long as the two coarse clocks agree this well, no sleep and no set clock can have gone unnoticed that matters.
+const AGREEMENT: u64 = 1_000_000_000;
 
 /// What readers see.
 #[derive(Default)]
@@ -20,29 +26,72 @@ pub(super) struct Published {
 struct Snapshot {
     committed: Committed,
     windows: Windows,
+    /// When `fresh_for` and `remaining`, in nanoseconds, were true.
+    taken: Glance,
+    /// Until the token is no longer handed out without further thought.
+    fresh_for: u64,
+    remaining: u64,
+}
+
+impl Snapshot {
+    fn new(committed: Committed, clock: &dyn Clock) -> Self {
+        let taken = clock.glance();
+        let windows = Windows::of(&committed.token().lifetime);
+        let remaining = committed.token().remaining(clock.now());
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let fresh_for = nanoseconds(remaining.saturating_sub(windows.mandatory));
+        Snapshot { committed, windows, taken, fresh_for, remaining: nanoseconds(remaining) }
+    }
 }
 
 impl Published {
-    pub(super) fn set(&self, committed: Option<Committed>) {
-        self.snapshot.store(committed.map(|committed| {
-            let windows = Windows::of(&committed.token().lifetime);
-            Snapshot { committed, windows }.into()
-        }));
+    pub(super) fn set(&self, committed: Option<Committed>, clock: &dyn Clock) {
+        self.snapshot.store(committed.map(|committed| Arc::new(Snapshot::new(committed, clock))));
     }
 
-    /// The token, if it may be handed out without further thought.
-    pub(super) fn fresh(&self, now: Moment, min_remaining: Duration) -> Option<Committed> {
+    /// Lets `take` see the token if it may be handed out without further thought.
+    #[inline]
+    pub(super) fn read<T>(
+        &self,
+        clock: &dyn Clock,
+        min_remaining: Duration,
+        take: impl FnOnce(&Arc<Grant>) -> T,
+    ) -> Option<T> {
         let snapshot = self.snapshot.load();
-        let Snapshot { committed, windows } = snapshot.as_deref()?;
-        let remaining = committed.token().remaining(now);
-        let fresh = windows.phase(remaining) < Phase::Mandatory && remaining >= min_remaining;
-        if !fresh || committed.token().wall_has_jumped(now) {
+        let seen = snapshot.as_deref()?;
+        let passed = clock.glance().since(seen.taken, AGREEMENT);
+        let fresh = passed.is_some_and(|passed| {
+            passed < seen.fresh_for
+                && (min_remaining.is_zero()
+                    || seen.remaining.saturating_sub(passed) as u128 >= min_remaining.as_nanos())
+        });
+        if !fresh && !self.is_fresh_after_all(&snapshot, clock, min_remaining) {
             return None;
         }
         if !self.asked.load(Ordering::Relaxed) {
             self.asked.store(true, Ordering::Relaxed);
         }
-        Some(committed.clone())
+        Some(take(&seen.committed.grant))
+    }
+
+    /// The coarse clocks disagree, or say no: the exact ones decide, and the next reader is spared the question.
+    #[cold]
+    fn is_fresh_after_all(
+        &self,
+        snapshot: &Guard<Option<Arc<Snapshot>>>,
+        clock: &dyn Clock,
+        min_remaining: Duration,
+    ) -> bool {
+        let Some(seen) = snapshot.as_deref() else { return false };
+        let now: Moment = clock.now();
+        let remaining = seen.committed.token().remaining(now);
+        let fresh = remaining > seen.windows.mandatory && remaining >= min_remaining;
+        if !fresh || seen.committed.token().wall_has_jumped(now) {
+            return false;
+        }
+        let renewed = Arc::new(Snapshot::new(seen.committed.clone(), clock));
+        self.snapshot.compare_and_swap(snapshot, Some(renewed));
+        true
     }
 
     /// The token there is, fresh or not: what a forked child inherits.
