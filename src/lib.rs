@@ -8,12 +8,15 @@
 //! | [`session`] | one account's life: a pure machine that decides, a driver that performs |
 //! | [`store`] | where a session's pair lives, and who may present its refresh token |
 //! | [`client`] | the two calls, Issue and Refresh, under a deadline |
+//! | `allocator` | memory that is wiped when it is freed |
 //! | `runtime` | the process's one thread of ours, and what a fork must not inherit |
 //! | [`protocol`] | requests and answers of the service, and what an answer means |
 //! | [`transport`] | HTTPS, and whether a byte has left |
 //! | [`config`], [`settings`] | the settings and their one table |
 //! | [`credentials`], [`token`], [`expiry`], [`secret`], [`clock`], [`error`], [`status`] | small values, no network |
 
+#[cfg(feature = "wipe-on-free")]
+mod allocator;
 pub mod client;
 pub mod clock;
 pub mod config;

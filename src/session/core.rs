@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use ring::rand::{SecureRandom, SystemRandom};
+
 use super::flight::{Flight, Input, Landing, Log, Plan, Step};
 use super::health::{Health, Tally};
 use super::machine::{Action, Event, Machine, Policy, WaiterId};
@@ -46,6 +48,8 @@ struct State {
     due: Option<Due>,
     flying: bool,
     tally: Tally,
+    /// Seeded by the system in each process: workers forked from one parent must not draw alike.
+    rng: fastrand::Rng,
 }
 
 impl Core {
@@ -58,10 +62,11 @@ impl Core {
     ) -> Result<Arc<Self>, Error> {
         let timers = Timers::get(&client.clock)?;
         let now = client.clock.now();
+        let mut rng = fastrand::Rng::with_seed(seed()?);
         let mut machine = Machine::new(policy, credentials.is_some(), now);
         if let Some(inherited) = published.last() {
             // The refresh token stays with the parent: two processes must never present the same one.
-            machine.hold(Committed { has_refresh: false, ..inherited }, now, &mut fastrand::f64);
+            machine.hold(Committed { has_refresh: false, ..inherited }, now, &mut || rng.f64());
         }
         let state = State {
             machine,
@@ -70,6 +75,7 @@ impl Core {
             due: None,
             flying: false,
             tally: Tally::default(),
+            rng,
         };
         Ok(Arc::new_cyclic(|me| Core {
             me: me.clone(),
@@ -154,7 +160,8 @@ impl Core {
     fn step(&self, event: Event, prepare: impl FnOnce(&mut State)) {
         let mut state = self.state();
         prepare(&mut state);
-        let actions = state.machine.step(event, self.now(), &mut fastrand::f64);
+        let State { machine, rng, .. } = &mut *state;
+        let actions = machine.step(event, self.now(), &mut || rng.f64());
         self.perform(state, actions);
     }
 
@@ -253,7 +260,8 @@ impl Core {
                 )),
             },
             Step::Pause { most } => {
-                tokio::time::sleep(most.mul_f64(fastrand::f64())).await;
+                let pause = most.mul_f64(self.state().rng.f64());
+                tokio::time::sleep(pause).await;
                 Input::Resumed
             }
             Step::Land(_) => Input::Start,
@@ -273,4 +281,15 @@ impl Core {
         let windows = Windows::of(&found.token().lifetime);
         windows.phase(found.token().remaining(self.now())) < Phase::Expired
     }
+}
+
+fn seed() -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| {
+        Error::new(
+            Status::PG_ERR_SYSTEM,
+            "the system gives no random numbers; check that getrandom is allowed",
+        )
+    })?;
+    Ok(u64::from_ne_bytes(bytes))
 }
