@@ -27,7 +27,7 @@
 #define PG_ABI_VERSION 1
 
 /**
- * As a timeout: what the settings `issue_timeout_ms` and `refresh_timeout_ms` say.
+ * As a timeout: what the settings `issue_timeout_ms` and `refresh_timeout_ms` say; for a session, as long as it takes.
  */
 #define PG_TIMEOUT_DEFAULT -1
 
@@ -518,7 +518,8 @@ const char *pg_status_name(int32_t status);
 
 /**
  * Opens a session on a client for the account that the settings name (or, if they name none, those of the client).
- * Reads the files that they name; connects nowhere: the first pair is bought when somebody asks. `*session` is owned
+ * Besides the credentials it takes `keep_warm` from them; all else is the client's. Reads the files that they name;
+ * connects nowhere: the first pair is bought when somebody asks. `*session` is owned
  * by the caller, and NULL on failure; the client must not be freed before the call ends, but may be then. Blocks only
  * on reading files.
  *
@@ -609,8 +610,21 @@ pg_status pg_session_set_credentials(const struct pg_session *session,
                                      struct pg_error **error);
 
 /**
+ * pg_session_set_credentials for texts that are not NUL-terminated.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_set_credentials_sized(const struct pg_session *session,
+                                           const char *account_id,
+                                           size_t account_id_length,
+                                           const char *public_key,
+                                           size_t public_key_length,
+                                           struct pg_error **error);
+
+/**
  * How the session is, as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
- * has_refresh_token, refreshing, obstacle, seconds_since_last_refresh, last_error, counters. New keys may be added.
+ * has_refresh_token, refreshing, obstacle, seconds_since_last_call (to the service, by a flight that has ended), last_error,
+ * counters. New keys may be added.
  * `*json` is owned by the caller, who frees it with pg_text_free, and NULL on failure. Any thread; does not block.
  *
  * Errors: PG_ERR_CLOSED, PG_ERR_NULL_POINTER.

@@ -29,8 +29,9 @@
 
 namespace pg {
 
-/// How long a call may take in all; nothing: what the settings `issue_timeout_ms` and `refresh_timeout_ms` say.
-/// Zero sends nothing and throws PG_ERR_TIMEOUT; less than zero throws PG_ERR_INVALID_ARGUMENT.
+/// How long a call may take in all. Nothing: with a client, what the settings `issue_timeout_ms` and
+/// `refresh_timeout_ms` say; with a session, as long as it takes. Zero: a client sends nothing and throws
+/// PG_ERR_TIMEOUT, a session does not wait. Less than zero throws PG_ERR_INVALID_ARGUMENT.
 using timeout = std::optional<std::chrono::milliseconds>;
 
 /// The version of the library that is loaded, for example "0.1.0". Static text; any thread; never blocks.
@@ -102,14 +103,47 @@ struct freed_by {
     }
 };
 
-/// Calls a function whose last parameter is `pg_error **`, and throws the error that it hands out.
-template <typename Function, typename... Arguments>
-void call(Function *function, Arguments... arguments) {
+/// A share of a counted object: a copy is one more owner.
+template <typename Object, auto add_owner, auto take_owner>
+class shared {
+public:
+    explicit shared(Object *owned) noexcept : object_(owned) {}
+    shared(const shared &other) noexcept : object_(add_owner(other.object_)) {}
+    shared(shared &&other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+    shared &operator=(shared other) noexcept {
+        std::swap(object_, other.object_);
+        return *this;
+    }
+    ~shared() { take_owner(object_); }
+
+    Object *get() const noexcept { return object_; }
+
+private:
+    Object *object_;
+};
+
+/// Calls a function whose last parameter is `pg_error **`. Throws the error that it hands out, unless its status is
+/// the one that is `spared`; answers whether there was none.
+template <pg_status spared = PG_OK, typename Function, typename... Arguments>
+bool call(Function *function, Arguments... arguments) {
     pg_error *failure = nullptr;
     const pg_status status = function(arguments..., &failure);
-    if (status != PG_OK) {
-        throw error(status, std::shared_ptr<const pg_error>(failure, pg_error_free));
+    if (status == PG_OK) {
+        return true;
     }
+    std::shared_ptr<const pg_error> source(failure, pg_error_free);
+    if (status == spared) {
+        return false;
+    }
+    throw error(status, std::move(source));
+}
+
+/// Calls a function that hands out an object.
+template <typename Object, typename Function, typename... Arguments>
+Object *made_by(Function *function, Arguments... arguments) {
+    Object *made = nullptr;
+    call(function, arguments..., &made);
+    return made;
 }
 
 /// An empty view may hold a null pointer, which to C would mean that the text was not given at all.
@@ -173,6 +207,7 @@ public:
 
 private:
     friend class client;
+    friend class session;
 
     static void check_abi() {
         if (pg_abi_version() != PG_ABI_VERSION) {
@@ -191,53 +226,49 @@ private:
 /// throws or blocks.
 class token {
 public:
-    token(const token &other) noexcept : handle_(pg_token_ref(other.handle_)) {}
-    token(token &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-    token &operator=(token other) noexcept {
-        std::swap(handle_, other.handle_);
-        return *this;
-    }
-    ~token() { pg_token_free(handle_); }
-
     /// For `Authorization: Bearer …`. A secret. Borrowed; ends in a NUL.
     std::string_view access_token() const noexcept {
-        return {pg_token_access_token(handle_), pg_token_access_token_length(handle_)};
+        return {pg_token_access_token(handle_.get()), pg_token_access_token_length(handle_.get())};
     }
 
     /// The refresh token, if the service gave one. A secret, and more so. Borrowed; ends in a NUL.
     std::optional<std::string_view> refresh_token() const noexcept {
-        const char *const text = pg_token_refresh_token(handle_);
+        const char *const text = pg_token_refresh_token(handle_.get());
         return text == nullptr ? std::nullopt
-                               : std::optional(std::string_view(text, pg_token_refresh_token_length(handle_)));
+                               : std::optional(std::string_view(text, pg_token_refresh_token_length(handle_.get())));
     }
 
     /// The name under which the access token may be shown and logged: 16 hexadecimal digits. Borrowed.
     std::string_view fingerprint() const noexcept {
-        const char *const text = pg_token_fingerprint(handle_);
+        const char *const text = pg_token_fingerprint(handle_.get());
         return text == nullptr ? std::string_view() : text;
     }
 
     /// The whole life of the access token, counted from just before its request was sent.
     std::chrono::milliseconds lifetime() const noexcept {
-        return std::chrono::milliseconds(pg_token_lifetime_ms(handle_));
+        return std::chrono::milliseconds(pg_token_lifetime_ms(handle_.get()));
     }
 
     /// How far the service's own statements of the lifetime are apart; zero where they agree within a minute.
     std::chrono::milliseconds lifetime_disagreement() const noexcept {
-        return std::chrono::milliseconds(pg_token_lifetime_disagreement_ms(handle_));
+        return std::chrono::milliseconds(pg_token_lifetime_disagreement_ms(handle_.get()));
     }
 
     /// What is left of that life now; zero when it has expired.
     std::chrono::milliseconds remaining() const noexcept {
-        return std::chrono::milliseconds(pg_token_remaining_ms(handle_));
+        return std::chrono::milliseconds(pg_token_remaining_ms(handle_.get()));
     }
+
+    /// Which pair of its session this is, from 1 on; 0 for a token of issue() or refresh().
+    std::uint64_t generation() const noexcept { return pg_token_generation(handle_.get()); }
 
 private:
     friend class client;
+    friend class session;
 
     explicit token(pg_token *owned) noexcept : handle_(owned) {}
 
-    pg_token *handle_;
+    detail::shared<pg_token, pg_token_ref, pg_token_free> handle_;
 };
 
 /// A way to one service: TLS, proxy, pool of connections, perhaps credentials. Moved, not copied. Any number of
@@ -246,11 +277,7 @@ class client {
 public:
     /// pg_client_new: the settings are copied and the files that they name are read; connects nowhere and starts no
     /// thread. Blocks only on reading files.
-    explicit client(const config &from) {
-        pg_client *made = nullptr;
-        detail::call(pg_client_new, from.handle_.get(), &made);
-        handle_.reset(made);
-    }
+    explicit client(const config &from) : handle_(detail::made_by<pg_client>(pg_client_new, from.handle_.get())) {}
 
     /// pg_issue_token with the credentials of the settings. Blocks until the answer or the deadline.
     token issue(timeout limit = {}) const {
@@ -267,9 +294,9 @@ public:
     /// pg_refresh_token with both texts of a pair. The refresh token is presented once; after a failure fate() tells
     /// whether it may be presented again. Blocks until the answer or the deadline.
     token refresh(const token &pair, timeout limit = {}) const {
-        return made_by(pg_refresh_token_sized, handle_.get(), pg_token_access_token(pair.handle_),
-                       pg_token_access_token_length(pair.handle_), pg_token_refresh_token(pair.handle_),
-                       pg_token_refresh_token_length(pair.handle_), detail::milliseconds(limit));
+        return made_by(pg_refresh_token_sized, handle_.get(), pg_token_access_token(pair.handle_.get()),
+                       pg_token_access_token_length(pair.handle_.get()), pg_token_refresh_token(pair.handle_.get()),
+                       pg_token_refresh_token_length(pair.handle_.get()), detail::milliseconds(limit));
     }
 
     /// The same with texts that the caller kept; std::nullopt for an access token that is not to be sent.
@@ -281,14 +308,74 @@ public:
     }
 
 private:
+    friend class session;
+
     template <typename Function, typename... Arguments>
     static token made_by(Function *function, Arguments... arguments) {
-        pg_token *made = nullptr;
-        detail::call(function, arguments..., &made);
-        return token(made);
+        return token(detail::made_by<pg_token>(function, arguments...));
     }
 
     std::unique_ptr<pg_client, detail::freed_by<pg_client_free>> handle_;
+};
+
+/// One account's life on a client: it has a token that works, and sees to the next one. Counted: a copy is one more
+/// owner, so every thread or object that uses it may have its own; with the last one the session is closed without
+/// waiting. Any number of threads may use it at once, a forked child too. Client and settings need not outlive it,
+/// tokens do.
+class session {
+public:
+    /// pg_session_open: the settings name the account, or else those of the client do. Connects nowhere. Blocks only
+    /// on reading files.
+    session(const client &on, const config &from)
+        : handle_(detail::made_by<pg_session>(pg_session_open, on.handle_.get(), from.handle_.get())) {}
+
+    /// pg_session_token_lasting: a token that works now, and for `min_remaining` more if that can be had. From memory
+    /// while it is fresh; otherwise blocks until there is one or the deadline, when it is the one that still lives.
+    /// It has no refresh token.
+    pg::token token(timeout limit = {}, std::chrono::milliseconds min_remaining = {}) const {
+        return pg::token(detail::made_by<pg_token>(pg_session_token_lasting, handle_.get(),
+                                                   std::int64_t{min_remaining.count()}, detail::milliseconds(limit)));
+    }
+
+    /// The token that there is, without waiting; nothing where there is none yet, but one is on its way. Throws like
+    /// token(), save PG_ERR_TIMEOUT. Never blocks.
+    std::optional<pg::token> try_token() const {
+        pg_token *made = nullptr;
+        const bool there = detail::call<PG_ERR_TIMEOUT>(pg_session_token, handle_.get(), std::int64_t{0}, &made);
+        return there ? std::optional(pg::token(made)) : std::nullopt;
+    }
+
+    /// pg_session_reject: the service answered that status to a request with this token. 401 withdraws it, if it is
+    /// still the session's; any other status changes nothing. Does not block on the network.
+    void reject(const pg::token &refused, int http_status = 401) const {
+        detail::call(pg_session_reject, handle_.get(), refused.handle_.get(), http_status);
+    }
+
+    /// pg_session_set_credentials: others from now on; the current token goes on being served. Does not block.
+    void set_credentials(std::string_view account_id, std::string_view public_key) const {
+        // The C function would take no more than what stands before a NUL.
+        if (account_id.find('\0') != account_id.npos || public_key.find('\0') != public_key.npos) {
+            throw error(PG_ERR_INVALID_ARGUMENT, "account_id or public_key holds a NUL; give them as the vendor did");
+        }
+        detail::call(pg_session_set_credentials, handle_.get(), std::string(account_id).c_str(),
+                     std::string(public_key).c_str());
+    }
+
+    /// pg_session_health: how the session is, as a JSON object without secrets. Does not block.
+    std::string health() const {
+        const std::unique_ptr<char, detail::freed_by<pg_text_free>> json(
+            detail::made_by<char>(pg_session_health, handle_.get()));
+        return json.get();
+    }
+
+    /// pg_session_close: whoever waits is thrown PG_ERR_CLOSED, and so is every later call. Blocks until a call under
+    /// way has ended or the deadline, which throws PG_ERR_TIMEOUT; closed it is all the same.
+    void close(timeout limit = {}) const {
+        detail::call(pg_session_close, handle_.get(), detail::milliseconds(limit));
+    }
+
+private:
+    detail::shared<pg_session, pg_session_ref, pg_session_free> handle_;
 };
 
 }  // namespace pg

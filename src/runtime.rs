@@ -124,16 +124,20 @@ impl<T: Send + Sync> PerProcess<T> {
         PerProcess { slot: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// This process's value, made now if there is none. Threads that race make one each; one is kept.
-    pub(crate) fn get_or_try_init(&self, make: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
-        let pid = pid();
+    /// This process's value, if it has been made.
+    pub(crate) fn get(&self) -> Option<&T> {
         let seen = self.slot.load(Ordering::Acquire);
         // SAFETY: the slot holds null or a leaked box, freed only by our drop, which needs `&mut self`.
-        if let Some(owned) = unsafe { seen.as_ref() }
-            && owned.pid == pid
-        {
-            return Ok(&owned.value);
+        unsafe { seen.as_ref() }.filter(|owned| owned.pid == pid()).map(|owned| &owned.value)
+    }
+
+    /// This process's value, made now if there is none. Threads that race make one each; one is kept.
+    pub(crate) fn get_or_try_init(&self, make: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
+        let seen = self.slot.load(Ordering::Acquire);
+        if let Some(value) = self.get() {
+            return Ok(value);
         }
+        let pid = pid();
         let fresh = Box::into_raw(Box::new(Owned { pid, value: make()? }));
         let kept = match self.slot.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,

@@ -198,8 +198,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "keep_warm",
         kind: Kind::Boolean,
         default: "false",
-        description: "Whether a session goes on refreshing in the background though nobody has asked for a token for a \
-                      whole lifetime.",
+        description: "Of a session: whether it goes on refreshing in the background though nobody has asked for a token \
+                      for a whole lifetime.",
         apply: store!(Boolean, config.keep_warm = |on| on),
     },
 ];

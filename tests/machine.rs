@@ -37,7 +37,7 @@ fn landing(result: Result<Committed, Error>) -> Event {
 
 impl Scene {
     fn new() -> Self {
-        let mut machine = Machine::new(Policy::default(), true, at(0));
+        let mut machine = Machine::new(Policy::default(), true, 0, at(0));
         machine.hold(committed(1, 0), at(0), &mut || 0.5);
         Scene { machine, callers: 0 }
     }
@@ -124,7 +124,7 @@ fn nobody_asking_for_a_lifetime_ends_the_background_refresh() {
 
 #[test]
 fn kept_warm_a_session_refreshes_unasked() {
-    let mut machine = Machine::new(Policy { keep_warm: true, replay: false }, true, at(0));
+    let mut machine = Machine::new(Policy { keep_warm: true, replay: false }, true, 0, at(0));
     machine.hold(committed(2, 3600), at(3600), &mut || 0.5);
     let due = machine.next_wake(at(3600 + 2999)).unwrap();
     assert_eq!(due, Duration::from_secs(3600 + 3000));

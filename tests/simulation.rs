@@ -179,7 +179,7 @@ impl World {
                 calls: 0,
             },
             store: MemoryStore::default(),
-            machine: Machine::new(policy, true, now),
+            machine: Machine::new(policy, true, 0, now),
             flight: None,
             agenda: BTreeMap::new(),
             sequence: 0,

@@ -27,13 +27,11 @@ func NewClient(options ...Option) (*Client, error) {
 	if err := checkABI(); err != nil {
 		return nil, err
 	}
-	config := &config{C.pg_config_new()}
-	defer C.pg_config_free(config.ptr)
-	for _, option := range options {
-		if err := option(config); err != nil {
-			return nil, err
-		}
+	config, err := newConfig(options)
+	if err != nil {
+		return nil, err
 	}
+	defer C.pg_config_free(config.ptr)
 	client := &Client{}
 	var failure *C.pg_error
 	C.pg_client_new(config.ptr, &client.ptr, &failure)
@@ -46,7 +44,7 @@ func NewClient(options ...Option) (*Client, error) {
 }
 
 // Close lets the client's connections go, after the last of the calls that are under way; it does not wait for them.
-// Later calls answer ErrClosed. Tokens live on. It never fails, and may be called again.
+// Later calls answer ErrClosed. Tokens and sessions live on. It never fails, and may be called again.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,15 +182,24 @@ func (c *Client) freeUnused() {
 	}
 }
 
-// timeoutOf is what a context leaves to a call. A millisecond that has begun counts: 0 would send nothing.
+// timeoutOf is what a context leaves to a call.
 func timeoutOf(ctx context.Context) C.int64_t {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return C.PG_TIMEOUT_DEFAULT
 	}
-	left := time.Until(deadline)
-	if left <= 0 {
-		return 0
+	return timeoutUntil(deadline)
+}
+
+// timeoutUntil is 0, which sends nothing, only where the deadline has passed.
+func timeoutUntil(deadline time.Time) C.int64_t {
+	return max(0, wholeMilliseconds(time.Until(deadline)))
+}
+
+// wholeMilliseconds counts a millisecond that has begun.
+func wholeMilliseconds(duration time.Duration) C.int64_t {
+	if duration <= 0 {
+		return C.int64_t(duration.Milliseconds())
 	}
-	return C.int64_t((left - 1).Milliseconds() + 1)
+	return C.int64_t((duration - 1).Milliseconds() + 1)
 }

@@ -20,6 +20,7 @@ const (
 	ErrNullPointer     Status = C.PG_ERR_NULL_POINTER
 	ErrInvalidUTF8     Status = C.PG_ERR_INVALID_UTF8
 	ErrInvalidArgument Status = C.PG_ERR_INVALID_ARGUMENT
+	ErrClosed          Status = C.PG_ERR_CLOSED // also a client that had been closed
 
 	ErrUnknownSetting         Status = C.PG_ERR_UNKNOWN_SETTING
 	ErrInvalidSetting         Status = C.PG_ERR_INVALID_SETTING
@@ -50,26 +51,20 @@ const (
 	ErrMalformedAnswer Status = C.PG_ERR_MALFORMED_ANSWER
 	ErrAnswerTooLarge  Status = C.PG_ERR_ANSWER_TOO_LARGE
 	ErrBornExpired     Status = C.PG_ERR_BORN_EXPIRED
+	ErrRejectedFresh   Status = C.PG_ERR_REJECTED_FRESH
 
 	ErrInternal Status = C.PG_ERR_INTERNAL
 	ErrSystem   Status = C.PG_ERR_SYSTEM
 )
 
-// Two that only this package knows; the library has no negative ones.
-const (
-	// ErrCanceled: the context was canceled. It is also context.Canceled.
-	ErrCanceled Status = -1
-	// ErrClosed: the client had been closed.
-	ErrClosed Status = -2
-)
+// ErrCanceled says that the context was canceled. It is also context.Canceled. Only this package knows it: the library
+// has no negative statuses.
+const ErrCanceled Status = -1
 
 // String is the name in the C header, for example "PG_ERR_TIMEOUT".
 func (s Status) String() string {
-	switch s {
-	case ErrCanceled:
+	if s == ErrCanceled {
 		return "ErrCanceled"
-	case ErrClosed:
-		return "ErrClosed"
 	}
 	return C.GoString(C.pg_status_name(C.int32_t(s)))
 }

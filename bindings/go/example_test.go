@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"time"
 
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
@@ -37,4 +38,38 @@ func Example() {
 	// Output:
 	// lives 1h0m0s
 	// new token: true
+}
+
+func ExampleClient_Open() {
+	client, err := pgauth.NewClient(pgauth.Env())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.Open()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Close(context.Background())
+
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	token, err := session.Token(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("generation", token.Generation())
+
+	// The service answered 401 to a request with this token: the session gets another one.
+	if err := session.Reject(token, http.StatusUnauthorized); err != nil {
+		log.Fatal(err)
+	}
+	token, err = session.Token(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("generation", token.Generation())
+	// Output:
+	// generation 1
+	// generation 2
 }

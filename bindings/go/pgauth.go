@@ -2,12 +2,12 @@
 // pkg-config has to find.
 //
 //	client, err := pgauth.NewClient(pgauth.Env())
-//	token, err := client.Issue(ctx)
+//	session, err := client.Open()
+//	token, err := session.Token(ctx)
 //	request.Header.Set("Authorization", "Bearer "+token.AccessToken())
-//	token, err = client.RefreshToken(ctx, token)
 //
-// Every type may be used from any number of goroutines at once. A call that waits for the service occupies one thread of
-// the operating system, as every call into C does.
+// Every type may be used from any number of goroutines at once. A call of a Client that waits for the service occupies
+// one thread of the operating system, as every call into C does; all who wait for a Session's token share one.
 package pgauth
 
 // #cgo pkg-config: paymentsgate_auth
@@ -61,10 +61,22 @@ func Settings() []Setting {
 	return settings
 }
 
-// An Option gives settings to NewClient.
+// An Option gives settings to NewClient and Open.
 type Option func(*config) error
 
 type config struct{ ptr *C.pg_config }
+
+// newConfig is the caller's to free.
+func newConfig(options []Option) (*config, error) {
+	config := &config{C.pg_config_new()}
+	for _, option := range options {
+		if err := option(config); err != nil {
+			C.pg_config_free(config.ptr)
+			return nil, err
+		}
+	}
+	return config, nil
+}
 
 // Set gives one setting its value. Names, ranges and defaults are those of Settings.
 func Set(name, value string) Option {
@@ -80,7 +92,8 @@ func Set(name, value string) Option {
 }
 
 // Env takes every setting whose variable is set in the environment: base_url from PAYMENTSGATE_BASE_URL, tls.ca_file
-// from PAYMENTSGATE_TLS_CA_FILE, and so on. NewClient must then not run while another goroutine calls os.Setenv.
+// from PAYMENTSGATE_TLS_CA_FILE, and so on. NewClient and Open must then not run while another goroutine calls
+// os.Setenv.
 func Env() Option {
 	return func(config *config) error {
 		var failure *C.pg_error

@@ -247,14 +247,15 @@ func TestSettingsAndVersion(t *testing.T) {
 func TestEveryStatusHasItsConstant(t *testing.T) {
 	known := map[pgauth.Status]bool{}
 	for _, status := range []pgauth.Status{
-		pgauth.OK, pgauth.ErrNullPointer, pgauth.ErrInvalidUTF8, pgauth.ErrInvalidArgument, pgauth.ErrUnknownSetting,
+		pgauth.OK, pgauth.ErrNullPointer, pgauth.ErrInvalidUTF8, pgauth.ErrInvalidArgument, pgauth.ErrClosed,
+		pgauth.ErrUnknownSetting,
 		pgauth.ErrInvalidSetting, pgauth.ErrMissingSetting, pgauth.ErrConflictingSettings, pgauth.ErrFileUnreadable,
 		pgauth.ErrInvalidCredentialsFile, pgauth.ErrInvalidPEM, pgauth.ErrInsecureURL, pgauth.ErrNoCredentials,
 		pgauth.ErrDNS, pgauth.ErrConnect, pgauth.ErrProxy, pgauth.ErrTLS, pgauth.ErrCertificateExpired,
 		pgauth.ErrCertificateUntrusted, pgauth.ErrCertificateName, pgauth.ErrTimeout, pgauth.ErrConnectionLost,
 		pgauth.ErrStreamRefused, pgauth.ErrRefused, pgauth.ErrRateLimited, pgauth.ErrBlocked, pgauth.ErrRedirect,
 		pgauth.ErrServer, pgauth.ErrMalformedAnswer, pgauth.ErrAnswerTooLarge, pgauth.ErrBornExpired,
-		pgauth.ErrInternal, pgauth.ErrSystem,
+		pgauth.ErrRejectedFresh, pgauth.ErrInternal, pgauth.ErrSystem,
 	} {
 		known[status] = true
 	}

@@ -82,7 +82,7 @@ func start(t *testing.T, options ...pgauth.Option) *pgauth.Client {
 }
 
 // admin calls the emulator's admin port.
-func admin(t *testing.T, method, path, body string, answer any) {
+func admin(t testing.TB, method, path, body string, answer any) {
 	t.Helper()
 	request, err := http.NewRequest(method, sandbox.Admin+path, bytes.NewBufferString(body))
 	if err != nil {

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// A Token is an access token with the refresh token that buys the next pair. It is immutable, and zeroed some time after
-// the last reference to it is gone. However it is printed or logged, it shows its fingerprint only.
+// A Token is an access token with the refresh token that buys the next pair, which a session keeps to itself. It is
+// immutable, and zeroed some time after the last reference to it is gone. However it is printed or logged, it shows its
+// fingerprint only.
 //
 // The texts stay in the library. Go cannot zero a string: ask for one where it is sent, and keep the Token rather than
 // the text.
@@ -34,7 +35,7 @@ func (t *Token) AccessToken() string {
 	return C.GoString(C.pg_token_access_token(t.ptr))
 }
 
-// RefreshToken is empty if the service gave none. A secret, and more so than the access token.
+// RefreshToken is empty if the service gave none, and for a token of a session. A secret, and more so than the access token.
 func (t *Token) RefreshToken() string {
 	defer runtime.KeepAlive(t)
 	return C.GoString(C.pg_token_refresh_token(t.ptr))
@@ -63,6 +64,12 @@ func (t *Token) Remaining() time.Duration {
 func (t *Token) LifetimeDisagreement() time.Duration {
 	defer runtime.KeepAlive(t)
 	return milliseconds(C.pg_token_lifetime_disagreement_ms(t.ptr))
+}
+
+// Generation is which pair of its session the token belongs to, from 1 on; 0 for a token of Issue or Refresh.
+func (t *Token) Generation() uint64 {
+	defer runtime.KeepAlive(t)
+	return uint64(C.pg_token_generation(t.ptr))
 }
 
 // String is the fingerprint.

@@ -5,7 +5,9 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::{borrowed, c_text, fallible, infallible, invalid, null, producing, text, timeout};
+use super::boundary::{
+    borrowed, c_text, fallible, infallible, invalid, null, producing, sized_text, text, timeout,
+};
 use super::{pg_client, pg_config, pg_error, pg_token};
 use crate::credentials::Credentials;
 use crate::error::Error;
@@ -21,7 +23,8 @@ pub struct pg_session {
 }
 
 /// Opens a session on a client for the account that the settings name (or, if they name none, those of the client).
-/// Reads the files that they name; connects nowhere: the first pair is bought when somebody asks. `*session` is owned
+/// Besides the credentials it takes `keep_warm` from them; all else is the client's. Reads the files that they name;
+/// connects nowhere: the first pair is bought when somebody asks. `*session` is owned
 /// by the caller, and NULL on failure; the client must not be freed before the call ends, but may be then. Blocks only
 /// on reading files.
 ///
@@ -167,8 +170,29 @@ pub unsafe extern "C" fn pg_session_set_credentials(
     })
 }
 
+/// pg_session_set_credentials for texts that are not NUL-terminated.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_set_credentials_sized(
+    session: *const pg_session,
+    account_id: *const c_char,
+    account_id_length: usize,
+    public_key: *const c_char,
+    public_key_length: usize,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let session = &borrowed(session, "session")?.session;
+        let account_id = sized_text(account_id, account_id_length, "account_id")?;
+        let public_key = sized_text(public_key, public_key_length, "public_key")?;
+        session.set_credentials(Credentials::new(account_id, public_key, "set_credentials")?)
+    })
+}
+
 /// How the session is, as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
-/// has_refresh_token, refreshing, obstacle, seconds_since_last_refresh, last_error, counters. New keys may be added.
+/// has_refresh_token, refreshing, obstacle, seconds_since_last_call (to the service, by a flight that has ended), last_error,
+/// counters. New keys may be added.
 /// `*json` is owned by the caller, who frees it with pg_text_free, and NULL on failure. Any thread; does not block.
 ///
 /// Errors: PG_ERR_CLOSED, PG_ERR_NULL_POINTER.

@@ -10,7 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::flight::{Flight, Input, Landing, Log, Plan, Step};
 use super::health::{Health, Tally};
-use super::machine::{Action, Event, Machine, Policy, WaiterId};
+use super::machine::{Action, Event, Machine, Policy, WaiterId, closed};
 use super::phase::{Phase, Windows};
 use super::published::Published;
 use super::rejection::Verdict;
@@ -34,7 +34,6 @@ pub(super) struct Core {
     client: Arc<Client>,
     published: Arc<Published>,
     store: MemoryStore,
-    timers: Arc<Timers>,
     state: Mutex<State>,
     /// A flight has landed.
     landed: Condvar,
@@ -60,10 +59,9 @@ impl Core {
         policy: Policy,
         credentials: Option<Credentials>,
     ) -> Result<Arc<Self>, Error> {
-        let timers = Timers::get(&client.clock)?;
         let now = client.clock.now();
         let mut rng = fastrand::Rng::with_seed(seed()?);
-        let mut machine = Machine::new(policy, credentials.is_some(), now);
+        let mut machine = Machine::new(policy, credentials.is_some(), published.last_generation(), now);
         if let Some(inherited) = published.last() {
             // The refresh token stays with the parent: two processes must never present the same one.
             machine.hold(Committed { has_refresh: false, ..inherited }, now, &mut || rng.f64());
@@ -82,7 +80,6 @@ impl Core {
             client,
             published,
             store: MemoryStore::default(),
-            timers,
             state: Mutex::new(state),
             landed: Condvar::new(),
             waiters: AtomicU64::new(1),
@@ -105,7 +102,7 @@ impl Core {
         let deadline = self.now().boot.saturating_add(timeout);
         self.step(Event::Ask { id, deadline, min_remaining }, |state| {
             state.waiting.insert(id, sender);
-            state.tally.waited += 1;
+            state.tally.waited += u64::from(!timeout.is_zero());
         });
         let waited = match patience {
             Some(until) => answer.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
@@ -136,7 +133,6 @@ impl Core {
 
     /// Ends all work; waits for a flight under way until the deadline. Whether it has ended.
     pub(super) fn close(&self, timeout: Duration) -> bool {
-        self.published.set(None, &*self.client.clock);
         self.step(Event::Close, |_| {});
         let flying = |state: &mut State| state.flying;
         let waited = self.landed.wait_timeout_while(self.state(), timeout, flying);
@@ -144,11 +140,9 @@ impl Core {
     }
 
     pub(super) fn tick(&self) {
-        if self.published.take_asked() {
-            self.step(Event::Asked, |_| {});
-        } else {
-            self.step(Event::Tick, |_| {});
-        }
+        let event = if self.published.take_asked() { Event::Asked } else { Event::Tick };
+        // The timer that rang is gone.
+        self.step(event, |state| state.due = None);
     }
 
     pub(super) fn health(&self) -> Health {
@@ -182,7 +176,12 @@ impl Core {
             }
         }
         let next = state.machine.next_wake(self.now());
-        state.due = self.timers.set(state.due, next, &self.me);
+        if state.due.map(|(at, _)| at) != next
+            && let Ok(timers) = Timers::get(&self.client.clock)
+        {
+            // Without a thread there are no timers: callers then get the error of the flight.
+            state.due = timers.set(state.due, next, &self.me);
+        }
         drop(state);
         for (to, answer) in answers {
             // A caller who has gone has left before.
@@ -229,13 +228,19 @@ impl Core {
                     self.state().tally.add(&landing.log, &result);
                     return Landing { result, ..landing };
                 }
-                step => self.take(step, base, credentials.as_ref()).await.unwrap_or_else(Input::StoreFailed),
+                step => self.take(step, base, credentials.as_ref()).await.unwrap_or_else(Input::Stopped),
             };
         }
     }
 
     async fn take(&self, step: Step, base: u64, credentials: Option<&Credentials>) -> Result<Input, Error> {
+        let is_closed = self.state().machine.is_closed();
         Ok(match step {
+            Step::Refresh(refresh) if is_closed => {
+                self.store.retract(refresh).await?;
+                Input::Stopped(closed())
+            }
+            Step::Issue | Step::Pause { .. } if is_closed => Input::Stopped(closed()),
             Step::Lock => {
                 self.store.lock().await?;
                 Input::Locked
@@ -254,7 +259,7 @@ impl Core {
                 Some(credentials) => {
                     self.call(Call::Issue(credentials.clone()), self.client.issue_timeout).await
                 }
-                None => Input::StoreFailed(Error::new(
+                None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,
                     "the session has no credentials",
                 )),

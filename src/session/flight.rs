@@ -72,8 +72,8 @@ pub enum Input {
     Committed(Committed),
     /// The pause is over.
     Resumed,
-    /// The store failed.
-    StoreFailed(Error),
+    /// The store failed, or the session has been closed: nothing more is begun.
+    Stopped(Error),
 }
 
 /// How a flight ended.
@@ -136,7 +136,7 @@ impl Flight {
             Input::Retracted => self.fail(),
             Input::Committed(committed) => self.land(Ok(committed)),
             Input::Resumed => self.issue(),
-            Input::StoreFailed(error) => self.land(Err(error)),
+            Input::Stopped(error) => self.land(Err(error)),
         }
     }
 

@@ -66,7 +66,7 @@ pub struct Health {
     /// Why the session is waiting before it calls the service again.
     pub obstacle: Option<String>,
     /// How long ago the last call to the service ended.
-    pub seconds_since_last_refresh: Option<u64>,
+    pub seconds_since_last_call: Option<u64>,
     /// Why the last one failed, if it did.
     pub last_error: Option<String>,
     /// Counters.
@@ -84,7 +84,7 @@ impl Health {
             has_refresh_token: held.is_some_and(|held| held.has_refresh),
             refreshing: machine.is_flying(),
             obstacle: machine.obstacle(now).map(|obstacle| obstacle.error.text),
-            seconds_since_last_refresh: tally.last_landing.map(|at| now.boot.saturating_sub(at).as_secs()),
+            seconds_since_last_call: tally.last_landing.map(|at| now.boot.saturating_sub(at).as_secs()),
             last_error: tally.last_error.clone(),
             counters: tally.clone(),
         }

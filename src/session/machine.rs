@@ -75,8 +75,11 @@ pub type Dice<'a> = &'a mut dyn FnMut() -> f64;
 #[derive(Debug)]
 pub struct Machine {
     policy: Policy,
+    last_generation: u64,
     held: Option<Held>,
     login: Login,
+    /// The credentials were replaced while a flight was under way with the old ones.
+    replaced: bool,
     pause: Option<Pause>,
     flying: bool,
     waiters: BTreeMap<WaiterId, Waiter>,
@@ -115,12 +118,14 @@ struct Pause {
 }
 
 impl Machine {
-    /// A session that has nothing yet.
-    pub fn new(policy: Policy, has_credentials: bool, now: Moment) -> Self {
+    /// A session that has nothing yet; in a forked child the numbers go on after those of the parent.
+    pub fn new(policy: Policy, has_credentials: bool, last_generation: u64, now: Moment) -> Self {
         Machine {
             policy,
+            last_generation,
             held: None,
             login: if has_credentials { Login::Good } else { Login::Absent },
+            replaced: false,
             pause: None,
             flying: false,
             waiters: BTreeMap::new(),
@@ -162,8 +167,12 @@ impl Machine {
             Event::NewCredentials => {
                 self.login = Login::Good;
                 self.pause = None;
+                self.replaced = self.flying;
             }
-            Event::Close => self.closed = true,
+            Event::Close => {
+                self.closed = true;
+                actions.push(Action::Publish(None));
+            }
         }
         self.settle(now, &mut actions);
         actions
@@ -194,7 +203,7 @@ impl Machine {
     }
 
     fn generation(&self) -> u64 {
-        self.held.as_ref().map_or(0, |held| held.committed.generation())
+        self.held.as_ref().map_or(self.last_generation, |held| held.committed.generation())
     }
 
     /// The phase of the token there is.
@@ -204,6 +213,7 @@ impl Machine {
 
     fn land(&mut self, landing: Landing, now: Moment, dice: Dice<'_>, actions: &mut Vec<Action>) {
         self.flying = false;
+        let replaced = std::mem::take(&mut self.replaced);
         match landing.result {
             Ok(committed) => {
                 let same = self.held.as_ref().is_some_and(|held| {
@@ -218,17 +228,20 @@ impl Machine {
                 if let Some(held) = &mut self.held {
                     held.refused = same;
                 }
-                actions.push(Action::Publish((!same).then_some(committed)));
+                if !self.closed {
+                    actions.push(Action::Publish((!same).then_some(committed)));
+                }
             }
             Err(error) => {
-                if landing.log.credentials_refused {
+                if landing.log.credentials_refused && !replaced {
                     self.login.strike(&error, now);
                 }
                 if let Some(held) = &mut self.held {
                     held.witnessed = true;
                     held.committed.has_refresh &= !(landing.log.refused || landing.log.ambiguous);
                 }
-                self.pause = Some(Pause::after(error, self.pause.take(), now, dice));
+                // What the service said of the old credentials is not held against the new ones.
+                self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, dice));
             }
         }
     }
@@ -301,6 +314,11 @@ impl Machine {
         self.held.as_ref().map(|held| &held.committed)
     }
 
+    /// Whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether a flight is under way.
     pub fn is_flying(&self) -> bool {
         self.flying
@@ -311,14 +329,14 @@ impl Machine {
         if self.closed {
             return Some(Obstacle { error: closed(), until: None });
         }
-        if let Some(pause) = &self.pause {
-            let until = if self.waiters.is_empty() { pause.idle_until } else { pause.urgent_until };
-            if now.boot < until {
-                return Some(Obstacle { error: pause.error.clone(), until: Some(until) });
-            }
-        }
         let has_refresh = self.held.as_ref().is_some_and(|held| held.committed.has_refresh);
-        if has_refresh { None } else { self.login.obstacle(now) }
+        let login = if has_refresh { None } else { self.login.obstacle(now) };
+        let pause = self.pause.as_ref().and_then(|pause| {
+            let until = if self.waiters.is_empty() { pause.idle_until } else { pause.urgent_until };
+            (now.boot < until).then(|| Obstacle { error: pause.error.clone(), until: Some(until) })
+        });
+        // Both have to go away: the one that stays longer is the one to tell of.
+        login.into_iter().chain(pause).max_by_key(|obstacle| obstacle.until.unwrap_or(Duration::MAX))
     }
 
     /// Who cannot be helped before the deadline gets what there is: a token that still lives, or the reason.

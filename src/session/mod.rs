@@ -15,7 +15,7 @@ pub mod rejection;
 mod timers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use self::core::Core;
@@ -105,20 +105,37 @@ impl Session {
     /// Ends all work: whoever waits is told, nothing is begun any more. Waits for a call under way until the
     /// deadline; a second close only waits.
     pub fn close(&self, timeout: Duration) -> Result<(), Error> {
-        let core = self.core.get_or_try_init(|| self.new_core())?;
-        self.closed.store(true, Ordering::Release);
-        if core.close(timeout) {
-            return Ok(());
+        self.closed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        match self.core.get() {
+            Some(core) if !core.close(timeout) => {}
+            // Nothing was ever begun in this process; what a parent published ends here too.
+            None => {
+                self.published.set(None, &*self.client.clock);
+                return Ok(());
+            }
+            Some(_) => return Ok(()),
         }
         let text = "a call to the service is still under way; its answer will be dropped";
         Err(Error::new(Status::PG_ERR_TIMEOUT, text))
     }
 
     fn core(&self) -> Result<&Arc<Core>, Error> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(closed());
         }
-        self.core.get_or_try_init(|| self.new_core())
+        let core = self.core.get_or_try_init(|| self.new_core())?;
+        // A close at this very moment either found the core, or is seen here.
+        if self.is_closed() {
+            core.close(Duration::ZERO);
+            return Err(closed());
+        }
+        Ok(core)
+    }
+
+    fn is_closed(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.closed.load(Ordering::SeqCst)
     }
 
     fn new_core(&self) -> Result<Arc<Core>, Error> {
@@ -130,7 +147,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Ends timers and answers waiters; a flight under way ends by itself.
-        if !self.closed.load(Ordering::Acquire) {
+        if !self.is_closed() {
             let _ = self.close(Duration::ZERO);
         }
     }

@@ -2,7 +2,7 @@
 //! counter that readers share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -21,6 +21,7 @@ pub(super) struct Published {
     snapshot: ArcSwapOption<Snapshot>,
     /// Somebody has read since the last look. Written only when it changes, so that readers share the line.
     asked: AtomicBool,
+    generation: AtomicU64,
 }
 
 struct Snapshot {
@@ -46,6 +47,9 @@ impl Snapshot {
 
 impl Published {
     pub(super) fn set(&self, committed: Option<Committed>, clock: &dyn Clock) {
+        if let Some(committed) = &committed {
+            self.generation.store(committed.generation(), Ordering::Relaxed);
+        }
         self.snapshot.store(committed.map(|committed| Arc::new(Snapshot::new(committed, clock))));
     }
 
@@ -97,6 +101,11 @@ impl Published {
     /// The token there is, fresh or not: what a forked child inherits.
     pub(super) fn last(&self) -> Option<Committed> {
         self.snapshot.load().as_ref().map(|snapshot| snapshot.committed.clone())
+    }
+
+    /// The number of the last token that was published.
+    pub(super) fn last_generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
     }
 
     /// Whether somebody has read since this was last asked.

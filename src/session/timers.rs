@@ -45,9 +45,6 @@ impl Timers {
     /// Moves a session's next look to another time.
     pub(super) fn set(&self, before: Option<Due>, next: Option<Duration>, core: &Weak<Core>) -> Option<Due> {
         let mut agenda = self.agenda();
-        if before.map(|(at, _)| at) == next {
-            return before;
-        }
         if let Some(before) = before {
             agenda.due.remove(&before);
         }

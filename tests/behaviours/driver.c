@@ -3,7 +3,9 @@
  *
  * Commands come on standard input, one a line, their words separated by tabs:
  *
- *   set NAME VALUE · env · client · issue ACCOUNT KEY TIMEOUT_MS · refresh ACCESS REFRESH TIMEOUT_MS · raw WHAT
+ *   set NAME VALUE · env · client · issue ACCOUNT KEY TIMEOUT_MS · refresh ACCESS REFRESH TIMEOUT_MS ·
+ *   open · token TIMEOUT_MS MIN_REMAINING_MS · reject HTTP_STATUS · credentials ACCOUNT KEY · health ·
+ *   close TIMEOUT_MS · raw WHAT
  *
  * A text is `-` for NULL, `x` and the hex of its bytes, or `@access` and `@refresh` for those of the last token.
  * Each answer is a block of lines `key<TAB>hex of the value` that ends in an empty line.
@@ -24,6 +26,7 @@ struct state {
     pg_config *config;
     pg_client *client;
     pg_token *token;
+    pg_session *session;
 };
 
 struct text {
@@ -133,13 +136,13 @@ static bool has_nul(struct text text)
     return text.bytes != NULL && memchr(text.bytes, '\0', text.length) != NULL;
 }
 
-static int64_t timeout_of(const char *word)
+static int64_t number_of(const char *word)
 {
     char *end;
-    int64_t timeout_ms = strtoll(word, &end, 10);
+    int64_t number = strtoll(word, &end, 10);
     if (end == word || *end != '\0')
-        give_up("a timeout is not a number");
-    return timeout_ms;
+        give_up("a number is none");
+    return number;
 }
 
 /* Commands. */
@@ -194,6 +197,59 @@ static void refresh(struct state *state, struct text access, struct text refresh
         put_token(state, token);
 }
 
+static void open_session(struct state *state)
+{
+    pg_error *error = NULL;
+    pg_session_free(state->session);
+    pg_status status = pg_session_open(state->client, state->config, &state->session, &error);
+    put_status(status, error);
+}
+
+static void token(struct state *state, int64_t timeout_ms, int64_t min_remaining_ms)
+{
+    pg_token *token = NULL;
+    pg_error *error = NULL;
+    pg_status status = min_remaining_ms == 0
+        ? pg_session_token(state->session, timeout_ms, &token, &error)
+        : pg_session_token_lasting(state->session, min_remaining_ms, timeout_ms, &token, &error);
+    put_status(status, error);
+    if (status == PG_OK) {
+        put_token(state, token);
+        put_number("generation", (int64_t)pg_token_generation(token));
+    }
+}
+
+static void reject(struct state *state, int64_t http_status)
+{
+    pg_error *error = NULL;
+    pg_status status = pg_session_reject(state->session, state->token, (int32_t)http_status, &error);
+    put_status(status, error);
+}
+
+static void credentials(struct state *state, struct text account, struct text key)
+{
+    pg_error *error = NULL;
+    pg_status status = pg_session_set_credentials(state->session, account.bytes, key.bytes, &error);
+    put_status(status, error);
+}
+
+static void health(struct state *state)
+{
+    char *json = NULL;
+    pg_error *error = NULL;
+    pg_status status = pg_session_health(state->session, &json, &error);
+    put_status(status, error);
+    put_text("health", json);
+    pg_text_free(json);
+}
+
+static void close_session(struct state *state, int64_t timeout_ms)
+{
+    pg_error *error = NULL;
+    pg_status status = pg_session_close(state->session, timeout_ms, &error);
+    put_status(status, error);
+}
+
 /* Every _free and every getter takes NULL; answers PG_OK or what does not hold. */
 #define HOLDS(condition) \
     do { \
@@ -209,6 +265,8 @@ static void free_nulls(void)
     pg_client_free(NULL);
     pg_token_free(NULL);
     pg_error_free(NULL);
+    pg_session_free(NULL);
+    pg_text_free(NULL);
     HOLDS(pg_error_status(NULL) == PG_OK);
     HOLDS(strcmp(pg_error_text(NULL), "") == 0);
     HOLDS(pg_error_http_status(NULL) == 0);
@@ -228,6 +286,8 @@ static void free_nulls(void)
     HOLDS(pg_token_lifetime_ms(NULL) == 0);
     HOLDS(pg_token_lifetime_disagreement_ms(NULL) == 0);
     HOLDS(pg_token_remaining_ms(NULL) == 0);
+    HOLDS(pg_token_generation(NULL) == 0);
+    HOLDS(pg_session_ref(NULL) == NULL);
     put_status(PG_OK, NULL);
 }
 
@@ -235,9 +295,11 @@ static void free_nulls(void)
 static void raw(struct state *state, const char *what)
 {
     pg_client *made = NULL;
+    pg_session *opened = NULL;
     pg_token *token = NULL;
     pg_error *error = NULL;
     pg_status status = PG_OK;
+    char small[8];
 
     if (strcmp(what, "free-nulls") == 0) {
         free_nulls();
@@ -263,12 +325,31 @@ static void raw(struct state *state, const char *what)
         status = pg_refresh_token(state->client, NULL, "r", PG_TIMEOUT_DEFAULT, NULL, &error);
     else if (strcmp(what, "refresh-null-refresh") == 0)
         status = pg_refresh_token(state->client, NULL, NULL, PG_TIMEOUT_DEFAULT, &token, &error);
+    else if (strcmp(what, "session-open-null-client") == 0)
+        status = pg_session_open(NULL, state->config, &opened, &error);
+    else if (strcmp(what, "session-open-null-config") == 0)
+        status = pg_session_open(state->client, NULL, &opened, &error);
+    else if (strcmp(what, "session-open-null-out") == 0)
+        status = pg_session_open(state->client, state->config, NULL, &error);
+    else if (strcmp(what, "session-token-null-session") == 0)
+        status = pg_session_token(NULL, PG_TIMEOUT_DEFAULT, &token, &error);
+    else if (strcmp(what, "session-token-null-out") == 0)
+        status = pg_session_token(state->session, PG_TIMEOUT_DEFAULT, NULL, &error);
+    else if (strcmp(what, "session-reject-null-token") == 0)
+        status = pg_session_reject(state->session, NULL, 401, &error);
+    else if (strcmp(what, "session-health-null-out") == 0)
+        status = pg_session_health(state->session, NULL, &error);
+    else if (strcmp(what, "copy-null-buffer") == 0)
+        status = pg_session_copy_access_token(state->session, PG_TIMEOUT_DEFAULT, NULL, 0, NULL, &error);
+    else if (strcmp(what, "copy-small-buffer") == 0)
+        status = pg_session_copy_access_token(state->session, PG_TIMEOUT_DEFAULT, small, sizeof small, NULL, &error);
     else if (strcmp(what, "error-out-null") == 0)
         status = pg_config_set(state->config, "no.such.setting", "1", NULL);
     else
         give_up("raw does not know this word");
     put_status(status, error);
     pg_client_free(made);
+    pg_session_free(opened);
     pg_token_free(token);
 }
 
@@ -288,7 +369,7 @@ static int split(char *line, char *words[MOST_WORDS])
 
 int main(void)
 {
-    struct state state = { pg_config_new(), NULL, NULL };
+    struct state state = { pg_config_new(), NULL, NULL, NULL };
     char *line = NULL, *words[MOST_WORDS];
     size_t room = 0;
 
@@ -302,9 +383,21 @@ int main(void)
         else if (strcmp(command, "client") == 0 && count == 1)
             client(&state);
         else if (strcmp(command, "issue") == 0 && count == 4)
-            issue(&state, text_of(words[1], &state), text_of(words[2], &state), timeout_of(words[3]));
+            issue(&state, text_of(words[1], &state), text_of(words[2], &state), number_of(words[3]));
         else if (strcmp(command, "refresh") == 0 && count == 4)
-            refresh(&state, text_of(words[1], &state), text_of(words[2], &state), timeout_of(words[3]));
+            refresh(&state, text_of(words[1], &state), text_of(words[2], &state), number_of(words[3]));
+        else if (strcmp(command, "open") == 0 && count == 1)
+            open_session(&state);
+        else if (strcmp(command, "token") == 0 && count == 3)
+            token(&state, number_of(words[1]), number_of(words[2]));
+        else if (strcmp(command, "reject") == 0 && count == 2)
+            reject(&state, number_of(words[1]));
+        else if (strcmp(command, "credentials") == 0 && count == 3)
+            credentials(&state, text_of(words[1], &state), text_of(words[2], &state));
+        else if (strcmp(command, "health") == 0 && count == 1)
+            health(&state);
+        else if (strcmp(command, "close") == 0 && count == 2)
+            close_session(&state, number_of(words[1]));
         else if (strcmp(command, "raw") == 0 && count == 2)
             raw(&state, words[1]);
         else
@@ -314,6 +407,7 @@ int main(void)
     }
     free(line);
     pg_token_free(state.token);
+    pg_session_free(state.session);
     pg_client_free(state.client);
     pg_config_free(state.config);
     return EXIT_SUCCESS;

@@ -17,6 +17,7 @@ struct state {
     pg::config config;
     std::optional<pg::client> client;
     std::optional<pg::token> token;
+    std::optional<pg::session> session;
 };
 
 struct bad_command : std::runtime_error {
@@ -147,6 +148,67 @@ bool refresh(state &state, const std::string &access, const std::string &refresh
     return true;
 }
 
+bool open(state &state) {
+    if (!state.client) {
+        return false;
+    }
+    state.session.reset();
+    state.session.emplace(*state.client, state.config);
+    put("status", "PG_OK");
+    return true;
+}
+
+// To ask without waiting has a function of its own.
+bool token(state &state, pg::timeout timeout, std::chrono::milliseconds min_remaining) {
+    if (!state.session) {
+        return false;
+    }
+    auto found = timeout == std::chrono::milliseconds(0) && min_remaining.count() == 0 ? state.session->try_token()
+                                                                                       : std::nullopt;
+    state.token = found ? *found : state.session->token(timeout, min_remaining);
+    put("status", "PG_OK");
+    put_token(*state.token);
+    put_number("generation", static_cast<long long>(state.token->generation()));
+    return true;
+}
+
+bool reject(state &state, int http_status) {
+    if (!state.session || !state.token) {
+        return false;
+    }
+    state.session->reject(*state.token, http_status);
+    put("status", "PG_OK");
+    return true;
+}
+
+bool credentials(state &state, const text &account, const text &key) {
+    if (!state.session || !account || !key) {
+        return false;
+    }
+    state.session->set_credentials(*account, *key);
+    put("status", "PG_OK");
+    return true;
+}
+
+bool health(state &state) {
+    if (!state.session) {
+        return false;
+    }
+    const std::string json = state.session->health();
+    put("status", "PG_OK");
+    put("health", json);
+    return true;
+}
+
+bool close(state &state, pg::timeout timeout) {
+    if (!state.session) {
+        return false;
+    }
+    state.session->close(timeout);
+    put("status", "PG_OK");
+    return true;
+}
+
 bool run(state &state, const std::vector<std::string> &words) {
     const std::string &command = words[0];
     if (command == "set" && words.size() == 3) {
@@ -168,6 +230,24 @@ bool run(state &state, const std::vector<std::string> &words) {
     }
     if (command == "refresh" && words.size() == 4) {
         return refresh(state, words[1], words[2], timeout_of(words[3]));
+    }
+    if (command == "open" && words.size() == 1) {
+        return open(state);
+    }
+    if (command == "token" && words.size() == 3) {
+        return token(state, timeout_of(words[1]), std::chrono::milliseconds(std::stoll(words[2])));
+    }
+    if (command == "reject" && words.size() == 2) {
+        return reject(state, std::stoi(words[1]));
+    }
+    if (command == "credentials" && words.size() == 3) {
+        return credentials(state, text_of(words[1], state), text_of(words[2], state));
+    }
+    if (command == "health" && words.size() == 1) {
+        return health(state);
+    }
+    if (command == "close" && words.size() == 2) {
+        return close(state, timeout_of(words[1]));
     }
     if (command == "raw" && words.size() == 2) {
         return false;

@@ -8,58 +8,11 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <paymentsgate_auth.h>
+#include "bench.h"
 
 enum { THREADS = 8, ROUNDS = 3, REFERENCES = 5000, LAST_SIGNAL = 64 };
-
-static int checks = 0;
-
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-static void check(bool holds, const char *condition, int line)
-{
-    checks++;
-    if (!holds) {
-        fprintf(stderr, "abi.c:%d: does not hold: %s\n", line, condition);
-        exit(EXIT_FAILURE);
-    }
-}
-
-/* For calls that must succeed. */
-#define OK(status) ok((status), &error, __LINE__)
-
-static void ok(pg_status status, pg_error **error, int line)
-{
-    if (status != PG_OK)
-        fprintf(stderr, "abi.c:%d: %s: %s\n", line, pg_status_name(status), pg_error_text(*error));
-    check(status == PG_OK, "the call succeeds", line);
-    check(*error == NULL, "there is no error after a success", line);
-}
-
-static pg_config *new_config(void)
-{
-    pg_error *error = NULL;
-    pg_config *config = pg_config_new();
-    CHECK(config != NULL);
-    OK(pg_config_set_from_env(config, &error));
-    return config;
-}
-
-static pg_client *new_client(void)
-{
-    pg_error *error = NULL;
-    pg_client *client = NULL;
-    pg_config *config = new_config();
-    OK(pg_client_new(config, &client, &error));
-    pg_config_free(config);
-    return client;
-}
 
 static pg_token *new_token(const pg_client *client)
 {
@@ -153,12 +106,18 @@ static void test_threads_of_the_library(void)
 {
     int before = count_threads().all;
     pg_client *client = new_client();
+    pg_session *first = new_session(), *second = new_session();
     CHECK(count_threads().all == before);
     pg_token_free(new_token(client));
     struct census after = count_threads();
     printf("threads: %d before the first call, %d after it\n", before, after.all);
     CHECK(after.all == before + 1);
     CHECK(after.ours == 1);
+    pg_token_free(token_of(first));
+    pg_token_free(token_of(second));
+    CHECK(count_threads().all == after.all && count_threads().ours == 1);
+    pg_session_free(first);
+    pg_session_free(second);
     pg_client_free(client);
 }
 
@@ -203,9 +162,12 @@ static void test_outputs_are_null_after_a_failure(void)
     static int nothing;
     pg_client *const no_client = (pg_client *)&nothing, *made;
     pg_token *const no_token = (pg_token *)&nothing, *token;
+    pg_session *const no_session = (pg_session *)&nothing, *opened;
+    char *const no_text = (char *)&nothing, *text;
     pg_error *error = (pg_error *)&nothing;
-    pg_config *empty = pg_config_new();
-    pg_client *client = new_client();
+    pg_config *empty = pg_config_new(), *config = new_config();
+    pg_client *client = new_client(), *bare = NULL;
+    pg_session *session = new_session();
 
     OK(pg_config_set(empty, "user_agent", "shop/1.0", &error));
 
@@ -234,10 +196,50 @@ static void test_outputs_are_null_after_a_failure(void)
     FAILS(PG_ERR_INVALID_UTF8, token, no_token, pg_refresh_token(client, NULL, "\xff", 0, &token, &error));
     FAILS(PG_ERR_NULL_POINTER, token, no_token, pg_refresh_token_sized(client, NULL, 0, NULL, 0, 0, &token, &error));
 
+    OK(pg_config_set(empty, "base_url", getenv("PAYMENTSGATE_BASE_URL"), &error));
+    OK(pg_client_new(empty, &bare, &error));
+    FAILS(PG_ERR_NULL_POINTER, opened, no_session, pg_session_open(NULL, config, &opened, &error));
+    FAILS(PG_ERR_NULL_POINTER, opened, no_session, pg_session_open(client, NULL, &opened, &error));
+    FAILS(PG_ERR_NO_CREDENTIALS, opened, no_session, pg_session_open(bare, empty, &opened, &error));
+    FAILS(PG_ERR_NULL_POINTER, token, no_token, pg_session_token(NULL, 0, &token, &error));
+    FAILS(PG_ERR_INVALID_ARGUMENT, token, no_token, pg_session_token(session, -2, &token, &error));
+    FAILS(PG_ERR_TIMEOUT, token, no_token, pg_session_token(session, 0, &token, &error));
+    FAILS(PG_ERR_NULL_POINTER, token, no_token, pg_session_token_lasting(NULL, 0, 0, &token, &error));
+    FAILS(PG_ERR_INVALID_ARGUMENT, token, no_token, pg_session_token_lasting(session, -1, 0, &token, &error));
+    FAILS(PG_ERR_NULL_POINTER, text, no_text, pg_session_health(NULL, &text, &error));
+
+    /* These hand out nothing but an error. */
+#define REFUSED(wanted, call) FAILS(wanted, text, NULL, call)
+
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_open(client, config, NULL, &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_token(session, 0, NULL, &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_token_lasting(session, 0, 0, NULL, &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_health(session, NULL, &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials(NULL, "a", "k", &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials(session, NULL, "k", &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials(session, "a", NULL, &error));
+    REFUSED(PG_ERR_INVALID_UTF8, pg_session_set_credentials(session, "\xff", "k", &error));
+    REFUSED(PG_ERR_INVALID_ARGUMENT, pg_session_set_credentials(session, "", "k", &error));
+    REFUSED(PG_ERR_INVALID_PEM, pg_session_set_credentials(session, "a", "k", &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_reject(session, NULL, 401, &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_close(NULL, 0, &error));
+    REFUSED(PG_ERR_INVALID_ARGUMENT, pg_session_close(session, -2, &error));
+
+    token = new_token(client);
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_reject(NULL, token, 401, &error));
+    REFUSED(PG_ERR_INVALID_ARGUMENT, pg_session_reject(session, token, 0, &error));
+    pg_token_free(token);
+
     token = no_token;
     CHECK(pg_issue_token(client, NULL, NULL, 0, &token, NULL) == PG_ERR_TIMEOUT);
     CHECK(token == NULL);
+    CHECK(pg_session_ref(NULL) == NULL);
+    pg_session_free(NULL);
+    pg_text_free(NULL);
+    pg_session_free(session);
+    pg_client_free(bare);
     pg_client_free(client);
+    pg_config_free(config);
     pg_config_free(empty);
 }
 

@@ -13,6 +13,9 @@ static_assert(std::is_nothrow_move_constructible_v<pg::token> && std::is_nothrow
 static_assert(std::is_nothrow_move_constructible_v<pg::client> && std::is_nothrow_move_assignable_v<pg::client>);
 static_assert(std::is_nothrow_move_constructible_v<pg::config> && std::is_nothrow_move_assignable_v<pg::config>);
 static_assert(!std::is_copy_constructible_v<pg::client> && !std::is_copy_constructible_v<pg::config>);
+static_assert(std::is_nothrow_copy_constructible_v<pg::session> && std::is_nothrow_copy_assignable_v<pg::session>);
+static_assert(std::is_nothrow_move_constructible_v<pg::session> && std::is_nothrow_move_assignable_v<pg::session>);
+static_assert(std::is_nothrow_destructible_v<pg::session> && std::is_nothrow_destructible_v<pg::token>);
 static_assert(std::is_base_of_v<std::runtime_error, pg::error> && std::is_nothrow_copy_constructible_v<pg::error>);
 
 namespace {
@@ -85,6 +88,58 @@ void test_tokens_are_shared(pg::client client) {
     CHECK(other.refresh(copy.access_token(), *copy.refresh_token()).access_token().size() > 0);
 }
 
+void test_sessions(const pg::config &config) {
+    std::optional<pg::client> client(config);
+    const pg::session session(*client, config);
+    client.reset();
+    CHECK(!session.try_token());
+    const pg::token first = session.token(10s);
+    CHECK(first.generation() == 1 && !first.refresh_token() && first.remaining() > 0ms);
+    CHECK(session.try_token()->access_token().data() == first.access_token().data());
+    CHECK(session.token(0ms, 2h).fingerprint() == first.fingerprint());
+
+    session.reject(first, 403);
+    CHECK(session.token().fingerprint() == first.fingerprint());
+    session.reject(first);
+    const pg::token second = session.token();
+    CHECK(second.generation() == 2 && second.fingerprint() != first.fingerprint());
+    CHECK(thrown_by([&] { session.reject(second); }).status() == PG_ERR_REJECTED_FRESH);
+    CHECK(session.health().find(second.fingerprint()) != std::string::npos);
+    CHECK(session.health().find(second.access_token()) == std::string::npos);
+
+    CHECK(thrown_by([&] { session.token(-1ms); }).status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(thrown_by([&] { session.token({}, -1ms); }).status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(thrown_by([&] { session.reject(second, 0); }).status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(thrown_by([&] { session.set_credentials({}, "k"); }).status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(thrown_by([&] { session.set_credentials({"a\0b", 3}, "k"); }).status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(thrown_by([&] { session.set_credentials("a", "k"); }).status() == PG_ERR_INVALID_PEM);
+}
+
+void test_sessions_are_shared(const pg::client &client, const pg::config &config) {
+    pg::session first(client, config);
+    const pg::session copy = first;
+    pg::session moved = std::move(first);
+    CHECK(thrown_by([&] { first.token(); }).status() == PG_ERR_NULL_POINTER);
+    const pg::token token = copy.token();
+    CHECK(moved.token().access_token().data() == token.access_token().data());
+
+    moved.close(10s);
+    CHECK(thrown_by([&] { copy.token(); }).status() == PG_ERR_CLOSED);
+    CHECK(thrown_by([&] { copy.try_token(); }).status() == PG_ERR_CLOSED);
+    CHECK(thrown_by([&] { copy.reject(token); }).status() == PG_ERR_CLOSED);
+    CHECK(thrown_by([&] { copy.health(); }).status() == PG_ERR_CLOSED);
+    copy.close();
+    moved = pg::session(client, config);
+    CHECK(moved.token().generation() == 1 && token.remaining() > 0ms);
+
+    const pg::error nobody = thrown_by([] {
+        pg::config bare;
+        bare.set("base_url", "https://api.example");
+        pg::session(pg::client(bare), bare);
+    });
+    CHECK(nobody.status() == PG_ERR_NO_CREDENTIALS);
+}
+
 void test_the_table_of_settings() {
     CHECK(pg::settings().size() == pg_setting_count() && pg::settings()[0].name == "base_url");
     for (const pg::setting &row : pg::settings()) {
@@ -106,6 +161,8 @@ int main() try {
     test_durations(client);
     test_empty_views_are_texts(client);
     test_tokens_are_shared(pg::client(config));
+    test_sessions(config);
+    test_sessions_are_shared(client, config);
     test_the_table_of_settings();
     std::cout << "ok hpp: " << checks << " checks" << std::endl;
     return EXIT_SUCCESS;

@@ -23,6 +23,7 @@ sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit
 # The library's thread lives as long as the process, by design: what it holds is reachable, and no leak.
 memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
+programs='abi session hpp example_c example_session_c example_cpp example_session_cpp'
 passed=0
 
 # name command…: one test. Its output is shown only where it fails.
@@ -53,9 +54,12 @@ build_all() { # suffix options…
     suffix=$1
     shift
     build abi.c "abi$suffix" "$@" &&
+        build session.c "session$suffix" "$@" &&
         build hpp.cpp "hpp$suffix" "$@" &&
         build ../../examples/c/issue_refresh.c "example_c$suffix" "$@" &&
+        build ../../examples/c/session.c "example_session_c$suffix" "$@" &&
         build ../../examples/cpp/issue_refresh.cpp "example_cpp$suffix" "$@" &&
+        build ../../examples/cpp/session.cpp "example_session_cpp$suffix" "$@" &&
         build ../behaviours/driver.c "driver_c$suffix" "$@" &&
         build ../behaviours/driver.cpp "driver_cpp$suffix" "$@"
 }
@@ -74,9 +78,10 @@ start_sandbox() {
     PAYMENTSGATE_BASE_URL=$(field https)
     PAYMENTSGATE_CREDENTIALS_FILE=$(field credentials_file)
     PAYMENTSGATE_TLS_CA_FILE=$(field ca_file)
+    PG_SANDBOX_ADMIN=$(field admin)
     # libcurl heeds https_proxy, and no proxy reaches this machine's loopback.
     no_proxy=127.0.0.1
-    export PAYMENTSGATE_BASE_URL PAYMENTSGATE_CREDENTIALS_FILE PAYMENTSGATE_TLS_CA_FILE no_proxy
+    export PAYMENTSGATE_BASE_URL PAYMENTSGATE_CREDENTIALS_FILE PAYMENTSGATE_TLS_CA_FILE PG_SANDBOX_ADMIN no_proxy
 }
 
 hex() { printf %s "$1" | od -An -v -tx1 | tr -d ' \n'; }
@@ -110,13 +115,45 @@ PG_OK	refresh	-	@refresh	10000
 PG_ERR_REFUSED	refresh	-	x$(hex no-such-token)	-1
 PG_ERR_INVALID_ARGUMENT	refresh	-	x	-1
 PG_ERR_INVALID_ARGUMENT	refresh	-	x6100	-1
+PG_OK	open
+PG_ERR_TIMEOUT	token	0	0
+PG_OK	token	-1	0
+PG_OK	token	5000	60000
+PG_OK	token	0	0
+PG_ERR_INVALID_ARGUMENT	token	-2	0
+PG_ERR_INVALID_ARGUMENT	token	0	-1
+PG_ERR_INVALID_ARGUMENT	reject	0
+PG_OK	reject	403
+PG_OK	reject	401
+PG_OK	token	-1	0
+PG_ERR_REJECTED_FRESH	reject	401
+PG_ERR_INVALID_PEM	credentials	x61	x62
+PG_OK	credentials	x$(hex "$(field account_id)")	x$(hex "$(field public_key)")
+PG_OK	health
+PG_OK	open
+PG_OK	token	10000	0
 END
     cp "$work/cpp.commands" "$work/c.commands"
     for what in set-null-config set-null-name set-null-value client-null-config client-null-out issue-null-client \
-        issue-null-out refresh-null-client refresh-null-out refresh-null-refresh; do
+        issue-null-out refresh-null-client refresh-null-out refresh-null-refresh session-open-null-client \
+        session-open-null-config session-open-null-out session-token-null-session session-token-null-out \
+        session-reject-null-token session-health-null-out copy-null-buffer; do
         printf 'PG_ERR_NULL_POINTER\traw\t%s\n' "$what"
     done >>"$work/c.commands"
-    printf 'PG_ERR_UNKNOWN_SETTING\traw\terror-out-null\nPG_OK\traw\tfree-nulls\n' >>"$work/c.commands"
+    cat >>"$work/c.commands" <<END
+PG_ERR_INVALID_ARGUMENT	raw	copy-small-buffer
+PG_ERR_UNKNOWN_SETTING	raw	error-out-null
+PG_OK	raw	free-nulls
+END
+    for commands in "$work"/*.commands; do
+        cat >>"$commands" <<END
+PG_OK	close	-1
+PG_ERR_CLOSED	token	-1	0
+PG_ERR_CLOSED	reject	401
+PG_ERR_CLOSED	health
+PG_OK	close	0
+END
+    done
 }
 
 # A tool that does not catch these is not on.
@@ -162,9 +199,10 @@ write_broken_program
 passes 'headers' ./header.sh
 passes 'build' build_all ''
 passes 'build: fork' build ../fork/fork.c fork -std=c11
+passes 'build: fork_session' build ../fork/session.c fork_session -std=c11
 # Not linked with the library: it loads it.
 passes 'build: unload' "${CC:-cc}" -std=c99 -g -Wall -Wextra -Werror -I "$STAGE/include" unload.c -ldl -o "$work/unload"
-for program in abi hpp fork example_c example_cpp; do passes "$program" "$work/$program"; done
+for program in $programs fork fork_session; do passes "$program" "$work/$program"; done
 passes 'unload' "$work/unload" "$STAGE/lib/libpaymentsgate_auth.so.1"
 for driver in c cpp; do passes "driver_$driver" plays "$work/$driver.commands" "$work/driver_$driver"; done
 passes 'another ABI is refused' refuses_another_abi
@@ -177,7 +215,7 @@ passes 'asan: it is in every program' has_asan
 passes 'asan: it sees an overflow' catches 'AddressSanitizer: heap-buffer-overflow' "$work/broken.asan" o
 passes 'asan: UBSan sees a signed overflow' catches 'runtime error: signed integer overflow' "$work/broken.asan" u
 passes 'asan: LSan sees a leak' catches 'LeakSanitizer: detected memory leaks' "$work/broken.asan" l
-for program in abi hpp example_c example_cpp; do passes "asan: $program" "$work/$program.asan"; done
+for program in $programs; do passes "asan: $program" "$work/$program.asan"; done
 for driver in c cpp; do passes "asan: driver_$driver" plays "$work/$driver.commands" "$work/driver_$driver.asan"; done
 
 passes 'valgrind: build what is broken' build "$work/broken.c" broken
@@ -185,7 +223,7 @@ passes 'valgrind: build what is broken' build "$work/broken.c" broken
 {
     passes 'valgrind: it sees an overflow' catches 'Invalid read' $memcheck "$work/broken" o
     passes 'valgrind: it sees a leak' catches 'definitely lost' $memcheck "$work/broken" l
-    for program in abi hpp example_c example_cpp; do passes "valgrind: $program" $memcheck "$work/$program"; done
+    for program in $programs; do passes "valgrind: $program" $memcheck "$work/$program"; done
     for driver in c cpp; do
         passes "valgrind: driver_$driver" plays "$work/$driver.commands" $memcheck "$work/driver_$driver"
     done

@@ -7,49 +7,13 @@
 #define _GNU_SOURCE
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <paymentsgate_auth.h>
+#include "../c/bench.h"
 
 enum { PATIENCE_S = 20, FORKS = 10 };
-
-static int checks = 0;
-
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-static void check(bool holds, const char *condition, int line)
-{
-    checks++;
-    if (!holds) {
-        fprintf(stderr, "fork.c:%d: does not hold: %s\n", line, condition);
-        _exit(EXIT_FAILURE);
-    }
-}
-
-/* For calls that must succeed. */
-#define OK(status) ok((status), &error, __LINE__)
-
-static void ok(pg_status status, pg_error **error, int line)
-{
-    if (status != PG_OK)
-        fprintf(stderr, "fork.c:%d: %s: %s\n", line, pg_status_name(status), pg_error_text(*error));
-    check(status == PG_OK, "the call succeeds", line);
-}
-
-static pg_client *new_client(void)
-{
-    pg_error *error = NULL;
-    pg_client *client = NULL;
-    pg_config *config = pg_config_new();
-    OK(pg_config_set_from_env(config, &error));
-    OK(pg_client_new(config, &client, &error));
-    pg_config_free(config);
-    return client;
-}
 
 static pg_token *issue(const pg_client *client)
 {

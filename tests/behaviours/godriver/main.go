@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -39,11 +40,12 @@ type driver struct {
 	out     *bufio.Writer
 	options []pgauth.Option
 	client  *pgauth.Client
+	session *pgauth.Session
 	token   *pgauth.Token
 }
 
-// obey carries one command out. The token is nil where the command makes none.
-func (d *driver) obey(words []string) (*pgauth.Token, error) {
+// obey carries one command out and says what it has made: a *pgauth.Token, a pgauth.Health or nothing.
+func (d *driver) obey(words []string) (any, error) {
 	command, arguments := words[0], make([]argument, len(words)-1)
 	for i, word := range words[1:] {
 		arguments[i] = d.read(word)
@@ -77,13 +79,57 @@ func (d *driver) obey(words []string) (*pgauth.Token, error) {
 		if command == "refresh" {
 			call = d.refresh
 		}
-		token, err := call(ctx, arguments[0], arguments[1])
-		if err == nil {
-			d.token = token
-		}
-		return token, err
+		return d.keep(call(ctx, arguments[0], arguments[1]))
+	case command == "open" && len(arguments) == 0 && d.client != nil:
+		session, err := d.client.Open(d.options...)
+		d.session = session
+		return nil, err
+	case d.session != nil:
+		return d.obeyForSession(command, words[1:], arguments)
 	}
 	return nil, errUnsupported
+}
+
+func (d *driver) obeyForSession(command string, words []string, arguments []argument) (any, error) {
+	switch {
+	case command == "token" && len(arguments) == 2:
+		ctx, cancel, err := within(words[0])
+		if err != nil {
+			return nil, err
+		}
+		defer cancel()
+		minRemaining := number(words[1])
+		if minRemaining > math.MaxInt64/int64(time.Millisecond) {
+			return nil, errUnsupported
+		}
+		return d.keep(d.session.TokenLasting(ctx, time.Duration(minRemaining)*time.Millisecond))
+	case command == "reject" && len(arguments) == 1 && d.token != nil:
+		return nil, d.session.Reject(d.token, int(number(words[0])))
+	case command == "credentials" && len(arguments) == 2:
+		account, key := arguments[0], arguments[1]
+		if !account.given || !key.given {
+			return nil, errUnsupported
+		}
+		return nil, d.session.SetCredentials(account.text, key.text)
+	case command == "health" && len(arguments) == 0:
+		return d.session.Health()
+	case command == "close" && len(arguments) == 1:
+		ctx, cancel, err := within(words[0])
+		if err != nil {
+			return nil, err
+		}
+		defer cancel()
+		return nil, d.session.Close(ctx)
+	}
+	return nil, errUnsupported
+}
+
+// keep makes a token that was got the last one.
+func (d *driver) keep(token *pgauth.Token, err error) (any, error) {
+	if err == nil {
+		d.token = token
+	}
+	return token, err
 }
 
 func (d *driver) issue(ctx context.Context, account, key argument) (*pgauth.Token, error) {
@@ -106,10 +152,7 @@ func (d *driver) refresh(ctx context.Context, access, refresh argument) (*pgauth
 
 // within is a context that ends after so many milliseconds, never for -1.
 func within(word string) (context.Context, context.CancelFunc, error) {
-	ms, err := strconv.ParseInt(word, 10, 64)
-	if err != nil {
-		log.Fatal(err)
-	}
+	ms := number(word)
 	switch {
 	case ms == -1:
 		return context.Background(), func() {}, nil
@@ -119,6 +162,14 @@ func within(word string) (context.Context, context.CancelFunc, error) {
 	// A time.Duration ends after 292 years, which is not far enough for every row.
 	ctx, cancel := context.WithDeadline(context.Background(), time.UnixMilli(time.Now().UnixMilli()+ms))
 	return ctx, cancel, nil
+}
+
+func number(word string) int64 {
+	number, err := strconv.ParseInt(word, 10, 64)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return number
 }
 
 type argument struct {
@@ -145,18 +196,16 @@ func (d *driver) read(word string) argument {
 }
 
 // answer writes what a command came to.
-func (d *driver) answer(token *pgauth.Token, err error) {
+func (d *driver) answer(made any, err error) {
 	var failure *pgauth.Error
 	switch {
 	case errors.As(err, &failure):
 		d.failure(failure)
 	case err != nil:
 		d.write("status", err.Error())
-	case token != nil:
-		d.write("status", pgauth.OK.String())
-		d.success(token)
 	default:
 		d.write("status", pgauth.OK.String())
+		d.success(made)
 	}
 	fmt.Fprintln(d.out)
 	if err := d.out.Flush(); err != nil {
@@ -164,13 +213,21 @@ func (d *driver) answer(token *pgauth.Token, err error) {
 	}
 }
 
-func (d *driver) success(token *pgauth.Token) {
-	d.write("fingerprint", token.Fingerprint())
-	d.number("access_length", int64(len(token.AccessToken())))
-	d.number("refresh_length", int64(len(token.RefreshToken())))
-	d.number("lifetime_ms", token.Lifetime().Milliseconds())
-	d.number("disagreement_ms", token.LifetimeDisagreement().Milliseconds())
-	d.number("remaining_ms", token.Remaining().Milliseconds())
+func (d *driver) success(made any) {
+	switch made := made.(type) {
+	case *pgauth.Token:
+		d.write("fingerprint", made.Fingerprint())
+		d.number("access_length", int64(len(made.AccessToken())))
+		d.number("refresh_length", int64(len(made.RefreshToken())))
+		d.number("lifetime_ms", made.Lifetime().Milliseconds())
+		d.number("disagreement_ms", made.LifetimeDisagreement().Milliseconds())
+		d.number("remaining_ms", made.Remaining().Milliseconds())
+		if generation := made.Generation(); generation != 0 {
+			d.number("generation", int64(generation))
+		}
+	case pgauth.Health:
+		d.write("health", string(made.Raw))
+	}
 }
 
 func (d *driver) failure(failure *pgauth.Error) {

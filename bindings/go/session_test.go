@@ -1,0 +1,549 @@
+package pgauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
+)
+
+// open opens a session on a client of its own; start sees to the rest.
+func open(t *testing.T, options ...pgauth.Option) *pgauth.Session {
+	t.Helper()
+	client := start(t)
+	session, err := client.Open(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A session outlives its client: every test is one of that.
+	client.Close()
+	t.Cleanup(func() { session.Close(within(t, 0)) })
+	return session
+}
+
+// within is a context that ends after so long.
+func within(t *testing.T, patience time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func token(t *testing.T, session *pgauth.Session) *pgauth.Token {
+	t.Helper()
+	token, err := session.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// outcome is what one of many callers got, and when.
+type outcome struct {
+	token *pgauth.Token
+	err   error
+	took  time.Duration
+}
+
+// ask lets so many goroutines ask at once.
+func ask(ctx context.Context, session *pgauth.Session, callers int) <-chan outcome {
+	outcomes := make(chan outcome, callers)
+	for range callers {
+		go func() {
+			begun := time.Now()
+			token, err := session.Token(ctx)
+			outcomes <- outcome{token, err, time.Since(begun)}
+		}()
+	}
+	return outcomes
+}
+
+// waiting waits until so many callers have been counted who were not served from memory.
+func waiting(t *testing.T, session *pgauth.Session, callers uint64) {
+	t.Helper()
+	eventually(t, "the callers wait", func() bool { return health(t, session).Counters.Waited >= callers })
+}
+
+func health(t *testing.T, session *pgauth.Session) pgauth.Health {
+	t.Helper()
+	health, err := session.Health()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return health
+}
+
+func TestFirstToken(t *testing.T) {
+	session := open(t)
+	first := token(t, session)
+	if first.Generation() != 1 || first.RefreshToken() != "" || first.Lifetime() != time.Hour {
+		t.Errorf("generation %d, lives %v", first.Generation(), first.Lifetime())
+	}
+	if status := wallet(t, first.AccessToken()); status != http.StatusOK {
+		t.Errorf("wallet: %d", status)
+	}
+	for _, ctx := range []context.Context{context.Background(), within(t, 0), within(t, time.Minute)} {
+		again, err := session.Token(ctx)
+		if err != nil || again.Fingerprint() != first.Fingerprint() {
+			t.Errorf("%v: %v", again, err)
+		}
+	}
+	if calls := calls(t, "issue"); calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+func TestATokenOfNoSessionHasNoGeneration(t *testing.T) {
+	if generation := issue(t, start(t)).Generation(); generation != 0 {
+		t.Error(generation)
+	}
+}
+
+func TestOpenTakesItsOwnCredentials(t *testing.T) {
+	client := start(t, pgauth.Set("issue_timeout_ms", "5000"))
+	var other struct {
+		AccountID string `json:"account_id"`
+		PublicKey string `json:"public_key"`
+	}
+	admin(t, "POST", "/accounts", "", &other)
+	session, err := client.Open(pgauth.Set("account_id", other.AccountID), pgauth.Set("public_key", other.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token(t, session)
+	if err := session.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	var counters struct {
+		Routes map[string]struct{ Last struct{ Body string } }
+	}
+	admin(t, "GET", "/counters", "", &counters)
+	var sent struct {
+		AccountID string `json:"account_id"`
+	}
+	err = json.Unmarshal([]byte(counters.Routes["issue"].Last.Body), &sent)
+	if err != nil || sent.AccountID != other.AccountID {
+		t.Errorf("%q was sent: %v", sent.AccountID, err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	client := start(t)
+	for _, test := range []struct {
+		options []pgauth.Option
+		status  pgauth.Status
+	}{
+		{[]pgauth.Option{pgauth.Set("no_such", "1")}, pgauth.ErrUnknownSetting},
+		{[]pgauth.Option{pgauth.Set("credentials_file", "/nowhere")}, pgauth.ErrFileUnreadable},
+		{[]pgauth.Option{pgauth.Env(), pgauth.Set("account_id", "a")}, pgauth.ErrConflictingSettings},
+	} {
+		if session, err := client.Open(test.options...); session != nil || !errors.Is(err, test.status) {
+			t.Errorf("%v: %v", test.status, err)
+		}
+	}
+	nobody, err := pgauth.NewClient(pgauth.Set("base_url", sandbox.HTTPS))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nobody.Open(); !errors.Is(err, pgauth.ErrNoCredentials) {
+		t.Error(err)
+	}
+	nobody.Close()
+	if _, err := nobody.Open(); !errors.Is(err, pgauth.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+func TestAThousandAtTheStartCostOneIssue(t *testing.T) {
+	session := open(t)
+	outcomes := ask(t.Context(), session, 1000)
+	for range 1000 {
+		if got := <-outcomes; got.err != nil || got.token.Generation() != 1 {
+			t.Fatal(got.token, got.err)
+		}
+	}
+	if calls := calls(t, "issue"); calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+func TestReject(t *testing.T) {
+	session := open(t)
+	first := token(t, session)
+	admin(t, "POST", "/revoke", `{"all": true}`, nil)
+	if status := wallet(t, first.AccessToken()); status != http.StatusUnauthorized {
+		t.Fatalf("wallet: %d", status)
+	}
+	if err := session.Reject(first, http.StatusForbidden); err != nil || token(t, session).Generation() != 1 {
+		t.Error("403 is not about the token", err)
+	}
+	for range 2 {
+		if err := session.Reject(first, http.StatusUnauthorized); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second := token(t, session)
+	if second.Generation() != 2 || second.Fingerprint() == first.Fingerprint() {
+		t.Errorf("generation %d", second.Generation())
+	}
+	if status := wallet(t, second.AccessToken()); status != http.StatusOK {
+		t.Errorf("wallet: %d", status)
+	}
+	if err := session.Reject(first, http.StatusUnauthorized); err != nil || token(t, session).Generation() != 2 {
+		t.Error("an old token costs nothing", err)
+	}
+	err := session.Reject(second, http.StatusUnauthorized)
+	if !errors.Is(err, pgauth.ErrRejectedFresh) || failure(t, err).Retryable {
+		t.Error(err)
+	}
+	if err := session.Reject(second, 0); !errors.Is(err, pgauth.ErrInvalidArgument) {
+		t.Error(err)
+	}
+	if calls := calls(t, "issue"); calls != 2 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+// What there is now is not enough for a caller who wants more: the binding must not take it for an answer.
+func TestTokenLasting(t *testing.T) {
+	session := open(t)
+	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 7}`, nil)
+	if first := token(t, session); first.Generation() != 1 {
+		t.Fatal(first.Generation())
+	}
+	time.Sleep(1200 * time.Millisecond)
+	if same := token(t, session); same.Generation() != 1 {
+		t.Error(same.Generation())
+	}
+	second, err := session.TokenLasting(t.Context(), 6500*time.Millisecond)
+	if err != nil || second.Generation() != 2 {
+		t.Fatal(second, err)
+	}
+	// More than any token of the service's has: there is no loop.
+	if third, err := session.TokenLasting(t.Context(), time.Hour); err != nil || third.Generation() != 2 {
+		t.Error(third, err)
+	}
+	if _, err := session.TokenLasting(t.Context(), -time.Second); !errors.Is(err, pgauth.ErrInvalidArgument) {
+		t.Error(err)
+	}
+}
+
+func TestCanceledWhileWaiting(t *testing.T) {
+	session := open(t)
+	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 600}}`)
+	ctx, cancel := context.WithCancel(context.Background())
+	leaving, staying := ask(ctx, session, 50), ask(t.Context(), session, 50)
+	waiting(t, session, 100)
+	canceled := time.Now()
+	cancel()
+	for range 50 {
+		got := <-leaving
+		if failure := failure(t, got.err); !errors.Is(got.err, context.Canceled) || failure.Fate != pgauth.FateNone {
+			t.Errorf("%#v", failure)
+		}
+	}
+	if took := time.Since(canceled); took > 300*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+	for range 50 {
+		if got := <-staying; got.err != nil || got.token.Generation() != 1 {
+			t.Error(got.token, got.err)
+		}
+	}
+	if _, err := session.Token(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if calls := calls(t, "issue"); calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+func TestEveryoneHasTheirOwnDeadline(t *testing.T) {
+	session := open(t)
+	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 800}}`)
+	patient := ask(t.Context(), session, 10)
+	waiting(t, session, 10)
+	for _, patience := range []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond} {
+		got := <-ask(within(t, patience), session, 1)
+		if !errors.Is(got.err, context.DeadlineExceeded) || !errors.Is(got.err, pgauth.ErrTimeout) ||
+			got.took > patience+150*time.Millisecond || got.took < patience-20*time.Millisecond {
+			t.Errorf("%v of %v: %v", got.took, patience, got.err)
+		}
+	}
+	for range 10 {
+		if got := <-patient; got.err != nil {
+			t.Error(got.err)
+		}
+	}
+	if calls := calls(t, "issue"); calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+func TestAnErrorReachesAllWhoWait(t *testing.T) {
+	session := open(t)
+	for _, action := range []string{`{"kind": "delay", "ms": 300}`, `{"kind": "redirect", "status": 307}`} {
+		fault(t, `{"route": "issue", "action": `+action+`}`)
+	}
+	outcomes := ask(t.Context(), session, 200)
+	for range 200 {
+		if got := <-outcomes; !errors.Is(got.err, pgauth.ErrRedirect) || failure(t, got.err).HTTPStatus != 307 {
+			t.Fatal(got.token, got.err)
+		}
+	}
+	if calls := calls(t, "issue"); calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+func TestTheServiceComesBackWhileTheyWait(t *testing.T) {
+	session := open(t)
+	fault(t, `{"route": "issue", "action": {"kind": "status", "status": 503}, "times": 3}`)
+	outcomes := ask(within(t, time.Minute), session, 20)
+	for range 20 {
+		if got := <-outcomes; got.err != nil {
+			t.Error(got.err)
+		}
+	}
+}
+
+func TestCloseWhileTheyWait(t *testing.T) {
+	session := open(t)
+	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 700}}`)
+	outcomes := ask(context.Background(), session, 50)
+	waiting(t, session, 50)
+	eventually(t, "the call arrives", func() bool { return calls(t, "issue") == 1 })
+	begun := time.Now()
+	if err := session.Close(within(t, 50*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	for range 50 {
+		if got := <-outcomes; !errors.Is(got.err, pgauth.ErrClosed) {
+			t.Error(got.token, got.err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := session.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > 400*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+	for range 2 {
+		if err := session.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+	everythingIsClosed(t, session)
+}
+
+func TestAfterClose(t *testing.T) {
+	session := open(t)
+	held := token(t, session)
+	if err := session.Close(within(t, 0)); err != nil {
+		t.Error(err)
+	}
+	everythingIsClosed(t, session)
+	if err := session.Reject(held, http.StatusUnauthorized); !errors.Is(err, pgauth.ErrClosed) {
+		t.Error(err)
+	}
+	if held.AccessToken() == "" || held.Remaining() <= 0 {
+		t.Error("the token is gone")
+	}
+}
+
+func everythingIsClosed(t *testing.T, session *pgauth.Session) {
+	t.Helper()
+	_, tokenError := session.Token(context.Background())
+	_, lateError := session.Token(within(t, 0))
+	_, healthError := session.Health()
+	for _, err := range []error{
+		tokenError, lateError, healthError, session.SetCredentials(sandbox.AccountID, sandbox.PublicKey),
+	} {
+		if !errors.Is(err, pgauth.ErrClosed) || failure(t, err).Status.String() != "PG_ERR_CLOSED" {
+			t.Error(err)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	session := open(t)
+	if got := health(t, session); got.Phase != "expired" || got.Generation != 0 || got.Fingerprint != "" ||
+		got.SecondsSinceLastRefresh != nil {
+		t.Errorf("%+v", got)
+	}
+	token := token(t, session)
+	got := health(t, session)
+	if got.Phase != "fresh" || got.Generation != 1 || got.Fingerprint != token.Fingerprint() || !got.HasRefreshToken ||
+		got.Refreshing || got.Obstacle != "" || got.LastError != "" || got.SecondsLeft < 3500 ||
+		got.SecondsSinceLastRefresh == nil || got.Counters.Issues != 1 || got.Counters.Waited == 0 {
+		t.Errorf("%+v", got)
+	}
+	var raw map[string]any
+	if err := json.Unmarshal(got.Raw, &raw); err != nil || raw["phase"] != "fresh" {
+		t.Error(err, raw)
+	}
+	// A key that the struct does not know is only in Raw.
+	again, err := json.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var known map[string]any
+	if err := json.Unmarshal(again, &known); err != nil || len(known) != len(raw) ||
+		len(known["counters"].(map[string]any)) != len(raw["counters"].(map[string]any)) {
+		t.Errorf("%s is not %s: %v", again, got.Raw, err)
+	}
+}
+
+func TestSetCredentials(t *testing.T) {
+	session := open(t, pgauth.Set("account_id", "somebody else"), pgauth.Set("public_key", sandbox.PublicKey))
+	for range 3 {
+		_, err := session.Token(t.Context())
+		if got := failure(t, err); got.Status != pgauth.ErrRefused || !got.NeedsCredentials || got.HTTPStatus == 0 {
+			t.Errorf("%#v", got)
+		}
+	}
+	if got := health(t, session); calls(t, "issue") != 1 || got.Obstacle == "" || got.LastError == "" {
+		t.Errorf("%+v", got)
+	}
+	for _, test := range []struct {
+		account, key string
+		status       pgauth.Status
+	}{
+		{"", sandbox.PublicKey, pgauth.ErrInvalidArgument},
+		{sandbox.AccountID + "\x00", sandbox.PublicKey, pgauth.ErrInvalidArgument},
+		{sandbox.AccountID, sandbox.PublicKey + "\x00", pgauth.ErrInvalidArgument},
+		{sandbox.AccountID, "no key", pgauth.ErrInvalidPEM},
+		{"\xff", sandbox.PublicKey, pgauth.ErrInvalidUTF8},
+	} {
+		if err := session.SetCredentials(test.account, test.key); !errors.Is(err, test.status) {
+			t.Errorf("%v: %v", test.status, err)
+		}
+	}
+	if err := session.SetCredentials(sandbox.AccountID, sandbox.PublicKey); err != nil {
+		t.Fatal(err)
+	}
+	if generation := token(t, session).Generation(); generation != 1 {
+		t.Error(generation)
+	}
+}
+
+func TestWaitersShareOneThread(t *testing.T) {
+	threads := func() int {
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(tasks)
+	}
+	session := open(t)
+	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 1000}}`)
+	before := threads()
+	var rounds []<-chan outcome
+	for range 40 {
+		rounds = append(rounds, ask(t.Context(), session, 5))
+		time.Sleep(5 * time.Millisecond)
+	}
+	waiting(t, session, 200)
+	if during := threads(); during > before+15 {
+		t.Errorf("%d threads before, %d with 200 who wait", before, during)
+	}
+	for _, outcomes := range rounds {
+		for range cap(outcomes) {
+			if got := <-outcomes; got.err != nil {
+				t.Fatal(got.err)
+			}
+		}
+	}
+}
+
+// Tokens that work for a second, callers of every patience: nobody is forgotten, and nobody is kept.
+func TestComingAndGoing(t *testing.T) {
+	session := open(t)
+	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 6}`, nil)
+	var working sync.WaitGroup
+	var served, late, canceled atomic.Int32
+	end := time.Now().Add(3 * time.Second)
+	for range 64 {
+		working.Add(1)
+		go func() {
+			defer working.Done()
+			for time.Now().Before(end) {
+				patience := rand.N(40 * time.Millisecond)
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				if rand.IntN(4) == 0 {
+					time.AfterFunc(patience/2, cancel)
+				}
+				begun := time.Now()
+				_, err := session.TokenLasting(ctx, rand.N(2*time.Second))
+				if took := time.Since(begun); took > patience+500*time.Millisecond {
+					t.Errorf("%v of %v", took, patience)
+				}
+				switch {
+				case err == nil:
+					served.Add(1)
+				case errors.Is(err, context.DeadlineExceeded):
+					late.Add(1)
+				case errors.Is(err, context.Canceled):
+					canceled.Add(1)
+				default:
+					t.Error(err)
+				}
+				cancel()
+				time.Sleep(time.Millisecond)
+			}
+		}()
+	}
+	working.Wait()
+	if served.Load() == 0 || health(t, session).Generation < 2 {
+		t.Errorf("%d served, %d late, %d canceled", served.Load(), late.Load(), canceled.Load())
+	}
+}
+
+func TestForgottenSessionsAreCollected(t *testing.T) {
+	const each = 20
+	client := start(t)
+	var collected atomic.Int32
+	for range each {
+		session, err := client.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		token(t, session)
+		runtime.AddCleanup(session, func(int) { collected.Add(1) }, 0)
+	}
+	eventually(t, "everything is collected", func() bool {
+		runtime.GC()
+		return collected.Load() == each
+	})
+}
+
+func BenchmarkToken(b *testing.B) {
+	admin(b, "POST", "/reset", "", nil)
+	client, err := pgauth.NewClient(pgauth.Env())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.Open()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := session.Token(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,277 @@
+/*
+ * Forks around a session: a child serves the token that it inherited, then issues a pair of its own, and so parent
+ * and child never present the same refresh token. Nothing may hang, hence the alarm. Needs the emulator's variables.
+ */
+
+#define _GNU_SOURCE
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+#include "../c/bench.h"
+
+enum { PATIENCE_S = 20, FORKS = 10, ASKING = 4 };
+
+/* Its pairs live for 2 s as far as callers are concerned, and may be replaced after one. */
+#define SHORT_LIVES "{\"access_lifetime_s\": 7}"
+#define LONG_ENOUGH_MS 6000
+
+/* How a child ends: with the handlers of the process, or without. */
+typedef void (*ending)(int);
+
+static void join_child(pid_t child)
+{
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(!WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
+}
+
+/* A fork does not inherit the alarm. */
+static pid_t fork_with_alarm(void)
+{
+    fflush(stdout);
+    pid_t child = fork();
+    CHECK(child != -1);
+    if (child == 0)
+        alarm(PATIENCE_S);
+    return child;
+}
+
+static void begin(const char *switches)
+{
+    alarm(PATIENCE_S);
+    tell_emulator("POST", "/reset", NULL);
+    if (switches != NULL)
+        tell_emulator("PATCH", "/switches", switches);
+}
+
+/* No refresh token came twice, and the service refused none. */
+static void check_presentations(void)
+{
+    char wanted[96], *counters = ask_emulator("GET", "/counters", NULL);
+    long refreshes = number_after(REFRESHES, counters);
+    CHECK(number_after(MOST_PRESENTATIONS, counters) == (refreshes > 0));
+    snprintf(wanted, sizeof wanted, REFRESHES "%ld,\"outcomes\":{\"200\":%ld}", refreshes, refreshes);
+    CHECK(refreshes == 0 || strstr(counters, wanted) != NULL);
+    free(counters);
+}
+
+/* What both sides do after a fork: serve the token from before it, then replace it, as it is too young to refresh. */
+static void go_on(const pg_session *session, const pg_token *inherited)
+{
+    pg_error *error = NULL;
+    long issues = health_of(session, "\"issues\":");
+    pg_token *before = token_of(session);
+    CHECK(strcmp(pg_token_fingerprint(before), pg_token_fingerprint(inherited)) == 0);
+    CHECK(health_of(session, "\"issues\":") == issues);
+
+    OK(pg_session_reject(session, before, 401, &error));
+    pg_token *after = token_of(session);
+    CHECK(strcmp(pg_token_fingerprint(after), pg_token_fingerprint(inherited)) != 0);
+    CHECK(pg_token_generation(after) == pg_token_generation(inherited) + 1);
+    CHECK(health_of(session, "\"issues\":") == issues + 1);
+    pg_token_free(after);
+    pg_token_free(before);
+}
+
+static void test_idle_session(ending leave)
+{
+    begin(NULL);
+    pg_session *session = new_session();
+    pg_token *token = token_of(session);
+
+    pid_t child = fork_with_alarm();
+    if (child == 0) {
+        CHECK(health_of(session, "\"issues\":") == 0);
+        go_on(session, token);
+        pg_token_free(token);
+        pg_session_free(session);
+        leave(EXIT_SUCCESS);
+    }
+    join_child(child);
+    /* The child has freed and closed what it had; ours must not have noticed. */
+    go_on(session, token);
+    CHECK(count_of(ISSUES) == 3);
+    check_presentations();
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+struct asking {
+    const pg_session *session;
+    atomic_bool stop;
+    atomic_int answers;
+};
+
+/* From memory and, since no token lasts for two hours, past it. */
+static void *ask_in_a_loop(void *argument)
+{
+    struct asking *asking = argument;
+    while (!atomic_load(&asking->stop)) {
+        pg_token *from_memory = NULL, *considered = NULL;
+        bool good = pg_session_token(asking->session, PG_TIMEOUT_DEFAULT, &from_memory, NULL) == PG_OK &&
+                    pg_session_token_lasting(asking->session, 7200000, PG_TIMEOUT_DEFAULT, &considered, NULL) == PG_OK;
+        pg_token_free(considered);
+        pg_token_free(from_memory);
+        if (!good)
+            return NULL;
+        atomic_fetch_add(&asking->answers, 1);
+    }
+    return asking;
+}
+
+static void test_while_other_threads_ask(ending leave)
+{
+    begin(NULL);
+    pg_session *session = new_session();
+    pg_token *token = token_of(session);
+    struct asking asking = { .session = session };
+    pthread_t threads[ASKING];
+
+    for (int i = 0; i < ASKING; i++)
+        CHECK(pthread_create(&threads[i], NULL, ask_in_a_loop, &asking) == 0);
+    for (int i = 0; i < FORKS; i++) {
+        /* At another place of a call each time. */
+        usleep((useconds_t)(i * 137));
+        pid_t child = fork_with_alarm();
+        if (child == 0) {
+            go_on(session, token);
+            leave(EXIT_SUCCESS);
+        }
+        join_child(child);
+    }
+    go_on(session, token);
+    atomic_store(&asking.stop, true);
+    for (int i = 0; i < ASKING; i++) {
+        void *result = NULL;
+        CHECK(pthread_join(threads[i], &result) == 0);
+        CHECK(result == &asking);
+    }
+    CHECK(atomic_load(&asking.answers) > 0);
+    CHECK(count_of(ISSUES) == 2 + FORKS);
+    check_presentations();
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+/* The flight is the parent's: the child does not wait for it, but makes its own. */
+static void test_during_the_first_flight(ending leave)
+{
+    begin(NULL);
+    tell_emulator("POST", "/faults", "{\"route\": \"issue\", \"action\": {\"kind\": \"delay\", \"ms\": 1000}}");
+    pg_session *session = new_session();
+    pg_token *none = NULL;
+    CHECK(pg_session_token(session, 0, &none, NULL) == PG_ERR_TIMEOUT);
+    while (count_of(ISSUES) == 0)
+        usleep(1000);
+
+    pid_t child = fork_with_alarm();
+    if (child == 0) {
+        pg_token *own = token_of(session);
+        go_on(session, own);
+        pg_token_free(own);
+        leave(EXIT_SUCCESS);
+    }
+    join_child(child);
+    pg_token *token = token_of(session);
+    go_on(session, token);
+    CHECK(count_of(ISSUES) == 4);
+    check_presentations();
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+/* Asks until the session has come to a pair. */
+static void reach(const pg_session *session, uint64_t wanted)
+{
+    uint64_t generation;
+    do {
+        pg_error *error = NULL;
+        pg_token *token = NULL;
+        usleep(10000);
+        OK(pg_session_token_lasting(session, LONG_ENOUGH_MS, PG_TIMEOUT_DEFAULT, &token, &error));
+        generation = pg_token_generation(token);
+        pg_token_free(token);
+    } while (generation < wanted);
+}
+
+/* Pairs that expire: the parent goes on refreshing its own, and so does the child after its own Issue. The fork comes
+ * while the parent's first refresh token is on its way. */
+static void test_refreshes_on_both_sides(ending leave)
+{
+    begin(SHORT_LIVES);
+    tell_emulator("POST", "/faults", "{\"route\": \"refresh\", \"action\": {\"kind\": \"delay\", \"ms\": 300}}");
+    pg_session *session = new_session();
+    pg_token *token = token_of(session), *meanwhile = NULL;
+    pg_error *error = NULL;
+    CHECK(pg_token_generation(token) == 1);
+    while (count_of(REFRESHES) == 0) {
+        OK(pg_session_token_lasting(session, LONG_ENOUGH_MS, 0, &meanwhile, &error));
+        pg_token_free(meanwhile);
+        usleep(10000);
+    }
+
+    pid_t child = fork_with_alarm();
+    if (child == 0) {
+        reach(session, 3);
+        CHECK(health_of(session, "\"issues\":") == 1 && health_of(session, "\"refreshes\":") >= 1);
+        leave(EXIT_SUCCESS);
+    }
+    reach(session, 3);
+    CHECK(health_of(session, "\"issues\":") == 1 && health_of(session, "\"refreshes\":") >= 2);
+    join_child(child);
+    CHECK(count_of(ISSUES) == 2);
+    check_presentations();
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+static void test_child_of_a_child(ending leave)
+{
+    begin(NULL);
+    pg_session *session = new_session();
+    pg_token *token = token_of(session);
+
+    pid_t child = fork_with_alarm();
+    if (child == 0) {
+        /* With a pair of its own, so that the grandchild inherits that. */
+        go_on(session, token);
+        pg_token *own = token_of(session);
+        pid_t grandchild = fork_with_alarm();
+        if (grandchild == 0) {
+            go_on(session, own);
+            leave(EXIT_SUCCESS);
+        }
+        join_child(grandchild);
+        pg_token *still = token_of(session);
+        CHECK(still == own);
+        leave(EXIT_SUCCESS);
+    }
+    join_child(child);
+    go_on(session, token);
+    CHECK(count_of(ISSUES) == 4);
+    check_presentations();
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+int main(void)
+{
+    static const ending ENDINGS[] = { exit, _exit };
+
+    CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+    for (size_t i = 0; i < sizeof ENDINGS / sizeof ENDINGS[0]; i++) {
+        test_idle_session(ENDINGS[i]);
+        test_while_other_threads_ask(ENDINGS[i]);
+        test_during_the_first_flight(ENDINGS[i]);
+        test_refreshes_on_both_sides(ENDINGS[i]);
+        test_child_of_a_child(ENDINGS[i]);
+    }
+    begin(NULL);
+    curl_global_cleanup();
+    printf("ok session: %d checks\n", checks);
+    return EXIT_SUCCESS;
+}
