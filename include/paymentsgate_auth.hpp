@@ -353,12 +353,8 @@ public:
 
     /// pg_session_set_credentials: others from now on; the current token goes on being served. Does not block.
     void set_credentials(std::string_view account_id, std::string_view public_key) const {
-        // The C function would take no more than what stands before a NUL.
-        if (account_id.find('\0') != account_id.npos || public_key.find('\0') != public_key.npos) {
-            throw error(PG_ERR_INVALID_ARGUMENT, "account_id or public_key holds a NUL; give them as the vendor did");
-        }
-        detail::call(pg_session_set_credentials, handle_.get(), std::string(account_id).c_str(),
-                     std::string(public_key).c_str());
+        detail::call(pg_session_set_credentials_sized, handle_.get(), detail::pointer(account_id), account_id.size(),
+                     detail::pointer(public_key), public_key.size());
     }
 
     /// pg_session_health: how the session is, as a JSON object without secrets. Does not block.

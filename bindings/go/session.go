@@ -9,10 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
-	"unsafe"
 )
 
 // A Session is one account's life on a client: it has a token that works, and sees to the next one.
@@ -177,40 +175,26 @@ func (s *Session) Reject(token *Token, httpStatus int) error {
 // SetCredentials replaces the credentials, for example after a key was changed. What was held against the old ones is
 // forgotten; the current token goes on being served. publicKey is the base64 of the PEM file. It does not wait.
 func (s *Session) SetCredentials(accountID, publicKey string) error {
-	if strings.Contains(accountID, "\x00") || strings.Contains(publicKey, "\x00") {
-		// C would read up to it.
-		return failed(ErrInvalidArgument, "set_credentials: account_id or public_key holds a NUL", FateNone)
-	}
-	account, key := terminated(accountID), terminated(publicKey)
-	defer clear(account)
-	defer clear(key)
+	account, accountLength := lend(accountID)
+	key, keyLength := lend(publicKey)
 	var failure *C.pg_error
-	C.pg_session_set_credentials(
-		s.ptr, (*C.char)(unsafe.Pointer(&account[0])), (*C.char)(unsafe.Pointer(&key[0])), &failure,
-	)
+	C.pg_session_set_credentials_sized(s.ptr, account, accountLength, key, keyLength, &failure)
 	runtime.KeepAlive(s)
 	return takeError(failure)
 }
 
-// terminated is a copy that ends in a NUL.
-func terminated(text string) []byte {
-	bytes := make([]byte, len(text)+1)
-	copy(bytes, text)
-	return bytes
-}
-
 // Health is how a session is. It holds no secret.
 type Health struct {
-	Phase                   string  `json:"phase"`       // fresh, advisory, mandatory or expired
-	Generation              uint64  `json:"generation"`  // which pair; 0: none yet
-	Fingerprint             string  `json:"fingerprint"` // of the token; empty: none
-	SecondsLeft             uint64  `json:"seconds_left"`
-	HasRefreshToken         bool    `json:"has_refresh_token"`
-	Refreshing              bool    `json:"refreshing"`                 // a call to the service is under way
-	Obstacle                string  `json:"obstacle"`                   // why no call to the service begins now
-	SecondsSinceLastRefresh *uint64 `json:"seconds_since_last_refresh"` // nil: no call to the service has ended yet
-	LastError               string  `json:"last_error"`                 // why the last call failed, if it did
-	Counters                struct {
+	Phase                string  `json:"phase"`       // fresh, advisory, mandatory or expired
+	Generation           uint64  `json:"generation"`  // which pair; 0: none yet
+	Fingerprint          string  `json:"fingerprint"` // of the token; empty: none
+	SecondsLeft          uint64  `json:"seconds_left"`
+	HasRefreshToken      bool    `json:"has_refresh_token"`
+	Refreshing           bool    `json:"refreshing"`              // a call to the service is under way
+	Obstacle             string  `json:"obstacle"`                // why no call to the service begins now
+	SecondsSinceLastCall *uint64 `json:"seconds_since_last_call"` // nil: no call to the service has ended yet
+	LastError            string  `json:"last_error"`              // why the last call failed, if it did
+	Counters             struct {
 		Waited    uint64 `json:"waited"`    // questions that were not answered from memory
 		Refreshes uint64 `json:"refreshes"` // calls to the service
 		Issues    uint64 `json:"issues"`    // calls to the service

@@ -379,14 +379,14 @@ func everythingIsClosed(t *testing.T, session *pgauth.Session) {
 func TestHealth(t *testing.T) {
 	session := open(t)
 	if got := health(t, session); got.Phase != "expired" || got.Generation != 0 || got.Fingerprint != "" ||
-		got.SecondsSinceLastRefresh != nil {
+		got.SecondsSinceLastCall != nil {
 		t.Errorf("%+v", got)
 	}
 	token := token(t, session)
 	got := health(t, session)
 	if got.Phase != "fresh" || got.Generation != 1 || got.Fingerprint != token.Fingerprint() || !got.HasRefreshToken ||
 		got.Refreshing || got.Obstacle != "" || got.LastError != "" || got.SecondsLeft < 3500 ||
-		got.SecondsSinceLastRefresh == nil || got.Counters.Issues != 1 || got.Counters.Waited == 0 {
+		got.SecondsSinceLastCall == nil || got.Counters.Issues != 1 || got.Counters.Waited == 0 {
 		t.Errorf("%+v", got)
 	}
 	var raw map[string]any
