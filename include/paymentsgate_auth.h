@@ -456,8 +456,8 @@ const char *pg_error_server_message(const struct pg_error *error);
 const char *pg_error_server_details(const struct pg_error *error);
 
 /**
- * How long the server asked us to wait, in milliseconds, at most an hour; -1 if it did not. Any thread; never
- * blocks. Source: the Retry-After header.
+ * How long to wait, in milliseconds: what the server asked for, at most an hour (source: the Retry-After header), or
+ * from a session, until it tries again by itself; -1 if nothing is known. Any thread; never blocks.
  *
  * Since 0.1.0.
  */
@@ -553,7 +553,7 @@ pg_status pg_session_token(const struct pg_session *session,
 
 /**
  * pg_session_token for a caller who needs the token to live for `min_remaining_ms` more: less is treated as the end
- * of its life. If the service's new tokens are shorter than that, a new one is handed out all the same.
+ * of its life. A wish that no token of the service can fulfil is not heeded.
  *
  * Since 0.1.0.
  */

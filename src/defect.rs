@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::pin::pin;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use crate::error::Error;
@@ -49,19 +49,21 @@ pub(crate) async fn contain_future<F: Future>(future: F) -> Result<F::Output, Er
     .await
 }
 
-/// A hook that stays silent about our panics; others are left to whoever was there before.
+/// A hook that stays silent about our panics; others are left to whoever was there before. Not a `Once`: a fork could
+/// leave that locked in the child for ever.
 fn install_hook() {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let previous = take_hook();
-        set_hook(Box::new(move |info| {
-            if INSIDE.get() {
-                PLACE.set(info.location().map(ToString::to_string).unwrap_or_default());
-            } else {
-                previous(info);
-            }
-        }));
-    });
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if INSTALLED.load(Ordering::Acquire) || INSTALLED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let previous = take_hook();
+    set_hook(Box::new(move |info| {
+        if INSIDE.get() {
+            PLACE.set(info.location().map(ToString::to_string).unwrap_or_default());
+        } else {
+            previous(info);
+        }
+    }));
 }
 
 #[cfg(test)]

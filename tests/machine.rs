@@ -11,6 +11,7 @@ use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::session::flight::{Landing, Log, Plan};
 use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy};
+use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Committed;
 use paymentsgate_auth::token::{Grant, Token};
@@ -111,6 +112,11 @@ fn more_life_than_there_is_counts_as_mandatory_and_a_new_token_settles_it() {
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
     assert_eq!(digest(&scene.step(landing(Ok(committed(2, 1001))), 1001)).1, [Ok(2)]);
     assert_eq!(digest(&scene.ask(1002, 60, 99_999)), (None, vec![Ok(2)]), "a new one is not replaced again");
+    assert_eq!(
+        digest(&scene.ask(2000, 60, 3599)),
+        (None, vec![Ok(2)]),
+        "what no token can fulfil is not heeded"
+    );
 }
 
 #[test]
@@ -118,7 +124,11 @@ fn nobody_asking_for_a_lifetime_ends_the_background_refresh() {
     let mut scene = Scene::new();
     scene.step(landing(Ok(committed(2, 3300))), 3300);
     assert!(digest(&scene.step(Event::Tick, 3300 + 3100)).0.is_none());
-    assert_eq!(scene.machine.next_wake(at(6400)), None);
+    assert_eq!(
+        scene.machine.next_wake(at(6400)),
+        Some(Duration::from_secs(6430)),
+        "only looks whether somebody reads"
+    );
     assert!(digest(&scene.ask(6401, 5, 0)).0.is_some(), "the next caller starts it again");
 }
 
@@ -168,7 +178,38 @@ fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
     Arc::get_mut(&mut same.grant).unwrap().generation = 2;
     let actions = scene.step(landing(Ok(same)), 1001);
     assert!(!actions.iter().any(|action| matches!(action, Action::Publish(Some(_)))));
-    assert!(digest(&actions).0.is_some(), "another flight begins");
+    assert!(digest(&actions).0.is_none(), "not at once, or there would be no end of it");
+    assert!(digest(&scene.step(Event::Tick, 1001 + 301)).0.is_some(), "but after a pause");
+}
+
+#[test]
+fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
+    let mut machine = Machine::new(Policy { keep_warm: true, replay: false }, true, 0, at(0));
+    let lifetime = Lifetime { length: Duration::from_secs(46), disagreement: Duration::ZERO };
+    let token = Token::new(Secret::new("short").unwrap(), lifetime, at(0));
+    let grant = Arc::new(Grant { token, generation: 1, refresh: None });
+    machine.hold(Committed { grant, has_refresh: true }, at(0), &mut || 0.0);
+    let due = machine.next_wake(at(0)).unwrap();
+    assert!(due > at(1).boot && due < at(46).boot, "{due:?}");
+    let then = Moment { boot: due, wall: at(0).wall + due };
+    assert!(digest(&machine.step(Event::Tick, then, &mut || 0.0)).0.is_some());
+}
+
+#[test]
+fn many_reports_of_one_token_count_once() {
+    let mut scene = Scene::new();
+    let fingerprint = |generation| committed(generation, 0).token().fingerprint;
+    assert_eq!(scene.machine.report(fingerprint(1), at(1)).0, Verdict::Renewing);
+    scene.step(landing(Ok(committed(2, 1))), 1);
+    for _ in 0..5 {
+        assert_eq!(scene.machine.report(fingerprint(2), at(2)).0, Verdict::RejectedFresh);
+    }
+    scene.step(landing(Ok(committed(3, 3))), 3);
+    assert_eq!(
+        scene.machine.report(fingerprint(3), at(40)).0,
+        Verdict::Renewing,
+        "the breaker has not opened"
+    );
 }
 
 #[test]

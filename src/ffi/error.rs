@@ -93,8 +93,8 @@ pub unsafe extern "C" fn pg_error_server_details(error: *const pg_error) -> *con
     get(error, ptr::null(), |error| error.server.as_ref()?.details.as_deref().map(CStr::as_ptr))
 }
 
-/// How long the server asked us to wait, in milliseconds, at most an hour; -1 if it did not. Any thread; never
-/// blocks. Source: the Retry-After header.
+/// How long to wait, in milliseconds: what the server asked for, at most an hour (source: the Retry-After header), or
+/// from a session, until it tries again by itself; -1 if nothing is known. Any thread; never blocks.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]

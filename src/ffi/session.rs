@@ -68,7 +68,7 @@ pub unsafe extern "C" fn pg_session_token(
 }
 
 /// pg_session_token for a caller who needs the token to live for `min_remaining_ms` more: less is treated as the end
-/// of its life. If the service's new tokens are shorter than that, a new one is handed out all the same.
+/// of its life. A wish that no token of the service can fulfil is not heeded.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]

@@ -26,6 +26,9 @@ use crate::status::Status;
 use crate::store::{Committed, MemoryStore, Store};
 use crate::token::{Fingerprint, RefreshToken};
 
+/// How long a thread that has an answer in its hands may take to hand it over.
+const HANDOVER: Duration = Duration::from_millis(40);
+
 type Answer = Result<Committed, Error>;
 
 /// A session's working parts in one process.
@@ -111,7 +114,8 @@ impl Core {
         waited
             .or_else(|| {
                 self.step(Event::Leave(id), |_| {});
-                answer.try_recv().ok()
+                // Another thread may have taken this caller out of the table and not have sent yet.
+                answer.recv_timeout(HANDOVER).ok()
             })
             .unwrap_or_else(|| {
                 Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
@@ -199,7 +203,7 @@ impl Core {
                 Ok(landing) => landing,
                 Err(error) => Landing { result: Err(error), log: Log::default() },
             };
-            core.land(landing);
+            let _ = defect::contain(|| core.land(landing));
         };
         if let Err(error) = runtime::spawn(flight) {
             self.land(Landing { result: Err(error), log: Log::default() });
@@ -274,8 +278,10 @@ impl Core {
     }
 
     fn refresh_call(&self, refresh: RefreshToken) -> Call {
-        let last = self.published.last().filter(|_| self.client.send_bearer_on_refresh);
-        Call::Refresh { refresh, access: last.map(|committed| committed.token().access.clone()) }
+        // Not the published one: a refused token is no longer published, and its refresh carries it all the same.
+        let state = self.state();
+        let held = state.machine.held().filter(|_| self.client.send_bearer_on_refresh);
+        Call::Refresh { refresh, access: held.map(|committed| committed.token().access.clone()) }
     }
 
     async fn call(&self, call: Call, timeout: Duration) -> Input {

@@ -98,6 +98,8 @@ struct Held {
     since: Duration,
     /// The service refused it: it is not handed out, and its successor must differ.
     refused: bool,
+    /// The service refused it when new, as it had its predecessor: it is served all the same.
+    refused_fresh: bool,
     /// The wall clock has had its say.
     witnessed: bool,
 }
@@ -144,6 +146,7 @@ impl Machine {
             background_at: windows.background_at(dice()),
             since: now.boot,
             refused: false,
+            refused_fresh: false,
             witnessed: false,
         });
     }
@@ -192,14 +195,19 @@ impl Machine {
             return None;
         }
         let waiting = self.waiters.values().map(|waiter| waiter.deadline);
-        let background = self.held.as_ref().filter(|held| self.is_wanted(held, now)).map(|held| {
-            let token = &held.committed.token();
-            (token.anchor.boot + token.lifetime.length).saturating_sub(held.background_at)
-        });
+        let due = |held: &Held| {
+            let token = held.committed.token();
+            let due = (token.anchor.boot + token.lifetime.length).saturating_sub(held.background_at);
+            due.max(held.since.saturating_add(held.windows.floor))
+        };
+        let background = self.held.as_ref().filter(|held| self.is_wanted(held, now)).map(due);
+        // Nobody has asked: look now and then whether somebody reads again, who would otherwise have to wait at the end.
+        let look = self.held.as_ref().filter(|held| background.is_none() && held.is_usable(now));
+        let look = look.map(|held| due(held).max(now.boot.saturating_add(IDLE_PAUSE.0)));
         let wanted = background.is_some() || !self.waiters.is_empty();
         let retry = self.obstacle(now).filter(|_| wanted && !self.flying).and_then(|obstacle| obstacle.until);
         let next = if self.flying || retry.is_some() { retry } else { background };
-        waiting.chain(next).min()
+        waiting.chain(next).chain(look).min()
     }
 
     fn generation(&self) -> u64 {
@@ -220,13 +228,19 @@ impl Machine {
                     held.refused && held.committed.token().fingerprint == committed.token().fingerprint
                 });
                 self.rejections.renewed();
-                self.pause = None;
+                let pause = self.pause.take();
                 if landing.log.issues > 0 {
                     self.login = Login::Good;
                 }
                 self.hold(committed.clone(), now, dice);
                 if let Some(held) = &mut self.held {
                     held.refused = same;
+                }
+                if same {
+                    let text =
+                        "the service issued the very token that it had refused; look at the account's rights";
+                    let error = Error::new(Status::PG_ERR_REJECTED_FRESH, text);
+                    self.pause = Some(Pause::after(error, pause, now, dice));
                 }
                 if !self.closed {
                     actions.push(Action::Publish((!same).then_some(committed)));
@@ -252,7 +266,12 @@ impl Machine {
         if held.refused {
             return Verdict::Renewing;
         }
+        // Many threads report the same token; it counts once.
+        if held.refused_fresh {
+            return Verdict::RejectedFresh;
+        }
         let verdict = self.rejections.judge(now.boot.saturating_sub(held.since), now);
+        held.refused_fresh = verdict == Verdict::RejectedFresh;
         if verdict == Verdict::Renewing {
             held.refused = true;
             actions.push(Action::Publish(None));
@@ -273,9 +292,9 @@ impl Machine {
     fn serve(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let Some(held) = self.held.as_ref().filter(|held| held.is_usable(now)) else { return };
         let (phase, remaining) = (held.phase(now), held.remaining(now));
-        let committed = held.committed.clone();
+        let (committed, windows) = (held.committed.clone(), held.windows);
         self.waiters.retain(|id, waiter| {
-            let enough = phase < Phase::Mandatory && remaining >= waiter.min_remaining;
+            let enough = phase < Phase::Mandatory && windows.suffices(remaining, waiter.min_remaining);
             if enough {
                 actions.push(Action::Answer(*id, Ok(committed.clone())));
             }
@@ -303,10 +322,15 @@ impl Machine {
         Plan {
             base: self.generation(),
             refused,
-            issue_only: refused.is_some() && self.rejections.wants_issue(),
+            issue_only: self.is_issue_only(),
             may_issue: self.login.obstacle(now).is_none(),
             replay: self.policy.replay && self.login == Login::Absent,
         }
+    }
+
+    /// Whether the next successor may come from Issue alone.
+    fn is_issue_only(&self) -> bool {
+        self.rejections.wants_issue() && self.held.as_ref().is_some_and(|held| held.refused)
     }
 
     /// The token there is, fit to be handed out or not.
@@ -330,7 +354,7 @@ impl Machine {
             return Some(Obstacle { error: closed(), until: None });
         }
         let has_refresh = self.held.as_ref().is_some_and(|held| held.committed.has_refresh);
-        let login = if has_refresh { None } else { self.login.obstacle(now) };
+        let login = if has_refresh && !self.is_issue_only() { None } else { self.login.obstacle(now) };
         let pause = self.pause.as_ref().and_then(|pause| {
             let until = if self.waiters.is_empty() { pause.idle_until } else { pause.urgent_until };
             (now.boot < until).then(|| Obstacle { error: pause.error.clone(), until: Some(until) })

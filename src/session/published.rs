@@ -43,6 +43,11 @@ impl Snapshot {
         let fresh_for = nanoseconds(remaining.saturating_sub(windows.mandatory));
         Snapshot { committed, windows, taken, fresh_for, remaining: nanoseconds(remaining) }
     }
+
+    fn suffices(&self, passed: u64, min_remaining: Duration) -> bool {
+        let remaining = Duration::from_nanos(self.remaining.saturating_sub(passed));
+        self.windows.suffices(remaining, min_remaining)
+    }
 }
 
 impl Published {
@@ -65,9 +70,7 @@ impl Published {
         let seen = snapshot.as_deref()?;
         let passed = clock.glance().since(seen.taken, AGREEMENT);
         let fresh = passed.is_some_and(|passed| {
-            passed < seen.fresh_for
-                && (min_remaining.is_zero()
-                    || seen.remaining.saturating_sub(passed) as u128 >= min_remaining.as_nanos())
+            passed < seen.fresh_for && (min_remaining.is_zero() || seen.suffices(passed, min_remaining))
         });
         if !fresh && !self.is_fresh_after_all(&snapshot, clock, min_remaining) {
             return None;
@@ -89,7 +92,7 @@ impl Published {
         let Some(seen) = snapshot.as_deref() else { return false };
         let now: Moment = clock.now();
         let remaining = seen.committed.token().remaining(now);
-        let fresh = remaining > seen.windows.mandatory && remaining >= min_remaining;
+        let fresh = remaining > seen.windows.mandatory && seen.windows.suffices(remaining, min_remaining);
         if !fresh || seen.committed.token().wall_has_jumped(now) {
             return false;
         }

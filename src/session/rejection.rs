@@ -46,7 +46,10 @@ impl Rejections {
         }
         if age >= FRESH {
             self.successor_of_fresh = false;
-            self.open_for = Duration::ZERO;
+            // While the breaker was open the token grew old: only a time without refusals makes good.
+            if now.boot.saturating_sub(self.open_until) > BREAKER_WINDOW {
+                self.open_for = Duration::ZERO;
+            }
             return Verdict::Renewing;
         }
         if !self.successor_of_fresh {

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::core::Core;
 use crate::clock::Clock;
+use crate::defect;
 use crate::error::Error;
 use crate::runtime::{self, PerProcess};
 
@@ -76,7 +77,8 @@ async fn run(timers: Weak<Timers>, clock: Arc<dyn Clock>) {
     while let Some(timers) = timers.upgrade() {
         let (due, sleep) = timers.take_due(clock.now().boot);
         for core in due.iter().filter_map(Weak::upgrade) {
-            core.tick();
+            // A defect in one session must not stop the timers of all.
+            let _ = defect::contain(|| core.tick());
         }
         let changed = timers.changed.notified();
         // Either is reason enough to look again.

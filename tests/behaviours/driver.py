@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 
-from paymentsgate_auth import Client, PaymentsGateError, Token
+from paymentsgate_auth import Client, PaymentsGateError, Session, Token
 
 Answer = dict[str, object]
+UNSUPPORTED: Answer = {"status": "unsupported"}
 
 
 class Driver:
-    """What the commands so far have left: settings, a client, the last token."""
+    """What the commands so far have left: settings, a client, a session, the last token."""
 
     def __init__(self) -> None:
         self.settings: dict[str, str] = {}
         self.make: Callable[[dict[str, str]], Client] = Client
         self.client: Client | None = None
+        self.session: Session | None = None
         self.token: Token | None = None
 
     def obey(self, command: str, words: list[str]) -> Answer:
@@ -37,7 +40,27 @@ class Driver:
             case "refresh", [access, refresh, timeout] if self.client and refresh != "-":
                 token, bearer = self.text(refresh) or "", self.text(access)
                 return self.keep(self.client.refresh(token, access_token=bearer, timeout=seconds(timeout)))
-        return {"status": "unsupported"}
+            case "open", [] if self.client:
+                self.session = self.client.session(self.settings)
+                return {"status": "PG_OK"}
+        return self.obey_session(self.session, command, words) if self.session else UNSUPPORTED
+
+    def obey_session(self, session: Session, command: str, words: list[str]) -> Answer:
+        match command, words:
+            case "token", [timeout, min_remaining]:
+                token = session.token(seconds(timeout), int(min_remaining) / 1000)
+                return {**self.keep(token), "generation": token.generation}
+            case "reject", [http_status] if self.token:
+                session.reject(self.token, int(http_status))
+            case "credentials", [account, key] if "-" not in words:
+                session.set_credentials(self.text(account) or "", self.text(key) or "")
+            case "health", []:
+                return {"status": "PG_OK", "health": json.dumps(session.health())}
+            case "close", [timeout]:
+                session.close(seconds(timeout))
+            case _:
+                return UNSUPPORTED
+        return {"status": "PG_OK"}
 
     def text(self, word: str) -> str | None:
         if word == "@access":

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import threading
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ FATES = {"none": 0, "unsent": 1, "not_consumed": 2, "refused": 3, "unknown": 4}
 PATIENCE_S = 20
 # A token that only looks like one: it is presented where no real one can be had.
 LITERAL_TOKEN = "a-refresh-token-of-another-day"
+# The beginnings of the keys whose values may be shown to anybody.
+SHOWN = ("text", "server_", "health")
 # Their texts quote the system, which sees one event now as this and now as that.
 SYSTEM_WORDED = ("PG_ERR_CONNECT", "PG_ERR_CONNECTION_LOST", "PG_ERR_PROXY", "PG_ERR_TLS")
 
@@ -245,7 +248,11 @@ class Play:
         """Settings and client in one: languages differ in which of them refuses a setting."""
         commands = [["env"]] if self.case.environment else []
         commands += [["set", word(name), word(value)] for name, value in self.settings.items()]
-        for each in [*commands, ["client"]]:
+        return self.first_failure([*commands, ["client"]])
+
+    def first_failure(self, commands: list[list[str]]) -> Answer:
+        """The answer to the last command, or to the one that failed."""
+        for each in commands:
             answer = self.driver(*each)
             if answer["status"] != "PG_OK":
                 break
@@ -260,6 +267,23 @@ class Play:
             case "refresh", given:
                 words = (given.get("access", "@access"), given.get("refresh", "@refresh"))
                 self.check(self.driver("refresh", *map(self.word, words), timeout(given)), expect)
+            case "open", settings:
+                commands = [["set", word(name), self.word(value)] for name, value in settings.items()]
+                self.check(self.first_failure([*commands, ["open"]]), expect)
+            case "token", given:
+                least = str(given.get("min_remaining_ms", 0))
+                self.check(self.driver("token", timeout(given), least), {"refresh_token": False, **expect})
+            case "reject", http_status:
+                self.check(self.driver("reject", str(http_status)), expect)
+            case "credentials", given:
+                words = (given["account"], given["key"])
+                self.check(self.driver("credentials", *map(self.word, words)), expect)
+            case "health", _:
+                self.check(self.driver("health"), expect)
+            case "close", given:
+                self.check(self.driver("close", timeout(given)), expect)
+            case "wait_s", seconds:
+                time.sleep(seconds)
             case "raw", what:
                 self.check(self.driver("raw", what), expect)
             case "client", _:
@@ -282,6 +306,7 @@ class Play:
         assert answer["status"] == expect["status"], answer
         if answer["status"] == "PG_OK":
             self.check_token(answer, expect)
+            check_part(json.loads(answer.get("health", "{}")), expect.get("health", {}), "the health")
             return
         for key in ("http_status", "server_code", "server_message", "server_details", "retry_after_ms"):
             wanted = self.filled(expect.get(key))
@@ -307,6 +332,7 @@ class Play:
         for key, usual in (("lifetime_ms", 3_600_000), ("disagreement_ms", 0)):
             # The service's clock ticks in seconds, and one may tick between the token and its Date.
             assert abs(int(answer[key]) - expect.get(key, usual)) <= 2000, (key, answer)
+        assert int(answer.get("generation", 0)) == expect.get("generation", 0), answer
 
     def check_the_emulator(self) -> None:
         counters = self.sandbox.counters()
@@ -319,7 +345,7 @@ class Play:
         """Not even the beginning of a secret is shown."""
         for secret in [LITERAL_TOKEN, *self.sandbox.secrets(), *self.case.secrets]:
             for answer in self.answers:
-                shown = [value for key, value in answer.items() if key.startswith(("text", "server_"))]
+                shown = [value for key, value in answer.items() if key.startswith(SHOWN)]
                 assert not any(secret[:24] in value for value in shown), "a secret is shown"
 
     def told(self) -> list[Answer]:
@@ -329,6 +355,7 @@ class Play:
         for answer in self.answers:
             lasting = {key: value for key, value in answer.items() if not key.endswith(("_ms", "_length"))}
             lasting.pop("fingerprint", None)
+            lasting.pop("health", None)
             if answer["status"] in SYSTEM_WORDED:
                 lasting.pop("text")
             for name, value in by_length:

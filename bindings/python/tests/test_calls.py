@@ -16,6 +16,7 @@ from sandbox import Sandbox
 
 from paymentsgate_auth import (
     Client,
+    Closed,
     DeadlineExceeded,
     Fate,
     InvalidCall,
@@ -52,6 +53,7 @@ def test_what_a_token_knows(settings: Config) -> None:
     assert token.fingerprint == sha256(token.access_token.encode()).hexdigest()[:16]
     assert token.lifetime == 3600
     assert token.lifetime_disagreement == 0
+    assert token.generation == 0
     assert 3590 < token.remaining <= 3600
 
 
@@ -190,8 +192,9 @@ def test_a_client_is_closed_under_calls_in_flight(sandbox: Sandbox, settings: Co
         time.sleep(0.1)
         client.close()
         client.close()
-        with pytest.raises(RuntimeError, match="the client is closed"):
-            client.issue()
+        for call in (client.issue, client.session):
+            with pytest.raises(Closed, match="the client is closed"):
+                call()
         assert all(call.result().access_token for call in calls)
 
 
@@ -202,4 +205,4 @@ def test_closing_races_with_calls(settings: Config) -> None:
             calls = [pool.submit(client.issue) for _ in range(8)]
             client.close()
         for call in calls:
-            assert isinstance(call.exception(), RuntimeError | None)
+            assert isinstance(call.exception(), Closed | None)

@@ -14,8 +14,8 @@ from sandbox import Sandbox
 import paymentsgate_auth
 
 PRELUDE = """
-import json, multiprocessing, os, sys, threading, time
-from paymentsgate_auth import Client, PaymentsGateError
+import json, multiprocessing, os, signal, sys, threading, time
+from paymentsgate_auth import Client, PaymentsGateError, Session
 client = Client(json.loads(sys.argv[1]))
 """
 
@@ -116,3 +116,128 @@ cycle = [client, token]; cycle.append(cycle)
         sandbox.reset()
         sandbox.fault(skip=1, action={"kind": "hang"})
         run(script, settings)
+
+
+def test_a_forked_child_serves_what_it_inherited(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    script = """
+import warnings; warnings.simplefilter("ignore")
+session = client.session()
+inherited = session.token()
+child = os.fork()
+if child == 0:
+    assert session.token().fingerprint == inherited.fingerprint
+    assert session.health()["has_refresh_token"] is False
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert session.health()["has_refresh_token"] is True
+"""
+    run(script, settings)
+    assert sandbox.counters()["pairs_issued"] == 1
+
+
+@pytest.mark.parametrize("start", ["with four at once", "one after another"])
+def test_workers_of_a_preloaded_session(sandbox: Sandbox, settings: dict[str, str], start: str) -> None:
+    script = f"""
+import warnings; warnings.simplefilter("ignore")
+session = client.session()
+inherited = session.token()
+
+def work():
+    assert session.token(timeout=5).fingerprint == inherited.fingerprint
+    session.reject(inherited)
+    own = session.token(timeout=5)
+    assert (own.generation, own.fingerprint != inherited.fingerprint) == (2, True)
+    session.close()
+
+children = []
+for _ in range(4):
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    children.append(child)
+    if {start!r} == "one after another":
+        assert os.waitpid(child, 0)[1] == 0
+if {start!r} == "with four at once":
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+assert session.token().fingerprint == inherited.fingerprint
+"""
+    run(script, settings)
+    counters = sandbox.counters()
+    assert counters["pairs_issued"] == 5
+    assert counters["most_presentations"] <= 1
+
+
+def test_a_fork_under_callers_who_wait(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    sandbox.fault(action={"kind": "delay", "ms": 500})
+    script = """
+import warnings; warnings.simplefilter("ignore")
+session = client.session()
+threads = [threading.Thread(target=session.token) for _ in range(4)]
+for thread in threads: thread.start()
+time.sleep(0.1)
+child = os.fork()
+if child == 0:
+    os._exit(0 if session.token(timeout=10).generation == 1 else 1)
+assert os.waitpid(child, 0)[1] == 0
+for thread in threads: thread.join()
+"""
+    run(script, settings)
+    assert sandbox.counters()["pairs_issued"] == 2
+
+
+def test_a_session_goes_through_multiprocessing_fork(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    script = """
+import warnings; warnings.simplefilter("ignore")
+session = client.session()
+session.token()
+def work(_): return session.token(timeout=10).fingerprint
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert set(pool.map(work, range(8))) == {session.token().fingerprint}
+"""
+    run(script, settings)
+    assert sandbox.counters()["pairs_issued"] == 1
+
+
+def test_the_interpreter_ends_cleanly_with_an_open_session(
+    sandbox: Sandbox, settings: dict[str, str]
+) -> None:
+    script = """
+session = Session(json.loads(sys.argv[1]))
+def wait():
+    try: session.token()
+    except PaymentsGateError: pass
+threading.Thread(target=wait, daemon=True).start()
+time.sleep(0.02)
+cycle = [session]; cycle.append(cycle)
+"""
+    for _ in range(20):
+        sandbox.reset()
+        sandbox.fault(action={"kind": "hang"})
+        run(script, settings)
+
+
+@pytest.mark.parametrize("wait", ["session.token()", "session.token(timeout=20)", "session.close()"])
+def test_ctrl_c_ends_a_wait_at_once(sandbox: Sandbox, settings: dict[str, str], wait: str) -> None:
+    sandbox.fault(action={"kind": "hang"})
+    script = f"""
+session = client.session()
+try: session.token(timeout=0.2)
+except PaymentsGateError: pass
+sent = []
+def interrupt():
+    time.sleep(0.5)
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try: {wait}
+except KeyboardInterrupt: assert time.monotonic() - sent[0] < 0.3
+else: sys.exit("not interrupted")
+print(len(sent))
+"""
+    assert run(script, settings) == "1\n"
+    assert sandbox.counters()["routes"]["issue"]["calls"] == 1

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from sandbox import Sandbox
 
-from paymentsgate_auth import Client, PaymentsGateError
+from paymentsgate_auth import Client, PaymentsGateError, Session
 
 SECRET = "hunter2-hunter2-hunter2"
 
@@ -29,12 +29,16 @@ def test_a_token_is_shown_as_its_fingerprint(
 
 
 @pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_tokens_and_clients_do_not_travel(settings: dict[str, str], take: Callable[[object], object]) -> None:
+def test_tokens_clients_and_sessions_do_not_travel(
+    settings: dict[str, str], take: Callable[[object], object]
+) -> None:
     client = Client(settings)
     with pytest.raises(TypeError, match="a Token cannot be pickled or copied"):
         take(client.issue())
     with pytest.raises(TypeError, match="a Client cannot be pickled or copied"):
         take(client)
+    with pytest.raises(TypeError, match="a Session cannot be pickled or copied"):
+        take(client.session())
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,11 @@ def test_tokens_and_clients_do_not_travel(settings: dict[str, str], take: Callab
         lambda client: Client(base_url="https://host", account_id="a", public_key=SECRET),
         lambda client: Client({"proxy": f"ftp://user:{SECRET}@host"}),
         lambda client: Client.from_env(base_url=f"https://user:{SECRET}@host"),
+        lambda client: Session(base_url="https://host", account_id="a", public_key=SECRET),
+        lambda client: Session.from_env({"proxy": f"ftp://user:{SECRET}@host"}),
+        lambda client: client.session(account_id="a", public_key=SECRET),
+        lambda client: client.session().set_credentials("account", SECRET),
+        lambda client: client.session().set_credentials("account", SECRET + "\0"),
     ],
 )
 def test_no_frame_of_a_traceback_holds_one(

@@ -1,22 +1,19 @@
-"""A way to one service, and the two calls on it."""
+"""A way to one service, the two calls on it, and sessions."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from ctypes import byref, c_void_p
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ._error import InvalidCall, Status, check
-from ._library import Handle, Text, library
-from ._settings import Settings, Value, texts
+from ._error import Closed, InvalidCall, Status, make
+from ._library import Handle, Text, library, milliseconds
+from ._session import Session
+from ._settings import Settings, Value, new_client, new_config, texts
 from ._token import Token
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
-
-_LONGEST_MS = 2**63 - 1
 
 
 class Client:
@@ -30,7 +27,7 @@ class Client:
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         # Here and below: a traceback that shows local variables must find no secret in them.
         del settings, keywords
-        self._handle: Handle | None = _new(chosen, from_env=False)
+        self._handle: Handle | None = new_client(new_config(chosen))
 
     @classmethod
     def from_env(cls, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]) -> Self:
@@ -41,7 +38,7 @@ class Client:
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
         client = cls.__new__(cls)
-        client._handle = _new(chosen, from_env=True)
+        client._handle = new_client(new_config(chosen, from_env=True))
         return client
 
     def issue(
@@ -81,27 +78,34 @@ class Client:
         del token, access_token
         return self._call(library.pg_refresh_token_sized, given, timeout)
 
+    def session(
+        self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]
+    ) -> Session:
+        """Opens a session over this client's connections, which outlive the client for it.
+
+        Of the settings it looks at the credentials (those of the client if there are none) and ``keep_warm``.
+        """
+        chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
+        del settings, keywords
+        return Session._on(self._open_handle(), new_config(chosen))
+
     def close(self) -> None:
-        """Gives the connections up once the last call under way has ended. Tokens live on.
+        """Gives the connections up once the last call under way has ended. Tokens and sessions live on.
 
         May be called again."""
         self._handle = None
 
     def _call(self, function: Any, given: tuple[Text | None, Text | None], timeout: float | None) -> Token:
+        first, second = given
+        texts_and_lengths = (first, len(first or ()), second, len(second or ()))
+        handle = self._open_handle()
+        return Token(make(library.pg_token_free, function, handle, *texts_and_lengths, milliseconds(timeout)))
+
+    def _open_handle(self) -> Handle:
         handle = self._handle
         if handle is None:
-            raise RuntimeError("the client is closed")
-        first, second = given
-        token = c_void_p()
-        check(
-            function,
-            handle,
-            *(first, len(first or ())),
-            *(second, len(second or ())),
-            _milliseconds(timeout),
-            byref(token),
-        )
-        return Token(Handle(token, library.pg_token_free))
+            raise Closed("the client is closed", status=Status.CLOSED)
+        return handle
 
     def __enter__(self) -> Self:
         return self
@@ -118,25 +122,5 @@ class Client:
         raise TypeError("a Client cannot be pickled or copied; make one in each process")
 
 
-def _new(settings: list[tuple[bytes, Text]], *, from_env: bool) -> Handle:
-    config = Handle(library.pg_config_new(), library.pg_config_free)
-    if from_env:
-        check(library.pg_config_set_from_env, config)
-    for name, value in settings:
-        check(library.pg_config_set_sized, config, name, value, len(value))
-    client = c_void_p()
-    check(library.pg_client_new, config, byref(client))
-    return Handle(client, library.pg_client_free)
-
-
 def _text(text: str | None) -> Text | None:
     return None if text is None else Text(text)
-
-
-def _milliseconds(timeout: float | None) -> int:
-    if timeout is None:
-        return -1
-    if timeout < 0:
-        # The library refuses it; -1 it would take for the default.
-        return -2
-    return math.ceil(min(timeout * 1000, _LONGEST_MS))

@@ -175,7 +175,7 @@ def check(function: Any, *arguments: object) -> None:
 
 
 def make(free: Callable[[c_void_p | int], None], function: Any, *arguments: object) -> Handle:
-    """Makes a call of the library whose output is an object of the caller's own, to be freed with ``free``."""
+    """Makes a call of the library whose output is an object that ``free`` frees."""
     pointer = c_void_p()
     check(function, *arguments, byref(pointer))
     return Handle(pointer, free)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from ctypes import (
@@ -23,6 +24,7 @@ from typing import Any
 _ABI_VERSION = 1
 _SONAME = f"libpaymentsgate_auth.so.{_ABI_VERSION}"
 _VARIABLE = "PAYMENTSGATE_AUTH_LIB"
+_LONGEST_MS = 2**63 - 1
 
 _OUT = POINTER(c_void_p)
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -64,6 +66,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "pg_session_reject": (c_int32, c_void_p, c_void_p, c_int32, _OUT),
     "pg_session_set_credentials": (c_int32, c_void_p, c_char_p, c_char_p, _OUT),
+    "pg_session_set_credentials_sized": (
+        *(c_int32, c_void_p),
+        *(c_char_p, c_size_t, c_char_p, c_size_t, _OUT),
+    ),
     "pg_session_health": (c_int32, c_void_p, _OUT, _OUT),
     "pg_session_close": (c_int32, c_void_p, c_int64, _OUT),
     "pg_session_ref": (c_void_p, c_void_p),
@@ -157,6 +163,16 @@ class Text:
 
     def __len__(self) -> int:
         return len(self._as_parameter_)
+
+
+def milliseconds(seconds: float | None) -> int:
+    """A time on its way into the library; None is its default."""
+    if seconds is None:
+        return -1
+    if seconds < 0:
+        # The library refuses it; -1 it would take for the default.
+        return -2
+    return math.ceil(min(seconds * 1000, _LONGEST_MS))
 
 
 def text_from(value: bytes | None) -> str | None:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import TypedDict
 
-from ._library import Text, library
+from ._error import check, make
+from ._library import Handle, Text, library
 
 Value = str | int | os.PathLike[str]
 """A boolean is an ``int`` to the type checker, and becomes ``true`` or ``false``."""
@@ -39,6 +40,20 @@ def texts(settings: Mapping[str, Value]) -> list[tuple[bytes, Text]]:
     return [
         (_name(name).encode("utf-8", "surrogatepass"), _text(name, value)) for name, value in settings.items()
     ]
+
+
+def new_config(settings: list[tuple[bytes, Text]], *, from_env: bool = False) -> Handle:
+    """The library's own form of settings. Those given come after the variables."""
+    config = Handle(library.pg_config_new(), library.pg_config_free)
+    if from_env:
+        check(library.pg_config_set_from_env, config)
+    for name, value in settings:
+        check(library.pg_config_set_sized, config, name, value, len(value))
+    return config
+
+
+def new_client(config: Handle) -> Handle:
+    return make(library.pg_client_free, library.pg_client_new, config)
 
 
 def _name(name: str) -> str:

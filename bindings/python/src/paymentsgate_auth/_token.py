@@ -11,8 +11,8 @@ class Token:
     """An access token with the refresh token that buys the next pair.
 
     Immutable; any number of threads may use it at once, in a forked child too. Made by :class:`Client` and
-    :class:`Session` alone. Shown and logged it is its fingerprint; the texts are secrets and leave only through
-    their properties.
+    :class:`Session` alone. Shown and logged it is its fingerprint; the texts are secrets and leave only
+    through their properties.
     """
 
     def __init__(self, handle: Handle) -> None:

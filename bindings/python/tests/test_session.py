@@ -1,0 +1,245 @@
+"""A session: the token it hands out, what it does when one is refused, how its waits end, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sandbox import Sandbox
+from test_calls import wallet
+
+from paymentsgate_auth import (
+    Client,
+    Closed,
+    ConfigurationError,
+    DeadlineExceeded,
+    InvalidCall,
+    PaymentsGateError,
+    Refused,
+    RejectedFresh,
+    Session,
+    Status,
+)
+
+Config = dict[str, str]
+
+
+def calls(sandbox: Sandbox) -> tuple[int, int]:
+    """Issue and refresh calls so far."""
+    routes = sandbox.counters()["routes"]
+    issue, refresh = (routes.get(route, {"calls": 0})["calls"] for route in ("issue", "refresh"))
+    return issue, refresh
+
+
+def test_a_token_that_works_from_one_call(sandbox: Sandbox, settings: Config) -> None:
+    with Session(settings) as session:
+        token = session.token()
+        assert wallet(sandbox, token)
+        assert [session.token().fingerprint for _ in range(100)] == [token.fingerprint] * 100
+    assert (token.generation, token.refresh_token, token.lifetime) == (1, None, 3600)
+    assert calls(sandbox) == (1, 0)
+
+
+def test_ways_to_open_one(sandbox: Sandbox, settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client(settings) as client:
+        session = client.session(keep_warm=True)
+    assert session.token().generation == 1
+    for name, value in settings.items():
+        monkeypatch.setenv("PAYMENTSGATE_" + name.replace(".", "_").upper(), value)
+    assert Session.from_env(keep_warm=True).token()
+
+
+def test_credentials_of_the_session_go_before_those_of_the_client(settings: Config) -> None:
+    with pytest.raises(Refused):
+        Client(settings).session(account_id="another", public_key=key(settings)).token()
+    del settings["credentials_file"]
+    with pytest.raises(ConfigurationError) as raised:
+        Client(settings).session()
+    assert raised.value.status is Status.NO_CREDENTIALS
+
+
+def key(settings: Config) -> str:
+    return str(json.loads(Path(settings["credentials_file"]).read_text())["public_key"])
+
+
+def test_forty_threads_at_the_start_share_one_issue(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "delay", "ms": 200})
+    session, together = Session(settings), threading.Barrier(40)
+
+    def work(_: int) -> str:
+        together.wait()
+        return session.token().fingerprint
+
+    with ThreadPoolExecutor(40) as pool:
+        assert len(set(pool.map(work, range(40)))) == 1
+    assert calls(sandbox) == (1, 0)
+
+
+def test_a_token_that_is_refused_is_replaced_once(sandbox: Sandbox, settings: Config) -> None:
+    session = Session(settings)
+    first = session.token()
+    session.reject(first, http_status=403)
+    assert session.token().generation == 1
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(session.reject, [first] * 8))
+        tokens = list(pool.map(lambda _: session.token(), range(8)))
+    assert {token.generation for token in tokens} == {2}
+    with pytest.raises(RejectedFresh):
+        session.reject(tokens[0])
+    assert session.token().generation == 2
+    assert calls(sandbox) == (2, 0)
+
+
+def test_other_credentials_heal_a_session(sandbox: Sandbox, settings: Config) -> None:
+    session = Client(settings).session(account_id="another", public_key=key(settings))
+    for _ in range(2):
+        with pytest.raises(Refused) as raised:
+            session.token()
+        assert raised.value.retry_after
+        assert 20 < raised.value.retry_after <= 30
+    assert calls(sandbox) == (1, 0)
+    session.set_credentials(sandbox.address["account_id"], key(settings))
+    assert session.token()
+
+
+@pytest.mark.parametrize(("account", "public_key"), [("a\0b", None), ("a", "k\0"), ("", None), ("a", "key")])
+def test_credentials_that_cannot_be_any(settings: Config, account: str, public_key: str | None) -> None:
+    session = Session(settings)
+    with pytest.raises(PaymentsGateError) as raised:
+        session.set_credentials(account, key(settings) if public_key is None else public_key)
+    assert raised.value.status in (Status.INVALID_ARGUMENT, Status.INVALID_PEM)
+    assert session.token()
+
+
+def test_health(sandbox: Sandbox, settings: Config) -> None:
+    session = Session(settings)
+    assert session.health()["generation"] == 0
+    token = session.token()
+    health = session.health()
+    assert (health["phase"], health["generation"]) == ("fresh", 1)
+    assert health["fingerprint"] == token.fingerprint
+    assert health["counters"]["issues"] == 1
+    assert not any(secret in str(health) for secret in [token.access_token, *sandbox.secrets()])
+
+
+def test_no_time_never_waits(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "delay", "ms": 300})
+    session = Session(settings)
+    begun = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        session.token(timeout=0)
+    assert time.monotonic() - begun < 0.2
+    # The call that it began goes on, and the next caller waits for that.
+    assert session.token()
+    assert session.token(timeout=0)
+    assert calls(sandbox) == (1, 0)
+
+
+@pytest.mark.parametrize("patience", [0.05, 0.5])
+def test_a_wait_ends_at_its_deadline(sandbox: Sandbox, settings: Config, patience: float) -> None:
+    sandbox.fault(action={"kind": "hang"})
+    session = Session(settings)
+    begun = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        session.token(timeout=patience)
+    assert patience <= time.monotonic() - begun < patience + 0.1
+
+
+def in_the_main_thread_and_in_another(session: Session, **ask: float) -> list[object]:
+    """What two askers at one time come to. Only one of them waits in slices: both must come to the same."""
+
+    def outcome() -> object:
+        try:
+            return session.token(**ask).generation
+        except PaymentsGateError as error:
+            return error.status
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(outcome)
+        return [outcome(), other.result()]
+
+
+def test_a_slice_waits_out_what_passes_in_time(sandbox: Sandbox, settings: Config) -> None:
+    action = {"kind": "status", "status": 429, "headers": {"retry-after": "1"}}
+    sandbox.fault(action=action)
+    assert in_the_main_thread_and_in_another(Session(settings), timeout=5) == [1, 1]
+    assert calls(sandbox) == (2, 0)
+
+
+def test_a_slice_does_not_wait_in_vain(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "status", "status": 429, "headers": {"retry-after": "9"}})
+    begun = time.monotonic()
+    outcomes = in_the_main_thread_and_in_another(Session(settings), timeout=3)
+    assert outcomes == [Status.RATE_LIMITED] * 2
+    assert time.monotonic() - begun < 1
+    assert calls(sandbox) == (1, 0)
+
+
+def test_a_slice_does_not_settle_for_the_old_token(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.switch(access_lifetime_s=10, date_header="off")
+    session = Session(settings)
+    assert session.token().generation == 1
+    # Until two pairs may follow each other.
+    time.sleep(2.6)
+    sandbox.fault(route="refresh", action={"kind": "delay", "ms": 700})
+    assert in_the_main_thread_and_in_another(session, timeout=5, min_remaining=8) == [2, 2]
+    assert calls(sandbox) == (1, 1)
+
+
+@pytest.mark.parametrize("least", [7200, math.inf])
+def test_a_new_token_is_handed_out_however_short(sandbox: Sandbox, settings: Config, least: float) -> None:
+    session = Session(settings)
+    assert session.token(min_remaining=least).generation == 1
+    assert session.token(min_remaining=least).generation == 1
+    assert calls(sandbox) == (1, 0)
+
+
+@pytest.mark.parametrize("ask", [{"timeout": -1}, {"timeout": -math.inf}, {"min_remaining": -0.001}])
+def test_a_negative_time_is_refused(settings: Config, ask: dict[str, float]) -> None:
+    session = Session(settings)
+    with pytest.raises(InvalidCall, match=r"is negative|timeout_ms"):
+        session.token(**ask)
+
+
+def test_the_end(sandbox: Sandbox, settings: Config) -> None:
+    with Session(settings) as session:
+        token = session.token()
+    session.close()
+    for call in (
+        session.token,
+        session.health,
+        lambda: session.reject(token),
+        lambda: session.set_credentials("a", key(settings)),
+    ):
+        with pytest.raises(Closed) as raised:
+            call()
+        assert raised.value.status is Status.CLOSED
+        assert isinstance(raised.value, RuntimeError)
+    assert token.access_token
+
+
+def test_callers_who_wait_are_told_of_the_end(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "hang"})
+    session = Session({**settings, "issue_timeout_ms": "1000"})
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(session.token) for _ in range(4)]
+        time.sleep(0.1)
+        begun = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            session.close(timeout=0.3)
+        assert 0.3 <= time.monotonic() - begun < 0.4
+        assert all(isinstance(call.exception(timeout=1), Closed) for call in waiting)
+    session.close()
+
+
+def test_leaving_the_block_does_not_wait(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "hang"})
+    begun = time.monotonic()
+    with Session(settings) as session, pytest.raises(DeadlineExceeded):
+        session.token(timeout=0.1)
+    assert time.monotonic() - begun < 0.3
