@@ -24,7 +24,7 @@ export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRAR
 
 WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
-EXAMPLES := build/examples/issue_refresh_c build/examples/issue_refresh_cpp build/examples/issue_refresh_go
+EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go)
 PYTHON_CODE := . ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
@@ -73,7 +73,10 @@ build/examples/%_cpp: examples/cpp/%.cpp build
 	$(CXX) -std=c++17 -O2 $(WARNINGS) -o $@ $< $(LINK) $$(pkg-config --cflags --libs libcurl)
 
 build/examples/issue_refresh_go: build
-	cd examples/go && go build -o $(CURDIR)/$@ .
+	cd examples/go && go build -a -o $(CURDIR)/$@ .
+
+build/examples/session_go: build
+	cd examples/go && go build -o $(CURDIR)/$@ ./session
 
 build/drivers/c: tests/behaviours/driver.c build
 	@mkdir -p $(@D)

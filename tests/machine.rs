@@ -113,7 +113,7 @@ fn more_life_than_there_is_counts_as_mandatory_and_a_new_token_settles_it() {
     assert_eq!(digest(&scene.step(landing(Ok(committed(2, 1001))), 1001)).1, [Ok(2)]);
     assert_eq!(digest(&scene.ask(1002, 60, 99_999)), (None, vec![Ok(2)]), "a new one is not replaced again");
     assert_eq!(
-        digest(&scene.ask(2000, 60, 3599)),
+        digest(&scene.ask(2000, 60, 3601)),
         (None, vec![Ok(2)]),
         "what no token can fulfil is not heeded"
     );

@@ -105,7 +105,7 @@ impl Core {
         let deadline = self.now().boot.saturating_add(timeout);
         self.step(Event::Ask { id, deadline, min_remaining }, |state| {
             state.waiting.insert(id, sender);
-            state.tally.waited += u64::from(!timeout.is_zero());
+            state.tally.waited += 1;
         });
         let waited = match patience {
             Some(until) => answer.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),

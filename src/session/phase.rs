@@ -40,8 +40,8 @@ pub struct Windows {
     pub advisory: Duration,
     /// Two refreshes that succeed lie at least this far apart, so that a wrong clock cannot make a loop.
     pub floor: Duration,
-    /// More life than this cannot be asked of a token: its successor would have less before it may be replaced.
-    pub attainable: Duration,
+    /// The whole life: no token has more.
+    pub length: Duration,
 }
 
 impl Windows {
@@ -57,7 +57,7 @@ impl Windows {
             mandatory = margin.max(length / 4);
         }
         let floor = (length.saturating_sub(margin) / 2).min(seconds(30));
-        Windows { margin, mandatory, advisory, floor, attainable: length.saturating_sub(floor) }
+        Windows { margin, mandatory, advisory, floor, length }
     }
 
     /// The phase with so much life remaining.
@@ -76,7 +76,7 @@ impl Windows {
     /// Whether so much life is what a caller wants. A wish that no token can fulfil is not heeded: it would end in a
     /// refresh for every question.
     pub fn suffices(&self, remaining: Duration, wanted: Duration) -> bool {
-        remaining >= wanted || wanted > self.attainable
+        remaining >= wanted || wanted > self.length
     }
 
     /// The remaining life at which the background refresh starts: `share` (0 to 1) of a third of the window is
