@@ -34,8 +34,8 @@ static int failed(pg_error *error)
 /* A token is shown by its fingerprint, never by its text. */
 static void show(const char *step, const pg_token *token)
 {
-    printf("%-10s %s, lives %" PRId64 " s, %" PRId64 " s left\n", step, pg_token_fingerprint(token),
-           pg_token_lifetime_ms(token) / 1000, pg_token_remaining_ms(token) / 1000);
+    printf("%-8s token %s  lives %" PRId64 " s  refresh token: %s\n", step, pg_token_fingerprint(token),
+           pg_token_lifetime_ms(token) / 1000, pg_token_refresh_token(token) != NULL ? "yes" : "no");
 }
 
 /* GET /wallet; the body goes to standard output. */
@@ -61,12 +61,12 @@ static int show_wallet(const pg_token *token)
         code = curl_easy_setopt(curl, CURLOPT_CAINFO, ca_file);
     if (code == CURLE_OK)
         code = curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 15000L);
-    printf("%-10s ", "wallet");
+    printf("%-8s ", "wallet");
     if (code == CURLE_OK)
         code = curl_easy_perform(curl);
     if (code == CURLE_OK)
         code = curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &http_status);
-    printf("\n%-10s HTTP %ld\n", "", http_status);
+    printf("\n%-8s HTTP %ld\n", "", http_status);
     if (code != CURLE_OK)
         fprintf(stderr, "GET %s: %s; check the address and the network\n", url, curl_easy_strerror(code));
     else if (http_status != 200)
@@ -91,10 +91,10 @@ int main(void)
     if (pg_config_set_from_env(config, &error) == PG_OK &&
         pg_client_new(config, &client, &error) == PG_OK &&
         pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &first, &error) == PG_OK) {
-        show("issued", first);
+        show("issue", first);
         if (pg_refresh_token(client, pg_token_access_token(first), pg_token_refresh_token(first), PG_TIMEOUT_DEFAULT,
                              &second, &error) == PG_OK) {
-            show("refreshed", second);
+            show("refresh", second);
             result = show_wallet(second);
         }
     }

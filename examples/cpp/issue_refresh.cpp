@@ -25,8 +25,8 @@ std::chrono::seconds whole_seconds(std::chrono::milliseconds time) {
 
 // A token is shown by its fingerprint, never by its text.
 void show(const char *step, const pg::token &token) {
-    std::cout << step << token.fingerprint() << ", lives " << whole_seconds(token.lifetime()).count() << " s, "
-              << whole_seconds(token.remaining()).count() << " s left" << std::endl;
+    std::cout << step << "token " << token.fingerprint() << "  lives " << whole_seconds(token.lifetime()).count()
+              << " s  refresh token: " << (token.refresh_token() ? "yes" : "no") << std::endl;
 }
 
 std::string environment(const char *name) {
@@ -72,7 +72,7 @@ void show_wallet(const pg::token &token) {
     check(curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &body));
     check(curl_easy_perform(curl.get()));
     check(curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &http_status));
-    std::cout << "wallet     HTTP " << http_status << "\n           " << body << std::endl;
+    std::cout << "wallet   HTTP " << http_status << "\n         " << body << std::endl;
     if (http_status != 200) {
         throw std::runtime_error("GET /wallet was refused; the body says why");
     }
@@ -95,9 +95,9 @@ int main() try {
     const pg::client client(config);
 
     const pg::token first = client.issue();
-    show("issued     ", first);
+    show("issue    ", first);
     const pg::token second = client.refresh(first);
-    show("refreshed  ", second);
+    show("refresh  ", second);
     show_wallet(second);
     return EXIT_SUCCESS;
 } catch (const pg::error &error) {
