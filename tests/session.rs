@@ -326,14 +326,13 @@ fn what_is_said_of_old_credentials_is_not_held_against_new_ones() {
 fn sessions_of_two_accounts_do_not_mix() {
     let bench = Bench::new();
     let other = bench.sandbox.add_account().unwrap();
-    let mut config = config(&bench.sandbox);
+    let config = config(&bench.sandbox);
     let second = Session::open(&bench.client, &config).unwrap();
     second.set_credentials(Credentials::new(&other.account_id, &other.public_key, "test").unwrap()).unwrap();
     let (one, two) = (bench.token(), second.token(PATIENCE, NOW).unwrap());
     assert_ne!(one.token.fingerprint, two.token.fingerprint);
     second.reject(one.token.fingerprint).unwrap();
     assert_eq!(bench.calls(), (2, 0), "a report of somebody else's token costs nothing");
-    config.set("keep_warm", "true").unwrap();
 }
 
 /// Panics at the first request, then works.

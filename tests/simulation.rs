@@ -166,7 +166,7 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let lifetime = [12, 60, 300, HOUR, HOUR, 20 * HOUR][rng.usize(0..6)];
         let now = Moment { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_700_000_000) };
-        let policy = Policy { keep_warm: rng.bool(), replay: false };
+        let policy = Policy { keep_warm: rng.bool() };
         World {
             now,
             service: Service {

@@ -239,7 +239,7 @@ func TestTokenLasting(t *testing.T) {
 
 func TestCanceledWhileWaiting(t *testing.T) {
 	session := open(t)
-	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 600}}`)
+	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 3000}}`)
 	ctx, cancel := context.WithCancel(context.Background())
 	leaving, staying := ask(ctx, session, 50), ask(t.Context(), session, 50)
 	waiting(t, session, 100)
@@ -251,7 +251,7 @@ func TestCanceledWhileWaiting(t *testing.T) {
 			t.Errorf("%#v", failure)
 		}
 	}
-	if took := time.Since(canceled); took > 300*time.Millisecond {
+	if took := time.Since(canceled); took > 1500*time.Millisecond {
 		t.Errorf("it took %v", took)
 	}
 	for range 50 {
@@ -269,13 +269,13 @@ func TestCanceledWhileWaiting(t *testing.T) {
 
 func TestEveryoneHasTheirOwnDeadline(t *testing.T) {
 	session := open(t)
-	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 800}}`)
+	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 3000}}`)
 	patient := ask(t.Context(), session, 10)
 	waiting(t, session, 10)
 	for _, patience := range []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond} {
 		got := <-ask(within(t, patience), session, 1)
 		if !errors.Is(got.err, context.DeadlineExceeded) || !errors.Is(got.err, pgauth.ErrTimeout) ||
-			got.took > patience+150*time.Millisecond || got.took < patience-20*time.Millisecond {
+			got.took > patience+1500*time.Millisecond || got.took < patience-20*time.Millisecond {
 			t.Errorf("%v of %v: %v", got.took, patience, got.err)
 		}
 	}
@@ -318,7 +318,7 @@ func TestTheServiceComesBackWhileTheyWait(t *testing.T) {
 
 func TestCloseWhileTheyWait(t *testing.T) {
 	session := open(t)
-	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 700}}`)
+	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 3000}}`)
 	outcomes := ask(context.Background(), session, 50)
 	waiting(t, session, 50)
 	eventually(t, "the call arrives", func() bool { return calls(t, "issue") == 1 })
@@ -336,7 +336,7 @@ func TestCloseWhileTheyWait(t *testing.T) {
 	if err := session.Close(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if took := time.Since(begun); took > 400*time.Millisecond {
+	if took := time.Since(begun); took > 1500*time.Millisecond {
 		t.Errorf("it took %v", took)
 	}
 	for range 2 {
@@ -442,7 +442,7 @@ func TestWaitersShareOneThread(t *testing.T) {
 	threads := func() int {
 		tasks, err := os.ReadDir("/proc/self/task")
 		if err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		return len(tasks)
 	}
@@ -486,7 +486,7 @@ func TestComingAndGoing(t *testing.T) {
 				}
 				begun := time.Now()
 				_, err := session.TokenLasting(ctx, rand.N(2*time.Second))
-				if took := time.Since(begun); took > patience+500*time.Millisecond {
+				if took := time.Since(begun); took > patience+3*time.Second {
 					t.Errorf("%v of %v", took, patience)
 				}
 				switch {

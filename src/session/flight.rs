@@ -23,8 +23,6 @@ pub struct Plan {
     pub issue_only: bool,
     /// Whether Issue may be called.
     pub may_issue: bool,
-    /// Present a refresh token of unknown fate once more. Only for sessions that have nothing else.
-    pub replay: bool,
 }
 
 /// The next thing to do.
@@ -109,15 +107,13 @@ pub struct Flight {
     log: Log,
     /// Why the last call failed.
     error: Option<Error>,
-    /// A second right to present the refresh token, kept only where the plan allows a replay.
-    replay: Option<RefreshToken>,
     refreshed: bool,
 }
 
 impl Flight {
     /// A flight that has not begun.
     pub fn new(plan: Plan) -> Self {
-        Flight { plan, log: Log::default(), error: None, replay: None, refreshed: false }
+        Flight { plan, log: Log::default(), error: None, refreshed: false }
     }
 
     /// The step after `input`.
@@ -149,21 +145,10 @@ impl Flight {
             self.log.adopted = true;
             return self.land(Ok(successor));
         }
-        match self.replay.take() {
-            Some(refresh) if self.log.ambiguous => self.present_again(refresh),
-            _ if self.plan.issue_only || self.refreshed => self.issue(),
-            _ => Step::Intend,
-        }
+        if self.plan.issue_only || self.refreshed { self.issue() } else { Step::Intend }
     }
 
     fn present(&mut self, refresh: RefreshToken) -> Step {
-        if self.plan.replay {
-            self.replay = Some(RefreshToken::new(refresh.secret().clone()));
-        }
-        self.present_again(refresh)
-    }
-
-    fn present_again(&mut self, refresh: RefreshToken) -> Step {
         self.refreshed = true;
         self.log.refreshes += 1;
         Step::Refresh(refresh)
@@ -172,9 +157,6 @@ impl Flight {
     fn after_failed_refresh(&mut self, Failure { error, refresh }: Failure) -> Step {
         self.log.ambiguous |= error.fate == Fate::PG_FATE_UNKNOWN;
         self.log.refused |= error.fate == Fate::PG_FATE_REFUSED;
-        if error.fate != Fate::PG_FATE_UNKNOWN {
-            self.replay = None;
-        }
         self.error = Some(error);
         match refresh {
             Some(refresh) => Step::Retract(refresh),

@@ -64,8 +64,6 @@ pub enum Action {
 pub struct Policy {
     /// Go on refreshing though nobody asks.
     pub keep_warm: bool,
-    /// Present a refresh token of unknown fate again, where there are no credentials.
-    pub replay: bool,
 }
 
 /// Chance, drawn by the driver: a number from 0 to 1.
@@ -324,7 +322,6 @@ impl Machine {
             refused,
             issue_only: self.is_issue_only(),
             may_issue: self.login.obstacle(now).is_none(),
-            replay: self.policy.replay && self.login == Login::Absent,
         }
     }
 

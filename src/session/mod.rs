@@ -51,7 +51,7 @@ impl Session {
         })?;
         Ok(Session {
             client: client.clone(),
-            policy: Policy { keep_warm: config.keep_warm, replay: false },
+            policy: Policy { keep_warm: config.keep_warm },
             published: Arc::default(),
             credentials: arc_swap::ArcSwap::from_pointee(credentials),
             closed: AtomicBool::new(false),
