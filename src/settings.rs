@@ -184,7 +184,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Boolean,
         default: "true",
         description: "Whether a Refresh carries the access token in the Authorization header. The vendor's documentation \
-                      shows it, the vendor's SDKs leave it out.",
+                      shows it; whether the service requires it is not known.",
         apply: store!(Boolean, config.send_bearer_on_refresh = |on| on),
     },
     Setting {
