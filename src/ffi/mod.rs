@@ -1,4 +1,4 @@
-//! The C interface. One file per noun; every export goes through [`boundary`].
+//! The C interface. One file per noun; every export goes through `boundary`.
 //!
 //! Pointer kinds: `*const T` is borrowed for the call; `*mut T` to a `_free` function gives up what the caller
 //! owns; `*mut *mut T` receives what the caller will own. The doc comments here become the C header, so they
