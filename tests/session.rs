@@ -221,6 +221,33 @@ fn a_reported_token_is_replaced_once_and_an_old_one_costs_nothing() {
 }
 
 #[test]
+fn the_refresh_after_a_report_carries_the_refused_token() {
+    let bench = Bench::new();
+    let old = bench.token();
+    bench.pass(60);
+    bench.session.reject(old.token.fingerprint).unwrap();
+    bench.token();
+    let refresh = bench.sandbox.counters().route(Route::Refresh).last.unwrap();
+    assert_eq!(refresh.bearer(), Some(old.token.access.expose()));
+}
+
+#[test]
+fn a_crowd_at_one_deadline_is_told_of_the_deadline() {
+    let bench = Bench::new();
+    bench.fault(Route::Issue, Point::Before, Action::Hang);
+    let together = Barrier::new(200);
+    thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| {
+                together.wait();
+                let error = bench.session.token(Duration::from_millis(100), NOW).unwrap_err();
+                assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "{error}");
+            });
+        }
+    });
+}
+
+#[test]
 fn a_service_that_refuses_fresh_tokens_is_asked_once_more_and_not_again() {
     let bench = Bench::new();
     bench.session.reject(bench.token().token.fingerprint).unwrap();

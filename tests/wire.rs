@@ -168,3 +168,13 @@ fn a_connection_that_the_server_closed_while_idle_costs_nothing() {
     client.refresh(None, token("two"), PATIENCE).unwrap();
     server.join().unwrap();
 }
+
+#[test]
+fn plain_http_to_this_machine_never_goes_through_a_proxy() {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    let credentials = sandbox.address().credentials_file.to_str().unwrap().to_owned();
+    let settings = [("proxy", sandbox.urls().proxy.as_str()), ("credentials_file", credentials.as_str())];
+    client(&sandbox.urls().http, &settings).issue(None, PATIENCE).unwrap();
+    let counters = sandbox.counters();
+    assert_eq!((counters.proxy_tunnels, counters.proxy_refusals), (0, 0));
+}
