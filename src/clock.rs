@@ -20,9 +20,8 @@ impl Moment {
     }
 }
 
-/// A cheap look at two clocks, in nanoseconds and some milliseconds coarse. Neither counts suspend and cannot be set
-/// at once: the one stops while the machine sleeps, the other can be set. As long as they agree on what has passed,
-/// neither has happened.
+/// A cheap look at two clocks, in nanoseconds and some milliseconds coarse. One stops while the machine sleeps, the
+/// other can be set. As long as they agree on what has passed, neither has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glance {
     /// Stops while the machine sleeps.
