@@ -38,5 +38,6 @@ pub mod session;
 pub mod settings;
 pub mod status;
 pub mod store;
+mod sync;
 pub mod token;
 pub mod transport;
