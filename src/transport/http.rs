@@ -8,9 +8,10 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
     RETRY_AFTER,
 };
-use reqwest::{Proxy, Url, redirect, retry};
+use reqwest::{Proxy, Url, Version, redirect, retry};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::admission::Admission;
 use super::fault::{self, ResolveError};
 use super::gate::{Gate, GatedBody};
 use super::tls::TlsSettings;
@@ -35,7 +36,7 @@ pub struct HttpTransport {
     max_response_bytes: usize,
     clock: Arc<dyn Clock>,
     /// Connections, TLS tickets and their locks must not be shared with a forked child.
-    http: PerProcess<reqwest::Client>,
+    http: PerProcess<(reqwest::Client, Arc<Admission>)>,
 }
 
 impl HttpTransport {
@@ -87,10 +88,12 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let body = GatedBody::new(request.body, gate, self.clock.clone());
-        let http = self.http.get_or_try_init(|| self.build())?;
+        let (http, admission) = self.http.get_or_try_init(|| Ok((self.build()?, Arc::default())))?;
+        let mut place = admission.enter().await;
+        let body = GatedBody::new(request.body, gate, self.clock.clone(), admission.clone());
         let sending = http.post(url.clone()).headers(headers).body(reqwest::Body::wrap(body)).send();
         let mut response = sending.await.map_err(failed)?;
+        place.answered(response.version() == Version::HTTP_2);
 
         let header = |name: HeaderName| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let mut answer = Answer {
