@@ -116,13 +116,12 @@ impl HttpTransport {
         };
         // A refusal speaks by its status: that its page is too large must not make it look like a lost answer.
         let is_refusal = !(200..300).contains(&answer.status);
-        // Room for all of it at once: growing would leave copies of tokens in freed memory.
-        let mut content = Zeroizing::new(Vec::with_capacity(self.max_response_bytes));
+        let mut content = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if content.len() + chunk.len() > self.max_response_bytes {
                 return if is_refusal { Ok(answer) } else { Err(too_large()) };
             }
-            content.extend_from_slice(&chunk);
+            append(&mut content, &chunk);
             // Zeroes the library's buffer where we are its last user.
             if let Ok(mut buffer) = chunk.try_into_mut() {
                 buffer.as_mut().zeroize();
@@ -153,6 +152,17 @@ impl Transport for HttpTransport {
             Reply { sent: gate.shut(), result }
         })
     }
+}
+
+/// A vector that grows by itself leaves copies of tokens in freed memory.
+fn append(content: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    if content.capacity() - content.len() < chunk.len() {
+        let room = (content.len() + chunk.len()).max(content.len() * 2);
+        let mut roomier = Zeroizing::new(Vec::with_capacity(room));
+        roomier.extend_from_slice(content);
+        *content = roomier;
+    }
+    content.extend_from_slice(chunk);
 }
 
 /// The setting was checked when it was set, so what fails here is a defect or the system.
