@@ -52,12 +52,15 @@ impl ApiRequest {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Result<Self, Error> {
-        let body = body.map(|body| Zeroizing::new(body.to_vec()));
+        let method = checked_method(method)?;
         let mut headers = checked_headers(headers)?;
         if body.is_some() {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         }
-        Ok(ApiRequest { method: checked_method(method)?, path: checked_path(path)?, headers, body })
+        // Where a body is usual, a server wants to be told that it is empty (RFC 9110, 8.6).
+        let is_usual = matches!(method, Method::POST | Method::PUT | Method::PATCH);
+        let body = body.or(is_usual.then_some(&[])).map(|body| Zeroizing::new(body.to_vec()));
+        Ok(ApiRequest { method, path: checked_path(path)?, headers, body })
     }
 
     /// Goes out once with that token.
