@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
 use super::flight::{Cause, Flight, Input, Landing, Log, Plan, Step};
+use super::handoff::handoff;
 use super::health::{Health, Tally};
 use super::machine::{Action, Event, Machine, Policy, WaiterId, closed};
 use super::phase::{Phase, Windows};
@@ -17,7 +17,7 @@ use super::published::Published;
 use super::rejection::Verdict;
 use super::timers::{Due, Timers};
 use crate::client::Client;
-use crate::clock::Moment;
+use crate::clock::{FOR_EVER, Moment};
 use crate::credentials::Credentials;
 use crate::defect;
 use crate::error::Error;
@@ -155,21 +155,17 @@ impl Core {
 
     /// Asks the machine, and waits for its answer until the deadline.
     pub(super) fn ask(&self, timeout: Duration, min_remaining: Duration) -> Answer {
-        let (sender, answer): (_, Receiver<Answer>) = sync_channel(1);
-        let patience = Instant::now().checked_add(timeout);
-        // A caller who has gone has left before.
-        let reply = Box::new(move |answer| drop(sender.send(answer)));
+        let (giver, taker) = handoff();
+        let patience = Instant::now() + timeout.min(FOR_EVER);
         let id = self.number();
+        let reply = Box::new(move |answer| giver.give(answer));
         self.enlist(id, self.now().boot.saturating_add(timeout), min_remaining, reply);
-        let waited = match patience {
-            Some(until) => answer.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
-            None => answer.recv().ok(),
-        };
-        waited
+        taker
+            .wait(patience)
             .or_else(|| {
                 self.step(Event::Leave(id), |_| {});
-                // Another thread may have taken this caller out of the table and not have sent yet.
-                answer.recv_timeout(HANDOVER).ok()
+                // Another thread may have taken this caller out of the table and not have answered yet.
+                taker.wait(Instant::now() + HANDOVER)
             })
             .unwrap_or_else(|| {
                 Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
