@@ -69,14 +69,14 @@ pub(super) struct Core {
 
 struct State {
     machine: Machine,
-    credentials: Option<Credentials>,
+    credentials: Option<Arc<Credentials>>,
     waiting: BTreeMap<WaiterId, Reply>,
     /// The requests under way; to drop the sender stops one.
     requests: BTreeMap<u64, Option<Stop>>,
     subscribers: Vec<Subscriber>,
     due: Option<Due>,
     /// Since when a flight is under way, and why.
-    flying: Option<(Cause, Moment)>,
+    flying: Option<(Cause, Duration)>,
     tally: Tally,
     /// Seeded by the system in each process: workers forked from one parent must not draw alike.
     rng: fastrand::Rng,
@@ -88,7 +88,7 @@ impl Core {
         client: Arc<Client>,
         published: Arc<Published>,
         policy: Policy,
-        credentials: Option<Credentials>,
+        credentials: Option<Arc<Credentials>>,
         first: Option<FirstPair>,
     ) -> Result<Arc<Self>, Error> {
         let now = client.clock.now();
@@ -225,7 +225,7 @@ impl Core {
         self.ended.notify_all();
     }
 
-    pub(super) fn set_credentials(&self, credentials: Credentials) {
+    pub(super) fn set_credentials(&self, credentials: Arc<Credentials>) {
         self.step(Event::NewCredentials, |state| state.credentials = Some(credentials));
     }
 
@@ -261,6 +261,10 @@ impl Core {
     fn step(&self, event: Event, prepare: impl FnOnce(&mut State)) {
         let mut state = self.state();
         prepare(&mut state);
+        self.step_with(state, event);
+    }
+
+    fn step_with(&self, mut state: MutexGuard<'_, State>, event: Event) {
         let State { machine, rng, .. } = &mut *state;
         let actions = machine.step(event, self.now(), &mut || rng.f64());
         self.perform(state, actions);
@@ -276,7 +280,7 @@ impl Core {
                 // Under the lock too, so that news come in order.
                 Action::Tell(notice) => state.tell(notice),
                 Action::Launch(plan) => {
-                    state.flying = Some((plan.cause, self.now()));
+                    state.flying = Some((plan.cause, self.now().boot));
                     launches.push((plan, state.credentials.clone()));
                 }
                 Action::Answer(id, answer) => {
@@ -300,7 +304,7 @@ impl Core {
         }
     }
 
-    fn launch(&self, plan: Plan, credentials: Option<Credentials>) {
+    fn launch(&self, plan: Plan, credentials: Option<Arc<Credentials>>) {
         let Some(core) = self.me.upgrade() else { return };
         let runtime = match runtime::started() {
             Ok(runtime) => runtime,
@@ -317,16 +321,17 @@ impl Core {
 
     fn land(&self, landing: Landing) {
         let now = self.now();
-        self.step(Event::Landed(Box::new(landing)), |state| {
-            if let Some((cause, began)) = state.flying.take() {
-                state.tally.landed(cause, began, now);
-            }
-        });
+        let mut state = self.state();
+        if let Some((cause, began)) = state.flying.take() {
+            state.tally.add(cause, began, now, &landing);
+        }
+        state.log_landing(&landing);
+        self.step_with(state, Event::Landed(Box::new(landing)));
         self.ended.notify_all();
     }
 
     /// Performs the steps of a flight.
-    async fn fly(&self, plan: Plan, credentials: Option<Credentials>) -> Landing {
+    async fn fly(&self, plan: Plan, credentials: Option<Arc<Credentials>>) -> Landing {
         let base = plan.base;
         let mut flight = Flight::new(plan);
         let mut input = Input::Start;
@@ -335,13 +340,9 @@ impl Core {
                 Step::Land(landing) => {
                     let unlocked = self.store.unlock().await;
                     let result = landing.result.and_then(|committed| unlocked.map(|()| committed));
-                    let mut state = self.state();
-                    state.tally.add(&landing.log, &result);
-                    state.log_landing(&result, &landing.log);
-                    drop(state);
                     return Landing { result, ..landing };
                 }
-                step => self.take(step, base, credentials.as_ref()).await.unwrap_or_else(Input::Stopped),
+                step => self.take(step, base, credentials.as_deref()).await.unwrap_or_else(Input::Stopped),
             };
         }
     }
@@ -423,7 +424,7 @@ impl State {
         }
     }
 
-    fn log_landing(&mut self, result: &Answer, log: &Log) {
+    fn log_landing(&mut self, Landing { result, log, .. }: &Landing) {
         let Log { refreshes, issues, adopted, .. } = log;
         let calls = format!("{refreshes} refresh and {issues} issue calls");
         match result {
