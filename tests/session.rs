@@ -365,15 +365,27 @@ fn sessions_of_two_accounts_do_not_mix() {
     assert_eq!(bench.calls(), (2, 0), "a report of somebody else's token costs nothing");
 }
 
-/// Panics at the first request, then works.
+/// Panics at one of its requests.
 struct Fragile {
-    panicked: AtomicU64,
+    requests: AtomicU64,
+    breaks_at: u64,
     inner: HttpTransport,
+}
+
+impl Fragile {
+    fn session(bench: &Bench, breaks_at: u64) -> Session {
+        let config = config(&bench.sandbox);
+        let url = bench.sandbox.urls().https.parse().unwrap();
+        let inner = HttpTransport::new(&config, url, Arc::new(TestClock)).unwrap();
+        let fragile = Fragile { requests: AtomicU64::new(0), breaks_at, inner };
+        let client = Client::with_parts(&config, Box::new(fragile), Arc::new(TestClock)).unwrap();
+        Session::open(&client, &config).unwrap()
+    }
 }
 
 impl Transport for Fragile {
     fn send(&self, request: Request) -> Sending<'_> {
-        if self.panicked.fetch_add(1, Ordering::SeqCst) == 0 {
+        if self.requests.fetch_add(1, Ordering::SeqCst) == self.breaks_at {
             panic!("hunter2");
         }
         let reply: Sending<'_> = self.inner.send(request);
@@ -387,12 +399,7 @@ impl Transport for Fragile {
 #[test]
 fn a_panic_in_a_flight_wakes_everybody_and_the_session_lives_on() {
     let bench = Bench::new();
-    let config = config(&bench.sandbox);
-    let url = bench.sandbox.urls().https.parse().unwrap();
-    let inner = HttpTransport::new(&config, url, Arc::new(TestClock)).unwrap();
-    let fragile = Fragile { panicked: AtomicU64::new(0), inner };
-    let client = Client::with_parts(&config, Box::new(fragile), Arc::new(TestClock)).unwrap();
-    let session = Session::open(&client, &config).unwrap();
+    let session = Fragile::session(&bench, 0);
     let error = session.token(PATIENCE, NOW).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_INTERNAL);
     assert!(!error.text.contains("hunter2"), "{}", error.text);
@@ -496,6 +503,25 @@ fn close_gives_requests_up_and_waits_for_them() {
     bench.session.close(PATIENCE).unwrap();
     let end = queue.poll(PATIENCE).unwrap().unwrap();
     assert_eq!(end.body.error().unwrap().status, Status::PG_ERR_CLOSED);
+    assert!(queue.poll(NOW).unwrap().is_none());
+}
+
+#[test]
+fn a_panic_ends_what_was_started_on_a_queue_too() {
+    let bench = Bench::new();
+    let queue = Queue::default();
+    let end = || queue.poll(PATIENCE).unwrap().unwrap().body.error().unwrap().status;
+    let session = Fragile::session(&bench, 0);
+    session.token_start(queue.begin(1, Operation::Token).unwrap(), PATIENCE, NOW);
+    assert_eq!(end(), Status::PG_ERR_INTERNAL);
+
+    let session = Fragile::session(&bench, 1);
+    session.token(PATIENCE, NOW).unwrap();
+    let wallet = || ApiRequest::new("GET", "/wallet", &[], None).unwrap();
+    session.request_start(queue.begin(1, Operation::Response).unwrap(), wallet(), None);
+    assert_eq!(end(), Status::PG_ERR_INTERNAL);
+    assert_eq!(session.request(wallet(), None).unwrap().status, 200, "and the session lives on");
+    session.close(PATIENCE).unwrap();
     assert!(queue.poll(NOW).unwrap().is_none());
 }
 
