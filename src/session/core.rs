@@ -288,6 +288,10 @@ impl Core {
                 }
             }
         }
+        if state.waiting.is_empty() {
+            // An emptied map keeps room for eleven.
+            state.waiting = BTreeMap::new();
+        }
         let next = state.machine.next_wake(self.now());
         if state.due.map(|(at, _)| at) != next
             && let Ok(timers) = Timers::get(&self.client.clock)

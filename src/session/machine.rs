@@ -334,6 +334,10 @@ impl Machine {
             actions.push(Action::Launch(self.plan(now)));
         }
         self.turn_away(now, actions);
+        if self.waiters.is_empty() {
+            // An emptied map keeps room for eleven.
+            self.waiters = BTreeMap::new();
+        }
     }
 
     fn serve(&mut self, now: Moment, actions: &mut Vec<Action>) {
