@@ -24,6 +24,9 @@ const RESERVED: [&str; 9] = [
     "upgrade",
 ];
 
+/// Longer addresses are refused by servers, and beyond twice this by the HTTP library.
+const LONGEST_PATH: usize = 32 * 1024;
+
 /// A request that a session's token goes with. Checked when it is made: it can only go to the configured service.
 #[derive(Debug)]
 pub struct ApiRequest {
@@ -83,7 +86,7 @@ impl ApiRequest {
     }
 
     /// Made again it changes nothing that it has not changed before.
-    fn is_safe(&self) -> bool {
+    pub(crate) fn is_safe(&self) -> bool {
         self.method.is_safe()
     }
 }
@@ -108,6 +111,9 @@ fn checked_path(path: &str) -> Result<String, Error> {
         invalid(format!("the argument `path` {what}; give a path below base_url, for example /wallet"))
     };
     let Some(relative) = path.strip_prefix('/') else { return Err(wrong("does not begin with a slash")) };
+    if path.len() > LONGEST_PATH {
+        return Err(wrong("is longer than 32,768 bytes"));
+    }
     if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b'\\') {
         return Err(wrong("has a character that must be percent-encoded"));
     }
@@ -132,7 +138,7 @@ fn checked_headers(headers: &[(&str, &str)]) -> Result<HeaderMap, Error> {
         let mut value =
             HeaderValue::from_str(value).map_err(|_| wrong("has a value that no header can have"))?;
         value.set_sensitive(true);
-        checked.append(name, value);
+        checked.try_append(name, value).map_err(|_| wrong("is one header too many"))?;
     }
     Ok(checked)
 }

@@ -205,6 +205,8 @@ impl Core {
             drop(state);
             return to.fail(closed());
         }
+        // Whoever comes and goes between two pieces of news must not pile up.
+        state.subscribers.retain(|subscriber| subscriber.to.goes_on());
         state.subscribers.push(Subscriber { to, level });
     }
 
