@@ -282,6 +282,10 @@ impl Core {
                 // Under the lock too, so that news come in order.
                 Action::Tell(notice) => state.tell(notice),
                 Action::Launch(plan) => {
+                    let (cause, base) = (plan.cause.name(), plan.base);
+                    state.log(Level::PG_LOG_DEBUG, || {
+                        format!("a successor of generation {base} is wanted ({cause})")
+                    });
                     state.flying = Some((plan.cause, self.now().boot));
                     launches.push((plan, state.credentials.clone()));
                 }
@@ -434,15 +438,20 @@ impl State {
         let Log { refreshes, issues, adopted, .. } = log;
         let calls = format!("{refreshes} refresh and {issues} issue calls");
         match result {
-            Ok(committed) => self.log(Level::PG_LOG_INFO, || {
+            Ok(committed) => {
                 let (token, generation) = (committed.token(), committed.generation());
-                let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
-                let life = token.lifetime.length.as_secs();
-                format!(
-                    "token {} of generation {generation}, which lives for {life} s, {how}",
-                    token.fingerprint
-                )
-            }),
+                let apart = token.lifetime.disagreement.as_secs();
+                self.log(Level::PG_LOG_INFO, || {
+                    let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
+                    let (name, life) = (token.fingerprint, token.lifetime.length.as_secs());
+                    format!("token {name} of generation {generation}, which lives for {life} s, {how}")
+                });
+                if apart > 0 {
+                    self.log(Level::PG_LOG_WARN, || {
+                        format!("what the service says of a token's life is {apart} s apart: one of its clocks is wrong")
+                    });
+                }
+            }
             Err(error) => self.log(Level::PG_LOG_WARN, || format!("no new token after {calls}: {error}")),
         }
     }

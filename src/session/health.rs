@@ -29,7 +29,7 @@ pub struct Tally {
     /// Tokens handed out from memory.
     pub served: u64,
     #[serde(skip)]
-    last: Option<Box<Flown>>,
+    last: Option<Flown>,
 }
 
 /// The last flight.
@@ -39,7 +39,7 @@ struct Flown {
     began: Duration,
     ended: Duration,
     /// Why it failed.
-    error: Option<String>,
+    error: Option<Box<str>>,
 }
 
 /// The last flight, for operators.
@@ -64,12 +64,12 @@ impl Tally {
         self.refused += u64::from(log.refused);
         self.ambiguous += u64::from(log.ambiguous);
         self.failed += u64::from(result.is_err());
-        let error = result.as_ref().err().map(|error| error.text.clone());
-        self.last = Some(Box::new(Flown { cause, began, ended: now.boot, error }));
+        let error = result.as_ref().err().map(|error| error.text.as_str().into());
+        self.last = Some(Flown { cause, began, ended: now.boot, error });
     }
 
     fn last_refresh(&self, now: Moment) -> Option<LastRefresh> {
-        let Flown { cause, began, ended, error } = &**self.last.as_ref()?;
+        let Flown { cause, began, ended, error } = self.last.as_ref()?;
         Some(LastRefresh {
             cause: cause.name(),
             seconds_ago: now.boot.saturating_sub(*ended).as_secs(),
@@ -131,7 +131,7 @@ impl Health {
             last_refresh: tally.last_refresh(now),
             clock_skew_seconds: token.and_then(|token| token.clock_skew),
             lifetime_disagreement_seconds: token.map_or(0, |token| token.lifetime.disagreement.as_secs()),
-            last_error: tally.last.as_ref().and_then(|flown| flown.error.clone()),
+            last_error: tally.last.as_ref().and_then(|flown| flown.error.as_deref().map(str::to_owned)),
             counters: tally.clone(),
         }
     }
