@@ -86,6 +86,12 @@ pub enum Status {
     /// The service refuses tokens that it has only just issued. Another token would not help: look at the account.
     PG_ERR_REJECTED_FRESH = 308,
 
+    /// The store cannot be read or written, or its lock cannot be had. The text names the store and what to do. The
+    /// session goes on with what it has; see the setting `on_store_down`.
+    PG_ERR_STORE = 400,
+    /// The store belongs to somebody else: another owner, a symbolic link, or a record of another account or version.
+    PG_ERR_STORE_REFUSED = 401,
+
     /// A defect of this library. The text gives the place; no state was lost.
     PG_ERR_INTERNAL = 900,
     /// The operating system would not give what the library needs: its thread, or the system's trust roots.
@@ -131,6 +137,8 @@ impl Status {
             PG_ERR_ANSWER_TOO_LARGE,
             PG_ERR_BORN_EXPIRED,
             PG_ERR_REJECTED_FRESH,
+            PG_ERR_STORE,
+            PG_ERR_STORE_REFUSED,
             PG_ERR_INTERNAL,
             PG_ERR_SYSTEM,
         ]
@@ -152,6 +160,7 @@ impl Status {
                 | PG_ERR_SERVER
                 | PG_ERR_MALFORMED_ANSWER
                 | PG_ERR_BORN_EXPIRED
+                | PG_ERR_STORE
                 | PG_ERR_SYSTEM
         )
     }

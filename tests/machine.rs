@@ -31,11 +31,19 @@ fn at(seconds: u64) -> Moment {
 fn committed(generation: u64, born: u64) -> Committed {
     let lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
     let token = Token::new(Secret::new(&format!("token {generation}")).unwrap(), lifetime, at(born));
-    Committed { grant: Arc::new(Grant { token, generation, refresh: None }), has_refresh: true }
+    Committed {
+        grant: Arc::new(Grant { token, generation, refresh: None }),
+        has_refresh: true,
+        is_doubted: false,
+    }
 }
 
 fn landing(result: Result<Committed, Error>) -> Event {
-    Event::Landed(Box::new(Landing { result, log: Log::default(), lost: None, kept: None }))
+    Event::Landed(Box::new(landing_of(result, Log::default())))
+}
+
+fn landing_of(result: Result<Committed, Error>, log: Log) -> Landing {
+    Landing { result, log, ..Landing::crashed(Error::new(Status::PG_ERR_INTERNAL, "not this one")) }
 }
 
 impl Scene {
@@ -190,7 +198,7 @@ fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
     let lifetime = Lifetime { length: Duration::from_secs(46), disagreement: Duration::ZERO };
     let token = Token::new(Secret::new("short").unwrap(), lifetime, at(0));
     let grant = Arc::new(Grant { token, generation: 1, refresh: None });
-    machine.hold(Committed { grant, has_refresh: true }, at(0), &mut || 0.0);
+    machine.hold(Committed { grant, has_refresh: true, is_doubted: false }, at(0), &mut || 0.0);
     let due = machine.next_wake(at(0)).unwrap();
     assert!(due > at(1).boot && due < at(46).boot, "{due:?}");
     let then = Moment { boot: due, wall: at(0).wall + due };
@@ -224,7 +232,8 @@ fn close_answers_those_who_wait_for_a_flight() {
 #[test]
 fn a_token_of_unknown_age_is_renewed_before_it_is_used_if_that_can_be_done() {
     let mut scene = Scene::new();
-    scene.machine.doubt();
+    let doubted = Committed { is_doubted: true, ..committed(1, 0) };
+    scene.machine.hold(doubted, at(0), &mut || 0.5);
     let actions = scene.ask(1, 5, 0);
     let (plan, answers) = digest(&actions);
     assert!(plan.is_some_and(|plan| plan.cause == Cause::Asked) && answers.is_empty());
@@ -260,7 +269,7 @@ fn a_spent_pair_without_credentials_ends_in_an_error_and_in_peace() {
     scene.ask(3590, 5, 0);
     let log = Log { refreshes: 1, refused: true, spent: true, ..Log::default() };
     let refused = Error::new(Status::PG_ERR_REFUSED, "refused");
-    let landing = Landing { result: Err(refused), log, lost: None, kept: None };
+    let landing = landing_of(Err(refused), log);
     let actions = scene.step(Event::Landed(Box::new(landing)), 3591);
     assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
     assert_eq!(digest(&scene.ask(4000, 5, 0)).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
@@ -277,7 +286,7 @@ fn to_fail_on_a_lost_answer_lasts_until_there_are_new_credentials() {
     scene.ask(3590, 5, 0);
     let log = Log { refreshes: 1, ambiguous: true, spent: true, ..Log::default() };
     let lost = Error::new(Status::PG_ERR_CONNECTION_LOST, "lost");
-    let landing = Landing { result: Err(lost.clone()), log, lost: Some(lost), kept: None };
+    let landing = Landing { lost: Some(lost.clone()), ..landing_of(Err(lost), log) };
     let actions = scene.step(Event::Landed(Box::new(landing)), 3591);
     let ambiguous = |action: &Action| matches!(action, Action::Tell(Notice::Ambiguous(_)));
     assert!(actions.iter().any(ambiguous));

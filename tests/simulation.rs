@@ -26,7 +26,7 @@ use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy, Waiter
 use paymentsgate_auth::session::phase::Windows;
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::store::{Committed, MemoryStore, Store};
+use paymentsgate_auth::store::{Committed, MemoryStore, Refusal, Store, Uncommitted};
 use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken, Token};
 use paymentsgate_auth::transport::{Answer, Limit, Reply, Request, Sending, Transport};
 use reqwest::header::{HeaderValue, RETRY_AFTER};
@@ -44,6 +44,10 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("a simulated operation waits"),
     }
+}
+
+fn store_error() -> Error {
+    Error::new(Status::PG_ERR_SYSTEM, "the store is down")
 }
 
 struct At(Moment);
@@ -159,12 +163,15 @@ struct World {
     policy: Policy,
     has_credentials: bool,
     degraded: bool,
+    store_down_until: Duration,
     rng: Rng,
     now: Moment,
     service: Service,
     store: MemoryStore,
     machine: Machine,
     flight: Option<Flight>,
+    /// The generation that the flight is to succeed.
+    base: u64,
     agenda: BTreeMap<(Duration, u64), Coming>,
     sequence: u64,
     waiting: BTreeMap<WaiterId, Duration>,
@@ -193,6 +200,7 @@ impl World {
             policy,
             has_credentials: !host_keeps,
             degraded: false,
+            store_down_until: Duration::ZERO,
             service: Service {
                 rng: rng.fork(),
                 trouble: 0.0,
@@ -206,6 +214,7 @@ impl World {
             store: MemoryStore::default(),
             machine: Machine::new(policy, !host_keeps, 0, now),
             flight: None,
+            base: 0,
             agenda: BTreeMap::new(),
             sequence: 0,
             waiting: BTreeMap::new(),
@@ -229,11 +238,9 @@ impl World {
         let token = Token::new(Secret::new("a0").unwrap(), lifetime, self.now);
         let refresh = RefreshToken::new(Secret::new("r0").unwrap());
         let committed = self.store.put(Pair { token, refresh: Some(refresh) }, 1);
+        let committed = Committed { is_doubted: self.rng.bool(), ..committed };
         let share = self.rng.f64();
         self.machine.hold(committed.clone(), self.now, &mut || share);
-        if self.rng.bool() {
-            self.machine.doubt();
-        }
         self.newest = Some(committed);
     }
 
@@ -295,7 +302,8 @@ impl World {
 
     fn trouble(&mut self) {
         let step = self.seconds(7200.0);
-        match self.rng.u32(0..5) {
+        match self.rng.u32(0..6) {
+            5 => self.store_down_until = self.now.boot + step,
             0 => self.now.wall += step,
             1 => self.now.wall = self.now.wall.saturating_sub(step),
             2 => {
@@ -371,6 +379,7 @@ impl World {
 
     fn launch(&mut self, plan: Plan) {
         assert!(self.flight.is_none(), "invariant 2: two flights at once");
+        self.base = plan.base;
         let mut flight = Flight::new(plan);
         let step = flight.next(Input::Start);
         self.flight = Some(flight);
@@ -398,20 +407,31 @@ impl World {
 
     fn fly(&mut self, step: Step) {
         let input = match step {
-            Step::Lock => {
-                ready(self.store.lock()).unwrap();
-                Input::Locked
-            }
-            Step::Load => Input::Loaded(ready(self.store.load()).unwrap()),
-            Step::Intend => Input::Intended(ready(self.store.intend()).unwrap()),
             Step::Retract(refresh) => {
                 ready(self.store.retract(refresh)).unwrap();
                 Input::Retracted
             }
-            Step::Commit(pair) => {
-                let base = ready(self.store.load()).unwrap().map_or(0, |found| found.generation());
-                Input::Committed(ready(self.store.commit(base, pair)).unwrap())
+            Step::Keep(pair) => Input::Committed(Committed::private(pair, self.base + 1)),
+            Step::Commit(pair) if self.is_store_down() => {
+                Input::Uncommitted(Uncommitted { error: store_error(), pair })
             }
+            Step::Commit(pair) => Input::Committed(ready(self.store.commit(self.base, pair)).unwrap()),
+            Step::Cool(strikes, error) => Input::Cooled(Refusal::after(strikes, error, self.now)),
+            Step::Lock | Step::Load | Step::Intend if self.is_store_down() => {
+                Input::StoreFailed(store_error())
+            }
+            Step::Lock => Input::Locked(ready(self.store.lock(0)).unwrap()),
+            Step::Load => {
+                let now = self.now;
+                let mut found = ready(self.store.load()).unwrap();
+                let is_usable = |found: &Committed| {
+                    let windows = Windows::of(&found.token().lifetime);
+                    found.token().remaining(now) > windows.margin
+                };
+                found.committed = found.committed.filter(is_usable);
+                Input::Loaded(found, now.boot)
+            }
+            Step::Intend => Input::Intended(ready(self.store.intend()).unwrap()),
             Step::Refresh(refresh) => Input::Called(Box::new(self.call(refresh))),
             Step::Issue => {
                 assert!(self.has_credentials, "nothing to issue with");
@@ -429,6 +449,10 @@ impl World {
         };
         let latency = if matches!(input, Input::Called(_)) { self.seconds(3.0) } else { self.seconds(0.01) };
         self.plan(latency, Coming::Fly(input));
+    }
+
+    fn is_store_down(&self) -> bool {
+        self.now.boot < self.store_down_until
     }
 
     fn call(&mut self, refresh: RefreshToken) -> Result<Pair, Failure> {
@@ -471,6 +495,7 @@ impl World {
 
     fn calm(&mut self) {
         self.service.trouble = 0.0;
+        self.store_down_until = Duration::ZERO;
         if self.policy.on_ambiguous == OnAmbiguous::Fail {
             self.new_credentials();
         }

@@ -26,7 +26,7 @@ use crate::protocol::Call;
 use crate::queue::Completion;
 use crate::runtime;
 use crate::status::Status;
-use crate::store::{Committed, MemoryStore, Store};
+use crate::store::{Committed, Loaded, MemoryStore, Refusal, Store};
 use crate::token::{Fingerprint, Pair, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
@@ -96,11 +96,9 @@ impl Core {
         let mut rng = fastrand::Rng::with_seed(seed()?);
         let mut machine = Machine::new(policy, credentials.is_some(), published.last_generation(), now);
         if let Some(FirstPair { pair, is_doubted }) = first {
-            let committed = store.put(pair, 1);
+            let committed = Committed { is_doubted, ..store.put(pair, 1) };
             machine.hold(committed.clone(), now, &mut || rng.f64());
-            if is_doubted {
-                machine.doubt();
-            } else {
+            if !is_doubted {
                 published.set(Some(committed), &*client.clock);
             }
         } else if let Some(inherited) = published.last() {
@@ -342,22 +340,31 @@ impl Core {
 
     /// Performs the steps of a flight.
     async fn fly(&self, plan: Plan, credentials: Option<Arc<Credentials>>) -> Landing {
-        let base = plan.base;
+        let generations = (plan.base, plan.stored);
         let mut flight = Flight::new(plan);
         let mut input = Input::Start;
         loop {
             input = match flight.next(input) {
                 Step::Land(landing) => {
-                    let unlocked = self.store.unlock().await;
-                    let result = landing.result.and_then(|committed| unlocked.map(|()| committed));
-                    return Landing { result, ..landing };
+                    // What is committed is committed; a lock that cannot be freed dies with its time.
+                    let _ = self.store.unlock().await;
+                    return landing;
                 }
-                step => self.take(step, base, credentials.as_deref()).await.unwrap_or_else(Input::Stopped),
+                step => {
+                    let taken = self.take(step, generations, credentials.as_deref()).await;
+                    taken.unwrap_or_else(Input::StoreFailed)
+                }
             };
         }
     }
 
-    async fn take(&self, step: Step, base: u64, credentials: Option<&Credentials>) -> Result<Input, Error> {
+    /// An error is the store's.
+    async fn take(
+        &self,
+        step: Step,
+        (base, stored): (u64, u64),
+        credentials: Option<&Credentials>,
+    ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
         Ok(match step {
             Step::Refresh(refresh) if is_closed => {
@@ -365,17 +372,29 @@ impl Core {
                 Input::Stopped(closed())
             }
             Step::Issue | Step::Pause { .. } if is_closed => Input::Stopped(closed()),
-            Step::Lock => {
-                self.store.lock().await?;
-                Input::Locked
+            Step::Lock => Input::Locked(self.store.lock(stored).await?),
+            Step::Load => {
+                let Loaded { committed, cooling } = self.store.load().await?;
+                let committed = committed.filter(|found| self.is_usable(found));
+                Input::Loaded(Loaded { committed, cooling }, self.now().boot)
             }
-            Step::Load => Input::Loaded(self.store.load().await?.filter(|found| self.is_usable(found))),
             Step::Intend => Input::Intended(self.store.intend().await?),
             Step::Retract(refresh) => {
                 self.store.retract(refresh).await?;
                 Input::Retracted
             }
-            Step::Commit(pair) => Input::Committed(self.store.commit(base, pair).await?),
+            Step::Commit(pair) => match self.store.commit(base, pair).await {
+                Ok(committed) => Input::Committed(committed),
+                Err(uncommitted) => Input::Uncommitted(uncommitted),
+            },
+            // The record in the store stays the truth: its refresh token is the one that is shared.
+            Step::Keep(pair) => Input::Committed(Committed::private(pair, base + 1)),
+            Step::Cool(strikes, error) => {
+                let refusal = Refusal::after(strikes, error, self.now());
+                // Others will find out for themselves where they cannot be told.
+                let _ = self.store.cool(refusal.clone()).await;
+                Input::Cooled(refusal)
+            }
             Step::Refresh(refresh) => {
                 self.call(self.refresh_call(refresh), self.client.refresh_timeout).await
             }

@@ -8,11 +8,16 @@ use crate::error::Error;
 use crate::protocol::Failure;
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
-use crate::store::Committed;
+use crate::store::{Committed, Loaded, Lock, Refusal, Uncommitted};
 use crate::token::{Doubtful, Fingerprint, Pair, RefreshToken};
 
 /// Issue is tried this often in one flight.
 const ISSUE_TRIES: u32 = 3;
+/// A pair that the store does not take is offered again this often, so long apart: two seconds in all.
+const COMMIT_TRIES: u32 = 5;
+const COMMIT_PAUSE: Duration = Duration::from_millis(400);
+/// Many processes that lose one store do not issue in the same moment.
+const SCATTER: Duration = Duration::from_secs(10);
 
 /// What a flight is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +26,18 @@ pub struct Plan {
     pub cause: Cause,
     /// The generation that needs a successor.
     pub base: u64,
+    /// The newest generation that is known to be in the store.
+    pub stored: u64,
     /// The token that the service refused: a successor must differ from it.
     pub refused: Option<Fingerprint>,
     /// Leave the refresh token alone.
     pub issue_only: bool,
     /// Whether Issue may be called.
     pub may_issue: bool,
+    /// Nothing else can be handed out, so that a pair of this process's own will do if the store is down.
+    pub is_urgent: bool,
+    /// How often in a row the credentials have been refused.
+    pub strikes: usize,
     /// What to do when the answer to the Refresh is lost.
     pub on_ambiguous: OnAmbiguous,
     /// The host keeps a copy of every refresh token.
@@ -75,6 +86,10 @@ pub enum Step {
     Issue,
     /// Make the pair the newest.
     Commit(Pair),
+    /// Keep the pair in this process alone: the store is down.
+    Keep(Pair),
+    /// Let all who share the store know that the credentials were refused, so often in a row.
+    Cool(usize, Error),
     /// Wait, then go on. The share (0 to 1) of the longest wait is the driver's to draw.
     Pause {
         /// The longest wait.
@@ -89,21 +104,27 @@ pub enum Step {
 pub enum Input {
     /// The flight begins.
     Start,
-    /// The lock is held.
-    Locked,
-    /// The store was read; a token that is too old to be handed out counts as none.
-    Loaded(Option<Committed>),
+    /// The lock is held, or there is something newer.
+    Locked(Lock),
+    /// The store was read, at that time on the boot clock; a token that is too old to be handed out counts as none.
+    Loaded(Loaded, Duration),
     /// The intent is written.
     Intended(Option<RefreshToken>),
     /// A call has ended.
     Called(Box<Result<Pair, Failure>>),
     /// The refresh token is back.
     Retracted,
-    /// The pair is the newest.
+    /// The pair is the newest, or is kept.
     Committed(Committed),
+    /// The store did not take the pair.
+    Uncommitted(Uncommitted),
+    /// All know of the refusal.
+    Cooled(Refusal),
     /// The pause is over.
     Resumed,
-    /// The store failed, or the session has been closed: nothing more is begun.
+    /// The store failed.
+    StoreFailed(Error),
+    /// The session has been closed: nothing more is begun.
     Stopped(Error),
 }
 
@@ -116,6 +137,10 @@ pub struct Landing {
     pub log: Log,
     /// Why it is not known what became of a refresh token.
     pub lost: Option<Error>,
+    /// What the credentials have come to for all who share the store.
+    pub refusal: Option<Refusal>,
+    /// Why the store could not be used; the pair, if there is one, is this process's own.
+    pub store_error: Option<Error>,
     /// A copy of the new refresh token, if the host keeps one.
     pub kept: Option<Secret>,
 }
@@ -123,7 +148,14 @@ pub struct Landing {
 impl Landing {
     /// A flight that did not come to its own end.
     pub fn crashed(error: Error) -> Self {
-        Landing { result: Err(error), log: Log::default(), lost: None, kept: None }
+        Landing {
+            result: Err(error),
+            log: Log::default(),
+            lost: None,
+            refusal: None,
+            store_error: None,
+            kept: None,
+        }
     }
 }
 
@@ -157,7 +189,13 @@ pub struct Flight {
     /// A refresh token that may be spent, and is to be presented once more.
     doubtful: Option<Doubtful>,
     lost: Option<Error>,
+    refusal: Option<Refusal>,
+    store_error: Option<Error>,
     kept: Option<Secret>,
+    is_locked: bool,
+    /// A pair that the store has not taken, and how often it was offered.
+    offered: Option<Pair>,
+    offers: u32,
 }
 
 impl Flight {
@@ -170,7 +208,12 @@ impl Flight {
             refreshed: false,
             doubtful: None,
             lost: None,
+            refusal: None,
+            store_error: None,
             kept: None,
+            is_locked: false,
+            offered: None,
+            offers: 0,
         }
     }
 
@@ -178,8 +221,11 @@ impl Flight {
     pub fn next(&mut self, input: Input) -> Step {
         match input {
             Input::Start => Step::Lock,
-            Input::Locked => Step::Load,
-            Input::Loaded(found) => self.after_load(found),
+            Input::Locked(lock) => {
+                self.is_locked = lock == Lock::Held;
+                Step::Load
+            }
+            Input::Loaded(found, now) => self.after_load(found, now),
             Input::Intended(Some(refresh)) => self.present(refresh),
             Input::Intended(None) => self.issue(),
             Input::Called(result) => match *result {
@@ -188,22 +234,64 @@ impl Flight {
                 Err(failure) => self.after_failed_refresh(failure),
             },
             Input::Retracted => self.fail(),
+            Input::Cooled(refusal) => {
+                self.refusal = Some(refusal);
+                self.fail()
+            }
             Input::Committed(committed) => self.land(Ok(committed)),
-            Input::Resumed => self.issue(),
+            Input::Uncommitted(Uncommitted { error, pair }) => self.offer_again(error, pair),
+            Input::Resumed => match self.offered.take() {
+                Some(pair) => Step::Commit(pair),
+                None => self.issue(),
+            },
+            Input::StoreFailed(error) => self.without_the_store(error),
             Input::Stopped(error) => self.land(Err(error)),
         }
     }
 
     /// Before the call: adopt what others made meanwhile. After a lost or refused one: the same, then recover.
-    fn after_load(&mut self, found: Option<Committed>) -> Step {
-        let successor = found.filter(|found| {
-            found.generation() > self.plan.base && Some(found.token().fingerprint) != self.plan.refused
+    fn after_load(&mut self, found: Loaded, now: Duration) -> Step {
+        let successor = found.committed.filter(|found| {
+            found.generation() > self.plan.stored && Some(found.token().fingerprint) != self.plan.refused
         });
         if let Some(successor) = successor {
             self.log.adopted = true;
             return self.land(Ok(successor));
         }
+        if !self.is_locked {
+            // What had come was nothing for us.
+            return Step::Lock;
+        }
+        if let Some(refusal) = found.cooling {
+            self.plan.strikes = self.plan.strikes.max(refusal.strikes);
+            if now < refusal.until {
+                self.plan.may_issue = false;
+                self.error.get_or_insert(refusal.error.clone());
+                self.refusal = Some(refusal);
+            }
+        }
         if self.plan.issue_only || self.refreshed { self.recover() } else { Step::Intend }
+    }
+
+    /// Nothing was presented yet, or nothing that is not accounted for: who must have a token gets one of its own.
+    fn without_the_store(&mut self, error: Error) -> Step {
+        self.store_error = Some(error.clone());
+        self.error.get_or_insert(error);
+        self.doubtful = None;
+        if self.plan.is_urgent && self.plan.may_issue && self.log.issues == 0 {
+            return Step::Pause { most: SCATTER };
+        }
+        self.fail()
+    }
+
+    fn offer_again(&mut self, error: Error, pair: Pair) -> Step {
+        self.offers += 1;
+        if self.offers < COMMIT_TRIES {
+            self.offered = Some(pair);
+            return Step::Pause { most: COMMIT_PAUSE };
+        }
+        self.store_error = Some(error);
+        Step::Keep(pair)
     }
 
     /// The refresh token is gone, or is left alone.
@@ -224,7 +312,8 @@ impl Flight {
     fn commit(&mut self, pair: Pair) -> Step {
         self.kept =
             pair.refresh.as_ref().filter(|_| self.plan.host_keeps).map(|token| token.secret().clone());
-        Step::Commit(pair)
+        // Without the lock nothing is written.
+        if self.store_error.is_some() { Step::Keep(pair) } else { Step::Commit(pair) }
     }
 
     fn after_failed_refresh(&mut self, Failure { error, refresh, doubtful }: Failure) -> Step {
@@ -255,11 +344,11 @@ impl Flight {
         let again = error.is_retryable()
             && error.retry_after.is_none()
             && error.status != Status::PG_ERR_RATE_LIMITED;
-        self.error = Some(error);
+        self.error = Some(error.clone());
         if again && self.log.issues < ISSUE_TRIES {
             return Step::Pause { most: Duration::from_secs(1) * self.log.issues };
         }
-        self.fail()
+        if self.log.credentials_refused { Step::Cool(self.plan.strikes + 1, error) } else { self.fail() }
     }
 
     fn fail(&mut self) -> Step {
@@ -271,6 +360,13 @@ impl Flight {
     }
 
     fn land(&mut self, result: Result<Committed, Error>) -> Step {
-        Step::Land(Landing { result, log: self.log, lost: self.lost.take(), kept: self.kept.take() })
+        Step::Land(Landing {
+            result,
+            log: self.log,
+            lost: self.lost.take(),
+            refusal: self.refusal.take(),
+            store_error: self.store_error.take(),
+            kept: self.kept.take(),
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::status::Status;
+use crate::store::Refusal;
 
 /// How long to leave the service alone after the first and the second refusal.
 const COOLING: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(120)];
@@ -25,28 +26,19 @@ pub enum Login {
     Absent,
 }
 
-/// Refused this often in a row; not presented before `until`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// 1, 2, and from 3 on: rejected.
-    pub strikes: usize,
-    /// On the boot clock.
-    pub until: Duration,
-    /// What the service said.
-    pub error: Error,
+impl Refusal {
+    /// The service refused the credentials, for so many times in a row.
+    pub fn after(strikes: usize, error: Error, now: Moment) -> Self {
+        let wait = COOLING.get(strikes.saturating_sub(1)).copied().unwrap_or(PROBE);
+        let wait = wait.max(error.retry_after.unwrap_or_default());
+        Refusal { strikes, until: now.boot.saturating_add(wait), error }
+    }
 }
 
 impl Login {
-    /// The service refused them.
-    pub fn strike(&mut self, error: &Error, now: Moment) {
-        let strikes = match self {
-            Login::Refused(refusal) => refusal.strikes + 1,
-            Login::Good | Login::Withheld(_) | Login::Absent => 1,
-        };
-        let wait =
-            COOLING.get(strikes - 1).copied().unwrap_or(PROBE).max(error.retry_after.unwrap_or_default());
-        let until = now.boot.saturating_add(wait);
-        *self = Login::Refused(Box::new(Refusal { strikes, until, error: error.clone() }));
+    /// How often in a row they have been refused.
+    pub fn strikes(&self) -> usize {
+        if let Login::Refused(refusal) = self { refusal.strikes } else { 0 }
     }
 
     /// Why Issue may not be called now.

@@ -82,6 +82,8 @@ pub type Dice<'a> = &'a mut dyn FnMut() -> f64;
 pub struct Machine {
     policy: Policy,
     last_generation: u64,
+    /// The newest generation that is known to be in the store: a pair of this process's own is not.
+    stored: u64,
     held: Option<Held>,
     login: Login,
     /// The credentials were replaced while a flight was under way with the old ones.
@@ -134,6 +136,7 @@ impl Machine {
         Machine {
             policy,
             last_generation,
+            stored: last_generation,
             held: None,
             login: if has_credentials { Login::Good } else { Login::Absent },
             replaced: false,
@@ -149,7 +152,13 @@ impl Machine {
 
     /// Takes over a token from elsewhere: adopted, or inherited through a fork.
     pub fn hold(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
+        self.stored = committed.generation();
+        self.take_on(committed, now, dice);
+    }
+
+    fn take_on(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
         let windows = Windows::of(&committed.token().lifetime);
+        let doubted = committed.is_doubted;
         self.held = Some(Held {
             committed,
             background_at: windows.background_at(dice()),
@@ -157,15 +166,8 @@ impl Machine {
             refused: false,
             refused_fresh: false,
             witnessed: false,
-            doubted: false,
+            doubted,
         });
-    }
-
-    /// The token there is has an unknown age: it is renewed before it is used, if that can be done.
-    pub fn doubt(&mut self) {
-        if let Some(held) = &mut self.held {
-            held.doubted = true;
-        }
     }
 
     /// One event in, the actions out.
@@ -258,9 +260,12 @@ impl Machine {
                 if landing.log.issues > 0 {
                     self.login = Login::Good;
                 }
-                self.hold(committed.clone(), now, dice);
+                self.take_on(committed.clone(), now, dice);
                 if let Some(held) = &mut self.held {
                     held.refused = same;
+                }
+                if landing.store_error.is_none() {
+                    self.stored = committed.generation();
                 }
                 if same {
                     let text =
@@ -269,11 +274,14 @@ impl Machine {
                     self.pause = Some(Pause::after(error, pause, now, dice));
                 }
                 if !self.closed {
-                    actions.push(Action::Publish((!same).then(|| committed.clone())));
+                    let is_good = !same && !committed.is_doubted;
+                    actions.push(Action::Publish(is_good.then(|| committed.clone())));
                 }
                 self.tell(Notice::rotated(&committed.grant, landing.kept), actions);
-                if std::mem::take(&mut self.degraded) {
-                    self.tell(Notice::Recovered, actions);
+                match landing.store_error {
+                    Some(error) => self.degrade(error, actions),
+                    None if std::mem::take(&mut self.degraded) => self.tell(Notice::Recovered, actions),
+                    None => {}
                 }
             }
             Err(error) => {
@@ -281,11 +289,9 @@ impl Machine {
                     self.tell(Notice::CredentialsRejected(error.clone()), actions);
                 }
                 self.tell(Notice::RefreshFailed(error.clone()), actions);
-                if !std::mem::replace(&mut self.degraded, true) {
-                    self.tell(Notice::Degraded(error.clone()), actions);
-                }
-                if landing.log.credentials_refused && !replaced {
-                    self.login.strike(&error, now);
+                self.degrade(error.clone(), actions);
+                if let Some(refusal) = landing.refusal.filter(|_| !replaced) {
+                    self.login = Login::Refused(Box::new(refusal));
                 }
                 if landing.log.ambiguous && self.policy.on_ambiguous == OnAmbiguous::Fail && !replaced {
                     self.login = Login::Withheld(Box::new(error.clone()));
@@ -298,6 +304,12 @@ impl Machine {
                 // What the service said of the old credentials is not held against the new ones.
                 self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, dice));
             }
+        }
+    }
+
+    fn degrade(&mut self, error: Error, actions: &mut Vec<Action>) {
+        if !std::mem::replace(&mut self.degraded, true) {
+            self.tell(Notice::Degraded(error), actions);
         }
     }
 
@@ -386,6 +398,9 @@ impl Machine {
             on_ambiguous,
             host_keeps: self.policy.host_keeps,
             base: self.generation(),
+            stored: self.stored,
+            is_urgent: self.held.as_ref().is_none_or(|held| held.phase(now) >= Phase::Mandatory),
+            strikes: self.login.strikes(),
             refused,
             issue_only: self.is_issue_only(),
             may_issue: self.login.obstacle(now).is_none(),

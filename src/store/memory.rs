@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Committed, Store, Storing};
+use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::token::{Grant, Pair, RefreshToken};
 
 /// Memory of this process. A session has a single flight, so the lock has nothing to wait for.
@@ -21,7 +21,8 @@ impl MemoryStore {
     /// Makes a pair the newest, under that number.
     pub fn put(&self, pair: Pair, generation: u64) -> Committed {
         let grant = Grant { token: pair.token, generation, refresh: None };
-        let committed = Committed { grant: Arc::new(grant), has_refresh: pair.refresh.is_some() };
+        let committed =
+            Committed { grant: Arc::new(grant), has_refresh: pair.refresh.is_some(), is_doubted: false };
         *self.record() = Record { committed: Some(committed.clone()), refresh: pair.refresh };
         committed
     }
@@ -31,17 +32,18 @@ impl MemoryStore {
     }
 }
 
-fn done<'a, T: Send + 'a>(value: T) -> Storing<'a, T> {
+fn done<'a, T: Send + 'a, E: Send + 'a>(value: T) -> Storing<'a, T, E> {
     Box::pin(std::future::ready(Ok(value)))
 }
 
 impl Store for MemoryStore {
-    fn lock(&self) -> Storing<'_, ()> {
-        done(())
+    fn lock(&self, _base: u64) -> Storing<'_, Lock> {
+        done(Lock::Held)
     }
 
-    fn load(&self) -> Storing<'_, Option<Committed>> {
-        done(self.record().committed.clone())
+    /// A session knows by itself what it was refused.
+    fn load(&self) -> Storing<'_, Loaded> {
+        done(Loaded { committed: self.record().committed.clone(), cooling: None })
     }
 
     /// Taking it out of the record is the intent: who dies now leaves none behind.
@@ -54,7 +56,11 @@ impl Store for MemoryStore {
         done(())
     }
 
-    fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed> {
+    fn cool(&self, _refusal: Refusal) -> Storing<'_, ()> {
+        done(())
+    }
+
+    fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
         done(self.put(pair, base + 1))
     }
 

@@ -6,6 +6,7 @@ mod memory;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::token::{Grant, Pair, RefreshToken, Token};
@@ -19,9 +20,17 @@ pub struct Committed {
     pub grant: Arc<Grant>,
     /// Whether a refresh token came with it.
     pub has_refresh: bool,
+    /// How much of its life is over is not known for certain: it is renewed before it is used, if that can be done.
+    pub is_doubted: bool,
 }
 
 impl Committed {
+    /// A pair of one process's own, without its refresh token.
+    pub fn private(pair: Pair, generation: u64) -> Self {
+        let grant = Grant { token: pair.token, generation, refresh: None };
+        Committed { grant: Arc::new(grant), has_refresh: false, is_doubted: false }
+    }
+
     /// The access token.
     pub fn token(&self) -> &Token {
         &self.grant.token
@@ -33,17 +42,55 @@ impl Committed {
     }
 }
 
+/// The service refused the credentials this often in a row; they are not presented before `until`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// 1, 2, and from 3 on: rejected.
+    pub strikes: usize,
+    /// On the boot clock.
+    pub until: Duration,
+    /// What the service said.
+    pub error: Error,
+}
+
+/// What came of asking for the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// It is ours until we free it.
+    Held,
+    /// Not ours: somebody has committed a newer pair meanwhile, so it is not wanted any more.
+    Moved,
+}
+
+/// What a store has.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The newest committed token, if any.
+    pub committed: Option<Committed>,
+    /// Somebody was refused, and the service is to be left alone for a while.
+    pub cooling: Option<Refusal>,
+}
+
+/// A pair that could not be made the newest.
+#[derive(Debug)]
+pub struct Uncommitted {
+    /// Why.
+    pub error: Error,
+    /// To try again with, or to live on.
+    pub pair: Pair,
+}
+
 /// A future of a store.
-pub type Storing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+pub type Storing<'a, T, E = Error> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// One session's place in a store. The order of a flight is: lock, load, intend, (present the token), commit or
-/// retract, unlock. Load, intend, retract and commit are only called with the lock held.
+/// retract, unlock. Intend, retract, commit and cool are only called with the lock held.
 pub trait Store: Send + Sync {
-    /// Waits for the lock.
-    fn lock(&self) -> Storing<'_, ()>;
+    /// Waits for the lock, unless a pair newer than `base` comes first. Freed by the system when its holder dies.
+    fn lock(&self, base: u64) -> Storing<'_, Lock>;
 
-    /// The newest committed token, if any.
-    fn load(&self) -> Storing<'_, Option<Committed>>;
+    /// What there is.
+    fn load(&self) -> Storing<'_, Loaded>;
 
     /// Writes down, durably, that the refresh token is about to be presented, and hands it out. `None`: there is
     /// none that may be presented.
@@ -52,9 +99,12 @@ pub trait Store: Send + Sync {
     /// The refresh token was not used up: puts it back and strikes the intent.
     fn retract(&self, refresh: RefreshToken) -> Storing<'_, ()>;
 
-    /// Makes a pair the newest, under the generation after `base`, and strikes the intent.
-    fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed>;
+    /// Makes a pair the newest, durably, under the generation after `base`, and strikes the intent.
+    fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted>;
 
-    /// Frees the lock.
+    /// The credentials were refused: nobody is to present them before then.
+    fn cool(&self, refusal: Refusal) -> Storing<'_, ()>;
+
+    /// Frees the lock, if it is held.
     fn unlock(&self) -> Storing<'_, ()>;
 }
