@@ -13,7 +13,7 @@
 
 #include "bench.h"
 
-enum { PATIENCE_S = 300, THREADS = 4, EACH = 1500, CLOSES = 60, PER_CLOSE = 16, SHORT_MS = 100 };
+enum { PATIENCE_S = 300, THREADS = 4, EACH = 1500, CLOSES = 60, CROWD = 1000, PER_CLOSE = 16, SHORT_MS = 100 };
 
 #define HANG(route) "{\"route\": \"" route "\", \"times\": null, \"action\": {\"kind\": \"hang\"}}"
 
@@ -340,8 +340,28 @@ static void test_close_ends_all(void)
     pg_queue_free(queue);
 }
 
-/* At every moment of a request's life. What close has not told before it returns is never told. */
-static void test_nothing_comes_after_close(void)
+/* While so many answers are given that a close comes in between. What it has not told before it returns is never told. */
+static void test_no_token_comes_after_close(void)
+{
+    begin(NULL, NULL);
+    for (int round = 0; round < CLOSES; round++) {
+        pg_error *error = NULL;
+        pg_session *session = new_session();
+        pg_queue *queue = new_queue();
+        for (uint64_t id = 0; id < CROWD; id++)
+            start_token(session, queue, id);
+        wait_until_readable(fd_of(queue));
+        OK(pg_session_close(session, PG_TIMEOUT_DEFAULT, &error));
+        for (int i = 0; i < CROWD; i++)
+            CHECK(!is_empty(queue));
+        CHECK(is_empty(queue));
+        pg_queue_free(queue);
+        pg_session_free(session);
+    }
+}
+
+/* The same at every moment of a request's life. */
+static void test_no_response_comes_after_close(void)
 {
     begin(NULL, NULL);
     for (int round = 0; round < CLOSES; round++) {
@@ -441,7 +461,8 @@ int main(void)
     test_numbers();
     test_one_end_for_whatever_is_canceled_when();
     test_close_ends_all();
-    test_nothing_comes_after_close();
+    test_no_token_comes_after_close();
+    test_no_response_comes_after_close();
     test_a_queue_goes_with_all_that_is_under_way();
     test_threads_share_a_queue();
     begin(NULL, NULL);
