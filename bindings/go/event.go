@@ -100,8 +100,12 @@ func (s *Session) Subscribe(level LogLevel) (*Subscription, error) {
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	select {
 	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		return Event{}, overdue(ctx)
+	default:
+		select {
+		case s.turn <- struct{}{}:
+		case <-ctx.Done():
+			return Event{}, overdue(ctx)
+		}
 	}
 	defer func() { <-s.turn }()
 	if s.ended {

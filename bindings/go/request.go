@@ -99,8 +99,8 @@ func (l *lent) lendHeader(header http.Header) **C.char {
 	return &pairs[0]
 }
 
-// withoutNUL keeps C from reading a text up to its first NUL only, where it may say something else. What it has
-// instead is in no name, path or header, so that the library refuses it.
+// withoutNUL keeps C from reading a text up to its first NUL only, where it may say something else. DEL, which it has
+// instead, is in no name, path or header, so that the library refuses it.
 func withoutNUL(text string) string {
-	return strings.ReplaceAll(text, "\x00", "\uFFFD")
+	return strings.ReplaceAll(text, "\x00", "\x7F")
 }
