@@ -56,9 +56,6 @@ func (s *Session) Token(ctx context.Context) (*Token, error) {
 // TokenLasting is Token for a caller who needs the token to live for minRemaining more: less is treated as the end of
 // its life. If the service's new tokens are shorter than that, a new one is handed out all the same.
 func (s *Session) TokenLasting(ctx context.Context, minRemaining time.Duration) (*Token, error) {
-	if token := s.atHand(minRemaining); token != nil {
-		return token, nil
-	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, failed(ErrCanceled, "the context was canceled; the session goes on", FateNone)
 	}
@@ -74,21 +71,6 @@ func (s *Session) TokenLasting(ctx context.Context, minRemaining time.Duration) 
 		return nil, readError(failure)
 	}
 	return takeToken(C.pg_token_ref(C.pg_event_token(event))), nil
-}
-
-// atHand is a token that need not be waited for, nil if there is none.
-func (s *Session) atHand(minRemaining time.Duration) *Token {
-	var token *C.pg_token
-	C.pg_session_token_lasting(s.ptr, wholeMilliseconds(minRemaining), 0, &token, nil)
-	runtime.KeepAlive(s)
-	if token == nil {
-		return nil
-	}
-	found := takeToken(token)
-	if left := found.Remaining(); left < minRemaining || left <= min(found.Lifetime()/3, 2*time.Minute) {
-		return nil
-	}
-	return found
 }
 
 // Reject says that the service answered httpStatus to a request with the token: 401 withdraws it, and the next one is
