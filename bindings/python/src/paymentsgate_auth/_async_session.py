@@ -38,14 +38,14 @@ class AsyncSession(SessionBase):
         """A token that works now, as :meth:`Session.token`."""
         if kept := self._kept_for(timeout, min_remaining):
             return kept
-        word = self._kept.word()
+        word = self._kept.word.value
         times = milliseconds(min_remaining), milliseconds(timeout)
         event = await operations().perform(library.pg_session_token_start, self._handle, *times)
         return self._kept.keep(word, token_from(event))
 
     async def access_token(self, timeout: float | None = None) -> str:
         """The text of :meth:`token`, for ``Authorization: Bearer …``. A secret."""
-        return self._kept.text() or (await self.token(timeout)).access_token
+        return (await self.token(timeout)).access_token
 
     async def request(
         self,

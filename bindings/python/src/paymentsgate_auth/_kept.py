@@ -9,38 +9,41 @@ from ._token import Token
 
 
 class Kept:
-    """A session's last token under the generation word that was read before it was asked for.
+    """A session's last token, beside the generation word that was read before it was asked for.
 
     The word is a number in the library's memory. While it is the same, and not 0, so is the token: it moves
     when there is another one, when this one must not be handed out without further thought, and in a forked
     child.
     """
 
+    __slots__ = ("_session", "last", "word")
+
     def __init__(self, session: Handle) -> None:
         # The word lives as long as the session.
         self._session = session
-        self._word = _word_of(session)
-        self._last = _Last(0, None)
-
-    def word(self) -> int:
-        """The word now; to be read before the library is asked for what is kept under it."""
-        return self._word.value
+        self.word = _word_of(session)
+        self.last = Last(0, None)
 
     def keep(self, word: int, token: Token) -> Token:
-        """A token that the library gave after the word was read."""
+        """Keeps a token that was asked for after the word had been read, and hands it out."""
         if word:
-            self._last = _Last(word, token)
+            self.last = Last(word, token)
         return token
 
     def token(self) -> Token | None:
         """The token, if the word has not moved."""
-        last = self._last
-        return last.token if last.word == self._word.value else None
+        last = self.last
+        return last.token if last.word == self.word.value else None
 
-    def text(self) -> str | None:
-        """Its access token."""
-        last = self._last
-        return last.text if last.word == self._word.value else None
+
+class Last:
+    """A token and its text. Shown it tells nothing: it may be a local variable of a traceback."""
+
+    __slots__ = ("text", "token", "word")
+
+    def __init__(self, word: int, token: Token | None) -> None:
+        self.word, self.token = word, token
+        self.text = token.access_token if token else None
 
 
 def _word_of(session: Handle) -> c_uint64:
@@ -49,13 +52,3 @@ def _word_of(session: Handle) -> c_uint64:
         return c_uint64(0)
     library.pg_session_generation_word.restype = c_void_p
     return c_uint64.from_address(library.pg_session_generation_word(session))
-
-
-class _Last:
-    """Shown it tells nothing: a traceback may show it."""
-
-    __slots__ = ("text", "token", "word")
-
-    def __init__(self, word: int, token: Token | None) -> None:
-        self.word, self.token = word, token
-        self.text = token.access_token if token else None

@@ -120,14 +120,19 @@ class Session(SessionBase):
         """
         if kept := self._kept_for(timeout, min_remaining):
             return kept
-        word = self._kept.word()
+        word = self._kept.word.value
         times = milliseconds(min_remaining), milliseconds(timeout)
         event = perform(library.pg_session_token_start, self._handle, *times)
         return self._kept.keep(word, token_from(event))
 
     def access_token(self, timeout: float | None = None) -> str:
         """The text of :meth:`token`, for ``Authorization: Bearer …``, and the fastest way to it. A secret."""
-        return self._kept.text() or self.token(timeout).access_token
+        # Here and not in a method of its own, which would cost as much as all the rest.
+        kept = self._kept
+        last = kept.last
+        if last.word == kept.word.value and last.text is not None:
+            return last.text
+        return self.token(timeout).access_token
 
     def request(
         self,
