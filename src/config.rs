@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::settings::{SETTINGS, Setting};
 use crate::status::Status;
+use crate::store::Place;
 
 /// The settings of a client. A failed `set` changes nothing.
 #[derive(Clone, Debug)]
@@ -38,6 +39,9 @@ pub struct Config {
     pub(crate) refresh_token: Option<Secret>,
     pub(crate) access_token_expires_in: Option<Duration>,
     pub(crate) on_ambiguous: OnAmbiguous,
+    pub(crate) store: Place,
+    pub(crate) fail_without_store: bool,
+    pub(crate) is_strict: bool,
 }
 
 /// What a session does when the answer to a Refresh was lost.
@@ -138,6 +142,9 @@ impl Default for Config {
             refresh_token: None,
             access_token_expires_in: None,
             on_ambiguous: OnAmbiguous::default(),
+            store: Place::Memory,
+            fail_without_store: false,
+            is_strict: false,
         };
         for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
             let fits = setting.apply(&mut config, setting.default).is_ok();

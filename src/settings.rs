@@ -8,6 +8,7 @@ use reqwest::Url;
 use crate::config::{Config, OnAmbiguous, ProxyChoice};
 use crate::secret::Secret;
 use crate::status::Status;
+use crate::store::Place;
 
 /// One row of the table.
 pub struct Setting {
@@ -36,6 +37,8 @@ pub enum Kind {
     Url,
     /// `none`, `env`, or the URL of a proxy.
     Proxy,
+    /// `memory:` or `file:` with the path of a folder.
+    Store,
     /// `true` or `false`.
     Boolean,
     /// Whole milliseconds from 1 to the number.
@@ -55,6 +58,7 @@ enum Value {
     Path(PathBuf),
     Url(Url),
     Proxy(ProxyChoice),
+    Store(Place),
     Boolean(bool),
     Number(u64),
 }
@@ -238,6 +242,31 @@ pub const SETTINGS: &[Setting] = &[
         apply: store!(Number, config.access_token_expires_in = |seconds| Some(Duration::from_secs(seconds))),
     },
     Setting {
+        name: "store",
+        kind: Kind::Store,
+        default: "memory:",
+        description: "Of a session: where its pair is kept. memory: in this process, until it ends. file:/folder: in a \
+                      folder of this machine, shared by all processes that name it and kept over restarts; each account \
+                      has a record of its own in it.",
+        apply: store!(Store, config.store = |place| place),
+    },
+    Setting {
+        name: "on_store_down",
+        kind: Kind::Choice(&["private", "fail"]),
+        default: "private",
+        description: "Of a session: what to do when a token is due and the store cannot be used. private: buy a pair with \
+                      the credentials, for this process alone. fail: tell the caller.",
+        apply: store!(Text, config.fail_without_store = |word| word == "fail"),
+    },
+    Setting {
+        name: "durability",
+        kind: Kind::Choice(&["relaxed", "strict"]),
+        default: "relaxed",
+        description: "Of a session: what to do with a new pair that the store does not take. relaxed: hand its token out \
+                      all the same; nobody can present the old refresh token again. strict: do not.",
+        apply: store!(Text, config.is_strict = |word| word == "strict"),
+    },
+    Setting {
         name: "on_ambiguous",
         kind: Kind::Choice(&["issue", "replay", "fail"]),
         default: "issue",
@@ -284,6 +313,7 @@ impl Kind {
             Kind::Path => "path",
             Kind::Url => "url",
             Kind::Proxy => "proxy",
+            Kind::Store => "store",
             Kind::Boolean => "boolean",
             Kind::Milliseconds(_) => "milliseconds",
             Kind::Seconds(..) => "seconds",
@@ -303,6 +333,7 @@ impl Kind {
                     .into()
             }
             Kind::Proxy => "none, env, or an http or https URL".into(),
+            Kind::Store => "memory:, or file: and the absolute path of a folder".into(),
             Kind::Boolean => "true or false".into(),
             Kind::Milliseconds(most) => format!("a whole number of milliseconds from 1 to {most}"),
             Kind::Seconds(least, most) => format!("a whole number of seconds from {least} to {most}"),
@@ -336,6 +367,7 @@ impl Kind {
             Kind::Path => Some(Value::Path(PathBuf::from(text))),
             Kind::Url => return parse_base_url(text).ok_or_else(misfit)?.map(Value::Url),
             Kind::Proxy => ProxyChoice::parse(text).map(Value::Proxy),
+            Kind::Store => Place::parse(text).map(Value::Store),
             Kind::Boolean => text.parse().ok().map(Value::Boolean),
             Kind::Milliseconds(most) => number(1, *most),
             Kind::Seconds(least, most) | Kind::Bytes(least, most) => number(*least, *most),

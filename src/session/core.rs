@@ -26,8 +26,8 @@ use crate::protocol::Call;
 use crate::queue::Completion;
 use crate::runtime;
 use crate::status::Status;
-use crate::store::{Committed, Loaded, MemoryStore, Refusal, Store};
-use crate::token::{Fingerprint, Pair, RefreshToken};
+use crate::store::{Committed, Loaded, Refusal, Store};
+use crate::token::{Fingerprint, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
 const HANDOVER: Duration = Duration::from_millis(40);
@@ -42,11 +42,10 @@ type Stop = oneshot::Sender<()>;
 /// The other end: resolves when the request is to stop.
 pub(super) type Stopped = oneshot::Receiver<()>;
 
-/// The pair that a session is opened from.
-pub(super) struct FirstPair {
-    pub(super) pair: Pair,
-    /// How much of its life is over is not known.
-    pub(super) is_doubted: bool,
+/// What a flight works with, from its beginning to its end.
+struct Means {
+    store: Arc<dyn Store>,
+    credentials: Option<Arc<Credentials>>,
 }
 
 /// Who wants news, and how much of the log.
@@ -60,7 +59,6 @@ pub(super) struct Core {
     me: Weak<Core>,
     pub(super) client: Arc<Client>,
     pub(super) published: Arc<Published>,
-    store: MemoryStore,
     state: Mutex<State>,
     /// A flight has landed, a request has ended, or answers have been given.
     ended: Condvar,
@@ -70,6 +68,7 @@ pub(super) struct Core {
 struct State {
     machine: Machine,
     credentials: Option<Arc<Credentials>>,
+    store: Arc<dyn Store>,
     waiting: BTreeMap<WaiterId, Reply>,
     /// How many threads have answers in their hands.
     answering: usize,
@@ -91,17 +90,16 @@ impl Core {
         published: Arc<Published>,
         policy: Policy,
         credentials: Option<Arc<Credentials>>,
-        first: Option<FirstPair>,
+        store: Arc<dyn Store>,
+        first: Option<Committed>,
     ) -> Result<Arc<Self>, Error> {
         let now = client.clock.now();
-        let store = MemoryStore::default();
         let mut rng = fastrand::Rng::with_seed(seed()?);
         let mut machine = Machine::new(policy, credentials.is_some(), published.last_generation(), now);
-        if let Some(FirstPair { pair, is_doubted }) = first {
-            let committed = Committed { is_doubted, ..store.put(pair, 1) };
-            machine.hold(committed.clone(), now, &mut || rng.f64());
-            if !is_doubted {
-                published.set(Some(committed), &*client.clock);
+        if let Some(first) = first {
+            machine.hold(first.clone(), now, &mut || rng.f64());
+            if !first.is_doubted {
+                published.set(Some(first), &*client.clock);
             }
         } else if let Some(inherited) = published.last() {
             // The refresh token stays with the parent: two processes must never present the same one.
@@ -110,6 +108,7 @@ impl Core {
         let state = State {
             machine,
             credentials,
+            store,
             waiting: BTreeMap::new(),
             answering: 0,
             requests: BTreeMap::new(),
@@ -123,7 +122,6 @@ impl Core {
             me: me.clone(),
             client,
             published,
-            store,
             state: Mutex::new(state),
             ended: Condvar::new(),
             numbers: AtomicU64::new(1),
@@ -228,8 +226,14 @@ impl Core {
         self.ended.notify_all();
     }
 
-    pub(super) fn set_credentials(&self, credentials: Arc<Credentials>) {
-        self.step(Event::NewCredentials, |state| state.credentials = Some(credentials));
+    /// Another login has another place in the store.
+    pub(super) fn set_credentials(&self, credentials: Arc<Credentials>, store: Option<Arc<dyn Store>>) {
+        self.step(Event::NewCredentials, |state| {
+            state.credentials = Some(credentials);
+            if let Some(store) = store {
+                state.store = store;
+            }
+        });
     }
 
     /// Ends all work; waits for what is under way until the deadline. Whether it has ended.
@@ -288,7 +292,10 @@ impl Core {
                         format!("a successor of generation {base} is wanted ({cause})")
                     });
                     state.flying = Some((plan.cause, self.now().boot));
-                    launches.push((plan, state.credentials.clone()));
+                    launches.push((
+                        plan,
+                        Means { store: state.store.clone(), credentials: state.credentials.clone() },
+                    ));
                 }
                 Action::Answer(id, answer) => {
                     answers.extend(state.waiting.remove(&id).map(|to| (to, answer)))
@@ -312,19 +319,19 @@ impl Core {
             let _answering = Answering::begin(self, state);
             answers.into_iter().for_each(|(reply, answer)| reply(answer));
         }
-        for (plan, credentials) in launches {
-            self.launch(plan, credentials);
+        for (plan, means) in launches {
+            self.launch(plan, means);
         }
     }
 
-    fn launch(&self, plan: Plan, credentials: Option<Arc<Credentials>>) {
+    fn launch(&self, plan: Plan, means: Means) {
         let Some(core) = self.me.upgrade() else { return };
         let runtime = match runtime::started() {
             Ok(runtime) => runtime,
             Err(error) => return self.land(Landing::crashed(error)),
         };
         runtime.spawn(async move {
-            let landing = match defect::contain_future(core.fly(plan, credentials)).await {
+            let landing = match defect::contain_future(core.fly(plan, means)).await {
                 Ok(landing) => landing,
                 Err(error) => Landing::crashed(error),
             };
@@ -344,7 +351,7 @@ impl Core {
     }
 
     /// Performs the steps of a flight.
-    async fn fly(&self, plan: Plan, credentials: Option<Arc<Credentials>>) -> Landing {
+    async fn fly(&self, plan: Plan, means: Means) -> Landing {
         let generations = (plan.base, plan.stored);
         let mut flight = Flight::new(plan);
         let mut input = Input::Start;
@@ -352,11 +359,11 @@ impl Core {
             input = match flight.next(input) {
                 Step::Land(landing) => {
                     // What is committed is committed; a lock that cannot be freed dies with its time.
-                    let _ = self.store.unlock().await;
+                    let _ = means.store.unlock().await;
                     return landing;
                 }
                 step => {
-                    let taken = self.take(step, generations, credentials.as_deref()).await;
+                    let taken = self.take(step, generations, &means).await;
                     taken.unwrap_or_else(Input::StoreFailed)
                 }
             };
@@ -368,27 +375,27 @@ impl Core {
         &self,
         step: Step,
         (base, stored): (u64, u64),
-        credentials: Option<&Credentials>,
+        Means { store, credentials }: &Means,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
         Ok(match step {
             Step::Refresh(refresh) if is_closed => {
-                self.store.retract(refresh).await?;
+                store.retract(refresh).await?;
                 Input::Stopped(closed())
             }
             Step::Issue | Step::Pause { .. } if is_closed => Input::Stopped(closed()),
-            Step::Lock => Input::Locked(self.store.lock(stored).await?),
+            Step::Lock => Input::Locked(store.lock(stored).await?),
             Step::Load => {
-                let Loaded { committed, cooling } = self.store.load().await?;
+                let Loaded { committed, cooling } = store.load().await?;
                 let committed = committed.filter(|found| self.is_usable(found));
                 Input::Loaded(Loaded { committed, cooling }, self.now().boot)
             }
-            Step::Intend => Input::Intended(self.store.intend().await?),
+            Step::Intend => Input::Intended(store.intend().await?),
             Step::Retract(refresh) => {
-                self.store.retract(refresh).await?;
+                store.retract(refresh).await?;
                 Input::Retracted
             }
-            Step::Commit(pair) => match self.store.commit(base, pair).await {
+            Step::Commit(pair) => match store.commit(base, pair).await {
                 Ok(committed) => Input::Committed(committed),
                 Err(uncommitted) => Input::Uncommitted(uncommitted),
             },
@@ -397,7 +404,7 @@ impl Core {
             Step::Cool(strikes, error) => {
                 let refusal = Refusal::after(strikes, error, self.now());
                 // Others will find out for themselves where they cannot be told.
-                let _ = self.store.cool(refusal.clone()).await;
+                let _ = store.cool(refusal.clone()).await;
                 Input::Cooled(refusal)
             }
             Step::Refresh(refresh) => {
@@ -405,7 +412,7 @@ impl Core {
             }
             Step::Issue => match credentials {
                 Some(credentials) => {
-                    self.call(Call::Issue(credentials.clone()), self.client.issue_timeout).await
+                    self.call(Call::Issue(Credentials::clone(credentials)), self.client.issue_timeout).await
                 }
                 None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,

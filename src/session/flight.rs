@@ -34,8 +34,10 @@ pub struct Plan {
     pub issue_only: bool,
     /// Whether Issue may be called.
     pub may_issue: bool,
-    /// Nothing else can be handed out, so that a pair of this process's own will do if the store is down.
-    pub is_urgent: bool,
+    /// A pair of this process's own will do if the store is down.
+    pub may_live_alone: bool,
+    /// A pair that the store does not take is not handed out.
+    pub is_strict: bool,
     /// How often in a row the credentials have been refused.
     pub strikes: usize,
     /// What to do when the answer to the Refresh is lost.
@@ -278,7 +280,7 @@ impl Flight {
         self.store_error = Some(error.clone());
         self.error.get_or_insert(error);
         self.doubtful = None;
-        if self.plan.is_urgent && self.plan.may_issue && self.log.issues == 0 {
+        if self.plan.may_live_alone && self.plan.may_issue && self.log.issues == 0 {
             return Step::Pause { most: SCATTER };
         }
         self.fail()
@@ -290,7 +292,11 @@ impl Flight {
             self.offered = Some(pair);
             return Step::Pause { most: COMMIT_PAUSE };
         }
-        self.store_error = Some(error);
+        self.store_error = Some(error.clone());
+        if self.plan.is_strict {
+            self.error = Some(error);
+            return self.fail();
+        }
         Step::Keep(pair)
     }
 

@@ -72,6 +72,10 @@ pub struct Policy {
     pub on_ambiguous: OnAmbiguous,
     /// The session was opened from a pair: its host keeps every new one.
     pub host_keeps: bool,
+    /// Without the store there is no new token.
+    pub fail_without_store: bool,
+    /// A pair that the store does not take is not handed out.
+    pub is_strict: bool,
 }
 
 /// Chance, drawn by the driver: a number from 0 to 1.
@@ -399,7 +403,10 @@ impl Machine {
             host_keeps: self.policy.host_keeps,
             base: self.generation(),
             stored: self.stored,
-            is_urgent: self.held.as_ref().is_none_or(|held| held.phase(now) >= Phase::Mandatory),
+            // Whoever has a token to hand out waits for the store.
+            may_live_alone: !self.policy.fail_without_store
+                && self.held.as_ref().is_none_or(|held| held.phase(now) >= Phase::Mandatory),
+            is_strict: self.policy.is_strict,
             strikes: self.login.strikes(),
             refused,
             issue_only: self.is_issue_only(),

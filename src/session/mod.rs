@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
-use self::core::{Core, FirstPair};
+use self::core::Core;
 use self::health::Health;
 use self::machine::{Policy, closed};
 use self::published::Published;
@@ -36,6 +36,7 @@ use crate::request::{ApiRequest, Response};
 use crate::runtime::PerProcess;
 use crate::secret::Secret;
 use crate::status::Status;
+use crate::store::{Committed, MemoryStore, Place, Store};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
 /// A session. Usable from any thread at once, and in a forked child, where it goes on with the token it inherited
@@ -43,6 +44,7 @@ use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 pub struct Session {
     client: Arc<Client>,
     policy: Policy,
+    place: Place,
     published: Arc<Published>,
     credentials: arc_swap::ArcSwapOption<Credentials>,
     closed: AtomicBool,
@@ -52,29 +54,41 @@ pub struct Session {
 impl Session {
     /// Opens a session for the account that the configuration names. Reads its files; connects nowhere.
     pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
-        let first = config.pair()?.map(|pair| first_pair(client, config, pair));
+        let pair = config.pair()?;
         let credentials = config.credentials()?.or_else(|| client.credentials.clone());
-        if credentials.is_none() && first.is_none() {
+        if credentials.is_none() && pair.is_none() {
             let text = "a session needs credentials (set credentials_file, or account_id and public_key) or a pair (set \
                         access_token and refresh_token)";
             return Err(Error::new(Status::PG_ERR_NO_CREDENTIALS, text));
         }
+        if pair.is_some() && config.store != Place::Memory {
+            let text = "access_token and store are both set; a pair that the host keeps has no other store, leave one out";
+            return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
+        }
         let policy = Policy {
             keep_warm: config.keep_warm,
             on_ambiguous: config.on_ambiguous,
-            host_keeps: first.is_some(),
+            host_keeps: pair.is_some(),
+            fail_without_store: config.fail_without_store,
+            is_strict: config.is_strict,
         };
         let session = Session {
             client: client.clone(),
             policy,
+            place: config.store.clone(),
             published: Arc::default(),
             credentials: arc_swap::ArcSwapOption::new(credentials.map(Arc::new)),
             closed: AtomicBool::new(false),
             core: PerProcess::new(),
         };
-        if first.is_some() {
+        if let Some(pair) = pair {
             // At once: the refresh token belongs to this process, not to a child that is forked before the first call.
-            session.core.get_or_try_init(|| session.new_core(first))?;
+            let store = MemoryStore::default();
+            let first = first_pair(client, config, pair, &store);
+            session.core.get_or_try_init(|| session.core_on(Arc::new(store), Some(first)))?;
+        } else {
+            // So that what is wrong with the store is told now.
+            session.open_store()?;
         }
         Ok(session)
     }
@@ -147,7 +161,9 @@ impl Session {
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
         let credentials = Arc::new(credentials);
         self.credentials.store(Some(credentials.clone()));
-        self.core()?.set_credentials(credentials);
+        // A store in memory goes on; in a shared one another login has another record.
+        let store = if self.place == Place::Memory { None } else { Some(self.open_store()?) };
+        self.core()?.set_credentials(credentials, store);
         Ok(())
     }
 
@@ -178,7 +194,7 @@ impl Session {
         if self.is_closed() {
             return Err(closed());
         }
-        let core = self.core.get_or_try_init(|| self.new_core(None))?;
+        let core = self.core.get_or_try_init(|| self.core_on(self.open_store()?, None))?;
         // A close at this very moment either found the core, or is seen here.
         if self.is_closed() {
             core.close(Duration::ZERO);
@@ -192,15 +208,25 @@ impl Session {
         self.closed.load(Ordering::SeqCst)
     }
 
-    fn new_core(&self, first: Option<FirstPair>) -> Result<Arc<Core>, Error> {
+    fn core_on(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Arc<Core>, Error> {
         let credentials = self.credentials.load_full();
-        Core::new(self.client.clone(), self.published.clone(), self.policy, credentials, first)
+        Core::new(self.client.clone(), self.published.clone(), self.policy, credentials, store, first)
+    }
+
+    /// The place of the current credentials.
+    fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
+        self.place.open(&self.client, self.credentials.load().as_deref())
     }
 }
 
 /// A pair from the settings. What the service said of it when it came is not known, so its life is what the settings
 /// say, or its own claims, counted from now.
-fn first_pair(client: &Client, config: &Config, (access, refresh): (&Secret, &Secret)) -> FirstPair {
+fn first_pair(
+    client: &Client,
+    config: &Config,
+    (access, refresh): (&Secret, &Secret),
+    store: &MemoryStore,
+) -> Committed {
     let expires_in = config.access_token_expires_in;
     let lifetime = match expires_in {
         Some(length) => Lifetime { length, disagreement: Duration::ZERO },
@@ -208,7 +234,7 @@ fn first_pair(client: &Client, config: &Config, (access, refresh): (&Secret, &Se
     };
     let token = Token::new(access.clone(), lifetime, client.clock.now());
     let pair = Pair { token, refresh: Some(RefreshToken::new(refresh.clone())) };
-    FirstPair { pair, is_doubted: expires_in.is_none() }
+    Committed { is_doubted: expires_in.is_none(), ..store.put(pair, 1) }
 }
 
 impl Drop for Session {

@@ -4,14 +4,49 @@
 mod memory;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::Client;
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::token::{Grant, Pair, RefreshToken, Token};
 
 pub use memory::MemoryStore;
+
+/// Where the records of sessions are kept: the setting `store`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In this process.
+    Memory,
+    /// In a folder.
+    Folder(PathBuf),
+}
+
+impl Place {
+    /// `memory:` or `file:/folder`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text == "memory:" {
+            return Some(Place::Memory);
+        }
+        let path = PathBuf::from(text.strip_prefix("file:")?);
+        path.is_absolute().then_some(Place::Folder(path))
+    }
+
+    /// The place of one login on one service.
+    pub(crate) fn open(
+        &self,
+        _client: &Client,
+        _credentials: Option<&Credentials>,
+    ) -> Result<Arc<dyn Store>, Error> {
+        Ok(match self {
+            Place::Memory => Arc::new(MemoryStore::default()),
+            Place::Folder(_) => return Err(Error::new(crate::status::Status::PG_ERR_STORE, "not yet")),
+        })
+    }
+}
 
 /// A committed pair, as everyone sees it who shares the store.
 #[derive(Clone, Debug)]
