@@ -191,8 +191,13 @@ impl World {
         // Some sessions have nothing but a pair.
         let host_keeps = rng.u8(0..4) == 0;
         let on_ambiguous = [OnAmbiguous::Issue, OnAmbiguous::Issue, OnAmbiguous::Replay, OnAmbiguous::Fail];
-        let policy =
-            Policy { keep_warm: rng.bool(), on_ambiguous: on_ambiguous[rng.usize(0..4)], host_keeps };
+        let policy = Policy {
+            keep_warm: rng.bool(),
+            on_ambiguous: on_ambiguous[rng.usize(0..4)],
+            host_keeps,
+            fail_without_store: rng.u8(0..4) == 0,
+            is_strict: rng.u8(0..4) == 0,
+        };
         let replays = policy.on_ambiguous == OnAmbiguous::Replay
             || host_keeps && policy.on_ambiguous == OnAmbiguous::Issue;
         let mut world = World {
