@@ -32,5 +32,6 @@ pub mod session;
 pub mod settings;
 pub mod status;
 pub mod store;
+mod sync;
 pub mod token;
 pub mod transport;

@@ -6,6 +6,8 @@
 
 mod core;
 pub mod flight;
+#[cfg_attr(not(test), expect(dead_code, reason = "the table of callers is about to use it"))]
+mod handoff;
 pub mod health;
 pub mod login;
 pub mod machine;
