@@ -169,7 +169,7 @@ impl Core {
         let mut launches = Vec::new();
         for action in actions {
             match action {
-                Action::Publish(committed) => self.published.set(committed, &*self.client.clock),
+                Action::Publish(committed) => self.published.set(committed),
                 Action::Launch(plan) => {
                     state.flying = true;
                     launches.push((plan, state.credentials.clone()));

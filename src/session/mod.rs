@@ -29,7 +29,8 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::Error;
-use crate::runtime::PerProcess;
+use crate::runtime::pin::Pinned;
+use crate::runtime::process::PerProcess;
 use crate::status::Status;
 use crate::token::{Fingerprint, Grant};
 
@@ -39,7 +40,7 @@ pub struct Session {
     client: Arc<Client>,
     policy: Policy,
     published: Arc<Published>,
-    credentials: arc_swap::ArcSwap<Credentials>,
+    credentials: Pinned<Credentials>,
     closed: AtomicBool,
     core: PerProcess<Arc<Core>>,
 }
@@ -54,29 +55,26 @@ impl Session {
         Ok(Session {
             client: client.clone(),
             policy: Policy { keep_warm: config.keep_warm },
-            published: Arc::default(),
-            credentials: arc_swap::ArcSwap::from_pointee(credentials),
+            published: Arc::new(Published::new(&client.clock)),
+            credentials: Pinned::new(Some(credentials)),
             closed: AtomicBool::new(false),
             core: PerProcess::new(),
         })
     }
 
+    /// Lets `take` see the token there is, if it is fresh. From memory: no lock, no allocation, and no panic, as long
+    /// as `take` has none.
+    #[inline]
+    pub fn fresh<T>(&self, take: impl FnOnce(&Arc<Grant>) -> T) -> Option<T> {
+        self.published.read(Duration::ZERO, take)
+    }
+
     /// A token that works now, with at least `min_remaining` of its life left if that can be had. From memory
     /// while it is fresh; otherwise waits until the deadline. Zero never blocks.
     pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
-        self.with_token(timeout, min_remaining, Arc::clone)
-    }
-
-    /// The same for a caller who only wants a look at it, and so need not count as an owner.
-    pub fn with_token<T>(
-        &self,
-        timeout: Duration,
-        min_remaining: Duration,
-        mut take: impl FnMut(&Arc<Grant>) -> T,
-    ) -> Result<T, Error> {
-        match self.published.read(&*self.client.clock, min_remaining, &mut take) {
-            Some(taken) => Ok(taken),
-            None => Ok(take(&self.core()?.ask(timeout, min_remaining)?.grant)),
+        match self.published.read(min_remaining, Arc::clone) {
+            Some(grant) => Ok(grant),
+            None => Ok(self.core()?.ask(timeout, min_remaining)?.grant),
         }
     }
 
@@ -94,7 +92,7 @@ impl Session {
 
     /// Replaces the credentials, and forgets what was held against the old ones.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
-        self.credentials.store(Arc::new(credentials.clone()));
+        self.credentials.replace(Some(credentials.clone()));
         self.core()?.set_credentials(credentials);
         Ok(())
     }
@@ -113,7 +111,7 @@ impl Session {
             Some(core) if !core.close(timeout) => {}
             // Nothing was ever begun in this process; what a parent published ends here too.
             None => {
-                self.published.set(None, &*self.client.clock);
+                self.published.set(None);
                 return Ok(());
             }
             Some(_) => return Ok(()),
@@ -141,8 +139,8 @@ impl Session {
     }
 
     fn new_core(&self) -> Result<Arc<Core>, Error> {
-        let credentials = Credentials::clone(&self.credentials.load());
-        Core::new(self.client.clone(), self.published.clone(), self.policy, Some(credentials))
+        let credentials = self.credentials.read(|credentials| credentials.cloned());
+        Core::new(self.client.clone(), self.published.clone(), self.policy, credentials)
     }
 }
 

@@ -1,0 +1,74 @@
+//! The slot of each thread.
+
+use std::cell::Cell;
+use std::ops::Deref;
+use std::ptr;
+
+use super::slot::{Slot, Slots};
+use crate::sync::AtomicPtr;
+
+static SLOTS: Slots = Slots { first: AtomicPtr::new(ptr::null_mut()) };
+
+thread_local! {
+    // Without a destructor, which would be asked for at each use.
+    static OWN: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    static LEAVING: Leaving = const { Leaving };
+}
+
+/// Gives the slot back when its thread ends.
+struct Leaving;
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(slot) = OWN.take() {
+            slot.give_back();
+        }
+    }
+}
+
+/// All slots of the process.
+pub(super) fn slots() -> &'static Slots {
+    &SLOTS
+}
+
+/// A slot of this thread's that is free.
+#[inline]
+pub(super) fn free_slot() -> FreeSlot {
+    match OWN.get() {
+        Some(slot) if slot.is_free() => FreeSlot { slot, is_spare: false },
+        own => another(own.is_none()),
+    }
+}
+
+/// For a thread's first read; or one inside another, from a signal handler or a `look`; or one at the thread's very end.
+#[cold]
+#[inline(never)]
+fn another(is_first: bool) -> FreeSlot {
+    let slot = SLOTS.take();
+    let is_kept = is_first && LEAVING.try_with(|_| OWN.set(Some(slot))).is_ok();
+    FreeSlot { slot, is_spare: !is_kept }
+}
+
+/// The thread's own one, or a spare one that is given back after use.
+pub(super) struct FreeSlot {
+    slot: &'static Slot,
+    is_spare: bool,
+}
+
+impl Deref for FreeSlot {
+    type Target = Slot;
+
+    #[inline]
+    fn deref(&self) -> &Slot {
+        self.slot
+    }
+}
+
+impl Drop for FreeSlot {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_spare {
+            self.slot.give_back();
+        }
+    }
+}
