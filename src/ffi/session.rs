@@ -65,7 +65,7 @@ pub unsafe extern "C" fn pg_session_token(
     error: *mut *mut pg_error,
 ) -> Status {
     let answered = quick(error, || {
-        let share = fresh(session, timeout_ms, |grant| pg_token::share(grant.clone()))?;
+        let share = fresh(session, timeout_ms, |grant| Some(pg_token::share(grant.clone())))?;
         // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
         *unsafe { token.as_mut() }? = share;
         Some(())
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
         if buffer.is_null() {
             return None;
         }
-        let written = fresh(session, timeout_ms, |grant| copy(&grant.token.access, buffer, capacity))??;
+        let written = fresh(session, timeout_ms, |grant| copy(&grant.token.access, buffer, capacity))?;
         // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
         if let Some(length) = unsafe { length.as_mut() } {
             *length = written;
@@ -270,10 +270,14 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
 /// Longer than any program runs, and short enough to be added to a clock.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Lets `take` see the session's token, if the arguments are good and it is fresh. Without a panic, as long as `take`
+/// What `take` makes of the session's token, if the arguments are good and it is fresh. Without a panic, as long as `take`
 /// has none.
 #[inline]
-fn fresh<T>(session: *const pg_session, timeout_ms: i64, take: impl FnOnce(&Arc<Grant>) -> T) -> Option<T> {
+fn fresh<T>(
+    session: *const pg_session,
+    timeout_ms: i64,
+    take: impl FnOnce(&Arc<Grant>) -> Option<T>,
+) -> Option<T> {
     if timeout_ms < PG_TIMEOUT_DEFAULT {
         return None;
     }

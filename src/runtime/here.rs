@@ -1,17 +1,15 @@
 //! The slot of each thread.
 
-use std::cell::Cell;
 use std::ops::Deref;
 use std::ptr;
 
+use super::own;
 use super::slot::{Slot, Slots};
 use crate::sync::AtomicPtr;
 
 static SLOTS: Slots = Slots { first: AtomicPtr::new(ptr::null_mut()) };
 
 thread_local! {
-    // Without a destructor, which would be asked for at each use.
-    static OWN: Cell<Option<&'static Slot>> = const { Cell::new(None) };
     static LEAVING: Leaving = const { Leaving };
 }
 
@@ -20,7 +18,8 @@ struct Leaving;
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        if let Some(slot) = OWN.take() {
+        if let Some(slot) = own::get() {
+            own::set(None);
             slot.give_back();
         }
     }
@@ -34,8 +33,8 @@ pub(super) fn slots() -> &'static Slots {
 /// A slot of this thread's that is free.
 #[inline]
 pub(super) fn free_slot() -> FreeSlot {
-    match OWN.get() {
-        Some(slot) if slot.is_free() => FreeSlot { slot, is_spare: false },
+    match own::get() {
+        Some(slot) if slot.is_free() => FreeSlot(slot),
         own => another(own.is_none()),
     }
 }
@@ -45,30 +44,28 @@ pub(super) fn free_slot() -> FreeSlot {
 #[inline(never)]
 fn another(is_first: bool) -> FreeSlot {
     let slot = SLOTS.take();
-    let is_kept = is_first && LEAVING.try_with(|_| OWN.set(Some(slot))).is_ok();
-    FreeSlot { slot, is_spare: !is_kept }
+    let is_kept = is_first && LEAVING.try_with(|_| own::set(Some(slot))).is_ok();
+    slot.set_spare(!is_kept);
+    FreeSlot(slot)
 }
 
 /// The thread's own one, or a spare one that is given back after use.
-pub(super) struct FreeSlot {
-    slot: &'static Slot,
-    is_spare: bool,
-}
+pub(super) struct FreeSlot(&'static Slot);
 
 impl Deref for FreeSlot {
     type Target = Slot;
 
     #[inline]
     fn deref(&self) -> &Slot {
-        self.slot
+        self.0
     }
 }
 
 impl Drop for FreeSlot {
     #[inline]
     fn drop(&mut self) {
-        if self.is_spare {
-            self.slot.give_back();
+        if self.0.is_spare() {
+            self.0.give_back();
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod barrier;
 mod here;
+mod own;
 pub(crate) mod pin;
 pub(crate) mod process;
 mod slot;

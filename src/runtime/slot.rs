@@ -10,6 +10,8 @@ use crate::sync::{AtomicBool, AtomicPtr, Ordering};
 pub(crate) struct Slot {
     pinned: AtomicPtr<()>,
     is_taken: AtomicBool,
+    /// Taken for one read only. Used by nobody but its owner.
+    is_spare: AtomicBool,
     next: AtomicPtr<Slot>,
 }
 
@@ -29,6 +31,15 @@ impl Slot {
 
     pub(super) fn holds(&self, pointer: *mut ()) -> bool {
         self.pinned.load(Ordering::Acquire) == pointer
+    }
+
+    #[inline]
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_spare.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_spare(&self, is_spare: bool) {
+        self.is_spare.store(is_spare, Ordering::Relaxed);
     }
 
     /// Leaves the slot to the next thread.
@@ -67,6 +78,7 @@ impl Slots {
         let slot: &Slot = Box::leak(Box::new(Slot {
             pinned: AtomicPtr::new(ptr::null_mut()),
             is_taken: AtomicBool::new(true),
+            is_spare: AtomicBool::new(false),
             next: AtomicPtr::new(first),
         }));
         let pointer = ptr::from_ref(slot).cast_mut();

@@ -62,17 +62,17 @@ impl Session {
         })
     }
 
-    /// Lets `take` see the token there is, if it is fresh. From memory: no lock, no allocation, and no panic, as long
+    /// What `take` makes of the token there is, if it is fresh. From memory: no lock, no allocation, and no panic, as long
     /// as `take` has none.
     #[inline]
-    pub fn fresh<T>(&self, take: impl FnOnce(&Arc<Grant>) -> T) -> Option<T> {
+    pub fn fresh<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
         self.published.read(Duration::ZERO, take)
     }
 
     /// A token that works now, with at least `min_remaining` of its life left if that can be had. From memory
     /// while it is fresh; otherwise waits until the deadline. Zero never blocks.
     pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
-        match self.published.read(min_remaining, Arc::clone) {
+        match self.published.read(min_remaining, |grant| Some(grant.clone())) {
             Some(grant) => Ok(grant),
             None => Ok(self.core()?.ask(timeout, min_remaining)?.grant),
         }

@@ -8,13 +8,12 @@
 //! thread, which withdraws the token when the boot clock says so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::phase::Windows;
 use crate::clock::{Clock, Moment, SystemClock};
 use crate::runtime::pin::Pinned;
-use crate::runtime::process;
 use crate::store::Committed;
 use crate::token::Grant;
 
@@ -23,13 +22,10 @@ pub(super) struct Published {
     /// Where it is not the system's: that one is asked without a detour.
     injected: Option<Arc<dyn Clock>>,
     snapshot: Pinned<Snapshot>,
-    /// The process in which somebody has read since the last look. Written only when it changes: readers share the line.
-    asked_in: AtomicU32,
+    /// Somebody has read since the last look. Noted when a lease is renewed, which is often enough.
+    asked: AtomicBool,
     generation: AtomicU64,
 }
-
-/// No process.
-const NOBODY: u32 = u32::MAX;
 
 struct Snapshot {
     committed: Committed,
@@ -43,6 +39,9 @@ struct Snapshot {
 struct Lease(u64);
 
 impl Lease {
+    /// None so far.
+    const NONE: Lease = Lease(0);
+
     /// None, and there will be none any more. No lease begins in the second 1 of 1970.
     const WITHDRAWN: Lease = Lease(1 << 32);
 
@@ -64,10 +63,9 @@ impl Lease {
 }
 
 impl Snapshot {
-    fn new(committed: Committed, now: Moment) -> Self {
+    fn new(committed: Committed) -> Self {
         let windows = Windows::of(&committed.token().lifetime);
-        let lease = Lease::new(&windows, committed.token().remaining(now), now);
-        Snapshot { committed, windows, lease: AtomicU64::new(lease.0) }
+        Snapshot { committed, windows, lease: AtomicU64::new(Lease::NONE.0) }
     }
 
     #[inline]
@@ -97,7 +95,7 @@ impl Published {
         Published {
             injected: (!clock.is_system()).then(|| clock.clone()),
             snapshot: Pinned::default(),
-            asked_in: AtomicU32::new(NOBODY),
+            asked: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         }
     }
@@ -106,7 +104,7 @@ impl Published {
         if let Some(committed) = &committed {
             self.generation.store(committed.generation(), Ordering::Relaxed);
         }
-        self.snapshot.replace(committed.map(|committed| Snapshot::new(committed, self.now())));
+        self.snapshot.replace(committed.map(|committed| Snapshot::new(committed)));
     }
 
     /// Nobody is served from it any more. It is still what a forked child inherits.
@@ -118,9 +116,13 @@ impl Published {
         });
     }
 
-    /// Lets `take` see the token if it may be handed out without further thought.
+    /// What `take` makes of the token, if it may be handed out without further thought.
     #[inline]
-    pub(super) fn read<T>(&self, min_remaining: Duration, take: impl FnOnce(&Arc<Grant>) -> T) -> Option<T> {
+    pub(super) fn read<T>(
+        &self,
+        min_remaining: Duration,
+        take: impl FnOnce(&Arc<Grant>) -> Option<T>,
+    ) -> Option<T> {
         // Before anything else has to be kept across the call.
         let second = self.second();
         self.snapshot.read(|snapshot| {
@@ -129,10 +131,7 @@ impl Published {
             if !is_leased && !self.is_fresh(seen, min_remaining) {
                 return None;
             }
-            if self.asked_in.load(Ordering::Relaxed) != process::known_pid() {
-                self.note_asked();
-            }
-            Some(take(&seen.committed.grant))
+            take(&seen.committed.grant)
         })
     }
 
@@ -154,13 +153,8 @@ impl Published {
     #[cold]
     #[inline(never)]
     fn is_fresh(&self, seen: &Snapshot, min_remaining: Duration) -> bool {
+        self.asked.store(true, Ordering::Relaxed);
         seen.is_fresh(self.now(), min_remaining)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn note_asked(&self) {
-        self.asked_in.store(process::pid(), Ordering::Relaxed);
     }
 
     /// The token there is, fresh or not: what a forked child inherits.
@@ -175,6 +169,6 @@ impl Published {
 
     /// Whether somebody has read since this was last asked.
     pub(super) fn take_asked(&self) -> bool {
-        self.asked_in.swap(NOBODY, Ordering::Relaxed) == process::pid()
+        self.asked.swap(false, Ordering::Relaxed)
     }
 }
