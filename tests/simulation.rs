@@ -155,6 +155,8 @@ struct World {
     sequence: u64,
     waiting: BTreeMap<WaiterId, Duration>,
     newest: Option<Committed>,
+    /// What readers have without asking.
+    open: Option<Committed>,
     /// When the machine was asleep: only then may it be late.
     slept: Vec<RangeInclusive<Duration>>,
     served: u64,
@@ -185,6 +187,7 @@ impl World {
             sequence: 0,
             waiting: BTreeMap::new(),
             newest: None,
+            open: None,
             slept: Vec::new(),
             served: 0,
             failed: 0,
@@ -293,10 +296,16 @@ impl World {
                         .as_ref()
                         .is_none_or(|newest| newest.generation() < committed.generation());
                     assert!(newer, "a generation is published once");
-                    self.newest = Some(committed);
+                    self.newest = Some(committed.clone());
+                    self.open = Some(committed);
                 }
-                Action::Publish(None) => {}
+                Action::Publish(None) => self.open = None,
+                Action::Withdraw => assert!(self.open.take().is_some(), "withdrawn once"),
             }
+        }
+        if let Some(token) = self.open.as_ref().map(Committed::token) {
+            let mandatory = Windows::of(&token.lifetime).mandatory;
+            assert!(token.remaining(self.now) > mandatory, "readers have a token that has turned mandatory");
         }
     }
 

@@ -4,10 +4,11 @@ use std::ops::Deref;
 use std::ptr;
 
 use super::own;
-use super::slot::{Slot, Slots};
+use super::places::{Place, Places};
+use super::slot::Slot;
 use crate::sync::AtomicPtr;
 
-static SLOTS: Slots = Slots { first: AtomicPtr::new(ptr::null_mut()) };
+static SLOTS: Places<Slot> = Places { first: AtomicPtr::new(ptr::null_mut()) };
 
 thread_local! {
     static LEAVING: Leaving = const { Leaving };
@@ -26,7 +27,7 @@ impl Drop for Leaving {
 }
 
 /// All slots of the process.
-pub(super) fn slots() -> &'static Slots {
+pub(super) fn slots() -> &'static Places<Slot> {
     &SLOTS
 }
 
@@ -50,7 +51,7 @@ fn another(is_first: bool) -> FreeSlot {
 }
 
 /// The thread's own one, or a spare one that is given back after use.
-pub(super) struct FreeSlot(&'static Slot);
+pub(super) struct FreeSlot(&'static Place<Slot>);
 
 impl Deref for FreeSlot {
     type Target = Slot;

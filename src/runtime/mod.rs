@@ -7,8 +7,10 @@ mod barrier;
 mod here;
 mod own;
 pub(crate) mod pin;
+mod places;
 pub(crate) mod process;
 mod slot;
+pub(crate) mod word;
 
 use std::future::Future;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};

@@ -2,7 +2,10 @@
 //! a tenth of what reading a token costs. glibc keeps room for small variables at a place that is known when the library
 //! is loaded; Rust has no stable word for that, the assembler has.
 
+use super::places::Place;
 use super::slot::Slot;
+
+type OwnSlot = Option<&'static Place<Slot>>;
 
 pub(super) use self::place::{get, set};
 
@@ -11,7 +14,7 @@ mod place {
     use std::arch::{asm, global_asm};
     use std::ptr;
 
-    use super::Slot;
+    use super::{OwnSlot, Place, Slot};
 
     // Eight zeroed bytes for each thread, seen by this library alone.
     global_asm!(
@@ -27,8 +30,8 @@ mod place {
     );
 
     #[inline]
-    pub(in super::super) fn get() -> Option<&'static Slot> {
-        let slot: *const Slot;
+    pub(in super::super) fn get() -> OwnSlot {
+        let slot: *const Place<Slot>;
         // SAFETY: reads this thread's pointer, which is null or was set below.
         unsafe {
             asm!(
@@ -41,7 +44,7 @@ mod place {
         }
     }
 
-    pub(in super::super) fn set(slot: Option<&'static Slot>) {
+    pub(in super::super) fn set(slot: OwnSlot) {
         let slot = slot.map_or(ptr::null(), ptr::from_ref);
         // SAFETY: writes this thread's pointer.
         unsafe {
@@ -60,19 +63,19 @@ mod place {
 mod place {
     use std::cell::Cell;
 
-    use super::Slot;
+    use super::OwnSlot;
 
     thread_local! {
         // Without a destructor, which would be asked for at each use.
-        static OWN: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+        static OWN: Cell<OwnSlot> = const { Cell::new(None) };
     }
 
     #[inline]
-    pub(in super::super) fn get() -> Option<&'static Slot> {
+    pub(in super::super) fn get() -> OwnSlot {
         OWN.get()
     }
 
-    pub(in super::super) fn set(slot: Option<&'static Slot>) {
+    pub(in super::super) fn set(slot: OwnSlot) {
         OWN.set(slot);
     }
 }

@@ -5,6 +5,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
+use super::word;
 use crate::error::Error;
 
 /// A value that belongs to one process: a forked child leaks the parent's and makes its own. Lock-free, since a
@@ -84,10 +85,11 @@ fn learn_pid() -> u32 {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     extern "C" fn in_child() {
         PID.store(0, Ordering::Release);
+        word::reset_all();
     }
     // Two threads may both register: the handler does no harm twice.
     if !REGISTERED.load(Ordering::Acquire) {
-        // SAFETY: the handler only stores to an atomic, and the library is never unloaded (-z nodelete).
+        // SAFETY: the handler only stores to atomics, and the library is never unloaded (-z nodelete).
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         REGISTERED.store(true, Ordering::Release);
     }

@@ -149,6 +149,11 @@ impl Core {
         self.step(event, |state| state.due = None);
     }
 
+    /// Sees to it that the published token is withdrawn in time, also one that was inherited.
+    pub(super) fn watch(&self) {
+        self.step(Event::Tick, |_| {});
+    }
+
     pub(super) fn health(&self) -> Health {
         let now = self.now();
         let state = self.state();
@@ -170,6 +175,7 @@ impl Core {
         for action in actions {
             match action {
                 Action::Publish(committed) => self.published.set(committed),
+                Action::Withdraw => self.published.withdraw(),
                 Action::Launch(plan) => {
                     state.flying = true;
                     launches.push((plan, state.credentials.clone()));
@@ -180,11 +186,13 @@ impl Core {
             }
         }
         let next = state.machine.next_wake(self.now());
-        if state.due.map(|(at, _)| at) != next
-            && let Ok(timers) = Timers::get(&self.client.clock)
-        {
-            // Without a thread there are no timers: callers then get the error of the flight.
-            state.due = timers.set(state.due, next, &self.me);
+        // Without a thread there are no timers: callers then get the error of the flight.
+        let is_set = state.due.map(|(at, _)| at) == next
+            || Timers::get(&self.client.clock)
+                .map(|timers| state.due = timers.set(state.due, next, &self.me))
+                .is_ok();
+        if is_set {
+            self.published.vouch();
         }
         drop(state);
         for (to, answer) in answers {

@@ -57,6 +57,8 @@ pub enum Action {
     /// Let readers have this token without asking, while more than `mandatory` of its life remains; `None`: let
     /// nobody.
     Publish(Option<Committed>),
+    /// The published token has turned mandatory: let nobody have it without asking.
+    Withdraw,
 }
 
 /// What does not change in the life of a session.
@@ -94,6 +96,8 @@ struct Held {
     /// The background refresh starts when so much remains.
     background_at: Duration,
     since: Duration,
+    /// Readers have it without asking.
+    published: bool,
     /// The service refused it: it is not handed out, and its successor must differ.
     refused: bool,
     /// The service refused it when new, as it had its predecessor: it is served all the same.
@@ -135,7 +139,7 @@ impl Machine {
         }
     }
 
-    /// Takes over a token from elsewhere: adopted, or inherited through a fork.
+    /// Takes over a token from elsewhere that readers have: adopted, or inherited through a fork.
     pub fn hold(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
         let windows = Windows::of(&committed.token().lifetime);
         self.held = Some(Held {
@@ -143,6 +147,7 @@ impl Machine {
             windows,
             background_at: windows.background_at(dice()),
             since: now.boot,
+            published: true,
             refused: false,
             refused_fresh: false,
             witnessed: false,
@@ -172,6 +177,9 @@ impl Machine {
             }
             Event::Close => {
                 self.closed = true;
+                if let Some(held) = &mut self.held {
+                    held.published = false;
+                }
                 actions.push(Action::Publish(None));
             }
         }
@@ -205,7 +213,8 @@ impl Machine {
         let wanted = background.is_some() || !self.waiters.is_empty();
         let retry = self.obstacle(now).filter(|_| wanted && !self.flying).and_then(|obstacle| obstacle.until);
         let next = if self.flying || retry.is_some() { retry } else { background };
-        waiting.chain(next).chain(look).min()
+        let withdrawal = self.held.as_ref().filter(|held| held.published).map(Held::turns_mandatory);
+        waiting.chain(next).chain(look).chain(withdrawal).min()
     }
 
     fn generation(&self) -> u64 {
@@ -233,6 +242,7 @@ impl Machine {
                 self.hold(committed.clone(), now, dice);
                 if let Some(held) = &mut self.held {
                     held.refused = same;
+                    held.published = !same && !self.closed;
                 }
                 if same {
                     let text =
@@ -272,6 +282,7 @@ impl Machine {
         held.refused_fresh = verdict == Verdict::RejectedFresh;
         if verdict == Verdict::Renewing {
             held.refused = true;
+            held.published = false;
             actions.push(Action::Publish(None));
         }
         verdict
@@ -279,12 +290,23 @@ impl Machine {
 
     /// Answers who can be answered, launches what is needed, and turns away whom nothing can help in time.
     fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.withdraw(now, actions);
         self.serve(now, actions);
         if !self.flying && !self.closed && self.needs_flight(now) && self.obstacle(now).is_none() {
             self.flying = true;
             actions.push(Action::Launch(self.plan(now)));
         }
         self.turn_away(now, actions);
+    }
+
+    fn withdraw(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if let Some(held) = &mut self.held
+            && held.published
+            && held.phase(now) >= Phase::Mandatory
+        {
+            held.published = false;
+            actions.push(Action::Withdraw);
+        }
     }
 
     fn serve(&mut self, now: Moment, actions: &mut Vec<Action>) {
@@ -387,6 +409,12 @@ impl Machine {
 impl Held {
     fn remaining(&self, now: Moment) -> Duration {
         self.committed.token().remaining(now)
+    }
+
+    /// When it does, on the boot clock.
+    fn turns_mandatory(&self) -> Duration {
+        let token = self.committed.token();
+        token.anchor.boot + token.lifetime.length.saturating_sub(self.windows.mandatory)
     }
 
     fn is_usable(&self, now: Moment) -> bool {

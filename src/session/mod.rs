@@ -78,6 +78,15 @@ impl Session {
         }
     }
 
+    /// The word that says which token readers are served from. 0: ask.
+    pub fn generation_word(&self) -> *const u64 {
+        let word = self.published.word();
+        if let Ok(core) = self.core() {
+            core.watch();
+        }
+        word.address()
+    }
+
     /// The service answered 401 to that token. Compare-and-invalidate: an old one costs nothing.
     pub fn reject(&self, refused: Fingerprint) -> Result<(), Error> {
         match self.core()?.reject(refused) {

@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use once_cell::race::OnceBox;
+
 use super::phase::Windows;
 use crate::clock::{Clock, Moment, SystemClock};
 use crate::runtime::pin::Pinned;
+use crate::runtime::word::{Word, unique_number};
 use crate::store::Committed;
 use crate::token::Grant;
 
@@ -25,6 +28,10 @@ pub(super) struct Published {
     /// Somebody has read since the last look. Noted when a lease is renewed, which is often enough.
     asked: AtomicBool,
     generation: AtomicU64,
+    /// Which publication readers are served from; 0: none.
+    number: AtomicU64,
+    /// Repeats the number for programs that hold the token's text already, from the first time that one asks for it.
+    word: OnceBox<Word>,
 }
 
 struct Snapshot {
@@ -97,14 +104,21 @@ impl Published {
             snapshot: Pinned::default(),
             asked: AtomicBool::new(false),
             generation: AtomicU64::new(0),
+            number: AtomicU64::new(0),
+            word: OnceBox::new(),
         }
     }
 
     pub(super) fn set(&self, committed: Option<Committed>) {
+        let number = if committed.is_some() { unique_number() } else { 0 };
         if let Some(committed) = &committed {
             self.generation.store(committed.generation(), Ordering::Relaxed);
         }
-        self.snapshot.replace(committed.map(|committed| Snapshot::new(committed)));
+        self.snapshot.replace(committed.map(Snapshot::new));
+        self.number.store(number, Ordering::Relaxed);
+        if number == 0 {
+            self.vouch();
+        }
     }
 
     /// Nobody is served from it any more. It is still what a forked child inherits.
@@ -114,6 +128,26 @@ impl Published {
                 snapshot.lease.store(Lease::WITHDRAWN.0, Ordering::Relaxed);
             }
         });
+        self.number.store(0, Ordering::Relaxed);
+        self.vouch();
+    }
+
+    /// Lets the word say what readers are served from. Called by whoever will withdraw it in time: a program that reads
+    /// the word looks at no clock.
+    pub(super) fn vouch(&self) {
+        if let Some(word) = self.word.get() {
+            word.set(self.number.load(Ordering::Relaxed));
+        }
+    }
+
+    /// The word, silent until the next [`Published::vouch`] if it is new.
+    pub(super) fn word(&self) -> &Word {
+        self.word.get_or_init(|| Box::new(Word::new()))
+    }
+
+    /// In a forked child nobody vouches for what is inherited, until its own core does.
+    fn is_vouched_for(&self) -> bool {
+        self.word.get().is_none_or(|word| word.get() != 0)
     }
 
     /// What `take` makes of the token, if it may be handed out without further thought.
@@ -154,7 +188,7 @@ impl Published {
     #[inline(never)]
     fn is_fresh(&self, seen: &Snapshot, min_remaining: Duration) -> bool {
         self.asked.store(true, Ordering::Relaxed);
-        seen.is_fresh(self.now(), min_remaining)
+        seen.is_fresh(self.now(), min_remaining) && self.is_vouched_for()
     }
 
     /// The token there is, fresh or not: what a forked child inherits.

@@ -3,6 +3,8 @@
 
 #[path = "../../../src/runtime/pin.rs"]
 pub(crate) mod pin;
+#[path = "../../../src/runtime/places.rs"]
+mod places;
 #[path = "../../../src/runtime/slot.rs"]
 mod slot;
 
@@ -25,18 +27,19 @@ mod here {
 
     use loom::sync::atomic::AtomicPtr;
 
-    use super::slot::{Slot, Slots};
+    use super::places::{Place, Places};
+    use super::slot::Slot;
 
     loom::lazy_static! {
-        static ref SLOTS: Slots = Slots { first: AtomicPtr::new(ptr::null_mut()) };
+        static ref SLOTS: Places<Slot> = Places { first: AtomicPtr::new(ptr::null_mut()) };
     }
 
-    pub(super) fn slots() -> &'static Slots {
+    pub(super) fn slots() -> &'static Places<Slot> {
         // SAFETY: the statics of a model live as long as the model, and nothing of it outlives that.
         unsafe { &*ptr::from_ref(&*SLOTS) }
     }
 
-    pub(super) struct FreeSlot(&'static Slot);
+    pub(super) struct FreeSlot(&'static Place<Slot>);
 
     /// Always a spare one, so that slots change hands in every order too.
     pub(super) fn free_slot() -> FreeSlot {
