@@ -137,6 +137,7 @@ bench: build
 	@mkdir -p build/benches
 	$(CC) -std=c11 -O2 $(WARNINGS) -pthread -o build/benches/read_path benches/read_path.c $(LINK)
 	@scripts/with-sandbox build/benches/read_path
+	@PG_SANDBOX_OPTIONS='--switch access_token_bytes=700' scripts/with-sandbox build/benches/read_path
 
 clean:
 	$(CARGO) clean
