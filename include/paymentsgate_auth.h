@@ -64,6 +64,10 @@ enum pg_status
      */
     PG_ERR_CLOSED = 4,
     /**
+     * The operation was ended by pg_queue_cancel.
+     */
+    PG_ERR_CANCELED = 5,
+    /**
      * No setting has that name. See the table of settings.
      */
     PG_ERR_UNKNOWN_SETTING = 100,
@@ -234,6 +238,104 @@ typedef int32_t pg_fate;
 #endif // __cplusplus
 
 /**
+ * What an event is. The numbers are for ever; new ones may be added: leave out what you do not know.
+ */
+enum pg_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * No event.
+     */
+    PG_EVENT_NONE = 0,
+    /**
+     * The end of pg_session_token_start: a token, or an error.
+     */
+    PG_EVENT_TOKEN = 1,
+    /**
+     * The end of pg_session_request_start: a response, or an error.
+     */
+    PG_EVENT_RESPONSE = 2,
+    /**
+     * The end of pg_session_subscribe: PG_ERR_CLOSED or PG_ERR_CANCELED.
+     */
+    PG_EVENT_ENDED = 3,
+    /**
+     * There is a new token. Of a session that was opened from a pair it has its refresh token with it: keep it.
+     */
+    PG_EVENT_ROTATED = 10,
+    /**
+     * No new token could be had; the error says why. The session tries again by itself.
+     */
+    PG_EVENT_REFRESH_FAILED = 11,
+    /**
+     * The answer to a Refresh was lost, and with it perhaps the refresh token. The session sees to it.
+     */
+    PG_EVENT_AMBIGUOUS = 12,
+    /**
+     * The service refused the credentials: others are wanted (pg_session_set_credentials).
+     */
+    PG_EVENT_CREDENTIALS_REJECTED = 13,
+    /**
+     * The first failure after a success: the session lives on the token that it has.
+     */
+    PG_EVENT_DEGRADED = 14,
+    /**
+     * The first success after a failure.
+     */
+    PG_EVENT_RECOVERED = 15,
+    /**
+     * A line of the session's log.
+     */
+    PG_EVENT_LOG = 20,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pg_kind pg_kind;
+#else
+typedef int32_t pg_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How much a line of a log matters, and how much a subscriber wants to hear.
+ */
+enum pg_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * No lines, only events.
+     */
+    PG_LOG_NONE = 0,
+    /**
+     * The session cannot go on by itself.
+     */
+    PG_LOG_ERROR = 1,
+    /**
+     * Something went wrong and is being mended.
+     */
+    PG_LOG_WARN = 2,
+    /**
+     * What changes: a new token, the end of the session.
+     */
+    PG_LOG_INFO = 3,
+    /**
+     * Every step.
+     */
+    PG_LOG_DEBUG = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pg_log_level pg_log_level;
+#else
+typedef int32_t pg_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * A way to one service: TLS, proxy, pool of connections, perhaps credentials. Owned by the caller, who frees it
  * with pg_client_free. Any number of threads may use it at once. After a fork the child may go on using it: it
  * makes connections of its own.
@@ -251,6 +353,29 @@ typedef struct pg_config pg_config;
  * it with pg_error_free. It never holds a secret. Every getter takes NULL and then answers as for success.
  */
 typedef struct pg_error pg_error;
+
+/**
+ * An event of a queue. Immutable; owned by the caller, who frees it with pg_event_free. What is borrowed from it lives
+ * as long as it does; pg_token_ref and pg_response_ref keep a token or a response for longer. Every getter takes
+ * NULL and then answers that there is nothing. Any thread.
+ */
+typedef struct pg_event pg_event;
+
+/**
+ * A queue of events, for programs that do not block: they wait for its descriptor (epoll, asyncio, libuv) and poll.
+ * What is started on it ends in exactly one event, whatever becomes of it, and never before the call that started
+ * it has put it there; news of sessions come on it too. Owned by the caller, who frees it with pg_queue_free. Any
+ * number of threads may use it at once. A forked child finds it empty, and with a descriptor of its own; what the
+ * parent has under way ends in the parent.
+ */
+typedef struct pg_queue pg_queue;
+
+/**
+ * A complete answer of the API, of any HTTP status. Immutable and counted: pg_response_ref adds an owner,
+ * pg_response_free takes one away. Any number of threads may use it at once. Every getter takes NULL and then answers
+ * that there is nothing.
+ */
+typedef struct pg_response pg_response;
 
 /**
  * One account's life on a client: it has a token that works, and sees to the next one. Counted: pg_session_ref adds
@@ -494,6 +619,71 @@ pg_fate pg_error_refresh_token_fate(const struct pg_error *error);
 void pg_error_free(struct pg_error *error);
 
 /**
+ * What it is. Never blocks.
+ *
+ * Since 0.1.0.
+ */
+pg_kind pg_event_kind(const struct pg_event *event);
+
+/**
+ * The number that the operation or subscription was started with. Never blocks.
+ *
+ * Since 0.1.0.
+ */
+uint64_t pg_event_id(const struct pg_event *event);
+
+/**
+ * What it came to: PG_OK, or the status of its error. Never blocks.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_event_status(const struct pg_event *event);
+
+/**
+ * The error of an operation that failed or of bad news; NULL otherwise. Borrowed from the event. Never blocks.
+ *
+ * Since 0.1.0.
+ */
+const struct pg_error *pg_event_error(const struct pg_event *event);
+
+/**
+ * The token of PG_EVENT_TOKEN and PG_EVENT_ROTATED; NULL otherwise. Borrowed from the event: pg_token_ref to keep it.
+ * Never blocks.
+ *
+ * Since 0.1.0.
+ */
+const struct pg_token *pg_event_token(const struct pg_event *event);
+
+/**
+ * The response of PG_EVENT_RESPONSE; NULL otherwise. Borrowed from the event: pg_response_ref to keep it. Never blocks.
+ *
+ * Since 0.1.0.
+ */
+const struct pg_response *pg_event_response(const struct pg_event *event);
+
+/**
+ * How much a line of the log matters; PG_LOG_NONE for every other event. Never blocks.
+ *
+ * Since 0.1.0.
+ */
+pg_log_level pg_event_log_level(const struct pg_event *event);
+
+/**
+ * A line of the log, without a line end and without secrets; NULL for every other event. UTF-8, borrowed from the
+ * event. Never blocks.
+ *
+ * Since 0.1.0.
+ */
+const char *pg_event_text(const struct pg_event *event);
+
+/**
+ * Frees an event. NULL is fine. Never blocks.
+ *
+ * Since 0.1.0.
+ */
+void pg_event_free(struct pg_event *event);
+
+/**
  * The version of the library that is loaded, for example "0.1.0". Static text; any thread; never blocks.
  *
  * Since 0.1.0.
@@ -517,13 +707,193 @@ uint32_t pg_abi_version(void);
 const char *pg_status_name(int32_t status);
 
 /**
- * Opens a session on a client for the account that the settings name (or, if they name none, those of the client).
- * Besides the credentials it takes `keep_warm` from them; all else is the client's. Reads the files that they name;
- * connects nowhere: the first pair is bought when somebody asks. `*session` is owned
- * by the caller, and NULL on failure; the client must not be freed before the call ends, but may be then. Blocks only
- * on reading files.
+ * A new queue. `*queue` is owned by the caller, and NULL on failure. Never blocks.
  *
- * Errors: PG_ERR_NO_CREDENTIALS, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_FILE_UNREADABLE,
+ * Errors: PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_queue_new(struct pg_queue **queue,
+                       struct pg_error **error);
+
+/**
+ * A descriptor that is readable while an event waits; level-triggered. It is the queue's: only wait for it, do not
+ * read from it or close it. `*fd` is -1 on failure. In a forked child, ask again. Any thread; never blocks.
+ *
+ * Errors: PG_ERR_SYSTEM (no descriptor is left), PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_queue_fd(const struct pg_queue *queue,
+                      int32_t *fd,
+                      struct pg_error **error);
+
+/**
+ * Takes the next event. `*event` is owned by the caller, who frees it with pg_event_free; it is NULL where none came
+ * within `timeout_ms`, which is no error. 0 does not wait; PG_TIMEOUT_DEFAULT waits as long as it takes. Any thread;
+ * blocks until an event or the deadline.
+ *
+ * Errors: PG_ERR_NULL_POINTER, PG_ERR_INVALID_ARGUMENT.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_queue_poll(const struct pg_queue *queue,
+                        int64_t timeout_ms,
+                        struct pg_event **event,
+                        struct pg_error **error);
+
+/**
+ * Ends what was started on the queue under that number: its one event says PG_ERR_CANCELED. What has ended already,
+ * its event waiting or taken, is left alone. A call for a token that others share goes on for them; a request is given
+ * up, and may have been processed. Any thread; never blocks.
+ *
+ * Errors: PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_queue_cancel(const struct pg_queue *queue,
+                          uint64_t id,
+                          struct pg_error **error);
+
+/**
+ * Frees a queue with the events that wait on it, and gives up what is under way on it. NULL is fine. Its descriptor is
+ * closed: let nobody wait for it any more. Not while another thread is in a call on it. Never blocks on the network.
+ *
+ * Since 0.1.0.
+ */
+void pg_queue_free(struct pg_queue *queue);
+
+/**
+ * Makes a request to the API with the session's token in the Authorization header, and waits for the whole answer. It can
+ * only go to the service of `base_url`: `path` begins with a slash and is taken to be below it, with a query if it has one.
+ * `headers` is NULL, or names and values in turn that end with NULL: {"X-Trace", "7", NULL}; the library sets
+ * Authorization, Host and Content-Length, and Accept and Content-Type (application/json) unless they are there. `body` is
+ * NULL or `body_length` bytes. All is copied. `timeout_ms` bounds all of it; PG_TIMEOUT_DEFAULT takes
+ * `request_timeout_ms`.
+ *
+ * Any complete answer is a success, whatever its HTTP status. Redirects are not followed. A 401 is reported to the session
+ * (pg_session_reject), and the request is made once more with a newer token. GET, HEAD and OPTIONS are made once more
+ * where the connection broke, as one does that the server closed while it was idle; any other method only if the service
+ * cannot have seen the request. So after an error pg_error_is_retryable says whether to make it again is safe.
+ *
+ * `*response` is owned by the caller, who frees it with pg_response_free, and NULL on failure. Any thread; blocks until
+ * the answer or the deadline; works in a forked child.
+ *
+ * Errors: PG_ERR_INVALID_ARGUMENT, PG_ERR_ANSWER_TOO_LARGE (see `request_max_response_bytes`), PG_ERR_CLOSED, those of
+ * pg_session_token, every network status.
+ *
+ * Since 0.1.0. Source: "Managing JWT tokens" in the vendor's documentation.
+ */
+pg_status pg_session_request(const struct pg_session *session,
+                             const char *method,
+                             const char *path,
+                             const char *const *headers,
+                             const uint8_t *body,
+                             size_t body_length,
+                             int64_t timeout_ms,
+                             struct pg_response **response,
+                             struct pg_error **error);
+
+/**
+ * pg_session_request without waiting: the answer comes as the PG_EVENT_RESPONSE of that number on the queue, once, also
+ * after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
+ * on the queue. Any thread; never blocks.
+ *
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_UTF8, PG_ERR_NULL_POINTER. All else comes with the
+ * event.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_request_start(const struct pg_session *session,
+                                   const struct pg_queue *queue,
+                                   uint64_t id,
+                                   const char *method,
+                                   const char *path,
+                                   const char *const *headers,
+                                   const uint8_t *body,
+                                   size_t body_length,
+                                   int64_t timeout_ms,
+                                   struct pg_error **error);
+
+/**
+ * The HTTP status. Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+int32_t pg_response_status(const struct pg_response *response);
+
+/**
+ * The body: `pg_response_body_length` bytes, which need not be text and end in no NUL. Borrowed from the response; NULL
+ * only for NULL. Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+const uint8_t *pg_response_body(const struct pg_response *response);
+
+/**
+ * The length of the body in bytes. Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+size_t pg_response_body_length(const struct pg_response *response);
+
+/**
+ * The first value of a header, whose name may be in any case; NULL if it did not come. UTF-8, borrowed from the response.
+ * Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+const char *pg_response_header(const struct pg_response *response,
+                               const char *name);
+
+/**
+ * How many headers came; one that came twice counts twice. Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+size_t pg_response_header_count(const struct pg_response *response);
+
+/**
+ * The name of a header, in lower case; NULL where `index` is too large. Borrowed from the response. Any thread; never
+ * blocks.
+ *
+ * Since 0.1.0.
+ */
+const char *pg_response_header_name(const struct pg_response *response,
+                                    size_t index);
+
+/**
+ * The value of a header; NULL where `index` is too large. UTF-8, borrowed from the response. Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+const char *pg_response_header_value(const struct pg_response *response,
+                                     size_t index);
+
+/**
+ * Adds an owner: one more pg_response_free is needed. Returns `response`; NULL for NULL. Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+struct pg_response *pg_response_ref(struct pg_response *response);
+
+/**
+ * Takes an owner away; with the last one the response is freed, and what was borrowed from it is gone. NULL is fine.
+ * Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+void pg_response_free(struct pg_response *response);
+
+/**
+ * Opens a session on a client for the account that the settings name (or, if they name none, those of the client), or
+ * from a pair (`access_token` and `refresh_token`), or from both. Besides these it takes `keep_warm` and `on_ambiguous`
+ * from the settings; all else is the client's. Reads the files that they name; connects nowhere: the next pair is bought
+ * when somebody asks. A session from a pair alone cannot begin anew when its refresh token is lost; its host keeps
+ * every new pair, which comes with PG_EVENT_ROTATED. `*session` is owned by the caller, and NULL on failure; the client
+ * must not be freed before the call ends, but may be then. Blocks only on reading files.
+ *
+ * Errors: PG_ERR_NO_CREDENTIALS, PG_ERR_MISSING_SETTING, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_FILE_UNREADABLE,
  * PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER.
  *
  * Since 0.1.0.
@@ -581,6 +951,38 @@ pg_status pg_session_copy_access_token(const struct pg_session *session,
                                        struct pg_error **error);
 
 /**
+ * pg_session_token_lasting without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also
+ * after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
+ * on the queue. Neither session nor queue must be freed before the call ends. Any thread; never blocks.
+ *
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_token_start(const struct pg_session *session,
+                                 const struct pg_queue *queue,
+                                 uint64_t id,
+                                 int64_t min_remaining_ms,
+                                 int64_t timeout_ms,
+                                 struct pg_error **error);
+
+/**
+ * News of the session from now on, each as an event of that number on the queue: PG_EVENT_ROTATED and its kin, and the lines
+ * of the session's log up to `log_level` as PG_EVENT_LOG. It ends with PG_EVENT_ENDED when the session is closed or
+ * pg_queue_cancel is called; nothing comes after that. Any number of queues may subscribe. A forked child subscribes anew.
+ * Any thread; never blocks.
+ *
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_subscribe(const struct pg_session *session,
+                               const struct pg_queue *queue,
+                               uint64_t id,
+                               int32_t log_level,
+                               struct pg_error **error);
+
+/**
  * The service answered `http_status` to a request with `token`: 401 withdraws it, and the next one is bought. A token
  * that is no longer the session's costs nothing, so every thread may report what it saw. Any other status is not
  * about the token and changes nothing: 403 speaks of rights. `token` is borrowed. Any thread; does not block on the
@@ -623,8 +1025,9 @@ pg_status pg_session_set_credentials_sized(const struct pg_session *session,
 
 /**
  * How the session is, as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
- * has_refresh_token, refreshing, obstacle, seconds_since_last_call (to the service, by a flight that has ended), last_error,
- * counters. New keys may be added.
+ * has_refresh_token, refreshing, obstacle (why it waits before it calls the service again) and obstacle_seconds_left,
+ * last_refresh (cause, seconds_ago, took_ms, succeeded), last_error, clock_skew_seconds,
+ * lifetime_disagreement_seconds, counters. New keys may be added.
  * `*json` is owned by the caller, who frees it with pg_text_free, and NULL on failure. Any thread; does not block.
  *
  * Errors: PG_ERR_CLOSED, PG_ERR_NULL_POINTER.
@@ -636,8 +1039,8 @@ pg_status pg_session_health(const struct pg_session *session,
                             struct pg_error **error);
 
 /**
- * Ends the session's work: callers who wait get PG_ERR_CLOSED, nothing is begun any more, and a call under way is
- * waited for until `timeout_ms` (PG_TIMEOUT_DEFAULT: as long as it takes). Afterwards every call on the session
+ * Ends the session's work: callers who wait get PG_ERR_CLOSED, requests are given up, subscriptions end, nothing is begun
+ * any more, and a call for a token that is under way is waited for until `timeout_ms` (PG_TIMEOUT_DEFAULT: as long as it takes). Afterwards every call on the session
  * answers PG_ERR_CLOSED; tokens that were handed out live on. May be called again.
  *
  * Errors: PG_ERR_TIMEOUT (closed all the same), PG_ERR_NULL_POINTER.

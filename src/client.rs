@@ -12,7 +12,7 @@ use crate::runtime;
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::token::{Pair, RefreshToken};
-use crate::transport::{HttpTransport, Transport};
+use crate::transport::{HttpTransport, Limit, Transport};
 
 /// A way to one service: settings, connections, and perhaps credentials. Usable from any thread at once.
 pub struct Client {
@@ -22,6 +22,11 @@ pub struct Client {
     pub(crate) issue_timeout: Duration,
     pub(crate) refresh_timeout: Duration,
     pub(crate) send_bearer_on_refresh: bool,
+    /// Of the answers to Issue and Refresh.
+    pub(crate) limit: Limit,
+    pub(crate) request_timeout: Duration,
+    /// Of the answers to all other requests.
+    pub(crate) request_limit: Limit,
 }
 
 impl Client {
@@ -50,6 +55,12 @@ impl Client {
             issue_timeout: config.issue_timeout,
             refresh_timeout: config.refresh_timeout,
             send_bearer_on_refresh: config.send_bearer_on_refresh,
+            limit: Limit { setting: "max_response_bytes", bytes: config.max_response_bytes },
+            request_timeout: config.request_timeout,
+            request_limit: Limit {
+                setting: "request_max_response_bytes",
+                bytes: config.request_max_response_bytes,
+            },
         }))
     }
 
@@ -90,7 +101,7 @@ impl Client {
             return Err(unsent(Error::new(Status::PG_ERR_TIMEOUT, text)));
         }
         let client = self.clone();
-        let work = async move { call.make(&*client.transport, &*client.clock, timeout).await };
+        let work = async move { call.make(&*client.transport, &*client.clock, client.limit, timeout).await };
         match runtime::run(work, timeout) {
             Ok(Some(result)) => result.map_err(|failure| failure.error),
             Ok(None) => {

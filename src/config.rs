@@ -32,6 +32,35 @@ pub struct Config {
     pub(crate) send_bearer_on_refresh: bool,
     pub(crate) max_response_bytes: usize,
     pub(crate) keep_warm: bool,
+    pub(crate) request_timeout: Duration,
+    pub(crate) request_max_response_bytes: usize,
+    pub(crate) access_token: Option<Secret>,
+    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) access_token_expires_in: Option<Duration>,
+    pub(crate) on_ambiguous: OnAmbiguous,
+}
+
+/// What a session does when the answer to a Refresh was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnAmbiguous {
+    /// Buys a new pair with the credentials.
+    #[default]
+    Issue,
+    /// Presents the refresh token once more.
+    Replay,
+    /// Leaves it until there are new credentials.
+    Fail,
+}
+
+impl OnAmbiguous {
+    /// By the setting's words; the first one stands for any other.
+    pub(crate) fn named(word: String) -> Self {
+        match word.as_str() {
+            "replay" => OnAmbiguous::Replay,
+            "fail" => OnAmbiguous::Fail,
+            _ => OnAmbiguous::Issue,
+        }
+    }
 }
 
 /// How the service is reached.
@@ -103,6 +132,12 @@ impl Default for Config {
             send_bearer_on_refresh: true,
             max_response_bytes: 0,
             keep_warm: false,
+            request_timeout: Duration::ZERO,
+            request_max_response_bytes: 0,
+            access_token: None,
+            refresh_token: None,
+            access_token_expires_in: None,
+            on_ambiguous: OnAmbiguous::default(),
         };
         for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
             let fits = setting.apply(&mut config, setting.default).is_ok();
@@ -175,6 +210,25 @@ impl Config {
             (Some(_), None) => missing("account_id", "public_key or public_key_file"),
             (None, Some(_)) if self.public_key_file.is_some() => missing("public_key_file", "account_id"),
             (None, Some(_)) => missing("public_key", "account_id"),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl Config {
+    /// The pair that the settings name, if any.
+    pub(crate) fn pair(&self) -> Result<Option<(&Secret, &Secret)>, Error> {
+        let missing = |set: &str, wanted: &str| {
+            let text = format!("{set} is set, but not {wanted}; a pair is both");
+            Err(Error::new(Status::PG_ERR_MISSING_SETTING, text))
+        };
+        match (&self.access_token, &self.refresh_token) {
+            (Some(access), Some(refresh)) => Ok(Some((access, refresh))),
+            (Some(_), None) => missing("access_token", "refresh_token"),
+            (None, Some(_)) => missing("refresh_token", "access_token"),
+            (None, None) if self.access_token_expires_in.is_some() => {
+                missing("access_token_expires_in_s", "access_token")
+            }
             (None, None) => Ok(None),
         }
     }

@@ -20,6 +20,8 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// What became of the refresh token that the call was given.
     pub fate: Fate,
+    /// The service may have acted on the request, so that making it again could act twice.
+    pub may_have_acted: bool,
 }
 
 /// The body of a refusal, in the API's own words.
@@ -43,6 +45,7 @@ impl Error {
             server: None,
             retry_after: None,
             fate: Fate::PG_FATE_NONE,
+            may_have_acted: false,
         }
     }
 
@@ -53,7 +56,7 @@ impl Error {
 
     /// Whether the very same call may succeed later, and is safe to make again.
     pub fn is_retryable(&self) -> bool {
-        self.status.is_transient() && !self.refresh_token_is_lost()
+        self.status.is_transient() && !self.refresh_token_is_lost() && !self.may_have_acted
     }
 
     /// Whether only credentials can go on from here: a new Issue, or better ones where Issue was refused.

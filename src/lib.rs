@@ -7,12 +7,15 @@
 //! | [`ffi`] | the C interface: one file per C noun, one boundary for panics and pointers |
 //! | [`session`] | one account's life: a pure machine that decides, a driver that performs |
 //! | [`store`] | where a session's pair lives, and who may present its refresh token |
+//! | [`queue`] | waiting without blocking: each operation that is started ends in one event |
 //! | [`client`] | the two calls, Issue and Refresh, under a deadline |
 //! | `allocator` | memory that is wiped when it is freed |
 //! | `runtime` | the process's one thread of ours, and what a fork must not inherit |
 //! | [`protocol`] | requests and answers of the service, and what an answer means |
 //! | [`transport`] | HTTPS, and whether a byte has left |
 //! | [`config`], [`settings`] | the settings and their one table |
+//! | [`request`] | requests to the rest of the API, and when one is made again |
+//! | [`event`] | what comes out of a queue |
 //! | [`credentials`], [`token`], [`expiry`], [`secret`], [`clock`], [`error`], [`status`] | small values, no network |
 
 #[cfg(feature = "wipe-on-free")]
@@ -23,14 +26,18 @@ pub mod config;
 pub mod credentials;
 mod defect;
 pub mod error;
+pub mod event;
 pub mod expiry;
 pub mod ffi;
 pub mod protocol;
+pub mod queue;
+pub mod request;
 mod runtime;
 pub mod secret;
 pub mod session;
 pub mod settings;
 pub mod status;
 pub mod store;
+mod sync;
 pub mod token;
 pub mod transport;

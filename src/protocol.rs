@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reqwest::Method;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Serialize, de};
 use serde_json::value::{RawValue, Value};
@@ -16,8 +18,8 @@ use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
 use crate::secret::{Secret, redact};
 use crate::status::{Fate, Status};
-use crate::token::{Pair, RefreshToken, Token};
-use crate::transport::{Answer, Reply, Request, Transport};
+use crate::token::{Doubtful, Pair, RefreshToken, Token};
+use crate::transport::{Answer, Limit, Reply, Request, Transport};
 
 /// A longer wait than this is not a plan but a mistake.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -43,6 +45,8 @@ pub struct Failure {
     pub error: Error,
     /// Unsent, or not consumed; `None` after an Issue, too.
     pub refresh: Option<RefreshToken>,
+    /// Presented, and its fate is not known.
+    pub doubtful: Option<Doubtful>,
 }
 
 impl Call {
@@ -59,27 +63,24 @@ impl Call {
         self,
         transport: &dyn Transport,
         clock: &dyn Clock,
+        limit: Limit,
         timeout: Duration,
     ) -> Result<Pair, Failure> {
         let started = clock.now();
-        let reply = transport.send(self.request(timeout)).await;
+        let reply = transport.send(self.request(limit, timeout)).await;
         self.judge(reply, started)
     }
 
-    fn request(&self, timeout: Duration) -> Request {
+    fn request(&self, limit: Limit, timeout: Duration) -> Request {
         match self {
-            Call::Issue(Credentials { account_id, public_key }) => Request {
-                path: "auth/token",
-                bearer: None,
-                body: json(&[("account_id", account_id), ("public_key", public_key)]),
-                timeout,
-            },
-            Call::Refresh { refresh, access } => Request {
-                path: "auth/token/refresh",
-                bearer: access.clone(),
-                body: json(&[("refresh_token", refresh.secret())]),
-                timeout,
-            },
+            Call::Issue(Credentials { account_id, public_key }) => {
+                let body = json(&[("account_id", account_id), ("public_key", public_key)]);
+                post("auth/token", None, body, limit, timeout)
+            }
+            Call::Refresh { refresh, access } => {
+                let body = json(&[("refresh_token", refresh.secret())]);
+                post("auth/token/refresh", access.clone(), body, limit, timeout)
+            }
         }
     }
 
@@ -104,8 +105,12 @@ impl Call {
             // An answer without a new refresh token leaves the old one in force.
             Ok((token, refresh)) => Ok(Pair { token, refresh: refresh.or(presented) }),
             Err(error) => {
-                let again = matches!(fate, Fate::PG_FATE_UNSENT | Fate::PG_FATE_NOT_CONSUMED);
-                Err(Failure { error, refresh: presented.filter(|_| again) })
+                let (refresh, doubtful) = match fate {
+                    Fate::PG_FATE_UNSENT | Fate::PG_FATE_NOT_CONSUMED => (presented, None),
+                    Fate::PG_FATE_UNKNOWN => (None, presented.and_then(RefreshToken::doubted)),
+                    Fate::PG_FATE_NONE | Fate::PG_FATE_REFUSED => (None, None),
+                };
+                Err(Failure { error, refresh, doubtful })
             }
         }
     }
@@ -134,7 +139,8 @@ impl Call {
     fn read_pair(&self, answer: &Answer, anchor: Moment) -> Result<(Token, Option<RefreshToken>), Error> {
         let malformed =
             |what: &str| answer_error(answer, Status::PG_ERR_MALFORMED_ANSWER, format!("the answer {what}"));
-        if let Some(encoding) = answer.content_encoding.as_deref().filter(|coding| *coding != "identity") {
+        answer.check_size()?;
+        if let Some(encoding) = answer.header(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
             let shown: String = encoding.chars().take(32).collect();
             return Err(malformed(&format!("is compressed ({shown:?}), which was not asked for")));
         }
@@ -151,7 +157,7 @@ impl Call {
         if !access.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(malformed("has an access_token that cannot stand in a header"));
         }
-        let server_time = answer.date.as_deref().and_then(http_seconds);
+        let server_time = answer.header(DATE).and_then(http_seconds);
         let lifetime = Lifetime::from_sources(pair.expires_in, access.expose(), server_time);
         if lifetime.is_born_expired() {
             let text = format!(
@@ -160,7 +166,10 @@ impl Call {
             );
             return Err(answer_error(answer, Status::PG_ERR_BORN_EXPIRED, text));
         }
-        Ok((Token::new(access, lifetime, anchor), pair.refresh_token.map(RefreshToken::new)))
+        let our_time = i64::try_from(anchor.wall.as_secs()).unwrap_or(i64::MAX);
+        let clock_skew = server_time.map(|time| time.saturating_sub(our_time));
+        let token = Token { clock_skew, ..Token::new(access, lifetime, anchor) };
+        Ok((token, pair.refresh_token.map(RefreshToken::new)))
     }
 
     fn read_refusal(&self, answer: &Answer, now: Moment) -> Error {
@@ -193,6 +202,17 @@ impl Call {
         error.server = server.map(Box::new);
         error
     }
+}
+
+fn post(
+    path: &'static str,
+    bearer: Option<Secret>,
+    body: Zeroizing<Vec<u8>>,
+    limit: Limit,
+    timeout: Duration,
+) -> Request {
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    Request { method: Method::POST, path: path.into(), headers, bearer, body: Some(body), limit, timeout }
 }
 
 /// The call did not come to an answer for a reason on this side, after it may have begun to leave.
@@ -357,11 +377,11 @@ fn redact_json(json: &str, secrets: &[&Secret]) -> Option<String> {
 
 /// Seconds, or a date: that is measured on the server's own clock where it sends one.
 fn retry_after(answer: &Answer, now: Moment) -> Option<Duration> {
-    let text = answer.retry_after.as_deref()?.trim();
+    let text = answer.header(RETRY_AFTER)?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let server_now = answer.date.as_deref().and_then(http_seconds);
+            let server_now = answer.header(DATE).and_then(http_seconds);
             let from = server_now.unwrap_or_else(|| i64::try_from(now.wall.as_secs()).unwrap_or(i64::MAX));
             Duration::from_secs(http_seconds(text)?.saturating_sub(from).max(0).unsigned_abs())
         }

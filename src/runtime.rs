@@ -32,10 +32,10 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     let (answer, waiting) = sync_channel(1);
-    spawn(async move {
+    started()?.spawn(async move {
         // The caller may be gone; then nobody wants the answer.
         let _ = answer.send(defect::contain_future(future).await);
-    })?;
+    });
     match waiting.recv_timeout(patience.saturating_add(GRACE)) {
         Ok(result) => result.map(Some),
         Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -45,22 +45,26 @@ where
     }
 }
 
-/// Starts a future on our thread, which is started with the first one.
-pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> Result<(), Error> {
+/// Our thread, started if it is not there yet.
+pub(crate) fn started() -> Result<&'static Runtime, Error> {
     static RUNTIME: PerProcess<Runtime> = PerProcess::new();
-    RUNTIME.get_or_try_init(Runtime::start)?.handle.spawn(future);
-    Ok(())
+    RUNTIME.get_or_try_init(Runtime::start)
 }
 
 /// One thread that drives a current-thread runtime: one context switch per call, where a multi-thread runtime
 /// with a single worker takes six.
-struct Runtime {
+pub(crate) struct Runtime {
     handle: Handle,
     /// Dropped with the runtime, which ends the thread.
     _alive: oneshot::Sender<()>,
 }
 
 impl Runtime {
+    /// Performs a future on our thread.
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
+        self.handle.spawn(future);
+    }
+
     fn start() -> Result<Self, Error> {
         let refused = |error: io::Error| {
             let text = format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::config::{Config, ProxyChoice};
+use crate::config::{Config, OnAmbiguous, ProxyChoice};
 use crate::secret::Secret;
 use crate::status::Status;
 
@@ -40,8 +40,12 @@ pub enum Kind {
     Boolean,
     /// Whole milliseconds from 1 to the number.
     Milliseconds(u64),
+    /// Whole seconds between the two numbers.
+    Seconds(u64, u64),
     /// Whole bytes between the two numbers.
     Bytes(u64, u64),
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 /// A value that fits its kind.
@@ -136,6 +140,14 @@ pub const SETTINGS: &[Setting] = &[
         apply: store!(Number, config.refresh_timeout = Duration::from_millis),
     },
     Setting {
+        name: "request_timeout_ms",
+        kind: Kind::Milliseconds(TEN_MINUTES),
+        default: "30000",
+        description: "How long a request to the rest of the API may take in all when the call gives no deadline of its \
+                      own. The time for a token counts.",
+        apply: store!(Number, config.request_timeout = Duration::from_millis),
+    },
+    Setting {
         name: "tls.ca_file",
         kind: Kind::Path,
         default: "",
@@ -191,8 +203,48 @@ pub const SETTINGS: &[Setting] = &[
         name: "max_response_bytes",
         kind: Kind::Bytes(1024, 16 * 1024 * 1024),
         default: "65536",
-        description: "The largest body of an answer that is read; a larger one is refused.",
+        description: "The largest body of an answer to Issue and Refresh that is read; a larger one is refused.",
         apply: store!(Number, config.max_response_bytes = |bytes| bytes as usize),
+    },
+    Setting {
+        name: "request_max_response_bytes",
+        kind: Kind::Bytes(1024, 1 << 30),
+        default: "8388608",
+        description: "The same for requests to the rest of the API.",
+        apply: store!(Number, config.request_max_response_bytes = |bytes| bytes as usize),
+    },
+    Setting {
+        name: "access_token",
+        kind: Kind::Secret,
+        default: "",
+        description: "Of a session: a pair that is there already, to begin with. With refresh_token. A session may have a \
+                      pair alone, or credentials too to recover with.",
+        apply: store!(Secret, config.access_token = Some),
+    },
+    Setting {
+        name: "refresh_token",
+        kind: Kind::Secret,
+        default: "",
+        description: "Of a session: what buys the next pair. With access_token. It must not be presented by anybody else \
+                      from then on: every new pair is told by the event PG_EVENT_ROTATED.",
+        apply: store!(Secret, config.refresh_token = Some),
+    },
+    Setting {
+        name: "access_token_expires_in_s",
+        kind: Kind::Seconds(0, 86_400),
+        default: "",
+        description: "Of a session: how long the access_token lives from when the session is opened. Not set: its age is \
+                      not known, and it is renewed before it is used, if that can be done.",
+        apply: store!(Number, config.access_token_expires_in = |seconds| Some(Duration::from_secs(seconds))),
+    },
+    Setting {
+        name: "on_ambiguous",
+        kind: Kind::Choice(&["issue", "replay", "fail"]),
+        default: "issue",
+        description: "Of a session: what to do when the answer to a Refresh was lost. issue: buy a new pair with the \
+                      credentials (without any: replay). replay: present the refresh token once more. fail: leave it \
+                      until there are new credentials.",
+        apply: store!(Text, config.on_ambiguous = OnAmbiguous::named),
     },
     Setting {
         name: "keep_warm",
@@ -234,6 +286,8 @@ impl Kind {
             Kind::Proxy => "proxy",
             Kind::Boolean => "boolean",
             Kind::Milliseconds(_) => "milliseconds",
+            Kind::Seconds(..) => "seconds",
+            Kind::Choice(_) => "choice",
             Kind::Bytes(..) => "bytes",
         }
     }
@@ -251,6 +305,8 @@ impl Kind {
             Kind::Proxy => "none, env, or an http or https URL".into(),
             Kind::Boolean => "true or false".into(),
             Kind::Milliseconds(most) => format!("a whole number of milliseconds from 1 to {most}"),
+            Kind::Seconds(least, most) => format!("a whole number of seconds from {least} to {most}"),
+            Kind::Choice(words) => words.join(", "),
             Kind::Bytes(least, most) => format!("a whole number of bytes from {least} to {most}"),
         }
     }
@@ -282,7 +338,8 @@ impl Kind {
             Kind::Proxy => ProxyChoice::parse(text).map(Value::Proxy),
             Kind::Boolean => text.parse().ok().map(Value::Boolean),
             Kind::Milliseconds(most) => number(1, *most),
-            Kind::Bytes(least, most) => number(*least, *most),
+            Kind::Seconds(least, most) | Kind::Bytes(least, most) => number(*least, *most),
+            Kind::Choice(words) => words.contains(&text).then(|| Value::Text(text.to_owned())),
         }
         .ok_or_else(misfit)
     }

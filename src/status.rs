@@ -22,6 +22,8 @@ pub enum Status {
 
     /// The session has been closed.
     PG_ERR_CLOSED = 4,
+    /// The operation was ended by pg_queue_cancel.
+    PG_ERR_CANCELED = 5,
 
     /// No setting has that name. See the table of settings.
     PG_ERR_UNKNOWN_SETTING = 100,
@@ -100,6 +102,7 @@ impl Status {
             PG_ERR_INVALID_UTF8,
             PG_ERR_INVALID_ARGUMENT,
             PG_ERR_CLOSED,
+            PG_ERR_CANCELED,
             PG_ERR_UNKNOWN_SETTING,
             PG_ERR_INVALID_SETTING,
             PG_ERR_MISSING_SETTING,

@@ -24,22 +24,42 @@ pub struct Pair {
 /// The right to present a refresh token once. It cannot be cloned: presenting it consumes it, and it comes back
 /// only if no byte of it left or the server said that it was not used.
 #[derive(Debug)]
-pub struct RefreshToken(Secret);
+pub struct RefreshToken {
+    secret: Secret,
+    replayed: bool,
+}
 
 impl RefreshToken {
     /// A refresh token that has not been presented.
     pub fn new(secret: Secret) -> Self {
-        RefreshToken(secret)
+        RefreshToken { secret, replayed: false }
     }
 
     /// The text itself: to be sent once, or to be kept by a store or a caller who then has the right.
     pub fn secret(&self) -> &Secret {
-        &self.0
+        &self.secret
+    }
+
+    /// It was presented and its fate is not known: all that may still be done with it.
+    pub fn doubted(self) -> Option<Doubtful> {
+        (!self.replayed).then_some(Doubtful(self.secret))
+    }
+}
+
+/// A refresh token that may be spent. To present it all the same, once, takes the setting `on_ambiguous = replay`, or a
+/// session that has nothing else left.
+#[derive(Debug)]
+pub struct Doubtful(Secret);
+
+impl Doubtful {
+    /// The right to present it once more, and never again.
+    pub fn replay(self) -> RefreshToken {
+        RefreshToken { secret: self.0, replayed: true }
     }
 }
 
 /// An access token. Immutable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Token {
     /// Goes into `Authorization: Bearer …`.
     pub access: Secret,
@@ -49,13 +69,15 @@ pub struct Token {
     pub anchor: Moment,
     /// The name under which it may be shown.
     pub fingerprint: Fingerprint,
+    /// How many seconds the service's clock was ahead of ours when the token came, where it told.
+    pub clock_skew: Option<i64>,
 }
 
 impl Token {
     /// A token whose request began to leave at `anchor`.
     pub fn new(access: Secret, lifetime: Lifetime, anchor: Moment) -> Self {
         let fingerprint = Fingerprint::of(&access);
-        Token { access, lifetime, anchor, fingerprint }
+        Token { access, lifetime, anchor, fingerprint, clock_skew: None }
     }
 
     /// Whether the wall clock ran ahead of the boot clock since the token came: the machine may have been restored

@@ -33,7 +33,7 @@ fn committed(generation: u64, born: u64) -> Committed {
 }
 
 fn landing(result: Result<Committed, Error>) -> Event {
-    Event::Landed(Box::new(Landing { result, log: Log::default() }))
+    Event::Landed(Box::new(Landing { result, log: Log::default(), lost: None, kept: None }))
 }
 
 impl Scene {
@@ -134,7 +134,7 @@ fn nobody_asking_for_a_lifetime_ends_the_background_refresh() {
 
 #[test]
 fn kept_warm_a_session_refreshes_unasked() {
-    let mut machine = Machine::new(Policy { keep_warm: true }, true, 0, at(0));
+    let mut machine = Machine::new(Policy { keep_warm: true, ..Policy::default() }, true, 0, at(0));
     machine.hold(committed(2, 3600), at(3600), &mut || 0.5);
     let due = machine.next_wake(at(3600 + 2999)).unwrap();
     assert_eq!(due, Duration::from_secs(3600 + 3000));
@@ -184,7 +184,7 @@ fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
 
 #[test]
 fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
-    let mut machine = Machine::new(Policy { keep_warm: true }, true, 0, at(0));
+    let mut machine = Machine::new(Policy { keep_warm: true, ..Policy::default() }, true, 0, at(0));
     let lifetime = Lifetime { length: Duration::from_secs(46), disagreement: Duration::ZERO };
     let token = Token::new(Secret::new("short").unwrap(), lifetime, at(0));
     let grant = Arc::new(Grant { token, generation: 1, refresh: None });

@@ -14,8 +14,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use paymentsgate_auth::clock::{Clock, Moment};
+use paymentsgate_auth::config::OnAmbiguous;
 use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
+use paymentsgate_auth::event::Notice;
+use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::protocol::{Call, Failure};
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::session::flight::{Flight, Input, Landing, Plan, Step};
@@ -24,12 +27,14 @@ use paymentsgate_auth::session::phase::Windows;
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, MemoryStore, Store};
-use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken};
-use paymentsgate_auth::transport::{Answer, Reply, Request, Sending, Transport};
+use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken, Token};
+use paymentsgate_auth::transport::{Answer, Limit, Reply, Request, Sending, Transport};
+use reqwest::header::{HeaderValue, RETRY_AFTER};
 use zeroize::Zeroizing;
 
 const PUBLIC_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
 const HOUR: u64 = 3600;
+const LIMIT: Limit = Limit { setting: "max_response_bytes", bytes: 65_536 };
 /// No waiter outlives its deadline by more.
 const TOLERANCE: Duration = Duration::from_millis(50);
 
@@ -68,6 +73,8 @@ struct Service {
     minted: u64,
     good: BTreeSet<String>,
     presented: BTreeMap<String, u32>,
+    /// How often one refresh token may be presented: twice where the session is to replay it.
+    most_presentations: u32,
     calls: u64,
 }
 
@@ -85,7 +92,7 @@ impl Service {
     fn serve(&mut self, request: &Request, now: Moment) -> Reply {
         self.calls += 1;
         let refresh = request.path.ends_with("refresh").then(|| {
-            let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            let body: serde_json::Value = serde_json::from_slice(request.body.as_ref().unwrap()).unwrap();
             body["refresh_token"].as_str().unwrap().to_owned()
         });
         let failed = |sent: bool, status| Reply {
@@ -96,7 +103,10 @@ impl Service {
             sent: Some(now),
             result: Ok(Answer {
                 status,
-                retry_after,
+                headers: retry_after
+                    .map(|wait| (RETRY_AFTER, HeaderValue::from_str(&wait).unwrap()))
+                    .into_iter()
+                    .collect(),
                 body: Zeroizing::new(body.into_bytes()),
                 ..Answer::default()
             }),
@@ -113,7 +123,8 @@ impl Service {
         if let Some(token) = &refresh {
             let times = self.presented.entry(token.clone()).or_default();
             *times += 1;
-            assert_eq!(*times, 1, "invariant 1: the refresh token {token} is presented again");
+            let allowed = *times <= self.most_presentations;
+            assert!(allowed, "invariant 1: the refresh token {token} is presented {times} times");
         }
         match mood {
             3 => return failed(true, Status::PG_ERR_CONNECTION_LOST),
@@ -145,6 +156,9 @@ enum Coming {
 }
 
 struct World {
+    policy: Policy,
+    has_credentials: bool,
+    degraded: bool,
     rng: Rng,
     now: Moment,
     service: Service,
@@ -157,6 +171,7 @@ struct World {
     newest: Option<Committed>,
     /// When the machine was asleep: only then may it be late.
     slept: Vec<RangeInclusive<Duration>>,
+    ticks: u64,
     served: u64,
     failed: u64,
 }
@@ -166,9 +181,18 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let lifetime = [12, 60, 300, HOUR, HOUR, 20 * HOUR][rng.usize(0..6)];
         let now = Moment { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_700_000_000) };
-        let policy = Policy { keep_warm: rng.bool() };
-        World {
+        // Some sessions have nothing but a pair.
+        let host_keeps = rng.u8(0..4) == 0;
+        let on_ambiguous = [OnAmbiguous::Issue, OnAmbiguous::Issue, OnAmbiguous::Replay, OnAmbiguous::Fail];
+        let policy =
+            Policy { keep_warm: rng.bool(), on_ambiguous: on_ambiguous[rng.usize(0..4)], host_keeps };
+        let replays = policy.on_ambiguous == OnAmbiguous::Replay
+            || host_keeps && policy.on_ambiguous == OnAmbiguous::Issue;
+        let mut world = World {
             now,
+            policy,
+            has_credentials: !host_keeps,
+            degraded: false,
             service: Service {
                 rng: rng.fork(),
                 trouble: 0.0,
@@ -176,20 +200,41 @@ impl World {
                 minted: 0,
                 good: BTreeSet::new(),
                 presented: BTreeMap::new(),
+                most_presentations: if replays { 2 } else { 1 },
                 calls: 0,
             },
             store: MemoryStore::default(),
-            machine: Machine::new(policy, true, 0, now),
+            machine: Machine::new(policy, !host_keeps, 0, now),
             flight: None,
             agenda: BTreeMap::new(),
             sequence: 0,
             waiting: BTreeMap::new(),
             newest: None,
             slept: Vec::new(),
+            ticks: 0,
             served: 0,
             failed: 0,
             rng,
+        };
+        if host_keeps {
+            world.begin_with_a_pair();
         }
+        world
+    }
+
+    fn begin_with_a_pair(&mut self) {
+        self.service.good.insert("r0".into());
+        let lifetime =
+            Lifetime { length: Duration::from_secs(self.service.lifetime), disagreement: Duration::ZERO };
+        let token = Token::new(Secret::new("a0").unwrap(), lifetime, self.now);
+        let refresh = RefreshToken::new(Secret::new("r0").unwrap());
+        let committed = self.store.put(Pair { token, refresh: Some(refresh) }, 1);
+        let share = self.rng.f64();
+        self.machine.hold(committed.clone(), self.now, &mut || share);
+        if self.rng.bool() {
+            self.machine.doubt();
+        }
+        self.newest = Some(committed);
     }
 
     fn plan(&mut self, after: Duration, coming: Coming) {
@@ -218,7 +263,10 @@ impl World {
                         self.happen(coming);
                     }
                 }
-                Some(_) => self.step(Event::Tick),
+                Some(_) => {
+                    self.ticks += 1;
+                    self.step(Event::Tick);
+                }
             }
         }
     }
@@ -256,8 +304,13 @@ impl World {
                 self.now = Moment { boot: self.now.boot + asleep, wall: self.now.wall + asleep };
             }
             3 => self.service.good.clear(),
-            _ => self.step(Event::NewCredentials),
+            _ => self.new_credentials(),
         }
+    }
+
+    fn new_credentials(&mut self) {
+        self.has_credentials = true;
+        self.step(Event::NewCredentials);
     }
 
     fn ask(&mut self) {
@@ -296,7 +349,23 @@ impl World {
                     self.newest = Some(committed);
                 }
                 Action::Publish(None) => {}
+                Action::Tell(notice) => self.hear(notice),
             }
+        }
+    }
+
+    /// News make sense in the order in which they come.
+    fn hear(&mut self, notice: Notice) {
+        match notice {
+            Notice::Rotated(grant) => {
+                assert_eq!(grant.generation, self.newest.as_ref().unwrap().generation());
+                let kept = grant.refresh.as_ref().map(|refresh| refresh.secret().expose().to_owned());
+                let unused = kept.as_ref().is_none_or(|kept| !self.service.presented.contains_key(kept));
+                assert!(kept.is_some() == self.policy.host_keeps && unused, "the host keeps what works");
+            }
+            Notice::Degraded(_) => assert!(!std::mem::replace(&mut self.degraded, true)),
+            Notice::Recovered => assert!(std::mem::replace(&mut self.degraded, false)),
+            Notice::Ambiguous(_) | Notice::RefreshFailed(_) | Notice::CredentialsRejected(_) => {}
         }
     }
 
@@ -345,6 +414,7 @@ impl World {
             }
             Step::Refresh(refresh) => Input::Called(Box::new(self.call(refresh))),
             Step::Issue => {
+                assert!(self.has_credentials, "nothing to issue with");
                 let credentials = Credentials::new("account", PUBLIC_KEY, "simulation").unwrap();
                 Input::Called(Box::new(self.make(Call::Issue(credentials))))
             }
@@ -368,12 +438,12 @@ impl World {
     fn make(&mut self, call: Call) -> Result<Pair, Failure> {
         let now = self.now;
         let wire = Wire(Mutex::new(&mut self.service), now);
-        ready(call.make(&wire, &At(now), Duration::from_secs(45)))
+        ready(call.make(&wire, &At(now), LIMIT, Duration::from_secs(45)))
     }
 
     fn land(&mut self, landing: Landing) {
         ready(self.store.unlock()).unwrap();
-        assert!(landing.log.issues <= 3 && landing.log.refreshes <= 1);
+        assert!(landing.log.issues <= 3 && landing.log.refreshes <= self.service.most_presentations);
         self.step(Event::Landed(Box::new(landing)));
     }
 
@@ -394,10 +464,16 @@ impl World {
         }
         self.run(start + life);
         self.calm();
+        // A look every half minute, one for each caller and each call: a timer that rings for nothing rings for ever.
+        let most = (self.now.boot - start).as_secs() / 30 + 4 * (200 + self.service.calls);
+        assert!(self.ticks <= most, "{} ticks, {most} are plenty", self.ticks);
     }
 
     fn calm(&mut self) {
         self.service.trouble = 0.0;
+        if self.policy.on_ambiguous == OnAmbiguous::Fail {
+            self.new_credentials();
+        }
         // The longest that anything may still be held against the service: a probe of rejected credentials.
         let quiet = self.now.boot + Duration::from_secs(16 * 60);
         self.run(quiet);
@@ -410,6 +486,11 @@ impl World {
             self.plan(Duration::from_secs(60), Coming::Due(id));
             self.step(Event::Ask { id, deadline, min_remaining: Duration::ZERO });
             self.run(self.now.boot + Duration::from_secs(61));
+        }
+        if !self.has_credentials && !self.machine.held().is_some_and(|held| held.has_refresh) {
+            // A lost pair that nothing can replace: nobody is kept waiting, and the service is left alone.
+            assert_eq!(self.service.calls, calls);
+            return;
         }
         assert_eq!(self.served - served, 50, "in calm everybody gets a token");
         let newest = self.newest.as_ref().unwrap();

@@ -22,14 +22,21 @@ struct ServerText {
 }
 
 impl pg_error {
+    /// For the caller to own.
     pub(super) fn new(error: Error) -> *mut pg_error {
+        Box::into_raw(Box::new(pg_error::from(error)))
+    }
+}
+
+impl From<Error> for pg_error {
+    fn from(error: Error) -> Self {
         let text = c_text(&error.text);
         let server = error.server.as_ref().map(|server| ServerText {
             code: server.code.as_deref().map(c_text),
             message: server.message.as_deref().map(c_text),
             details: server.details.as_deref().map(c_text),
         });
-        Box::into_raw(Box::new(pg_error { error, text, server }))
+        pg_error { error, text, server }
     }
 }
 

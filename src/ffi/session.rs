@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::boundary::{
     borrowed, c_text, fallible, infallible, invalid, null, producing, sized_text, text, timeout,
 };
-use super::{pg_client, pg_config, pg_error, pg_token};
+use super::{pg_client, pg_config, pg_error, pg_queue, pg_token};
 use crate::credentials::Credentials;
 use crate::error::Error;
+use crate::event::{Level, Operation};
 use crate::session::Session;
 use crate::status::Status;
 use crate::token::Grant;
@@ -19,16 +20,17 @@ use crate::token::Grant;
 /// an owner, pg_session_free takes one away. Any number of threads may use it at once. After a fork the child may go
 /// on using it: it serves the token that it inherited and issues a pair of its own when that is due.
 pub struct pg_session {
-    session: Session,
+    pub(super) session: Session,
 }
 
-/// Opens a session on a client for the account that the settings name (or, if they name none, those of the client).
-/// Besides the credentials it takes `keep_warm` from them; all else is the client's. Reads the files that they name;
-/// connects nowhere: the first pair is bought when somebody asks. `*session` is owned
-/// by the caller, and NULL on failure; the client must not be freed before the call ends, but may be then. Blocks only
-/// on reading files.
+/// Opens a session on a client for the account that the settings name (or, if they name none, those of the client), or
+/// from a pair (`access_token` and `refresh_token`), or from both. Besides these it takes `keep_warm` and `on_ambiguous`
+/// from the settings; all else is the client's. Reads the files that they name; connects nowhere: the next pair is bought
+/// when somebody asks. A session from a pair alone cannot begin anew when its refresh token is lost; its host keeps
+/// every new pair, which comes with PG_EVENT_ROTATED. `*session` is owned by the caller, and NULL on failure; the client
+/// must not be freed before the call ends, but may be then. Blocks only on reading files.
 ///
-/// Errors: PG_ERR_NO_CREDENTIALS, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_FILE_UNREADABLE,
+/// Errors: PG_ERR_NO_CREDENTIALS, PG_ERR_MISSING_SETTING, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_FILE_UNREADABLE,
 /// PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER.
 ///
 /// Since 0.1.0.
@@ -123,6 +125,57 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
     })
 }
 
+/// pg_session_token_lasting without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also
+/// after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
+/// on the queue. Neither session nor queue must be freed before the call ends. Any thread; never blocks.
+///
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_token_start(
+    session: *const pg_session,
+    queue: *const pg_queue,
+    id: u64,
+    min_remaining_ms: i64,
+    timeout_ms: i64,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let session = &borrowed(session, "session")?.session;
+        let queue = &borrowed(queue, "queue")?.queue;
+        let (min_remaining, timeout) = times(min_remaining_ms, timeout_ms)?;
+        session.token_start(queue.begin(id, Operation::Token)?, timeout, min_remaining);
+        Ok(())
+    })
+}
+
+/// News of the session from now on, each as an event of that number on the queue: PG_EVENT_ROTATED and its kin, and the lines
+/// of the session's log up to `log_level` as PG_EVENT_LOG. It ends with PG_EVENT_ENDED when the session is closed or
+/// pg_queue_cancel is called; nothing comes after that. Any number of queues may subscribe. A forked child subscribes anew.
+/// Any thread; never blocks.
+///
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_subscribe(
+    session: *const pg_session,
+    queue: *const pg_queue,
+    id: u64,
+    log_level: i32,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let session = &borrowed(session, "session")?.session;
+        let queue = &borrowed(queue, "queue")?.queue;
+        let level = Level::from_number(log_level)
+            .ok_or_else(|| invalid("log_level", "is none; give PG_LOG_NONE to PG_LOG_DEBUG"))?;
+        session.subscribe(queue.begin(id, Operation::Subscription)?, level);
+        Ok(())
+    })
+}
+
 /// The service answered `http_status` to a request with `token`: 401 withdraws it, and the next one is bought. A token
 /// that is no longer the session's costs nothing, so every thread may report what it saw. Any other status is not
 /// about the token and changes nothing: 403 speaks of rights. `token` is borrowed. Any thread; does not block on the
@@ -191,8 +244,9 @@ pub unsafe extern "C" fn pg_session_set_credentials_sized(
 }
 
 /// How the session is, as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
-/// has_refresh_token, refreshing, obstacle, seconds_since_last_call (to the service, by a flight that has ended), last_error,
-/// counters. New keys may be added.
+/// has_refresh_token, refreshing, obstacle (why it waits before it calls the service again) and obstacle_seconds_left,
+/// last_refresh (cause, seconds_ago, took_ms, succeeded), last_error, clock_skew_seconds,
+/// lifetime_disagreement_seconds, counters. New keys may be added.
 /// `*json` is owned by the caller, who frees it with pg_text_free, and NULL on failure. Any thread; does not block.
 ///
 /// Errors: PG_ERR_CLOSED, PG_ERR_NULL_POINTER.
@@ -211,8 +265,8 @@ pub unsafe extern "C" fn pg_session_health(
     })
 }
 
-/// Ends the session's work: callers who wait get PG_ERR_CLOSED, nothing is begun any more, and a call under way is
-/// waited for until `timeout_ms` (PG_TIMEOUT_DEFAULT: as long as it takes). Afterwards every call on the session
+/// Ends the session's work: callers who wait get PG_ERR_CLOSED, requests are given up, subscriptions end, nothing is begun
+/// any more, and a call for a token that is under way is waited for until `timeout_ms` (PG_TIMEOUT_DEFAULT: as long as it takes). Afterwards every call on the session
 /// answers PG_ERR_CLOSED; tokens that were handed out live on. May be called again.
 ///
 /// Errors: PG_ERR_TIMEOUT (closed all the same), PG_ERR_NULL_POINTER.
@@ -272,7 +326,7 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
 }
 
 /// Longer than any program runs, and short enough to be added to a clock.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub(super) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 fn hand_out(
     session: *const pg_session,
@@ -280,9 +334,14 @@ fn hand_out(
     min_remaining_ms: i64,
 ) -> Result<*mut pg_token, Error> {
     let session = &borrowed(session, "session")?.session;
+    let (min_remaining, timeout) = times(min_remaining_ms, timeout_ms)?;
+    Ok(pg_token::share(session.token(timeout, min_remaining)?))
+}
+
+fn times(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration), Error> {
     let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
     let min_remaining = u64::try_from(min_remaining_ms)
         .map(Duration::from_millis)
         .map_err(|_| invalid("min_remaining_ms", "is negative; give milliseconds"))?;
-    Ok(pg_token::share(session.token(timeout, min_remaining)?))
+    Ok((min_remaining, timeout))
 }

@@ -24,6 +24,11 @@ impl pg_token {
         Arc::into_raw(grant).cast::<pg_token>().cast_mut()
     }
 
+    /// A look at what somebody else owns.
+    pub(super) fn lend(grant: &Arc<Grant>) -> *const pg_token {
+        Arc::as_ptr(grant).cast::<pg_token>()
+    }
+
     pub(super) fn new(Pair { token, refresh }: Pair) -> *mut pg_token {
         pg_token::share(Arc::new(Grant { token, generation: 0, refresh }))
     }

@@ -1,14 +1,15 @@
 //! Performs what the machine decides: flights, answers, timers. Everything here belongs to one process.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::oneshot;
 
-use super::flight::{Flight, Input, Landing, Log, Plan, Step};
+use super::flight::{Cause, Flight, Input, Landing, Log, Plan, Step};
 use super::health::{Health, Tally};
 use super::machine::{Action, Event, Machine, Policy, WaiterId, closed};
 use super::phase::{Phase, Windows};
@@ -20,35 +21,62 @@ use crate::clock::Moment;
 use crate::credentials::Credentials;
 use crate::defect;
 use crate::error::Error;
+use crate::event::{Body, Level, Notice};
 use crate::protocol::Call;
+use crate::queue::Completion;
 use crate::runtime;
 use crate::status::Status;
 use crate::store::{Committed, MemoryStore, Store};
-use crate::token::{Fingerprint, RefreshToken};
+use crate::token::{Fingerprint, Pair, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
 const HANDOVER: Duration = Duration::from_millis(40);
 
-type Answer = Result<Committed, Error>;
+/// What a caller who waits gets.
+pub(super) type Answer = Result<Committed, Error>;
+/// How a caller who waits gets it.
+pub(super) type Reply = Box<dyn FnOnce(Answer) + Send>;
+
+/// Dropped, it stops a request.
+type Stop = oneshot::Sender<()>;
+/// The other end: resolves when the request is to stop.
+pub(super) type Stopped = oneshot::Receiver<()>;
+
+/// The pair that a session is opened from.
+pub(super) struct FirstPair {
+    pub(super) pair: Pair,
+    /// How much of its life is over is not known.
+    pub(super) is_doubted: bool,
+}
+
+/// Who wants news, and how much of the log.
+struct Subscriber {
+    to: Completion,
+    level: Level,
+}
 
 /// A session's working parts in one process.
 pub(super) struct Core {
     me: Weak<Core>,
-    client: Arc<Client>,
-    published: Arc<Published>,
+    pub(super) client: Arc<Client>,
+    pub(super) published: Arc<Published>,
     store: MemoryStore,
     state: Mutex<State>,
-    /// A flight has landed.
-    landed: Condvar,
-    waiters: AtomicU64,
+    /// A flight has landed, or a request has ended.
+    ended: Condvar,
+    numbers: AtomicU64,
 }
 
 struct State {
     machine: Machine,
     credentials: Option<Credentials>,
-    waiting: HashMap<WaiterId, SyncSender<Answer>>,
+    waiting: BTreeMap<WaiterId, Reply>,
+    /// The requests under way; to drop the sender stops one.
+    requests: BTreeMap<u64, Option<Stop>>,
+    subscribers: Vec<Subscriber>,
     due: Option<Due>,
-    flying: bool,
+    /// Since when a flight is under way, and why.
+    flying: Option<(Cause, Moment)>,
     tally: Tally,
     /// Seeded by the system in each process: workers forked from one parent must not draw alike.
     rng: fastrand::Rng,
@@ -61,20 +89,32 @@ impl Core {
         published: Arc<Published>,
         policy: Policy,
         credentials: Option<Credentials>,
+        first: Option<FirstPair>,
     ) -> Result<Arc<Self>, Error> {
         let now = client.clock.now();
+        let store = MemoryStore::default();
         let mut rng = fastrand::Rng::with_seed(seed()?);
         let mut machine = Machine::new(policy, credentials.is_some(), published.last_generation(), now);
-        if let Some(inherited) = published.last() {
+        if let Some(FirstPair { pair, is_doubted }) = first {
+            let committed = store.put(pair, 1);
+            machine.hold(committed.clone(), now, &mut || rng.f64());
+            if is_doubted {
+                machine.doubt();
+            } else {
+                published.set(Some(committed), &*client.clock);
+            }
+        } else if let Some(inherited) = published.last() {
             // The refresh token stays with the parent: two processes must never present the same one.
             machine.hold(Committed { has_refresh: false, ..inherited }, now, &mut || rng.f64());
         }
         let state = State {
             machine,
             credentials,
-            waiting: HashMap::new(),
+            waiting: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            subscribers: Vec::new(),
             due: None,
-            flying: false,
+            flying: None,
             tally: Tally::default(),
             rng,
         };
@@ -82,10 +122,10 @@ impl Core {
             me: me.clone(),
             client,
             published,
-            store: MemoryStore::default(),
+            store,
             state: Mutex::new(state),
-            landed: Condvar::new(),
-            waiters: AtomicU64::new(1),
+            ended: Condvar::new(),
+            numbers: AtomicU64::new(1),
         }))
     }
 
@@ -97,16 +137,30 @@ impl Core {
         self.client.clock.now()
     }
 
-    /// Asks the machine, and waits for its answer until the deadline.
-    pub(super) fn ask(&self, timeout: Duration, min_remaining: Duration) -> Answer {
-        let id = self.waiters.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer): (_, Receiver<Answer>) = sync_channel(1);
-        let patience = Instant::now().checked_add(timeout);
-        let deadline = self.now().boot.saturating_add(timeout);
+    /// Asks the machine under a new number, and has its answer given to `reply`, perhaps before this returns.
+    pub(super) fn enlist(&self, id: WaiterId, deadline: Duration, min_remaining: Duration, reply: Reply) {
         self.step(Event::Ask { id, deadline, min_remaining }, |state| {
-            state.waiting.insert(id, sender);
+            state.waiting.insert(id, reply);
             state.tally.waited += 1;
         });
+    }
+
+    /// A caller who has asked does not want the answer any more.
+    pub(super) fn leave(&self, id: WaiterId) {
+        // Let go of outside the lock: it may hold what takes it.
+        let reply = self.state().waiting.remove(&id);
+        drop(reply);
+        self.step(Event::Leave(id), |_| {});
+    }
+
+    /// Asks the machine, and waits for its answer until the deadline.
+    pub(super) fn ask(&self, timeout: Duration, min_remaining: Duration) -> Answer {
+        let (sender, answer): (_, Receiver<Answer>) = sync_channel(1);
+        let patience = Instant::now().checked_add(timeout);
+        // A caller who has gone has left before.
+        let reply = Box::new(move |answer| drop(sender.send(answer)));
+        let id = self.number();
+        self.enlist(id, self.now().boot.saturating_add(timeout), min_remaining, reply);
         let waited = match patience {
             Some(until) => answer.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
             None => answer.recv().ok(),
@@ -122,25 +176,74 @@ impl Core {
             })
     }
 
+    /// Asks the machine, whose answer ends an operation of a queue.
+    pub(super) fn ask_for(&self, end: Completion, timeout: Duration, min_remaining: Duration) {
+        let id = self.number();
+        let core = self.me.clone();
+        end.on_cancel(move || core.upgrade().into_iter().for_each(|core| core.leave(id)));
+        let reply = Box::new(move |answer: Answer| {
+            end.complete(Body::Token(answer.map(|committed| committed.grant)))
+        });
+        self.enlist(id, self.now().boot.saturating_add(timeout), min_remaining, reply);
+    }
+
+    /// Unique in this session and process.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The service refused that token.
     pub(super) fn reject(&self, refused: Fingerprint) -> Verdict {
         let mut state = self.state();
         let (verdict, actions) = state.machine.report(refused, self.now());
         state.tally.rejected += u64::from(verdict != Verdict::Newer);
+        state.log(Level::PG_LOG_WARN, || format!("the service refused the token {refused}: {verdict}"));
         self.perform(state, actions);
         verdict
+    }
+
+    /// News from now on, and lines of the log up to that level, until the session is closed.
+    pub(super) fn subscribe(&self, to: Completion, level: Level) {
+        let mut state = self.state();
+        if state.machine.is_closed() {
+            drop(state);
+            return to.fail(closed());
+        }
+        state.subscribers.push(Subscriber { to, level });
+    }
+
+    /// A request begins: what to call it, and what tells it to stop. `None`: the session has been closed.
+    pub(super) fn begin_request(&self) -> Option<(u64, Stopped)> {
+        let id = self.number();
+        let mut state = self.state();
+        let (stop, stopped) = oneshot::channel();
+        (!state.machine.is_closed()).then(|| {
+            state.requests.insert(id, Some(stop));
+            (id, stopped)
+        })
+    }
+
+    /// It has ended.
+    pub(super) fn end_request(&self, id: u64) {
+        self.state().requests.remove(&id);
+        self.ended.notify_all();
     }
 
     pub(super) fn set_credentials(&self, credentials: Credentials) {
         self.step(Event::NewCredentials, |state| state.credentials = Some(credentials));
     }
 
-    /// Ends all work; waits for a flight under way until the deadline. Whether it has ended.
+    /// Ends all work; waits for what is under way until the deadline. Whether it has ended.
     pub(super) fn close(&self, timeout: Duration) -> bool {
-        self.step(Event::Close, |_| {});
-        let flying = |state: &mut State| state.flying;
-        let waited = self.landed.wait_timeout_while(self.state(), timeout, flying);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.flying
+        self.step(Event::Close, |state| {
+            state.log(Level::PG_LOG_INFO, || "the session is closed".into());
+            state.requests.values_mut().for_each(|stop| drop(stop.take()));
+        });
+        for Subscriber { to, .. } in std::mem::take(&mut self.state().subscribers) {
+            to.fail(closed());
+        }
+        let waited = self.ended.wait_timeout_while(self.state(), timeout, |state| state.is_at_work());
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_at_work()
     }
 
     pub(super) fn tick(&self) {
@@ -153,6 +256,10 @@ impl Core {
         let now = self.now();
         let state = self.state();
         Health::new(&state.machine, &state.tally, now)
+    }
+
+    pub(super) fn log(&self, level: Level, line: impl FnOnce() -> String) {
+        self.state().log(level, line);
     }
 
     fn step(&self, event: Event, prepare: impl FnOnce(&mut State)) {
@@ -170,8 +277,10 @@ impl Core {
         for action in actions {
             match action {
                 Action::Publish(committed) => self.published.set(committed, &*self.client.clock),
+                // Under the lock too, so that news come in order.
+                Action::Tell(notice) => state.tell(notice),
                 Action::Launch(plan) => {
-                    state.flying = true;
+                    state.flying = Some((plan.cause, self.now()));
                     launches.push((plan, state.credentials.clone()));
                 }
                 Action::Answer(id, answer) => {
@@ -187,9 +296,8 @@ impl Core {
             state.due = timers.set(state.due, next, &self.me);
         }
         drop(state);
-        for (to, answer) in answers {
-            // A caller who has gone has left before.
-            let _ = to.send(answer);
+        for (reply, answer) in answers {
+            reply(answer);
         }
         for (plan, credentials) in launches {
             self.launch(plan, credentials);
@@ -198,25 +306,27 @@ impl Core {
 
     fn launch(&self, plan: Plan, credentials: Option<Credentials>) {
         let Some(core) = self.me.upgrade() else { return };
-        let flight = async move {
+        let runtime = match runtime::started() {
+            Ok(runtime) => runtime,
+            Err(error) => return self.land(Landing::crashed(error)),
+        };
+        runtime.spawn(async move {
             let landing = match defect::contain_future(core.fly(plan, credentials)).await {
                 Ok(landing) => landing,
-                Err(error) => Landing { result: Err(error), log: Log::default() },
+                Err(error) => Landing::crashed(error),
             };
             let _ = defect::contain(|| core.land(landing));
-        };
-        if let Err(error) = runtime::spawn(flight) {
-            self.land(Landing { result: Err(error), log: Log::default() });
-        }
+        });
     }
 
     fn land(&self, landing: Landing) {
         let now = self.now();
         self.step(Event::Landed(Box::new(landing)), |state| {
-            state.flying = false;
-            state.tally.landed(now);
+            if let Some((cause, began)) = state.flying.take() {
+                state.tally.landed(cause, began, now);
+            }
         });
-        self.landed.notify_all();
+        self.ended.notify_all();
     }
 
     /// Performs the steps of a flight.
@@ -229,7 +339,10 @@ impl Core {
                 Step::Land(landing) => {
                     let unlocked = self.store.unlock().await;
                     let result = landing.result.and_then(|committed| unlocked.map(|()| committed));
-                    self.state().tally.add(&landing.log, &result);
+                    let mut state = self.state();
+                    state.tally.add(&landing.log, &result);
+                    state.log_landing(&result, &landing.log);
+                    drop(state);
                     return Landing { result, ..landing };
                 }
                 step => self.take(step, base, credentials.as_ref()).await.unwrap_or_else(Input::Stopped),
@@ -285,12 +398,50 @@ impl Core {
     }
 
     async fn call(&self, call: Call, timeout: Duration) -> Input {
-        Input::Called(Box::new(call.make(&*self.client.transport, &*self.client.clock, timeout).await))
+        let Client { transport, clock, limit, .. } = &*self.client;
+        Input::Called(Box::new(call.make(&**transport, &**clock, *limit, timeout).await))
     }
 
     fn is_usable(&self, found: &Committed) -> bool {
         let windows = Windows::of(&found.token().lifetime);
         windows.phase(found.token().remaining(self.now())) < Phase::Expired
+    }
+}
+
+impl State {
+    fn is_at_work(&self) -> bool {
+        self.flying.is_some() || !self.requests.is_empty()
+    }
+
+    /// Who does not listen any more is forgotten.
+    fn tell(&mut self, notice: Notice) {
+        self.subscribers.retain(|subscriber| subscriber.to.tell(Body::Notice(notice.clone())));
+    }
+
+    fn log(&mut self, level: Level, line: impl FnOnce() -> String) {
+        if self.subscribers.iter().any(|subscriber| level <= subscriber.level) {
+            let line = line();
+            self.subscribers.retain(|subscriber| {
+                level > subscriber.level || subscriber.to.tell(Body::Log(level, line.clone()))
+            });
+        }
+    }
+
+    fn log_landing(&mut self, result: &Answer, log: &Log) {
+        let Log { refreshes, issues, adopted, .. } = log;
+        let calls = format!("{refreshes} refresh and {issues} issue calls");
+        match result {
+            Ok(committed) => self.log(Level::PG_LOG_INFO, || {
+                let (token, generation) = (committed.token(), committed.generation());
+                let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
+                let life = token.lifetime.length.as_secs();
+                format!(
+                    "token {} of generation {generation}, which lives for {life} s, {how}",
+                    token.fingerprint
+                )
+            }),
+            Err(error) => self.log(Level::PG_LOG_WARN, || format!("no new token after {calls}: {error}")),
+        }
     }
 }
 

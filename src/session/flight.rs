@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use crate::config::OnAmbiguous;
 use crate::error::Error;
 use crate::protocol::Failure;
+use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::store::Committed;
-use crate::token::{Fingerprint, Pair, RefreshToken};
+use crate::token::{Doubtful, Fingerprint, Pair, RefreshToken};
 
 /// Issue is tried this often in one flight.
 const ISSUE_TRIES: u32 = 3;
@@ -15,6 +17,8 @@ const ISSUE_TRIES: u32 = 3;
 /// What a flight is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// Why it is made.
+    pub cause: Cause,
     /// The generation that needs a successor.
     pub base: u64,
     /// The token that the service refused: a successor must differ from it.
@@ -23,6 +27,35 @@ pub struct Plan {
     pub issue_only: bool,
     /// Whether Issue may be called.
     pub may_issue: bool,
+    /// What to do when the answer to the Refresh is lost.
+    pub on_ambiguous: OnAmbiguous,
+    /// The host keeps a copy of every refresh token.
+    pub host_keeps: bool,
+}
+
+/// Why a flight is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There is no token yet.
+    First,
+    /// In the advisory window, for nobody in particular.
+    Background,
+    /// Callers wait for it.
+    Asked,
+    /// The service refused the token.
+    Rejected,
+}
+
+impl Cause {
+    /// The cause in one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::First => "first",
+            Cause::Background => "background",
+            Cause::Asked => "asked",
+            Cause::Rejected => "rejected",
+        }
+    }
 }
 
 /// The next thing to do.
@@ -81,6 +114,17 @@ pub struct Landing {
     pub result: Result<Committed, Error>,
     /// The tally of the flight.
     pub log: Log,
+    /// Why it is not known what became of a refresh token.
+    pub lost: Option<Error>,
+    /// A copy of the new refresh token, if the host keeps one.
+    pub kept: Option<Secret>,
+}
+
+impl Landing {
+    /// A flight that did not come to its own end.
+    pub fn crashed(error: Error) -> Self {
+        Landing { result: Err(error), log: Log::default(), lost: None, kept: None }
+    }
 }
 
 /// What a flight did.
@@ -94,6 +138,8 @@ pub struct Log {
     pub refused: bool,
     /// The answer to a refresh was lost.
     pub ambiguous: bool,
+    /// The refresh token there was may no longer be presented.
+    pub spent: bool,
     /// The credentials were refused in the API's own way.
     pub credentials_refused: bool,
     /// The successor came from elsewhere.
@@ -108,12 +154,24 @@ pub struct Flight {
     /// Why the last call failed.
     error: Option<Error>,
     refreshed: bool,
+    /// A refresh token that may be spent, and is to be presented once more.
+    doubtful: Option<Doubtful>,
+    lost: Option<Error>,
+    kept: Option<Secret>,
 }
 
 impl Flight {
     /// A flight that has not begun.
     pub fn new(plan: Plan) -> Self {
-        Flight { plan, log: Log::default(), error: None, refreshed: false }
+        Flight {
+            plan,
+            log: Log::default(),
+            error: None,
+            refreshed: false,
+            doubtful: None,
+            lost: None,
+            kept: None,
+        }
     }
 
     /// The step after `input`.
@@ -125,7 +183,7 @@ impl Flight {
             Input::Intended(Some(refresh)) => self.present(refresh),
             Input::Intended(None) => self.issue(),
             Input::Called(result) => match *result {
-                Ok(pair) => Step::Commit(pair),
+                Ok(pair) => self.commit(pair),
                 Err(failure) if self.log.issues > 0 => self.after_failed_issue(failure.error),
                 Err(failure) => self.after_failed_refresh(failure),
             },
@@ -145,7 +203,16 @@ impl Flight {
             self.log.adopted = true;
             return self.land(Ok(successor));
         }
-        if self.plan.issue_only || self.refreshed { self.issue() } else { Step::Intend }
+        if self.plan.issue_only || self.refreshed { self.recover() } else { Step::Intend }
+    }
+
+    /// The refresh token is gone, or is left alone.
+    fn recover(&mut self) -> Step {
+        match (self.doubtful.take(), self.plan.on_ambiguous) {
+            (Some(doubtful), _) => self.present(doubtful.replay()),
+            (None, OnAmbiguous::Fail) if self.log.ambiguous => self.fail(),
+            (None, _) => self.issue(),
+        }
     }
 
     fn present(&mut self, refresh: RefreshToken) -> Step {
@@ -154,10 +221,21 @@ impl Flight {
         Step::Refresh(refresh)
     }
 
-    fn after_failed_refresh(&mut self, Failure { error, refresh }: Failure) -> Step {
-        self.log.ambiguous |= error.fate == Fate::PG_FATE_UNKNOWN;
+    fn commit(&mut self, pair: Pair) -> Step {
+        self.kept =
+            pair.refresh.as_ref().filter(|_| self.plan.host_keeps).map(|token| token.secret().clone());
+        Step::Commit(pair)
+    }
+
+    fn after_failed_refresh(&mut self, Failure { error, refresh, doubtful }: Failure) -> Step {
         self.log.refused |= error.fate == Fate::PG_FATE_REFUSED;
+        self.log.spent = refresh.is_none();
+        if error.fate == Fate::PG_FATE_UNKNOWN {
+            self.log.ambiguous = true;
+            self.lost = Some(error.clone());
+        }
         self.error = Some(error);
+        self.doubtful = doubtful.filter(|_| self.plan.on_ambiguous == OnAmbiguous::Replay);
         match refresh {
             Some(refresh) => Step::Retract(refresh),
             None => Step::Load,
@@ -193,6 +271,6 @@ impl Flight {
     }
 
     fn land(&mut self, result: Result<Committed, Error>) -> Step {
-        Step::Land(Landing { result, log: self.log })
+        Step::Land(Landing { result, log: self.log, lost: self.lost.take(), kept: self.kept.take() })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::flight::Log;
+use super::flight::{Cause, Log};
 use super::machine::Machine;
 use crate::clock::Moment;
 use crate::error::Error;
@@ -27,10 +27,33 @@ pub struct Tally {
     pub rejected: u64,
     /// Flights that failed.
     pub failed: u64,
+    /// Tokens handed out from memory.
+    pub served: u64,
     #[serde(skip)]
-    last_landing: Option<Duration>,
+    last: Option<Flown>,
     #[serde(skip)]
     last_error: Option<String>,
+}
+
+/// The last flight.
+#[derive(Clone, Copy, Debug)]
+struct Flown {
+    cause: Cause,
+    began: Duration,
+    ended: Duration,
+}
+
+/// The last flight, for operators.
+#[derive(Debug, Serialize)]
+pub struct LastRefresh {
+    /// `first`, `background`, `asked` or `rejected`.
+    pub cause: &'static str,
+    /// How long ago it ended.
+    pub seconds_ago: u64,
+    /// How long it took.
+    pub took_ms: u64,
+    /// Whether it came to a token.
+    pub succeeded: bool,
 }
 
 impl Tally {
@@ -43,8 +66,18 @@ impl Tally {
         self.last_error = result.as_ref().err().map(|error| error.text.clone());
     }
 
-    pub(super) fn landed(&mut self, now: Moment) {
-        self.last_landing = Some(now.boot);
+    pub(super) fn landed(&mut self, cause: Cause, began: Moment, ended: Moment) {
+        self.last = Some(Flown { cause, began: began.boot, ended: ended.boot });
+    }
+
+    fn last_refresh(&self, now: Moment) -> Option<LastRefresh> {
+        let Flown { cause, began, ended } = self.last?;
+        Some(LastRefresh {
+            cause: cause.name(),
+            seconds_ago: now.boot.saturating_sub(ended).as_secs(),
+            took_ms: u64::try_from(ended.saturating_sub(began).as_millis()).unwrap_or(u64::MAX),
+            succeeded: self.last_error.is_none(),
+        })
     }
 }
 
@@ -65,9 +98,16 @@ pub struct Health {
     pub refreshing: bool,
     /// Why the session is waiting before it calls the service again.
     pub obstacle: Option<String>,
-    /// How long ago the last call to the service ended.
-    pub seconds_since_last_call: Option<u64>,
-    /// Why the last one failed, if it did.
+    /// When it goes away by itself.
+    pub obstacle_seconds_left: Option<u64>,
+    /// The last flight that has ended.
+    pub last_refresh: Option<LastRefresh>,
+    /// How far the service's clock was ahead of this machine's when the current token came; negative: behind. Only told,
+    /// never reckoned with.
+    pub clock_skew_seconds: Option<i64>,
+    /// How far the service's own statements of the token's lifetime are apart, if by more than a minute.
+    pub lifetime_disagreement_seconds: u64,
+    /// Why the last flight failed, if it did.
     pub last_error: Option<String>,
     /// Counters.
     pub counters: Tally,
@@ -76,15 +116,23 @@ pub struct Health {
 impl Health {
     pub(super) fn new(machine: &Machine, tally: &Tally, now: Moment) -> Self {
         let held = machine.held();
+        let obstacle = machine.obstacle(now);
+        let token = held.map(Committed::token);
         Health {
             phase: machine.phase(now).name(),
             generation: held.map_or(0, |held| held.generation()),
-            fingerprint: held.map(|held| held.token().fingerprint.to_string()),
-            seconds_left: held.map_or(0, |held| held.token().remaining(now).as_secs()),
+            fingerprint: token.map(|token| token.fingerprint.to_string()),
+            seconds_left: token.map_or(0, |token| token.remaining(now).as_secs()),
             has_refresh_token: held.is_some_and(|held| held.has_refresh),
             refreshing: machine.is_flying(),
-            obstacle: machine.obstacle(now).map(|obstacle| obstacle.error.text),
-            seconds_since_last_call: tally.last_landing.map(|at| now.boot.saturating_sub(at).as_secs()),
+            obstacle_seconds_left: obstacle
+                .as_ref()
+                .and_then(|obstacle| obstacle.until)
+                .map(|until| until.saturating_sub(now.boot).as_secs()),
+            obstacle: obstacle.map(|obstacle| obstacle.error.text),
+            last_refresh: tally.last_refresh(now),
+            clock_skew_seconds: token.and_then(|token| token.clock_skew),
+            lifetime_disagreement_seconds: token.map_or(0, |token| token.lifetime.disagreement.as_secs()),
             last_error: tally.last_error.clone(),
             counters: tally.clone(),
         }

@@ -26,6 +26,8 @@ pub enum Login {
         /// What the service said.
         error: Error,
     },
+    /// The answer to a Refresh was lost, and the setting `on_ambiguous` says to leave it at that.
+    Withheld(Error),
     /// There are none.
     Absent,
 }
@@ -35,7 +37,7 @@ impl Login {
     pub fn strike(&mut self, error: &Error, now: Moment) {
         let strikes = match self {
             Login::Refused { strikes, .. } => *strikes + 1,
-            Login::Good | Login::Absent => 1,
+            Login::Good | Login::Withheld(_) | Login::Absent => 1,
         };
         let wait =
             COOLING.get(strikes - 1).copied().unwrap_or(PROBE).max(error.retry_after.unwrap_or_default());
@@ -49,6 +51,7 @@ impl Login {
             Login::Refused { until, error, .. } => {
                 (now.boot < *until).then(|| Obstacle { error: error.clone(), until: Some(*until) })
             }
+            Login::Withheld(error) => Some(Obstacle { error: error.clone(), until: None }),
             Login::Absent => {
                 let text = "the session has no refresh token that may be presented and no credentials; set credentials";
                 Some(Obstacle { error: Error::new(Status::PG_ERR_NO_CREDENTIALS, text), until: None })

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::flight::{Landing, Plan};
+use super::flight::{Cause, Landing, Plan};
 use super::login::{Login, Obstacle};
 use super::phase::{Phase, Windows};
 use super::rejection::{Rejections, Verdict};
 use crate::clock::Moment;
+use crate::config::OnAmbiguous;
 use crate::error::Error;
+use crate::event::Notice;
 use crate::status::Status;
 use crate::store::Committed;
 use crate::token::Fingerprint;
@@ -54,6 +56,8 @@ pub enum Action {
     Launch(Plan),
     /// Give a caller the answer.
     Answer(WaiterId, Result<Committed, Error>),
+    /// Let those know who want news.
+    Tell(Notice),
     /// Let readers have this token without asking, while more than `mandatory` of its life remains; `None`: let
     /// nobody.
     Publish(Option<Committed>),
@@ -64,6 +68,10 @@ pub enum Action {
 pub struct Policy {
     /// Go on refreshing though nobody asks.
     pub keep_warm: bool,
+    /// What to do when the answer to a Refresh is lost.
+    pub on_ambiguous: OnAmbiguous,
+    /// The session was opened from a pair: its host keeps every new one.
+    pub host_keeps: bool,
 }
 
 /// Chance, drawn by the driver: a number from 0 to 1.
@@ -83,6 +91,8 @@ pub struct Machine {
     waiters: BTreeMap<WaiterId, Waiter>,
     last_asked: Duration,
     rejections: Rejections,
+    /// The last flight failed.
+    degraded: bool,
     closed: bool,
 }
 
@@ -100,6 +110,8 @@ struct Held {
     refused_fresh: bool,
     /// The wall clock has had its say.
     witnessed: bool,
+    /// How much of its life is over is not known.
+    doubted: bool,
 }
 
 #[derive(Debug)]
@@ -131,6 +143,7 @@ impl Machine {
             waiters: BTreeMap::new(),
             last_asked: now.boot,
             rejections: Rejections::default(),
+            degraded: false,
             closed: false,
         }
     }
@@ -146,7 +159,15 @@ impl Machine {
             refused: false,
             refused_fresh: false,
             witnessed: false,
+            doubted: false,
         });
+    }
+
+    /// The token there is has an unknown age: it is renewed before it is used, if that can be done.
+    pub fn doubt(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.doubted = true;
+        }
     }
 
     /// One event in, the actions out.
@@ -203,8 +224,12 @@ impl Machine {
         let look = self.held.as_ref().filter(|held| background.is_none() && held.is_usable(now));
         let look = look.map(|held| due(held).max(now.boot.saturating_add(IDLE_PAUSE.0)));
         let wanted = background.is_some() || !self.waiters.is_empty();
-        let retry = self.obstacle(now).filter(|_| wanted && !self.flying).and_then(|obstacle| obstacle.until);
-        let next = if self.flying || retry.is_some() { retry } else { background };
+        let next = match self.obstacle(now) {
+            _ if self.flying => None,
+            // It may not go away by itself; then there is nothing to wait for.
+            Some(obstacle) => obstacle.until.filter(|_| wanted),
+            None => background,
+        };
         waiting.chain(next).chain(look).min()
     }
 
@@ -220,6 +245,9 @@ impl Machine {
     fn land(&mut self, landing: Landing, now: Moment, dice: Dice<'_>, actions: &mut Vec<Action>) {
         self.flying = false;
         let replaced = std::mem::take(&mut self.replaced);
+        if let Some(error) = landing.lost {
+            self.tell(Notice::Ambiguous(error), actions);
+        }
         match landing.result {
             Ok(committed) => {
                 let same = self.held.as_ref().is_some_and(|held| {
@@ -241,20 +269,41 @@ impl Machine {
                     self.pause = Some(Pause::after(error, pause, now, dice));
                 }
                 if !self.closed {
-                    actions.push(Action::Publish((!same).then_some(committed)));
+                    actions.push(Action::Publish((!same).then(|| committed.clone())));
+                }
+                self.tell(Notice::rotated(&committed.grant, landing.kept), actions);
+                if std::mem::take(&mut self.degraded) {
+                    self.tell(Notice::Recovered, actions);
                 }
             }
             Err(error) => {
                 if landing.log.credentials_refused && !replaced {
+                    self.tell(Notice::CredentialsRejected(error.clone()), actions);
+                }
+                self.tell(Notice::RefreshFailed(error.clone()), actions);
+                if !std::mem::replace(&mut self.degraded, true) {
+                    self.tell(Notice::Degraded(error.clone()), actions);
+                }
+                if landing.log.credentials_refused && !replaced {
                     self.login.strike(&error, now);
+                }
+                if landing.log.ambiguous && self.policy.on_ambiguous == OnAmbiguous::Fail && !replaced {
+                    self.login = Login::Withheld(error.clone());
                 }
                 if let Some(held) = &mut self.held {
                     held.witnessed = true;
-                    held.committed.has_refresh &= !(landing.log.refused || landing.log.ambiguous);
+                    held.doubted = false;
+                    held.committed.has_refresh &= !landing.log.spent;
                 }
                 // What the service said of the old credentials is not held against the new ones.
                 self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, dice));
             }
+        }
+    }
+
+    fn tell(&self, notice: Notice, actions: &mut Vec<Action>) {
+        if !self.closed {
+            actions.push(Action::Tell(notice));
         }
     }
 
@@ -305,7 +354,7 @@ impl Machine {
         let rested = now.boot.saturating_sub(held.since) >= held.windows.floor;
         let due = !self.waiters.is_empty()
             || (held.remaining(now) <= held.background_at && self.is_wanted(held, now));
-        held.refused || (due && (rested || !held.is_usable(now)))
+        held.refused || (due && (rested || held.doubted || !held.is_usable(now)))
     }
 
     /// Whether anybody has asked within one lifetime of the token.
@@ -317,7 +366,21 @@ impl Machine {
     fn plan(&self, now: Moment) -> Plan {
         let refused =
             self.held.as_ref().filter(|held| held.refused).map(|held| held.committed.token().fingerprint);
+        let cause = match &self.held {
+            None => Cause::First,
+            Some(held) if held.refused => Cause::Rejected,
+            Some(_) if self.waiters.is_empty() => Cause::Background,
+            Some(_) => Cause::Asked,
+        };
+        let on_ambiguous = match self.policy.on_ambiguous {
+            // Nothing else is left.
+            OnAmbiguous::Issue if self.login == Login::Absent => OnAmbiguous::Replay,
+            chosen => chosen,
+        };
         Plan {
+            cause,
+            on_ambiguous,
+            host_keeps: self.policy.host_keeps,
             base: self.generation(),
             refused,
             issue_only: self.is_issue_only(),
@@ -325,9 +388,10 @@ impl Machine {
         }
     }
 
-    /// Whether the next successor may come from Issue alone.
+    /// Whether the next successor may come from Issue alone. Without credentials there is only the other way.
     fn is_issue_only(&self) -> bool {
-        self.rejections.wants_issue() && self.held.as_ref().is_some_and(|held| held.refused)
+        let can_issue = self.login != Login::Absent;
+        can_issue && self.rejections.wants_issue() && self.held.as_ref().is_some_and(|held| held.refused)
     }
 
     /// The token there is, fit to be handed out or not.
@@ -399,7 +463,7 @@ impl Held {
         }
         let phase = self.windows.phase(self.remaining(now));
         let jumped = !self.witnessed && self.committed.token().wall_has_jumped(now);
-        if jumped { phase.max(Phase::Mandatory) } else { phase }
+        if jumped || self.doubted { phase.max(Phase::Mandatory) } else { phase }
     }
 }
 

@@ -2,23 +2,26 @@
 //!
 //! In reading order: [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under way),
 //! [`login`] and [`rejection`] (what is held against credentials and tokens), `core` (performs it),
-//! `published` (the lock-free read), `timers`.
+//! `requests` (calls with a token), `published` (the lock-free read), `timers`.
 
 mod core;
 pub mod flight;
+#[cfg_attr(not(test), expect(dead_code, reason = "the table of callers is about to use it"))]
+mod handoff;
 pub mod health;
 pub mod login;
 pub mod machine;
 pub mod phase;
 mod published;
 pub mod rejection;
+mod requests;
 mod timers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
-use self::core::Core;
+use self::core::{Core, FirstPair};
 use self::health::Health;
 use self::machine::{Policy, closed};
 use self::published::Published;
@@ -27,9 +30,14 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::Error;
+use crate::event::{Body, Level};
+use crate::expiry::Lifetime;
+use crate::queue::Completion;
+use crate::request::{ApiRequest, Response};
 use crate::runtime::PerProcess;
+use crate::secret::Secret;
 use crate::status::Status;
-use crate::token::{Fingerprint, Grant};
+use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
 /// A session. Usable from any thread at once, and in a forked child, where it goes on with the token it inherited
 /// and issues a pair of its own when that is due.
@@ -37,7 +45,7 @@ pub struct Session {
     client: Arc<Client>,
     policy: Policy,
     published: Arc<Published>,
-    credentials: arc_swap::ArcSwap<Credentials>,
+    credentials: arc_swap::ArcSwapOption<Credentials>,
     closed: AtomicBool,
     core: PerProcess<Arc<Core>>,
 }
@@ -45,18 +53,31 @@ pub struct Session {
 impl Session {
     /// Opens a session for the account that the configuration names. Reads its files; connects nowhere.
     pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
-        let credentials = config.credentials()?.or_else(|| client.credentials.clone()).ok_or_else(|| {
-            let text = "a session needs credentials; set credentials_file, or account_id and public_key";
-            Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
-        })?;
-        Ok(Session {
+        let first = config.pair()?.map(|pair| first_pair(client, config, pair));
+        let credentials = config.credentials()?.or_else(|| client.credentials.clone());
+        if credentials.is_none() && first.is_none() {
+            let text = "a session needs credentials (set credentials_file, or account_id and public_key) or a pair (set \
+                        access_token and refresh_token)";
+            return Err(Error::new(Status::PG_ERR_NO_CREDENTIALS, text));
+        }
+        let policy = Policy {
+            keep_warm: config.keep_warm,
+            on_ambiguous: config.on_ambiguous,
+            host_keeps: first.is_some(),
+        };
+        let session = Session {
             client: client.clone(),
-            policy: Policy { keep_warm: config.keep_warm },
+            policy,
             published: Arc::default(),
-            credentials: arc_swap::ArcSwap::from_pointee(credentials),
+            credentials: arc_swap::ArcSwapOption::new(credentials.map(Arc::new)),
             closed: AtomicBool::new(false),
             core: PerProcess::new(),
-        })
+        };
+        if first.is_some() {
+            // At once: the refresh token belongs to this process, not to a child that is forked before the first call.
+            session.core.get_or_try_init(|| session.new_core(first))?;
+        }
+        Ok(session)
     }
 
     /// A token that works now, with at least `min_remaining` of its life left if that can be had. From memory
@@ -78,6 +99,39 @@ impl Session {
         }
     }
 
+    /// The same without waiting: the answer ends an operation of a queue.
+    pub fn token_start(&self, end: Completion, timeout: Duration, min_remaining: Duration) {
+        match self.published.read(&*self.client.clock, min_remaining, Arc::clone) {
+            Some(grant) => end.complete(Body::Token(Ok(grant))),
+            None => match self.core() {
+                Ok(core) => core.ask_for(end, timeout, min_remaining),
+                Err(error) => end.fail(error),
+            },
+        }
+    }
+
+    /// Makes an authenticated request and waits for its answer until the deadline; without one, for as long as the
+    /// setting `request_timeout_ms` says.
+    pub fn request(&self, request: ApiRequest, timeout: Option<Duration>) -> Result<Arc<Response>, Error> {
+        requests::run(self.core()?, request, timeout.unwrap_or(self.client.request_timeout))
+    }
+
+    /// The same without waiting: the answer ends an operation of a queue.
+    pub fn request_start(&self, end: Completion, request: ApiRequest, timeout: Option<Duration>) {
+        match self.core() {
+            Ok(core) => requests::start(core, end, request, timeout.unwrap_or(self.client.request_timeout)),
+            Err(error) => end.fail(error),
+        }
+    }
+
+    /// News of the session, and lines of its log up to that level, until it is closed or the operation is canceled.
+    pub fn subscribe(&self, to: Completion, level: Level) {
+        match self.core() {
+            Ok(core) => core.subscribe(to, level),
+            Err(error) => to.fail(error),
+        }
+    }
+
     /// The service answered 401 to that token. Compare-and-invalidate: an old one costs nothing.
     pub fn reject(&self, refused: Fingerprint) -> Result<(), Error> {
         match self.core()?.reject(refused) {
@@ -92,7 +146,7 @@ impl Session {
 
     /// Replaces the credentials, and forgets what was held against the old ones.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
-        self.credentials.store(Arc::new(credentials.clone()));
+        self.credentials.store(Some(Arc::new(credentials.clone())));
         self.core()?.set_credentials(credentials);
         Ok(())
     }
@@ -124,7 +178,7 @@ impl Session {
         if self.is_closed() {
             return Err(closed());
         }
-        let core = self.core.get_or_try_init(|| self.new_core())?;
+        let core = self.core.get_or_try_init(|| self.new_core(None))?;
         // A close at this very moment either found the core, or is seen here.
         if self.is_closed() {
             core.close(Duration::ZERO);
@@ -138,10 +192,23 @@ impl Session {
         self.closed.load(Ordering::SeqCst)
     }
 
-    fn new_core(&self) -> Result<Arc<Core>, Error> {
-        let credentials = Credentials::clone(&self.credentials.load());
-        Core::new(self.client.clone(), self.published.clone(), self.policy, Some(credentials))
+    fn new_core(&self, first: Option<FirstPair>) -> Result<Arc<Core>, Error> {
+        let credentials = self.credentials.load().as_deref().cloned();
+        Core::new(self.client.clone(), self.published.clone(), self.policy, credentials, first)
     }
+}
+
+/// A pair from the settings. What the service said of it when it came is not known, so its life is what the settings
+/// say, or its own claims, counted from now.
+fn first_pair(client: &Client, config: &Config, (access, refresh): (&Secret, &Secret)) -> FirstPair {
+    let expires_in = config.access_token_expires_in;
+    let lifetime = match expires_in {
+        Some(length) => Lifetime { length, disagreement: Duration::ZERO },
+        None => Lifetime::from_sources(None, access.expose(), None),
+    };
+    let token = Token::new(access.clone(), lifetime, client.clock.now());
+    let pair = Pair { token, refresh: Some(RefreshToken::new(refresh.clone())) };
+    FirstPair { pair, is_doubted: expires_in.is_none() }
 }
 
 impl Drop for Session {

@@ -2,6 +2,7 @@
 //! has just issued is not asked again and again.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -24,6 +25,16 @@ pub enum Verdict {
     /// The successor of a token that was refused when new is refused when new: another one would not help. The
     /// token goes on being served.
     RejectedFresh,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Newer => "there is a newer one",
+            Verdict::Renewing => "it is being replaced",
+            Verdict::RejectedFresh => "so was its predecessor when new, another one would not help",
+        })
+    }
 }
 
 /// The memory of reports.

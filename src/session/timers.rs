@@ -37,7 +37,7 @@ impl Timers {
         let timers = TIMERS.get_or_try_init(|| {
             let timers = Arc::<Timers>::default();
             // Whoever loses a race to make them drops the last handle, which ends the task.
-            runtime::spawn(run(Arc::downgrade(&timers), clock.clone()))?;
+            runtime::started()?.spawn(run(Arc::downgrade(&timers), clock.clone()));
             Ok(timers)
         })?;
         Ok(timers.clone())

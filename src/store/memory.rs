@@ -18,6 +18,14 @@ struct Record {
 }
 
 impl MemoryStore {
+    /// Makes a pair the newest, under that number.
+    pub fn put(&self, pair: Pair, generation: u64) -> Committed {
+        let grant = Grant { token: pair.token, generation, refresh: None };
+        let committed = Committed { grant: Arc::new(grant), has_refresh: pair.refresh.is_some() };
+        *self.record() = Record { committed: Some(committed.clone()), refresh: pair.refresh };
+        committed
+    }
+
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -47,13 +55,7 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed> {
-        let grant = Grant { token: pair.token, generation: base + 1, refresh: None };
-        let committed = Committed { grant: Arc::new(grant), has_refresh: pair.refresh.is_some() };
-        let mut record = self.record();
-        record.committed = Some(committed.clone());
-        record.refresh = pair.refresh;
-        drop(record);
-        done(committed)
+        done(self.put(pair, base + 1))
     }
 
     fn unlock(&self) -> Storing<'_, ()> {

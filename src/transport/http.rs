@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER,
-};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use reqwest::{Proxy, Url, Version, redirect, retry};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -33,7 +30,6 @@ pub struct HttpTransport {
     proxy: ProxyChoice,
     user_agent: String,
     connect_timeout: Duration,
-    max_response_bytes: usize,
     clock: Arc<dyn Clock>,
     /// Connections, TLS tickets and their locks must not be shared with a forked child.
     http: PerProcess<(reqwest::Client, Arc<Admission>)>,
@@ -48,7 +44,6 @@ impl HttpTransport {
             proxy: config.proxy.clone(),
             user_agent: config.user_agent.clone(),
             connect_timeout: config.connect_timeout,
-            max_response_bytes: config.max_response_bytes,
             clock,
             http: PerProcess::new(),
         })
@@ -73,15 +68,15 @@ impl HttpTransport {
         builder.build().map_err(set_up_failed)
     }
 
-    async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<Answer, Error> {
-        let url = self.base_url.join(request.path).map_err(set_up_failed)?;
+    async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<Answer, Failed> {
+        let url = self.url(&request.path);
         let failed = |error: reqwest::Error| {
             let (status, cause) = fault::classify(&error, self.base_url.host_str(), self.proxy.is_in_force());
-            Error::new(status, format!("POST {url}: {cause}; {}", fault::advice(status)))
+            let text = format!("{} {}: {cause}; {}", request.method, shown(&url), fault::advice(status));
+            Failed { connecting: error.is_connect(), error: Error::new(status, text) }
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut headers = request.headers;
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         if let Some(token) = &request.bearer {
             let line = Zeroizing::new(format!("Bearer {}", token.expose()));
             let mut value = HeaderValue::from_str(&line).map_err(set_up_failed)?;
@@ -89,37 +84,29 @@ impl HttpTransport {
             headers.insert(AUTHORIZATION, value);
         }
         let (http, admission) = self.http.get_or_try_init(|| Ok((self.build()?, Arc::default())))?;
-        let mut place = admission.enter().await;
-        let body = GatedBody::new(request.body, gate, self.clock.clone(), admission.clone());
-        let sending = http.post(url.clone()).headers(headers).body(reqwest::Body::wrap(body)).send();
-        let mut response = sending.await.map_err(failed)?;
-        place.answered(response.version() == Version::HTTP_2);
+        // A connection that takes as long as it may holds up nobody else.
+        let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
+        let mut sending = http.request(request.method.clone(), url.clone()).headers(headers);
+        if let Some(body) = request.body {
+            let body = GatedBody::new(body, gate, self.clock.clone(), admission.clone());
+            sending = sending.body(reqwest::Body::wrap(body));
+        }
+        let mut response = sending.send().await.map_err(failed)?;
+        if let Some(place) = &mut place {
+            place.answered(response.version() == Version::HTTP_2);
+        }
 
-        let header = |name: HeaderName| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let mut answer = Answer {
             status: response.status().as_u16(),
-            date: header(DATE),
-            retry_after: header(RETRY_AFTER),
-            content_encoding: header(CONTENT_ENCODING),
-            body: Zeroizing::new(Vec::new()),
+            headers: std::mem::take(response.headers_mut()),
+            ..Answer::default()
         };
-        let too_large = || {
-            let limit = self.max_response_bytes;
-            let mut error = Error::new(
-                Status::PG_ERR_ANSWER_TOO_LARGE,
-                format!(
-                    "POST {url}: the answer is larger than max_response_bytes = {limit}; is base_url the API?"
-                ),
-            );
-            error.http_status = Some(answer.status);
-            error
-        };
-        // A refusal speaks by its status: that its page is too large must not make it look like a lost answer.
-        let is_refusal = !(200..300).contains(&answer.status);
+        let limit = request.limit.bytes;
         let mut content = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if content.len() + chunk.len() > self.max_response_bytes {
-                return if is_refusal { Ok(answer) } else { Err(too_large()) };
+            if content.len() + chunk.len() > limit {
+                answer.exceeds = Some(request.limit);
+                return Ok(answer);
             }
             append(&mut content, &chunk);
             // Zeroes the library's buffer where we are its last user.
@@ -130,28 +117,59 @@ impl HttpTransport {
         answer.body = content;
         Ok(answer)
     }
+
+    /// A path below the base URL. Not by joining, which would let a path name another host.
+    fn url(&self, path: &str) -> Url {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("{}{path}", self.base_url.path()));
+        url.set_query(query);
+        url
+    }
 }
 
 impl Transport for HttpTransport {
     fn send(&self, request: Request) -> Sending<'_> {
         Box::pin(async move {
             let timeout = request.timeout;
+            let started = self.clock.now();
             let gate = Gate::new();
-            let path = request.path;
+            let without_body = request.body.is_none();
+            let (method, path) = (request.method.clone(), request.path.clone());
             let result = match tokio::time::timeout(timeout, self.exchange(request, gate.clone())).await {
                 Ok(result) => result,
-                Err(_) => Err(Error::new(
-                    Status::PG_ERR_TIMEOUT,
-                    format!(
-                        "POST {}{path}: no complete answer within {} ms",
-                        self.base_url,
-                        timeout.as_millis()
-                    ),
-                )),
+                Err(_) => {
+                    let url = shown(&self.url(&path));
+                    let text =
+                        format!("{method} {url}: no complete answer within {} ms", timeout.as_millis());
+                    Err(Error::new(Status::PG_ERR_TIMEOUT, text).into())
+                }
             };
-            Reply { sent: gate.shut(), result }
+            // No gate has seen a request without a body: only what fails in connecting is known not to have left.
+            let unseen = without_body && !result.as_ref().is_err_and(|failed| failed.connecting);
+            let sent = gate.shut().or(unseen.then_some(started));
+            Reply { sent, result: result.map_err(|failed| failed.error) }
         })
     }
+}
+
+/// Why there is no answer, and whether it failed before there was a connection.
+struct Failed {
+    error: Error,
+    connecting: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed { error, connecting: false }
+    }
+}
+
+/// A URL as an error may show it: a query may hold anything.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.into()
 }
 
 /// A vector that grows by itself leaves copies of tokens in freed memory.

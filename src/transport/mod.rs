@@ -6,33 +6,53 @@ mod gate;
 mod http;
 mod tls;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use reqwest::Method;
+use reqwest::header::{AsHeaderName, HeaderMap};
 use zeroize::Zeroizing;
 
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::secret::Secret;
+use crate::status::Status;
 
 pub use http::HttpTransport;
 
-/// A POST with a JSON body to a path below the base URL.
+/// A request to a path below the base URL.
 pub struct Request {
-    /// Below the base URL, without a slash in front.
-    pub path: &'static str,
+    /// The HTTP method.
+    pub method: Method,
+    /// Below the base URL, without a slash in front; perhaps with a query.
+    pub path: Cow<'static, str>,
+    /// Besides `Accept`, which asks for JSON where it is not here.
+    pub headers: HeaderMap,
     /// For `Authorization: Bearer …`.
     pub bearer: Option<Secret>,
-    /// The JSON text.
-    pub body: Zeroizing<Vec<u8>>,
+    /// Sent with its length; `None`: there is no body.
+    pub body: Option<Zeroizing<Vec<u8>>>,
+    /// The setting that limits the body of the answer, and the limit.
+    pub limit: Limit,
     /// From now to the last byte of the answer.
     pub timeout: Duration,
 }
 
+/// How large a body may be that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The setting that says so.
+    pub setting: &'static str,
+    /// Its value.
+    pub bytes: usize,
+}
+
 /// What came of a request.
 pub struct Reply {
-    /// When the body began to leave; `None`: not a byte of it left this machine, and none will.
+    /// When the request began to leave; `None`: the service cannot have seen it and never will. With a body that is
+    /// when its first byte left.
     pub sent: Option<Moment>,
     /// The whole answer, or why there is none.
     pub result: Result<Answer, Error>,
@@ -43,14 +63,26 @@ pub struct Reply {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// `Date`, as sent.
-    pub date: Option<String>,
-    /// `Retry-After`, as sent.
-    pub retry_after: Option<String>,
-    /// `Content-Encoding`, as sent. None was asked for.
-    pub content_encoding: Option<String>,
-    /// The body, within the limit.
+    /// As sent.
+    pub headers: HeaderMap,
+    /// The body; empty where it is larger than the limit.
     pub body: Zeroizing<Vec<u8>>,
+    /// The limit, where the body is larger.
+    pub exceeds: Option<Limit>,
+}
+
+impl Answer {
+    /// A header's first value, if it is text.
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// An error for a body that is larger than the limit.
+    pub fn check_size(&self) -> Result<(), Error> {
+        let Some(Limit { setting, bytes }) = self.exceeds else { return Ok(()) };
+        let text = format!("the answer is larger than {setting} = {bytes}; is base_url the API?");
+        Err(Error { http_status: Some(self.status), ..Error::new(Status::PG_ERR_ANSWER_TOO_LARGE, text) })
+    }
 }
 
 /// A future of a transport.

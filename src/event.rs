@@ -1,0 +1,194 @@
+//! What comes out of a queue: the end of an operation, news of a session, a line of its log.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::request::Response;
+use crate::secret::Secret;
+use crate::status::Status;
+use crate::token::{Grant, RefreshToken, Token};
+
+/// One event, under the number that its operation was started with.
+#[derive(Debug)]
+pub struct Event {
+    /// The caller's number.
+    pub id: u64,
+    /// What it is.
+    pub body: Body,
+}
+
+/// What an event is.
+#[derive(Debug)]
+pub enum Body {
+    /// A token was asked for: the answer.
+    Token(Result<Arc<Grant>, Error>),
+    /// A request was made: the answer.
+    Response(Result<Arc<Response>, Error>),
+    /// News of a session.
+    Notice(Notice),
+    /// A line of a session's log.
+    Log(Level, String),
+    /// A subscription has ended; nothing more comes of it.
+    Ended(Error),
+}
+
+/// What an event is. The numbers are for ever; new ones may be added: leave out what you do not know.
+#[allow(non_camel_case_types, reason = "the names are the C header's")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum EventKind {
+    /// No event.
+    PG_EVENT_NONE = 0,
+    /// The end of pg_session_token_start: a token, or an error.
+    PG_EVENT_TOKEN = 1,
+    /// The end of pg_session_request_start: a response, or an error.
+    PG_EVENT_RESPONSE = 2,
+    /// The end of pg_session_subscribe: PG_ERR_CLOSED or PG_ERR_CANCELED.
+    PG_EVENT_ENDED = 3,
+    /// There is a new token. Of a session that was opened from a pair it has its refresh token with it: keep it.
+    PG_EVENT_ROTATED = 10,
+    /// No new token could be had; the error says why. The session tries again by itself.
+    PG_EVENT_REFRESH_FAILED = 11,
+    /// The answer to a Refresh was lost, and with it perhaps the refresh token. The session sees to it.
+    PG_EVENT_AMBIGUOUS = 12,
+    /// The service refused the credentials: others are wanted (pg_session_set_credentials).
+    PG_EVENT_CREDENTIALS_REJECTED = 13,
+    /// The first failure after a success: the session lives on the token that it has.
+    PG_EVENT_DEGRADED = 14,
+    /// The first success after a failure.
+    PG_EVENT_RECOVERED = 15,
+    /// A line of the session's log.
+    PG_EVENT_LOG = 20,
+}
+
+impl Body {
+    /// Which it is.
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Body::Token(_) => EventKind::PG_EVENT_TOKEN,
+            Body::Response(_) => EventKind::PG_EVENT_RESPONSE,
+            Body::Ended(_) => EventKind::PG_EVENT_ENDED,
+            Body::Log(..) => EventKind::PG_EVENT_LOG,
+            Body::Notice(Notice::Rotated(_)) => EventKind::PG_EVENT_ROTATED,
+            Body::Notice(Notice::RefreshFailed(_)) => EventKind::PG_EVENT_REFRESH_FAILED,
+            Body::Notice(Notice::Ambiguous(_)) => EventKind::PG_EVENT_AMBIGUOUS,
+            Body::Notice(Notice::CredentialsRejected(_)) => EventKind::PG_EVENT_CREDENTIALS_REJECTED,
+            Body::Notice(Notice::Degraded(_)) => EventKind::PG_EVENT_DEGRADED,
+            Body::Notice(Notice::Recovered) => EventKind::PG_EVENT_RECOVERED,
+        }
+    }
+
+    /// The token that came with it.
+    pub fn token(&self) -> Option<&Arc<Grant>> {
+        match self {
+            Body::Token(Ok(grant)) | Body::Notice(Notice::Rotated(grant)) => Some(grant),
+            _ => None,
+        }
+    }
+
+    /// The response that came with it.
+    pub fn response(&self) -> Option<&Arc<Response>> {
+        if let Body::Response(Ok(response)) = self { Some(response) } else { None }
+    }
+
+    /// Why, where it is a failure or bad news.
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            Body::Token(Err(error)) | Body::Response(Err(error)) | Body::Ended(error) => Some(error),
+            Body::Notice(notice) => notice.error(),
+            _ => None,
+        }
+    }
+}
+
+/// News of a session.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// There is a new token. Of a session that was opened from a pair it has the refresh token with it, for the host to
+    /// keep.
+    Rotated(Arc<Grant>),
+    /// A flight failed.
+    RefreshFailed(Error),
+    /// The answer to a Refresh was lost: its refresh token may be spent.
+    Ambiguous(Error),
+    /// The service refused the credentials.
+    CredentialsRejected(Error),
+    /// The first failure after a success: the session lives on what it has.
+    Degraded(Error),
+    /// The first success after a failure.
+    Recovered,
+}
+
+impl Notice {
+    /// There is a new token; `kept` is a copy of the refresh token that the host keeps.
+    pub fn rotated(grant: &Arc<Grant>, kept: Option<Secret>) -> Self {
+        let Some(kept) = kept else { return Notice::Rotated(grant.clone()) };
+        let token = Token::clone(&grant.token);
+        Notice::Rotated(Arc::new(Grant { token, refresh: Some(RefreshToken::new(kept)), ..**grant }))
+    }
+
+    fn error(&self) -> Option<&Error> {
+        match self {
+            Notice::RefreshFailed(error)
+            | Notice::Ambiguous(error)
+            | Notice::CredentialsRejected(error)
+            | Notice::Degraded(error) => Some(error),
+            Notice::Rotated(_) | Notice::Recovered => None,
+        }
+    }
+}
+
+/// How much a line of a log matters, and how much a subscriber wants to hear.
+#[allow(non_camel_case_types, reason = "the names are the C header's")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(i32)]
+pub enum Level {
+    /// No lines, only events.
+    #[default]
+    PG_LOG_NONE = 0,
+    /// The session cannot go on by itself.
+    PG_LOG_ERROR = 1,
+    /// Something went wrong and is being mended.
+    PG_LOG_WARN = 2,
+    /// What changes: a new token, the end of the session.
+    PG_LOG_INFO = 3,
+    /// Every step.
+    PG_LOG_DEBUG = 4,
+}
+
+impl Level {
+    /// By its number.
+    pub fn from_number(number: i32) -> Option<Self> {
+        use Level::*;
+        [PG_LOG_NONE, PG_LOG_ERROR, PG_LOG_WARN, PG_LOG_INFO, PG_LOG_DEBUG]
+            .into_iter()
+            .find(|level| *level as i32 == number)
+    }
+}
+
+/// What an operation of a queue ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// In a token.
+    Token,
+    /// In a response.
+    Response,
+    /// In nothing: it lasts until the session is closed.
+    Subscription,
+}
+
+impl Operation {
+    /// Its end where there is nothing better.
+    pub fn failed(self, error: Error) -> Body {
+        match self {
+            Operation::Token => Body::Token(Err(error)),
+            Operation::Response => Body::Response(Err(error)),
+            Operation::Subscription => Body::Ended(error),
+        }
+    }
+}
+
+/// The end of an operation that pg_queue_cancel ended.
+pub fn canceled() -> Error {
+    Error::new(Status::PG_ERR_CANCELED, "the operation was canceled")
+}

@@ -1,0 +1,100 @@
+//! `pg_queue`: waiting for many things at one place.
+
+use std::ptr;
+
+use super::boundary::{borrowed, fallible, infallible, null, producing, timeout};
+use super::session::FOR_EVER;
+use super::{pg_error, pg_event};
+use crate::queue::Queue;
+use crate::status::Status;
+
+/// A queue of events, for programs that do not block: they wait for its descriptor (epoll, asyncio, libuv) and poll.
+/// What is started on it ends in exactly one event, whatever becomes of it, and never before the call that started
+/// it has put it there; news of sessions come on it too. Owned by the caller, who frees it with pg_queue_free. Any
+/// number of threads may use it at once. A forked child finds it empty, and with a descriptor of its own; what the
+/// parent has under way ends in the parent.
+pub struct pg_queue {
+    pub(super) queue: Queue,
+}
+
+/// A new queue. `*queue` is owned by the caller, and NULL on failure. Never blocks.
+///
+/// Errors: PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_queue_new(queue: *mut *mut pg_queue, error: *mut *mut pg_error) -> Status {
+    producing(queue, "queue", error, || Ok(Box::into_raw(Box::new(pg_queue { queue: Queue::default() }))))
+}
+
+/// A descriptor that is readable while an event waits; level-triggered. It is the queue's: only wait for it, do not
+/// read from it or close it. `*fd` is -1 on failure. In a forked child, ask again. Any thread; never blocks.
+///
+/// Errors: PG_ERR_SYSTEM (no descriptor is left), PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_queue_fd(
+    queue: *const pg_queue,
+    fd: *mut i32,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
+        let fd = unsafe { fd.as_mut() }.ok_or_else(|| null("fd"))?;
+        *fd = -1;
+        *fd = borrowed(queue, "queue")?.queue.descriptor()?;
+        Ok(())
+    })
+}
+
+/// Takes the next event. `*event` is owned by the caller, who frees it with pg_event_free; it is NULL where none came
+/// within `timeout_ms`, which is no error. 0 does not wait; PG_TIMEOUT_DEFAULT waits as long as it takes. Any thread;
+/// blocks until an event or the deadline.
+///
+/// Errors: PG_ERR_NULL_POINTER, PG_ERR_INVALID_ARGUMENT.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_queue_poll(
+    queue: *const pg_queue,
+    timeout_ms: i64,
+    event: *mut *mut pg_event,
+    error: *mut *mut pg_error,
+) -> Status {
+    producing(event, "event", error, || {
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+        let event = borrowed(queue, "queue")?.queue.poll(timeout)?;
+        Ok(event.map_or(ptr::null_mut(), pg_event::new))
+    })
+}
+
+/// Ends what was started on the queue under that number: its one event says PG_ERR_CANCELED. What has ended already,
+/// its event waiting or taken, is left alone. A call for a token that others share goes on for them; a request is given
+/// up, and may have been processed. Any thread; never blocks.
+///
+/// Errors: PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_queue_cancel(
+    queue: *const pg_queue,
+    id: u64,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || borrowed(queue, "queue")?.queue.cancel(id))
+}
+
+/// Frees a queue with the events that wait on it, and gives up what is under way on it. NULL is fine. Its descriptor is
+/// closed: let nobody wait for it any more. Not while another thread is in a call on it. Never blocks on the network.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_queue_free(queue: *mut pg_queue) {
+    infallible((), || {
+        if !queue.is_null() {
+            // SAFETY: made by pg_queue_new, and the caller gives it up.
+            drop(unsafe { Box::from_raw(queue) });
+        }
+    });
+}

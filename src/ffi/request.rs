@@ -1,0 +1,124 @@
+//! Authenticated requests to the rest of the API.
+
+use std::ffi::c_char;
+use std::slice;
+use std::sync::Arc;
+
+use super::boundary::{borrowed, fallible, invalid, null, optional_text, producing, text, timeout};
+use super::{pg_error, pg_queue, pg_response, pg_session};
+use crate::error::Error;
+use crate::event::Operation;
+use crate::request::ApiRequest;
+use crate::status::Status;
+
+/// Makes a request to the API with the session's token in the Authorization header, and waits for the whole answer. It can
+/// only go to the service of `base_url`: `path` begins with a slash and is taken to be below it, with a query if it has one.
+/// `headers` is NULL, or names and values in turn that end with NULL: {"X-Trace", "7", NULL}; the library sets
+/// Authorization, Host and Content-Length, and Accept and Content-Type (application/json) unless they are there. `body` is
+/// NULL or `body_length` bytes. All is copied. `timeout_ms` bounds all of it; PG_TIMEOUT_DEFAULT takes
+/// `request_timeout_ms`.
+///
+/// Any complete answer is a success, whatever its HTTP status. Redirects are not followed. A 401 is reported to the session
+/// (pg_session_reject), and the request is made once more with a newer token. GET, HEAD and OPTIONS are made once more
+/// where the connection broke, as one does that the server closed while it was idle; any other method only if the service
+/// cannot have seen the request. So after an error pg_error_is_retryable says whether to make it again is safe.
+///
+/// `*response` is owned by the caller, who frees it with pg_response_free, and NULL on failure. Any thread; blocks until
+/// the answer or the deadline; works in a forked child.
+///
+/// Errors: PG_ERR_INVALID_ARGUMENT, PG_ERR_ANSWER_TOO_LARGE (see `request_max_response_bytes`), PG_ERR_CLOSED, those of
+/// pg_session_token, every network status.
+///
+/// Since 0.1.0. Source: "Managing JWT tokens" in the vendor's documentation.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_request(
+    session: *const pg_session,
+    method: *const c_char,
+    path: *const c_char,
+    headers: *const *const c_char,
+    body: *const u8,
+    body_length: usize,
+    timeout_ms: i64,
+    response: *mut *mut pg_response,
+    error: *mut *mut pg_error,
+) -> Status {
+    producing(response, "response", error, || {
+        let session = &borrowed(session, "session")?.session;
+        let request = request(method, path, headers, body, body_length)?;
+        let response = session.request(request, timeout(timeout_ms)?)?;
+        Ok(Arc::into_raw(pg_response::new(response)).cast_mut())
+    })
+}
+
+/// pg_session_request without waiting: the answer comes as the PG_EVENT_RESPONSE of that number on the queue, once, also
+/// after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
+/// on the queue. Any thread; never blocks.
+///
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_UTF8, PG_ERR_NULL_POINTER. All else comes with the
+/// event.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_request_start(
+    session: *const pg_session,
+    queue: *const pg_queue,
+    id: u64,
+    method: *const c_char,
+    path: *const c_char,
+    headers: *const *const c_char,
+    body: *const u8,
+    body_length: usize,
+    timeout_ms: i64,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let session = &borrowed(session, "session")?.session;
+        let queue = &borrowed(queue, "queue")?.queue;
+        let request = request(method, path, headers, body, body_length)?;
+        let timeout = timeout(timeout_ms)?;
+        session.request_start(queue.begin(id, Operation::Response)?, request, timeout);
+        Ok(())
+    })
+}
+
+fn request(
+    method: *const c_char,
+    path: *const c_char,
+    headers: *const *const c_char,
+    body: *const u8,
+    body_length: usize,
+) -> Result<ApiRequest, Error> {
+    let body = match (body.is_null(), body_length) {
+        (true, 0) => None,
+        (true, _) => return Err(null("body")),
+        (false, length) if isize::try_from(length).is_err() => {
+            return Err(invalid("body_length", "is a length that no memory can have"));
+        }
+        // SAFETY: not null; the caller's contract makes so many bytes readable for the call.
+        (false, length) => Some(unsafe { slice::from_raw_parts(body, length) }),
+    };
+    ApiRequest::new(text(method, "method")?, text(path, "path")?, &pairs(headers)?, body)
+}
+
+/// Names and values in turn, up to a NULL.
+fn pairs<'a>(mut next: *const *const c_char) -> Result<Vec<(&'a str, &'a str)>, Error> {
+    let mut pairs = Vec::new();
+    if next.is_null() {
+        return Ok(pairs);
+    }
+    let mut take = || {
+        // SAFETY: the caller's contract ends the array with a NULL, and we do not go beyond.
+        let text = optional_text(unsafe { *next }, "headers")?;
+        if text.is_some() {
+            // SAFETY: as above; it was not the last one.
+            next = unsafe { next.add(1) };
+        }
+        Ok::<_, Error>(text)
+    };
+    while let Some(name) = take()? {
+        let value =
+            take()?.ok_or_else(|| invalid("headers", "ends after a name; give names and values in turn"))?;
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,142 @@
+//! `pg_response`: what the API answered.
+
+use std::ffi::{CString, c_char};
+use std::ptr;
+use std::sync::Arc;
+
+use once_cell::race::OnceBox;
+
+use super::boundary::{c_text, infallible, optional_text};
+use crate::request::Response;
+
+/// A complete answer of the API, of any HTTP status. Immutable and counted: pg_response_ref adds an owner,
+/// pg_response_free takes one away. Any number of threads may use it at once. Every getter takes NULL and then answers
+/// that there is nothing.
+pub struct pg_response {
+    response: Arc<Response>,
+    headers: OnceBox<Vec<(CString, CString)>>,
+}
+
+impl pg_response {
+    pub(super) fn new(response: Arc<Response>) -> Arc<Self> {
+        Arc::new(pg_response { response, headers: OnceBox::new() })
+    }
+
+    /// In the order in which they came. A value that is not text becomes what of it is.
+    fn headers(&self) -> &[(CString, CString)] {
+        self.headers.get_or_init(|| {
+            let headers = self.response.headers.iter();
+            let text = |value: &[u8]| c_text(&String::from_utf8_lossy(value));
+            Box::new(
+                headers
+                    .map(|(name, value)| (text(name.as_str().as_bytes()), text(value.as_bytes())))
+                    .collect(),
+            )
+        })
+    }
+}
+
+fn get<T: Copy>(response: *const pg_response, nothing: T, read: impl FnOnce(&pg_response) -> Option<T>) -> T {
+    // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
+    infallible(nothing, || unsafe { response.as_ref() }.and_then(read).unwrap_or(nothing))
+}
+
+/// The HTTP status. Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_response_status(response: *const pg_response) -> i32 {
+    get(response, 0, |response| Some(i32::from(response.response.status)))
+}
+
+/// The body: `pg_response_body_length` bytes, which need not be text and end in no NUL. Borrowed from the response; NULL
+/// only for NULL. Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_response_body(response: *const pg_response) -> *const u8 {
+    get(response, ptr::null(), |response| Some(response.response.body.as_ptr()))
+}
+
+/// The length of the body in bytes. Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_response_body_length(response: *const pg_response) -> usize {
+    get(response, 0, |response| Some(response.response.body.len()))
+}
+
+/// The first value of a header, whose name may be in any case; NULL if it did not come. UTF-8, borrowed from the response.
+/// Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_response_header(
+    response: *const pg_response,
+    name: *const c_char,
+) -> *const c_char {
+    get(response, ptr::null(), |response| {
+        let wanted = optional_text(name, "name").ok().flatten()?;
+        let is_it = |name: &CString| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(wanted));
+        response.headers().iter().find(|(name, _)| is_it(name)).map(|(_, value)| value.as_ptr())
+    })
+}
+
+/// How many headers came; one that came twice counts twice. Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_response_header_count(response: *const pg_response) -> usize {
+    get(response, 0, |response| Some(response.headers().len()))
+}
+
+/// The name of a header, in lower case; NULL where `index` is too large. Borrowed from the response. Any thread; never
+/// blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_response_header_name(
+    response: *const pg_response,
+    index: usize,
+) -> *const c_char {
+    get(response, ptr::null(), |response| response.headers().get(index).map(|(name, _)| name.as_ptr()))
+}
+
+/// The value of a header; NULL where `index` is too large. UTF-8, borrowed from the response. Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_response_header_value(
+    response: *const pg_response,
+    index: usize,
+) -> *const c_char {
+    get(response, ptr::null(), |response| response.headers().get(index).map(|(_, value)| value.as_ptr()))
+}
+
+/// Adds an owner: one more pg_response_free is needed. Returns `response`; NULL for NULL. Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_response_ref(response: *mut pg_response) -> *mut pg_response {
+    infallible(ptr::null_mut(), || {
+        if !response.is_null() {
+            // SAFETY: made by Arc::into_raw, and the caller is an owner.
+            unsafe { Arc::increment_strong_count(response.cast_const()) };
+        }
+        response
+    })
+}
+
+/// Takes an owner away; with the last one the response is freed, and what was borrowed from it is gone. NULL is fine.
+/// Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_response_free(response: *mut pg_response) {
+    infallible((), || {
+        if !response.is_null() {
+            // SAFETY: made by Arc::into_raw, and the caller gives its share up.
+            unsafe { Arc::decrement_strong_count(response.cast_const()) };
+        }
+    });
+}

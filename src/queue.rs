@@ -1,0 +1,258 @@
+//! A queue of events with a descriptor to wait for them. An operation that is started on a queue ends in exactly one
+//! event, whatever becomes of it.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::event::{Body, Event, Operation, canceled};
+use crate::runtime::PerProcess;
+use crate::status::Status;
+
+/// Lines of a log beyond so many waiting events are dropped.
+const MOST_WAITING_LINES: usize = 4096;
+
+/// Stops what an operation has under way.
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// A queue. Usable from any thread at once. A forked child finds it empty, with a descriptor of its own.
+pub struct Queue {
+    inner: PerProcess<Arc<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    events: VecDeque<Event>,
+    under_way: HashMap<u64, UnderWay>,
+    bell: Option<Bell>,
+    serials: u64,
+}
+
+struct UnderWay {
+    operation: Operation,
+    /// The caller may use a number again; this one never comes twice.
+    serial: u64,
+    hook: Option<Hook>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { inner: PerProcess::new() }
+    }
+}
+
+impl Queue {
+    /// Begins an operation under a number that no other one under way has.
+    pub fn begin(&self, id: u64, operation: Operation) -> Result<Completion, Error> {
+        let inner = self.inner()?;
+        let mut state = inner.state();
+        if state.under_way.contains_key(&id) {
+            let text =
+                format!("the argument `id` is {id}, which is still under way on this queue; give another");
+            return Err(Error::new(Status::PG_ERR_INVALID_ARGUMENT, text));
+        }
+        state.serials += 1;
+        let serial = state.serials;
+        state.under_way.insert(id, UnderWay { operation, serial, hook: None });
+        Ok(Completion { inner: inner.clone(), id, serial })
+    }
+
+    /// Ends an operation: its event says so. One that has ended already is left alone.
+    pub fn cancel(&self, id: u64) -> Result<(), Error> {
+        let stop = self.inner()?.end(id, None, |operation| operation.failed(canceled()));
+        if let Some(stop) = stop {
+            stop();
+        }
+        Ok(())
+    }
+
+    /// The next event, if there is one within so long.
+    pub fn poll(&self, timeout: Duration) -> Result<Option<Event>, Error> {
+        let inner = self.inner()?;
+        let until = Instant::now().checked_add(timeout);
+        let mut state = inner.state();
+        while state.events.is_empty() {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            state = match left {
+                Some(Duration::ZERO) => return Ok(None),
+                Some(left) => {
+                    inner.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => inner.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        Ok(state.take())
+    }
+
+    /// A descriptor that is readable while an event waits. The queue's own.
+    pub fn descriptor(&self) -> Result<RawFd, Error> {
+        let inner = self.inner()?;
+        let mut state = inner.state();
+        if state.bell.is_none() {
+            let bell = Bell::new()?;
+            if !state.events.is_empty() {
+                bell.ring();
+            }
+            state.bell = Some(bell);
+        }
+        Ok(state.bell.as_ref().map_or(-1, |bell| bell.waiting.as_raw_fd()))
+    }
+
+    fn inner(&self) -> Result<&Arc<Inner>, Error> {
+        self.inner.get_or_try_init(|| Ok(Arc::default()))
+    }
+}
+
+impl Drop for Queue {
+    /// Stops what is under way; nobody is left to hear of it.
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.get() else { return };
+        let mut state = inner.state();
+        state.events.clear();
+        let under_way = std::mem::take(&mut state.under_way);
+        drop(state);
+        under_way.into_values().filter_map(|operation| operation.hook).for_each(|stop| stop());
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends an operation with an event, if it has not ended before, and gives what stops it.
+    fn end(&self, id: u64, serial: Option<u64>, body: impl FnOnce(Operation) -> Body) -> Option<Hook> {
+        let mut state = self.state();
+        let found = state.under_way.get(&id)?;
+        if serial.is_some_and(|serial| serial != found.serial) {
+            return None;
+        }
+        let UnderWay { operation, hook, .. } = state.under_way.remove(&id)?;
+        state.put(Event { id, body: body(operation) });
+        self.arrived.notify_one();
+        hook
+    }
+}
+
+impl State {
+    fn put(&mut self, event: Event) {
+        if self.events.is_empty()
+            && let Some(bell) = &self.bell
+        {
+            bell.ring();
+        }
+        self.events.push_back(event);
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if self.events.is_empty()
+            && let Some(bell) = &self.bell
+        {
+            bell.still();
+        }
+        event
+    }
+}
+
+/// The right and the duty to end an operation. Dropped without an end it was lost to a defect, and says so.
+pub struct Completion {
+    inner: Arc<Inner>,
+    id: u64,
+    serial: u64,
+}
+
+impl Completion {
+    /// The end.
+    pub fn complete(self, body: Body) {
+        self.end(|_| body);
+    }
+
+    /// The end that it comes to with an error.
+    pub fn fail(self, error: Error) {
+        self.end(|operation| operation.failed(error));
+    }
+
+    /// What to do if it is canceled, or has been.
+    pub fn on_cancel(&self, stop: impl FnOnce() + Send + 'static) {
+        let mut state = self.inner.state();
+        match state.under_way.get_mut(&self.id).filter(|found| found.serial == self.serial) {
+            Some(operation) => operation.hook = Some(Box::new(stop)),
+            None => {
+                drop(state);
+                stop();
+            }
+        }
+    }
+
+    /// An event of an operation that goes on. Whether it does.
+    pub fn tell(&self, body: Body) -> bool {
+        let mut state = self.inner.state();
+        let goes_on = state.under_way.get(&self.id).is_some_and(|found| found.serial == self.serial);
+        // Lines that nobody reads must not fill the memory.
+        if goes_on && !(matches!(body, Body::Log(..)) && state.events.len() >= MOST_WAITING_LINES) {
+            state.put(Event { id: self.id, body });
+            self.inner.arrived.notify_one();
+        }
+        goes_on
+    }
+
+    fn end(&self, body: impl FnOnce(Operation) -> Body) {
+        // It ends by itself: there is nothing to stop.
+        drop(self.inner.end(self.id, Some(self.serial), body));
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        let text = "the operation was lost to a defect of paymentsgate-auth; please report it";
+        self.end(|operation| operation.failed(Error::new(Status::PG_ERR_INTERNAL, text)));
+    }
+}
+
+/// A descriptor that can be made readable. A pair of sockets rather than an eventfd: it is everywhere, and one end
+/// cannot be stopped by a reader who takes its byte away.
+struct Bell {
+    waiting: UnixStream,
+    ringing: UnixStream,
+}
+
+impl Bell {
+    fn new() -> Result<Self, Error> {
+        let pair = || {
+            let (waiting, ringing) = UnixStream::pair()?;
+            waiting.set_nonblocking(true)?;
+            ringing.set_nonblocking(true)?;
+            Ok(Bell { waiting, ringing })
+        };
+        pair().map_err(|error: std::io::Error| {
+            let text = format!(
+                "the system gave no descriptor for the queue: {error}; check the limit of open files"
+            );
+            Error::new(Status::PG_ERR_SYSTEM, text)
+        })
+    }
+
+    fn ring(&self) {
+        // It can only be full, and then it rings already.
+        let _ = (&self.ringing).write(&[1]);
+    }
+
+    fn still(&self) {
+        let mut rest = [0; 16];
+        while match (&self.waiting).read(&mut rest) {
+            Ok(count) => count == rest.len(),
+            Err(error) => error.kind() == ErrorKind::Interrupted,
+        } {}
+    }
+}

@@ -1,0 +1,193 @@
+//! Authenticated requests to the rest of the API: what may be asked, and when a request is made again.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::status::Status;
+use crate::token::Grant;
+use crate::transport::{Answer, Limit, Reply, Request};
+
+/// Headers that are the library's business: whom a request is for, from whom, and how it is framed.
+const RESERVED: [&str; 9] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A request that a session's token goes with. Checked when it is made: it can only go to the configured service.
+#[derive(Debug)]
+pub struct ApiRequest {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    body: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// A complete answer of any status.
+#[derive(Debug)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// In the order in which they came.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+impl ApiRequest {
+    /// `path` begins with a slash and may have a query; it is taken to be below the base URL.
+    pub fn new(
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Self, Error> {
+        let method = checked_method(method)?;
+        let mut headers = checked_headers(headers)?;
+        if body.is_some() {
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        }
+        // Where a body is usual, a server wants to be told that it is empty (RFC 9110, 8.6).
+        let is_usual = matches!(method, Method::POST | Method::PUT | Method::PATCH);
+        let body = body.or(is_usual.then_some(&[])).map(|body| Zeroizing::new(body.to_vec()));
+        Ok(ApiRequest { method, path: checked_path(path)?, headers, body })
+    }
+
+    /// Goes out once with that token.
+    pub(crate) fn bearing(&self, grant: &Grant, limit: Limit, timeout: Duration) -> Request {
+        Request {
+            method: self.method.clone(),
+            path: self.path.clone().into(),
+            headers: self.headers.clone(),
+            bearer: Some(grant.token.access.clone()),
+            body: self.body.clone(),
+            limit,
+            timeout,
+        }
+    }
+
+    /// `POST /deals/payin`, as an error or a log line may show it.
+    pub(crate) fn name(&self) -> String {
+        let path = self.path.split('?').next().unwrap_or_default();
+        format!("{} /{path}", self.method)
+    }
+
+    /// Made again it changes nothing that it has not changed before.
+    fn is_safe(&self) -> bool {
+        self.method.is_safe()
+    }
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
+}
+
+fn checked_method(method: &str) -> Result<Method, Error> {
+    let is_word = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
+    let parsed = Method::from_bytes(method.as_bytes()).ok().filter(|_| is_word);
+    parsed.filter(|method| !matches!(*method, Method::CONNECT | Method::TRACE)).ok_or_else(|| {
+        let shown: String = method.chars().take(32).collect();
+        invalid(format!("the argument `method` is {shown:?}; give GET, POST, PUT, PATCH or DELETE"))
+    })
+}
+
+/// Without its slash.
+fn checked_path(path: &str) -> Result<String, Error> {
+    let wrong = |what: &str| {
+        // Not the path itself: an address may hold what is nobody's business.
+        invalid(format!("the argument `path` {what}; give a path below base_url, for example /wallet"))
+    };
+    let Some(relative) = path.strip_prefix('/') else { return Err(wrong("does not begin with a slash")) };
+    if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b'\\') {
+        return Err(wrong("has a character that must be percent-encoded"));
+    }
+    let segments = relative.split('?').next().unwrap_or_default().split('/');
+    if segments.map(|segment| segment.to_ascii_lowercase().replace("%2e", ".")).any(|s| s == "." || s == "..")
+    {
+        return Err(wrong("has a segment `.` or `..`, which could lead out of base_url"));
+    }
+    Ok(relative.to_owned())
+}
+
+fn checked_headers(headers: &[(&str, &str)]) -> Result<HeaderMap, Error> {
+    let mut checked = HeaderMap::new();
+    for (name, value) in headers {
+        let shown: String = name.chars().take(64).collect();
+        let wrong = |what: &str| invalid(format!("the header {shown:?} {what}"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("has no valid name"))?;
+        if RESERVED.contains(&name.as_str()) {
+            return Err(wrong("is set by the library; leave it out"));
+        }
+        // Its value may be a secret of the caller's.
+        let mut value =
+            HeaderValue::from_str(value).map_err(|_| wrong("has a value that no header can have"))?;
+        value.set_sensitive(true);
+        checked.append(name, value);
+    }
+    Ok(checked)
+}
+
+/// How often a request has been made again, and why: each reason counts once.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    renewed: bool,
+    repeated: bool,
+}
+
+/// What to do after a reply.
+#[derive(Debug)]
+pub enum Next {
+    /// It is over.
+    Done(Result<Response, Error>),
+    /// The token was refused: once more with a newer one.
+    WithNewerToken,
+    /// It cannot have done anything, or nothing that it would not do again: once more.
+    Again,
+}
+
+impl Attempts {
+    /// A newer token would not help.
+    pub fn give_up_renewing(&mut self) {
+        self.renewed = true;
+    }
+
+    /// What is made of a reply.
+    pub fn after(&mut self, request: &ApiRequest, reply: Reply) -> Next {
+        let error = match reply.result {
+            // The service did not act on a request whose token it refused.
+            Ok(answer) if answer.status == 401 && !self.renewed => {
+                self.renewed = true;
+                return Next::WithNewerToken;
+            }
+            Ok(answer) => return Next::Done(read(request, answer)),
+            Err(error) => error,
+        };
+        let unseen = reply.sent.is_none() || error.status == Status::PG_ERR_STREAM_REFUSED;
+        // A kept connection that the server closed at that moment; a new one may be all that is wanting.
+        let broken = matches!(error.status, Status::PG_ERR_CONNECTION_LOST | Status::PG_ERR_STREAM_REFUSED);
+        if broken && (unseen || request.is_safe()) && !self.repeated {
+            self.repeated = true;
+            return Next::Again;
+        }
+        Next::Done(Err(Error { may_have_acted: !unseen && !request.is_safe(), ..error }))
+    }
+}
+
+fn read(request: &ApiRequest, answer: Answer) -> Result<Response, Error> {
+    answer.check_size().map_err(|error| Error {
+        text: format!("{}: {}", request.name(), error.text),
+        may_have_acted: !request.is_safe(),
+        ..error
+    })?;
+    Ok(Response { status: answer.status, headers: answer.headers, body: answer.body })
+}

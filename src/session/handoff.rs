@@ -1,0 +1,112 @@
+//! One answer for one caller who blocks: given by whichever thread has it, taken by the caller, or never given.
+
+use std::time::Instant;
+
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// An empty slot, from both sides.
+pub(crate) fn handoff<T>() -> (Giver<T>, Taker<T>) {
+    let slot = Arc::new(Slot {
+        state: Mutex::new(State { answer: None, is_settled: false }),
+        settled: Condvar::new(),
+    });
+    (Giver(slot.clone()), Taker(slot))
+}
+
+/// The right to answer once. Dropped without an answer, it tells the caller that none will come.
+pub(crate) struct Giver<T>(Arc<Slot<T>>);
+
+/// The caller's side.
+pub(crate) struct Taker<T>(Arc<Slot<T>>);
+
+struct Slot<T> {
+    state: Mutex<State<T>>,
+    settled: Condvar,
+}
+
+struct State<T> {
+    answer: Option<T>,
+    /// There is an answer, or there will be none.
+    is_settled: bool,
+}
+
+impl<T> Slot<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Giver<T> {
+    /// Hands the answer over and wakes the caller. A caller who has gone does not mind.
+    pub(crate) fn give(self, answer: T) {
+        self.0.lock().answer = Some(answer);
+    }
+}
+
+impl<T> Drop for Giver<T> {
+    fn drop(&mut self) {
+        self.0.lock().is_settled = true;
+        self.0.settled.notify_one();
+    }
+}
+
+impl<T> Taker<T> {
+    /// The answer, if it comes before the deadline. `None` at once where none will come. A caller whose deadline has
+    /// passed may wait again: an answer that was on its way is still there to be taken.
+    pub(crate) fn wait(&self, deadline: Instant) -> Option<T> {
+        let mut state = self.0.lock();
+        loop {
+            if state.is_settled {
+                return state.answer.take();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            state = self.0.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn an_answer_wakes_the_caller() {
+        let (giver, taker) = handoff();
+        thread::spawn(move || giver.give(7));
+        assert_eq!(taker.wait(Instant::now() + PATIENCE), Some(7));
+    }
+
+    #[test]
+    fn a_giver_that_goes_wakes_the_caller_too() {
+        let (giver, taker) = handoff::<u8>();
+        thread::spawn(move || drop(giver));
+        let begun = Instant::now();
+        assert_eq!(taker.wait(begun + PATIENCE), None);
+        assert!(begun.elapsed() < PATIENCE);
+    }
+
+    #[test]
+    fn a_deadline_is_kept_and_a_late_answer_is_still_there() {
+        let (giver, taker) = handoff();
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert_eq!(taker.wait(deadline), None);
+        assert!(Instant::now() >= deadline);
+        giver.give(7);
+        assert_eq!(taker.wait(deadline), Some(7));
+    }
+
+    #[test]
+    fn a_caller_who_has_gone_does_not_matter() {
+        let (giver, taker) = handoff();
+        drop(taker);
+        giver.give(7);
+    }
+}

@@ -1,0 +1,141 @@
+//! Performs authenticated requests: a token, the request, and once more where that is right.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::core::{Answer, Core};
+use super::machine::closed;
+use super::rejection::Verdict;
+use crate::defect;
+use crate::error::Error;
+use crate::event::{Body, Level};
+use crate::queue::Completion;
+use crate::request::{ApiRequest, Attempts, Next, Response};
+use crate::runtime;
+use crate::status::Status;
+use crate::token::Grant;
+
+type Outcome = Result<Arc<Response>, Error>;
+
+/// Makes a request and waits for its end.
+pub(super) fn run(core: &Arc<Core>, request: ApiRequest, timeout: Duration) -> Outcome {
+    let name = request.name();
+    match runtime::run(until_closed(core.clone(), request, timeout), timeout)? {
+        Some(outcome) => outcome,
+        None => Err(Error { may_have_acted: true, ..late(&name) }),
+    }
+}
+
+/// Makes a request whose end ends an operation of a queue.
+pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, timeout: Duration) {
+    let runtime = match runtime::started() {
+        Ok(runtime) => runtime,
+        Err(error) => return end.fail(error),
+    };
+    let (cancel, canceled) = oneshot::channel::<()>();
+    end.on_cancel(move || drop(cancel));
+    let work = until_closed(core.clone(), request, timeout);
+    runtime.spawn(async move {
+        match first(defect::contain_future(work), canceled).await {
+            Some(Ok(outcome)) => end.complete(Body::Response(outcome)),
+            Some(Err(error)) => end.fail(error),
+            // Canceled: its end has been told.
+            None => {}
+        }
+    });
+}
+
+/// The request, unless the session is closed first.
+async fn until_closed(core: Arc<Core>, request: ApiRequest, timeout: Duration) -> Outcome {
+    let Some((id, stopped)) = core.begin_request() else { return Err(closed()) };
+    let _ended = Ended { core: &core, id };
+    match first(perform(&core, &request, timeout), stopped).await {
+        Some(outcome) => outcome,
+        None => Err(Error { may_have_acted: true, ..closed() }),
+    }
+}
+
+/// However a request ends, the session hears of it.
+struct Ended<'a> {
+    core: &'a Core,
+    id: u64,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.core.end_request(self.id);
+    }
+}
+
+async fn perform(core: &Core, request: &ApiRequest, timeout: Duration) -> Outcome {
+    let client = &core.client;
+    let deadline = client.clock.now().boot.saturating_add(timeout);
+    let mut attempts = Attempts::default();
+    loop {
+        let grant = token(core, deadline).await?;
+        let left = deadline.saturating_sub(client.clock.now().boot);
+        if left.is_zero() {
+            return Err(late(&request.name()));
+        }
+        let reply = client.transport.send(request.bearing(&grant, client.request_limit, left)).await;
+        let is_refused = reply.result.as_ref().is_ok_and(|answer| answer.status == 401);
+        if is_refused && core.reject(grant.token.fingerprint) == Verdict::RejectedFresh {
+            attempts.give_up_renewing();
+        }
+        let why = match attempts.after(request, reply) {
+            Next::Done(outcome) => return outcome.map(Arc::new),
+            Next::WithNewerToken => "the token was refused",
+            Next::Again => "the connection broke",
+        };
+        core.log(Level::PG_LOG_INFO, || format!("{}: {why}; once more", request.name()));
+    }
+}
+
+/// A token, from memory or from the machine.
+async fn token(core: &Core, deadline: Duration) -> Result<Arc<Grant>, Error> {
+    if let Some(grant) = core.published.read(&*core.client.clock, Duration::ZERO, Arc::clone) {
+        return Ok(grant);
+    }
+    let (sender, answer) = oneshot::channel::<Answer>();
+    // Who has given up does not mind.
+    let id = core.number();
+    let _waiting = Waiting { core, id };
+    core.enlist(id, deadline, Duration::ZERO, Box::new(move |answer| drop(sender.send(answer))));
+    match answer.await {
+        Ok(answer) => answer.map(|committed| committed.grant),
+        Err(_) => Err(closed()),
+    }
+}
+
+/// A request that is given up leaves no waiter behind.
+struct Waiting<'a> {
+    core: &'a Core,
+    id: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.core.leave(self.id);
+    }
+}
+
+fn late(name: &str) -> Error {
+    Error::new(Status::PG_ERR_TIMEOUT, format!("{name}: no complete answer within the deadline"))
+}
+
+/// What the work comes to, unless the stop comes first.
+async fn first<T>(work: impl Future<Output = T>, stop: oneshot::Receiver<()>) -> Option<T> {
+    let (mut work, mut stop) = (pin!(work), pin!(stop));
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        stop.as_mut().poll(context).map(|_| None)
+    })
+    .await
+}

@@ -1,0 +1,13 @@
+//! The parts of the library that threads meet in, built from loom's atomics and locks instead of the system's. Each
+//! public function is a model: loom runs it through every order in which its steps can happen. `tests/models.rs` calls
+//! them; they are not tests themselves, since the tests inside the parts are not for loom.
+
+#![allow(clippy::unwrap_used, reason = "a model fails by panicking")]
+
+pub mod handoff;
+mod sync;
+
+#[path = "../../../src/session"]
+mod session {
+    pub(crate) mod handoff;
+}

@@ -1,0 +1,5 @@
+//! Takes the place of `src/sync.rs`.
+
+pub(crate) use std::sync::PoisonError;
+
+pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
