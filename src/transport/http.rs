@@ -134,7 +134,8 @@ impl Transport for HttpTransport {
             let timeout = request.timeout;
             let started = self.clock.now();
             let gate = Gate::new();
-            let without_body = request.body.is_none();
+            // In HTTP/1.1 an empty body is never asked for either.
+            let without_body = request.body.as_ref().is_none_or(|body| body.is_empty());
             let (method, path) = (request.method.clone(), request.path.clone());
             let result = match tokio::time::timeout(timeout, self.exchange(request, gate.clone())).await {
                 Ok(result) => result,
