@@ -1,5 +1,5 @@
-"""What can only be measured in processes of their own, this library and libcurl in turn: the first refresh of a process,
-user-space instructions of a warm refresh, and a crowd of refreshes with its memory. Ratios are of the medians."""
+"""What needs processes of their own, this library and libcurl in turn: the first refresh of a process, the
+instructions of a warm one, and a crowd of refreshes with its memory. Ratios are of medians."""
 
 import os
 import re

@@ -1,10 +1,11 @@
-"""A fresh token as a text from a session, next to what authlib gives from memory. Run in turn; ratios of the medians."""
+"""A fresh token as a text from a session, in turn with what authlib gives from memory. Ratio of medians."""
 
 import time
 from collections.abc import Callable
 from statistics import median
 
 from authlib.integrations.requests_client import OAuth2Session
+
 from paymentsgate_auth import Session
 
 READS = 20_000
