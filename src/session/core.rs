@@ -62,7 +62,7 @@ pub(super) struct Core {
     pub(super) published: Arc<Published>,
     store: MemoryStore,
     state: Mutex<State>,
-    /// A flight has landed, or a request has ended.
+    /// A flight has landed, a request has ended, or answers have been given.
     ended: Condvar,
     numbers: AtomicU64,
 }
@@ -71,6 +71,8 @@ struct State {
     machine: Machine,
     credentials: Option<Arc<Credentials>>,
     waiting: BTreeMap<WaiterId, Reply>,
+    /// How many threads have answers in their hands.
+    answering: usize,
     /// The requests under way; to drop the sender stops one.
     requests: BTreeMap<u64, Option<Stop>>,
     subscribers: Vec<Subscriber>,
@@ -111,6 +113,7 @@ impl Core {
             machine,
             credentials,
             waiting: BTreeMap::new(),
+            answering: 0,
             requests: BTreeMap::new(),
             subscribers: Vec::new(),
             due: None,
@@ -305,9 +308,11 @@ impl Core {
             // Without a thread there are no timers: callers then get the error of the flight.
             state.due = timers.set(state.due, next, &self.me);
         }
-        drop(state);
-        for (reply, answer) in answers {
-            reply(answer);
+        if answers.is_empty() {
+            drop(state);
+        } else {
+            let _answering = Answering::begin(self, state);
+            answers.into_iter().for_each(|(reply, answer)| reply(answer));
         }
         for (plan, credentials) in launches {
             self.launch(plan, credentials);
@@ -415,9 +420,26 @@ impl Core {
     }
 }
 
+/// A thread that gives answers, outside of the lock: a close waits for it, so as to have the last word.
+struct Answering<'a>(&'a Core);
+
+impl<'a> Answering<'a> {
+    fn begin(core: &'a Core, mut state: MutexGuard<'_, State>) -> Self {
+        state.answering += 1;
+        Answering(core)
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.state().answering -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
 impl State {
     fn is_at_work(&self) -> bool {
-        self.flying.is_some() || !self.requests.is_empty()
+        self.flying.is_some() || self.answering > 0 || !self.requests.is_empty()
     }
 
     /// Who does not listen any more is forgotten.
