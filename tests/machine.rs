@@ -173,7 +173,7 @@ fn a_wall_clock_that_ran_ahead_makes_it_mandatory_once() {
 #[test]
 fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
     let mut scene = Scene::new();
-    let refused = committed(1, 0).token().fingerprint;
+    let refused = *committed(1, 0).token().fingerprint();
     let (_, actions) = scene.machine.report(refused, at(1000));
     assert_eq!(digest(&actions).0.unwrap().refused, Some(refused));
     let mut same = committed(1, 1001);
@@ -200,7 +200,7 @@ fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
 #[test]
 fn many_reports_of_one_token_count_once() {
     let mut scene = Scene::new();
-    let fingerprint = |generation| committed(generation, 0).token().fingerprint;
+    let fingerprint = |generation| *committed(generation, 0).token().fingerprint();
     assert_eq!(scene.machine.report(fingerprint(1), at(1)).0, Verdict::Renewing);
     scene.step(landing(Ok(committed(2, 1))), 1);
     for _ in 0..5 {

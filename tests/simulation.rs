@@ -287,7 +287,7 @@ impl World {
                 if let Some(newest) = self.newest.clone() {
                     let stale = self.rng.u64(0..3) == 0;
                     let old = Fingerprint::of(&Secret::new("an older token").unwrap());
-                    let refused = if stale { old } else { newest.token().fingerprint };
+                    let refused = if stale { old } else { *newest.token().fingerprint() };
                     let (verdict, actions) = self.machine.report(refused, self.now);
                     assert!(!stale || verdict == Verdict::Newer, "an old token's refusal costs nothing");
                     self.perform(actions);

@@ -212,7 +212,7 @@ pub unsafe extern "C" fn pg_session_reject(
         let session = &borrowed(session, "session")?.session;
         let grant = borrowed(token.cast::<Grant>(), "token")?;
         match http_status {
-            401 => session.reject(grant.token.fingerprint),
+            401 => session.reject(*grant.token.fingerprint()),
             100..=599 => Ok(()),
             _ => Err(invalid("http_status", "is no HTTP status; give the one that the service answered")),
         }

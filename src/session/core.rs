@@ -473,7 +473,7 @@ impl State {
                 let apart = token.lifetime.disagreement.as_secs();
                 self.log(Level::PG_LOG_INFO, || {
                     let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
-                    let (name, life) = (token.fingerprint, token.lifetime.length.as_secs());
+                    let (name, life) = (*token.fingerprint(), token.lifetime.length.as_secs());
                     format!("token {name} of generation {generation}, which lives for {life} s, {how}")
                 });
                 if apart > 0 {

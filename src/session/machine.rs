@@ -259,7 +259,7 @@ impl Machine {
         match landing.result {
             Ok(committed) => {
                 let same = self.held.as_ref().is_some_and(|held| {
-                    held.refused && held.committed.token().fingerprint == committed.token().fingerprint
+                    held.refused && *held.committed.token().fingerprint() == *committed.token().fingerprint()
                 });
                 if let Some(rejections) = &mut self.rejections {
                     rejections.renewed();
@@ -320,7 +320,7 @@ impl Machine {
     }
 
     fn reject(&mut self, refused: Fingerprint, now: Moment, actions: &mut Vec<Action>) -> Verdict {
-        let current = self.held.as_mut().filter(|held| held.committed.token().fingerprint == refused);
+        let current = self.held.as_mut().filter(|held| *held.committed.token().fingerprint() == refused);
         let Some(held) = current else { return Verdict::Newer };
         if held.refused {
             return Verdict::Renewing;
@@ -393,7 +393,7 @@ impl Machine {
 
     fn plan(&self, now: Moment) -> Plan {
         let refused =
-            self.held.as_ref().filter(|held| held.refused).map(|held| held.committed.token().fingerprint);
+            self.held.as_ref().filter(|held| held.refused).map(|held| *held.committed.token().fingerprint());
         let cause = match &self.held {
             None => Cause::First,
             Some(held) if held.refused => Cause::Rejected,

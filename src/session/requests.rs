@@ -92,7 +92,7 @@ async fn perform(core: &Core, request: &ApiRequest, timeout: Duration) -> Outcom
         }
         let reply = client.transport.send(request.bearing(&grant, client.request_limit, left)).await;
         let is_refused = reply.result.as_ref().is_ok_and(|answer| answer.status == 401);
-        if is_refused && core.reject(grant.token.fingerprint) == Verdict::RejectedFresh {
+        if is_refused && core.reject(*grant.token.fingerprint()) == Verdict::RejectedFresh {
             attempts.give_up_renewing();
         }
         let why = match attempts.after(request, reply) {
