@@ -4,6 +4,7 @@
 ...     headers = {"Authorization": f"Bearer {session.token().access_token}"}
 """
 
+from ._async_session import AsyncSession
 from ._client import Client
 from ._error import (
     Closed,
@@ -18,26 +19,37 @@ from ._error import (
     ServiceError,
     Status,
 )
+from ._event import Event, EventKind, LogLevel
 from ._library import library_version
+from ._response import Headers, Response
 from ._session import Session
 from ._settings import Settings
+from ._subscription import AsyncSubscription, Subscription
 from ._token import Token
 
 __all__ = [
+    "AsyncSession",
+    "AsyncSubscription",
     "Client",
     "Closed",
     "ConfigurationError",
     "DeadlineExceeded",
+    "Event",
+    "EventKind",
     "Fate",
+    "Headers",
     "InvalidCall",
+    "LogLevel",
     "NetworkError",
     "PaymentsGateError",
     "Refused",
     "RejectedFresh",
+    "Response",
     "ServiceError",
     "Session",
     "Settings",
     "Status",
+    "Subscription",
     "Token",
     "library_version",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ._async_session import AsyncSession
 from ._error import Closed, InvalidCall, Status, make
 from ._library import Handle, Text, library, milliseconds
 from ._session import Session
@@ -83,11 +84,21 @@ class Client:
     ) -> Session:
         """Opens a session over this client's connections, which outlive the client for it.
 
-        Of the settings it looks at the credentials (those of the client if there are none) and ``keep_warm``.
+        Of the settings it looks at the credentials (those of the client if there are none), at a pair to
+        begin with (``access_token``, ``refresh_token``, ``access_token_expires_in_s``), at ``on_ambiguous``
+        and ``keep_warm``.
         """
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
         return Session._on(self._open_handle(), new_config(chosen))
+
+    def async_session(
+        self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]
+    ) -> AsyncSession:
+        """Opens a session for programs that do not block, as :meth:`session`."""
+        chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
+        del settings, keywords
+        return AsyncSession._on(self._open_handle(), new_config(chosen))
 
     def close(self) -> None:
         """Gives the connections up once the last call under way has ended. Tokens and sessions live on.

@@ -10,11 +10,11 @@ from typing import Any
 from ._library import Handle, library, text_from
 
 
-class _Number(enum.IntEnum):
+class Number(enum.IntEnum):
     """A newer library may know more numbers: they are carried along, not refused."""
 
     @classmethod
-    def _missing_(cls, value: object) -> _Number | None:
+    def _missing_(cls, value: object) -> Number | None:
         if not isinstance(value, int):
             return None
         member = int.__new__(cls, value)
@@ -22,7 +22,7 @@ class _Number(enum.IntEnum):
         return member
 
 
-class Status(_Number):
+class Status(Number):
     """What a call came to. The numbers and their meaning are those of ``pg_status``."""
 
     OK = 0
@@ -30,6 +30,7 @@ class Status(_Number):
     INVALID_UTF8 = 2
     INVALID_ARGUMENT = 3
     CLOSED = 4
+    CANCELED = 5
     UNKNOWN_SETTING = 100
     INVALID_SETTING = 101
     MISSING_SETTING = 102
@@ -62,7 +63,7 @@ class Status(_Number):
     SYSTEM = 901
 
 
-class Fate(_Number):
+class Fate(Number):
     """What became of the refresh token that a failed call was given."""
 
     NONE = 0
@@ -159,6 +160,7 @@ class RejectedFresh(ServiceError):
 
 _CLASSES: dict[int, type[PaymentsGateError]] = {
     Status.CLOSED: Closed,
+    Status.CANCELED: PaymentsGateError,
     Status.TIMEOUT: DeadlineExceeded,
     Status.REFUSED: Refused,
     Status.REJECTED_FRESH: RejectedFresh,
@@ -169,9 +171,8 @@ _GROUPS = {0: InvalidCall, 1: ConfigurationError, 2: NetworkError, 3: ServiceErr
 def check(function: Any, *arguments: object) -> None:
     """Makes a call of the library, and raises what it answers."""
     pointer = c_void_p()
-    number = function(*arguments, byref(pointer))
-    if number != Status.OK:
-        raise _exception(number, Handle(pointer, library.pg_error_free))
+    if function(*arguments, byref(pointer)) != Status.OK:
+        raise exception(Handle(pointer, library.pg_error_free))
 
 
 def make(free: Callable[[c_void_p | int], None], function: Any, *arguments: object) -> Handle:
@@ -181,7 +182,9 @@ def make(free: Callable[[c_void_p | int], None], function: Any, *arguments: obje
     return Handle(pointer, free)
 
 
-def _exception(number: int, error: Handle) -> PaymentsGateError:
+def exception(error: Handle | int) -> PaymentsGateError:
+    """What an error of the library's is in Python."""
+    number = library.pg_error_status(error)
     retry_after_ms = library.pg_error_retry_after_ms(error)
     group = _GROUPS.get(number // 100, PaymentsGateError)
     return _CLASSES.get(number, group)(

@@ -64,6 +64,18 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(c_int32, c_void_p, c_int64),
         *(c_char_p, c_size_t, POINTER(c_size_t), _OUT),
     ),
+    "pg_session_token_start": (c_int32, c_void_p, c_void_p, c_uint64, c_int64, c_int64, _OUT),
+    "pg_session_subscribe": (c_int32, c_void_p, c_void_p, c_uint64, c_int32, _OUT),
+    "pg_session_request": (
+        *(c_int32, c_void_p),
+        *(c_char_p, c_char_p, POINTER(c_char_p), c_char_p, c_size_t),
+        *(c_int64, _OUT, _OUT),
+    ),
+    "pg_session_request_start": (
+        *(c_int32, c_void_p, c_void_p, c_uint64),
+        *(c_char_p, c_char_p, POINTER(c_char_p), c_char_p, c_size_t),
+        *(c_int64, _OUT),
+    ),
     "pg_session_reject": (c_int32, c_void_p, c_void_p, c_int32, _OUT),
     "pg_session_set_credentials": (c_int32, c_void_p, c_char_p, c_char_p, _OUT),
     "pg_session_set_credentials_sized": (
@@ -75,6 +87,29 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "pg_session_ref": (c_void_p, c_void_p),
     "pg_session_free": (None, c_void_p),
     "pg_text_free": (None, c_void_p),
+    "pg_queue_new": (c_int32, _OUT, _OUT),
+    "pg_queue_fd": (c_int32, c_void_p, POINTER(c_int32), _OUT),
+    "pg_queue_poll": (c_int32, c_void_p, c_int64, _OUT, _OUT),
+    "pg_queue_cancel": (c_int32, c_void_p, c_uint64, _OUT),
+    "pg_queue_free": (None, c_void_p),
+    "pg_event_kind": (c_int32, c_void_p),
+    "pg_event_id": (c_uint64, c_void_p),
+    "pg_event_status": (c_int32, c_void_p),
+    "pg_event_error": (c_void_p, c_void_p),
+    "pg_event_token": (c_void_p, c_void_p),
+    "pg_event_response": (c_void_p, c_void_p),
+    "pg_event_log_level": (c_int32, c_void_p),
+    "pg_event_text": (c_char_p, c_void_p),
+    "pg_event_free": (None, c_void_p),
+    "pg_response_status": (c_int32, c_void_p),
+    "pg_response_body": (c_void_p, c_void_p),
+    "pg_response_body_length": (c_size_t, c_void_p),
+    "pg_response_header": (c_char_p, c_void_p, c_char_p),
+    "pg_response_header_count": (c_size_t, c_void_p),
+    "pg_response_header_name": (c_char_p, c_void_p, c_size_t),
+    "pg_response_header_value": (c_char_p, c_void_p, c_size_t),
+    "pg_response_ref": (c_void_p, c_void_p),
+    "pg_response_free": (None, c_void_p),
     "pg_token_access_token": (c_char_p, c_void_p),
     "pg_token_access_token_length": (c_size_t, c_void_p),
     "pg_token_refresh_token": (c_char_p, c_void_p),
@@ -129,6 +164,12 @@ def _load() -> Any:
             f"{path} has ABI {version}, but this package was made for ABI {_ABI_VERSION}: install versions "
             f"of the two that belong together, or set {_VARIABLE} to the right file"
         )
+    for name in _SIGNATURES:
+        if not hasattr(library, name):
+            raise ImportError(
+                f"{path} has no {name}: it is older than this package. Install versions of the two that "
+                f"belong together, or set {_VARIABLE} to the right file"
+            )
     # Under the interpreter's lock, so that no thread of Python's changes the environment meanwhile.
     library.pg_config_set_from_env = PyDLL(path).pg_config_set_from_env
     for name, (answer, *arguments) in _SIGNATURES.items():
@@ -155,11 +196,11 @@ class Handle:
 
 
 class Text:
-    """A text on its way into the library. A traceback that shows local variables does not show it."""
+    """A text or bytes on their way into the library. A traceback that shows local variables shows none."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str | bytes) -> None:
         # Lone surrogates become bytes that are not UTF-8: the library refuses them in its own words.
-        self._as_parameter_ = text.encode("utf-8", "surrogatepass")
+        self._as_parameter_ = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
 
     def __len__(self) -> int:
         return len(self._as_parameter_)

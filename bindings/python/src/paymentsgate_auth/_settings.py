@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from ._error import check, make
 from ._library import Handle, Text, library
@@ -24,6 +24,7 @@ class Settings(TypedDict, total=False):
     connect_timeout_ms: int
     issue_timeout_ms: int
     refresh_timeout_ms: int
+    request_timeout_ms: int
     tls_ca_file: str | os.PathLike[str]
     tls_system_roots: bool
     tls_client_cert_file: str | os.PathLike[str]
@@ -32,6 +33,11 @@ class Settings(TypedDict, total=False):
     user_agent: str
     send_bearer_on_refresh: bool
     max_response_bytes: int
+    request_max_response_bytes: int
+    access_token: str
+    refresh_token: str
+    access_token_expires_in_s: int
+    on_ambiguous: Literal["issue", "replay", "fail"]
     keep_warm: bool
 
 

@@ -1,0 +1,94 @@
+"""A session for programs that do not block."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ._error import DeadlineExceeded
+from ._event import LogLevel, token_from
+from ._library import library, milliseconds
+from ._loop import operations
+from ._queue import rest
+from ._request import Body, Headers, request_arguments
+from ._response import Response
+from ._session import SessionBase
+from ._subscription import AsyncSubscription
+from ._token import Token
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+# How often a session that ends is asked whether it has.
+_PAUSE = 0.02
+
+
+class AsyncSession(SessionBase):
+    """A :class:`~paymentsgate_auth.Session` whose waits are awaited.
+
+    It belongs to no event loop: those of several threads, and one after the other, may use it at once. A task
+    that is canceled in a wait leaves nothing behind.
+    """
+
+    async def token(self, timeout: float | None = None, min_remaining: float = 0) -> Token:
+        """A token that works now, as :meth:`Session.token`."""
+        if kept := self._kept_for(timeout, min_remaining):
+            return kept
+        word = self._kept.word.value
+        times = milliseconds(min_remaining), milliseconds(timeout)
+        event = await operations().perform(library.pg_session_token_start, self._handle, *times)
+        return self._kept.keep(word, token_from(event))
+
+    async def access_token(self, timeout: float | None = None) -> str:
+        """The text of :meth:`token`, for ``Authorization: Bearer …``. A secret."""
+        return (await self.token(timeout)).access_token
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Headers | None = None,
+        body: Body | None = None,
+        json: object = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """A request to the API and its complete answer, as :meth:`Session.request`.
+
+        A task that is canceled gives the request up; it may have been processed.
+        """
+        asked = request_arguments(method, path, headers, body, json)
+        del path, headers, body, json
+        start = library.pg_session_request_start
+        return Response(await operations().perform(start, self._handle, *asked, milliseconds(timeout)))
+
+    def subscribe(self, log_level: LogLevel | int = LogLevel.NONE) -> AsyncSubscription:
+        """News of the session from now on, as :meth:`Session.subscribe`."""
+        return AsyncSubscription(self._handle, log_level)
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Ends the session's work, as :meth:`Session.close`. It is closed when the wait begins."""
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
+        while (left := end - time.monotonic()) > 0:
+            with contextlib.suppress(DeadlineExceeded):
+                return self._close(0)
+            await asyncio.sleep(min(left, _PAUSE))
+        self._close(rest(left, timeout))
+        return None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # A call under way ends by itself, and nobody wants its answer.
+        with contextlib.suppress(DeadlineExceeded):
+            self._close(0)

@@ -1,0 +1,324 @@
+"""Sessions in event loops: what is awaited, what is canceled, and what is left behind, which is nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import selectors
+import threading
+import time
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+import uvloop
+from sandbox import Sandbox
+from test_request import PAYIN, calls
+from test_session import key
+
+from paymentsgate_auth import (
+    AsyncSession,
+    Client,
+    Closed,
+    DeadlineExceeded,
+    InvalidCall,
+    Refused,
+    RejectedFresh,
+)
+from paymentsgate_auth._loop import Operations, operations
+
+Config = dict[str, str]
+Result = TypeVar("Result")
+
+
+def hang(sandbox: Sandbox, route: str = "issue") -> None:
+    sandbox.fault(route=route, action={"kind": "hang"}, times=None)
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """In a loop that says what is not awaited or closed; and then looks for what was left behind."""
+    selector = selectors.DefaultSelector()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.set_debug(True)
+    own = len(selector.get_map())
+    try:
+        result = loop.run_until_complete(asyncio.wait_for(work, 20))
+        assert len(selector.get_map()) == own, "a reader was left in the loop"
+        assert asyncio.all_tasks(loop) == set()
+        assert getattr(loop, "_paymentsgate_auth_operations", Operations())._waiting == {}
+        return result
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def until(condition: Any) -> None:
+    """Waits until a condition holds."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def test_a_token_and_a_request(sandbox: Sandbox, settings: Config) -> None:
+    async def work() -> None:
+        async with AsyncSession(settings) as session:
+            token = await session.token()
+            assert (token.generation, token.refresh_token) == (1, None)
+            assert await session.access_token() == token.access_token
+            answer = await session.request("POST", "/deals/payin", json=PAYIN, headers={"X-Trace": "7"})
+            assert answer.status < 300
+            assert session.health()["generation"] == 1
+        with pytest.raises(Closed):
+            await session.token()
+        with pytest.raises(Closed):
+            await session.request("GET", "/wallet")
+
+    run(work())
+    assert calls(sandbox, "issue") == 1
+
+
+def test_ways_to_open_one(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def generation(session: AsyncSession) -> int:
+        return (await session.token()).generation
+
+    with Client(settings) as client:
+        session = client.async_session(keep_warm=True)
+    assert run(generation(session)) == 1
+    for name, value in settings.items():
+        monkeypatch.setenv("PAYMENTSGATE_" + name.replace(".", "_").upper(), value)
+    assert run(generation(AsyncSession.from_env())) == 1
+
+
+def test_a_crowd_shares_one_call_and_other_tasks_go_on(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "delay", "ms": 300})
+
+    async def work() -> None:
+        session, turns = AsyncSession(settings), 0
+        crowd = asyncio.gather(*(session.token() for _ in range(200)))
+        while not crowd.done():
+            turns += 1
+            await asyncio.sleep(0.001)
+        assert len({token.fingerprint for token in await crowd}) == 1
+        assert turns > 20
+
+    run(work())
+    assert calls(sandbox, "issue") == 1
+
+
+def test_a_fresh_token_does_not_go_through_the_loop(settings: Config) -> None:
+    async def work() -> None:
+        session = AsyncSession(settings)
+        await session.token()
+        asks = [session.token(), session.token(min_remaining=60), session.access_token()]
+        for ask in asks:
+            with pytest.raises(StopIteration):
+                ask.send(None)
+
+    run(work())
+
+
+def test_times(sandbox: Sandbox, settings: Config) -> None:
+    hang(sandbox)
+
+    async def work() -> None:
+        session = AsyncSession(settings)
+        for timeout in (0, 0.05):
+            with pytest.raises(DeadlineExceeded):
+                await session.token(timeout=timeout)
+        with pytest.raises(DeadlineExceeded):
+            await session.request("GET", "/wallet", timeout=0.05)
+        for times in ({"timeout": -1}, {"timeout": -math.inf}, {"min_remaining": -0.001}):
+            with pytest.raises(InvalidCall):
+                await session.token(**times)
+
+    run(work())
+
+
+def test_what_sessions_share(sandbox: Sandbox, settings: Config) -> None:
+    async def work() -> None:
+        session = AsyncSession(settings)
+        first = await session.token()
+        session.reject(first)
+        second = await session.token()
+        assert second.generation == 2
+        with pytest.raises(RejectedFresh):
+            session.reject(second)
+        other = Client(settings).async_session(account_id="another", public_key=key(settings))
+        with pytest.raises(Refused):
+            await other.token()
+        other.set_credentials(sandbox.address["account_id"], key(settings))
+        assert await other.token()
+
+    run(work())
+
+
+def test_a_canceled_task_leaves_the_others_their_answer(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "delay", "ms": 300})
+
+    async def work() -> None:
+        session = AsyncSession(settings)
+        tasks = [asyncio.create_task(session.token()) for _ in range(100)]
+        await until(lambda: calls(sandbox, "issue"))
+        for task in tasks[::2]:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends[::2])
+        assert {end.generation for end in ends[1::2] if not isinstance(end, BaseException)} == {1}
+        assert (await session.token()).generation == 1
+
+    run(work())
+    assert calls(sandbox, "issue") == 1
+
+
+def test_a_canceled_request_is_given_up(sandbox: Sandbox, settings: Config) -> None:
+    hang(sandbox, "payin")
+
+    async def work() -> None:
+        session = AsyncSession(settings)
+        task = asyncio.create_task(session.request("POST", "/deals/payin", json=PAYIN))
+        await until(lambda: calls(sandbox, "payin"))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # It does not wait for the request.
+        await session.close(timeout=5)
+
+    run(work())
+    assert calls(sandbox, "payin") == 1
+
+
+def test_cancellation_at_every_moment(sandbox: Sandbox, settings: Config) -> None:
+    """Each request ends once: with its answer or with the cancellation, and the answers are not mixed up."""
+
+    async def work() -> None:
+        session = AsyncSession(settings)
+        await session.token()
+
+        async def ask(amount: int) -> float:
+            answer = await session.request("GET", f"/fx/calculation?amount={amount}")
+            return float(answer.json()["finalAmount"])
+
+        answered = 0
+        for turn in range(60):
+            tasks = [asyncio.create_task(ask(100 + number)) for number in range(8)]
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            if turn % 3 == 2:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks[::2]:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            for number, end in enumerate(ends):
+                assert isinstance(end, asyncio.CancelledError) or end == (100 + number - 2) * 1.08
+            assert not any(isinstance(end, BaseException) for end in ends[1::2])
+            answered += sum(not isinstance(end, BaseException) for end in ends)
+        assert answered >= 60 * 4
+
+    run(work())
+
+
+def test_loops_in_several_threads(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "delay", "ms": 200})
+    session, together = AsyncSession(settings), threading.Barrier(8)
+
+    async def work() -> set[str]:
+        together.wait()
+        tokens = await asyncio.gather(*(session.token() for _ in range(20)))
+        answers = await asyncio.gather(*(session.request("GET", "/wallet") for _ in range(5)))
+        assert {answer.status for answer in answers} == {200}
+        return {token.fingerprint for token in tokens}
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set().union(*pool.map(lambda _: run(work()), range(8)))) == 1
+    assert calls(sandbox, "issue") == 1
+
+
+def test_one_loop_after_the_other(sandbox: Sandbox, settings: Config) -> None:
+    session, seen = AsyncSession(settings), []
+
+    async def work() -> None:
+        seen.append(weakref.ref(operations()))
+        session.reject(await session.token(), http_status=403)
+        assert (await session.request("GET", "/wallet")).status == 200
+
+    for _ in range(20):
+        asyncio.run(work(), debug=True)
+    gc.collect()
+    assert [queue() for queue in seen] == [None] * 20
+    assert calls(sandbox, "issue") == 1
+
+
+def test_another_loop(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "delay", "ms": 100})
+
+    async def work() -> None:
+        assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
+        async with AsyncSession(settings) as session:
+            news = session.subscribe()
+            task = asyncio.create_task(session.token())
+            await asyncio.sleep(0)
+            task.cancel()
+            tokens = await asyncio.gather(*(session.token() for _ in range(50)))
+            assert {token.generation for token in tokens} == {1}
+            for _ in range(50):
+                answers = await asyncio.gather(*(session.request("GET", "/wallet") for _ in range(4)))
+                assert {answer.status for answer in answers} == {200}
+            assert await news.poll(timeout=10)
+        assert [event.kind.name async for event in news] == []
+
+    uvloop.run(work())
+    assert calls(sandbox, "issue") == 1
+
+
+def test_the_end_tells_who_waits(sandbox: Sandbox, settings: Config) -> None:
+    hang(sandbox)
+
+    async def work() -> None:
+        session = AsyncSession(settings, issue_timeout_ms=2000)
+        waiting = [asyncio.create_task(session.token()) for _ in range(4)]
+        await until(lambda: calls(sandbox, "issue"))
+        begun = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            await session.close(timeout=0.1)
+        assert time.monotonic() - begun >= 0.1
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(end) for end in ends] == [Closed] * 4
+        await session.close()
+
+    run(work())
+
+
+def test_a_loop_that_is_closed_under_an_operation(sandbox: Sandbox, settings: Config) -> None:
+    hang(sandbox)
+    session, loop = AsyncSession(settings), asyncio.new_event_loop()
+    task = loop.create_task(session.token())
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.run_until_complete(until(lambda: calls(sandbox, "issue")))
+    queue = weakref.ref(loop._paymentsgate_auth_operations)  # type: ignore[attr-defined]
+    loop.close()
+    del task, loop
+    gc.collect()
+    assert queue() is None
+    sandbox.reset()
+    session.set_credentials(sandbox.address["account_id"], key(settings))
+
+
+def test_a_task_that_nobody_holds_is_not_collected(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(action={"kind": "delay", "ms": 200})
+    ends: list[int] = []
+
+    async def work() -> None:
+        session = AsyncSession(settings)
+
+        async def ask() -> None:
+            ends.append((await session.token()).generation)
+
+        asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(ask()) and None)
+        await until(lambda: calls(sandbox, "issue"))
+        gc.collect()
+        await until(lambda: ends)
+
+    run(work())
+    assert ends == [1]

@@ -1,0 +1,290 @@
+"""News of a session and its log: in order, to their end, and without secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sandbox import Sandbox
+from test_async import run, until
+from test_session import key
+from waiting import eventually
+
+from paymentsgate_auth import (
+    AsyncSession,
+    Client,
+    Closed,
+    Event,
+    EventKind,
+    InvalidCall,
+    LogLevel,
+    PaymentsGateError,
+    Session,
+    Status,
+    Subscription,
+)
+
+Config = dict[str, str]
+
+
+def waiting(news: Subscription) -> list[Event]:
+    """What is there, without waiting."""
+    return list(iter(lambda: news.poll(0), None))
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.kind.name for event in events]
+
+
+def test_a_life_in_events(sandbox: Sandbox, settings: Config) -> None:
+    session = Session(settings)
+    news = session.subscribe()
+    assert news.poll(0) is None
+    assert news.poll(0.01) is None
+    token = session.token()
+    session.close()
+    rotated, ended = waiting(news)
+    assert (rotated.kind, rotated.error, rotated.text) == (EventKind.ROTATED, None, None)
+    assert rotated.token
+    assert (rotated.token.fingerprint, rotated.token.refresh_token) == (token.fingerprint, None)
+    assert (ended.kind, ended.token) == (EventKind.ENDED, None)
+    assert isinstance(ended.error, Closed)
+    # It is over: no wait ever ends in anything else.
+    assert (news.poll(), list(news)) == (None, [])
+
+
+def test_bad_news_say_why(sandbox: Sandbox, settings: Config) -> None:
+    session = Client(settings).session(account_id="another", public_key=key(settings))
+    news = session.subscribe()
+    with pytest.raises(PaymentsGateError):
+        session.token()
+    events = waiting(news)
+    assert {"REFRESH_FAILED", "CREDENTIALS_REJECTED"} <= set(kinds(events))
+    assert {event.error.status for event in events if event.error} == {Status.REFUSED}
+    assert all(event.error for event in events)
+
+
+def test_iterating_waits_and_ends_with_the_session(settings: Config) -> None:
+    session, begun = Session(settings), threading.Event()
+
+    def listen() -> list[str]:
+        with session.subscribe() as news:
+            begun.set()
+            return [event.kind.name for event in news]
+
+    with ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(listen)
+        begun.wait()
+        session.token()
+        session.close()
+        assert heard.result(timeout=10) == ["ROTATED"]
+
+
+def test_closing_it_sends_the_listener_home(settings: Config) -> None:
+    session = Session(settings)
+    news = session.subscribe()
+    with ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(list, news)
+        news.close()
+        assert heard.result(timeout=10) == []
+    news.close()
+    other = session.subscribe()
+    other.close()
+    ended = other.poll()
+    assert ended
+    assert ended.error
+    assert (ended.error.status, type(ended.error)) == (Status.CANCELED, PaymentsGateError)
+    assert session.token()
+
+
+def test_it_ends_with_a_session_that_nobody_holds(settings: Config) -> None:
+    news = Session(settings).subscribe()
+    gc.collect()
+    assert kinds(waiting(news)) == ["ENDED"]
+
+
+@pytest.mark.parametrize(
+    ("level", "lines"), [(LogLevel.NONE, 0), (LogLevel.WARN, 0), (LogLevel.INFO, 2), (4, 2)]
+)
+def test_lines_of_the_log(sandbox: Sandbox, settings: Config, level: int, lines: int) -> None:
+    session = Session(settings)
+    news = session.subscribe(log_level=level)
+    token = session.token()
+    session.close()
+    log = [event for event in news if event.kind is EventKind.LOG]
+    assert len(log) == lines
+    assert all(event.level is LogLevel.INFO and event.text for event in log)
+    assert token.access_token not in repr(log)
+
+
+@pytest.mark.parametrize("level", [-1, 5, 1000])
+def test_there_is_no_such_level(settings: Config, level: int) -> None:
+    with pytest.raises(InvalidCall, match="log_level"):
+        Session(settings).subscribe(level)
+
+
+def test_what_a_subscription_shows(sandbox: Sandbox, settings: Config) -> None:
+    session = from_pair(settings)
+    news = session.subscribe(LogLevel.DEBUG)
+    token = session.token()
+    events = waiting(news)
+    pair = next(event.token for event in events if event.token)
+    shown = f"{events!r} {events[0]} {vars(events[0])} {vars(news)} {news!r}"
+    assert token.fingerprint in shown
+    assert token.access_token not in shown
+    assert str(pair.refresh_token) not in shown
+
+
+def test_news_in_an_event_loop(sandbox: Sandbox, settings: Config) -> None:
+    async def work() -> None:
+        session = AsyncSession(settings)
+        with session.subscribe() as news:
+            assert await news.poll(timeout=0) is None
+            assert await news.poll(timeout=0.01) is None
+            heard: list[str] = []
+
+            async def listen() -> None:
+                async for event in news:
+                    heard.append(event.kind.name)
+
+            listener = asyncio.create_task(listen())
+            # A wait that is given up loses nothing.
+            await asyncio.sleep(0)
+            listener.cancel()
+            await asyncio.wait([listener])
+            listener = asyncio.create_task(listen())
+            await session.token()
+            await until(lambda: heard)
+            await session.close()
+            await listener
+            assert heard == ["ROTATED"]
+            assert await news.poll() is None
+
+    run(work())
+
+
+def test_a_canceled_wait_for_news_loses_none(settings: Config) -> None:
+    async def work() -> None:
+        session = AsyncSession(settings)
+        news = session.subscribe()
+        for _ in range(50):
+            wait = asyncio.create_task(news.poll())
+            await asyncio.sleep(0)
+            wait.cancel()
+            await asyncio.wait([wait])
+        token = await session.token()
+        event = await news.poll()
+        assert event
+        assert event.token
+        assert event.token.fingerprint == token.fingerprint
+
+    run(work())
+
+
+def from_pair(settings: Config, **more: object) -> Session:
+    """A session from a pair, without the credentials."""
+    pair = Client(settings).issue()
+    kept = {name: value for name, value in settings.items() if name != "credentials_file"}
+    texts = {"access_token": pair.access_token, "refresh_token": str(pair.refresh_token)}
+    return Session({**kept, **texts, **{name: str(value) for name, value in more.items()}})
+
+
+def test_a_pair_of_known_age_is_served(sandbox: Sandbox, settings: Config) -> None:
+    session = from_pair(settings, access_token_expires_in_s=3000)
+    assert 2990 < session.token().remaining <= 3000
+    assert session.request("GET", "/wallet").status == 200
+    assert "refresh" not in sandbox.counters()["routes"]
+
+
+def test_every_pair_opens_the_next_session(sandbox: Sandbox, settings: Config) -> None:
+    """A pair of unknown age is renewed before it is used, and its successor handed to the host."""
+    pair = Client(settings).issue()
+    kept = {name: value for name, value in settings.items() if name != "credentials_file"}
+    for turn in range(1, 6):
+        assert pair.refresh_token
+        with (
+            Session(
+                kept,
+                access_token=pair.access_token,
+                refresh_token=pair.refresh_token,
+                access_token_expires_in_s=0 if turn % 2 else 1,
+                on_ambiguous="fail",
+            ) as session,
+            session.subscribe() as news,
+        ):
+            token = session.token()
+            assert token.refresh_token is None
+            (rotated,) = waiting(news)
+            assert rotated.kind is EventKind.ROTATED
+            assert rotated.token
+            assert (rotated.token.fingerprint, rotated.token.generation) == (token.fingerprint, 2)
+            pair = rotated.token
+    counters = sandbox.counters()
+    assert (counters["pairs_issued"], counters["pairs_refreshed"]) == (1, 5)
+    assert counters["most_presentations"] == 1
+
+
+@pytest.mark.parametrize(("choice", "presentations"), [("fail", 1), ("issue", 1), ("replay", 2)])
+def test_a_lost_answer(sandbox: Sandbox, settings: Config, choice: str, presentations: int) -> None:
+    sandbox.fault(route="refresh", point="after", action={"kind": "reset"})
+    pair = Client(settings).issue()
+    texts = {"access_token": pair.access_token, "refresh_token": str(pair.refresh_token)}
+    session = Client(settings).session({**texts, "on_ambiguous": choice, "access_token_expires_in_s": 0})
+    with session.subscribe() as news:
+        if choice == "fail":
+            with pytest.raises(PaymentsGateError):
+                session.token()
+        else:
+            assert session.token().generation == 2
+        assert "AMBIGUOUS" in kinds(waiting(news))
+    assert sandbox.counters()["most_presentations"] == presentations
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("test.paymentsgate_auth")
+    logger.setLevel(logging.INFO)
+    yield logger
+    logger.setLevel(logging.NOTSET)
+
+
+def test_the_log_goes_to_a_logger(
+    sandbox: Sandbox, settings: Config, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = Session(settings)
+    session.log_to(logger)
+    token = session.token()
+    session.request("GET", "/wallet")
+    session.close()
+    eventually(lambda: not log_threads())
+    assert {(record.name, record.levelno) for record in caplog.records} == {(logger.name, logging.INFO)}
+    assert token.fingerprint in caplog.text
+    assert "the session is closed" in caplog.text
+    assert not any(secret in caplog.text for secret in [token.access_token, *sandbox.secrets()])
+
+
+def test_a_logger_s_level_counts(
+    sandbox: Sandbox, settings: Config, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger.setLevel(logging.WARNING)
+    with Client(settings).session(account_id="another", public_key=key(settings)) as session:
+        session.log_to(logger)
+        with pytest.raises(PaymentsGateError):
+            session.token()
+    eventually(lambda: not log_threads())
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_a_logger_does_not_keep_a_session_alive(settings: Config, logger: logging.Logger) -> None:
+    Session(settings).log_to(logger)
+    gc.collect()
+    eventually(lambda: not log_threads())
+
+
+def log_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "pg-log"]
