@@ -875,7 +875,7 @@ const char *pg_response_header_value(const struct pg_response *response,
  *
  * Since 0.1.0.
  */
-struct pg_response *pg_response_ref(struct pg_response *response);
+struct pg_response *pg_response_ref(const struct pg_response *response);
 
 /**
  * Takes an owner away; with the last one the response is freed, and what was borrowed from it is gone. NULL is fine.
@@ -1209,7 +1209,7 @@ uint64_t pg_token_generation(const struct pg_token *token);
  *
  * Since 0.1.0.
  */
-struct pg_token *pg_token_ref(struct pg_token *token);
+struct pg_token *pg_token_ref(const struct pg_token *token);
 
 /**
  * Takes an owner away; the last one zeroes and frees the token, and texts borrowed from it are gone. NULL is
