@@ -16,13 +16,19 @@ class Kept:
     child.
     """
 
-    __slots__ = ("_session", "last", "word")
+    __slots__ = ("last", "word")
 
-    def __init__(self, session: Handle) -> None:
-        # The word lives as long as the session.
-        self._session = session
+    def __init__(self) -> None:
+        self.word, self.last = c_uint64(0), Last(0, None)
+
+    def watch(self, session: Handle) -> None:
+        """Takes the word of a session, which is to be freed by :meth:`free`: the word lives as long as it."""
         self.word = _word_of(session)
-        self.last = Last(0, None)
+
+    def free(self, session: object) -> None:
+        """Frees a session. Nothing is kept any more, even for finalizers that come after its own."""
+        self.word, self.last = c_uint64(0), Last(0, None)
+        library.pg_session_free(session)
 
     def keep(self, word: int, token: Token) -> Token:
         """Keeps a token that was asked for after the word had been read, and hands it out."""

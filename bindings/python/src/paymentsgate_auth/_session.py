@@ -53,8 +53,9 @@ class SessionBase:
         return session
 
     def _open(self, client: Handle, config: Handle) -> None:
-        self._handle = make(library.pg_session_free, library.pg_session_open, client, config)
-        self._kept = Kept(self._handle)
+        self._kept = Kept()
+        self._handle = make(self._kept.free, library.pg_session_open, client, config)
+        self._kept.watch(self._handle)
 
     def reject(self, token: Token, http_status: int = 401) -> None:
         """The service answered ``http_status`` to a request with ``token``: 401 withdraws it.
