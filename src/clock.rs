@@ -4,6 +4,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Longer than any program runs, and short enough to be added to a clock.
+pub const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {

@@ -114,14 +114,11 @@ impl Queue {
 }
 
 impl Drop for Queue {
-    /// Stops what is under way; nobody is left to hear of it.
+    /// Stops what is under way; nobody is left to hear of it. What shares the queue may live on, the descriptor not.
     fn drop(&mut self) {
         let Some(inner) = self.inner.get() else { return };
-        let mut state = inner.state();
-        state.events.clear();
-        let under_way = std::mem::take(&mut state.under_way);
-        drop(state);
-        under_way.into_values().filter_map(|operation| operation.hook).for_each(|stop| stop());
+        let left = std::mem::take(&mut *inner.state());
+        left.under_way.into_values().filter_map(|operation| operation.hook).for_each(|stop| stop());
     }
 }
 
@@ -145,6 +142,10 @@ impl Inner {
 }
 
 impl State {
+    fn has(&self, operation: &Completion) -> bool {
+        self.under_way.get(&operation.id).is_some_and(|found| found.serial == operation.serial)
+    }
+
     fn put(&mut self, event: Event) {
         if self.events.is_empty()
             && let Some(bell) = &self.bell
@@ -195,10 +196,15 @@ impl Completion {
         }
     }
 
+    /// Whether nobody has ended it.
+    pub fn goes_on(&self) -> bool {
+        self.inner.state().has(self)
+    }
+
     /// An event of an operation that goes on. Whether it does.
     pub fn tell(&self, body: Body) -> bool {
         let mut state = self.inner.state();
-        let goes_on = state.under_way.get(&self.id).is_some_and(|found| found.serial == self.serial);
+        let goes_on = state.has(self);
         // Lines that nobody reads must not fill the memory.
         if goes_on && !(matches!(body, Body::Log(..)) && state.events.len() >= MOST_WAITING_LINES) {
             state.put(Event { id: self.id, body });

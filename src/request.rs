@@ -24,6 +24,9 @@ const RESERVED: [&str; 9] = [
     "upgrade",
 ];
 
+/// Longer addresses are refused by servers, and beyond twice this by the HTTP library.
+const LONGEST_PATH: usize = 32 * 1024;
+
 /// A request that a session's token goes with. Checked when it is made: it can only go to the configured service.
 #[derive(Debug)]
 pub struct ApiRequest {
@@ -52,12 +55,15 @@ impl ApiRequest {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Result<Self, Error> {
-        let body = body.map(|body| Zeroizing::new(body.to_vec()));
+        let method = checked_method(method)?;
         let mut headers = checked_headers(headers)?;
         if body.is_some() {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         }
-        Ok(ApiRequest { method: checked_method(method)?, path: checked_path(path)?, headers, body })
+        // Where a body is usual, a server wants to be told that it is empty (RFC 9110, 8.6).
+        let is_usual = matches!(method, Method::POST | Method::PUT | Method::PATCH);
+        let body = body.or(is_usual.then_some(&[])).map(|body| Zeroizing::new(body.to_vec()));
+        Ok(ApiRequest { method, path: checked_path(path)?, headers, body })
     }
 
     /// Goes out once with that token.
@@ -80,7 +86,7 @@ impl ApiRequest {
     }
 
     /// Made again it changes nothing that it has not changed before.
-    fn is_safe(&self) -> bool {
+    pub(crate) fn is_safe(&self) -> bool {
         self.method.is_safe()
     }
 }
@@ -105,6 +111,9 @@ fn checked_path(path: &str) -> Result<String, Error> {
         invalid(format!("the argument `path` {what}; give a path below base_url, for example /wallet"))
     };
     let Some(relative) = path.strip_prefix('/') else { return Err(wrong("does not begin with a slash")) };
+    if path.len() > LONGEST_PATH {
+        return Err(wrong("is longer than 32,768 bytes"));
+    }
     if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b'\\') {
         return Err(wrong("has a character that must be percent-encoded"));
     }
@@ -129,7 +138,7 @@ fn checked_headers(headers: &[(&str, &str)]) -> Result<HeaderMap, Error> {
         let mut value =
             HeaderValue::from_str(value).map_err(|_| wrong("has a value that no header can have"))?;
         value.set_sensitive(true);
-        checked.append(name, value);
+        checked.try_append(name, value).map_err(|_| wrong("is one header too many"))?;
     }
     Ok(checked)
 }
@@ -187,4 +196,97 @@ fn read(request: &ApiRequest, answer: Answer) -> Result<Response, Error> {
         ..error
     })?;
     Ok(Response { status: answer.status, headers: answer.headers, body: answer.body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Moment;
+
+    fn get() -> ApiRequest {
+        ApiRequest::new("GET", "/wallet", &[], None).unwrap()
+    }
+
+    fn post() -> ApiRequest {
+        ApiRequest::new("POST", "/deals/payin", &[], Some(b"{}")).unwrap()
+    }
+
+    fn failed(sent: bool, status: Status) -> Reply {
+        let now = Moment { boot: Duration::ZERO, wall: Duration::ZERO };
+        Reply { sent: sent.then_some(now), result: Err(Error::new(status, "simulated")) }
+    }
+
+    fn answered(status: u16) -> Reply {
+        Reply { result: Ok(Answer { status, ..Answer::default() }), ..failed(true, Status::PG_OK) }
+    }
+
+    #[test]
+    fn a_refused_token_counts_once_and_the_second_refusal_is_the_answer() {
+        let (request, mut attempts) = (post(), Attempts::default());
+        assert!(matches!(attempts.after(&request, answered(401)), Next::WithNewerToken));
+        let Next::Done(Ok(response)) = attempts.after(&request, answered(401)) else { panic!("not done") };
+        assert_eq!(response.status, 401);
+    }
+
+    #[test]
+    fn a_broken_connection_is_tried_once_more_where_that_is_safe() {
+        let broken = || failed(true, Status::PG_ERR_CONNECTION_LOST);
+        let (request, mut attempts) = (get(), Attempts::default());
+        assert!(matches!(attempts.after(&request, broken()), Next::Again));
+        let Next::Done(Err(error)) = attempts.after(&request, broken()) else { panic!("not done") };
+        assert!(!error.may_have_acted && error.is_retryable());
+    }
+
+    #[test]
+    fn what_may_have_acted_is_not_sent_again_and_says_so() {
+        let mut attempts = Attempts::default();
+        for status in [Status::PG_ERR_CONNECTION_LOST, Status::PG_ERR_TIMEOUT] {
+            let Next::Done(Err(error)) = attempts.after(&post(), failed(true, status)) else {
+                panic!("not done")
+            };
+            assert!(error.may_have_acted && !error.is_retryable(), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_service_cannot_have_seen_is_sent_again() {
+        for reply in
+            [failed(false, Status::PG_ERR_CONNECTION_LOST), failed(true, Status::PG_ERR_STREAM_REFUSED)]
+        {
+            assert!(matches!(Attempts::default().after(&post(), reply), Next::Again));
+        }
+        // Nobody is there: that is the caller's to wait out.
+        let unreachable = failed(false, Status::PG_ERR_CONNECT);
+        let Next::Done(Err(error)) = Attempts::default().after(&post(), unreachable) else {
+            panic!("not done")
+        };
+        assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn a_path_stays_below_the_base_url() {
+        for path in ["wallet", "", "/a/../b", "/..", "/%2E%2e/x", "/a b", "/a#b", "/a\\b", "/ä", "/a\n"] {
+            let error = ApiRequest::new("GET", path, &[], None).unwrap_err();
+            assert!(
+                error.text.contains("`path`") && error.status == Status::PG_ERR_INVALID_ARGUMENT,
+                "{path}"
+            );
+        }
+        for path in ["/", "/wallet", "/fx/calculation?a=../b&c=%20", "//wallet", "/http://host/"] {
+            assert!(ApiRequest::new("GET", path, &[], None).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn methods_and_headers_that_are_not_the_callers_are_refused_without_their_values() {
+        for method in ["", "get", "CONNECT", "TRACE", "GET /"] {
+            assert!(ApiRequest::new(method, "/", &[], None).unwrap_err().text.contains("`method`"));
+        }
+        for name in ["Authorization", "host", "Content-Length", "bad name", ""] {
+            let error = ApiRequest::new("GET", "/", &[(name, "hunter2")], None).unwrap_err();
+            assert!(error.text.contains(&format!("{name:?}")) && !error.text.contains("hunter2"));
+        }
+        let split = ApiRequest::new("GET", "/", &[("X-A", "hunter2\r\nX-B: 1")], None).unwrap_err();
+        assert!(!split.text.contains("hunter2"));
+    }
 }

@@ -6,7 +6,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// A secret text without NUL inside. It is kept with a NUL behind it, so that C can borrow it as it is.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Zeroizing<Box<str>>);
 
 impl Secret {
     /// Copies `text`; `None` if it is empty or holds a NUL.
@@ -18,7 +18,7 @@ impl Secret {
         let mut kept = String::with_capacity(text.len() + 1);
         kept.push_str(text);
         kept.push('\0');
-        Some(Secret(Zeroizing::new(kept)))
+        Some(Secret(Zeroizing::new(kept.into_boxed_str())))
     }
 
     /// The text itself. Whoever calls this takes care of where it goes.

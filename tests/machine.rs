@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paymentsgate_auth::clock::Moment;
+use paymentsgate_auth::config::OnAmbiguous;
 use paymentsgate_auth::error::Error;
+use paymentsgate_auth::event::Notice;
 use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::secret::Secret;
-use paymentsgate_auth::session::flight::{Landing, Log, Plan};
+use paymentsgate_auth::session::flight::{Cause, Landing, Log, Plan};
 use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy};
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
@@ -217,4 +219,98 @@ fn close_answers_those_who_wait_for_a_flight() {
     let mut scene = Scene::new();
     assert!(digest(&scene.ask(3600, 60, 0)).1.is_empty());
     assert_eq!(digest(&scene.step(Event::Close, 3601)).1, [Err(Status::PG_ERR_CLOSED)]);
+}
+
+#[test]
+fn a_token_of_unknown_age_is_renewed_before_it_is_used_if_that_can_be_done() {
+    let mut scene = Scene::new();
+    scene.machine.doubt();
+    let actions = scene.ask(1, 5, 0);
+    let (plan, answers) = digest(&actions);
+    assert!(plan.is_some_and(|plan| plan.cause == Cause::Asked) && answers.is_empty());
+    let failed = landing(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
+    assert_eq!(digest(&scene.step(failed, 2)).1, [Ok(1)], "it is all there is");
+    assert_eq!(digest(&scene.ask(3, 5, 0)).1, [Ok(1)], "and is served from then on");
+}
+
+/// A session without credentials, from a pair.
+fn from_a_pair(on_ambiguous: OnAmbiguous) -> Scene {
+    let policy = Policy { on_ambiguous, host_keeps: true, ..Policy::default() };
+    let mut machine = Machine::new(policy, false, 0, at(0));
+    machine.hold(committed(1, 0), at(0), &mut || 0.5);
+    Scene { machine, callers: 0 }
+}
+
+#[test]
+fn who_has_nothing_but_a_pair_replays_it() {
+    for (chosen, planned) in [
+        (OnAmbiguous::Issue, OnAmbiguous::Replay),
+        (OnAmbiguous::Replay, OnAmbiguous::Replay),
+        (OnAmbiguous::Fail, OnAmbiguous::Fail),
+    ] {
+        let actions = from_a_pair(chosen).ask(3590, 5, 0);
+        let plan = digest(&actions).0.unwrap();
+        assert!(plan.on_ambiguous == planned && plan.host_keeps && !plan.may_issue);
+    }
+}
+
+#[test]
+fn a_spent_pair_without_credentials_ends_in_an_error_and_in_peace() {
+    let mut scene = from_a_pair(OnAmbiguous::Issue);
+    scene.ask(3590, 5, 0);
+    let log = Log { refreshes: 1, refused: true, spent: true, ..Log::default() };
+    let refused = Error::new(Status::PG_ERR_REFUSED, "refused");
+    let landing = Landing { result: Err(refused), log, lost: None, kept: None };
+    let actions = scene.step(Event::Landed(Box::new(landing)), 3591);
+    assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
+    assert_eq!(digest(&scene.ask(4000, 5, 0)).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
+    assert_eq!(scene.machine.next_wake(at(4000)), None, "no timer rings for what cannot be helped");
+    assert!(digest(&scene.step(Event::NewCredentials, 4001)).0.is_some_and(|plan| plan.may_issue));
+}
+
+#[test]
+fn to_fail_on_a_lost_answer_lasts_until_there_are_new_credentials() {
+    let policy = Policy { on_ambiguous: OnAmbiguous::Fail, ..Policy::default() };
+    let mut machine = Machine::new(policy, true, 0, at(0));
+    machine.hold(committed(1, 0), at(0), &mut || 0.5);
+    let mut scene = Scene { machine, callers: 0 };
+    scene.ask(3590, 5, 0);
+    let log = Log { refreshes: 1, ambiguous: true, spent: true, ..Log::default() };
+    let lost = Error::new(Status::PG_ERR_CONNECTION_LOST, "lost");
+    let landing = Landing { result: Err(lost.clone()), log, lost: Some(lost), kept: None };
+    let actions = scene.step(Event::Landed(Box::new(landing)), 3591);
+    let ambiguous = |action: &Action| matches!(action, Action::Tell(Notice::Ambiguous(_)));
+    assert!(actions.iter().any(ambiguous));
+    assert_eq!(digest(&scene.ask(9000, 5, 0)).1, [Err(Status::PG_ERR_CONNECTION_LOST)]);
+    assert!(digest(&scene.step(Event::NewCredentials, 9001)).0.is_some());
+}
+
+fn news(actions: &[Action]) -> Vec<&'static str> {
+    let news = actions.iter().filter_map(|action| match action {
+        Action::Tell(notice) => Some(notice),
+        _ => None,
+    });
+    let name = |notice: &Notice| match notice {
+        Notice::Rotated(_) => "rotated",
+        Notice::RefreshFailed(_) => "refresh failed",
+        Notice::Ambiguous(_) => "ambiguous",
+        Notice::CredentialsRejected(_) => "credentials rejected",
+        Notice::Degraded(_) => "degraded",
+        Notice::Recovered => "recovered",
+    };
+    news.map(name).collect()
+}
+
+#[test]
+fn trouble_is_told_once_and_so_is_its_end() {
+    let mut scene = Scene::new();
+    let failure = || landing(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
+    scene.ask(3590, 5, 0);
+    assert_eq!(news(&scene.step(failure(), 3591)), ["refresh failed", "degraded"]);
+    scene.ask(3700, 5, 0);
+    assert_eq!(news(&scene.step(failure(), 3701)), ["refresh failed"]);
+    scene.ask(3800, 5, 0);
+    assert_eq!(news(&scene.step(landing(Ok(committed(2, 3801))), 3801)), ["rotated", "recovered"]);
+    scene.step(Event::Close, 3802);
+    assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session tells nothing");
 }

@@ -12,11 +12,14 @@ use paymentsgate_auth::clock::{Clock, Moment, SystemClock};
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
+use paymentsgate_auth::event::{Body, Level, Notice, Operation};
+use paymentsgate_auth::queue::Queue;
+use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::token::Grant;
 use paymentsgate_auth::transport::{HttpTransport, Reply, Request, Sending, Transport};
-use pg_sandbox::{Action, Fault, Options, Point, Revoke, Route, Sandbox};
+use pg_sandbox::{Action, Fault, Options, Point, Revoke, Rotation, Route, Sandbox};
 
 const NOW: Duration = Duration::ZERO;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -362,15 +365,27 @@ fn sessions_of_two_accounts_do_not_mix() {
     assert_eq!(bench.calls(), (2, 0), "a report of somebody else's token costs nothing");
 }
 
-/// Panics at the first request, then works.
+/// Panics at one of its requests.
 struct Fragile {
-    panicked: AtomicU64,
+    requests: AtomicU64,
+    breaks_at: u64,
     inner: HttpTransport,
+}
+
+impl Fragile {
+    fn session(bench: &Bench, breaks_at: u64) -> Session {
+        let config = config(&bench.sandbox);
+        let url = bench.sandbox.urls().https.parse().unwrap();
+        let inner = HttpTransport::new(&config, url, Arc::new(TestClock)).unwrap();
+        let fragile = Fragile { requests: AtomicU64::new(0), breaks_at, inner };
+        let client = Client::with_parts(&config, Box::new(fragile), Arc::new(TestClock)).unwrap();
+        Session::open(&client, &config).unwrap()
+    }
 }
 
 impl Transport for Fragile {
     fn send(&self, request: Request) -> Sending<'_> {
-        if self.panicked.fetch_add(1, Ordering::SeqCst) == 0 {
+        if self.requests.fetch_add(1, Ordering::SeqCst) == self.breaks_at {
             panic!("hunter2");
         }
         let reply: Sending<'_> = self.inner.send(request);
@@ -384,17 +399,130 @@ impl Transport for Fragile {
 #[test]
 fn a_panic_in_a_flight_wakes_everybody_and_the_session_lives_on() {
     let bench = Bench::new();
-    let config = config(&bench.sandbox);
-    let url = bench.sandbox.urls().https.parse().unwrap();
-    let inner = HttpTransport::new(&config, url, Arc::new(TestClock)).unwrap();
-    let fragile = Fragile { panicked: AtomicU64::new(0), inner };
-    let client = Client::with_parts(&config, Box::new(fragile), Arc::new(TestClock)).unwrap();
-    let session = Session::open(&client, &config).unwrap();
+    let session = Fragile::session(&bench, 0);
     let error = session.token(PATIENCE, NOW).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_INTERNAL);
     assert!(!error.text.contains("hunter2"), "{}", error.text);
     bench.pass(60);
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
+}
+
+/// A session from a pair that was issued by a bare call, without credentials.
+fn from_a_pair(bench: &Bench, settings: &[(&str, &str)]) -> (Session, Queue) {
+    let pair = bench.client.issue(None, None).unwrap();
+    let mut config = Config::default();
+    config.set("access_token", pair.token.access.expose()).unwrap();
+    config.set("refresh_token", pair.refresh.unwrap().secret().expose()).unwrap();
+    for (name, value) in settings {
+        config.set(name, value).unwrap();
+    }
+    let url = bench.sandbox.urls().https.parse().unwrap();
+    let trust = self::config(&bench.sandbox);
+    let transport = HttpTransport::new(&trust, url, Arc::new(TestClock)).unwrap();
+    let client = Client::with_parts(&Config::default(), Box::new(transport), Arc::new(TestClock)).unwrap();
+    let session = Session::open(&client, &config).unwrap();
+    let queue = Queue::default();
+    session.subscribe(queue.begin(7, Operation::Subscription).unwrap(), Level::PG_LOG_NONE);
+    (session, queue)
+}
+
+/// The news that have come.
+fn news(queue: &Queue) -> Vec<Body> {
+    std::iter::from_fn(|| queue.poll(NOW).unwrap()).map(|event| event.body).collect()
+}
+
+#[test]
+fn a_pair_is_served_refreshed_and_every_successor_handed_to_the_host() {
+    let bench = Bench::new();
+    let (session, queue) = from_a_pair(&bench, &[("access_token_expires_in_s", "3600")]);
+    assert_eq!(session.token(NOW, NOW).unwrap().generation, 1);
+    for generation in 2..5 {
+        bench.pass(3600);
+        let token = session.token(PATIENCE, NOW).unwrap();
+        assert_eq!((token.generation, token.refresh.is_none()), (generation, true));
+        let [Body::Notice(Notice::Rotated(kept))] = &news(&queue)[..] else { panic!("not one rotation") };
+        assert_eq!(kept.token.fingerprint, token.token.fingerprint);
+        let last = bench.sandbox.counters().route(Route::Refresh).last.unwrap();
+        assert!(
+            !last.body.contains(kept.refresh.as_ref().unwrap().secret().expose()),
+            "it has not been used"
+        );
+    }
+    assert_eq!(bench.calls(), (1, 3));
+}
+
+#[test]
+fn a_pair_of_unknown_age_is_renewed_before_it_is_used() {
+    let bench = Bench::new();
+    let (session, _queue) = from_a_pair(&bench, &[]);
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
+    assert_eq!(bench.calls(), (1, 1));
+}
+
+#[test]
+fn a_pair_alone_replays_a_lost_answer_once_and_then_is_lost() {
+    for (rotation, calls) in
+        [(Rotation::Window(30), Ok(2)), (Rotation::SingleUse, Err(Status::PG_ERR_NO_CREDENTIALS))]
+    {
+        let bench = Bench::new();
+        bench.sandbox.switches(|switches| switches.rotation = rotation);
+        let (session, queue) = from_a_pair(&bench, &[("access_token_expires_in_s", "3600")]);
+        bench.pass(3600);
+        bench.fault(Route::Refresh, Point::After, Action::Reset);
+        let answer = session.token(PATIENCE, NOW);
+        assert_eq!(answer.as_ref().map(|token| token.generation).map_err(|error| error.status), calls);
+        assert_eq!((bench.calls(), bench.sandbox.counters().most_presentations), ((1, 2), 2));
+        assert!(matches!(news(&queue)[0], Body::Notice(Notice::Ambiguous(_))));
+        let _ = session.token(PATIENCE, NOW);
+        assert_eq!(bench.calls(), (1, 2), "and never again");
+    }
+}
+
+#[test]
+fn a_request_bears_the_token_and_a_revoked_one_is_replaced_once() {
+    let bench = Bench::new();
+    let wallet = || ApiRequest::new("GET", "/wallet", &[], None).unwrap();
+    assert_eq!(bench.session.request(wallet(), None).unwrap().status, 200);
+    bench.pass(60);
+    let token = bench.token();
+    bench.sandbox.revoke(&Revoke::AccessToken(token.token.access.expose().into()));
+    assert_eq!(bench.session.request(wallet(), None).unwrap().status, 200);
+    assert_eq!(bench.calls(), (1, 1));
+    assert_eq!(bench.sandbox.counters().calls(Route::Wallet), 3);
+}
+
+#[test]
+fn close_gives_requests_up_and_waits_for_them() {
+    let bench = Bench::new();
+    bench.token();
+    bench.sandbox.inject(Fault::new(Route::Wallet, Action::Hang)).unwrap();
+    let queue = Queue::default();
+    let wallet = ApiRequest::new("GET", "/wallet", &[], None).unwrap();
+    bench.session.request_start(queue.begin(1, Operation::Response).unwrap(), wallet, None);
+    eventually("a request under way", || bench.sandbox.counters().calls(Route::Wallet) == 1);
+    bench.session.close(PATIENCE).unwrap();
+    let end = queue.poll(PATIENCE).unwrap().unwrap();
+    assert_eq!(end.body.error().unwrap().status, Status::PG_ERR_CLOSED);
+    assert!(queue.poll(NOW).unwrap().is_none());
+}
+
+#[test]
+fn a_panic_ends_what_was_started_on_a_queue_too() {
+    let bench = Bench::new();
+    let queue = Queue::default();
+    let end = || queue.poll(PATIENCE).unwrap().unwrap().body.error().unwrap().status;
+    let session = Fragile::session(&bench, 0);
+    session.token_start(queue.begin(1, Operation::Token).unwrap(), PATIENCE, NOW);
+    assert_eq!(end(), Status::PG_ERR_INTERNAL);
+
+    let session = Fragile::session(&bench, 1);
+    session.token(PATIENCE, NOW).unwrap();
+    let wallet = || ApiRequest::new("GET", "/wallet", &[], None).unwrap();
+    session.request_start(queue.begin(1, Operation::Response).unwrap(), wallet(), None);
+    assert_eq!(end(), Status::PG_ERR_INTERNAL);
+    assert_eq!(session.request(wallet(), None).unwrap().status, 200, "and the session lives on");
+    session.close(PATIENCE).unwrap();
+    assert!(queue.poll(NOW).unwrap().is_none());
 }
 
 #[test]

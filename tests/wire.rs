@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use paymentsgate_auth::config::Config;
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::status::{Fate, Status};
 use paymentsgate_auth::token::RefreshToken;
-use pg_sandbox::{Action, Fault, Options, Point, Route, Sandbox};
+use pg_sandbox::{Action, Fault, Listener, Options, Point, Route, Sandbox};
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 
@@ -177,4 +177,58 @@ fn plain_http_to_this_machine_never_goes_through_a_proxy() {
     client(&sandbox.urls().http, &settings).issue(None, PATIENCE).unwrap();
     let counters = sandbox.counters();
     assert_eq!((counters.proxy_tunnels, counters.proxy_refusals), (0, 0));
+}
+
+/// So many issues at once on a fresh client, and how many of them succeeded.
+fn at_once(client: &Arc<Client>, crowd: usize, patience: Duration) -> usize {
+    let together = Arc::new(Barrier::new(crowd));
+    let callers: Vec<_> = (0..crowd)
+        .map(|_| {
+            let (client, together) = (client.clone(), together.clone());
+            thread::spawn(move || {
+                together.wait();
+                client.issue(None, Some(patience)).is_ok()
+            })
+        })
+        .collect();
+    callers.into_iter().map(|caller| caller.join().unwrap()).filter(|is_ok| *is_ok).count()
+}
+
+#[test]
+fn a_crowd_on_a_fresh_client_shares_one_connection_over_http_2() {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    assert_eq!(at_once(&sandbox_client(&sandbox), 256, Duration::from_secs(20)), 256);
+    let connections = sandbox.counters().connections[&Listener::Https];
+    assert!(connections <= 2, "{connections} connections");
+}
+
+#[test]
+fn a_crowd_on_a_fresh_client_dials_no_connection_for_each_over_http_1() {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    sandbox.switches(|switches| switches.http2 = false);
+    assert_eq!(at_once(&sandbox_client(&sandbox), 256, Duration::from_secs(20)), 256);
+    let connections = sandbox.counters().connections[&Listener::Https];
+    // A request may begin before the connection of the one that ended is idle again.
+    assert!(connections < 128, "{connections} connections");
+}
+
+#[test]
+fn a_request_without_an_answer_holds_nobody_else() {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    let hang = Fault { route: Route::Issue, ..fault(Point::Before, Action::Hang) };
+    sandbox.inject(hang).unwrap();
+    assert_eq!(at_once(&sandbox_client(&sandbox), 32, Duration::from_secs(3)), 31);
+}
+
+#[test]
+fn a_connection_that_is_never_made_holds_the_others_no_longer_than_it_may() {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    sandbox.inject(Fault { route: Route::Any, ..fault(Point::Accept, Action::Hang) }).unwrap();
+    let address = sandbox.address();
+    let [ca_file, credentials_file] =
+        [&address.ca_file, &address.credentials_file].map(|path| path.to_str().unwrap());
+    let settings =
+        [("tls.ca_file", ca_file), ("credentials_file", credentials_file), ("connect_timeout_ms", "500")];
+    let client = client(&sandbox.urls().https, &settings);
+    assert_eq!(at_once(&client, 32, Duration::from_secs(3)), 31);
 }

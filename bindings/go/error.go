@@ -13,14 +13,15 @@ import (
 // added: treat an unknown one as a failure.
 type Status int32
 
-// The statuses of the library. ErrTimeout is also context.DeadlineExceeded.
+// The statuses of the library. ErrTimeout is also context.DeadlineExceeded, and ErrCanceled context.Canceled.
 const (
 	OK Status = C.PG_OK
 
 	ErrNullPointer     Status = C.PG_ERR_NULL_POINTER
 	ErrInvalidUTF8     Status = C.PG_ERR_INVALID_UTF8
 	ErrInvalidArgument Status = C.PG_ERR_INVALID_ARGUMENT
-	ErrClosed          Status = C.PG_ERR_CLOSED // also a client that had been closed
+	ErrClosed          Status = C.PG_ERR_CLOSED   // also a client that had been closed
+	ErrCanceled        Status = C.PG_ERR_CANCELED // the context was canceled
 
 	ErrUnknownSetting         Status = C.PG_ERR_UNKNOWN_SETTING
 	ErrInvalidSetting         Status = C.PG_ERR_INVALID_SETTING
@@ -57,15 +58,8 @@ const (
 	ErrSystem   Status = C.PG_ERR_SYSTEM
 )
 
-// ErrCanceled says that the context was canceled. It is also context.Canceled. Only this package knows it: the library
-// has no negative statuses.
-const ErrCanceled Status = -1
-
 // String is the name in the C header, for example "PG_ERR_TIMEOUT".
 func (s Status) String() string {
-	if s == ErrCanceled {
-		return "ErrCanceled"
-	}
 	return C.GoString(C.pg_status_name(C.int32_t(s)))
 }
 
@@ -132,6 +126,11 @@ func takeError(ptr *C.pg_error) error {
 		return nil
 	}
 	defer C.pg_error_free(ptr)
+	return readError(ptr)
+}
+
+// readError turns what is C's into an error.
+func readError(ptr *C.pg_error) *Error {
 	failure := &Error{
 		Status:           Status(C.pg_error_status(ptr)),
 		Text:             C.GoString(C.pg_error_text(ptr)),

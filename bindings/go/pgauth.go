@@ -17,7 +17,6 @@ import "C"
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"unsafe"
 )
@@ -81,8 +80,7 @@ func newConfig(options []Option) (*config, error) {
 // Set gives one setting its value. Names, ranges and defaults are those of Settings.
 func Set(name, value string) Option {
 	return func(config *config) error {
-		// C would read the name up to its first NUL, which may be the name of another setting.
-		cName := C.CString(strings.ReplaceAll(name, "\x00", "\uFFFD"))
+		cName := C.CString(withoutNUL(name))
 		defer C.free(unsafe.Pointer(cName))
 		bytes, length := lend(value)
 		var failure *C.pg_error

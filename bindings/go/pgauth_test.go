@@ -248,7 +248,7 @@ func TestEveryStatusHasItsConstant(t *testing.T) {
 	known := map[pgauth.Status]bool{}
 	for _, status := range []pgauth.Status{
 		pgauth.OK, pgauth.ErrNullPointer, pgauth.ErrInvalidUTF8, pgauth.ErrInvalidArgument, pgauth.ErrClosed,
-		pgauth.ErrUnknownSetting,
+		pgauth.ErrCanceled, pgauth.ErrUnknownSetting,
 		pgauth.ErrInvalidSetting, pgauth.ErrMissingSetting, pgauth.ErrConflictingSettings, pgauth.ErrFileUnreadable,
 		pgauth.ErrInvalidCredentialsFile, pgauth.ErrInvalidPEM, pgauth.ErrInsecureURL, pgauth.ErrNoCredentials,
 		pgauth.ErrDNS, pgauth.ErrConnect, pgauth.ErrProxy, pgauth.ErrTLS, pgauth.ErrCertificateExpired,
@@ -265,7 +265,7 @@ func TestEveryStatusHasItsConstant(t *testing.T) {
 			t.Errorf("%d is %v", number, status)
 		}
 	}
-	if pgauth.ErrTimeout.String() != "PG_ERR_TIMEOUT" || pgauth.ErrCanceled.Error() != "ErrCanceled" {
+	if pgauth.ErrTimeout.String() != "PG_ERR_TIMEOUT" || pgauth.ErrCanceled.Error() != "PG_ERR_CANCELED" {
 		t.Error(pgauth.ErrTimeout, pgauth.ErrCanceled)
 	}
 }
@@ -443,6 +443,7 @@ func TestOnlyTheFingerprintIsShown(t *testing.T) {
 	}
 	slog.New(slog.NewTextHandler(&shown, nil)).Info("issued", "token", token)
 	slog.New(slog.NewJSONHandler(&shown, nil)).Info("issued", "token", token)
+	//lint:ignore SA9005 that there is nothing to marshal is what is tested
 	if err := json.NewEncoder(&shown).Encode(token); err != nil {
 		t.Error(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,12 +15,12 @@ import (
 // immutable, and zeroed some time after the last reference to it is gone. However it is printed or logged, it shows its
 // fingerprint only.
 //
-// The texts stay in the library. Go cannot zero a string: ask for one where it is sent, and keep the Token rather than
-// the text.
+// Go cannot zero a string, so a text that was asked for stays in memory until the collector's next users write over it.
 type Token struct {
 	_           [0]sync.Mutex // tells go vet that a copy is a mistake: it would outlive the cleanup
 	ptr         *C.pg_token
 	fingerprint string
+	access      atomic.Pointer[string] // a pointer, so that printing a Token's fields does not show it
 }
 
 // takeToken makes a Token the owner of what C gave.
@@ -29,13 +30,23 @@ func takeToken(ptr *C.pg_token) *Token {
 	return token
 }
 
-// AccessToken is the text for "Authorization: Bearer …". A secret.
+// AccessToken is the text for "Authorization: Bearer …", made when it is first asked for. A secret.
 func (t *Token) AccessToken() string {
-	defer runtime.KeepAlive(t)
-	return C.GoString(C.pg_token_access_token(t.ptr))
+	if access := t.access.Load(); access != nil {
+		return *access
+	}
+	return t.readAccessToken()
 }
 
-// RefreshToken is empty if the service gave none, and for a token of a session. A secret, and more so than the access token.
+func (t *Token) readAccessToken() string {
+	access := C.GoString(C.pg_token_access_token(t.ptr))
+	runtime.KeepAlive(t)
+	t.access.CompareAndSwap(nil, &access)
+	return *t.access.Load()
+}
+
+// RefreshToken is empty if the service gave none, and for a token of a session, save that of an EventRotated. A secret,
+// and more so than the access token.
 func (t *Token) RefreshToken() string {
 	defer runtime.KeepAlive(t)
 	return C.GoString(C.pg_token_refresh_token(t.ptr))

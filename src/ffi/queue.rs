@@ -3,8 +3,8 @@
 use std::ptr;
 
 use super::boundary::{borrowed, fallible, infallible, null, producing, timeout};
-use super::session::FOR_EVER;
 use super::{pg_error, pg_event};
+use crate::clock::FOR_EVER;
 use crate::queue::Queue;
 use crate::status::Status;
 

@@ -9,6 +9,7 @@ use super::boundary::{
     borrowed, c_text, fallible, infallible, invalid, null, producing, sized_text, text, timeout,
 };
 use super::{pg_client, pg_config, pg_error, pg_queue, pg_token};
+use crate::clock::FOR_EVER;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::{Level, Operation};
@@ -324,9 +325,6 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
         }
     });
 }
-
-/// Longer than any program runs, and short enough to be added to a clock.
-pub(super) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 fn hand_out(
     session: *const pg_session,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
 use super::flight::{Cause, Flight, Input, Landing, Log, Plan, Step};
+use super::handoff::handoff;
 use super::health::{Health, Tally};
 use super::machine::{Action, Event, Machine, Policy, WaiterId, closed};
 use super::phase::{Phase, Windows};
@@ -17,7 +17,7 @@ use super::published::Published;
 use super::rejection::Verdict;
 use super::timers::{Due, Timers};
 use crate::client::Client;
-use crate::clock::Moment;
+use crate::clock::{FOR_EVER, Moment};
 use crate::credentials::Credentials;
 use crate::defect;
 use crate::error::Error;
@@ -62,21 +62,23 @@ pub(super) struct Core {
     pub(super) published: Arc<Published>,
     store: MemoryStore,
     state: Mutex<State>,
-    /// A flight has landed, or a request has ended.
+    /// A flight has landed, a request has ended, or answers have been given.
     ended: Condvar,
     numbers: AtomicU64,
 }
 
 struct State {
     machine: Machine,
-    credentials: Option<Credentials>,
+    credentials: Option<Arc<Credentials>>,
     waiting: BTreeMap<WaiterId, Reply>,
+    /// How many threads have answers in their hands.
+    answering: usize,
     /// The requests under way; to drop the sender stops one.
     requests: BTreeMap<u64, Option<Stop>>,
     subscribers: Vec<Subscriber>,
     due: Option<Due>,
     /// Since when a flight is under way, and why.
-    flying: Option<(Cause, Moment)>,
+    flying: Option<(Cause, Duration)>,
     tally: Tally,
     /// Seeded by the system in each process: workers forked from one parent must not draw alike.
     rng: fastrand::Rng,
@@ -88,7 +90,7 @@ impl Core {
         client: Arc<Client>,
         published: Arc<Published>,
         policy: Policy,
-        credentials: Option<Credentials>,
+        credentials: Option<Arc<Credentials>>,
         first: Option<FirstPair>,
     ) -> Result<Arc<Self>, Error> {
         let now = client.clock.now();
@@ -111,6 +113,7 @@ impl Core {
             machine,
             credentials,
             waiting: BTreeMap::new(),
+            answering: 0,
             requests: BTreeMap::new(),
             subscribers: Vec::new(),
             due: None,
@@ -155,21 +158,17 @@ impl Core {
 
     /// Asks the machine, and waits for its answer until the deadline.
     pub(super) fn ask(&self, timeout: Duration, min_remaining: Duration) -> Answer {
-        let (sender, answer): (_, Receiver<Answer>) = sync_channel(1);
-        let patience = Instant::now().checked_add(timeout);
-        // A caller who has gone has left before.
-        let reply = Box::new(move |answer| drop(sender.send(answer)));
+        let (giver, taker) = handoff();
+        let patience = Instant::now() + timeout.min(FOR_EVER);
         let id = self.number();
+        let reply = Box::new(move |answer| giver.give(answer));
         self.enlist(id, self.now().boot.saturating_add(timeout), min_remaining, reply);
-        let waited = match patience {
-            Some(until) => answer.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
-            None => answer.recv().ok(),
-        };
-        waited
+        taker
+            .wait(patience)
             .or_else(|| {
                 self.step(Event::Leave(id), |_| {});
-                // Another thread may have taken this caller out of the table and not have sent yet.
-                answer.recv_timeout(HANDOVER).ok()
+                // Another thread may have taken this caller out of the table and not have answered yet.
+                taker.wait(Instant::now() + HANDOVER)
             })
             .unwrap_or_else(|| {
                 Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
@@ -209,6 +208,8 @@ impl Core {
             drop(state);
             return to.fail(closed());
         }
+        // Whoever comes and goes between two pieces of news must not pile up.
+        state.subscribers.retain(|subscriber| subscriber.to.goes_on());
         state.subscribers.push(Subscriber { to, level });
     }
 
@@ -229,7 +230,7 @@ impl Core {
         self.ended.notify_all();
     }
 
-    pub(super) fn set_credentials(&self, credentials: Credentials) {
+    pub(super) fn set_credentials(&self, credentials: Arc<Credentials>) {
         self.step(Event::NewCredentials, |state| state.credentials = Some(credentials));
     }
 
@@ -265,6 +266,10 @@ impl Core {
     fn step(&self, event: Event, prepare: impl FnOnce(&mut State)) {
         let mut state = self.state();
         prepare(&mut state);
+        self.step_with(state, event);
+    }
+
+    fn step_with(&self, mut state: MutexGuard<'_, State>, event: Event) {
         let State { machine, rng, .. } = &mut *state;
         let actions = machine.step(event, self.now(), &mut || rng.f64());
         self.perform(state, actions);
@@ -280,13 +285,21 @@ impl Core {
                 // Under the lock too, so that news come in order.
                 Action::Tell(notice) => state.tell(notice),
                 Action::Launch(plan) => {
-                    state.flying = Some((plan.cause, self.now()));
+                    let (cause, base) = (plan.cause.name(), plan.base);
+                    state.log(Level::PG_LOG_DEBUG, || {
+                        format!("a successor of generation {base} is wanted ({cause})")
+                    });
+                    state.flying = Some((plan.cause, self.now().boot));
                     launches.push((plan, state.credentials.clone()));
                 }
                 Action::Answer(id, answer) => {
                     answers.extend(state.waiting.remove(&id).map(|to| (to, answer)))
                 }
             }
+        }
+        if state.waiting.is_empty() {
+            // An emptied map keeps room for eleven.
+            state.waiting = BTreeMap::new();
         }
         let next = state.machine.next_wake(self.now());
         if state.due.map(|(at, _)| at) != next
@@ -295,16 +308,18 @@ impl Core {
             // Without a thread there are no timers: callers then get the error of the flight.
             state.due = timers.set(state.due, next, &self.me);
         }
-        drop(state);
-        for (reply, answer) in answers {
-            reply(answer);
+        if answers.is_empty() {
+            drop(state);
+        } else {
+            let _answering = Answering::begin(self, state);
+            answers.into_iter().for_each(|(reply, answer)| reply(answer));
         }
         for (plan, credentials) in launches {
             self.launch(plan, credentials);
         }
     }
 
-    fn launch(&self, plan: Plan, credentials: Option<Credentials>) {
+    fn launch(&self, plan: Plan, credentials: Option<Arc<Credentials>>) {
         let Some(core) = self.me.upgrade() else { return };
         let runtime = match runtime::started() {
             Ok(runtime) => runtime,
@@ -321,16 +336,17 @@ impl Core {
 
     fn land(&self, landing: Landing) {
         let now = self.now();
-        self.step(Event::Landed(Box::new(landing)), |state| {
-            if let Some((cause, began)) = state.flying.take() {
-                state.tally.landed(cause, began, now);
-            }
-        });
+        let mut state = self.state();
+        if let Some((cause, began)) = state.flying.take() {
+            state.tally.add(cause, began, now, &landing);
+        }
+        state.log_landing(&landing);
+        self.step_with(state, Event::Landed(Box::new(landing)));
         self.ended.notify_all();
     }
 
     /// Performs the steps of a flight.
-    async fn fly(&self, plan: Plan, credentials: Option<Credentials>) -> Landing {
+    async fn fly(&self, plan: Plan, credentials: Option<Arc<Credentials>>) -> Landing {
         let base = plan.base;
         let mut flight = Flight::new(plan);
         let mut input = Input::Start;
@@ -339,13 +355,9 @@ impl Core {
                 Step::Land(landing) => {
                     let unlocked = self.store.unlock().await;
                     let result = landing.result.and_then(|committed| unlocked.map(|()| committed));
-                    let mut state = self.state();
-                    state.tally.add(&landing.log, &result);
-                    state.log_landing(&result, &landing.log);
-                    drop(state);
                     return Landing { result, ..landing };
                 }
-                step => self.take(step, base, credentials.as_ref()).await.unwrap_or_else(Input::Stopped),
+                step => self.take(step, base, credentials.as_deref()).await.unwrap_or_else(Input::Stopped),
             };
         }
     }
@@ -408,9 +420,26 @@ impl Core {
     }
 }
 
+/// A thread that gives answers, outside of the lock: a close waits for it, so as to have the last word.
+struct Answering<'a>(&'a Core);
+
+impl<'a> Answering<'a> {
+    fn begin(core: &'a Core, mut state: MutexGuard<'_, State>) -> Self {
+        state.answering += 1;
+        Answering(core)
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.state().answering -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
 impl State {
     fn is_at_work(&self) -> bool {
-        self.flying.is_some() || !self.requests.is_empty()
+        self.flying.is_some() || self.answering > 0 || !self.requests.is_empty()
     }
 
     /// Who does not listen any more is forgotten.
@@ -427,19 +456,24 @@ impl State {
         }
     }
 
-    fn log_landing(&mut self, result: &Answer, log: &Log) {
+    fn log_landing(&mut self, Landing { result, log, .. }: &Landing) {
         let Log { refreshes, issues, adopted, .. } = log;
         let calls = format!("{refreshes} refresh and {issues} issue calls");
         match result {
-            Ok(committed) => self.log(Level::PG_LOG_INFO, || {
+            Ok(committed) => {
                 let (token, generation) = (committed.token(), committed.generation());
-                let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
-                let life = token.lifetime.length.as_secs();
-                format!(
-                    "token {} of generation {generation}, which lives for {life} s, {how}",
-                    token.fingerprint
-                )
-            }),
+                let apart = token.lifetime.disagreement.as_secs();
+                self.log(Level::PG_LOG_INFO, || {
+                    let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
+                    let (name, life) = (token.fingerprint, token.lifetime.length.as_secs());
+                    format!("token {name} of generation {generation}, which lives for {life} s, {how}")
+                });
+                if apart > 0 {
+                    self.log(Level::PG_LOG_WARN, || {
+                        format!("what the service says of a token's life is {apart} s apart: one of its clocks is wrong")
+                    });
+                }
+            }
             Err(error) => self.log(Level::PG_LOG_WARN, || format!("no new token after {calls}: {error}")),
         }
     }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::flight::{Cause, Log};
+use super::flight::{Cause, Landing};
 use super::machine::Machine;
 use crate::clock::Moment;
-use crate::error::Error;
 use crate::store::Committed;
 
 /// Counted over the life of a session in one process.
@@ -31,16 +30,16 @@ pub struct Tally {
     pub served: u64,
     #[serde(skip)]
     last: Option<Flown>,
-    #[serde(skip)]
-    last_error: Option<String>,
 }
 
 /// The last flight.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Flown {
     cause: Cause,
     began: Duration,
     ended: Duration,
+    /// Why it failed.
+    error: Option<Box<str>>,
 }
 
 /// The last flight, for operators.
@@ -57,26 +56,25 @@ pub struct LastRefresh {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, log: &Log, result: &Result<Committed, Error>) {
+    /// A flight has ended that began at that time on the boot clock.
+    pub(super) fn add(&mut self, cause: Cause, began: Duration, now: Moment, landing: &Landing) {
+        let Landing { result, log, .. } = landing;
         self.refreshes += u64::from(log.refreshes);
         self.issues += u64::from(log.issues);
         self.refused += u64::from(log.refused);
         self.ambiguous += u64::from(log.ambiguous);
         self.failed += u64::from(result.is_err());
-        self.last_error = result.as_ref().err().map(|error| error.text.clone());
-    }
-
-    pub(super) fn landed(&mut self, cause: Cause, began: Moment, ended: Moment) {
-        self.last = Some(Flown { cause, began: began.boot, ended: ended.boot });
+        let error = result.as_ref().err().map(|error| error.text.as_str().into());
+        self.last = Some(Flown { cause, began, ended: now.boot, error });
     }
 
     fn last_refresh(&self, now: Moment) -> Option<LastRefresh> {
-        let Flown { cause, began, ended } = self.last?;
+        let Flown { cause, began, ended, error } = self.last.as_ref()?;
         Some(LastRefresh {
             cause: cause.name(),
-            seconds_ago: now.boot.saturating_sub(ended).as_secs(),
-            took_ms: u64::try_from(ended.saturating_sub(began).as_millis()).unwrap_or(u64::MAX),
-            succeeded: self.last_error.is_none(),
+            seconds_ago: now.boot.saturating_sub(*ended).as_secs(),
+            took_ms: u64::try_from(ended.saturating_sub(*began).as_millis()).unwrap_or(u64::MAX),
+            succeeded: error.is_none(),
         })
     }
 }
@@ -133,7 +131,7 @@ impl Health {
             last_refresh: tally.last_refresh(now),
             clock_skew_seconds: token.and_then(|token| token.clock_skew),
             lifetime_disagreement_seconds: token.map_or(0, |token| token.lifetime.disagreement.as_secs()),
-            last_error: tally.last_error.clone(),
+            last_error: tally.last.as_ref().and_then(|flown| flown.error.as_deref().map(str::to_owned)),
             counters: tally.clone(),
         }
     }

@@ -17,41 +17,45 @@ const PROBE: Duration = Duration::from_secs(15 * 60);
 pub enum Login {
     /// Nothing is known against them.
     Good,
-    /// Refused this often in a row; not presented before `until`.
-    Refused {
-        /// 1, 2, and from 3 on: rejected.
-        strikes: usize,
-        /// On the boot clock.
-        until: Duration,
-        /// What the service said.
-        error: Error,
-    },
+    /// Refused. Boxed, as are other rare things: there may be very many sessions.
+    Refused(Box<Refusal>),
     /// The answer to a Refresh was lost, and the setting `on_ambiguous` says to leave it at that.
-    Withheld(Error),
+    Withheld(Box<Error>),
     /// There are none.
     Absent,
+}
+
+/// Refused this often in a row; not presented before `until`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// 1, 2, and from 3 on: rejected.
+    pub strikes: usize,
+    /// On the boot clock.
+    pub until: Duration,
+    /// What the service said.
+    pub error: Error,
 }
 
 impl Login {
     /// The service refused them.
     pub fn strike(&mut self, error: &Error, now: Moment) {
         let strikes = match self {
-            Login::Refused { strikes, .. } => *strikes + 1,
+            Login::Refused(refusal) => refusal.strikes + 1,
             Login::Good | Login::Withheld(_) | Login::Absent => 1,
         };
         let wait =
             COOLING.get(strikes - 1).copied().unwrap_or(PROBE).max(error.retry_after.unwrap_or_default());
-        *self = Login::Refused { strikes, until: now.boot.saturating_add(wait), error: error.clone() };
+        let until = now.boot.saturating_add(wait);
+        *self = Login::Refused(Box::new(Refusal { strikes, until, error: error.clone() }));
     }
 
     /// Why Issue may not be called now.
     pub fn obstacle(&self, now: Moment) -> Option<Obstacle> {
         match self {
             Login::Good => None,
-            Login::Refused { until, error, .. } => {
-                (now.boot < *until).then(|| Obstacle { error: error.clone(), until: Some(*until) })
-            }
-            Login::Withheld(error) => Some(Obstacle { error: error.clone(), until: None }),
+            Login::Refused(refusal) => (now.boot < refusal.until)
+                .then(|| Obstacle { error: refusal.error.clone(), until: Some(refusal.until) }),
+            Login::Withheld(error) => Some(Obstacle { error: Error::clone(error), until: None }),
             Login::Absent => {
                 let text = "the session has no refresh token that may be presented and no credentials; set credentials";
                 Some(Obstacle { error: Error::new(Status::PG_ERR_NO_CREDENTIALS, text), until: None })

@@ -86,11 +86,11 @@ pub struct Machine {
     login: Login,
     /// The credentials were replaced while a flight was under way with the old ones.
     replaced: bool,
-    pause: Option<Pause>,
+    pause: Option<Box<Pause>>,
     flying: bool,
     waiters: BTreeMap<WaiterId, Waiter>,
     last_asked: Duration,
-    rejections: Rejections,
+    rejections: Option<Box<Rejections>>,
     /// The last flight failed.
     degraded: bool,
     closed: bool,
@@ -100,7 +100,6 @@ pub struct Machine {
 #[derive(Debug)]
 struct Held {
     committed: Committed,
-    windows: Windows,
     /// The background refresh starts when so much remains.
     background_at: Duration,
     since: Duration,
@@ -142,7 +141,7 @@ impl Machine {
             flying: false,
             waiters: BTreeMap::new(),
             last_asked: now.boot,
-            rejections: Rejections::default(),
+            rejections: None,
             degraded: false,
             closed: false,
         }
@@ -153,7 +152,6 @@ impl Machine {
         let windows = Windows::of(&committed.token().lifetime);
         self.held = Some(Held {
             committed,
-            windows,
             background_at: windows.background_at(dice()),
             since: now.boot,
             refused: false,
@@ -217,7 +215,7 @@ impl Machine {
         let due = |held: &Held| {
             let token = held.committed.token();
             let due = (token.anchor.boot + token.lifetime.length).saturating_sub(held.background_at);
-            due.max(held.since.saturating_add(held.windows.floor))
+            due.max(held.since.saturating_add(held.windows().floor))
         };
         let background = self.held.as_ref().filter(|held| self.is_wanted(held, now)).map(due);
         // Nobody has asked: look now and then whether somebody reads again, who would otherwise have to wait at the end.
@@ -253,7 +251,9 @@ impl Machine {
                 let same = self.held.as_ref().is_some_and(|held| {
                     held.refused && held.committed.token().fingerprint == committed.token().fingerprint
                 });
-                self.rejections.renewed();
+                if let Some(rejections) = &mut self.rejections {
+                    rejections.renewed();
+                }
                 let pause = self.pause.take();
                 if landing.log.issues > 0 {
                     self.login = Login::Good;
@@ -288,7 +288,7 @@ impl Machine {
                     self.login.strike(&error, now);
                 }
                 if landing.log.ambiguous && self.policy.on_ambiguous == OnAmbiguous::Fail && !replaced {
-                    self.login = Login::Withheld(error.clone());
+                    self.login = Login::Withheld(Box::new(error.clone()));
                 }
                 if let Some(held) = &mut self.held {
                     held.witnessed = true;
@@ -317,7 +317,7 @@ impl Machine {
         if held.refused_fresh {
             return Verdict::RejectedFresh;
         }
-        let verdict = self.rejections.judge(now.boot.saturating_sub(held.since), now);
+        let verdict = self.rejections.get_or_insert_default().judge(now.boot.saturating_sub(held.since), now);
         held.refused_fresh = verdict == Verdict::RejectedFresh;
         if verdict == Verdict::Renewing {
             held.refused = true;
@@ -334,12 +334,16 @@ impl Machine {
             actions.push(Action::Launch(self.plan(now)));
         }
         self.turn_away(now, actions);
+        if self.waiters.is_empty() {
+            // An emptied map keeps room for eleven.
+            self.waiters = BTreeMap::new();
+        }
     }
 
     fn serve(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let Some(held) = self.held.as_ref().filter(|held| held.is_usable(now)) else { return };
         let (phase, remaining) = (held.phase(now), held.remaining(now));
-        let (committed, windows) = (held.committed.clone(), held.windows);
+        let (committed, windows) = (held.committed.clone(), held.windows());
         self.waiters.retain(|id, waiter| {
             let enough = phase < Phase::Mandatory && windows.suffices(remaining, waiter.min_remaining);
             if enough {
@@ -351,7 +355,7 @@ impl Machine {
 
     fn needs_flight(&self, now: Moment) -> bool {
         let Some(held) = &self.held else { return !self.waiters.is_empty() };
-        let rested = now.boot.saturating_sub(held.since) >= held.windows.floor;
+        let rested = now.boot.saturating_sub(held.since) >= held.windows().floor;
         let due = !self.waiters.is_empty()
             || (held.remaining(now) <= held.background_at && self.is_wanted(held, now));
         held.refused || (due && (rested || held.doubted || !held.is_usable(now)))
@@ -391,7 +395,8 @@ impl Machine {
     /// Whether the next successor may come from Issue alone. Without credentials there is only the other way.
     fn is_issue_only(&self) -> bool {
         let can_issue = self.login != Login::Absent;
-        can_issue && self.rejections.wants_issue() && self.held.as_ref().is_some_and(|held| held.refused)
+        let wants_issue = self.rejections.as_ref().is_some_and(|rejections| rejections.wants_issue());
+        can_issue && wants_issue && self.held.as_ref().is_some_and(|held| held.refused)
     }
 
     /// The token there is, fit to be handed out or not.
@@ -449,19 +454,23 @@ impl Machine {
 }
 
 impl Held {
+    fn windows(&self) -> Windows {
+        Windows::of(&self.committed.token().lifetime)
+    }
+
     fn remaining(&self, now: Moment) -> Duration {
         self.committed.token().remaining(now)
     }
 
     fn is_usable(&self, now: Moment) -> bool {
-        !self.refused && self.remaining(now) > self.windows.margin
+        !self.refused && self.remaining(now) > self.windows().margin
     }
 
     fn phase(&self, now: Moment) -> Phase {
         if self.refused {
             return Phase::Expired;
         }
-        let phase = self.windows.phase(self.remaining(now));
+        let phase = self.windows().phase(self.remaining(now));
         let jumped = !self.witnessed && self.committed.token().wall_has_jumped(now);
         if jumped || self.doubted { phase.max(Phase::Mandatory) } else { phase }
     }
@@ -469,7 +478,7 @@ impl Held {
 
 impl Pause {
     /// Decorrelated jitter: the next pause is drawn between the least and three times the last one.
-    fn after(error: Error, before: Option<Pause>, now: Moment, dice: Dice<'_>) -> Self {
+    fn after(error: Error, before: Option<Box<Pause>>, now: Moment, dice: Dice<'_>) -> Box<Self> {
         let draw = |(least, most): (Duration, Duration), last: Duration, share: f64| {
             let upper = (last * 3).clamp(least, most);
             least + (upper - least).mul_f64(share.clamp(0.0, 1.0))
@@ -478,12 +487,12 @@ impl Pause {
         let asked = error.retry_after.unwrap_or_default();
         let urgent = draw(URGENT_PAUSE, last, dice()).max(asked);
         let idle = draw(IDLE_PAUSE, IDLE_PAUSE.1, dice()).max(asked);
-        Pause {
+        Box::new(Pause {
             error,
             urgent_until: now.boot.saturating_add(urgent),
             idle_until: now.boot.saturating_add(idle),
             last: urgent,
-        }
+        })
     }
 }
 

@@ -6,7 +6,6 @@
 
 mod core;
 pub mod flight;
-#[cfg_attr(not(test), expect(dead_code, reason = "the table of callers is about to use it"))]
 mod handoff;
 pub mod health;
 pub mod login;
@@ -146,7 +145,8 @@ impl Session {
 
     /// Replaces the credentials, and forgets what was held against the old ones.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
-        self.credentials.store(Some(Arc::new(credentials.clone())));
+        let credentials = Arc::new(credentials);
+        self.credentials.store(Some(credentials.clone()));
         self.core()?.set_credentials(credentials);
         Ok(())
     }
@@ -193,7 +193,7 @@ impl Session {
     }
 
     fn new_core(&self, first: Option<FirstPair>) -> Result<Arc<Core>, Error> {
-        let credentials = self.credentials.load().as_deref().cloned();
+        let credentials = self.credentials.load_full();
         Core::new(self.client.clone(), self.published.clone(), self.policy, credentials, first)
     }
 }

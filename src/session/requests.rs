@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::core::{Answer, Core};
+use super::core::{Answer, Core, Stopped};
 use super::machine::closed;
 use super::rejection::Verdict;
 use crate::defect;
@@ -24,49 +24,57 @@ type Outcome = Result<Arc<Response>, Error>;
 
 /// Makes a request and waits for its end.
 pub(super) fn run(core: &Arc<Core>, request: ApiRequest, timeout: Duration) -> Outcome {
-    let name = request.name();
-    match runtime::run(until_closed(core.clone(), request, timeout), timeout)? {
-        Some(outcome) => outcome,
-        None => Err(Error { may_have_acted: true, ..late(&name) }),
-    }
+    let late = Error { may_have_acted: !request.is_safe(), ..late(&request.name()) };
+    let (under_way, stopped) = UnderWay::begin(core)?;
+    let work = async move { until_closed(&under_way.core, &request, timeout, stopped).await };
+    runtime::run(work, timeout)?.unwrap_or(Err(late))
 }
 
 /// Makes a request whose end ends an operation of a queue.
 pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, timeout: Duration) {
-    let runtime = match runtime::started() {
-        Ok(runtime) => runtime,
+    let begun = runtime::started().and_then(|runtime| Ok((runtime, UnderWay::begin(core)?)));
+    let (runtime, (under_way, stopped)) = match begun {
+        Ok(begun) => begun,
         Err(error) => return end.fail(error),
     };
     let (cancel, canceled) = oneshot::channel::<()>();
     end.on_cancel(move || drop(cancel));
-    let work = until_closed(core.clone(), request, timeout);
+    let core = core.clone();
     runtime.spawn(async move {
+        let work = until_closed(&core, &request, timeout, stopped);
         match first(defect::contain_future(work), canceled).await {
             Some(Ok(outcome)) => end.complete(Body::Response(outcome)),
             Some(Err(error)) => end.fail(error),
             // Canceled: its end has been told.
             None => {}
         }
+        // Not before: what a close has waited for has told its end.
+        drop(under_way);
     });
 }
 
 /// The request, unless the session is closed first.
-async fn until_closed(core: Arc<Core>, request: ApiRequest, timeout: Duration) -> Outcome {
-    let Some((id, stopped)) = core.begin_request() else { return Err(closed()) };
-    let _ended = Ended { core: &core, id };
-    match first(perform(&core, &request, timeout), stopped).await {
+async fn until_closed(core: &Core, request: &ApiRequest, timeout: Duration, stopped: Stopped) -> Outcome {
+    match first(perform(core, request, timeout), stopped).await {
         Some(outcome) => outcome,
         None => Err(Error { may_have_acted: true, ..closed() }),
     }
 }
 
-/// However a request ends, the session hears of it.
-struct Ended<'a> {
-    core: &'a Core,
+/// A request that the session knows of: a close waits for it. However it ends, the session hears of it.
+struct UnderWay {
+    core: Arc<Core>,
     id: u64,
 }
 
-impl Drop for Ended<'_> {
+impl UnderWay {
+    fn begin(core: &Arc<Core>) -> Result<(Self, Stopped), Error> {
+        let (id, stopped) = core.begin_request().ok_or_else(closed)?;
+        Ok((UnderWay { core: core.clone(), id }, stopped))
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.core.end_request(self.id);
     }

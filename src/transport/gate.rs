@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use zeroize::Zeroizing;
 
+use super::admission::Admission;
 use crate::clock::{Clock, Moment};
 
 #[derive(Clone, Copy)]
@@ -56,11 +57,17 @@ pub(super) struct GatedBody {
     content: Option<Bytes>,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
+    admission: Arc<Admission>,
 }
 
 impl GatedBody {
-    pub(super) fn new(content: Zeroizing<Vec<u8>>, gate: Arc<Gate>, clock: Arc<dyn Clock>) -> Self {
-        GatedBody { content: Some(Bytes::from_owner(content)), gate, clock }
+    pub(super) fn new(
+        content: Zeroizing<Vec<u8>>,
+        gate: Arc<Gate>,
+        clock: Arc<dyn Clock>,
+        admission: Arc<Admission>,
+    ) -> Self {
+        GatedBody { content: Some(Bytes::from_owner(content)), gate, clock, admission }
     }
 }
 
@@ -85,6 +92,7 @@ impl Body for GatedBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, GateShut>>> {
         let Some(content) = self.content.take() else { return Poll::Ready(None) };
+        self.admission.connected();
         Poll::Ready(Some(if self.gate.pass(self.clock.now()) {
             Ok(Frame::data(content))
         } else {
@@ -108,7 +116,12 @@ mod tests {
     use crate::clock::SystemClock;
 
     fn body(gate: &Arc<Gate>) -> GatedBody {
-        GatedBody::new(Zeroizing::new(b"secret".to_vec()), gate.clone(), Arc::new(SystemClock))
+        GatedBody::new(
+            Zeroizing::new(b"secret".to_vec()),
+            gate.clone(),
+            Arc::new(SystemClock),
+            Arc::default(),
+        )
     }
 
     fn poll(body: &mut GatedBody) -> Option<Result<Frame<Bytes>, GateShut>> {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
-use reqwest::{Proxy, Url, redirect, retry};
+use reqwest::{Proxy, Url, Version, redirect, retry};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::admission::Admission;
 use super::fault::{self, ResolveError};
 use super::gate::{Gate, GatedBody};
 use super::tls::TlsSettings;
@@ -22,9 +23,6 @@ use crate::status::Status;
 /// refresh that meets a closing connection has an unknown fate.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
-/// Room for a body whose length was not said.
-const USUAL_BODY: usize = 64 * 1024;
-
 /// HTTPS to one base URL, with its pool of connections.
 pub struct HttpTransport {
     base_url: Url,
@@ -34,7 +32,7 @@ pub struct HttpTransport {
     connect_timeout: Duration,
     clock: Arc<dyn Clock>,
     /// Connections, TLS tickets and their locks must not be shared with a forked child.
-    http: PerProcess<reqwest::Client>,
+    http: PerProcess<(reqwest::Client, Arc<Admission>)>,
 }
 
 impl HttpTransport {
@@ -85,12 +83,18 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let http = self.http.get_or_try_init(|| self.build())?;
+        let (http, admission) = self.http.get_or_try_init(|| Ok((self.build()?, Arc::default())))?;
+        // A connection that takes as long as it may holds up nobody else.
+        let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
         let mut sending = http.request(request.method.clone(), url.clone()).headers(headers);
         if let Some(body) = request.body {
-            sending = sending.body(reqwest::Body::wrap(GatedBody::new(body, gate, self.clock.clone())));
+            let body = GatedBody::new(body, gate, self.clock.clone(), admission.clone());
+            sending = sending.body(reqwest::Body::wrap(body));
         }
         let mut response = sending.send().await.map_err(failed)?;
+        if let Some(place) = &mut place {
+            place.answered(response.version() == Version::HTTP_2);
+        }
 
         let mut answer = Answer {
             status: response.status().as_u16(),
@@ -98,15 +102,13 @@ impl HttpTransport {
             ..Answer::default()
         };
         let limit = request.limit.bytes;
-        // Room for all of it at once: growing would copy it again and again.
-        let expected = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut content = Zeroizing::new(Vec::with_capacity(expected.unwrap_or(USUAL_BODY).min(limit)));
+        let mut content = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if content.len() + chunk.len() > limit {
                 answer.exceeds = Some(request.limit);
                 return Ok(answer);
             }
-            content.extend_from_slice(&chunk);
+            append(&mut content, &chunk);
             // Zeroes the library's buffer where we are its last user.
             if let Ok(mut buffer) = chunk.try_into_mut() {
                 buffer.as_mut().zeroize();
@@ -132,7 +134,8 @@ impl Transport for HttpTransport {
             let timeout = request.timeout;
             let started = self.clock.now();
             let gate = Gate::new();
-            let without_body = request.body.is_none();
+            // In HTTP/1.1 an empty body is never asked for either.
+            let without_body = request.body.as_ref().is_none_or(|body| body.is_empty());
             let (method, path) = (request.method.clone(), request.path.clone());
             let result = match tokio::time::timeout(timeout, self.exchange(request, gate.clone())).await {
                 Ok(result) => result,
@@ -168,6 +171,17 @@ fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.into()
+}
+
+/// A vector that grows by itself leaves copies of tokens in freed memory.
+fn append(content: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    if content.capacity() - content.len() < chunk.len() {
+        let room = (content.len() + chunk.len()).max(content.len() * 2);
+        let mut roomier = Zeroizing::new(Vec::with_capacity(room));
+        roomier.extend_from_slice(content);
+        *content = roomier;
+    }
+    content.extend_from_slice(chunk);
 }
 
 /// The setting was checked when it was set, so what fails here is a defect or the system.

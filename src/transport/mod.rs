@@ -1,5 +1,6 @@
 //! The way to the service: one request out, one answer or failure back, and whether a byte has left.
 
+mod admission;
 mod fault;
 mod gate;
 mod http;

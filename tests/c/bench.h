@@ -137,6 +137,78 @@ static inline long count_of(const char *piece)
 
 #define ISSUES "\"issue\":{\"calls\":"
 #define REFRESHES "\"refresh\":{\"calls\":"
+#define WALLETS "\"wallet\":{\"calls\":"
+#define PAYINS "\"payin\":{\"calls\":"
+#define OTHERS "\"other\":{\"calls\":"
+#define FOREIGN "\"foreign\":"
 #define MOST_PRESENTATIONS "\"most_presentations\":"
+
+/* The emulator as at the start, but for the switches and the faults, which may be NULL. */
+static inline void begin(const char *switches, const char *fault)
+{
+    tell_emulator("POST", "/reset", NULL);
+    if (switches != NULL)
+        tell_emulator("PATCH", "/switches", switches);
+    if (fault != NULL)
+        tell_emulator("POST", "/faults", fault);
+}
+
+/* Queues. */
+
+static inline pg_queue *new_queue(void)
+{
+    pg_error *error = NULL;
+    pg_queue *queue = NULL;
+    OK(pg_queue_new(&queue, &error));
+    return queue;
+}
+
+/* The next event, which must be that one. */
+static inline pg_event *take(const pg_queue *queue, uint64_t id, pg_kind kind, pg_status status)
+{
+    pg_error *error = NULL;
+    pg_event *event = NULL;
+    OK(pg_queue_poll(queue, PG_TIMEOUT_DEFAULT, &event, &error));
+    if (pg_event_kind(event) != kind || pg_event_id(event) != id || pg_event_status(event) != status)
+        fprintf(stderr, "event of kind %d, id %d, %s: %s\n", (int)pg_event_kind(event), (int)pg_event_id(event),
+                pg_status_name(pg_event_status(event)), pg_error_text(pg_event_error(event)));
+    CHECK(pg_event_id(event) == id && pg_event_kind(event) == kind && pg_event_status(event) == status);
+    CHECK(pg_error_status(pg_event_error(event)) == status && (pg_event_error(event) == NULL) == (status == PG_OK));
+    return event;
+}
+
+static inline void pass(const pg_queue *queue, uint64_t id, pg_kind kind, pg_status status)
+{
+    pg_event_free(take(queue, id, kind, status));
+}
+
+/* Takes the next event, if one waits. */
+static inline bool is_empty(const pg_queue *queue)
+{
+    pg_error *error = NULL;
+    pg_event *event = NULL;
+    OK(pg_queue_poll(queue, 0, &event, &error));
+    bool empty = event == NULL;
+    pg_event_free(event);
+    return empty;
+}
+
+static inline void start_token(const pg_session *session, const pg_queue *queue, uint64_t id)
+{
+    pg_error *error = NULL;
+    OK(pg_session_token_start(session, queue, id, 0, PG_TIMEOUT_DEFAULT, &error));
+}
+
+static inline void start_wallet(const pg_session *session, const pg_queue *queue, uint64_t id)
+{
+    pg_error *error = NULL;
+    OK(pg_session_request_start(session, queue, id, "GET", "/wallet", NULL, NULL, 0, PG_TIMEOUT_DEFAULT, &error));
+}
+
+static inline void subscribe(const pg_session *session, const pg_queue *queue, uint64_t id, pg_log_level level)
+{
+    pg_error *error = NULL;
+    OK(pg_session_subscribe(session, queue, id, level, &error));
+}
 
 #endif

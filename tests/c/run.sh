@@ -23,7 +23,7 @@ sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit
 # The library's thread lives as long as the process, by design: what it holds is reachable, and no leak.
 memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
-programs='abi session hpp example_c example_session_c example_cpp example_session_cpp'
+programs='abi session queue news request hpp example_c example_session_c example_cpp example_session_cpp'
 passed=0
 
 # name command…: one test. Its output is shown only where it fails.
@@ -55,6 +55,9 @@ build_all() { # suffix options…
     shift
     build abi.c "abi$suffix" "$@" &&
         build session.c "session$suffix" "$@" &&
+        build queue.c "queue$suffix" -std=c11 "$@" &&
+        build news.c "news$suffix" "$@" &&
+        build request.c "request$suffix" "$@" &&
         build hpp.cpp "hpp$suffix" "$@" &&
         build ../../examples/c/issue_refresh.c "example_c$suffix" "$@" &&
         build ../../examples/c/session.c "example_session_c$suffix" "$@" &&
@@ -79,9 +82,10 @@ start_sandbox() {
     PAYMENTSGATE_CREDENTIALS_FILE=$(field credentials_file)
     PAYMENTSGATE_TLS_CA_FILE=$(field ca_file)
     PG_SANDBOX_ADMIN=$(field admin)
+    PG_SANDBOX_KEY=$(field public_key)
     # libcurl heeds https_proxy, and no proxy reaches this machine's loopback.
     no_proxy=127.0.0.1
-    export PAYMENTSGATE_BASE_URL PAYMENTSGATE_CREDENTIALS_FILE PAYMENTSGATE_TLS_CA_FILE PG_SANDBOX_ADMIN no_proxy
+    export PAYMENTSGATE_BASE_URL PAYMENTSGATE_CREDENTIALS_FILE PAYMENTSGATE_TLS_CA_FILE PG_SANDBOX_ADMIN PG_SANDBOX_KEY no_proxy
 }
 
 hex() { printf %s "$1" | od -An -v -tx1 | tr -d ' \n'; }

@@ -1,16 +1,13 @@
-// Calls the API a few times with the tokens of a session. Its settings are those of the other example.
+// Calls the API a few times with a session, which sees to the tokens. Its settings are those of the other example.
 package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
+	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net/http"
-	"os"
-	"strings"
+	"time"
 
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
@@ -23,6 +20,8 @@ func main() {
 }
 
 func run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	client, err := pgauth.NewClient(pgauth.Env(), pgauth.Set("user_agent", "example-go/1.0"))
 	if err != nil {
 		return err
@@ -33,62 +32,51 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer session.Close(ctx)
-
-	trust := &tls.Config{}
-	if file := os.Getenv("PAYMENTSGATE_TLS_CA_FILE"); file != "" {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		trust.RootCAs = x509.NewCertPool()
-		trust.RootCAs.AppendCertsFromPEM(pem)
+	news, err := session.Subscribe(pgauth.LogInfo)
+	if err != nil {
+		return err
 	}
-	api := http.Client{Transport: authorized{session, &http.Transport{TLSClientConfig: trust}}}
+	defer news.Close()
+
 	for range 3 {
-		response, err := api.Get(strings.TrimSuffix(os.Getenv("PAYMENTSGATE_BASE_URL"), "/") + "/wallet")
+		response, err := session.Do(ctx, http.MethodGet, "/wallet", nil, nil)
 		if err != nil {
 			return err
 		}
-		body, err := io.ReadAll(response.Body)
-		response.Body.Close()
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%-8s HTTP %d  %s\n", "wallet", response.StatusCode, body)
+		fmt.Printf("%-8s HTTP %d  %s\n", "wallet", response.StatusCode, response.Body)
+	}
+
+	// For callers with an HTTP client of their own: the token alone.
+	token, err := session.Token(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-8s %v  generation %d  %.0f s left\n", "token", token, token.Generation(), token.Remaining().Seconds())
+
+	if err := tell(news); err != nil {
+		return err
 	}
 	health, err := session.Health()
 	fmt.Printf("%-8s %s\n", "health", health.Raw)
 	return err
 }
 
-// authorized sends requests that have no body with a token of the session. A token may die before its time: then the
-// session gets another one, and the request goes once more. A second refusal is not about the token.
-type authorized struct {
-	session *pgauth.Session
-	next    http.RoundTripper
-}
-
-func (a authorized) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, token, err := a.send(request)
-	if err != nil || response.StatusCode != http.StatusUnauthorized {
-		return response, err
+// tell shows the news that wait. A program that runs for long does so from a goroutine, with a context that lasts.
+func tell(news *pgauth.Subscription) error {
+	now, cancel := context.WithTimeout(context.Background(), 0)
+	defer cancel()
+	for {
+		event, err := news.Next(now)
+		if errors.Is(err, pgauth.ErrTimeout) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if event.Err != nil {
+			fmt.Printf("%-8s %v  %v\n", "news", event.Kind, event.Err)
+		} else {
+			fmt.Printf("%-8s %v  %s\n", "news", event.Kind, event.Text)
+		}
 	}
-	response.Body.Close()
-	if err := a.session.Reject(token, response.StatusCode); err != nil {
-		return nil, err
-	}
-	response, _, err = a.send(request)
-	return response, err
-}
-
-func (a authorized) send(request *http.Request) (*http.Response, *pgauth.Token, error) {
-	token, err := a.session.Token(request.Context())
-	if err != nil {
-		return nil, nil, err
-	}
-	fmt.Printf("%-8s %v  generation %d  %.0f s left\n", "token", token, token.Generation(), token.Remaining().Seconds())
-	request = request.Clone(request.Context())
-	request.Header.Set("Authorization", "Bearer "+token.AccessToken())
-	response, err := a.next.RoundTrip(request)
-	return response, token, err
 }

@@ -10,7 +10,9 @@ import (
 	"io"
 	"log"
 	"math"
+	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,14 +39,22 @@ func main() {
 }
 
 type driver struct {
-	out     *bufio.Writer
-	options []pgauth.Option
-	client  *pgauth.Client
-	session *pgauth.Session
-	token   *pgauth.Token
+	out      *bufio.Writer
+	settings []setting
+	client   *pgauth.Client
+	session  *pgauth.Session
+	news     *pgauth.Subscription
+	token    *pgauth.Token
 }
 
-// obey carries one command out and says what it has made: a *pgauth.Token, a pgauth.Health or nothing.
+// A setting without a name is all of the environment's.
+type setting struct {
+	name   string
+	option pgauth.Option
+}
+
+// obey carries one command out and says what it has made: a *pgauth.Token, a pgauth.Health, a *pgauth.Response,
+// []pgauth.Event or nothing.
 func (d *driver) obey(words []string) (any, error) {
 	command, arguments := words[0], make([]argument, len(words)-1)
 	for i, word := range words[1:] {
@@ -57,16 +67,16 @@ func (d *driver) obey(words []string) (any, error) {
 			return nil, errUnsupported
 		}
 		// Go checks settings when the client is made.
-		d.options = append(d.options, pgauth.Set(name.text, value.text))
+		d.settings = append(d.settings, setting{name.text, pgauth.Set(name.text, value.text)})
 		return nil, nil
 	case command == "env" && len(arguments) == 0:
-		d.options = append(d.options, pgauth.Env())
+		d.settings = append(d.settings, setting{"", pgauth.Env()})
 		return nil, nil
 	case command == "client" && len(arguments) == 0:
 		if d.client != nil {
 			d.client.Close()
 		}
-		client, err := pgauth.NewClient(d.options...)
+		client, err := pgauth.NewClient(d.options()...)
 		d.client = client
 		return nil, err
 	case (command == "issue" || command == "refresh") && len(arguments) == 3 && d.client != nil:
@@ -81,9 +91,11 @@ func (d *driver) obey(words []string) (any, error) {
 		}
 		return d.keep(call(ctx, arguments[0], arguments[1]))
 	case command == "open" && len(arguments) == 0 && d.client != nil:
-		session, err := d.client.Open(d.options...)
+		session, err := d.client.Open(d.options()...)
 		d.session = session
 		return nil, err
+	case command == "open_pair" && len(arguments) == 3:
+		return nil, d.openPair(arguments[0], arguments[1], arguments[2])
 	case d.session != nil:
 		return d.obeyForSession(command, words[1:], arguments)
 	}
@@ -111,6 +123,25 @@ func (d *driver) obeyForSession(command string, words []string, arguments []argu
 			return nil, errUnsupported
 		}
 		return nil, d.session.SetCredentials(account.text, key.text)
+	case command == "request" && len(arguments) == 5:
+		method, path := arguments[0], arguments[1]
+		if !method.given || !path.given {
+			return nil, errUnsupported
+		}
+		ctx, cancel, err := within(words[4])
+		if err != nil {
+			return nil, err
+		}
+		defer cancel()
+		return d.session.Do(ctx, method.text, path.text, header(arguments[2]), body(arguments[3]))
+	case command == "subscribe" && len(arguments) == 1:
+		news, err := d.session.Subscribe(pgauth.LogLevel(number(words[0])))
+		if err == nil {
+			d.news = news
+		}
+		return nil, err
+	case command == "events" && len(arguments) == 0 && d.news != nil:
+		return events(d.news)
 	case command == "health" && len(arguments) == 0:
 		return d.session.Health()
 	case command == "close" && len(arguments) == 1:
@@ -122,6 +153,71 @@ func (d *driver) obeyForSession(command string, words []string, arguments []argu
 		return nil, d.session.Close(ctx)
 	}
 	return nil, errUnsupported
+}
+
+func (d *driver) options(without ...string) []pgauth.Option {
+	var options []pgauth.Option
+	for _, setting := range d.settings {
+		if !slices.Contains(without, setting.name) {
+			options = append(options, setting.option)
+		}
+	}
+	return options
+}
+
+// openPair opens a session that has a pair and no credentials, not even its client's.
+func (d *driver) openPair(access, refresh, expiresIn argument) error {
+	if !access.given || !refresh.given {
+		return errUnsupported
+	}
+	options := d.options("credentials_file", "account_id", "public_key", "public_key_file")
+	client, err := pgauth.NewClient(options...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	options = append(options, pgauth.Set("access_token", access.text), pgauth.Set("refresh_token", refresh.text))
+	if expiresIn.given {
+		options = append(options, pgauth.Set("access_token_expires_in_s", expiresIn.text))
+	}
+	d.session, err = client.Open(options...)
+	return err
+}
+
+// header takes names and values in turn, one a line.
+func header(lines argument) http.Header {
+	if !lines.given {
+		return nil
+	}
+	header := http.Header{}
+	for pair := range slices.Chunk(strings.Split(lines.text, "\n"), 2) {
+		header[pair[0]] = append(header[pair[0]], pair[1:]...)
+	}
+	return header
+}
+
+func body(text argument) []byte {
+	if !text.given {
+		return nil
+	}
+	return []byte(text.text)
+}
+
+// events takes all that wait.
+func events(news *pgauth.Subscription) ([]pgauth.Event, error) {
+	now, cancel := context.WithTimeout(context.Background(), 0)
+	defer cancel()
+	events := []pgauth.Event{}
+	for {
+		event, err := news.Next(now)
+		switch {
+		case errors.Is(err, pgauth.ErrTimeout) || err == io.EOF:
+			return events, nil
+		case err != nil:
+			return nil, err
+		}
+		events = append(events, event)
+	}
 }
 
 // keep makes a token that was got the last one.
@@ -227,6 +323,21 @@ func (d *driver) success(made any) {
 		}
 	case pgauth.Health:
 		d.write("health", string(made.Raw))
+	case *pgauth.Response:
+		d.number("response_status", int64(made.StatusCode))
+		d.present("response_type", made.Header.Get("Content-Type"))
+		d.write("response_body", string(made.Body))
+	case []pgauth.Event:
+		var kinds []string
+		kept := 0
+		for _, event := range made {
+			kinds = append(kinds, event.Kind.String())
+			if event.Token != nil && event.Token.RefreshToken() != "" {
+				kept++
+			}
+		}
+		d.write("events", strings.Join(kinds, ","))
+		d.number("kept", int64(kept))
 	}
 }
 

@@ -10,7 +10,7 @@
 //!   all of it behind a lock.
 //! - `service` leads one request through faults and decision; `reply` writes answers, spoilt ones too; `wire`
 //!   ends a connection at a chosen byte; `port` accepts, does TLS and speaks HTTP.
-//! - `proxy`, `foreign` and `admin` are the ports beside the service; `certificates`, `credentials` and
+//! - `proxy`, `foreign`, `fixed` and `admin` are the ports beside the service; `certificates`, `credentials` and
 //!   `folder` what clients need.
 
 mod admin;
@@ -22,6 +22,7 @@ mod credentials;
 mod deals;
 mod error;
 mod fault;
+mod fixed;
 mod folder;
 mod foreign;
 mod port;

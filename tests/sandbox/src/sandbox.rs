@@ -17,7 +17,7 @@ use crate::port::Port;
 use crate::service::Service;
 use crate::state::Revoke;
 use crate::world::{Shared, World};
-use crate::{Call, Credentials, Error, Fault, Switches, admin, foreign, proxy};
+use crate::{Call, Credentials, Error, Fault, Switches, admin, fixed, foreign, proxy};
 
 /// How to start.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +71,10 @@ pub struct Urls {
     pub proxy: String,
     /// The second host.
     pub foreign: String,
+    /// One pair for whoever asks, as fast as can be.
+    pub fixed: String,
+    /// The same without HTTP/2.
+    pub fixed_http1: String,
     /// The admin port.
     pub admin: String,
 }
@@ -237,7 +241,12 @@ async fn open(port: u16, identities: Identities, shared: Arc<Shared>) -> Result<
     let foreign_socket = listen(0, "http", &mut urls.foreign).await?;
     let admin_socket = listen(0, "http", &mut urls.admin).await?;
     let proxy_socket = listen(0, "http", &mut urls.proxy).await?;
+    let fixed_socket = listen(0, "https", &mut urls.fixed).await?;
+    let fixed_http1_socket = listen(0, "https", &mut urls.fixed_http1).await?;
     let Identities { local, expired, self_signed, wrong_name, client_certificate } = identities;
+    let now = shared.lock().now();
+    tokio::spawn(fixed::serve(fixed_socket, local.config(true), now));
+    tokio::spawn(fixed::serve(fixed_http1_socket, local.config(false), now));
     let ports = [
         (Listener::Https, Some(local), &mut urls.https),
         (Listener::Http, None, &mut urls.http),

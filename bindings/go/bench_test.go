@@ -1,0 +1,83 @@
+package pgauth_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
+)
+
+// working is a session that has a token.
+func working(tb testing.TB) *pgauth.Session {
+	tb.Helper()
+	admin(tb, "POST", "/reset", "", nil)
+	client, err := pgauth.NewClient(pgauth.Env())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.Open()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { session.Close(context.Background()) })
+	if _, err := session.Token(context.Background()); err != nil {
+		tb.Fatal(err)
+	}
+	return session
+}
+
+// What every request of a program costs: a token that is at hand.
+func BenchmarkToken(b *testing.B) {
+	session, ctx := working(b), context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := session.Token(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkTokenOfManyGoroutines(b *testing.B) {
+	session, ctx := working(b), context.Background()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := session.Token(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// The same with the text for the header.
+func BenchmarkAccessToken(b *testing.B) {
+	session, ctx := working(b), context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		token, err := session.Token(ctx)
+		if err != nil || token.AccessToken() == "" {
+			b.Fatal(err)
+		}
+	}
+}
+
+// A token that the library has to be asked for.
+func BenchmarkTokenLasting(b *testing.B) {
+	session, ctx := working(b), context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		// More than there is, so that it is not at hand; the library hands it out all the same.
+		if _, err := session.TokenLasting(ctx, 1<<40); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDo(b *testing.B) {
+	session, ctx := working(b), context.Background()
+	for b.Loop() {
+		if _, err := session.Do(ctx, "GET", "/wallet", nil, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package pgauth_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
+)
+
+const crowd = 1000
+
+// count is how many entries a folder of /proc has.
+func count(t *testing.T, folder string) int {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func TestACrowdAtTheStartCostsOneIssue(t *testing.T) {
+	session := open(t)
+	outcomes := ask(t.Context(), session, crowd)
+	for range crowd {
+		if got := <-outcomes; got.err != nil || got.token.Generation() != 1 {
+			t.Fatal(got.token, got.err)
+		}
+	}
+	if calls := calls(t, "issue"); calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+func TestACrowdAtTheEndOfATokenCostsOneRefresh(t *testing.T) {
+	session := open(t)
+	// Shorter than what is handed out at the very end: a token of five seconds and a bit is expired when that is left.
+	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 6}`, nil)
+	first := token(t, session)
+	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 3600}`, nil)
+	eventually(t, "the token expires", func() bool { return first.Remaining() < 5*time.Second })
+	outcomes := ask(t.Context(), session, crowd)
+	for range crowd {
+		if got := <-outcomes; got.err != nil || got.token.Fingerprint() == first.Fingerprint() {
+			t.Fatal(got.token, got.err)
+		}
+	}
+	if issues, refreshes := calls(t, "issue"), calls(t, "refresh"); issues != 1 || refreshes != 1 {
+		t.Errorf("%d issues, %d refreshes", issues, refreshes)
+	}
+}
+
+// However many wait, for a token or for the answer to a request, they are goroutines and nothing more; and when they
+// leave, the call that they waited for goes on.
+func TestACrowdHoldsNoThreads(t *testing.T) {
+	session := open(t)
+	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 4000}}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	threads := count(t, "/proc/self/task")
+	left := make(chan error, 2*crowd)
+	for range crowd {
+		go func() {
+			_, err := session.Token(ctx)
+			left <- err
+		}()
+		go func() {
+			_, err := session.Do(ctx, "GET", "/wallet", nil, nil)
+			left <- err
+		}()
+	}
+	waiting(t, session, 2*crowd)
+	if now := count(t, "/proc/self/task"); now > threads+20 {
+		t.Errorf("%d threads before, %d while %d wait", threads, now, 2*crowd)
+	}
+	begun := time.Now()
+	cancel()
+	for range 2 * crowd {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("they left after %v", took)
+	}
+	if token := token(t, session); token.Generation() != 1 || calls(t, "issue") != 1 || calls(t, "wallet") != 0 {
+		t.Errorf("generation %d, %d issues", token.Generation(), calls(t, "issue"))
+	}
+}
+
+func TestManySessionsLeakNothing(t *testing.T) {
+	client := start(t)
+	live := func() {
+		session, err := client.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		news, err := session.Subscribe(pgauth.LogDebug)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token(t, session)
+		if _, err := session.Do(t.Context(), "GET", "/wallet", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := news.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		news.Close()
+		if err := session.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live()
+	descriptors, threads, goroutines := count(t, "/proc/self/fd"), count(t, "/proc/self/task"), runtime.NumGoroutine()
+	for range 100 {
+		live()
+	}
+	// Some come and go with the admin port, the collector and the client's connections.
+	if now := count(t, "/proc/self/fd"); now > descriptors+10 {
+		t.Errorf("%d descriptors before, %d now", descriptors, now)
+	}
+	if now := count(t, "/proc/self/task"); now > threads+20 {
+		t.Errorf("%d threads before, %d now", threads, now)
+	}
+	eventually(t, "the goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+func TestForgottenObjectsLeakNothing(t *testing.T) {
+	client := start(t)
+	descriptors := count(t, "/proc/self/fd")
+	for range 50 {
+		session, err := client.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		token(t, session)
+		if _, err := session.Subscribe(pgauth.LogNone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the descriptors are given back", func() bool {
+		runtime.GC()
+		return count(t, "/proc/self/fd") <= descriptors+10
+	})
+}

@@ -1,0 +1,288 @@
+package pgauth_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
+)
+
+func subscribe(t *testing.T, session *pgauth.Session, level pgauth.LogLevel) *pgauth.Subscription {
+	t.Helper()
+	news, err := session.Subscribe(level)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { news.Close() })
+	return news
+}
+
+func next(t *testing.T, news *pgauth.Subscription) pgauth.Event {
+	t.Helper()
+	event, err := news.Next(within(t, 10*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return event
+}
+
+// waitingEvents takes what is there now.
+func waitingEvents(t *testing.T, news *pgauth.Subscription) (events []pgauth.Event) {
+	t.Helper()
+	for {
+		event, err := news.Next(within(t, 0))
+		if errors.Is(err, context.DeadlineExceeded) || err == io.EOF {
+			return events
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, event)
+	}
+}
+
+func kinds(events []pgauth.Event) (kinds []pgauth.EventKind) {
+	for _, event := range events {
+		kinds = append(kinds, event.Kind)
+	}
+	return kinds
+}
+
+func TestNewsOfAGoodLife(t *testing.T) {
+	session := open(t)
+	news := subscribe(t, session, pgauth.LogNone)
+	if events := waitingEvents(t, news); events != nil {
+		t.Error(events)
+	}
+	first := token(t, session)
+	// What has happened before a call returned is there, without waiting.
+	events := waitingEvents(t, news)
+	if len(events) != 1 || events[0].Kind != pgauth.EventRotated || events[0].Err != nil ||
+		events[0].Token.Fingerprint() != first.Fingerprint() || events[0].Token.RefreshToken() != "" {
+		t.Errorf("%+v", events)
+	}
+	if err := session.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ended := next(t, news)
+	if ended.Kind != pgauth.EventEnded || !errors.Is(ended.Err, pgauth.ErrClosed) {
+		t.Errorf("%+v", ended)
+	}
+	for range 2 {
+		if _, err := news.Next(t.Context()); err != io.EOF {
+			t.Error(err)
+		}
+	}
+}
+
+func TestNewsOfTroubles(t *testing.T) {
+	session := open(t)
+	news := subscribe(t, session, pgauth.LogNone)
+	fault(t, `{"route": "issue", "action": {"kind": "redirect", "status": 307}}`)
+	if _, err := session.Token(t.Context()); !errors.Is(err, pgauth.ErrRedirect) {
+		t.Fatal(err)
+	}
+	events := waitingEvents(t, news)
+	if want := []pgauth.EventKind{pgauth.EventRefreshFailed, pgauth.EventDegraded}; !slices.Equal(kinds(events), want) {
+		t.Errorf("%v", kinds(events))
+	}
+	for _, event := range events {
+		if failure := failure(t, event.Err); failure.HTTPStatus != 307 || event.Token != nil {
+			t.Errorf("%+v", event)
+		}
+	}
+	if err := session.SetCredentials(sandbox.AccountID, sandbox.PublicKey); err != nil {
+		t.Fatal(err)
+	}
+	token(t, session)
+	want := []pgauth.EventKind{pgauth.EventRotated, pgauth.EventRecovered}
+	if kinds := kinds(waitingEvents(t, news)); !slices.Equal(kinds, want) {
+		t.Error(kinds)
+	}
+}
+
+func TestTheLog(t *testing.T) {
+	session := open(t)
+	quiet, chatty := subscribe(t, session, pgauth.LogError), subscribe(t, session, pgauth.LogDebug)
+	first := token(t, session)
+	if kinds := kinds(waitingEvents(t, quiet)); !slices.Equal(kinds, []pgauth.EventKind{pgauth.EventRotated}) {
+		t.Error(kinds)
+	}
+	events := waitingEvents(t, chatty)
+	at := slices.IndexFunc(events, func(event pgauth.Event) bool { return event.Kind == pgauth.EventLog })
+	if at < 0 || events[at].Level != pgauth.LogInfo || !strings.Contains(events[at].Text, first.Fingerprint()) {
+		t.Errorf("%+v", events)
+	}
+	var shown bytes.Buffer
+	for _, event := range events {
+		fmt.Fprintf(&shown, "%v %+v %#v\n", event, event, event)
+	}
+	if strings.Contains(shown.String(), first.AccessToken()) {
+		t.Error("the token is shown")
+	}
+	for _, level := range []pgauth.LogLevel{-1, 5} {
+		if _, err := session.Subscribe(level); !errors.Is(err, pgauth.ErrInvalidArgument) {
+			t.Errorf("%d: %v", level, err)
+		}
+	}
+}
+
+func TestNextWaits(t *testing.T) {
+	session := open(t)
+	news := subscribe(t, session, pgauth.LogNone)
+	begun := time.Now()
+	if _, err := news.Next(within(t, 50*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := news.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took < 90*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+	// An end that comes at the same moment as an event is not held against the next call.
+	for range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel()
+		news.Next(ctx)
+		if _, err := news.Next(within(t, 0)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	arrived := make(chan pgauth.Event)
+	for range 2 {
+		go func() {
+			event, err := news.Next(context.Background())
+			if err != nil {
+				t.Error(err)
+			}
+			arrived <- event
+		}()
+	}
+	token(t, session)
+	session.Close(t.Context())
+	got := []pgauth.EventKind{(<-arrived).Kind, (<-arrived).Kind}
+	slices.Sort(got)
+	if !slices.Equal(got, []pgauth.EventKind{pgauth.EventEnded, pgauth.EventRotated}) {
+		t.Error(got)
+	}
+}
+
+func TestASlowReaderHoldsNobodyUp(t *testing.T) {
+	session := open(t)
+	slow, quick := subscribe(t, session, pgauth.LogDebug), subscribe(t, session, pgauth.LogNone)
+	for generation := range uint64(20) {
+		held := token(t, session)
+		if held.Generation() != generation+1 {
+			t.Fatal(held.Generation())
+		}
+		if event := next(t, quick); event.Kind != pgauth.EventRotated {
+			t.Fatal(event.Kind)
+		}
+		admin(t, "POST", "/revoke", `{"all": true}`, nil)
+		if err := session.Reject(held, http.StatusUnauthorized); errors.Is(err, pgauth.ErrRejectedFresh) {
+			break
+		}
+	}
+	if events := waitingEvents(t, slow); len(events) < 2 {
+		t.Error(events)
+	}
+}
+
+func TestCloseOfASubscription(t *testing.T) {
+	session := open(t)
+	news := subscribe(t, session, pgauth.LogNone)
+	ended := make(chan error)
+	for range 2 {
+		go func() {
+			_, err := news.Next(context.Background())
+			ended <- err
+		}()
+	}
+	for range 2 {
+		news.Close()
+	}
+	for range 2 {
+		if err := <-ended; !errors.Is(err, pgauth.ErrClosed) {
+			t.Error(err)
+		}
+	}
+	if _, err := news.Next(t.Context()); !errors.Is(err, pgauth.ErrClosed) {
+		t.Error(err)
+	}
+	// The session does not mind.
+	token(t, session)
+}
+
+func TestNewsOfAClosedSession(t *testing.T) {
+	session := open(t)
+	session.Close(t.Context())
+	news := subscribe(t, session, pgauth.LogNone)
+	if event := next(t, news); event.Kind != pgauth.EventEnded || !errors.Is(event.Err, pgauth.ErrClosed) {
+		t.Errorf("%+v", event)
+	}
+}
+
+// Each rotation's pair opens the next session, which has no credentials.
+func TestPairsAreHandedOn(t *testing.T) {
+	pair := issue(t, start(t))
+	client, err := pgauth.NewClient(
+		pgauth.Set("base_url", sandbox.HTTPS), pgauth.Set("tls.ca_file", sandbox.CAFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for generation := range 4 {
+		session, err := client.Open(
+			pgauth.Set("access_token", pair.AccessToken()), pgauth.Set("refresh_token", pair.RefreshToken()),
+			pgauth.Set("access_token_expires_in_s", "3000"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		news := subscribe(t, session, pgauth.LogNone)
+		held := token(t, session)
+		if held.Fingerprint() != pair.Fingerprint() || held.RefreshToken() != "" || held.Lifetime() != 3000*time.Second {
+			t.Fatal(held, pair, held.Lifetime())
+		}
+		if err := session.Reject(held, http.StatusUnauthorized); err != nil {
+			t.Fatal(err)
+		}
+		newer := token(t, session)
+		event := next(t, news)
+		if event.Kind != pgauth.EventRotated || event.Token.Fingerprint() != newer.Fingerprint() ||
+			event.Token.RefreshToken() == "" || event.Token.RefreshToken() == pair.RefreshToken() {
+			t.Fatalf("%d: %+v", generation, event)
+		}
+		pair = event.Token
+		if err := session.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if issues, refreshes := calls(t, "issue"), calls(t, "refresh"); issues != 1 || refreshes != 4 {
+		t.Errorf("%d issues, %d refreshes", issues, refreshes)
+	}
+}
+
+func TestAPairOfUnknownAgeIsRenewed(t *testing.T) {
+	client := start(t)
+	pair := issue(t, client)
+	session, err := client.Open(
+		pgauth.Set("access_token", pair.AccessToken()), pgauth.Set("refresh_token", pair.RefreshToken()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close(t.Context())
+	if token(t, session).Fingerprint() == pair.Fingerprint() || calls(t, "refresh") != 1 || calls(t, "issue") != 1 {
+		t.Error("it was not renewed")
+	}
+}
