@@ -329,7 +329,7 @@ fn a_token_is_withdrawn_once_at_the_moment_it_turns_mandatory() {
 #[test]
 fn what_is_refused_or_closed_is_not_withdrawn_besides() {
     let mut refused = Scene::new();
-    refused.machine.report(committed(1, 0).token().fingerprint(), at(60));
+    refused.machine.report(*committed(1, 0).token().fingerprint(), at(60));
     let mut closed = Scene::new();
     closed.step(Event::Close, 60);
     for mut scene in [refused, closed] {
