@@ -4,6 +4,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Wall time may run ahead of the boot clock by this much before it is believed.
+const WALL_TOLERANCE: Duration = Duration::from_secs(60);
+
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -17,6 +20,12 @@ impl Moment {
     /// How much boot time has passed since `earlier`; never negative.
     pub fn since(&self, earlier: Moment) -> Duration {
         self.boot.saturating_sub(earlier.boot)
+    }
+
+    /// Whether the wall clock has run ahead of the boot clock since `earlier`: the machine may have been restored from
+    /// an image, or its clock was set.
+    pub fn wall_has_jumped(&self, earlier: Moment) -> bool {
+        self.wall.saturating_sub(earlier.wall).saturating_sub(self.since(earlier)) > WALL_TOLERANCE
     }
 }
 

@@ -35,8 +35,13 @@ impl<T> Pinned<T> {
     }
 
     /// Lets `look` see the value there is.
-    #[inline]
     pub(crate) fn read<R>(&self, look: impl FnOnce(Option<&T>) -> R) -> R {
+        self.read_as(|value, _| look(value))
+    }
+
+    /// The same for a `look` that has use for a number which no other reader has meanwhile.
+    #[inline]
+    pub(crate) fn read_as<R>(&self, look: impl FnOnce(Option<&T>, usize) -> R) -> R {
         let slot = free_slot();
         let mut seen = self.current.load(Ordering::Relaxed);
         let _pin = loop {
@@ -50,7 +55,7 @@ impl<T> Pinned<T> {
             seen = now;
         };
         // SAFETY: null, or a node that nobody frees while it is pinned.
-        look(unsafe { seen.as_ref() }.map(|node| &node.value))
+        look(unsafe { seen.as_ref() }.map(|node| &node.value), slot.number())
     }
 
     /// Puts another value in its place, and frees those that nobody reads any more.

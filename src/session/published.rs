@@ -14,6 +14,7 @@ use std::time::Duration;
 use once_cell::race::OnceBox;
 
 use super::phase::Windows;
+use super::served::Served;
 use crate::clock::{Clock, Moment, SystemClock};
 use crate::runtime::pin::Pinned;
 use crate::runtime::word::{Word, unique_number};
@@ -27,6 +28,7 @@ pub(super) struct Published {
     snapshot: Pinned<Snapshot>,
     /// Somebody has read since the last look. Noted when a lease is renewed, which is often enough.
     asked: AtomicBool,
+    served: Served,
     generation: AtomicU64,
     /// Which publication readers are served from; 0: none.
     number: AtomicU64,
@@ -103,6 +105,7 @@ impl Published {
             injected: (!clock.is_system()).then(|| clock.clone()),
             snapshot: Pinned::default(),
             asked: AtomicBool::new(false),
+            served: Served::default(),
             generation: AtomicU64::new(0),
             number: AtomicU64::new(0),
             word: OnceBox::new(),
@@ -159,12 +162,14 @@ impl Published {
     ) -> Option<T> {
         // Before anything else has to be kept across the call.
         let second = self.second();
-        self.snapshot.read(|snapshot| {
+        self.snapshot.read_as(|snapshot, reader| {
             let seen = snapshot?;
             let is_leased = seen.lease().holds(second) && min_remaining.is_zero();
             if !is_leased && !self.is_fresh(seen, min_remaining) {
                 return None;
             }
+            // Before the taking, which is a call: nothing has to be kept across it.
+            self.served.count(reader);
             take(&seen.committed.grant)
         })
     }
@@ -199,6 +204,12 @@ impl Published {
     /// The number of the last token that was published.
     pub(super) fn last_generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// How often a token was read from memory, without asking.
+    #[expect(dead_code, reason = "health is about to tell it")]
+    pub(super) fn served(&self) -> u64 {
+        self.served.total()
     }
 
     /// Whether somebody has read since this was last asked.
