@@ -45,8 +45,10 @@ test: test-rust test-c test-go test-python test-behaviours test-witness
 setup:
 	@scripts/setup
 
+# Not `cargo build`, which would make the Rust library too, and with it keep every symbol of every crate: a fifth of the
+# shared library, and calls through tables where the code could be in line.
 library: setup
-	$(CARGO) build --release --lib
+	$(CARGO) rustc --release --lib --crate-type cdylib --crate-type staticlib
 
 # Renews what is made from the sources and committed: the header, the table of settings.
 generate:
@@ -131,12 +133,16 @@ lint: build $(VENV)/ready
 	cd examples/go && go vet ./...
 	cd tests/behaviours/godriver && go vet ./...
 
-# Ratios of things run in turn, side by side; nothing here passes or fails.
+# Ratios of things run in turn, side by side, and instructions, which no other program disturbs; nothing here passes or
+# fails.
 bench: build
 	@mkdir -p build/benches
-	$(CC) -std=c11 -O2 $(WARNINGS) -pthread -o build/benches/read_path benches/read_path.c $(LINK)
+	$(CC) -std=c11 -O2 $(WARNINGS) -pthread -o build/benches/read_path benches/read_path.c $(LINK) -lm
+	$(CC) -std=c11 -O2 $(WARNINGS) -o build/benches/copies benches/copies.c $(LINK)
 	@scripts/with-sandbox build/benches/read_path
 	@PG_SANDBOX_OPTIONS='--switch access_token_bytes=700' scripts/with-sandbox build/benches/read_path
+	@scripts/with-sandbox benches/instructions.sh build/benches/copies
+	@PG_SANDBOX_OPTIONS='--switch access_token_bytes=700' scripts/with-sandbox benches/instructions.sh build/benches/copies
 
 clean:
 	$(CARGO) clean

@@ -123,3 +123,58 @@ fn boxed<T>(value: Option<T>) -> *mut Node<T> {
         Box::into_raw(Box::new(Node { value, next: AtomicPtr::new(ptr::null_mut()) }))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_freed_at_once_and_what_somebody_reads_with_the_next() {
+        let (first, second, third) = (Arc::new(1), Arc::new(2), Arc::new(3));
+        let pinned = Pinned::new(Some(first.clone()));
+        pinned.replace(Some(second.clone()));
+        assert_eq!(Arc::strong_count(&first), 1);
+        pinned.read(|outer| {
+            pinned.replace(Some(third.clone()));
+            // The thread's own slot is taken; this one finds another.
+            pinned.read(|inner| assert_eq!((outer.map(|n| **n), inner.map(|n| **n)), (Some(2), Some(3))));
+            pinned.replace(None);
+            assert_eq!((Arc::strong_count(&second), Arc::strong_count(&third)), (2, 1));
+            assert!(pinned.read(|value| value.is_none()));
+        });
+        pinned.replace(None);
+        assert_eq!(Arc::strong_count(&second), 1);
+        pinned.replace(Some(third.clone()));
+        drop(pinned);
+        assert_eq!(Arc::strong_count(&third), 1);
+    }
+
+    #[test]
+    fn a_panic_ends_the_pin() {
+        let (first, pinned) = (Arc::new(1), Pinned::default());
+        pinned.replace(Some(first.clone()));
+        let panic = || pinned.read(|_| panic!("while it is pinned"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panic)).is_err());
+        pinned.replace(None);
+        assert_eq!(Arc::strong_count(&first), 1);
+    }
+
+    #[test]
+    fn threads_read_while_one_replaces() {
+        let pinned = Pinned::new(Some(vec![0_u64; 8]));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while pinned.read(|value| {
+                        let value = value.map_or(&[][..], |value| &value[..]);
+                        assert!(value.iter().all(|number| *number == value[0]));
+                        value[0] < 2000
+                    }) {}
+                });
+            }
+            scope.spawn(|| (1..=2000).for_each(|number| pinned.replace(Some(vec![number; 8]))));
+        });
+    }
+}
