@@ -4,8 +4,8 @@
 //! A reader looks at one clock, the second of the wall clock, which runs on while the machine sleeps but can be set. So
 //! it vouches only for a *lease*: the few seconds since somebody last looked at the clock that nobody can set. Outside
 //! of the lease, on either side, a reader looks there too, and renews it. A clock put back can thus prolong a token by
-//! one lease, a tenth of the margin S or a second, well within M - S; one put back again and again meets our own
-//! thread, which withdraws the token when the boot clock says so.
+//! one lease, a tenth of the margin S or a second; one put back again and again meets our own thread, which withdraws
+//! the token when the boot clock says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -138,8 +138,10 @@ impl Published {
     /// Lets the word say what readers are served from. Called by whoever will withdraw it in time: a program that reads
     /// the word looks at no clock.
     pub(super) fn vouch(&self) {
-        if let Some(word) = self.word.get() {
-            word.set(self.number.load(Ordering::Relaxed));
+        let number = self.number.load(Ordering::Relaxed);
+        // Written only when it changes: programs look at it all the time.
+        if let Some(word) = self.word.get().filter(|word| word.get() != number) {
+            word.set(number);
         }
     }
 
@@ -193,7 +195,7 @@ impl Published {
     #[inline(never)]
     fn is_fresh(&self, seen: &Snapshot, min_remaining: Duration) -> bool {
         self.asked.store(true, Ordering::Relaxed);
-        seen.is_fresh(self.now(), min_remaining) && self.is_vouched_for()
+        self.is_vouched_for() && seen.is_fresh(self.now(), min_remaining)
     }
 
     /// The token there is, fresh or not: what a forked child inherits.
