@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "fork handlers, signal masks, pointers that threads and processes share")]
 
+pub(crate) mod alarm;
 mod barrier;
 mod here;
 mod own;
