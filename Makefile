@@ -161,6 +161,7 @@ build/benches/first_curl build/benches/crowd_curl:
 # The read path, beside the least that C could do.
 bench-read: build/benches/read_path
 	@scripts/with-sandbox $<
+	@PG_SANDBOX_OPTIONS='--switch access_token_bytes=700' scripts/with-sandbox $<
 
 # Bare refreshes, beside libcurl.
 bench-network: $(addprefix build/benches/,refresh first_pg first_curl crowd_pg crowd_curl)

@@ -314,3 +314,26 @@ fn trouble_is_told_once_and_so_is_its_end() {
     scene.step(Event::Close, 3802);
     assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session tells nothing");
 }
+#[test]
+fn a_token_is_withdrawn_once_at_the_moment_it_turns_mandatory() {
+    let mut scene = Scene::new();
+    scene.step(landing(Ok(committed(2, 3300))), 3300);
+    let withdrawn = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Withdraw));
+    let moment = 3300 + 3600 - 120;
+    assert!(!withdrawn(&scene.step(Event::Tick, moment - 1)));
+    assert_eq!(scene.machine.next_wake(at(moment - 1)), Some(Duration::from_secs(moment)));
+    assert!(withdrawn(&scene.step(Event::Tick, moment)));
+    assert!(!withdrawn(&scene.step(Event::Tick, moment + 1)));
+}
+
+#[test]
+fn what_is_refused_or_closed_is_not_withdrawn_besides() {
+    let mut refused = Scene::new();
+    refused.machine.report(*committed(1, 0).token().fingerprint(), at(60));
+    let mut closed = Scene::new();
+    closed.step(Event::Close, 60);
+    for mut scene in [refused, closed] {
+        let actions = scene.step(Event::Tick, 3599);
+        assert!(!actions.iter().any(|action| matches!(action, Action::Withdraw)), "{actions:?}");
+    }
+}

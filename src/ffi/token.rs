@@ -127,13 +127,13 @@ pub unsafe extern "C" fn pg_token_generation(token: *const pg_token) -> u64 {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_ref(token: *mut pg_token) -> *mut pg_token {
+pub unsafe extern "C" fn pg_token_ref(token: *const pg_token) -> *mut pg_token {
     infallible(ptr::null_mut(), || {
         if !token.is_null() {
             // SAFETY: made by Arc::into_raw, and the caller is an owner.
-            unsafe { Arc::increment_strong_count(token.cast::<Grant>().cast_const()) };
+            unsafe { Arc::increment_strong_count(token.cast::<Grant>()) };
         }
-        token
+        token.cast_mut()
     })
 }
 
