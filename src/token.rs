@@ -105,6 +105,13 @@ pub struct Grant {
     pub refresh: Option<RefreshToken>,
 }
 
+impl Grant {
+    /// The pair of a bare call.
+    pub fn bare(Pair { token, refresh }: Pair) -> Self {
+        Grant { token, generation: 0, refresh }
+    }
+}
+
 /// The first 64 bits of a token's SHA-256: enough to tell tokens apart, nothing to log in with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {
