@@ -951,6 +951,20 @@ pg_status pg_session_copy_access_token(const struct pg_session *session,
                                        struct pg_error **error);
 
 /**
+ * The word that tells whether a token that the caller holds already may be used again, without a call: for programs to
+ * which a call costs more than a look at memory. It is 0 where the session has to be asked, and otherwise another number
+ * for each token. So read it (one aligned load of 64 bits, with acquire); where it is not 0 and the number under which a
+ * token was kept, use that token; else call pg_session_token, and keep what it gives under the number that was read
+ * *before* the call. It turns 0 at the moment when callers begin to wait for the next token, when a token was reported,
+ * and with pg_session_close; in a forked child it is 0 until the session has been asked there for some seconds, or this
+ * function has been called. Such use counts as asking once for each token. Never NULL for a session, NULL for NULL;
+ * valid until the session is freed, and the memory stays readable even then. Any thread; does not block.
+ *
+ * Since 0.1.0.
+ */
+const uint64_t *pg_session_generation_word(const struct pg_session *session);
+
+/**
  * pg_session_token_lasting without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also
  * after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
  * on the queue. Neither session nor queue must be freed before the call ends. Any thread; never blocks.

@@ -83,7 +83,7 @@ pub unsafe extern "C" fn pg_token_refresh_token_length(token: *const pg_token) -
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_fingerprint(token: *const pg_token) -> *const c_char {
-    get(token, ptr::null(), |grant| Some(grant.token.fingerprint.with_nul().as_ptr().cast()))
+    get(token, ptr::null(), |grant| Some(grant.token.fingerprint().with_nul().as_ptr().cast()))
 }
 
 /// The whole life of the access token in milliseconds, counted from just before its request was sent: the smallest

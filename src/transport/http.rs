@@ -16,7 +16,7 @@ use super::{Answer, Reply, Request, Sending, Transport};
 use crate::clock::Clock;
 use crate::config::{Config, ProxyChoice};
 use crate::error::Error;
-use crate::runtime::PerProcess;
+use crate::runtime::process::PerProcess;
 use crate::status::Status;
 
 /// An idle connection older than this is not used again: many servers and gateways close theirs soon, and a

@@ -234,6 +234,41 @@ static void test_child_of_a_child(ending leave)
     pg_session_free(session);
 }
 
+/* The child's word is silent until somebody there will withdraw it in time, and then speaks of the inherited token. */
+static void test_generation_word(ending leave)
+{
+    start_over(NULL, NULL);
+    pg_session *session = new_session();
+    pg_token *token = token_of(session), *meanwhile = NULL;
+    const volatile uint64_t *word = pg_session_generation_word(session);
+    uint64_t number = *word;
+    CHECK(number != 0);
+
+    pid_t child = fork_with_alarm();
+    if (child == 0) {
+        CHECK(*word == 0);
+        while (*word == 0) {
+            CHECK(pg_session_token(session, 0, &meanwhile, NULL) == PG_OK && meanwhile == token);
+            pg_token_free(meanwhile);
+            usleep(10000);
+        }
+        CHECK(*word == number);
+        pid_t grandchild = fork_with_alarm();
+        if (grandchild == 0) {
+            CHECK(*word == 0 && *pg_session_generation_word(session) == number);
+            leave(EXIT_SUCCESS);
+        }
+        join_child(grandchild);
+        go_on(session, token);
+        CHECK(*word != 0 && *word != number);
+        leave(EXIT_SUCCESS);
+    }
+    join_child(child);
+    CHECK(*word == number);
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
 /* A caller of the parent: half of them wait for the flight, the others for the answers to their requests. */
 static void *call_once(void *session)
 {
@@ -345,6 +380,7 @@ int main(void)
         test_during_the_first_flight(ENDINGS[i]);
         test_refreshes_on_both_sides(ENDINGS[i]);
         test_child_of_a_child(ENDINGS[i]);
+        test_generation_word(ENDINGS[i]);
         test_while_everything_is_under_way(ENDINGS[i]);
         test_child_of_a_session_from_a_pair(ENDINGS[i]);
     }
