@@ -250,7 +250,7 @@ enum pg_kind
      */
     PG_EVENT_NONE = 0,
     /**
-     * The end of pg_session_token_start: a token, or an error.
+     * The end of pg_session_token_start, pg_issue_token_start or pg_refresh_token_start: a token, or an error.
      */
     PG_EVENT_TOKEN = 1,
     /**
@@ -473,6 +473,40 @@ pg_status pg_refresh_token_sized(const struct pg_client *client,
                                  size_t refresh_token_length,
                                  int64_t timeout_ms,
                                  struct pg_token **token,
+                                 struct pg_error **error);
+
+/**
+ * pg_issue_token without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also after a
+ * failure or pg_queue_cancel. `id` is the caller's, and unlike that of anything else under way on the queue. Neither client
+ * nor queue must be freed before the call returns. Any thread; never blocks.
+ *
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER. All else comes with the
+ * event.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_issue_token_start(const struct pg_client *client,
+                               const struct pg_queue *queue,
+                               uint64_t id,
+                               const char *account_id,
+                               const char *public_key,
+                               int64_t timeout_ms,
+                               struct pg_error **error);
+
+/**
+ * pg_refresh_token without waiting, as pg_issue_token_start does it. The fate of the refresh token is that of the event's
+ * error; after pg_queue_cancel it is PG_FATE_UNKNOWN.
+ *
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_refresh_token_start(const struct pg_client *client,
+                                 const struct pg_queue *queue,
+                                 uint64_t id,
+                                 const char *access_token,
+                                 const char *refresh_token,
+                                 int64_t timeout_ms,
                                  struct pg_error **error);
 
 /**
@@ -875,7 +909,7 @@ const char *pg_response_header_value(const struct pg_response *response,
  *
  * Since 0.1.0.
  */
-struct pg_response *pg_response_ref(struct pg_response *response);
+struct pg_response *pg_response_ref(const struct pg_response *response);
 
 /**
  * Takes an owner away; with the last one the response is freed, and what was borrowed from it is gone. NULL is fine.
@@ -949,6 +983,20 @@ pg_status pg_session_copy_access_token(const struct pg_session *session,
                                        size_t capacity,
                                        size_t *length,
                                        struct pg_error **error);
+
+/**
+ * The word that tells whether a token that the caller holds already may be used again, without a call: for programs to
+ * which a call costs more than a look at memory. It is 0 where the session has to be asked, and otherwise another number
+ * for each token. So read it (one aligned load of 64 bits, with acquire); where it is not 0 and the number under which a
+ * token was kept, use that token; else call pg_session_token, and keep what it gives under the number that was read
+ * *before* the call. It turns 0 at the moment when callers begin to wait for the next token, when a token was reported,
+ * and with pg_session_close; in a forked child it is 0 until the session has been asked there for some seconds, or this
+ * function has been called. Such use counts as asking once for each token. Never NULL for a session, NULL for NULL;
+ * valid until the session is freed, and the memory stays readable even then. Any thread; does not block.
+ *
+ * Since 0.1.0.
+ */
+const uint64_t *pg_session_generation_word(const struct pg_session *session);
 
 /**
  * pg_session_token_lasting without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also
@@ -1195,7 +1243,7 @@ uint64_t pg_token_generation(const struct pg_token *token);
  *
  * Since 0.1.0.
  */
-struct pg_token *pg_token_ref(struct pg_token *token);
+struct pg_token *pg_token_ref(const struct pg_token *token);
 
 /**
  * Takes an owner away; the last one zeroes and frees the token, and texts borrowed from it are gone. NULL is

@@ -176,6 +176,8 @@ struct World {
     sequence: u64,
     waiting: BTreeMap<WaiterId, Duration>,
     newest: Option<Committed>,
+    /// What readers have without asking.
+    open: Option<Committed>,
     /// When the machine was asleep: only then may it be late.
     slept: Vec<RangeInclusive<Duration>>,
     ticks: u64,
@@ -224,6 +226,7 @@ impl World {
             sequence: 0,
             waiting: BTreeMap::new(),
             newest: None,
+            open: None,
             slept: Vec::new(),
             ticks: 0,
             served: 0,
@@ -246,6 +249,7 @@ impl World {
         let committed = Committed { is_doubted: self.rng.bool(), ..committed };
         let share = self.rng.f64();
         self.machine.hold(committed.clone(), self.now, &mut || share);
+        self.open = Some(committed.clone()).filter(|committed| !committed.is_doubted);
         self.newest = Some(committed);
     }
 
@@ -294,7 +298,7 @@ impl World {
                 if let Some(newest) = self.newest.clone() {
                     let stale = self.rng.u64(0..3) == 0;
                     let old = Fingerprint::of(&Secret::new("an older token").unwrap());
-                    let refused = if stale { old } else { newest.token().fingerprint };
+                    let refused = if stale { old } else { *newest.token().fingerprint() };
                     let (verdict, actions) = self.machine.report(refused, self.now);
                     assert!(!stale || verdict == Verdict::Newer, "an old token's refusal costs nothing");
                     self.perform(actions);
@@ -359,11 +363,17 @@ impl World {
                         .as_ref()
                         .is_none_or(|newest| newest.generation() < committed.generation());
                     assert!(newer, "a generation is published once");
-                    self.newest = Some(committed);
+                    self.newest = Some(committed.clone());
+                    self.open = Some(committed);
                 }
-                Action::Publish(None) => {}
+                Action::Publish(None) => self.open = None,
+                Action::Withdraw => assert!(self.open.take().is_some(), "withdrawn once"),
                 Action::Tell(notice) => self.hear(notice),
             }
+        }
+        if let Some(token) = self.open.as_ref().map(Committed::token) {
+            let mandatory = Windows::of(&token.lifetime).mandatory;
+            assert!(token.remaining(self.now) > mandatory, "readers have a token that has turned mandatory");
         }
     }
 

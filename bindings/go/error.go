@@ -92,7 +92,7 @@ type Error struct {
 	ServerCode       string          // the server's own code, empty if it sent none
 	ServerMessage    string          // the server's own words, empty if it sent none
 	ServerDetails    json.RawMessage // nil if it sent none
-	RetryAfter       *time.Duration  // how long the server asked us to wait; nil if it did not
+	RetryAfter       *time.Duration  // what the server asked for, or until a session tries again by itself; nil: not known
 	Fate             Fate
 	Retryable        bool // the very same call may succeed later and is safe to make again
 	NeedsCredentials bool // only credentials can go on from here

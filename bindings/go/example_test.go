@@ -2,6 +2,7 @@ package pgauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -72,4 +73,88 @@ func ExampleClient_Open() {
 	// Output:
 	// generation 1
 	// generation 2
+}
+
+func ExampleSession_Do() {
+	client, err := pgauth.NewClient(pgauth.Env())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.Open()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Close(context.Background())
+
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	response, err := session.Do(ctx, http.MethodGet, "/wallet", nil, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var wallet struct {
+		Assets []struct {
+			Total    float64
+			Currency struct{ Code string }
+		}
+	}
+	if err := json.Unmarshal(response.Body, &wallet); err != nil {
+		log.Fatal(err)
+	}
+	for _, asset := range wallet.Assets {
+		fmt.Println(asset.Currency.Code, asset.Total)
+	}
+	// Output:
+	// USDT 1250.5
+	// EUR 300
+}
+
+// A session from a pair: whoever keeps the pair is told of each new one, and opens the next session with it.
+func ExampleSession_Subscribe() {
+	client, err := pgauth.NewClient(pgauth.Env())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	pair, err := client.Issue(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	session, err := client.Open(
+		pgauth.Set("access_token", pair.AccessToken()), pgauth.Set("refresh_token", pair.RefreshToken()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	news, err := session.Subscribe(pgauth.LogNone)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer news.Close()
+	kept := make(chan *pgauth.Token, 1)
+	go func() {
+		defer close(kept)
+		for {
+			event, err := news.Next(context.Background())
+			if err != nil {
+				return // io.EOF: the session was closed
+			}
+			if event.Kind == pgauth.EventRotated {
+				kept <- event.Token
+			}
+		}
+	}()
+
+	// The age of the pair was not told, so it is renewed before it is used.
+	if _, err := session.Token(ctx); err != nil {
+		log.Fatal(err)
+	}
+	if err := session.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	next := <-kept
+	fmt.Println("a new pair:", next.RefreshToken() != "" && next.RefreshToken() != pair.RefreshToken())
+	// Output: a new pair: true
 }

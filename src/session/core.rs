@@ -99,7 +99,7 @@ impl Core {
         if let Some(first) = first {
             machine.hold(first.clone(), now, &mut || rng.f64());
             if !first.is_doubted {
-                published.set(Some(first), &*client.clock);
+                published.set(Some(first));
             }
         } else if let Some(inherited) = published.last() {
             // The refresh token stays with the parent: two processes must never present the same one.
@@ -250,15 +250,24 @@ impl Core {
     }
 
     pub(super) fn tick(&self) {
-        let event = if self.published.take_asked() { Event::Asked } else { Event::Tick };
         // The timer that rang is gone.
-        self.step(event, |state| state.due = None);
+        self.step(self.passing(), |state| state.due = None);
+    }
+
+    /// Sees to it that the published token is withdrawn in time, also one that was inherited.
+    pub(super) fn watch(&self) {
+        self.step(self.passing(), |_| {});
+    }
+
+    /// Time has passed, and readers have come or not.
+    fn passing(&self) -> Event {
+        if self.published.take_asked() { Event::Asked } else { Event::Tick }
     }
 
     pub(super) fn health(&self) -> Health {
         let now = self.now();
         let state = self.state();
-        Health::new(&state.machine, &state.tally, now)
+        Health::new(&state.machine, &state.tally, self.published.served(), now)
     }
 
     pub(super) fn log(&self, level: Level, line: impl FnOnce() -> String) {
@@ -283,7 +292,8 @@ impl Core {
         let mut launches = Vec::new();
         for action in actions {
             match action {
-                Action::Publish(committed) => self.published.set(committed, &*self.client.clock),
+                Action::Publish(committed) => self.published.set(committed),
+                Action::Withdraw => self.published.withdraw(),
                 // Under the lock too, so that news come in order.
                 Action::Tell(notice) => state.tell(notice),
                 Action::Launch(plan) => {
@@ -307,11 +317,13 @@ impl Core {
             state.waiting = BTreeMap::new();
         }
         let next = state.machine.next_wake(self.now());
-        if state.due.map(|(at, _)| at) != next
-            && let Ok(timers) = Timers::get(&self.client.clock)
-        {
-            // Without a thread there are no timers: callers then get the error of the flight.
-            state.due = timers.set(state.due, next, &self.me);
+        // Without a thread there are no timers: callers then get the error of the flight.
+        let is_set = state.due.map(|(at, _)| at) == next
+            || Timers::get(&self.client.clock)
+                .map(|timers| state.due = timers.set(state.due, next, &self.me))
+                .is_ok();
+        if is_set {
+            self.published.vouch();
         }
         if answers.is_empty() {
             drop(state);
@@ -491,7 +503,7 @@ impl State {
                 let apart = token.lifetime.disagreement.as_secs();
                 self.log(Level::PG_LOG_INFO, || {
                     let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
-                    let (name, life) = (token.fingerprint, token.lifetime.length.as_secs());
+                    let (name, life) = (*token.fingerprint(), token.lifetime.length.as_secs());
                     format!("token {name} of generation {generation}, which lives for {life} s, {how}")
                 });
                 if apart > 0 {

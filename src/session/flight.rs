@@ -254,7 +254,7 @@ impl Flight {
     /// Before the call: adopt what others made meanwhile. After a lost or refused one: the same, then recover.
     fn after_load(&mut self, found: Loaded, now: Duration) -> Step {
         let successor = found.committed.filter(|found| {
-            found.generation() > self.plan.stored && Some(found.token().fingerprint) != self.plan.refused
+            found.generation() > self.plan.stored && Some(*found.token().fingerprint()) != self.plan.refused
         });
         if let Some(successor) = successor {
             self.log.adopted = true;

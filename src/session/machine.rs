@@ -61,6 +61,8 @@ pub enum Action {
     /// Let readers have this token without asking, while more than `mandatory` of its life remains; `None`: let
     /// nobody.
     Publish(Option<Committed>),
+    /// The published token has turned mandatory: let nobody have it without asking.
+    Withdraw,
 }
 
 /// What does not change in the life of a session.
@@ -109,6 +111,8 @@ struct Held {
     /// The background refresh starts when so much remains.
     background_at: Duration,
     since: Duration,
+    /// Readers have it without asking.
+    published: bool,
     /// The service refused it: it is not handed out, and its successor must differ.
     refused: bool,
     /// The service refused it when new, as it had its predecessor: it is served all the same.
@@ -154,7 +158,7 @@ impl Machine {
         }
     }
 
-    /// Takes over a token from elsewhere: adopted, or inherited through a fork.
+    /// Takes over a token from elsewhere that readers have: adopted, or inherited through a fork.
     pub fn hold(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
         self.stored = committed.generation();
         self.take_on(committed, now, dice);
@@ -167,6 +171,7 @@ impl Machine {
             committed,
             background_at: windows.background_at(dice()),
             since: now.boot,
+            published: !doubted,
             refused: false,
             refused_fresh: false,
             witnessed: false,
@@ -197,6 +202,9 @@ impl Machine {
             }
             Event::Close => {
                 self.closed = true;
+                if let Some(held) = &mut self.held {
+                    held.published = false;
+                }
                 actions.push(Action::Publish(None));
             }
         }
@@ -234,7 +242,8 @@ impl Machine {
             Some(obstacle) => obstacle.until.filter(|_| wanted),
             None => background,
         };
-        waiting.chain(next).chain(look).min()
+        let withdrawal = self.held.as_ref().filter(|held| held.published).map(Held::turns_mandatory);
+        waiting.chain(next).chain(look).chain(withdrawal).min()
     }
 
     fn generation(&self) -> u64 {
@@ -255,7 +264,7 @@ impl Machine {
         match landing.result {
             Ok(committed) => {
                 let same = self.held.as_ref().is_some_and(|held| {
-                    held.refused && held.committed.token().fingerprint == committed.token().fingerprint
+                    held.refused && *held.committed.token().fingerprint() == *committed.token().fingerprint()
                 });
                 if let Some(rejections) = &mut self.rejections {
                     rejections.renewed();
@@ -264,9 +273,11 @@ impl Machine {
                 if landing.log.issues > 0 {
                     self.login = Login::Good;
                 }
+                let is_good = !same && !committed.is_doubted;
                 self.take_on(committed.clone(), now, dice);
                 if let Some(held) = &mut self.held {
                     held.refused = same;
+                    held.published = is_good && !self.closed;
                 }
                 if landing.store_error.is_none() {
                     self.stored = committed.generation();
@@ -278,7 +289,6 @@ impl Machine {
                     self.pause = Some(Pause::after(error, pause, now, dice));
                 }
                 if !self.closed {
-                    let is_good = !same && !committed.is_doubted;
                     actions.push(Action::Publish(is_good.then(|| committed.clone())));
                 }
                 self.tell(Notice::rotated(&committed.grant, landing.kept), actions);
@@ -324,7 +334,7 @@ impl Machine {
     }
 
     fn reject(&mut self, refused: Fingerprint, now: Moment, actions: &mut Vec<Action>) -> Verdict {
-        let current = self.held.as_mut().filter(|held| held.committed.token().fingerprint == refused);
+        let current = self.held.as_mut().filter(|held| *held.committed.token().fingerprint() == refused);
         let Some(held) = current else { return Verdict::Newer };
         if held.refused {
             return Verdict::Renewing;
@@ -337,6 +347,7 @@ impl Machine {
         held.refused_fresh = verdict == Verdict::RejectedFresh;
         if verdict == Verdict::Renewing {
             held.refused = true;
+            held.published = false;
             actions.push(Action::Publish(None));
         }
         verdict
@@ -344,6 +355,7 @@ impl Machine {
 
     /// Answers who can be answered, launches what is needed, and turns away whom nothing can help in time.
     fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.withdraw(now, actions);
         self.serve(now, actions);
         if !self.flying && !self.closed && self.needs_flight(now) && self.obstacle(now).is_none() {
             self.flying = true;
@@ -353,6 +365,16 @@ impl Machine {
         if self.waiters.is_empty() {
             // An emptied map keeps room for eleven.
             self.waiters = BTreeMap::new();
+        }
+    }
+
+    fn withdraw(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if let Some(held) = &mut self.held
+            && held.published
+            && held.phase(now) >= Phase::Mandatory
+        {
+            held.published = false;
+            actions.push(Action::Withdraw);
         }
     }
 
@@ -385,7 +407,7 @@ impl Machine {
 
     fn plan(&self, now: Moment) -> Plan {
         let refused =
-            self.held.as_ref().filter(|held| held.refused).map(|held| held.committed.token().fingerprint);
+            self.held.as_ref().filter(|held| held.refused).map(|held| *held.committed.token().fingerprint());
         let cause = match &self.held {
             None => Cause::First,
             Some(held) if held.refused => Cause::Rejected,
@@ -482,6 +504,12 @@ impl Held {
 
     fn remaining(&self, now: Moment) -> Duration {
         self.committed.token().remaining(now)
+    }
+
+    /// When it does, on the boot clock.
+    fn turns_mandatory(&self) -> Duration {
+        let token = self.committed.token();
+        token.anchor.boot + token.lifetime.length.saturating_sub(self.windows().mandatory)
     }
 
     fn is_usable(&self, now: Moment) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under way),
 //! [`login`] and [`rejection`] (what is held against credentials and tokens), `core` (performs it),
-//! `requests` (calls with a token), `published` (the lock-free read), `timers`.
+//! `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`.
 
 mod core;
 pub mod flight;
@@ -14,6 +14,7 @@ pub mod phase;
 mod published;
 pub mod rejection;
 mod requests;
+mod served;
 mod timers;
 
 use std::sync::Arc;
@@ -33,7 +34,8 @@ use crate::event::{Body, Level};
 use crate::expiry::Lifetime;
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Response};
-use crate::runtime::PerProcess;
+use crate::runtime::pin::Pinned;
+use crate::runtime::process::PerProcess;
 use crate::secret::Secret;
 use crate::status::Status;
 use crate::store::{Committed, MemoryStore, Place, Store};
@@ -46,7 +48,7 @@ pub struct Session {
     policy: Policy,
     place: Place,
     published: Arc<Published>,
-    credentials: arc_swap::ArcSwapOption<Credentials>,
+    credentials: Pinned<Arc<Credentials>>,
     closed: AtomicBool,
     core: PerProcess<Arc<Core>>,
 }
@@ -76,8 +78,8 @@ impl Session {
             client: client.clone(),
             policy,
             place: config.store.clone(),
-            published: Arc::default(),
-            credentials: arc_swap::ArcSwapOption::new(credentials.map(Arc::new)),
+            published: Arc::new(Published::new(&client.clock)),
+            credentials: Pinned::new(credentials.map(Arc::new)),
             closed: AtomicBool::new(false),
             core: PerProcess::new(),
         };
@@ -93,28 +95,34 @@ impl Session {
         Ok(session)
     }
 
+    /// What `take` makes of the token there is, if it is fresh. From memory: no lock, no allocation, and no panic, as long
+    /// as `take` has none.
+    #[inline]
+    pub fn fresh<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
+        self.published.read(Duration::ZERO, take)
+    }
+
     /// A token that works now, with at least `min_remaining` of its life left if that can be had. From memory
     /// while it is fresh; otherwise waits until the deadline. Zero never blocks.
     pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
-        self.with_token(timeout, min_remaining, Arc::clone)
+        match self.published.read(min_remaining, |grant| Some(grant.clone())) {
+            Some(grant) => Ok(grant),
+            None => Ok(self.core()?.ask(timeout, min_remaining)?.grant),
+        }
     }
 
-    /// The same for a caller who only wants a look at it, and so need not count as an owner.
-    pub fn with_token<T>(
-        &self,
-        timeout: Duration,
-        min_remaining: Duration,
-        mut take: impl FnMut(&Arc<Grant>) -> T,
-    ) -> Result<T, Error> {
-        match self.published.read(&*self.client.clock, min_remaining, &mut take) {
-            Some(taken) => Ok(taken),
-            None => Ok(take(&self.core()?.ask(timeout, min_remaining)?.grant)),
+    /// The word that says which token readers are served from. 0: ask.
+    pub fn generation_word(&self) -> *const u64 {
+        let word = self.published.word();
+        if let Ok(core) = self.core() {
+            core.watch();
         }
+        word.address()
     }
 
     /// The same without waiting: the answer ends an operation of a queue.
     pub fn token_start(&self, end: Completion, timeout: Duration, min_remaining: Duration) {
-        match self.published.read(&*self.client.clock, min_remaining, Arc::clone) {
+        match self.published.read(min_remaining, |grant| Some(grant.clone())) {
             Some(grant) => end.complete(Body::Token(Ok(grant))),
             None => match self.core() {
                 Ok(core) => core.ask_for(end, timeout, min_remaining),
@@ -160,7 +168,7 @@ impl Session {
     /// Replaces the credentials, and forgets what was held against the old ones.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
         let credentials = Arc::new(credentials);
-        self.credentials.store(Some(credentials.clone()));
+        self.credentials.replace(Some(credentials.clone()));
         // A store in memory goes on; in a shared one another login has another record.
         let store = if self.place == Place::Memory { None } else { Some(self.open_store()?) };
         self.core()?.set_credentials(credentials, store);
@@ -181,7 +189,7 @@ impl Session {
             Some(core) if !core.close(timeout) => {}
             // Nothing was ever begun in this process; what a parent published ends here too.
             None => {
-                self.published.set(None, &*self.client.clock);
+                self.published.set(None);
                 return Ok(());
             }
             Some(_) => return Ok(()),
@@ -209,13 +217,14 @@ impl Session {
     }
 
     fn core_on(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Arc<Core>, Error> {
-        let credentials = self.credentials.load_full();
+        let credentials = self.credentials.read(|credentials| credentials.cloned());
         Core::new(self.client.clone(), self.published.clone(), self.policy, credentials, store, first)
     }
 
     /// The place of the current credentials.
     fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
-        self.place.open(&self.client, self.credentials.load().as_deref())
+        let credentials = self.credentials.read(|credentials| credentials.cloned());
+        self.place.open(&self.client, credentials.as_deref())
     }
 }
 
