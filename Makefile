@@ -25,10 +25,11 @@ export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRAR
 WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
 EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go)
-PYTHON_CODE := . ../../examples/python ../../tests/behaviours ../../tests/witness
+PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
 .PHONY: build demo test bench lint install clean setup library generate
+.PHONY: bench-read bench-network bench-sessions bench-storm bench-python bench-go
 .PHONY: test-rust test-c test-go test-python test-behaviours test-witness
 
 build: library
@@ -127,16 +128,68 @@ lint: build $(VENV)/ready
 	$(CARGO) test --test abi --test docs
 	cd bindings/python && $(VENV)/bin/ruff check $(PYTHON_CODE) && $(VENV)/bin/ruff format --check $(PYTHON_CODE)
 	cd bindings/python && $(VENV)/bin/mypy
-	@test -z "$$(gofmt -l bindings/go examples/go tests/behaviours/godriver | tee /dev/stderr)"
+	@test -z "$$(gofmt -l benches/go_token bindings/go examples/go tests/behaviours/godriver | tee /dev/stderr)"
 	cd bindings/go && go vet ./...
 	cd examples/go && go vet ./...
 	cd tests/behaviours/godriver && go vet ./...
+	cd benches/go_token && go vet ./...
 
 # Ratios of things run in turn, side by side; nothing here passes or fails.
-bench: build
+bench: bench-read bench-network bench-sessions bench-storm bench-python bench-go
+
+BENCH_CC = @mkdir -p $(@D) && $(CC) -std=c11 -O2 $(WARNINGS) -pthread -o $@ $(filter %.c,$^)
+CURL     = $$(pkg-config --cflags --libs libcurl)
+ON_ONE   := build/benches/read_path build/benches/sessions build/benches/first_pg build/benches/crowd_pg
+ON_BOTH  := build/benches/refresh build/benches/storm
+
+$(ON_ONE) $(ON_BOTH) build/benches/first_curl build/benches/crowd_curl: $(wildcard benches/*.h) build
+build/benches/read_path: benches/read_path.c
+build/benches/sessions: benches/sessions.c
+build/benches/storm: benches/storm.c
+build/benches/refresh: benches/refresh.c benches/way_pg.c benches/way_curl.c
+build/benches/first_pg: benches/first.c benches/way_pg.c
+build/benches/first_curl: benches/first.c benches/way_curl.c
+build/benches/crowd_pg: benches/crowd_pg.c benches/way_pg.c
+build/benches/crowd_curl: benches/crowd_curl.c benches/way_curl.c
+$(ON_ONE):
+	$(BENCH_CC) -DWAY=pg_way $(LINK)
+$(ON_BOTH):
+	$(BENCH_CC) $(LINK) $(CURL)
+build/benches/first_curl build/benches/crowd_curl:
+	$(BENCH_CC) -DWAY=curl_way $(CURL)
+
+# The read path, beside the least that C could do.
+bench-read: build/benches/read_path
+	@scripts/with-sandbox $<
+	@PG_SANDBOX_OPTIONS='--switch access_token_bytes=700' scripts/with-sandbox $<
+
+# Bare refreshes, beside libcurl.
+bench-network: $(addprefix build/benches/,refresh first_pg first_curl crowd_pg crowd_curl)
+	@scripts/with-sandbox build/benches/refresh
+	@scripts/with-sandbox python3 benches/processes.py
+
+# 100,000 idle sessions.
+bench-sessions: build/benches/sessions
+	@scripts/with-sandbox $<
+
+# 1,000 threads at an expired token.
+bench-storm: build/benches/storm
+	@scripts/with-sandbox $<
+
+build/venv-bench/ready: benches/requirements.txt | setup
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# A token in Python, beside authlib.
+bench-python: build build/venv-bench/ready
+	@PYTHONPATH=bindings/python/src scripts/with-sandbox build/venv-bench/bin/python benches/python_token.py
+
+# A token in Go, beside golang.org/x/oauth2.
+bench-go: build
 	@mkdir -p build/benches
-	$(CC) -std=c11 -O2 $(WARNINGS) -pthread -o build/benches/read_path benches/read_path.c $(LINK)
-	@scripts/with-sandbox build/benches/read_path
+	cd benches/go_token && go build -o $(CURDIR)/build/benches/go_token .
+	@scripts/with-sandbox build/benches/go_token
 
 clean:
 	$(CARGO) clean

@@ -875,7 +875,7 @@ const char *pg_response_header_value(const struct pg_response *response,
  *
  * Since 0.1.0.
  */
-struct pg_response *pg_response_ref(struct pg_response *response);
+struct pg_response *pg_response_ref(const struct pg_response *response);
 
 /**
  * Takes an owner away; with the last one the response is freed, and what was borrowed from it is gone. NULL is fine.
@@ -949,6 +949,20 @@ pg_status pg_session_copy_access_token(const struct pg_session *session,
                                        size_t capacity,
                                        size_t *length,
                                        struct pg_error **error);
+
+/**
+ * The word that tells whether a token that the caller holds already may be used again, without a call: for programs to
+ * which a call costs more than a look at memory. It is 0 where the session has to be asked, and otherwise another number
+ * for each token. So read it (one aligned load of 64 bits, with acquire); where it is not 0 and the number under which a
+ * token was kept, use that token; else call pg_session_token, and keep what it gives under the number that was read
+ * *before* the call. It turns 0 at the moment when callers begin to wait for the next token, when a token was reported,
+ * and with pg_session_close; in a forked child it is 0 until the session has been asked there for some seconds, or this
+ * function has been called. Such use counts as asking once for each token. Never NULL for a session, NULL for NULL;
+ * valid until the session is freed, and the memory stays readable even then. Any thread; does not block.
+ *
+ * Since 0.1.0.
+ */
+const uint64_t *pg_session_generation_word(const struct pg_session *session);
 
 /**
  * pg_session_token_lasting without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also
@@ -1195,7 +1209,7 @@ uint64_t pg_token_generation(const struct pg_token *token);
  *
  * Since 0.1.0.
  */
-struct pg_token *pg_token_ref(struct pg_token *token);
+struct pg_token *pg_token_ref(const struct pg_token *token);
 
 /**
  * Takes an owner away; the last one zeroes and frees the token, and texts borrowed from it are gone. NULL is

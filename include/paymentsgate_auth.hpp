@@ -149,6 +149,24 @@ Object *made_by(Function *function, Arguments... arguments) {
 /// An empty view may hold a null pointer, which to C would mean that the text was not given at all.
 inline const char *pointer(std::string_view given) noexcept { return given.data() == nullptr ? "" : given.data(); }
 
+/// Every program begins with settings or a queue, so nothing else was called before.
+inline void check_abi() {
+    if (pg_abi_version() != PG_ABI_VERSION) {
+        const std::string text = "this program was compiled for ABI " + std::to_string(PG_ABI_VERSION) +
+                                 " of paymentsgate-auth, and the library that is loaded has ABI " +
+                                 std::to_string(pg_abi_version()) + "; install the one, or compile for the other";
+        throw error(PG_ERR_SYSTEM, text.c_str());
+    }
+}
+
+/// A text that ends in a NUL has none inside: what stands behind it would be lost.
+inline const char *terminated(const std::string &given) {
+    if (given.find('\0') != std::string::npos) {
+        throw error(PG_ERR_INVALID_ARGUMENT, "a method, path or header has a NUL inside; leave it out");
+    }
+    return given.c_str();
+}
+
 /// -1 ms must not pass for PG_TIMEOUT_DEFAULT, so every negative time becomes one that the library refuses.
 inline std::int64_t milliseconds(timeout limit) noexcept {
     if (!limit) {
@@ -162,7 +180,7 @@ inline std::int64_t milliseconds(timeout limit) noexcept {
 /// One row of the table of settings. Static texts.
 struct setting {
     std::string_view name;
-    std::string_view type;           ///< "text", "secret", "path", "url", "proxy", "boolean", "milliseconds", "bytes"
+    std::string_view type;           ///< "text", "secret", "path", "url", "boolean", "milliseconds" and so on
     std::string_view default_value;  ///< Empty where there is none.
     std::string_view range;          ///< The values that it takes, in words.
     std::string_view description;
@@ -182,10 +200,9 @@ inline std::vector<setting> settings() {
 /// Settings, by name. Moved, not copied; not to be used from two threads at once. Never blocks.
 class config {
 public:
-    /// All at their defaults. Throws where the library that is loaded is not the one that this header describes;
-    /// every client begins here, so nothing else was called before.
+    /// All at their defaults. Throws where the library that is loaded is not the one that this header describes.
     config() {
-        check_abi();
+        detail::check_abi();
         handle_.reset(pg_config_new());
         if (handle_ == nullptr) {
             throw error(PG_ERR_INTERNAL, "pg_config_new failed, a defect of paymentsgate-auth; please report it");
@@ -208,15 +225,6 @@ public:
 private:
     friend class client;
     friend class session;
-
-    static void check_abi() {
-        if (pg_abi_version() != PG_ABI_VERSION) {
-            const std::string text = "this program was compiled for ABI " + std::to_string(PG_ABI_VERSION) +
-                                     " of paymentsgate-auth, and the library that is loaded has ABI " +
-                                     std::to_string(pg_abi_version()) + "; install the one, or compile for the other";
-            throw error(PG_ERR_SYSTEM, text.c_str());
-        }
-    }
 
     std::unique_ptr<pg_config, detail::freed_by<pg_config_free>> handle_;
 };
@@ -264,6 +272,7 @@ public:
 
 private:
     friend class client;
+    friend class event;
     friend class session;
 
     explicit token(pg_token *owned) noexcept : handle_(owned) {}
@@ -318,6 +327,129 @@ private:
     std::unique_ptr<pg_client, detail::freed_by<pg_client_free>> handle_;
 };
 
+/// A complete answer of the API, of any HTTP status. Immutable and counted: a copy is one more owner. Any number of
+/// threads may use it at once. Nothing here blocks.
+class response {
+public:
+    /// The HTTP status.
+    int status() const noexcept { return pg_response_status(handle_.get()); }
+
+    /// The body, which need not be text. Borrowed.
+    std::string_view body() const noexcept {
+        const auto *const bytes = reinterpret_cast<const char *>(pg_response_body(handle_.get()));
+        return {bytes, pg_response_body_length(handle_.get())};
+    }
+
+    /// The first value of a header, whose name may be in any case, if it came. Borrowed.
+    std::optional<std::string_view> header(const std::string &name) const noexcept {
+        const char *const value = pg_response_header(handle_.get(), name.c_str());
+        return value == nullptr ? std::nullopt : std::optional<std::string_view>(value);
+    }
+
+    /// All headers, their names in lower case. Borrowed.
+    std::vector<std::pair<std::string_view, std::string_view>> headers() const {
+        std::vector<std::pair<std::string_view, std::string_view>> all;
+        all.reserve(pg_response_header_count(handle_.get()));
+        for (std::size_t row = 0; row < pg_response_header_count(handle_.get()); ++row) {
+            all.emplace_back(pg_response_header_name(handle_.get(), row), pg_response_header_value(handle_.get(), row));
+        }
+        return all;
+    }
+
+private:
+    friend class event;
+    friend class session;
+
+    explicit response(pg_response *owned) noexcept : handle_(owned) {}
+
+    detail::shared<pg_response, pg_response_ref, pg_response_free> handle_;
+};
+
+/// What a queue gives: the end of an operation, news of a session, a line of its log. Immutable; copies share one
+/// object, and what comes out of it may outlive it. Any thread; nothing here blocks.
+class event {
+public:
+    /// What it is. Leave out what you do not know.
+    pg_kind kind() const noexcept { return pg_event_kind(handle_.get()); }
+
+    /// The number that the operation or subscription was started with.
+    std::uint64_t id() const noexcept { return pg_event_id(handle_.get()); }
+
+    /// What it came to: PG_OK, or the status of its error.
+    pg_status status() const noexcept { return pg_event_status(handle_.get()); }
+
+    /// The error of an operation that failed or of bad news, to be looked at or thrown.
+    std::optional<pg::error> error() const {
+        const pg_error *const failure = pg_event_error(handle_.get());
+        return failure == nullptr
+                   ? std::nullopt
+                   : std::optional<pg::error>(std::in_place, status(), std::shared_ptr<const pg_error>(handle_, failure));
+    }
+
+    /// The token of PG_EVENT_TOKEN and PG_EVENT_ROTATED.
+    std::optional<pg::token> token() const noexcept {
+        pg_token *const owned = pg_token_ref(pg_event_token(handle_.get()));
+        return owned == nullptr ? std::nullopt : std::optional(pg::token(owned));
+    }
+
+    /// The response of PG_EVENT_RESPONSE.
+    std::optional<pg::response> response() const noexcept {
+        pg_response *const owned = pg_response_ref(pg_event_response(handle_.get()));
+        return owned == nullptr ? std::nullopt : std::optional(pg::response(owned));
+    }
+
+    /// How much a line of the log matters; PG_LOG_NONE for every other event.
+    pg_log_level log_level() const noexcept { return pg_event_log_level(handle_.get()); }
+
+    /// A line of the log, empty for every other event. Borrowed.
+    std::string_view text() const noexcept {
+        const char *const line = pg_event_text(handle_.get());
+        return line == nullptr ? std::string_view() : line;
+    }
+
+private:
+    friend class queue;
+
+    explicit event(pg_event *owned) : handle_(owned, pg_event_free) {}
+
+    std::shared_ptr<pg_event> handle_;
+};
+
+/// A queue of events, for programs that do not block. Moved, not copied; any number of threads may use it at once. It
+/// gives up what is under way on it when it goes. A forked child finds it empty, and with a descriptor of its own.
+class queue {
+public:
+    queue() {
+        detail::check_abi();
+        handle_.reset(detail::made_by<pg_queue>(pg_queue_new));
+    }
+
+    /// pg_queue_poll: the next event, or nothing where none came in time. Zero does not wait.
+    std::optional<event> poll(timeout limit = {}) const {
+        pg_event *const taken = detail::made_by<pg_event>(pg_queue_poll, handle_.get(), detail::milliseconds(limit));
+        return taken == nullptr ? std::nullopt : std::optional(event(taken));
+    }
+
+    /// pg_queue_fd: a descriptor that is readable while an event waits. The queue's own: only wait for it.
+    int fd() const {
+        std::int32_t descriptor = -1;
+        detail::call(pg_queue_fd, handle_.get(), &descriptor);
+        return descriptor;
+    }
+
+    /// pg_queue_cancel: ends what was started under that number, with an event that says so. Never blocks.
+    void cancel(std::uint64_t id) const { detail::call(pg_queue_cancel, handle_.get(), id); }
+
+private:
+    friend class session;
+
+    std::unique_ptr<pg_queue, detail::freed_by<pg_queue_free>> handle_;
+};
+
+/// Names and values of a request's headers. The library sets Authorization, Host and Content-Length, and Accept and
+/// Content-Type (application/json) unless they are here.
+using headers = std::vector<std::pair<std::string, std::string>>;
+
 /// One account's life on a client: it has a token that works, and sees to the next one. Counted: a copy is one more
 /// owner, so every thread or object that uses it may have its own; with the last one the session is closed without
 /// waiting. Any number of threads may use it at once, a forked child too. Client and settings need not outlive it,
@@ -343,6 +475,38 @@ public:
         pg_token *made = nullptr;
         const bool there = detail::call<PG_ERR_TIMEOUT>(pg_session_token, handle_.get(), std::int64_t{0}, &made);
         return there ? std::optional(pg::token(made)) : std::nullopt;
+    }
+
+    /// pg_session_token_lasting without waiting: the answer comes as the PG_EVENT_TOKEN of that number, which is unlike
+    /// that of anything else under way on the queue. Never blocks.
+    void token_start(const queue &on, std::uint64_t id, timeout limit = {},
+                     std::chrono::milliseconds min_remaining = {}) const {
+        detail::call(pg_session_token_start, handle_.get(), on.handle_.get(), id, std::int64_t{min_remaining.count()},
+                     detail::milliseconds(limit));
+    }
+
+    /// pg_session_request: a request to a path below `base_url`, with the session's token. Any complete answer is a
+    /// response, whatever its HTTP status. After an error retryable() says whether to make it again is safe. No limit:
+    /// what the setting `request_timeout_ms` says. Blocks until the answer or the deadline.
+    pg::response request(const std::string &method, const std::string &path, const headers &with = {},
+                         std::optional<std::string_view> body = {}, timeout limit = {}) const {
+        return pg::response(detail::made_by<pg_response>(
+            pg_session_request, handle_.get(), detail::terminated(method), detail::terminated(path),
+            in_turn(with).data(), bytes(body), body ? body->size() : 0U, detail::milliseconds(limit)));
+    }
+
+    /// request() without waiting: the answer comes as the PG_EVENT_RESPONSE of that number. Never blocks.
+    void request_start(const queue &on, std::uint64_t id, const std::string &method, const std::string &path,
+                       const headers &with = {}, std::optional<std::string_view> body = {}, timeout limit = {}) const {
+        detail::call(pg_session_request_start, handle_.get(), on.handle_.get(), id, detail::terminated(method),
+                     detail::terminated(path), in_turn(with).data(), bytes(body), body ? body->size() : 0U,
+                     detail::milliseconds(limit));
+    }
+
+    /// pg_session_subscribe: news from now on, and lines of the log up to that level, each as an event of that number,
+    /// until PG_EVENT_ENDED. Never blocks.
+    void subscribe(const queue &on, std::uint64_t id, pg_log_level level = PG_LOG_NONE) const {
+        detail::call(pg_session_subscribe, handle_.get(), on.handle_.get(), id, level);
     }
 
     /// pg_session_reject: the service answered that status to a request with this token. 401 withdraws it, if it is
@@ -371,6 +535,23 @@ public:
     }
 
 private:
+    /// As the C interface takes them.
+    static std::vector<const char *> in_turn(const headers &given) {
+        std::vector<const char *> texts;
+        texts.reserve(given.size() * 2 + 1);
+        for (const auto &[name, value] : given) {
+            texts.push_back(detail::terminated(name));
+            texts.push_back(detail::terminated(value));
+        }
+        texts.push_back(nullptr);
+        return texts;
+    }
+
+    /// Null only for a body that was not given.
+    static const std::uint8_t *bytes(std::optional<std::string_view> body) noexcept {
+        return body ? reinterpret_cast<const std::uint8_t *>(detail::pointer(*body)) : nullptr;
+    }
+
     detail::shared<pg_session, pg_session_ref, pg_session_free> handle_;
 };
 

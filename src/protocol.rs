@@ -168,7 +168,8 @@ impl Call {
         }
         let our_time = i64::try_from(anchor.wall.as_secs()).unwrap_or(i64::MAX);
         let clock_skew = server_time.map(|time| time.saturating_sub(our_time));
-        let token = Token { clock_skew, ..Token::new(access, lifetime, anchor) };
+        let mut token = Token::new(access, lifetime, anchor);
+        token.clock_skew = clock_skew;
         Ok((token, pair.refresh_token.map(RefreshToken::new)))
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::event::{Body, Event, Operation, canceled};
-use crate::runtime::PerProcess;
+use crate::runtime::process::PerProcess;
 use crate::status::Status;
 
 /// Lines of a log beyond so many waiting events are dropped.

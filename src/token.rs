@@ -1,6 +1,7 @@
 //! Tokens: the access token with the time it has left, and the refresh token that can be presented once.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use ring::digest;
@@ -67,8 +68,8 @@ pub struct Token {
     pub lifetime: Lifetime,
     /// From when the lifetime counts: taken before the request was sent, so never too late.
     pub anchor: Moment,
-    /// The name under which it may be shown.
-    pub fingerprint: Fingerprint,
+    /// Worked out when first asked for: few tokens are.
+    fingerprint: OnceLock<Fingerprint>,
     /// How many seconds the service's clock was ahead of ours when the token came, where it told.
     pub clock_skew: Option<i64>,
 }
@@ -76,8 +77,12 @@ pub struct Token {
 impl Token {
     /// A token whose request began to leave at `anchor`.
     pub fn new(access: Secret, lifetime: Lifetime, anchor: Moment) -> Self {
-        let fingerprint = Fingerprint::of(&access);
-        Token { access, lifetime, anchor, fingerprint, clock_skew: None }
+        Token { access, lifetime, anchor, fingerprint: OnceLock::new(), clock_skew: None }
+    }
+
+    /// The name under which it may be shown.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        self.fingerprint.get_or_init(|| Fingerprint::of(&self.access))
     }
 
     /// Whether the wall clock ran ahead of the boot clock since the token came: the machine may have been restored
@@ -163,7 +168,7 @@ mod tests {
         let lifetime = Lifetime { length: Duration::from_secs(9), disagreement: Duration::ZERO };
         let token = Token::new(Secret::new("abc").unwrap(), lifetime, at(1));
         // SHA-256("abc") begins ba7816bf 8f01cfea: FIPS 180-4.
-        assert_eq!(token.fingerprint.to_string(), "ba7816bf8f01cfea");
+        assert_eq!(token.fingerprint().to_string(), "ba7816bf8f01cfea");
         let pair = Pair { token, refresh: Secret::new("hunter2").map(RefreshToken::new) };
         let shown = format!("{pair:?}");
         assert!(!shown.contains("abc") && !shown.contains("hunter2"), "{shown}");

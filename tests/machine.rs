@@ -173,7 +173,7 @@ fn a_wall_clock_that_ran_ahead_makes_it_mandatory_once() {
 #[test]
 fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
     let mut scene = Scene::new();
-    let refused = committed(1, 0).token().fingerprint;
+    let refused = *committed(1, 0).token().fingerprint();
     let (_, actions) = scene.machine.report(refused, at(1000));
     assert_eq!(digest(&actions).0.unwrap().refused, Some(refused));
     let mut same = committed(1, 1001);
@@ -200,7 +200,7 @@ fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
 #[test]
 fn many_reports_of_one_token_count_once() {
     let mut scene = Scene::new();
-    let fingerprint = |generation| committed(generation, 0).token().fingerprint;
+    let fingerprint = |generation| *committed(generation, 0).token().fingerprint();
     assert_eq!(scene.machine.report(fingerprint(1), at(1)).0, Verdict::Renewing);
     scene.step(landing(Ok(committed(2, 1))), 1);
     for _ in 0..5 {
@@ -313,4 +313,27 @@ fn trouble_is_told_once_and_so_is_its_end() {
     assert_eq!(news(&scene.step(landing(Ok(committed(2, 3801))), 3801)), ["rotated", "recovered"]);
     scene.step(Event::Close, 3802);
     assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session tells nothing");
+}
+#[test]
+fn a_token_is_withdrawn_once_at_the_moment_it_turns_mandatory() {
+    let mut scene = Scene::new();
+    scene.step(landing(Ok(committed(2, 3300))), 3300);
+    let withdrawn = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Withdraw));
+    let moment = 3300 + 3600 - 120;
+    assert!(!withdrawn(&scene.step(Event::Tick, moment - 1)));
+    assert_eq!(scene.machine.next_wake(at(moment - 1)), Some(Duration::from_secs(moment)));
+    assert!(withdrawn(&scene.step(Event::Tick, moment)));
+    assert!(!withdrawn(&scene.step(Event::Tick, moment + 1)));
+}
+
+#[test]
+fn what_is_refused_or_closed_is_not_withdrawn_besides() {
+    let mut refused = Scene::new();
+    refused.machine.report(*committed(1, 0).token().fingerprint(), at(60));
+    let mut closed = Scene::new();
+    closed.step(Event::Close, 60);
+    for mut scene in [refused, closed] {
+        let actions = scene.step(Event::Tick, 3599);
+        assert!(!actions.iter().any(|action| matches!(action, Action::Withdraw)), "{actions:?}");
+    }
 }

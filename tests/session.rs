@@ -214,11 +214,11 @@ fn a_reported_token_is_replaced_once_and_an_old_one_costs_nothing() {
     let bench = Bench::new();
     let old = bench.token();
     bench.pass(60);
-    bench.session.reject(old.token.fingerprint).unwrap();
-    bench.session.reject(old.token.fingerprint).unwrap();
+    bench.session.reject(*old.token.fingerprint()).unwrap();
+    bench.session.reject(*old.token.fingerprint()).unwrap();
     let new = bench.token();
     assert_eq!(new.generation, 2);
-    bench.session.reject(old.token.fingerprint).unwrap();
+    bench.session.reject(*old.token.fingerprint()).unwrap();
     assert_eq!(bench.token().generation, 2);
     assert_eq!(bench.calls(), (1, 1));
 }
@@ -228,7 +228,7 @@ fn the_refresh_after_a_report_carries_the_refused_token() {
     let bench = Bench::new();
     let old = bench.token();
     bench.pass(60);
-    bench.session.reject(old.token.fingerprint).unwrap();
+    bench.session.reject(*old.token.fingerprint()).unwrap();
     bench.token();
     let refresh = bench.sandbox.counters().route(Route::Refresh).last.unwrap();
     assert_eq!(refresh.bearer(), Some(old.token.access.expose()));
@@ -253,10 +253,10 @@ fn a_crowd_at_one_deadline_is_told_of_the_deadline() {
 #[test]
 fn a_service_that_refuses_fresh_tokens_is_asked_once_more_and_not_again() {
     let bench = Bench::new();
-    bench.session.reject(bench.token().token.fingerprint).unwrap();
+    bench.session.reject(*bench.token().token.fingerprint()).unwrap();
     let second = bench.token();
     assert_eq!(bench.calls(), (2, 0), "the successor of a token refused when new comes from Issue");
-    let error = bench.session.reject(second.token.fingerprint).unwrap_err();
+    let error = bench.session.reject(*second.token.fingerprint()).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_REJECTED_FRESH);
     assert_eq!(bench.token().generation, 2, "it goes on being served");
     assert_eq!(bench.calls(), (2, 0));
@@ -360,8 +360,8 @@ fn sessions_of_two_accounts_do_not_mix() {
     let second = Session::open(&bench.client, &config).unwrap();
     second.set_credentials(Credentials::new(&other.account_id, &other.public_key, "test").unwrap()).unwrap();
     let (one, two) = (bench.token(), second.token(PATIENCE, NOW).unwrap());
-    assert_ne!(one.token.fingerprint, two.token.fingerprint);
-    second.reject(one.token.fingerprint).unwrap();
+    assert_ne!(*one.token.fingerprint(), *two.token.fingerprint());
+    second.reject(*one.token.fingerprint()).unwrap();
     assert_eq!(bench.calls(), (2, 0), "a report of somebody else's token costs nothing");
 }
 
@@ -441,7 +441,7 @@ fn a_pair_is_served_refreshed_and_every_successor_handed_to_the_host() {
         let token = session.token(PATIENCE, NOW).unwrap();
         assert_eq!((token.generation, token.refresh.is_none()), (generation, true));
         let [Body::Notice(Notice::Rotated(kept))] = &news(&queue)[..] else { panic!("not one rotation") };
-        assert_eq!(kept.token.fingerprint, token.token.fingerprint);
+        assert_eq!(*kept.token.fingerprint(), *token.token.fingerprint());
         let last = bench.sandbox.counters().route(Route::Refresh).last.unwrap();
         assert!(
             !last.body.contains(kept.refresh.as_ref().unwrap().secret().expose()),
@@ -531,7 +531,7 @@ fn health_tells_the_state_and_no_secret() {
     let token = bench.token();
     let health = serde_json::to_string(&bench.session.health().unwrap()).unwrap();
     for part in
-        [r#""phase":"fresh""#, r#""generation":1"#, r#""issues":1"#, &token.token.fingerprint.to_string()]
+        [r#""phase":"fresh""#, r#""generation":1"#, r#""issues":1"#, &token.token.fingerprint().to_string()]
     {
         assert!(health.contains(part), "{health}");
     }

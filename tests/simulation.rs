@@ -169,6 +169,8 @@ struct World {
     sequence: u64,
     waiting: BTreeMap<WaiterId, Duration>,
     newest: Option<Committed>,
+    /// What readers have without asking.
+    open: Option<Committed>,
     /// When the machine was asleep: only then may it be late.
     slept: Vec<RangeInclusive<Duration>>,
     ticks: u64,
@@ -210,6 +212,7 @@ impl World {
             sequence: 0,
             waiting: BTreeMap::new(),
             newest: None,
+            open: None,
             slept: Vec::new(),
             ticks: 0,
             served: 0,
@@ -233,6 +236,8 @@ impl World {
         self.machine.hold(committed.clone(), self.now, &mut || share);
         if self.rng.bool() {
             self.machine.doubt();
+        } else {
+            self.open = Some(committed.clone());
         }
         self.newest = Some(committed);
     }
@@ -282,7 +287,7 @@ impl World {
                 if let Some(newest) = self.newest.clone() {
                     let stale = self.rng.u64(0..3) == 0;
                     let old = Fingerprint::of(&Secret::new("an older token").unwrap());
-                    let refused = if stale { old } else { newest.token().fingerprint };
+                    let refused = if stale { old } else { *newest.token().fingerprint() };
                     let (verdict, actions) = self.machine.report(refused, self.now);
                     assert!(!stale || verdict == Verdict::Newer, "an old token's refusal costs nothing");
                     self.perform(actions);
@@ -346,11 +351,17 @@ impl World {
                         .as_ref()
                         .is_none_or(|newest| newest.generation() < committed.generation());
                     assert!(newer, "a generation is published once");
-                    self.newest = Some(committed);
+                    self.newest = Some(committed.clone());
+                    self.open = Some(committed);
                 }
-                Action::Publish(None) => {}
+                Action::Publish(None) => self.open = None,
+                Action::Withdraw => assert!(self.open.take().is_some(), "withdrawn once"),
                 Action::Tell(notice) => self.hear(notice),
             }
+        }
+        if let Some(token) = self.open.as_ref().map(Committed::token) {
+            let mandatory = Windows::of(&token.lifetime).mandatory;
+            assert!(token.remaining(self.now) > mandatory, "readers have a token that has turned mandatory");
         }
     }
 

@@ -38,11 +38,11 @@ func TestACrowdAtTheStartCostsOneIssue(t *testing.T) {
 
 func TestACrowdAtTheEndOfATokenCostsOneRefresh(t *testing.T) {
 	session := open(t)
-	// Shorter than what is handed out at the very end: a token of five seconds and a bit is expired when that is left.
+	// A token is not handed out any more when five seconds of its life are left, give or take a tick of the clock.
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 6}`, nil)
 	first := token(t, session)
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 3600}`, nil)
-	eventually(t, "the token expires", func() bool { return first.Remaining() < 5*time.Second })
+	eventually(t, "the token expires", func() bool { return first.Remaining() < 4900*time.Millisecond })
 	outcomes := ask(t.Context(), session, crowd)
 	for range crowd {
 		if got := <-outcomes; got.err != nil || got.token.Fingerprint() == first.Fingerprint() {
@@ -74,7 +74,8 @@ func TestACrowdHoldsNoThreads(t *testing.T) {
 		}()
 	}
 	waiting(t, session, 2*crowd)
-	if now := count(t, "/proc/self/task"); now > threads+20 {
+	// A busy machine may have needed some while they came.
+	if now := count(t, "/proc/self/task"); now > threads+crowd/10 {
 		t.Errorf("%d threads before, %d while %d wait", threads, now, 2*crowd)
 	}
 	begun := time.Now()

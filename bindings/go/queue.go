@@ -98,6 +98,8 @@ func (q *queue) poll() *C.pg_event {
 type desk struct {
 	queue    *queue
 	underWay atomic.Int64
+	// The library has locks of its own, but who waits for those in C holds a thread.
+	calls sync.Mutex
 }
 
 var theDesk struct {
@@ -131,7 +133,9 @@ func run(
 	ended := make(chan *C.pg_event, 1)
 	id := cgo.NewHandle(ended)
 	var failure *C.pg_error
+	desk.calls.Lock()
 	start(desk.queue.ptr, C.uint64_t(id), &failure)
+	desk.calls.Unlock()
 	if failure != nil {
 		// Nothing was started, so no event will name it.
 		id.Delete()
@@ -146,7 +150,9 @@ func run(
 	case <-ctx.Done():
 	}
 	if _, timed := ctx.Deadline(); !timed || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		desk.calls.Lock()
 		C.pg_queue_cancel(desk.queue.ptr, C.uint64_t(id), nil)
+		desk.calls.Unlock()
 	}
 	// Canceled or not, it ends in one event.
 	return <-ended, nil

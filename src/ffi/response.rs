@@ -117,13 +117,13 @@ pub unsafe extern "C" fn pg_response_header_value(
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_response_ref(response: *mut pg_response) -> *mut pg_response {
+pub unsafe extern "C" fn pg_response_ref(response: *const pg_response) -> *mut pg_response {
     infallible(ptr::null_mut(), || {
         if !response.is_null() {
             // SAFETY: made by Arc::into_raw, and the caller is an owner.
-            unsafe { Arc::increment_strong_count(response.cast_const()) };
+            unsafe { Arc::increment_strong_count(response) };
         }
-        response
+        response.cast_mut()
     })
 }
 

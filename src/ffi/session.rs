@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::boundary::{
-    borrowed, c_text, fallible, infallible, invalid, null, producing, sized_text, text, timeout,
+    borrowed, c_text, fallible, infallible, invalid, null, producing, quick, sized_text, text, timeout,
 };
-use super::{pg_client, pg_config, pg_error, pg_queue, pg_token};
+use super::{PG_TIMEOUT_DEFAULT, pg_client, pg_config, pg_error, pg_queue, pg_token};
 use crate::clock::FOR_EVER;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::{Level, Operation};
+use crate::secret::Secret;
 use crate::session::Session;
 use crate::status::Status;
 use crate::token::Grant;
@@ -67,7 +68,13 @@ pub unsafe extern "C" fn pg_session_token(
     token: *mut *mut pg_token,
     error: *mut *mut pg_error,
 ) -> Status {
-    producing(token, "token", error, || hand_out(session, timeout_ms, 0))
+    let answered = quick(error, || {
+        let share = fresh(session, timeout_ms, |grant| Some(pg_token::share(grant.clone())))?;
+        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
+        *unsafe { token.as_mut() }? = share;
+        Some(())
+    });
+    if answered { Status::PG_OK } else { hand_out(session, 0, timeout_ms, token, error) }
 }
 
 /// pg_session_token for a caller who needs the token to live for `min_remaining_ms` more: less is treated as the end
@@ -82,7 +89,7 @@ pub unsafe extern "C" fn pg_session_token_lasting(
     token: *mut *mut pg_token,
     error: *mut *mut pg_error,
 ) -> Status {
-    producing(token, "token", error, || hand_out(session, timeout_ms, min_remaining_ms))
+    hand_out(session, min_remaining_ms, timeout_ms, token, error)
 }
 
 /// pg_session_token for a caller who wants the access token in memory of its own: it is copied to `buffer`, with a NUL
@@ -102,27 +109,35 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
     length: *mut usize,
     error: *mut *mut pg_error,
 ) -> Status {
-    fallible(error, || {
-        let mut unread = 0;
-        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
-        let length = unsafe { length.as_mut() }.unwrap_or(&mut unread);
-        *length = 0;
-        let session = &borrowed(session, "session")?.session;
+    let answered = quick(error, || {
         if buffer.is_null() {
-            return Err(null("buffer"));
+            return None;
         }
-        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
-        session.with_token(timeout, Duration::ZERO, |grant| {
-            let text = grant.token.access.expose_with_nul();
-            *length = text.len() - 1;
-            if capacity < text.len() {
-                let wanted = format!("is too small; give at least {} bytes", text.len());
-                return Err(invalid("capacity", &wanted));
-            }
-            // SAFETY: the caller's contract makes `capacity` bytes writable, and the text fits.
-            unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
-            Ok(())
-        })?
+        let written = fresh(session, timeout_ms, |grant| copy(&grant.token.access, buffer, capacity))?;
+        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
+        if let Some(length) = unsafe { length.as_mut() } {
+            *length = written;
+        }
+        Some(())
+    });
+    if answered { Status::PG_OK } else { copy_out(session, timeout_ms, buffer, capacity, length, error) }
+}
+
+/// The word that tells whether a token that the caller holds already may be used again, without a call: for programs to
+/// which a call costs more than a look at memory. It is 0 where the session has to be asked, and otherwise another number
+/// for each token. So read it (one aligned load of 64 bits, with acquire); where it is not 0 and the number under which a
+/// token was kept, use that token; else call pg_session_token, and keep what it gives under the number that was read
+/// *before* the call. It turns 0 at the moment when callers begin to wait for the next token, when a token was reported,
+/// and with pg_session_close; in a forked child it is 0 until the session has been asked there for some seconds, or this
+/// function has been called. Such use counts as asking once for each token. Never NULL for a session, NULL for NULL;
+/// valid until the session is freed, and the memory stays readable even then. Any thread; does not block.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_generation_word(session: *const pg_session) -> *const u64 {
+    infallible(ptr::null(), || {
+        // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
+        unsafe { session.as_ref() }.map_or(ptr::null(), |session| session.session.generation_word())
     })
 }
 
@@ -197,7 +212,7 @@ pub unsafe extern "C" fn pg_session_reject(
         let session = &borrowed(session, "session")?.session;
         let grant = borrowed(token.cast::<Grant>(), "token")?;
         match http_status {
-            401 => session.reject(grant.token.fingerprint),
+            401 => session.reject(*grant.token.fingerprint()),
             100..=599 => Ok(()),
             _ => Err(invalid("http_status", "is no HTTP status; give the one that the service answered")),
         }
@@ -326,14 +341,47 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
     });
 }
 
-fn hand_out(
+/// What `take` makes of the session's token, if the arguments are good and it is fresh. Without a panic, as long as `take`
+/// has none.
+#[inline]
+fn fresh<T>(
     session: *const pg_session,
     timeout_ms: i64,
+    take: impl FnOnce(&Arc<Grant>) -> Option<T>,
+) -> Option<T> {
+    if timeout_ms < PG_TIMEOUT_DEFAULT {
+        return None;
+    }
+    // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
+    unsafe { session.as_ref() }?.session.fresh(take)
+}
+
+/// Copies a text with its NUL, if it fits; its length.
+#[inline]
+fn copy(text: &Secret, buffer: *mut c_char, capacity: usize) -> Option<usize> {
+    let text = text.expose_with_nul();
+    if capacity < text.len() {
+        return None;
+    }
+    // SAFETY: the caller's contract makes `capacity` bytes writable, and the text fits.
+    unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
+    Some(text.len() - 1)
+}
+
+#[cold]
+#[inline(never)]
+fn hand_out(
+    session: *const pg_session,
     min_remaining_ms: i64,
-) -> Result<*mut pg_token, Error> {
-    let session = &borrowed(session, "session")?.session;
-    let (min_remaining, timeout) = times(min_remaining_ms, timeout_ms)?;
-    Ok(pg_token::share(session.token(timeout, min_remaining)?))
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+    error: *mut *mut pg_error,
+) -> Status {
+    producing(token, "token", error, || {
+        let session = &borrowed(session, "session")?.session;
+        let (min_remaining, timeout) = times(min_remaining_ms, timeout_ms)?;
+        Ok(pg_token::share(session.token(timeout, min_remaining)?))
+    })
 }
 
 fn times(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration), Error> {
@@ -342,4 +390,34 @@ fn times(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration),
         .map(Duration::from_millis)
         .map_err(|_| invalid("min_remaining_ms", "is negative; give milliseconds"))?;
     Ok((min_remaining, timeout))
+}
+
+#[cold]
+#[inline(never)]
+fn copy_out(
+    session: *const pg_session,
+    timeout_ms: i64,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let mut unread = 0;
+        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
+        let length = unsafe { length.as_mut() }.unwrap_or(&mut unread);
+        *length = 0;
+        let session = &borrowed(session, "session")?.session;
+        if buffer.is_null() {
+            return Err(null("buffer"));
+        }
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+        let grant = session.token(timeout, Duration::ZERO)?;
+        let access = &grant.token.access;
+        *length = access.expose().len();
+        copy(access, buffer, capacity).map(drop).ok_or_else(|| {
+            let wanted = format!("is too small; give at least {} bytes", *length + 1);
+            invalid("capacity", &wanted)
+        })
+    })
 }

@@ -83,7 +83,7 @@ pub unsafe extern "C" fn pg_token_refresh_token_length(token: *const pg_token) -
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_fingerprint(token: *const pg_token) -> *const c_char {
-    get(token, ptr::null(), |grant| Some(grant.token.fingerprint.with_nul().as_ptr().cast()))
+    get(token, ptr::null(), |grant| Some(grant.token.fingerprint().with_nul().as_ptr().cast()))
 }
 
 /// The whole life of the access token in milliseconds, counted from just before its request was sent: the smallest
@@ -127,13 +127,13 @@ pub unsafe extern "C" fn pg_token_generation(token: *const pg_token) -> u64 {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_ref(token: *mut pg_token) -> *mut pg_token {
+pub unsafe extern "C" fn pg_token_ref(token: *const pg_token) -> *mut pg_token {
     infallible(ptr::null_mut(), || {
         if !token.is_null() {
             // SAFETY: made by Arc::into_raw, and the caller is an owner.
-            unsafe { Arc::increment_strong_count(token.cast::<Grant>().cast_const()) };
+            unsafe { Arc::increment_strong_count(token.cast::<Grant>()) };
         }
-        token
+        token.cast_mut()
     })
 }
 

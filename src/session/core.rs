@@ -103,7 +103,7 @@ impl Core {
             if is_doubted {
                 machine.doubt();
             } else {
-                published.set(Some(committed), &*client.clock);
+                published.set(Some(committed));
             }
         } else if let Some(inherited) = published.last() {
             // The refresh token stays with the parent: two processes must never present the same one.
@@ -253,6 +253,11 @@ impl Core {
         self.step(event, |state| state.due = None);
     }
 
+    /// Sees to it that the published token is withdrawn in time, also one that was inherited.
+    pub(super) fn watch(&self) {
+        self.step(Event::Tick, |_| {});
+    }
+
     pub(super) fn health(&self) -> Health {
         let now = self.now();
         let state = self.state();
@@ -281,7 +286,8 @@ impl Core {
         let mut launches = Vec::new();
         for action in actions {
             match action {
-                Action::Publish(committed) => self.published.set(committed, &*self.client.clock),
+                Action::Publish(committed) => self.published.set(committed),
+                Action::Withdraw => self.published.withdraw(),
                 // Under the lock too, so that news come in order.
                 Action::Tell(notice) => state.tell(notice),
                 Action::Launch(plan) => {
@@ -302,11 +308,13 @@ impl Core {
             state.waiting = BTreeMap::new();
         }
         let next = state.machine.next_wake(self.now());
-        if state.due.map(|(at, _)| at) != next
-            && let Ok(timers) = Timers::get(&self.client.clock)
-        {
-            // Without a thread there are no timers: callers then get the error of the flight.
-            state.due = timers.set(state.due, next, &self.me);
+        // Without a thread there are no timers: callers then get the error of the flight.
+        let is_set = state.due.map(|(at, _)| at) == next
+            || Timers::get(&self.client.clock)
+                .map(|timers| state.due = timers.set(state.due, next, &self.me))
+                .is_ok();
+        if is_set {
+            self.published.vouch();
         }
         if answers.is_empty() {
             drop(state);
@@ -465,7 +473,7 @@ impl State {
                 let apart = token.lifetime.disagreement.as_secs();
                 self.log(Level::PG_LOG_INFO, || {
                     let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
-                    let (name, life) = (token.fingerprint, token.lifetime.length.as_secs());
+                    let (name, life) = (*token.fingerprint(), token.lifetime.length.as_secs());
                     format!("token {name} of generation {generation}, which lives for {life} s, {how}")
                 });
                 if apart > 0 {

@@ -197,7 +197,7 @@ impl Flight {
     /// Before the call: adopt what others made meanwhile. After a lost or refused one: the same, then recover.
     fn after_load(&mut self, found: Option<Committed>) -> Step {
         let successor = found.filter(|found| {
-            found.generation() > self.plan.base && Some(found.token().fingerprint) != self.plan.refused
+            found.generation() > self.plan.base && Some(*found.token().fingerprint()) != self.plan.refused
         });
         if let Some(successor) = successor {
             self.log.adopted = true;

@@ -119,7 +119,7 @@ impl Health {
         Health {
             phase: machine.phase(now).name(),
             generation: held.map_or(0, |held| held.generation()),
-            fingerprint: token.map(|token| token.fingerprint.to_string()),
+            fingerprint: token.map(|token| token.fingerprint().to_string()),
             seconds_left: token.map_or(0, |token| token.remaining(now).as_secs()),
             has_refresh_token: held.is_some_and(|held| held.has_refresh),
             refreshing: machine.is_flying(),

@@ -61,6 +61,8 @@ pub enum Action {
     /// Let readers have this token without asking, while more than `mandatory` of its life remains; `None`: let
     /// nobody.
     Publish(Option<Committed>),
+    /// The published token has turned mandatory: let nobody have it without asking.
+    Withdraw,
 }
 
 /// What does not change in the life of a session.
@@ -103,6 +105,8 @@ struct Held {
     /// The background refresh starts when so much remains.
     background_at: Duration,
     since: Duration,
+    /// Readers have it without asking.
+    published: bool,
     /// The service refused it: it is not handed out, and its successor must differ.
     refused: bool,
     /// The service refused it when new, as it had its predecessor: it is served all the same.
@@ -147,13 +151,14 @@ impl Machine {
         }
     }
 
-    /// Takes over a token from elsewhere: adopted, or inherited through a fork.
+    /// Takes over a token from elsewhere that readers have: adopted, or inherited through a fork.
     pub fn hold(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
         let windows = Windows::of(&committed.token().lifetime);
         self.held = Some(Held {
             committed,
             background_at: windows.background_at(dice()),
             since: now.boot,
+            published: true,
             refused: false,
             refused_fresh: false,
             witnessed: false,
@@ -165,6 +170,7 @@ impl Machine {
     pub fn doubt(&mut self) {
         if let Some(held) = &mut self.held {
             held.doubted = true;
+            held.published = false;
         }
     }
 
@@ -191,6 +197,9 @@ impl Machine {
             }
             Event::Close => {
                 self.closed = true;
+                if let Some(held) = &mut self.held {
+                    held.published = false;
+                }
                 actions.push(Action::Publish(None));
             }
         }
@@ -228,7 +237,8 @@ impl Machine {
             Some(obstacle) => obstacle.until.filter(|_| wanted),
             None => background,
         };
-        waiting.chain(next).chain(look).min()
+        let withdrawal = self.held.as_ref().filter(|held| held.published).map(Held::turns_mandatory);
+        waiting.chain(next).chain(look).chain(withdrawal).min()
     }
 
     fn generation(&self) -> u64 {
@@ -249,7 +259,7 @@ impl Machine {
         match landing.result {
             Ok(committed) => {
                 let same = self.held.as_ref().is_some_and(|held| {
-                    held.refused && held.committed.token().fingerprint == committed.token().fingerprint
+                    held.refused && *held.committed.token().fingerprint() == *committed.token().fingerprint()
                 });
                 if let Some(rejections) = &mut self.rejections {
                     rejections.renewed();
@@ -261,6 +271,8 @@ impl Machine {
                 self.hold(committed.clone(), now, dice);
                 if let Some(held) = &mut self.held {
                     held.refused = same;
+                    held.published = !same;
+                    held.published = !same && !self.closed;
                 }
                 if same {
                     let text =
@@ -308,7 +320,7 @@ impl Machine {
     }
 
     fn reject(&mut self, refused: Fingerprint, now: Moment, actions: &mut Vec<Action>) -> Verdict {
-        let current = self.held.as_mut().filter(|held| held.committed.token().fingerprint == refused);
+        let current = self.held.as_mut().filter(|held| *held.committed.token().fingerprint() == refused);
         let Some(held) = current else { return Verdict::Newer };
         if held.refused {
             return Verdict::Renewing;
@@ -321,6 +333,7 @@ impl Machine {
         held.refused_fresh = verdict == Verdict::RejectedFresh;
         if verdict == Verdict::Renewing {
             held.refused = true;
+            held.published = false;
             actions.push(Action::Publish(None));
         }
         verdict
@@ -328,6 +341,7 @@ impl Machine {
 
     /// Answers who can be answered, launches what is needed, and turns away whom nothing can help in time.
     fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.withdraw(now, actions);
         self.serve(now, actions);
         if !self.flying && !self.closed && self.needs_flight(now) && self.obstacle(now).is_none() {
             self.flying = true;
@@ -337,6 +351,16 @@ impl Machine {
         if self.waiters.is_empty() {
             // An emptied map keeps room for eleven.
             self.waiters = BTreeMap::new();
+        }
+    }
+
+    fn withdraw(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if let Some(held) = &mut self.held
+            && held.published
+            && held.phase(now) >= Phase::Mandatory
+        {
+            held.published = false;
+            actions.push(Action::Withdraw);
         }
     }
 
@@ -369,7 +393,7 @@ impl Machine {
 
     fn plan(&self, now: Moment) -> Plan {
         let refused =
-            self.held.as_ref().filter(|held| held.refused).map(|held| held.committed.token().fingerprint);
+            self.held.as_ref().filter(|held| held.refused).map(|held| *held.committed.token().fingerprint());
         let cause = match &self.held {
             None => Cause::First,
             Some(held) if held.refused => Cause::Rejected,
@@ -460,6 +484,12 @@ impl Held {
 
     fn remaining(&self, now: Moment) -> Duration {
         self.committed.token().remaining(now)
+    }
+
+    /// When it does, on the boot clock.
+    fn turns_mandatory(&self) -> Duration {
+        let token = self.committed.token();
+        token.anchor.boot + token.lifetime.length.saturating_sub(self.windows().mandatory)
     }
 
     fn is_usable(&self, now: Moment) -> bool {

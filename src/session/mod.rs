@@ -33,7 +33,8 @@ use crate::event::{Body, Level};
 use crate::expiry::Lifetime;
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Response};
-use crate::runtime::PerProcess;
+use crate::runtime::pin::Pinned;
+use crate::runtime::process::PerProcess;
 use crate::secret::Secret;
 use crate::status::Status;
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
@@ -44,7 +45,7 @@ pub struct Session {
     client: Arc<Client>,
     policy: Policy,
     published: Arc<Published>,
-    credentials: arc_swap::ArcSwapOption<Credentials>,
+    credentials: Pinned<Arc<Credentials>>,
     closed: AtomicBool,
     core: PerProcess<Arc<Core>>,
 }
@@ -67,8 +68,8 @@ impl Session {
         let session = Session {
             client: client.clone(),
             policy,
-            published: Arc::default(),
-            credentials: arc_swap::ArcSwapOption::new(credentials.map(Arc::new)),
+            published: Arc::new(Published::new(&client.clock)),
+            credentials: Pinned::new(credentials.map(Arc::new)),
             closed: AtomicBool::new(false),
             core: PerProcess::new(),
         };
@@ -79,28 +80,34 @@ impl Session {
         Ok(session)
     }
 
+    /// What `take` makes of the token there is, if it is fresh. From memory: no lock, no allocation, and no panic, as long
+    /// as `take` has none.
+    #[inline]
+    pub fn fresh<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
+        self.published.read(Duration::ZERO, take)
+    }
+
     /// A token that works now, with at least `min_remaining` of its life left if that can be had. From memory
     /// while it is fresh; otherwise waits until the deadline. Zero never blocks.
     pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
-        self.with_token(timeout, min_remaining, Arc::clone)
+        match self.published.read(min_remaining, |grant| Some(grant.clone())) {
+            Some(grant) => Ok(grant),
+            None => Ok(self.core()?.ask(timeout, min_remaining)?.grant),
+        }
     }
 
-    /// The same for a caller who only wants a look at it, and so need not count as an owner.
-    pub fn with_token<T>(
-        &self,
-        timeout: Duration,
-        min_remaining: Duration,
-        mut take: impl FnMut(&Arc<Grant>) -> T,
-    ) -> Result<T, Error> {
-        match self.published.read(&*self.client.clock, min_remaining, &mut take) {
-            Some(taken) => Ok(taken),
-            None => Ok(take(&self.core()?.ask(timeout, min_remaining)?.grant)),
+    /// The word that says which token readers are served from. 0: ask.
+    pub fn generation_word(&self) -> *const u64 {
+        let word = self.published.word();
+        if let Ok(core) = self.core() {
+            core.watch();
         }
+        word.address()
     }
 
     /// The same without waiting: the answer ends an operation of a queue.
     pub fn token_start(&self, end: Completion, timeout: Duration, min_remaining: Duration) {
-        match self.published.read(&*self.client.clock, min_remaining, Arc::clone) {
+        match self.published.read(min_remaining, |grant| Some(grant.clone())) {
             Some(grant) => end.complete(Body::Token(Ok(grant))),
             None => match self.core() {
                 Ok(core) => core.ask_for(end, timeout, min_remaining),
@@ -146,7 +153,7 @@ impl Session {
     /// Replaces the credentials, and forgets what was held against the old ones.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
         let credentials = Arc::new(credentials);
-        self.credentials.store(Some(credentials.clone()));
+        self.credentials.replace(Some(credentials.clone()));
         self.core()?.set_credentials(credentials);
         Ok(())
     }
@@ -165,7 +172,7 @@ impl Session {
             Some(core) if !core.close(timeout) => {}
             // Nothing was ever begun in this process; what a parent published ends here too.
             None => {
-                self.published.set(None, &*self.client.clock);
+                self.published.set(None);
                 return Ok(());
             }
             Some(_) => return Ok(()),
@@ -193,7 +200,7 @@ impl Session {
     }
 
     fn new_core(&self, first: Option<FirstPair>) -> Result<Arc<Core>, Error> {
-        let credentials = self.credentials.load_full();
+        let credentials = self.credentials.read(|credentials| credentials.cloned());
         Core::new(self.client.clone(), self.published.clone(), self.policy, credentials, first)
     }
 }

@@ -1,109 +1,199 @@
 //! The token that any thread may take without asking: an immutable snapshot, read without a lock, an allocation or a
-//! counter that readers share.
+//! memory line that readers write to.
+//!
+//! A reader looks at one clock, the second of the wall clock, which runs on while the machine sleeps but can be set. So
+//! it vouches only for a *lease*: the few seconds since somebody last looked at the clock that nobody can set. Outside
+//! of the lease, on either side, a reader looks there too, and renews it. A clock put back can thus prolong a token by
+//! one lease, a tenth of the margin S or a second, well within M - S; one put back again and again meets our own
+//! thread, which withdraws the token when the boot clock says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwapOption, Guard};
+use once_cell::race::OnceBox;
 
 use super::phase::Windows;
-use crate::clock::{Clock, Glance, Moment};
+use crate::clock::{Clock, Moment, SystemClock};
+use crate::runtime::pin::Pinned;
+use crate::runtime::word::{Word, unique_number};
 use crate::store::Committed;
 use crate::token::Grant;
 
-/// As long as the two coarse clocks agree this well, no sleep and no set clock can have gone unnoticed that matters.
-const AGREEMENT: u64 = 1_000_000_000;
-
 /// What readers see.
-#[derive(Default)]
 pub(super) struct Published {
-    snapshot: ArcSwapOption<Snapshot>,
-    /// Somebody has read since the last look. Written only when it changes, so that readers share the line.
+    /// Where it is not the system's: that one is asked without a detour.
+    injected: Option<Arc<dyn Clock>>,
+    snapshot: Pinned<Snapshot>,
+    /// Somebody has read since the last look. Noted when a lease is renewed, which is often enough.
     asked: AtomicBool,
     generation: AtomicU64,
+    /// Which publication readers are served from; 0: none.
+    number: AtomicU64,
+    /// Repeats the number for programs that hold the token's text already, from the first time that one asks for it.
+    word: OnceBox<Word>,
 }
 
 struct Snapshot {
     committed: Committed,
     windows: Windows,
-    /// When `fresh_for` and `remaining`, in nanoseconds, were true.
-    taken: Glance,
-    /// Until the token is no longer handed out without further thought.
-    fresh_for: u64,
-    remaining: u64,
+    lease: AtomicU64,
+}
+
+/// From a second of the wall clock, for so many seconds. One word, so that two who renew it at once leave the one or
+/// the other, and both are true.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Lease(u64);
+
+impl Lease {
+    /// None so far.
+    const NONE: Lease = Lease(0);
+
+    /// None, and there will be none any more. No lease begins in the second 1 of 1970.
+    const WITHDRAWN: Lease = Lease(1 << 32);
+
+    /// Until the token turns mandatory; no longer than a tenth of the margin, but a second at least, which is what
+    /// readers can tell apart.
+    fn new(windows: &Windows, remaining: Duration, now: Moment) -> Self {
+        let most = (windows.margin / 10).max(Duration::from_secs(1));
+        let until = now.wall.saturating_add(remaining.saturating_sub(windows.mandatory).min(most));
+        // Beginning and end are rounded down: the end never lies later than it may.
+        let from = now.wall.as_secs();
+        Lease(from << 32 | (until.as_secs() - from))
+    }
+
+    #[inline]
+    fn holds(self, second: u64) -> bool {
+        let passed = (second as u32).wrapping_sub((self.0 >> 32) as u32);
+        passed < self.0 as u32
+    }
 }
 
 impl Snapshot {
-    fn new(committed: Committed, clock: &dyn Clock) -> Self {
-        let taken = clock.glance();
+    fn new(committed: Committed) -> Self {
         let windows = Windows::of(&committed.token().lifetime);
-        let remaining = committed.token().remaining(clock.now());
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let fresh_for = nanoseconds(remaining.saturating_sub(windows.mandatory));
-        Snapshot { committed, windows, taken, fresh_for, remaining: nanoseconds(remaining) }
+        Snapshot { committed, windows, lease: AtomicU64::new(Lease::NONE.0) }
     }
 
-    fn suffices(&self, passed: u64, min_remaining: Duration) -> bool {
-        let remaining = Duration::from_nanos(self.remaining.saturating_sub(passed));
-        self.windows.suffices(remaining, min_remaining)
+    #[inline]
+    fn lease(&self) -> Lease {
+        Lease(self.lease.load(Ordering::Relaxed))
+    }
+
+    /// The exact clocks decide, and the next reader is spared the question.
+    fn is_fresh(&self, now: Moment, min_remaining: Duration) -> bool {
+        let lease = self.lease();
+        let token = self.committed.token();
+        let remaining = token.remaining(now);
+        let is_fresh =
+            lease != Lease::WITHDRAWN && remaining > self.windows.mandatory && !token.wall_has_jumped(now);
+        if is_fresh {
+            let renewed = Lease::new(&self.windows, remaining, now);
+            // Whoever was quicker has renewed it as well, or withdrawn it.
+            let _ = self.lease.compare_exchange(lease.0, renewed.0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        is_fresh && self.windows.suffices(remaining, min_remaining)
     }
 }
 
 impl Published {
-    pub(super) fn set(&self, committed: Option<Committed>, clock: &dyn Clock) {
+    /// Nothing yet.
+    pub(super) fn new(clock: &Arc<dyn Clock>) -> Self {
+        Published {
+            injected: (!clock.is_system()).then(|| clock.clone()),
+            snapshot: Pinned::default(),
+            asked: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            number: AtomicU64::new(0),
+            word: OnceBox::new(),
+        }
+    }
+
+    pub(super) fn set(&self, committed: Option<Committed>) {
+        let number = if committed.is_some() { unique_number() } else { 0 };
         if let Some(committed) = &committed {
             self.generation.store(committed.generation(), Ordering::Relaxed);
         }
-        self.snapshot.store(committed.map(|committed| Arc::new(Snapshot::new(committed, clock))));
+        self.snapshot.replace(committed.map(Snapshot::new));
+        self.number.store(number, Ordering::Relaxed);
+        if number == 0 {
+            self.vouch();
+        }
     }
 
-    /// Lets `take` see the token if it may be handed out without further thought.
+    /// Nobody is served from it any more. It is still what a forked child inherits.
+    pub(super) fn withdraw(&self) {
+        self.snapshot.read(|snapshot| {
+            if let Some(snapshot) = snapshot {
+                snapshot.lease.store(Lease::WITHDRAWN.0, Ordering::Relaxed);
+            }
+        });
+        self.number.store(0, Ordering::Relaxed);
+        self.vouch();
+    }
+
+    /// Lets the word say what readers are served from. Called by whoever will withdraw it in time: a program that reads
+    /// the word looks at no clock.
+    pub(super) fn vouch(&self) {
+        if let Some(word) = self.word.get() {
+            word.set(self.number.load(Ordering::Relaxed));
+        }
+    }
+
+    /// The word, silent until the next [`Published::vouch`] if it is new.
+    pub(super) fn word(&self) -> &Word {
+        self.word.get_or_init(|| Box::new(Word::new()))
+    }
+
+    /// In a forked child nobody vouches for what is inherited, until its own core does.
+    fn is_vouched_for(&self) -> bool {
+        self.word.get().is_none_or(|word| word.get() != 0)
+    }
+
+    /// What `take` makes of the token, if it may be handed out without further thought.
     #[inline]
     pub(super) fn read<T>(
         &self,
-        clock: &dyn Clock,
         min_remaining: Duration,
-        take: impl FnOnce(&Arc<Grant>) -> T,
+        take: impl FnOnce(&Arc<Grant>) -> Option<T>,
     ) -> Option<T> {
-        let snapshot = self.snapshot.load();
-        let seen = snapshot.as_deref()?;
-        let passed = clock.glance().since(seen.taken, AGREEMENT);
-        let fresh = passed.is_some_and(|passed| {
-            passed < seen.fresh_for && (min_remaining.is_zero() || seen.suffices(passed, min_remaining))
-        });
-        if !fresh && !self.is_fresh_after_all(&snapshot, clock, min_remaining) {
-            return None;
-        }
-        if !self.asked.load(Ordering::Relaxed) {
-            self.asked.store(true, Ordering::Relaxed);
-        }
-        Some(take(&seen.committed.grant))
+        // Before anything else has to be kept across the call.
+        let second = self.second();
+        self.snapshot.read(|snapshot| {
+            let seen = snapshot?;
+            let is_leased = seen.lease().holds(second) && min_remaining.is_zero();
+            if !is_leased && !self.is_fresh(seen, min_remaining) {
+                return None;
+            }
+            take(&seen.committed.grant)
+        })
     }
 
-    /// The coarse clocks disagree, or say no: the exact ones decide, and the next reader is spared the question.
-    #[cold]
-    fn is_fresh_after_all(
-        &self,
-        snapshot: &Guard<Option<Arc<Snapshot>>>,
-        clock: &dyn Clock,
-        min_remaining: Duration,
-    ) -> bool {
-        let Some(seen) = snapshot.as_deref() else { return false };
-        let now: Moment = clock.now();
-        let remaining = seen.committed.token().remaining(now);
-        let fresh = remaining > seen.windows.mandatory && seen.windows.suffices(remaining, min_remaining);
-        if !fresh || seen.committed.token().wall_has_jumped(now) {
-            return false;
+    #[inline]
+    fn second(&self) -> u64 {
+        match &self.injected {
+            None => SystemClock.second(),
+            Some(clock) => clock.second(),
         }
-        let renewed = Arc::new(Snapshot::new(seen.committed.clone(), clock));
-        self.snapshot.compare_and_swap(snapshot, Some(renewed));
-        true
+    }
+
+    fn now(&self) -> Moment {
+        match &self.injected {
+            None => SystemClock.now(),
+            Some(clock) => clock.now(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_fresh(&self, seen: &Snapshot, min_remaining: Duration) -> bool {
+        self.asked.store(true, Ordering::Relaxed);
+        seen.is_fresh(self.now(), min_remaining) && self.is_vouched_for()
     }
 
     /// The token there is, fresh or not: what a forked child inherits.
     pub(super) fn last(&self) -> Option<Committed> {
-        self.snapshot.load().as_ref().map(|snapshot| snapshot.committed.clone())
+        self.snapshot.read(|snapshot| snapshot.map(|snapshot| snapshot.committed.clone()))
     }
 
     /// The number of the last token that was published.

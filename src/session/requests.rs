@@ -92,7 +92,7 @@ async fn perform(core: &Core, request: &ApiRequest, timeout: Duration) -> Outcom
         }
         let reply = client.transport.send(request.bearing(&grant, client.request_limit, left)).await;
         let is_refused = reply.result.as_ref().is_ok_and(|answer| answer.status == 401);
-        if is_refused && core.reject(grant.token.fingerprint) == Verdict::RejectedFresh {
+        if is_refused && core.reject(*grant.token.fingerprint()) == Verdict::RejectedFresh {
             attempts.give_up_renewing();
         }
         let why = match attempts.after(request, reply) {
@@ -106,7 +106,7 @@ async fn perform(core: &Core, request: &ApiRequest, timeout: Duration) -> Outcom
 
 /// A token, from memory or from the machine.
 async fn token(core: &Core, deadline: Duration) -> Result<Arc<Grant>, Error> {
-    if let Some(grant) = core.published.read(&*core.client.clock, Duration::ZERO, Arc::clone) {
+    if let Some(grant) = core.published.read(Duration::ZERO, |grant| Some(grant.clone())) {
         return Ok(grant);
     }
     let (sender, answer) = oneshot::channel::<Answer>();

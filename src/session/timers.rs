@@ -11,7 +11,7 @@ use super::core::Core;
 use crate::clock::Clock;
 use crate::defect;
 use crate::error::Error;
-use crate::runtime::{self, PerProcess};
+use crate::runtime::{self, process::PerProcess};
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 

@@ -100,8 +100,13 @@ impl Body for GatedBody {
         }))
     }
 
+    /// A body of no bytes is never fetched: to be asked this is then the sign that its request begins to leave.
     fn is_end_stream(&self) -> bool {
-        self.content.is_none()
+        let is_over = self.content.as_ref().is_none_or(Bytes::is_empty);
+        if is_over {
+            self.admission.connected();
+        }
+        is_over
     }
 
     /// Exact, so that the request carries a Content-Length.

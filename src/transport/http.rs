@@ -16,7 +16,7 @@ use super::{Answer, Reply, Request, Sending, Transport};
 use crate::clock::Clock;
 use crate::config::{Config, ProxyChoice};
 use crate::error::Error;
-use crate::runtime::PerProcess;
+use crate::runtime::process::PerProcess;
 use crate::status::Status;
 
 /// An idle connection older than this is not used again: many servers and gateways close theirs soon, and a
@@ -86,12 +86,10 @@ impl HttpTransport {
         let (http, admission) = self.http.get_or_try_init(|| Ok((self.build()?, Arc::default())))?;
         // A connection that takes as long as it may holds up nobody else.
         let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
-        let mut sending = http.request(request.method.clone(), url.clone()).headers(headers);
-        if let Some(body) = request.body {
-            let body = GatedBody::new(body, gate, self.clock.clone(), admission.clone());
-            sending = sending.body(reqwest::Body::wrap(body));
-        }
-        let mut response = sending.send().await.map_err(failed)?;
+        let body =
+            GatedBody::new(request.body.unwrap_or_default(), gate, self.clock.clone(), admission.clone());
+        let sending = http.request(request.method.clone(), url.clone()).headers(headers);
+        let mut response = sending.body(reqwest::Body::wrap(body)).send().await.map_err(failed)?;
         if let Some(place) = &mut place {
             place.answered(response.version() == Version::HTTP_2);
         }
@@ -134,7 +132,7 @@ impl Transport for HttpTransport {
             let timeout = request.timeout;
             let started = self.clock.now();
             let gate = Gate::new();
-            // In HTTP/1.1 an empty body is never asked for either.
+            // An empty body is never fetched either.
             let without_body = request.body.as_ref().is_none_or(|body| body.is_empty());
             let (method, path) = (request.method.clone(), request.path.clone());
             let result = match tokio::time::timeout(timeout, self.exchange(request, gate.clone())).await {

@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Callable
 
-from paymentsgate_auth import Client, PaymentsGateError, Session, Token
+from paymentsgate_auth import Client, EventKind, PaymentsGateError, Session, Subscription, Token
 
 Answer = dict[str, object]
 UNSUPPORTED: Answer = {"status": "unsupported"}
+CREDENTIALS = "credentials_file", "account_id", "public_key", "public_key_file"
 
 
 class Driver:
@@ -20,6 +21,7 @@ class Driver:
         self.make: Callable[[dict[str, str]], Client] = Client
         self.client: Client | None = None
         self.session: Session | None = None
+        self.news: Subscription | None = None
         self.token: Token | None = None
 
     def obey(self, command: str, words: list[str]) -> Answer:
@@ -41,8 +43,13 @@ class Driver:
                 token, bearer = self.text(refresh) or "", self.text(access)
                 return self.keep(self.client.refresh(token, access_token=bearer, timeout=seconds(timeout)))
             case "open", [] if self.client:
-                self.session = self.client.session(self.settings)
-                return {"status": "PG_OK"}
+                return self.open(self.client, self.settings)
+            case "open_pair", [access, refresh, expires_in] if self.client and "-" not in (access, refresh):
+                pair = {"access_token": self.text(access) or "", "refresh_token": self.text(refresh) or ""}
+                if (age := self.text(expires_in)) is not None:
+                    pair["access_token_expires_in_s"] = age
+                without = {name: text for name, text in self.settings.items() if name not in CREDENTIALS}
+                return self.open(self.make(without), {**without, **pair})
         return self.obey_session(self.session, command, words) if self.session else UNSUPPORTED
 
     def obey_session(self, session: Session, command: str, words: list[str]) -> Answer:
@@ -54,6 +61,12 @@ class Driver:
                 session.reject(self.token, int(http_status))
             case "credentials", [account, key] if "-" not in words:
                 session.set_credentials(self.text(account) or "", self.text(key) or "")
+            case "request", [method, path, headers, body, timeout]:
+                return self.request(session, method, path, headers, body, timeout)
+            case "subscribe", [level]:
+                self.news = session.subscribe(int(level))
+            case "events", [] if self.news:
+                return events(self.news)
             case "health", []:
                 return {"status": "PG_OK", "health": json.dumps(session.health())}
             case "close", [timeout]:
@@ -61,6 +74,29 @@ class Driver:
             case _:
                 return UNSUPPORTED
         return {"status": "PG_OK"}
+
+    def open(self, client: Client, settings: dict[str, str]) -> Answer:
+        self.session, self.news = client.session(settings), None
+        return {"status": "PG_OK"}
+
+    def request(
+        self, session: Session, method: str, path: str, headers: str, body: str, timeout: str
+    ) -> Answer:
+        lines = (self.text(headers) or "").split("\n")
+        content = self.text(body)
+        response = session.request(
+            self.text(method) or "",
+            self.text(path) or "",
+            headers=None if headers == "-" else list(zip(lines[::2], lines[1::2], strict=True)),
+            body=None if content is None else content.encode("utf-8", "surrogateescape"),
+            timeout=seconds(timeout),
+        )
+        return {
+            "status": "PG_OK",
+            "response_status": response.status,
+            "response_type": response.headers.get("content-type"),
+            "response_body": response.body.decode("utf-8", "surrogateescape"),
+        }
 
     def text(self, word: str) -> str | None:
         if word == "@access":
@@ -82,6 +118,17 @@ class Driver:
             "disagreement_ms": round(token.lifetime_disagreement * 1000),
             "remaining_ms": round(token.remaining * 1000),
         }
+
+
+def events(news: Subscription) -> Answer:
+    """All that wait."""
+    waiting = list(iter(lambda: news.poll(0), None))
+    pairs = [event.token for event in waiting if event.kind is EventKind.ROTATED and event.token]
+    return {
+        "status": "PG_OK",
+        "events": ",".join(event.kind.name.lower() for event in waiting),
+        "kept": sum(token.refresh_token is not None for token in pairs),
+    }
 
 
 def seconds(milliseconds: str) -> float | None:
@@ -113,7 +160,7 @@ def main() -> None:
             answer = failure(error)
         for key, value in answer.items():
             if value is not None:
-                print(key, str(value).encode().hex(), sep="\t")
+                print(key, str(value).encode("utf-8", "surrogateescape").hex(), sep="\t")
         print(flush=True)
 
 

@@ -15,6 +15,9 @@ static_assert(std::is_nothrow_move_constructible_v<pg::config> && std::is_nothro
 static_assert(!std::is_copy_constructible_v<pg::client> && !std::is_copy_constructible_v<pg::config>);
 static_assert(std::is_nothrow_copy_constructible_v<pg::session> && std::is_nothrow_copy_assignable_v<pg::session>);
 static_assert(std::is_nothrow_move_constructible_v<pg::session> && std::is_nothrow_move_assignable_v<pg::session>);
+static_assert(std::is_nothrow_copy_constructible_v<pg::response> && std::is_nothrow_move_assignable_v<pg::response>);
+static_assert(std::is_nothrow_copy_constructible_v<pg::event> && std::is_nothrow_move_assignable_v<pg::event>);
+static_assert(std::is_nothrow_move_constructible_v<pg::queue> && !std::is_copy_constructible_v<pg::queue>);
 static_assert(std::is_nothrow_destructible_v<pg::session> && std::is_nothrow_destructible_v<pg::token>);
 static_assert(std::is_base_of_v<std::runtime_error, pg::error> && std::is_nothrow_copy_constructible_v<pg::error>);
 
@@ -140,6 +143,69 @@ void test_sessions_are_shared(const pg::client &client, const pg::config &config
     CHECK(nobody.status() == PG_ERR_NO_CREDENTIALS);
 }
 
+void test_requests(const pg::session &session) {
+    const pg::headers trace{{"X-Trace", "7"}};
+    const pg::response wallet = session.request("GET", "/wallet", trace);
+    CHECK(wallet.status() == 200 && wallet.body().front() == '{' && wallet.body().back() == '}');
+    CHECK(wallet.header("Content-Type") == "application/json" && !wallet.header("x-no-such"));
+    CHECK(wallet.headers().size() >= 2);
+    for (const auto &[name, value] : wallet.headers()) {
+        CHECK(wallet.header(std::string(name)) == value);
+    }
+    // An empty body is one, a missing one is none; neither is a pay-in.
+    CHECK(session.request("POST", "/deals/payin", {}, "").status() == 400);
+    CHECK(session.request("POST", "/deals/payin", {}, std::string_view()).status() == 400);
+    CHECK(session.request("POST", "/deals/payin", {}, std::nullopt, 10s).status() == 400);
+    CHECK(session.request("POST", "/deals/payin", trace, "{}", 10s).status() == 400);
+
+    const auto refused = [&](auto... arguments) { return thrown_by([&] { session.request(arguments...); }).status(); };
+    CHECK(refused("get", "/wallet") == PG_ERR_INVALID_ARGUMENT);
+    CHECK(refused("GET", "/wallet/..") == PG_ERR_INVALID_ARGUMENT);
+    CHECK(refused("GET", std::string("/wallet\0/..", 10)) == PG_ERR_INVALID_ARGUMENT);
+    CHECK(refused("GET", "/wallet", pg::headers{{"Authorization", "Bearer mine"}}) == PG_ERR_INVALID_ARGUMENT);
+    CHECK(refused("GET", "/wallet", pg::headers{{"X-Nul", std::string("a\0b", 3)}}) == PG_ERR_INVALID_ARGUMENT);
+    CHECK(refused("GET", "/wallet", pg::headers{}, std::nullopt, 0ms) == PG_ERR_TIMEOUT);
+    CHECK(refused("GET", "/wallet", pg::headers{}, std::nullopt, -1ms) == PG_ERR_INVALID_ARGUMENT);
+}
+
+void test_queues(const pg::session &session) {
+    pg::queue made;
+    const pg::queue queue = std::move(made);
+    CHECK(thrown_by([&] { made.poll(0ms); }).status() == PG_ERR_NULL_POINTER);
+    CHECK(!queue.poll(0ms) && !queue.poll(1ms) && queue.fd() >= 0 && queue.fd() == queue.fd());
+    CHECK(thrown_by([&] { queue.poll(-1ms); }).status() == PG_ERR_INVALID_ARGUMENT);
+
+    session.subscribe(queue, 1, PG_LOG_DEBUG);
+    CHECK(thrown_by([&] { session.token_start(queue, 1); }).status() == PG_ERR_INVALID_ARGUMENT);
+    queue.cancel(1);
+    const std::optional<pg::event> ended = queue.poll();
+    CHECK(ended->kind() == PG_EVENT_ENDED && ended->id() == 1 && ended->status() == PG_ERR_CANCELED);
+    CHECK(ended->error()->status_name() == "PG_ERR_CANCELED" && ended->text().empty());
+    CHECK(!ended->token() && !ended->response() && ended->log_level() == PG_LOG_NONE);
+
+    session.token_start(queue, 2, 10s, 1s);
+    std::optional<pg::event> event = queue.poll();
+    const pg::token token = *event->token();
+    CHECK(event->kind() == PG_EVENT_TOKEN && event->id() == 2 && event->status() == PG_OK && !event->error());
+    CHECK(token.access_token() == session.token().access_token());
+
+    session.request_start(queue, 3, "GET", "/wallet", {{"X-Trace", "7"}}, std::nullopt, 10s);
+    event = queue.poll();
+    const pg::response response = *event->response();
+    CHECK(event->kind() == PG_EVENT_RESPONSE && event->id() == 3 && !event->token());
+    event.reset();
+    CHECK(response.status() == 200 && !response.body().empty() && token.remaining() > 0ms);
+
+    session.subscribe(queue, 4, PG_LOG_INFO);
+    session.close();
+    event = queue.poll();
+    CHECK(event->kind() == PG_EVENT_LOG && event->log_level() == PG_LOG_INFO && !event->text().empty());
+    // An error outlives its event.
+    const pg::error closed = *queue.poll()->error();
+    CHECK(closed.status() == PG_ERR_CLOSED && std::string_view(closed.what()).size() > 0 && !closed.retryable());
+    CHECK(!queue.poll(0ms));
+}
+
 void test_the_table_of_settings() {
     CHECK(pg::settings().size() == pg_setting_count() && pg::settings()[0].name == "base_url");
     for (const pg::setting &row : pg::settings()) {
@@ -163,6 +229,9 @@ int main() try {
     test_tokens_are_shared(pg::client(config));
     test_sessions(config);
     test_sessions_are_shared(client, config);
+    const pg::session session(client, config);
+    test_requests(session);
+    test_queues(session);
     test_the_table_of_settings();
     std::cout << "ok hpp: " << checks << " checks" << std::endl;
     return EXIT_SUCCESS;

@@ -152,7 +152,7 @@ static void test_what_an_operation_ends_in(void)
     session = new_session();
     start_token(session, queue, TOKEN);
     event = take(queue, TOKEN, PG_EVENT_TOKEN, PG_OK);
-    pg_token *kept = pg_token_ref((pg_token *)pg_event_token(event));
+    pg_token *kept = pg_token_ref(pg_event_token(event));
     CHECK(pg_token_generation(kept) == 1 && pg_token_refresh_token(kept) == NULL);
     CHECK(pg_event_log_level(event) == PG_LOG_NONE);
     pg_event_free(event);
@@ -162,7 +162,7 @@ static void test_what_an_operation_ends_in(void)
     pg_event_free(event);
     start_wallet(session, queue, RESPONSE);
     event = take(queue, RESPONSE, PG_EVENT_RESPONSE, PG_OK);
-    pg_response *response = pg_response_ref((pg_response *)pg_event_response(event));
+    pg_response *response = pg_response_ref(pg_event_response(event));
     pg_event_free(event);
     pg_session_free(session);
     pg_queue_free(queue);

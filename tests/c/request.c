@@ -7,7 +7,7 @@
 
 #include "bench.h"
 
-enum { PATIENCE_S = 300, PATIENCE_MS = 20000, SHORT_MS = 200, BIG = 1024 * 1024 };
+enum { PATIENCE_S = 300, PATIENCE_MS = 20000, SHORT_MS = 200, CONNECT_TIMEOUT_MS = 5000, BIG = 1024 * 1024 };
 
 #define HTTP1 "{\"http2\": false}"
 #define FAULT(route, point, action) \
@@ -319,6 +319,24 @@ static void test_deadlines(const char *switches)
     pg_session_free(session);
 }
 
+/* A request that takes its time holds up nobody else. */
+static void test_a_slow_answer(const char *switches)
+{
+    begin(switches, FAULT("wallet", "before", "\"hang\""));
+    pg_session *session = warm_session(NULL, NULL);
+    pg_queue *queue = new_queue();
+    pg_error *error = NULL;
+    pg_response *response = NULL;
+    start_wallet(session, queue, 1);
+    while (count_of(WALLETS) == 0)
+        usleep(1000);
+    OK(pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, CONNECT_TIMEOUT_MS / 2, &response, &error));
+    CHECK(pg_response_status(response) == 200 && is_empty(queue));
+    pg_response_free(response);
+    pg_queue_free(queue);
+    pg_session_free(session);
+}
+
 static void test_sizes(const char *switches)
 {
     begin(switches, NULL);
@@ -374,6 +392,7 @@ int main(void)
         test_what_is_made_again(VERSIONS[i]);
         test_what_is_not_made_again(VERSIONS[i]);
         test_deadlines(VERSIONS[i]);
+        test_a_slow_answer(VERSIONS[i]);
         test_sizes(VERSIONS[i]);
         test_a_body_of_no_bytes(VERSIONS[i]);
     }

@@ -179,6 +179,38 @@ static void test_close_tells_who_waits(void)
     pg_session_free(session);
 }
 
+static void test_generation_word(void)
+{
+    pg_error *error = NULL;
+    pg_session *session = new_session(), *other = new_session();
+    const volatile uint64_t *word = pg_session_generation_word(session);
+    const volatile uint64_t *other_word = pg_session_generation_word(other);
+
+    CHECK(pg_session_generation_word(NULL) == NULL);
+    CHECK(word == pg_session_generation_word(session) && word != other_word && (uintptr_t)word % 8 == 0);
+    CHECK(*word == 0 && *other_word == 0);
+    pg_token *first = token_of(session), *others = token_of(other);
+    uint64_t number = *word;
+    CHECK(number != 0 && *other_word != 0 && *other_word != number);
+    pg_token_free(token_of(session));
+    CHECK(*word == number);
+
+    OK(pg_session_reject(session, first, 403, &error));
+    CHECK(*word == number);
+    OK(pg_session_reject(session, first, 401, &error));
+    CHECK(*word != number);
+    pg_token *second = token_of(session);
+    CHECK(*word != 0 && *word != number);
+
+    OK(pg_session_close(session, PG_TIMEOUT_DEFAULT, &error));
+    CHECK(*word == 0 && *pg_session_generation_word(session) == 0 && *other_word != 0);
+    pg_token_free(second);
+    pg_token_free(others);
+    pg_token_free(first);
+    pg_session_free(other);
+    pg_session_free(session);
+}
+
 int main(void)
 {
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
@@ -187,6 +219,7 @@ int main(void)
     test_copies();
     test_reports();
     test_health_holds_no_secret();
+    test_generation_word();
     test_close_tells_who_waits();
     tell_emulator("POST", "/reset", NULL);
     curl_global_cleanup();

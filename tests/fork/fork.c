@@ -7,13 +7,11 @@
 #define _GNU_SOURCE
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 
-#include "../c/bench.h"
+#include "child.h"
 
-enum { PATIENCE_S = 20, FORKS = 10 };
+enum { FORKS = 10 };
 
 static pg_token *issue(const pg_client *client)
 {
@@ -33,28 +31,6 @@ static void go_on(const pg_client *client, const pg_token *inherited)
                         PG_TIMEOUT_DEFAULT, &refreshed, &error));
     pg_token_free(refreshed);
     pg_token_free(issue(client));
-}
-
-/* How a child ends: with the handlers of the process, or without. */
-typedef void (*ending)(int);
-
-static void join_child(pid_t child)
-{
-    int status = 0;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(!WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
-}
-
-/* A fork does not inherit the alarm. */
-static pid_t fork_with_alarm(void)
-{
-    fflush(stdout);
-    pid_t child = fork();
-    CHECK(child != -1);
-    if (child == 0)
-        alarm(PATIENCE_S);
-    return child;
 }
 
 static void test_idle_client(ending leave)
@@ -178,12 +154,10 @@ static void test_child_of_a_child(ending leave)
 
 int main(void)
 {
-    static const ending ENDINGS[] = { exit, _exit };
-
     alarm(PATIENCE_S);
-    for (size_t i = 0; i < sizeof ENDINGS / sizeof ENDINGS[0]; i++)
+    for (int i = 0; i < ENDING_COUNT; i++)
         test_during_the_first_call(ENDINGS[i]);
-    for (size_t i = 0; i < sizeof ENDINGS / sizeof ENDINGS[0]; i++) {
+    for (int i = 0; i < ENDING_COUNT; i++) {
         alarm(PATIENCE_S);
         test_idle_client(ENDINGS[i]);
         test_while_another_thread_calls(ENDINGS[i]);

@@ -6,46 +6,24 @@
 #define _GNU_SOURCE
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 
-#include "../c/bench.h"
+#include "child.h"
 
-enum { PATIENCE_S = 20, FORKS = 10, ASKING = 4 };
+enum { FORKS = 10, ASKING = 4, CALLING = 6 };
 
 /* Its pairs live for 2 s as far as callers are concerned, and may be replaced after one. */
 #define SHORT_LIVES "{\"access_lifetime_s\": 7}"
 #define LONG_ENOUGH_MS 6000
+/* The same for pairs that live for 10 s. */
+#define LONG_MS 9000
+#define SLOWLY(route, times) \
+    "{\"route\": \"" route "\", \"times\": " #times ", \"action\": {\"kind\": \"delay\", \"ms\": 1000}}"
 
-/* How a child ends: with the handlers of the process, or without. */
-typedef void (*ending)(int);
-
-static void join_child(pid_t child)
-{
-    int status = 0;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(!WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
-}
-
-/* A fork does not inherit the alarm. */
-static pid_t fork_with_alarm(void)
-{
-    fflush(stdout);
-    pid_t child = fork();
-    CHECK(child != -1);
-    if (child == 0)
-        alarm(PATIENCE_S);
-    return child;
-}
-
-static void begin(const char *switches)
+static void start_over(const char *switches, const char *fault)
 {
     alarm(PATIENCE_S);
-    tell_emulator("POST", "/reset", NULL);
-    if (switches != NULL)
-        tell_emulator("PATCH", "/switches", switches);
+    begin(switches, fault);
 }
 
 /* No refresh token came twice, and the service refused none. */
@@ -79,7 +57,7 @@ static void go_on(const pg_session *session, const pg_token *inherited)
 
 static void test_idle_session(ending leave)
 {
-    begin(NULL);
+    start_over(NULL, NULL);
     pg_session *session = new_session();
     pg_token *token = token_of(session);
 
@@ -125,7 +103,7 @@ static void *ask_in_a_loop(void *argument)
 
 static void test_while_other_threads_ask(ending leave)
 {
-    begin(NULL);
+    start_over(NULL, NULL);
     pg_session *session = new_session();
     pg_token *token = token_of(session);
     struct asking asking = { .session = session };
@@ -160,8 +138,7 @@ static void test_while_other_threads_ask(ending leave)
 /* The flight is the parent's: the child does not wait for it, but makes its own. */
 static void test_during_the_first_flight(ending leave)
 {
-    begin(NULL);
-    tell_emulator("POST", "/faults", "{\"route\": \"issue\", \"action\": {\"kind\": \"delay\", \"ms\": 1000}}");
+    start_over(NULL, SLOWLY("issue", 1));
     pg_session *session = new_session();
     pg_token *none = NULL;
     CHECK(pg_session_token(session, 0, &none, NULL) == PG_ERR_TIMEOUT);
@@ -202,8 +179,7 @@ static void reach(const pg_session *session, uint64_t wanted)
  * while the parent's first refresh token is on its way. */
 static void test_refreshes_on_both_sides(ending leave)
 {
-    begin(SHORT_LIVES);
-    tell_emulator("POST", "/faults", "{\"route\": \"refresh\", \"action\": {\"kind\": \"delay\", \"ms\": 300}}");
+    start_over(SHORT_LIVES, "{\"route\": \"refresh\", \"action\": {\"kind\": \"delay\", \"ms\": 300}}");
     pg_session *session = new_session();
     pg_token *token = token_of(session), *meanwhile = NULL;
     pg_error *error = NULL;
@@ -231,7 +207,7 @@ static void test_refreshes_on_both_sides(ending leave)
 
 static void test_child_of_a_child(ending leave)
 {
-    begin(NULL);
+    start_over(NULL, NULL);
     pg_session *session = new_session();
     pg_token *token = token_of(session);
 
@@ -258,19 +234,157 @@ static void test_child_of_a_child(ending leave)
     pg_session_free(session);
 }
 
+/* The child's word is silent until somebody there will withdraw it in time, and then speaks of the inherited token. */
+static void test_generation_word(ending leave)
+{
+    start_over(NULL, NULL);
+    pg_session *session = new_session();
+    pg_token *token = token_of(session), *meanwhile = NULL;
+    const volatile uint64_t *word = pg_session_generation_word(session);
+    uint64_t number = *word;
+    CHECK(number != 0);
+
+    pid_t child = fork_with_alarm();
+    if (child == 0) {
+        CHECK(*word == 0);
+        while (*word == 0) {
+            CHECK(pg_session_token(session, 0, &meanwhile, NULL) == PG_OK && meanwhile == token);
+            pg_token_free(meanwhile);
+            usleep(10000);
+        }
+        CHECK(*word == number);
+        pid_t grandchild = fork_with_alarm();
+        if (grandchild == 0) {
+            CHECK(*word == 0 && *pg_session_generation_word(session) == number);
+            leave(EXIT_SUCCESS);
+        }
+        join_child(grandchild);
+        go_on(session, token);
+        CHECK(*word != 0 && *word != number);
+        leave(EXIT_SUCCESS);
+    }
+    join_child(child);
+    CHECK(*word == number);
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+/* A caller of the parent: half of them wait for the flight, the others for the answers to their requests. */
+static void *call_once(void *session)
+{
+    pg_response *response = NULL;
+    bool good = pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, PG_TIMEOUT_DEFAULT, &response, NULL) ==
+                    PG_OK && pg_response_status(response) == 200;
+    pg_response_free(response);
+    return good ? session : NULL;
+}
+
+static void *ask_once(void *session)
+{
+    pg_token *token = NULL;
+    bool good = pg_session_token_lasting(session, LONG_MS, PG_TIMEOUT_DEFAULT, &token, NULL) == PG_OK;
+    pg_token_free(token);
+    return good ? session : NULL;
+}
+
+/* Threads, flight and requests are the parent's. The child is served the token that it inherited, and makes requests
+ * with it over connections of its own; what the parent waits for comes to the parent. */
+static void test_while_everything_is_under_way(ending leave)
+{
+    start_over("{\"access_lifetime_s\": 10}", SLOWLY("refresh", 1));
+    tell_emulator("POST", "/faults", SLOWLY("wallet", 3));
+    pg_session *session = new_session();
+    pg_token *token = token_of(session), *meanwhile = NULL;
+    pg_error *error = NULL;
+    pthread_t threads[CALLING];
+
+    while (count_of(REFRESHES) == 0) {
+        OK(pg_session_token_lasting(session, LONG_MS, 0, &meanwhile, &error));
+        pg_token_free(meanwhile);
+        usleep(10000);
+    }
+    for (int i = 0; i < CALLING; i++)
+        CHECK(pthread_create(&threads[i], NULL, i % 2 == 0 ? call_once : ask_once, session) == 0);
+    while (count_of(WALLETS) < CALLING / 2)
+        usleep(1000);
+
+    pid_t child = fork_with_alarm();
+    if (child == 0) {
+        go_on(session, token);
+        CHECK(call_once(session) == session);
+        pg_session_free(session);
+        leave(EXIT_SUCCESS);
+    }
+    for (int i = 0; i < CALLING; i++) {
+        void *result = NULL;
+        CHECK(pthread_join(threads[i], &result) == 0 && result == session);
+    }
+    join_child(child);
+    CHECK(count_of(ISSUES) == 2 && count_of(REFRESHES) == 1 && count_of(WALLETS) == CALLING / 2 + 1);
+    check_presentations();
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+/* There is nothing that a child could buy a pair of its own with. */
+static void test_child_of_a_session_from_a_pair(ending leave)
+{
+    start_over(SHORT_LIVES, NULL);
+    pg_error *error = NULL;
+    pg_session *session = NULL;
+    pg_config *config = pg_config_new();
+    pg_client *issuing = new_client(), *client = NULL;
+    pg_token *pair = NULL, *none = NULL;
+    OK(pg_issue_token(issuing, NULL, NULL, PG_TIMEOUT_DEFAULT, &pair, &error));
+    OK(pg_config_set(config, "base_url", getenv("PAYMENTSGATE_BASE_URL"), &error));
+    OK(pg_config_set(config, "tls.ca_file", getenv("PAYMENTSGATE_TLS_CA_FILE"), &error));
+    OK(pg_config_set(config, "access_token", pg_token_access_token(pair), &error));
+    OK(pg_config_set(config, "refresh_token", pg_token_refresh_token(pair), &error));
+    OK(pg_config_set(config, "access_token_expires_in_s", "7", &error));
+    OK(pg_client_new(config, &client, &error));
+    OK(pg_session_open(client, config, &session, &error));
+
+    /* Before the parent has made any call, and when it has. */
+    for (uint64_t generation = 1; generation <= 2; generation++) {
+        reach(session, generation);
+        pg_token *token = token_of(session);
+        pid_t child = fork_with_alarm();
+        if (child == 0) {
+            pg_token *inherited = token_of(session);
+            CHECK(strcmp(pg_token_fingerprint(inherited), pg_token_fingerprint(token)) == 0);
+            OK(pg_session_reject(session, inherited, 401, &error));
+            CHECK(pg_session_token(session, PG_TIMEOUT_DEFAULT, &none, &error) == PG_ERR_NO_CREDENTIALS);
+            CHECK(pg_error_needs_credentials(error));
+            pg_error_free(error);
+            leave(EXIT_SUCCESS);
+        }
+        join_child(child);
+        pg_token_free(token);
+    }
+    reach(session, 3);
+    CHECK(count_of(ISSUES) == 1 && count_of(REFRESHES) == 2);
+    check_presentations();
+    pg_token_free(pair);
+    pg_session_free(session);
+    pg_client_free(client);
+    pg_client_free(issuing);
+    pg_config_free(config);
+}
+
 int main(void)
 {
-    static const ending ENDINGS[] = { exit, _exit };
-
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-    for (size_t i = 0; i < sizeof ENDINGS / sizeof ENDINGS[0]; i++) {
+    for (int i = 0; i < ENDING_COUNT; i++) {
         test_idle_session(ENDINGS[i]);
         test_while_other_threads_ask(ENDINGS[i]);
         test_during_the_first_flight(ENDINGS[i]);
         test_refreshes_on_both_sides(ENDINGS[i]);
         test_child_of_a_child(ENDINGS[i]);
+        test_generation_word(ENDINGS[i]);
+        test_while_everything_is_under_way(ENDINGS[i]);
+        test_child_of_a_session_from_a_pair(ENDINGS[i]);
     }
-    begin(NULL);
+    start_over(NULL, NULL);
     curl_global_cleanup();
     printf("ok session: %d checks\n", checks);
     return EXIT_SUCCESS;

@@ -221,9 +221,18 @@ cycle = [session]; cycle.append(cycle)
         run(script, settings)
 
 
-@pytest.mark.parametrize("wait", ["session.token()", "session.token(timeout=20)", "session.close()"])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "session.token()",
+        "session.token(timeout=20)",
+        "session.request('POST', '/deals/payin', json={})",
+        "session.subscribe().poll()",
+        "session.close()",
+    ],
+)
 def test_ctrl_c_ends_a_wait_at_once(sandbox: Sandbox, settings: dict[str, str], wait: str) -> None:
-    sandbox.fault(action={"kind": "hang"})
+    sandbox.fault(action={"kind": "hang"}, times=None)
     # A job in the background of a shell is started with the signal ignored.
     script = f"""
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -243,3 +252,159 @@ print(len(sent))
 """
     assert run(script, settings) == "1\n"
     assert sandbox.counters()["routes"]["issue"]["calls"] == 1
+
+
+def test_an_interrupted_request_was_sent_once_and_is_given_up(
+    sandbox: Sandbox, settings: dict[str, str]
+) -> None:
+    sandbox.fault(route="payin", action={"kind": "hang"}, times=None)
+    script = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+session = client.session()
+session.token()
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try: session.request("POST", "/deals/payin", json={"amount": 1})
+except KeyboardInterrupt as error: kept = error
+else: sys.exit("not interrupted")
+# Nothing is under way any more, though the traceback holds on to the variables of the call.
+session.close(timeout=5)
+"""
+    run(script, settings)
+    assert sandbox.counters()["routes"]["payin"]["calls"] == 1
+
+
+FORKED = """
+import asyncio, warnings; warnings.simplefilter("ignore")
+from paymentsgate_auth import AsyncSession
+session = client.async_session()
+
+async def fingerprint():
+    assert (await session.request("GET", "/wallet")).status == 200
+    return (await session.token(timeout=10)).fingerprint
+
+async def own():
+    inherited = await session.token()
+    session.reject(inherited)
+    token = await session.token(timeout=10)
+    assert (await session.request("GET", "/wallet", timeout=10)).status == 200
+    await session.close(timeout=10)
+    return (inherited.fingerprint, token.fingerprint)
+
+warm = asyncio.run(fingerprint())
+"""
+
+
+def test_an_async_session_in_forked_children(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    script = """
+news = session.subscribe()
+children = []
+for _ in range(4):
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            # News are the parent's.
+            assert asyncio.run(news.poll()) is None
+            first, second = asyncio.run(own())
+            assert first == warm != second
+            status = 0
+        finally:
+            os._exit(status)
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+assert asyncio.run(fingerprint()) == warm
+"""
+    run(FORKED + script, settings)
+    counters = sandbox.counters()
+    assert counters["pairs_issued"] == 5
+    assert counters["most_presentations"] <= 1
+
+
+def test_a_fork_while_tasks_wait(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    script = """
+async def parent():
+    tasks = [asyncio.create_task(fingerprint()) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            # The loop that forked is the parent's; a child has one of its own.
+            asyncio._set_running_loop(None)
+            first, second = asyncio.run(own())
+            assert first == warm != second
+            status = 0
+        finally:
+            os._exit(status)
+    assert await asyncio.gather(*tasks) == [warm] * 2
+    assert os.waitpid(child, 0)[1] == 0
+
+asyncio.run(parent())
+"""
+    sandbox.fault(route="wallet", skip=1, action={"kind": "delay", "ms": 700}, times=2)
+    run(FORKED + script, settings)
+    assert sandbox.counters()["pairs_issued"] == 2
+
+
+def test_an_async_session_goes_through_multiprocessing_fork(
+    sandbox: Sandbox, settings: dict[str, str]
+) -> None:
+    script = """
+def work(_): return asyncio.run(fingerprint())
+with multiprocessing.get_context("fork").Pool(4) as pool:
+    assert set(pool.map(work, range(16))) == {warm}
+assert asyncio.run(fingerprint()) == warm
+"""
+    run(FORKED + script, settings)
+    assert sandbox.counters()["pairs_issued"] == 1
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_inherit_nothing_open_their_own(
+    sandbox: Sandbox, settings: dict[str, str], method: str
+) -> None:
+    script = f"""
+import tempfile
+WORKER = '''
+import asyncio
+from paymentsgate_auth import AsyncSession, Session
+def work(settings):
+    async def ask():
+        async with AsyncSession(settings) as session:
+            return (await session.token()).fingerprint
+    with Session(settings) as session:
+        return session.token().fingerprint, asyncio.run(ask())
+'''
+session = client.session()
+session.token()
+with tempfile.TemporaryDirectory() as folder:
+    sys.path.insert(0, folder)
+    with open(folder + "/worker.py", "w") as file: file.write(WORKER)
+    from worker import work
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        pairs = pool.map(work, [json.loads(sys.argv[1])] * 2)
+    assert len({{session.token().fingerprint, *pairs[0], *pairs[1]}}) == 5
+"""
+    run(script, settings)
+    assert sandbox.counters()["pairs_issued"] == 5
+
+
+def test_a_child_of_a_session_that_logs_ends_cleanly(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    script = """
+import logging, warnings; warnings.simplefilter("ignore")
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(process)d %(message)s")
+session = client.session()
+session.log_to(logging.getLogger())
+session.token()
+child = os.fork()
+if child == 0:
+    session.log_to(logging.getLogger())
+    session.reject(session.token())
+    session.token()
+    sys.exit(3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+session.close()
+"""
+    lines = run(script, settings).splitlines()
+    processes = [line.split()[0] for line in lines if "generation" in line]
+    assert len(processes) == len(set(processes)) == 2

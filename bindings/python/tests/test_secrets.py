@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import pickle
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import pytest
 from sandbox import Sandbox
 
-from paymentsgate_auth import Client, PaymentsGateError, Session
+from paymentsgate_auth import AsyncSession, Client, PaymentsGateError, Session
 
 SECRET = "hunter2-hunter2-hunter2"
 
@@ -57,6 +58,15 @@ def test_tokens_clients_and_sessions_do_not_travel(
         lambda client: client.session(account_id="a", public_key=SECRET),
         lambda client: client.session().set_credentials("account", SECRET),
         lambda client: client.session().set_credentials("account", SECRET + "\0"),
+        lambda client: Session(base_url="https://host", access_token=SECRET),
+        lambda client: client.session(access_token=SECRET, refresh_token=SECRET + "\0"),
+        lambda client: client.session().request("GET", f"/{SECRET}\0", headers={"X": SECRET}),
+        lambda client: client.session().request("PUT", "/", headers={"X": SECRET + "\n"}),
+        lambda client: client.session().request("put", "/", json={"key": SECRET}),
+        lambda client: client.session().request("PUT", f"/a?b={SECRET}", body=SECRET.encode(), timeout=0),
+        lambda client: asyncio.run(
+            client.async_session().request("PUT", f"/a?b={SECRET}", json=SECRET, timeout=0)
+        ),
     ],
 )
 def test_no_frame_of_a_traceback_holds_one(
@@ -64,13 +74,31 @@ def test_no_frame_of_a_traceback_holds_one(
 ) -> None:
     with pytest.raises(PaymentsGateError) as raised:
         call(Client(settings))
-    for part in (raised.value, pickle.loads(pickle.dumps(raised.value))):
+    shows_nothing(raised.value)
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda pair: Session(pair).token(), lambda pair: asyncio.run(AsyncSession(pair).token())]
+)
+def test_a_pair_that_is_refused_is_not_shown(
+    settings: dict[str, str], ask: Callable[[dict[str, str]], object]
+) -> None:
+    del settings["credentials_file"]
+    pair = {"access_token": SECRET, "refresh_token": SECRET, "access_token_expires_in_s": "0"}
+    with pytest.raises(PaymentsGateError) as raised:
+        ask({**settings, **pair})
+    shows_nothing(raised.value)
+
+
+def shows_nothing(error: PaymentsGateError) -> None:
+    for part in (error, pickle.loads(pickle.dumps(error))):
         assert SECRET not in f"{part} {part!r} {vars(part)}"
     # The caller's own frames come first; they hold what the caller had.
-    own = raised.value.__traceback__
+    own = error.__traceback__
     while own and "paymentsgate_auth" not in own.tb_frame.f_code.co_filename:
         own = own.tb_next
-    shown = traceback.TracebackException(type(raised.value), raised.value, own, capture_locals=True)
+    assert own
+    shown = traceback.TracebackException(type(error), error, own, capture_locals=True)
     assert SECRET not in "".join(shown.format())
 
 

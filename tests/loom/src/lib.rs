@@ -3,8 +3,12 @@
 //! them; they are not tests themselves, since the tests inside the parts are not for loom.
 
 #![allow(clippy::unwrap_used, reason = "a model fails by panicking")]
+#![allow(unsafe_code, reason = "the parts have some, and loom's cells ask for it")]
+#![allow(dead_code, reason = "a part has more to it than its model needs")]
 
 pub mod handoff;
+pub mod pin;
+mod runtime;
 mod sync;
 
 #[path = "../../../src/session"]

@@ -2,4 +2,5 @@
 
 pub(crate) use std::sync::PoisonError;
 
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -1,8 +1,23 @@
 //! Every model, by name.
 
-use pg_loom::handoff;
+use pg_loom::{handoff, pin};
 
 #[test]
 fn an_answer_is_lost_only_by_a_caller_who_took_the_giver_back() {
     handoff::an_answer_is_lost_only_by_a_caller_who_took_the_giver_back();
+}
+
+#[test]
+fn one_reads_while_another_replaces() {
+    pin::one_reads_while_another_replaces();
+}
+
+#[test]
+fn one_reads_while_two_replace() {
+    pin::one_reads_while_two_replace();
+}
+
+#[test]
+fn one_reads_inside_a_read_while_another_replaces() {
+    pin::one_reads_inside_a_read_while_another_replaces();
 }

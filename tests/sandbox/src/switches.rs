@@ -33,6 +33,8 @@ pub struct Switches {
     pub jwt_iat: bool,
     /// The access token is a random text instead of a JWT. Default: no.
     pub opaque_access_token: bool,
+    /// A JWT is padded by a claim to about this length, 65536 at most. Default: 0, it is as long as it comes.
+    pub access_token_bytes: usize,
     /// How `expires_in` is written. Default: `number`.
     pub expires_in_form: ExpiresInForm,
     /// The answer to a refresh carries a refresh token. Default: yes.
@@ -64,6 +66,7 @@ impl Default for Switches {
             jwt_exp: true,
             jwt_iat: true,
             opaque_access_token: false,
+            access_token_bytes: 0,
             expires_in_form: ExpiresInForm::Number,
             refresh_returns_refresh_token: true,
             issue_returns_refresh_token: true,
@@ -185,6 +188,9 @@ impl Switches {
         if !matches!(changed.refused_status, 400 | 401 | 403 | 404) {
             return Err(bad("it is 400, 401, 403 or 404".into()));
         }
+        if changed.access_token_bytes > 65_536 {
+            return Err(bad("it is 65536 at most".into()));
+        }
         *self = changed;
         Ok(())
     }
@@ -259,7 +265,13 @@ mod tests {
     #[test]
     fn a_bad_value_is_named_and_changes_nothing() {
         let mut switches = Switches::default();
-        for text in ["rotation=sometimes", "refused_status=500", "http2=7", "rate_limit={\"requests\":1}"] {
+        for text in [
+            "rotation=sometimes",
+            "refused_status=500",
+            "access_token_bytes=65537",
+            "http2=7",
+            "rate_limit={\"requests\":1}",
+        ] {
             let error = switches.set_text(text).unwrap_err().to_string();
             assert!(error.contains(text.split('=').next().unwrap()), "{error}");
         }

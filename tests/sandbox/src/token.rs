@@ -29,6 +29,13 @@ impl Signer {
         if switches.jwt_exp {
             claims["exp"] = json!(issued.saturating_add(switches.access_lifetime_s));
         }
+        let token = self.sign(&claims);
+        // Three bytes of JSON become four of the token; the claim's name and quotes are nine.
+        let missing = (switches.access_token_bytes.saturating_sub(token.len()) * 3 / 4).saturating_sub(9);
+        if missing == 0 {
+            return token;
+        }
+        claims["pad"] = json!("x".repeat(missing));
         self.sign(&claims)
     }
 
@@ -71,6 +78,18 @@ mod tests {
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
         hmac::verify(&signer.0, signed.as_bytes(), &signature).unwrap();
         assert_ne!(token, signer.access_token(&Switches::default(), "account", 5_000));
+    }
+
+    #[test]
+    fn a_token_can_be_padded() {
+        for bytes in [400, 700, 4000] {
+            let switches = Switches { access_token_bytes: bytes, ..Switches::default() };
+            let token = Signer::new().access_token(&switches, "account", 5_000);
+            assert!(token.len().abs_diff(bytes) <= 4, "{} instead of {bytes}", token.len());
+            assert_eq!(claims(&token)["exp"], 3605);
+        }
+        let short = Switches { access_token_bytes: 20, ..Switches::default() };
+        assert!(claims(&Signer::new().access_token(&short, "account", 0)).get("pad").is_none());
     }
 
     #[test]

@@ -38,7 +38,7 @@ class AsyncSession(SessionBase):
         """A token that works now, as :meth:`Session.token`."""
         if kept := self._kept_for(timeout, min_remaining):
             return kept
-        word = self._kept.word.value
+        word = self._kept.look(self._handle)
         times = milliseconds(min_remaining), milliseconds(timeout)
         event = await operations().perform(library.pg_session_token_start, self._handle, *times)
         return self._kept.keep(word, token_from(event))

@@ -175,7 +175,7 @@ def check(function: Any, *arguments: object) -> None:
         raise exception(Handle(pointer, library.pg_error_free))
 
 
-def make(free: Callable[[c_void_p | int], None], function: Any, *arguments: object) -> Handle:
+def make(free: Callable[[Any], None], function: Any, *arguments: object) -> Handle:
     """Makes a call of the library whose output is an object that ``free`` frees."""
     pointer = c_void_p()
     check(function, *arguments, byref(pointer))

@@ -9,23 +9,29 @@ from ._token import Token
 
 
 class Kept:
-    """A session's last token, beside the generation word that was read before it was asked for.
+    """A session's last token, under the generation word that was read before it was asked for.
 
-    The word is a number in the library's memory. While it is the same, and not 0, so is the token: it moves
-    when there is another one, when this one must not be handed out without further thought, and in a forked
-    child.
+    The word is a number in the library's memory, which stays readable. While it is the same, and not 0, so is
+    the token: it moves when there is another one, when this one must not be handed out without further
+    thought, when the session is closed, and in a forked child.
     """
 
-    __slots__ = ("_session", "last", "word")
+    __slots__ = ("last", "word")
 
-    def __init__(self, session: Handle) -> None:
-        # The word lives as long as the session.
-        self._session = session
-        self.word = _word_of(session)
+    def __init__(self) -> None:
+        self.word = c_uint64(0)
         self.last = Last(0, None)
 
+    def look(self, session: Handle) -> int:
+        """The word, before the session is asked for what is to be kept under it."""
+        # Each time anew: a forked child, whose word is 0, gets one of its own by asking for it.
+        if hasattr(library, "pg_session_generation_word"):
+            library.pg_session_generation_word.restype = c_void_p
+            self.word = c_uint64.from_address(library.pg_session_generation_word(session))
+        return self.word.value
+
     def keep(self, word: int, token: Token) -> Token:
-        """Keeps a token that was asked for after the word had been read, and hands it out."""
+        """Keeps what the session gave after the look, and hands it out."""
         if word:
             self.last = Last(word, token)
         return token
@@ -44,11 +50,3 @@ class Last:
     def __init__(self, word: int, token: Token | None) -> None:
         self.word, self.token = word, token
         self.text = token.access_token if token else None
-
-
-def _word_of(session: Handle) -> c_uint64:
-    if not hasattr(library, "pg_session_generation_word"):
-        # Nothing is kept.
-        return c_uint64(0)
-    library.pg_session_generation_word.restype = c_void_p
-    return c_uint64.from_address(library.pg_session_generation_word(session))

@@ -187,12 +187,15 @@ class Handle:
     A call under way holds one too. So closing needs no lock, which a forked child might find locked for ever.
     """
 
-    def __init__(self, pointer: c_void_p | int, free: Callable[[c_void_p | int], None]) -> None:
-        self._as_parameter_ = pointer
+    def __init__(self, pointer: c_void_p | int, free: Callable[[Any], None]) -> None:
+        self._as_parameter_: Any = pointer
         self._free = free
 
     def __del__(self) -> None:
-        self._free(self._as_parameter_)
+        # Finalizers of garbage run in any order, and a later one may call the library with this object: it
+        # refuses a NULL.
+        pointer, self._as_parameter_ = self._as_parameter_, None
+        self._free(pointer)
 
 
 class Text:

@@ -53,8 +53,8 @@ class SessionBase:
         return session
 
     def _open(self, client: Handle, config: Handle) -> None:
+        self._kept = Kept()
         self._handle = make(library.pg_session_free, library.pg_session_open, client, config)
-        self._kept = Kept(self._handle)
 
     def reject(self, token: Token, http_status: int = 401) -> None:
         """The service answered ``http_status`` to a request with ``token``: 401 withdraws it.
@@ -120,7 +120,7 @@ class Session(SessionBase):
         """
         if kept := self._kept_for(timeout, min_remaining):
             return kept
-        word = self._kept.word.value
+        word = self._kept.look(self._handle)
         times = milliseconds(min_remaining), milliseconds(timeout)
         event = perform(library.pg_session_token_start, self._handle, *times)
         return self._kept.keep(word, token_from(event))

@@ -1,0 +1,76 @@
+// A fresh token from a session, next to what golang.org/x/oauth2 gives from memory. Run in turn; the ratio is of the
+// medians.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"slices"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	pgauth "github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
+)
+
+const (
+	reads  = 200_000
+	rounds = 15
+)
+
+var kept string
+
+func nanosecondsEach(read func() string) float64 {
+	begin := time.Now()
+	for range reads {
+		kept = read()
+	}
+	return float64(time.Since(begin).Nanoseconds()) / reads
+}
+
+func main() {
+	ctx := context.Background()
+	client, err := pgauth.NewClient(pgauth.Env())
+	check(err)
+	defer client.Close()
+	session, err := client.Open()
+	check(err)
+	token, err := session.Token(ctx)
+	check(err)
+	lasting := &oauth2.Token{AccessToken: token.AccessToken(), Expiry: time.Now().Add(time.Hour)}
+	source := oauth2.ReuseTokenSource(lasting, nil)
+
+	names := []string{"pgauth Session.Token", "oauth2 ReuseTokenSource.Token"}
+	ways := []func() string{
+		func() string {
+			token, err := session.Token(ctx)
+			check(err)
+			return token.AccessToken()
+		},
+		func() string {
+			token, err := source.Token()
+			check(err)
+			return token.AccessToken
+		},
+	}
+	times := make([][]float64, len(ways))
+	for range rounds {
+		for way, read := range ways {
+			times[way] = append(times[way], nanosecondsEach(read))
+		}
+	}
+	for way := range ways {
+		slices.Sort(times[way])
+	}
+	for way, name := range names {
+		each, oauth := times[way][rounds/2], times[1][rounds/2]
+		fmt.Printf("%-36s %8.1f ns  %6.2fx\n", name, each, each/oauth)
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,83 @@
+"""A hundred interpreters that end while the library is at work: at once, silently, with their own status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sandbox import Sandbox
+
+import paymentsgate_auth
+
+PRELUDE = """
+import asyncio, json, logging, os, signal, sys, threading
+from paymentsgate_auth import AsyncSession, LogLevel, PaymentsGateError, Session
+settings = json.loads(sys.argv[1])
+"""
+
+# The service never answers, so whatever waits at the end has not been answered.
+ENDS = {
+    "during a wait": """
+session = Session(settings)
+signal.signal(signal.SIGALRM, lambda *_: sys.exit(7))
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+session.token()
+""",
+    "with daemon threads waiting": """
+session = Session(settings)
+session.log_to(logging.getLogger())
+news = session.subscribe(LogLevel.DEBUG)
+waits = [session.token, lambda: session.request("GET", "/wallet"), lambda: list(news)]
+def wait(ask):
+    try: ask()
+    except PaymentsGateError: pass
+for ask in waits:
+    threading.Thread(target=wait, args=(ask,), daemon=True).start()
+cycle = [session, news]; cycle.append(cycle)
+sys.exit(7)
+""",
+    "with a loop closed under it": """
+session, loop = AsyncSession(settings), asyncio.new_event_loop()
+news = session.subscribe()
+tasks = [loop.create_task(ask) for ask in (session.token(), session.request("GET", "/wallet"), news.poll())]
+for task in tasks: task._log_destroy_pending = False
+for _ in range(3): loop.run_until_complete(asyncio.sleep(0))
+loop.close()
+sys.exit(7)
+""",
+    "with a loop left open": """
+session, loop = AsyncSession(settings), asyncio.new_event_loop()
+task = loop.create_task(session.token())
+task._log_destroy_pending = False
+for _ in range(3): loop.run_until_complete(asyncio.sleep(0))
+sys.exit(7)
+""",
+    "by a callback of the loop": """
+session = AsyncSession(settings)
+async def work():
+    asyncio.get_running_loop().call_later(0.02, sys.exit, 7)
+    await asyncio.gather(session.token(), session.request("GET", "/wallet"))
+asyncio.run(work())
+""",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_twenty_interpreters(sandbox: Sandbox, settings: dict[str, str], end: str) -> None:
+    sandbox.fault(action={"kind": "hang"}, times=None)
+    environment = {**os.environ, "PYTHONPATH": str(Path(paymentsgate_auth.__file__).parents[1])}
+    command = [sys.executable, "-c", PRELUDE + ENDS[end], json.dumps(settings)]
+
+    def interpreter(_: int) -> tuple[int, str]:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=20, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(interpreter, range(20))) == {(7, "")}

@@ -1,0 +1,72 @@
+//! The slot of each thread.
+
+use std::ops::Deref;
+use std::ptr;
+
+use super::own;
+use super::places::{Place, Places};
+use super::slot::Slot;
+use crate::sync::AtomicPtr;
+
+static SLOTS: Places<Slot> = Places { first: AtomicPtr::new(ptr::null_mut()) };
+
+thread_local! {
+    static LEAVING: Leaving = const { Leaving };
+}
+
+/// Gives the slot back when its thread ends.
+struct Leaving;
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(slot) = own::get() {
+            own::set(None);
+            slot.give_back();
+        }
+    }
+}
+
+/// All slots of the process.
+pub(super) fn slots() -> &'static Places<Slot> {
+    &SLOTS
+}
+
+/// A slot of this thread's that is free.
+#[inline]
+pub(super) fn free_slot() -> FreeSlot {
+    match own::get() {
+        Some(slot) if slot.is_free() => FreeSlot(slot),
+        own => another(own.is_none()),
+    }
+}
+
+/// For a thread's first read; or one inside another, from a signal handler or a `look`; or one at the thread's very end.
+#[cold]
+#[inline(never)]
+fn another(is_first: bool) -> FreeSlot {
+    let slot = SLOTS.take();
+    let is_kept = is_first && LEAVING.try_with(|_| own::set(Some(slot))).is_ok();
+    slot.set_spare(!is_kept);
+    FreeSlot(slot)
+}
+
+/// The thread's own one, or a spare one that is given back after use.
+pub(super) struct FreeSlot(&'static Place<Slot>);
+
+impl Deref for FreeSlot {
+    type Target = Slot;
+
+    #[inline]
+    fn deref(&self) -> &Slot {
+        self.0
+    }
+}
+
+impl Drop for FreeSlot {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_spare() {
+            self.0.give_back();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Words that the host's program reads by itself, without a call. Their places are never freed, so that an address
+//! kept too long reads something, if only the word of another session; and a forked child finds them all zero, whatever
+//! its parent's threads were doing.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use super::places::{Place, Places};
+use super::process;
+
+static WORDS: Places<AtomicU64> = Places { first: AtomicPtr::new(ptr::null_mut()) };
+
+/// A word, zero at first. Zero again when it is dropped.
+pub(crate) struct Word(&'static Place<AtomicU64>);
+
+impl Word {
+    /// A word of its own.
+    pub(crate) fn new() -> Self {
+        // Whoever knows the process has registered the handler that a fork needs.
+        process::pid();
+        Word(WORDS.take())
+    }
+
+    /// Tells whoever looks.
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+
+    /// What it says.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> *const u64 {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Word {
+    fn drop(&mut self) {
+        self.set(0);
+        self.0.give_back();
+    }
+}
+
+/// A number that this process has not given before, and not 0.
+pub(crate) fn unique_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// In a forked child, before anything else runs there.
+pub(super) fn reset_all() {
+    WORDS.iter().for_each(|word| word.store(0, Ordering::Release));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_zero_for_its_next_owner() {
+        let word = Word::new();
+        let other = Word::new();
+        word.set(7);
+        assert_eq!((word.get(), other.get()), (7, 0));
+        let address = word.address();
+        drop(word);
+        // SAFETY: places are never freed.
+        assert_eq!(unsafe { (*address.cast::<AtomicU64>()).load(Ordering::Acquire) }, 0);
+    }
+}

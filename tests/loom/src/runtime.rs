@@ -1,0 +1,62 @@
+//! Takes the place of what surrounds `src/runtime/pin.rs`: ordinary fences instead of the system call, and slots that
+//! end with the model.
+
+#[path = "../../../src/runtime/pin.rs"]
+pub(crate) mod pin;
+#[path = "../../../src/runtime/places.rs"]
+mod places;
+#[path = "../../../src/runtime/slot.rs"]
+mod slot;
+
+mod barrier {
+    use loom::sync::atomic::{Ordering, fence};
+
+    pub(super) fn light() {
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn heavy() -> bool {
+        fence(Ordering::SeqCst);
+        true
+    }
+}
+
+mod here {
+    use std::ops::Deref;
+    use std::ptr;
+
+    use loom::sync::atomic::AtomicPtr;
+
+    use super::places::{Place, Places};
+    use super::slot::Slot;
+
+    loom::lazy_static! {
+        static ref SLOTS: Places<Slot> = Places { first: AtomicPtr::new(ptr::null_mut()) };
+    }
+
+    pub(super) fn slots() -> &'static Places<Slot> {
+        // SAFETY: the statics of a model live as long as the model, and nothing of it outlives that.
+        unsafe { &*ptr::from_ref(&*SLOTS) }
+    }
+
+    pub(super) struct FreeSlot(&'static Place<Slot>);
+
+    /// Always a spare one, so that slots change hands in every order too.
+    pub(super) fn free_slot() -> FreeSlot {
+        FreeSlot(slots().take())
+    }
+
+    impl Deref for FreeSlot {
+        type Target = Slot;
+
+        fn deref(&self) -> &Slot {
+            self.0
+        }
+    }
+
+    impl Drop for FreeSlot {
+        fn drop(&mut self) {
+            self.0.give_back();
+        }
+    }
+}
