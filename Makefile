@@ -139,11 +139,12 @@ bench: bench-read bench-network bench-sessions bench-storm bench-python bench-go
 
 BENCH_CC = @mkdir -p $(@D) && $(CC) -std=c11 -O2 $(WARNINGS) -pthread -o $@ $(filter %.c,$^)
 CURL     = $$(pkg-config --cflags --libs libcurl)
-ON_ONE   := build/benches/read_path build/benches/sessions build/benches/first_pg build/benches/crowd_pg
+ON_ONE   := build/benches/read_path build/benches/copies build/benches/sessions build/benches/first_pg build/benches/crowd_pg
 ON_BOTH  := build/benches/refresh build/benches/storm
 
 $(ON_ONE) $(ON_BOTH) build/benches/first_curl build/benches/crowd_curl: $(wildcard benches/*.h) build
 build/benches/read_path: benches/read_path.c
+build/benches/copies: benches/copies.c
 build/benches/sessions: benches/sessions.c
 build/benches/storm: benches/storm.c
 build/benches/refresh: benches/refresh.c benches/way_pg.c benches/way_curl.c
@@ -152,16 +153,20 @@ build/benches/first_curl: benches/first.c benches/way_curl.c
 build/benches/crowd_pg: benches/crowd_pg.c benches/way_pg.c
 build/benches/crowd_curl: benches/crowd_curl.c benches/way_curl.c
 $(ON_ONE):
-	$(BENCH_CC) -DWAY=pg_way $(LINK)
+	$(BENCH_CC) -DWAY=pg_way $(LINK) -lm
 $(ON_BOTH):
 	$(BENCH_CC) $(LINK) $(CURL)
 build/benches/first_curl build/benches/crowd_curl:
 	$(BENCH_CC) -DWAY=curl_way $(CURL)
 
 # The read path, beside the least that C could do.
-bench-read: build/benches/read_path
-	@scripts/with-sandbox $<
-	@PG_SANDBOX_OPTIONS='--switch access_token_bytes=700' scripts/with-sandbox $<
+# Instructions too, which no other program disturbs.
+bench-read: build/benches/read_path build/benches/copies
+	@for bytes in 0 700; do \
+	    PG_SANDBOX_OPTIONS="--switch access_token_bytes=$$bytes" scripts/with-sandbox build/benches/read_path; \
+	    PG_SANDBOX_OPTIONS="--switch access_token_bytes=$$bytes" \
+	        scripts/with-sandbox benches/instructions.sh build/benches/copies; \
+	done
 
 # Bare refreshes, beside libcurl.
 bench-network: $(addprefix build/benches/,refresh first_pg first_curl crowd_pg crowd_curl)

@@ -250,7 +250,7 @@ enum pg_kind
      */
     PG_EVENT_NONE = 0,
     /**
-     * The end of pg_session_token_start: a token, or an error.
+     * The end of pg_session_token_start, pg_issue_token_start or pg_refresh_token_start: a token, or an error.
      */
     PG_EVENT_TOKEN = 1,
     /**
@@ -473,6 +473,40 @@ pg_status pg_refresh_token_sized(const struct pg_client *client,
                                  size_t refresh_token_length,
                                  int64_t timeout_ms,
                                  struct pg_token **token,
+                                 struct pg_error **error);
+
+/**
+ * pg_issue_token without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also after a
+ * failure or pg_queue_cancel. `id` is the caller's, and unlike that of anything else under way on the queue. Neither client
+ * nor queue must be freed before the call returns. Any thread; never blocks.
+ *
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER. All else comes with the
+ * event.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_issue_token_start(const struct pg_client *client,
+                               const struct pg_queue *queue,
+                               uint64_t id,
+                               const char *account_id,
+                               const char *public_key,
+                               int64_t timeout_ms,
+                               struct pg_error **error);
+
+/**
+ * pg_refresh_token without waiting, as pg_issue_token_start does it. The fate of the refresh token is that of the event's
+ * error; after pg_queue_cancel it is PG_FATE_UNKNOWN.
+ *
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_refresh_token_start(const struct pg_client *client,
+                                 const struct pg_queue *queue,
+                                 uint64_t id,
+                                 const char *access_token,
+                                 const char *refresh_token,
+                                 int64_t timeout_ms,
                                  struct pg_error **error);
 
 /**

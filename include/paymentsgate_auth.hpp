@@ -477,6 +477,10 @@ public:
         return there ? std::optional(pg::token(made)) : std::nullopt;
     }
 
+    /// pg_session_generation_word: tells whether a token that was kept may be used again, without a call. To be read with
+    /// acquire; valid until the last owner has gone.
+    const std::uint64_t *generation_word() const noexcept { return pg_session_generation_word(handle_.get()); }
+
     /// pg_session_token_lasting without waiting: the answer comes as the PG_EVENT_TOKEN of that number, which is unlike
     /// that of anything else under way on the queue. Never blocks.
     void token_start(const queue &on, std::uint64_t id, timeout limit = {},

@@ -1,17 +1,22 @@
-//! The two bare calls, each one request under one deadline. For callers who keep their own state.
+//! The two bare calls, each one request under one deadline, waited for or not. For callers who keep their own state.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::defect;
 use crate::error::Error;
+use crate::event::Body;
 use crate::protocol::{self, Call};
-use crate::runtime;
+use crate::queue::Completion;
+use crate::runtime::{self, first};
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
-use crate::token::{Pair, RefreshToken};
+use crate::token::{Grant, Pair, RefreshToken};
 use crate::transport::{HttpTransport, Limit, Transport};
 
 /// A way to one service: settings, connections, and perhaps credentials. Usable from any thread at once.
@@ -70,12 +75,29 @@ impl Client {
         credentials: Option<Credentials>,
         timeout: Option<Duration>,
     ) -> Result<Pair, Error> {
+        self.call(self.issue_call(credentials)?, timeout.unwrap_or(self.issue_timeout))
+    }
+
+    /// The same without waiting: the answer ends an operation of a queue.
+    pub fn issue_start(
+        self: &Arc<Self>,
+        end: Completion,
+        credentials: Option<Credentials>,
+        timeout: Option<Duration>,
+    ) {
+        match self.issue_call(credentials) {
+            Ok(call) => self.start(call, timeout.unwrap_or(self.issue_timeout), end),
+            Err(error) => end.fail(error),
+        }
+    }
+
+    fn issue_call(&self, credentials: Option<Credentials>) -> Result<Call, Error> {
         let credentials = credentials.or_else(|| self.credentials.clone()).ok_or_else(|| {
             let text = "issue: no credentials were given and the configuration has none; set credentials_file, or \
                         account_id and public_key";
             Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
         })?;
-        self.call(Call::Issue(credentials), timeout.unwrap_or(self.issue_timeout))
+        Ok(Call::Issue(credentials))
     }
 
     /// Buys the next pair. Blocks until the deadline at the most. On failure the error's fate tells whether the
@@ -86,20 +108,49 @@ impl Client {
         refresh: RefreshToken,
         timeout: Option<Duration>,
     ) -> Result<Pair, Error> {
-        let access = access.filter(|_| self.send_bearer_on_refresh);
-        self.call(Call::Refresh { refresh, access }, timeout.unwrap_or(self.refresh_timeout))
+        self.call(self.refresh_call(access, refresh), timeout.unwrap_or(self.refresh_timeout))
+    }
+
+    /// The same without waiting: the answer ends an operation of a queue.
+    pub fn refresh_start(
+        self: &Arc<Self>,
+        end: Completion,
+        access: Option<Secret>,
+        refresh: RefreshToken,
+        timeout: Option<Duration>,
+    ) {
+        self.start(self.refresh_call(access, refresh), timeout.unwrap_or(self.refresh_timeout), end);
+    }
+
+    fn refresh_call(&self, access: Option<Secret>, refresh: RefreshToken) -> Call {
+        Call::Refresh { refresh, access: access.filter(|_| self.send_bearer_on_refresh) }
+    }
+
+    fn start(self: &Arc<Self>, call: Call, timeout: Duration, end: Completion) {
+        let begun = check_time(&call, timeout).and_then(|()| runtime::started());
+        let runtime = match begun {
+            Ok(runtime) => runtime,
+            Err(error) => return end.complete(Body::Token(Err(unsent(&call)(error)))),
+        };
+        let (cancel, canceled) = oneshot::channel::<()>();
+        end.on_cancel(move || drop(cancel));
+        let client = self.clone();
+        runtime.spawn(async move {
+            let work = call.make(&*client.transport, &*client.clock, client.limit, timeout);
+            match first(defect::contain_future(work), canceled).await {
+                Some(Ok(Ok(pair))) => end.complete(Body::Token(Ok(Arc::new(Grant::bare(pair))))),
+                Some(Ok(Err(failure))) => end.complete(Body::Token(Err(failure.error))),
+                Some(Err(error)) => end.fail(error),
+                // Canceled: its end has been told.
+                None => {}
+            }
+        });
     }
 
     fn call(self: &Arc<Self>, call: Call, timeout: Duration) -> Result<Pair, Error> {
         let is_refresh = matches!(call, Call::Refresh { .. });
-        let unsent = |error: Error| {
-            error.with_fate(if is_refresh { Fate::PG_FATE_UNSENT } else { Fate::PG_FATE_NONE })
-        };
-        if timeout.is_zero() {
-            let text =
-                format!("{}: the timeout is 0, so nothing was sent; give the call some time", call.name());
-            return Err(unsent(Error::new(Status::PG_ERR_TIMEOUT, text)));
-        }
+        let unsent = unsent(&call);
+        check_time(&call, timeout).map_err(&unsent)?;
         let client = self.clone();
         let work = async move { call.make(&*client.transport, &*client.clock, client.limit, timeout).await };
         match runtime::run(work, timeout) {
@@ -112,4 +163,18 @@ impl Client {
             Err(error) => Err(protocol::abandoned(is_refresh, error.status, &error.text)),
         }
     }
+}
+
+fn check_time(call: &Call, timeout: Duration) -> Result<(), Error> {
+    if timeout.is_zero() {
+        let text = format!("{}: the timeout is 0, so nothing was sent; give the call some time", call.name());
+        return Err(Error::new(Status::PG_ERR_TIMEOUT, text));
+    }
+    Ok(())
+}
+
+/// What a failure before the call has begun leaves behind.
+fn unsent(call: &Call) -> impl Fn(Error) -> Error + use<> {
+    let fate = if matches!(call, Call::Refresh { .. }) { Fate::PG_FATE_UNSENT } else { Fate::PG_FATE_NONE };
+    move |error| error.with_fate(fate)
 }

@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Longer than any program runs, and short enough to be added to a clock.
 pub const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// Wall time may run ahead of the boot clock by this much before it is believed.
+const WALL_TOLERANCE: Duration = Duration::from_secs(60);
+
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -20,6 +23,12 @@ impl Moment {
     /// How much boot time has passed since `earlier`; never negative.
     pub fn since(&self, earlier: Moment) -> Duration {
         self.boot.saturating_sub(earlier.boot)
+    }
+
+    /// Whether the wall clock has run ahead of the boot clock since `earlier`: the machine may have been restored from
+    /// an image, or its clock was set.
+    pub fn wall_has_jumped(&self, earlier: Moment) -> bool {
+        self.wall.saturating_sub(earlier.wall).saturating_sub(self.since(earlier)) > WALL_TOLERANCE
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::request::Response;
 use crate::secret::Secret;
-use crate::status::Status;
+use crate::status::{Fate, Status};
 use crate::token::{Grant, RefreshToken, Token};
 
 /// One event, under the number that its operation was started with.
@@ -39,7 +39,7 @@ pub enum Body {
 pub enum EventKind {
     /// No event.
     PG_EVENT_NONE = 0,
-    /// The end of pg_session_token_start: a token, or an error.
+    /// The end of pg_session_token_start, pg_issue_token_start or pg_refresh_token_start: a token, or an error.
     PG_EVENT_TOKEN = 1,
     /// The end of pg_session_request_start: a response, or an error.
     PG_EVENT_RESPONSE = 2,
@@ -171,6 +171,8 @@ impl Level {
 pub enum Operation {
     /// In a token.
     Token,
+    /// In a token, for a refresh token that may have been spent.
+    Refresh,
     /// In a response.
     Response,
     /// In nothing: it lasts until the session is closed.
@@ -182,6 +184,7 @@ impl Operation {
     pub fn failed(self, error: Error) -> Body {
         match self {
             Operation::Token => Body::Token(Err(error)),
+            Operation::Refresh => Body::Token(Err(error.with_fate(Fate::PG_FATE_UNKNOWN))),
             Operation::Response => Body::Response(Err(error)),
             Operation::Subscription => Body::Ended(error),
         }

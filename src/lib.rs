@@ -10,7 +10,8 @@
 //! | [`queue`] | waiting without blocking: each operation that is started ends in one event |
 //! | [`client`] | the two calls, Issue and Refresh, under a deadline |
 //! | `allocator` | memory that is wiped when it is freed |
-//! | `runtime` | the process's one thread of ours, and what a fork must not inherit |
+//! | `runtime` | the process's one thread of ours, what a fork must not inherit, and what many read while one replaces it |
+//! | `sync` | what the parts that threads meet in are built from |
 //! | [`protocol`] | requests and answers of the service, and what an answer means |
 //! | [`transport`] | HTTPS, and whether a byte has left |
 //! | [`config`], [`settings`] | the settings and their one table |

@@ -10,9 +10,6 @@ use crate::clock::Moment;
 use crate::expiry::Lifetime;
 use crate::secret::Secret;
 
-/// Wall time may run ahead of the boot clock by this much before it is believed.
-const WALL_TOLERANCE: Duration = Duration::from_secs(60);
-
 /// What the service gives for credentials or for a refresh token.
 #[derive(Debug)]
 pub struct Pair {
@@ -88,7 +85,7 @@ impl Token {
     /// Whether the wall clock ran ahead of the boot clock since the token came: the machine may have been restored
     /// from an image, or its clock was set.
     pub fn wall_has_jumped(&self, now: Moment) -> bool {
-        now.wall.saturating_sub(self.anchor.wall).saturating_sub(now.since(self.anchor)) > WALL_TOLERANCE
+        now.wall_has_jumped(self.anchor)
     }
 
     /// What is left of the access token's life; zero when it has expired.
@@ -106,6 +103,13 @@ pub struct Grant {
     pub generation: u64,
     /// With a bare call, what buys the next pair. A session keeps its own to itself.
     pub refresh: Option<RefreshToken>,
+}
+
+impl Grant {
+    /// The pair of a bare call.
+    pub fn bare(Pair { token, refresh }: Pair) -> Self {
+        Grant { token, generation: 0, refresh }
+    }
 }
 
 /// The first 64 bits of a token's SHA-256: enough to tell tokens apart, nothing to log in with.

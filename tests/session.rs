@@ -1,8 +1,9 @@
 //! A session against the emulator over real TLS, on a clock that the tests set.
 
+#![allow(unsafe_code, reason = "the generation word is read as C reads it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,8 +25,10 @@ use pg_sandbox::{Action, Fault, Options, Point, Revoke, Rotation, Route, Sandbox
 const NOW: Duration = Duration::ZERO;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The machine's clock, put forward. The library has one timer for all sessions, so the tests share one clock.
+/// The machine's clocks, put forward. The library has one timer for all sessions, so the tests share one clock.
 static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+/// The wall clock alone, put forward or back.
+static WALL_AHEAD_S: AtomicI64 = AtomicI64::new(0);
 static TURN: Mutex<()> = Mutex::new(());
 
 struct TestClock;
@@ -34,7 +37,10 @@ impl Clock for TestClock {
     fn now(&self) -> Moment {
         let ahead = Duration::from_millis(AHEAD_MS.load(Ordering::SeqCst));
         let now = SystemClock.now();
-        Moment { boot: now.boot + ahead, wall: now.wall + ahead }
+        let wall = now.wall + ahead;
+        let alone = WALL_AHEAD_S.load(Ordering::SeqCst);
+        let by = Duration::from_secs(alone.unsigned_abs());
+        Moment { boot: now.boot + ahead, wall: if alone < 0 { wall - by } else { wall + by } }
     }
 }
 
@@ -57,6 +63,7 @@ fn config(sandbox: &Sandbox) -> Config {
 impl Bench {
     fn new() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        WALL_AHEAD_S.store(0, Ordering::SeqCst);
         let sandbox = Sandbox::start(Options::default()).unwrap();
         let config = config(&sandbox);
         let clock = Arc::new(TestClock);
@@ -75,6 +82,21 @@ impl Bench {
     fn pass(&self, seconds: u64) {
         AHEAD_MS.fetch_add(seconds * 1000, Ordering::SeqCst);
         self.sandbox.advance(Duration::from_secs(seconds));
+    }
+
+    /// The wall clock is set, by so many seconds.
+    fn set_wall(&self, by: i64) {
+        WALL_AHEAD_S.fetch_add(by, Ordering::SeqCst);
+    }
+
+    /// Whether the token is handed out from memory.
+    fn is_fresh(&self) -> bool {
+        self.session.fresh(|_| Some(())).is_some()
+    }
+
+    fn word(&self) -> u64 {
+        // SAFETY: valid as long as the session, and written by atomics alone.
+        unsafe { (*self.session.generation_word().cast::<AtomicU64>()).load(Ordering::Acquire) }
     }
 
     fn calls(&self) -> (u64, u64) {
@@ -528,12 +550,109 @@ fn a_panic_ends_what_was_started_on_a_queue_too() {
 #[test]
 fn health_tells_the_state_and_no_secret() {
     let bench = Bench::new();
+    bench.token();
     let token = bench.token();
     let health = serde_json::to_string(&bench.session.health().unwrap()).unwrap();
-    for part in
-        [r#""phase":"fresh""#, r#""generation":1"#, r#""issues":1"#, &token.token.fingerprint().to_string()]
-    {
+    for part in [
+        r#""phase":"fresh""#,
+        r#""generation":1"#,
+        r#""issues":1"#,
+        r#""waited":1"#,
+        r#""served":1"#,
+        r#""cause":"first""#,
+        &token.token.fingerprint().to_string(),
+    ] {
         assert!(health.contains(part), "{health}");
     }
     assert!(!health.contains(token.token.access.expose()), "{health}");
+}
+
+/// So long before the end that callers wait.
+const MANDATORY: u64 = 3600 - 110;
+
+#[test]
+fn sleep_is_seen_at_once() {
+    let bench = Bench::new();
+    bench.token();
+    assert!(bench.is_fresh());
+    bench.pass(MANDATORY);
+    assert!(!bench.is_fresh());
+}
+
+#[test]
+fn a_wall_clock_put_back_prolongs_a_token_by_one_lease_at_most() {
+    for lost in [0, 1, 2, 10, 3600] {
+        let bench = Bench::new();
+        bench.token();
+        assert!(bench.is_fresh());
+        bench.pass(MANDATORY);
+        bench.set_wall(-(MANDATORY as i64) - lost);
+        if lost >= 4 {
+            assert!(!bench.is_fresh(), "put back by {lost} s it is outside of the lease");
+        }
+        // A lease of three seconds, however the clock stands in it.
+        bench.pass(3 + lost.unsigned_abs().min(3));
+        assert!(!bench.is_fresh(), "put back by {lost} s");
+        assert_eq!(bench.token().generation, 2);
+    }
+}
+
+#[test]
+fn a_wall_clock_that_stands_still_meets_our_own_thread() {
+    let bench = Bench::new();
+    bench.token();
+    assert!(bench.is_fresh() && bench.word() != 0);
+    bench.pass(MANDATORY);
+    bench.set_wall(-(MANDATORY as i64));
+    // It looks when the boot clock says so; here it is told to.
+    assert_eq!(bench.word(), 0);
+    assert!(!bench.is_fresh());
+}
+
+#[test]
+fn a_wall_clock_put_forward_a_little_changes_nothing_and_by_far_counts_as_mandatory() {
+    let bench = Bench::new();
+    bench.token();
+    bench.set_wall(40);
+    assert!(bench.is_fresh() && bench.word() != 0);
+    bench.pass(MANDATORY);
+    assert!(!bench.is_fresh());
+    assert_eq!(bench.token().generation, 2);
+    bench.pass(60);
+    assert!(bench.is_fresh());
+    bench.set_wall(7200);
+    assert!(!bench.is_fresh());
+    assert_eq!(bench.word(), 0);
+    assert_eq!(bench.token().generation, 3);
+    assert!(bench.is_fresh() && bench.word() != 0);
+}
+
+#[test]
+fn who_asks_once_for_each_token_finds_the_next_one_made_in_the_background() {
+    let bench = Bench::new();
+    bench.token();
+    for generation in 1..4 {
+        let number = bench.word();
+        assert!(number != 0, "what the word vouches for is handed out without a call");
+        assert_eq!(bench.session.token(NOW, NOW).unwrap().generation, generation);
+        // Into the advisory window, past the moment that was drawn.
+        bench.pass(3600 - 400);
+        eventually("a background refresh", || ![0, number].contains(&bench.word()));
+        assert_eq!(bench.calls(), (1, generation));
+    }
+}
+
+#[test]
+fn the_word_moves_with_rotation_and_is_silent_otherwise() {
+    let bench = Bench::new();
+    assert_eq!(bench.word(), 0, "there is no token yet");
+    let first = bench.token();
+    let number = bench.word();
+    assert!(number != 0);
+    bench.session.reject(*first.token.fingerprint()).unwrap();
+    assert!(bench.word() != number, "reported");
+    bench.token();
+    assert!(bench.word() != number && bench.word() != 0);
+    bench.session.close(PATIENCE).unwrap();
+    assert_eq!(bench.word(), 0, "closed");
 }

@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::config::Config;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::event::{Body, Operation};
+use paymentsgate_auth::queue::Queue;
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::status::{Fate, Status};
-use paymentsgate_auth::token::RefreshToken;
+use paymentsgate_auth::token::{Grant, RefreshToken};
 use pg_sandbox::{Action, Fault, Listener, Options, Point, Route, Sandbox};
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
@@ -231,4 +234,39 @@ fn a_connection_that_is_never_made_holds_the_others_no_longer_than_it_may() {
         [("tls.ca_file", ca_file), ("credentials_file", credentials_file), ("connect_timeout_ms", "500")];
     let client = client(&sandbox.urls().https, &settings);
     assert_eq!(at_once(&client, 32, Duration::from_secs(3)), 31);
+}
+
+/// The one event of a bare call that was not waited for.
+fn end_of(queue: &Queue, id: u64) -> Result<Arc<Grant>, Error> {
+    let event = queue.poll(Duration::from_secs(20)).unwrap().unwrap();
+    assert_eq!(event.id, id);
+    match event.body {
+        Body::Token(result) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_bare_call_that_is_not_waited_for_ends_in_one_event_with_the_fate_of_its_token() {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    let (client, queue) = (sandbox_client(&sandbox), Queue::default());
+    client.issue_start(queue.begin(1, Operation::Token).unwrap(), None, PATIENCE);
+    let refresh = end_of(&queue, 1).unwrap().refresh.as_ref().unwrap().secret().clone();
+    let start = |id| {
+        let end = queue.begin(id, Operation::Refresh).unwrap();
+        client.refresh_start(end, None, RefreshToken::new(refresh.clone()), PATIENCE);
+    };
+
+    client.refresh_start(queue.begin(2, Operation::Refresh).unwrap(), None, token("x"), Some(Duration::ZERO));
+    assert_eq!(end_of(&queue, 2).unwrap_err().fate, Fate::PG_FATE_UNSENT);
+
+    sandbox.inject(fault(Point::Before, Action::Hang)).unwrap();
+    start(3);
+    queue.cancel(3).unwrap();
+    assert_eq!(end_of(&queue, 3).unwrap_err().fate, Fate::PG_FATE_UNKNOWN);
+    sandbox.clear_faults();
+
+    start(4);
+    assert!(end_of(&queue, 4).unwrap().refresh.is_some());
+    assert!(queue.poll(Duration::ZERO).unwrap().is_none());
 }

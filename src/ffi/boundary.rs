@@ -29,8 +29,8 @@ pub(super) fn fallible(error_out: *mut *mut pg_error, work: impl FnOnce() -> Res
 }
 
 /// In front of the guarded function of an export that is called all the time: `work` may answer from memory. What is
-/// that quick has no panic to catch, since it allocates nothing and indexes nothing; were there one, the process would
-/// end at the border, as in every `extern "C"` function.
+/// that quick has no panic to catch: it takes no lock, indexes nothing, and its arithmetic saturates. Were there one, the
+/// process would end at the border, as in every `extern "C"` function.
 #[inline]
 pub(super) fn quick(error_out: *mut *mut pg_error, work: impl FnOnce() -> Option<()>) -> bool {
     let done = work().is_some();

@@ -7,10 +7,11 @@ use super::boundary::{
     borrowed, fallible, infallible, invalid, optional_sized_text, optional_text, output, producing,
     sized_text, text, timeout,
 };
-use super::{pg_config, pg_error, pg_token};
+use super::{pg_config, pg_error, pg_queue, pg_token};
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::error::Error;
+use crate::event::Operation;
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::token::RefreshToken;
@@ -141,6 +142,69 @@ pub unsafe extern "C" fn pg_refresh_token_sized(
     })
 }
 
+/// pg_issue_token without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also after a
+/// failure or pg_queue_cancel. `id` is the caller's, and unlike that of anything else under way on the queue. Neither client
+/// nor queue must be freed before the call returns. Any thread; never blocks.
+///
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER. All else comes with the
+/// event.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_issue_token_start(
+    client: *const pg_client,
+    queue: *const pg_queue,
+    id: u64,
+    account_id: *const c_char,
+    public_key: *const c_char,
+    timeout_ms: i64,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let client = &borrowed(client, "client")?.client;
+        let queue = &borrowed(queue, "queue")?.queue;
+        let timeout = timeout(timeout_ms)?;
+        let credentials =
+            (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?);
+        let credentials = both_or_neither(credentials)?;
+        client.issue_start(queue.begin(id, Operation::Token)?, credentials, timeout);
+        Ok(())
+    })
+}
+
+/// pg_refresh_token without waiting, as pg_issue_token_start does it. The fate of the refresh token is that of the event's
+/// error; after pg_queue_cancel it is PG_FATE_UNKNOWN.
+///
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_refresh_token_start(
+    client: *const pg_client,
+    queue: *const pg_queue,
+    id: u64,
+    access_token: *const c_char,
+    refresh_token: *const c_char,
+    timeout_ms: i64,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let begun = || {
+            let client = &borrowed(client, "client")?.client;
+            let queue = &borrowed(queue, "queue")?.queue;
+            let timeout = timeout(timeout_ms)?;
+            let access = optional_text(access_token, "access_token")?;
+            let (access, refresh) = presented(access, text(refresh_token, "refresh_token")?)?;
+            client.refresh_start(queue.begin(id, Operation::Refresh)?, access, refresh, timeout);
+            Ok(())
+        };
+        begun().map_err(|error: Error| match refresh_token.is_null() {
+            true => error,
+            false => error.with_fate(Fate::PG_FATE_UNSENT),
+        })
+    })
+}
+
 /// Frees a client. NULL is fine. Tokens live on. Not while another thread is in a call on it. Never blocks on the
 /// network.
 ///
@@ -181,17 +245,16 @@ fn issue(
 ) -> Result<*mut pg_token, Error> {
     let client = &borrowed(client, "client")?.client;
     let timeout = timeout(timeout_ms)?;
-    let credentials = match credentials {
-        (None, None) => None,
-        (Some(account_id), Some(public_key)) => Some(Credentials::new(account_id, public_key, "issue")?),
-        (Some(_), None) => {
-            return Err(invalid("public_key", "is NULL but account_id is not; give both or neither"));
-        }
-        (None, Some(_)) => {
-            return Err(invalid("account_id", "is NULL but public_key is not; give both or neither"));
-        }
-    };
-    Ok(pg_token::new(client.issue(credentials, timeout)?))
+    Ok(pg_token::new(client.issue(both_or_neither(credentials)?, timeout)?))
+}
+
+fn both_or_neither(credentials: (Option<&str>, Option<&str>)) -> Result<Option<Credentials>, Error> {
+    match credentials {
+        (None, None) => Ok(None),
+        (Some(account_id), Some(public_key)) => Credentials::new(account_id, public_key, "issue").map(Some),
+        (Some(_), None) => Err(invalid("public_key", "is NULL but account_id is not; give both or neither")),
+        (None, Some(_)) => Err(invalid("account_id", "is NULL but public_key is not; give both or neither")),
+    }
 }
 
 fn refresh(
@@ -202,6 +265,14 @@ fn refresh(
 ) -> Result<*mut pg_token, Error> {
     let client = &borrowed(client, "client")?.client;
     let timeout = timeout(timeout_ms)?;
+    let (access, refresh) = presented(access_token, refresh_token)?;
+    Ok(pg_token::new(client.refresh(access, refresh, timeout)?))
+}
+
+fn presented(
+    access_token: Option<&str>,
+    refresh_token: &str,
+) -> Result<(Option<Secret>, RefreshToken), Error> {
     let unusable = "is empty, or holds a character that no token has";
     let access = match access_token {
         None => None,
@@ -211,5 +282,5 @@ fn refresh(
         }
     };
     let refresh = Secret::new(refresh_token).ok_or_else(|| invalid("refresh_token", unusable))?;
-    Ok(pg_token::new(client.refresh(access, RefreshToken::new(refresh), timeout)?))
+    Ok((access, RefreshToken::new(refresh)))
 }

@@ -29,8 +29,8 @@ impl pg_token {
         Arc::as_ptr(grant).cast::<pg_token>()
     }
 
-    pub(super) fn new(Pair { token, refresh }: Pair) -> *mut pg_token {
-        pg_token::share(Arc::new(Grant { token, generation: 0, refresh }))
+    pub(super) fn new(pair: Pair) -> *mut pg_token {
+        pg_token::share(Arc::new(Grant::bare(pair)))
     }
 }
 

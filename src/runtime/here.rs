@@ -54,10 +54,10 @@ fn another(is_first: bool) -> FreeSlot {
 pub(super) struct FreeSlot(&'static Place<Slot>);
 
 impl Deref for FreeSlot {
-    type Target = Slot;
+    type Target = Place<Slot>;
 
     #[inline]
-    fn deref(&self) -> &Slot {
+    fn deref(&self) -> &Place<Slot> {
         self.0
     }
 }

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "fork handlers, signal masks, pointers that threads and processes share")]
 
+pub(crate) mod alarm;
 mod barrier;
 mod here;
 mod own;
@@ -12,8 +13,10 @@ pub(crate) mod process;
 mod slot;
 pub(crate) mod word;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::task::Poll;
 use std::time::Duration;
 use std::{io, ptr, thread};
 
@@ -49,6 +52,18 @@ where
             Err(Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has gone; please report it"))
         }
     }
+}
+
+/// What the work comes to, unless the stop comes first.
+pub(crate) async fn first<T>(work: impl Future<Output = T>, stop: oneshot::Receiver<()>) -> Option<T> {
+    let (mut work, mut stop) = (pin!(work), pin!(stop));
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        stop.as_mut().poll(context).map(|_| None)
+    })
+    .await
 }
 
 /// Our thread, started if it is not there yet.

@@ -35,8 +35,13 @@ impl<T> Pinned<T> {
     }
 
     /// Lets `look` see the value there is.
-    #[inline]
     pub(crate) fn read<R>(&self, look: impl FnOnce(Option<&T>) -> R) -> R {
+        self.read_as(|value, _| look(value))
+    }
+
+    /// The same for a `look` that has use for a number which no other reader has meanwhile.
+    #[inline]
+    pub(crate) fn read_as<R>(&self, look: impl FnOnce(Option<&T>, usize) -> R) -> R {
         let slot = free_slot();
         let mut seen = self.current.load(Ordering::Relaxed);
         let _pin = loop {
@@ -50,7 +55,7 @@ impl<T> Pinned<T> {
             seen = now;
         };
         // SAFETY: null, or a node that nobody frees while it is pinned.
-        look(unsafe { seen.as_ref() }.map(|node| &node.value))
+        look(unsafe { seen.as_ref() }.map(|node| &node.value), slot.number())
     }
 
     /// Puts another value in its place, and frees those that nobody reads any more.
@@ -117,4 +122,59 @@ fn boxed<T>(value: Option<T>) -> *mut Node<T> {
     value.map_or(ptr::null_mut(), |value| {
         Box::into_raw(Box::new(Node { value, next: AtomicPtr::new(ptr::null_mut()) }))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_freed_at_once_and_what_somebody_reads_with_the_next() {
+        let (first, second, third) = (Arc::new(1), Arc::new(2), Arc::new(3));
+        let pinned = Pinned::new(Some(first.clone()));
+        pinned.replace(Some(second.clone()));
+        assert_eq!(Arc::strong_count(&first), 1);
+        pinned.read(|outer| {
+            pinned.replace(Some(third.clone()));
+            // The thread's own slot is taken; this one finds another.
+            pinned.read(|inner| assert_eq!((outer.map(|n| **n), inner.map(|n| **n)), (Some(2), Some(3))));
+            pinned.replace(None);
+            assert_eq!((Arc::strong_count(&second), Arc::strong_count(&third)), (2, 1));
+            assert!(pinned.read(|value| value.is_none()));
+        });
+        pinned.replace(None);
+        assert_eq!(Arc::strong_count(&second), 1);
+        pinned.replace(Some(third.clone()));
+        drop(pinned);
+        assert_eq!(Arc::strong_count(&third), 1);
+    }
+
+    #[test]
+    fn a_panic_ends_the_pin() {
+        let (first, pinned) = (Arc::new(1), Pinned::default());
+        pinned.replace(Some(first.clone()));
+        let panic = || pinned.read(|_| panic!("while it is pinned"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panic)).is_err());
+        pinned.replace(None);
+        assert_eq!(Arc::strong_count(&first), 1);
+    }
+
+    #[test]
+    fn threads_read_while_one_replaces() {
+        let pinned = Pinned::new(Some(vec![0_u64; 8]));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while pinned.read(|value| {
+                        let value = value.map_or(&[][..], |value| &value[..]);
+                        assert!(value.iter().all(|number| *number == value[0]));
+                        value[0] < 2000
+                    }) {}
+                });
+            }
+            scope.spawn(|| (1..=2000).for_each(|number| pinned.replace(Some(vec![number; 8]))));
+        });
+    }
 }

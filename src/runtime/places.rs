@@ -1,8 +1,8 @@
 //! Places in memory that are made at need and never freed: whoever looks through them, or kept an address, meets none
 //! that is gone. One that is given back goes to the next who asks.
 
+use std::iter;
 use std::ops::Deref;
-use std::{iter, ptr};
 
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
 
@@ -10,11 +10,18 @@ use crate::sync::{AtomicBool, AtomicPtr, Ordering};
 #[repr(align(64))]
 pub(crate) struct Place<T> {
     content: T,
+    number: usize,
     is_taken: AtomicBool,
     next: AtomicPtr<Place<T>>,
 }
 
 impl<T> Place<T> {
+    /// From 0 on, in the order in which places were made.
+    #[inline]
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Leaves the place to the next.
     pub(super) fn give_back(&self) {
         self.is_taken.store(false, Ordering::Release);
@@ -48,15 +55,19 @@ impl<T: Default + 'static> Places<T> {
     fn add(&self) -> &'static Place<T> {
         let mut first = self.first.load(Ordering::Acquire);
         let (content, is_taken) = (T::default(), AtomicBool::new(true));
-        let place: &Place<T> = Box::leak(Box::new(Place { content, is_taken, next: AtomicPtr::new(first) }));
-        let pointer = ptr::from_ref(place).cast_mut();
-        while let Err(other) =
-            self.first.compare_exchange_weak(first, pointer, Ordering::AcqRel, Ordering::Acquire)
-        {
-            first = other;
-            place.next.store(first, Ordering::Relaxed);
+        let place =
+            Box::into_raw(Box::new(Place { content, number: 0, is_taken, next: AtomicPtr::new(first) }));
+        loop {
+            // SAFETY: the one is null or a place that was leaked; of the other nobody else knows yet.
+            let (before, new) = unsafe { (first.as_ref(), &mut *place) };
+            new.number = before.map_or(0, |before| before.number + 1);
+            new.next = AtomicPtr::new(first);
+            match self.first.compare_exchange(first, place, Ordering::AcqRel, Ordering::Acquire) {
+                // SAFETY: leaked as of now, and shared.
+                Ok(_) => return unsafe { &*place },
+                Err(other) => first = other,
+            }
         }
-        place
     }
 
     /// Every place, taken or not.

@@ -248,20 +248,24 @@ impl Core {
     }
 
     pub(super) fn tick(&self) {
-        let event = if self.published.take_asked() { Event::Asked } else { Event::Tick };
         // The timer that rang is gone.
-        self.step(event, |state| state.due = None);
+        self.step(self.passing(), |state| state.due = None);
     }
 
     /// Sees to it that the published token is withdrawn in time, also one that was inherited.
     pub(super) fn watch(&self) {
-        self.step(Event::Tick, |_| {});
+        self.step(self.passing(), |_| {});
+    }
+
+    /// Time has passed, and readers have come or not.
+    fn passing(&self) -> Event {
+        if self.published.take_asked() { Event::Asked } else { Event::Tick }
     }
 
     pub(super) fn health(&self) -> Health {
         let now = self.now();
         let state = self.state();
-        Health::new(&state.machine, &state.tally, now)
+        Health::new(&state.machine, &state.tally, self.published.served(), now)
     }
 
     pub(super) fn log(&self, level: Level, line: impl FnOnce() -> String) {

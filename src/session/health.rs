@@ -26,7 +26,7 @@ pub struct Tally {
     pub rejected: u64,
     /// Flights that failed.
     pub failed: u64,
-    /// Tokens handed out from memory.
+    /// Callers who were served from memory. Programs that use the generation word count once for each token.
     pub served: u64,
     #[serde(skip)]
     last: Option<Flown>,
@@ -112,7 +112,7 @@ pub struct Health {
 }
 
 impl Health {
-    pub(super) fn new(machine: &Machine, tally: &Tally, now: Moment) -> Self {
+    pub(super) fn new(machine: &Machine, tally: &Tally, served: u64, now: Moment) -> Self {
         let held = machine.held();
         let obstacle = machine.obstacle(now);
         let token = held.map(Committed::token);
@@ -132,7 +132,7 @@ impl Health {
             clock_skew_seconds: token.and_then(|token| token.clock_skew),
             lifetime_disagreement_seconds: token.map_or(0, |token| token.lifetime.disagreement.as_secs()),
             last_error: tally.last.as_ref().and_then(|flown| flown.error.as_deref().map(str::to_owned)),
-            counters: tally.clone(),
+            counters: Tally { served, ..tally.clone() },
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under way),
 //! [`login`] and [`rejection`] (what is held against credentials and tokens), `core` (performs it),
-//! `requests` (calls with a token), `published` (the lock-free read), `timers`.
+//! `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`.
 
 mod core;
 pub mod flight;
@@ -14,6 +14,7 @@ pub mod phase;
 mod published;
 pub mod rejection;
 mod requests;
+mod served;
 mod timers;
 
 use std::sync::Arc;

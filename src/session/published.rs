@@ -4,8 +4,8 @@
 //! A reader looks at one clock, the second of the wall clock, which runs on while the machine sleeps but can be set. So
 //! it vouches only for a *lease*: the few seconds since somebody last looked at the clock that nobody can set. Outside
 //! of the lease, on either side, a reader looks there too, and renews it. A clock put back can thus prolong a token by
-//! one lease, a tenth of the margin S or a second, well within M - S; one put back again and again meets our own
-//! thread, which withdraws the token when the boot clock says so.
+//! one lease, a tenth of the margin S or a second; one put back again and again meets our own thread, which withdraws
+//! the token when the boot clock says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use once_cell::race::OnceBox;
 
 use super::phase::Windows;
+use super::served::Served;
 use crate::clock::{Clock, Moment, SystemClock};
 use crate::runtime::pin::Pinned;
 use crate::runtime::word::{Word, unique_number};
@@ -27,6 +28,7 @@ pub(super) struct Published {
     snapshot: Pinned<Snapshot>,
     /// Somebody has read since the last look. Noted when a lease is renewed, which is often enough.
     asked: AtomicBool,
+    served: Served,
     generation: AtomicU64,
     /// Which publication readers are served from; 0: none.
     number: AtomicU64,
@@ -103,6 +105,7 @@ impl Published {
             injected: (!clock.is_system()).then(|| clock.clone()),
             snapshot: Pinned::default(),
             asked: AtomicBool::new(false),
+            served: Served::default(),
             generation: AtomicU64::new(0),
             number: AtomicU64::new(0),
             word: OnceBox::new(),
@@ -135,8 +138,10 @@ impl Published {
     /// Lets the word say what readers are served from. Called by whoever will withdraw it in time: a program that reads
     /// the word looks at no clock.
     pub(super) fn vouch(&self) {
-        if let Some(word) = self.word.get() {
-            word.set(self.number.load(Ordering::Relaxed));
+        let number = self.number.load(Ordering::Relaxed);
+        // Written only when it changes: programs look at it all the time.
+        if let Some(word) = self.word.get().filter(|word| word.get() != number) {
+            word.set(number);
         }
     }
 
@@ -159,12 +164,14 @@ impl Published {
     ) -> Option<T> {
         // Before anything else has to be kept across the call.
         let second = self.second();
-        self.snapshot.read(|snapshot| {
+        self.snapshot.read_as(|snapshot, reader| {
             let seen = snapshot?;
             let is_leased = seen.lease().holds(second) && min_remaining.is_zero();
             if !is_leased && !self.is_fresh(seen, min_remaining) {
                 return None;
             }
+            // Before the taking, which is a call: nothing has to be kept across it.
+            self.served.count(reader);
             take(&seen.committed.grant)
         })
     }
@@ -188,7 +195,7 @@ impl Published {
     #[inline(never)]
     fn is_fresh(&self, seen: &Snapshot, min_remaining: Duration) -> bool {
         self.asked.store(true, Ordering::Relaxed);
-        seen.is_fresh(self.now(), min_remaining) && self.is_vouched_for()
+        self.is_vouched_for() && seen.is_fresh(self.now(), min_remaining)
     }
 
     /// The token there is, fresh or not: what a forked child inherits.
@@ -199,6 +206,11 @@ impl Published {
     /// The number of the last token that was published.
     pub(super) fn last_generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// How often a token was read from memory, without asking.
+    pub(super) fn served(&self) -> u64 {
+        self.served.total()
     }
 
     /// Whether somebody has read since this was last asked.

@@ -1,9 +1,6 @@
 //! Performs authenticated requests: a token, the request, and once more where that is right.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -16,7 +13,7 @@ use crate::error::Error;
 use crate::event::{Body, Level};
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Attempts, Next, Response};
-use crate::runtime;
+use crate::runtime::{self, first};
 use crate::status::Status;
 use crate::token::Grant;
 
@@ -134,16 +131,4 @@ impl Drop for Waiting<'_> {
 
 fn late(name: &str) -> Error {
     Error::new(Status::PG_ERR_TIMEOUT, format!("{name}: no complete answer within the deadline"))
-}
-
-/// What the work comes to, unless the stop comes first.
-async fn first<T>(work: impl Future<Output = T>, stop: oneshot::Receiver<()>) -> Option<T> {
-    let (mut work, mut stop) = (pin!(work), pin!(stop));
-    poll_fn(|context| {
-        if let Poll::Ready(done) = work.as_mut().poll(context) {
-            return Poll::Ready(Some(done));
-        }
-        stop.as_mut().poll(context).map(|_| None)
-    })
-    .await
 }

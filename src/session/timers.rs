@@ -1,8 +1,11 @@
 //! One timer for all sessions of the process, on the boot clock. It sleeps at most 30 s at a time and looks at the
-//! clock again, so that waking from suspend needs no hook.
+//! clocks again, so that neither waking from suspend nor a clock of another mind needs a hook.
 
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -11,6 +14,7 @@ use super::core::Core;
 use crate::clock::Clock;
 use crate::defect;
 use crate::error::Error;
+use crate::runtime::alarm::Alarm;
 use crate::runtime::{self, process::PerProcess};
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -63,10 +67,10 @@ impl Timers {
         self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out what is due, and says how long to sleep then.
-    fn take_due(&self, now: Duration) -> (Vec<Weak<Core>>, Duration) {
+    /// Takes out what is due until then, and says how long to sleep from now on.
+    fn take_due(&self, until: Duration, now: Duration) -> (Vec<Weak<Core>>, Duration) {
         let mut agenda = self.agenda();
-        let later = agenda.due.split_off(&(now, u64::MAX));
+        let later = agenda.due.split_off(&(until, u64::MAX));
         let due = std::mem::replace(&mut agenda.due, later);
         let next = agenda.due.keys().next().map(|(at, _)| at.saturating_sub(now));
         (due.into_values().collect(), next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))
@@ -74,14 +78,25 @@ impl Timers {
 }
 
 async fn run(timers: Weak<Timers>, clock: Arc<dyn Clock>) {
+    let alarm = Alarm::new();
+    let mut before = clock.now();
     while let Some(timers) = timers.upgrade() {
-        let (due, sleep) = timers.take_due(clock.now().boot);
+        let now = clock.now();
+        // Where the wall clock ran ahead, programs that look at no clock have to ask again.
+        let until = if now.wall_has_jumped(before) { Duration::MAX } else { now.boot };
+        before = now;
+        let (due, sleep) = timers.take_due(until, now.boot);
         for core in due.iter().filter_map(Weak::upgrade) {
             // A defect in one session must not stop the timers of all.
             let _ = defect::contain(|| core.tick());
         }
-        let changed = timers.changed.notified();
-        // Either is reason enough to look again.
-        let _ = tokio::time::timeout(sleep, changed).await;
+        let mut changed = pin!(timers.changed.notified());
+        let mut rung = pin!(alarm.sleep(sleep));
+        poll_fn(|context| {
+            // Either is reason enough to look again.
+            let awake = changed.as_mut().poll(context).is_ready() || rung.as_mut().poll(context).is_ready();
+            if awake { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }

@@ -4,7 +4,8 @@
  * Commands come on standard input, one a line, their words separated by tabs:
  *
  *   set NAME VALUE · env · client · issue ACCOUNT KEY TIMEOUT_MS · refresh ACCESS REFRESH TIMEOUT_MS ·
- *   open · token TIMEOUT_MS MIN_REMAINING_MS · reject HTTP_STATUS · credentials ACCOUNT KEY · health ·
+ *   open · open_pair ACCESS REFRESH EXPIRES_IN_S · token TIMEOUT_MS MIN_REMAINING_MS · reject HTTP_STATUS ·
+ *   credentials ACCOUNT KEY · request METHOD PATH HEADERS BODY TIMEOUT_MS · subscribe LEVEL · events · health ·
  *   close TIMEOUT_MS · raw WHAT
  *
  * A text is `-` for NULL, `x` and the hex of its bytes, or `@access` and `@refresh` for those of the last token.
@@ -20,13 +21,15 @@
 
 #include <paymentsgate_auth.h>
 
-enum { MOST_WORDS = 4 };
+enum { MOST_WORDS = 6, MOST_HEADERS = 32, NEWS = 7 };
 
 struct state {
     pg_config *config;
+    pg_config *without_credentials;
     pg_client *client;
     pg_token *token;
     pg_session *session;
+    pg_queue *news;
 };
 
 struct text {
@@ -42,14 +45,19 @@ static void give_up(const char *why)
 
 /* Answers. What is NULL is left out. */
 
+static void put_bytes(const char *key, const void *value, size_t length)
+{
+    const unsigned char *bytes = value;
+    printf("%s\t", key);
+    for (size_t i = 0; i < length; i++)
+        printf("%02x", (unsigned)bytes[i]);
+    putchar('\n');
+}
+
 static void put_text(const char *key, const char *value)
 {
-    if (value == NULL)
-        return;
-    printf("%s\t", key);
-    for (; *value != '\0'; value++)
-        printf("%02x", (unsigned)(unsigned char)*value);
-    putchar('\n');
+    if (value != NULL)
+        put_bytes(key, value, strlen(value));
 }
 
 static void put_number(const char *key, int64_t value)
@@ -147,12 +155,20 @@ static int64_t number_of(const char *word)
 
 /* Commands. */
 
+static bool is_credential(const char *name)
+{
+    return strcmp(name, "credentials_file") == 0 || strcmp(name, "account_id") == 0 ||
+           strncmp(name, "public_key", strlen("public_key")) == 0;
+}
+
 static void set(struct state *state, struct text name, struct text value)
 {
     pg_error *error = NULL;
     pg_status status = has_nul(value)
         ? pg_config_set_sized(state->config, name.bytes, value.bytes, value.length, &error)
         : pg_config_set(state->config, name.bytes, value.bytes, &error);
+    if (status == PG_OK && !is_credential(name.bytes))
+        status = pg_config_set(state->without_credentials, name.bytes, value.bytes, &error);
     put_status(status, error);
 }
 
@@ -205,6 +221,27 @@ static void open_session(struct state *state)
     put_status(status, error);
 }
 
+/* Its client has no credentials either, which would do for the session. */
+static void open_pair(struct state *state, struct text access, struct text refresh, struct text expires_in_s)
+{
+    pg_config *config = state->without_credentials;
+    pg_client *client = NULL;
+    pg_error *error = NULL;
+    pg_session_free(state->session);
+    state->session = NULL;
+    pg_status status = pg_config_set(config, "access_token", access.bytes, &error);
+    if (status == PG_OK)
+        status = pg_config_set(config, "refresh_token", refresh.bytes, &error);
+    if (status == PG_OK && expires_in_s.bytes != NULL)
+        status = pg_config_set(config, "access_token_expires_in_s", expires_in_s.bytes, &error);
+    if (status == PG_OK)
+        status = pg_client_new(config, &client, &error);
+    if (status == PG_OK)
+        status = pg_session_open(client, config, &state->session, &error);
+    put_status(status, error);
+    pg_client_free(client);
+}
+
 static void token(struct state *state, int64_t timeout_ms, int64_t min_remaining_ms)
 {
     pg_token *token = NULL;
@@ -231,6 +268,84 @@ static void credentials(struct state *state, struct text account, struct text ke
     pg_error *error = NULL;
     pg_status status = pg_session_set_credentials(state->session, account.bytes, key.bytes, &error);
     put_status(status, error);
+}
+
+/* Cuts the text into its lines, and ends them with NULL. */
+static void lines_of(struct text text, const char *lines[MOST_HEADERS + 1])
+{
+    int count = 0;
+    for (char *rest = (char *)text.bytes; rest != NULL && count < MOST_HEADERS; count++) {
+        lines[count] = rest;
+        rest = strchr(rest, '\n');
+        if (rest != NULL)
+            *rest++ = '\0';
+    }
+    lines[count] = NULL;
+}
+
+static void request(struct state *state, struct text method, struct text path, struct text headers, struct text body,
+                    int64_t timeout_ms)
+{
+    const char *lines[MOST_HEADERS + 1];
+    pg_response *response = NULL;
+    pg_error *error = NULL;
+    lines_of(headers, lines);
+    pg_status status = pg_session_request(state->session, method.bytes, path.bytes, headers.bytes == NULL ? NULL : lines,
+                                          (const uint8_t *)body.bytes, body.length, timeout_ms, &response, &error);
+    put_status(status, error);
+    if (status == PG_OK) {
+        put_number("response_status", pg_response_status(response));
+        put_text("response_type", pg_response_header(response, "Content-Type"));
+        put_bytes("response_body", pg_response_body(response), pg_response_body_length(response));
+    }
+    pg_response_free(response);
+}
+
+static void subscribe(struct state *state, int64_t level)
+{
+    pg_error *error = NULL;
+    pg_queue_free(state->news);
+    pg_status status = pg_queue_new(&state->news, &error);
+    if (status == PG_OK)
+        status = pg_session_subscribe(state->session, state->news, NEWS, (int32_t)level, &error);
+    put_status(status, error);
+}
+
+static const char *name_of(pg_kind kind)
+{
+    switch (kind) {
+    case PG_EVENT_ROTATED: return "rotated";
+    case PG_EVENT_REFRESH_FAILED: return "refresh_failed";
+    case PG_EVENT_AMBIGUOUS: return "ambiguous";
+    case PG_EVENT_CREDENTIALS_REJECTED: return "credentials_rejected";
+    case PG_EVENT_DEGRADED: return "degraded";
+    case PG_EVENT_RECOVERED: return "recovered";
+    case PG_EVENT_LOG: return "log";
+    case PG_EVENT_ENDED: return "ended";
+    default: return "unknown";
+    }
+}
+
+/* All that wait. */
+static void events(struct state *state)
+{
+    char kinds[1024] = "";
+    size_t length = 0;
+    int64_t kept = 0;
+    pg_event *event = NULL;
+    pg_error *error = NULL;
+    pg_status status;
+    while ((status = pg_queue_poll(state->news, 0, &event, &error)) == PG_OK && event != NULL) {
+        length += (size_t)snprintf(kinds + length, sizeof kinds - length, "%s%s", length == 0 ? "" : ",",
+                                   name_of(pg_event_kind(event)));
+        if (length >= sizeof kinds)
+            give_up("there are more events than one answer can hold");
+        kept += pg_token_refresh_token(pg_event_token(event)) != NULL;
+        pg_event_free(event);
+    }
+    put_status(status, error);
+    put_text("events", kinds);
+    put_number("kept", kept);
 }
 
 static void health(struct state *state)
@@ -288,7 +403,80 @@ static void free_nulls(void)
     HOLDS(pg_token_remaining_ms(NULL) == 0);
     HOLDS(pg_token_generation(NULL) == 0);
     HOLDS(pg_session_ref(NULL) == NULL);
+    pg_queue_free(NULL);
+    pg_event_free(NULL);
+    pg_response_free(NULL);
+    HOLDS(pg_event_kind(NULL) == PG_EVENT_NONE);
+    HOLDS(pg_event_id(NULL) == 0);
+    HOLDS(pg_event_status(NULL) == PG_OK);
+    HOLDS(pg_event_error(NULL) == NULL);
+    HOLDS(pg_event_token(NULL) == NULL);
+    HOLDS(pg_event_response(NULL) == NULL);
+    HOLDS(pg_event_log_level(NULL) == PG_LOG_NONE);
+    HOLDS(pg_event_text(NULL) == NULL);
+    HOLDS(pg_response_ref(NULL) == NULL);
+    HOLDS(pg_response_status(NULL) == 0);
+    HOLDS(pg_response_body(NULL) == NULL);
+    HOLDS(pg_response_body_length(NULL) == 0);
+    HOLDS(pg_response_header(NULL, "date") == NULL);
+    HOLDS(pg_response_header_count(NULL) == 0);
+    HOLDS(pg_response_header_name(NULL, 0) == NULL);
+    HOLDS(pg_response_header_value(NULL, 0) == NULL);
     put_status(PG_OK, NULL);
+}
+
+/* Pointers of queues and requests that the other commands cannot express. */
+static bool raw_queue(struct state *state, const char *what, pg_status *status, pg_error **error)
+{
+    const pg_session *session = state->session;
+    pg_queue *queue = NULL;
+    pg_event *event = NULL;
+    pg_response *response = NULL;
+    int32_t fd = 0;
+    bool known = true;
+    if (pg_queue_new(&queue, NULL) != PG_OK)
+        give_up("there is no queue");
+
+    if (strcmp(what, "queue-new-null-out") == 0)
+        *status = pg_queue_new(NULL, error);
+    else if (strcmp(what, "queue-fd-null-queue") == 0)
+        *status = pg_queue_fd(NULL, &fd, error);
+    else if (strcmp(what, "queue-fd-null-out") == 0)
+        *status = pg_queue_fd(queue, NULL, error);
+    else if (strcmp(what, "queue-poll-null-queue") == 0)
+        *status = pg_queue_poll(NULL, 0, &event, error);
+    else if (strcmp(what, "queue-poll-null-out") == 0)
+        *status = pg_queue_poll(queue, 0, NULL, error);
+    else if (strcmp(what, "queue-cancel-null-queue") == 0)
+        *status = pg_queue_cancel(NULL, 1, error);
+    else if (strcmp(what, "token-start-null-session") == 0)
+        *status = pg_session_token_start(NULL, queue, 1, 0, 0, error);
+    else if (strcmp(what, "token-start-null-queue") == 0)
+        *status = pg_session_token_start(session, NULL, 1, 0, 0, error);
+    else if (strcmp(what, "subscribe-null-session") == 0)
+        *status = pg_session_subscribe(NULL, queue, 1, PG_LOG_NONE, error);
+    else if (strcmp(what, "subscribe-null-queue") == 0)
+        *status = pg_session_subscribe(session, NULL, 1, PG_LOG_NONE, error);
+    else if (strcmp(what, "request-null-session") == 0)
+        *status = pg_session_request(NULL, "GET", "/wallet", NULL, NULL, 0, 0, &response, error);
+    else if (strcmp(what, "request-null-method") == 0)
+        *status = pg_session_request(session, NULL, "/wallet", NULL, NULL, 0, 0, &response, error);
+    else if (strcmp(what, "request-null-path") == 0)
+        *status = pg_session_request(session, "GET", NULL, NULL, NULL, 0, 0, &response, error);
+    else if (strcmp(what, "request-null-body") == 0)
+        *status = pg_session_request(session, "POST", "/deals/payin", NULL, NULL, 1, 0, &response, error);
+    else if (strcmp(what, "request-null-out") == 0)
+        *status = pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, 0, NULL, error);
+    else if (strcmp(what, "request-start-null-session") == 0)
+        *status = pg_session_request_start(NULL, queue, 1, "GET", "/wallet", NULL, NULL, 0, 0, error);
+    else if (strcmp(what, "request-start-null-queue") == 0)
+        *status = pg_session_request_start(session, NULL, 1, "GET", "/wallet", NULL, NULL, 0, 0, error);
+    else
+        known = false;
+    pg_response_free(response);
+    pg_event_free(event);
+    pg_queue_free(queue);
+    return known;
 }
 
 /* Pointers that the other commands cannot express. */
@@ -345,7 +533,7 @@ static void raw(struct state *state, const char *what)
         status = pg_session_copy_access_token(state->session, PG_TIMEOUT_DEFAULT, small, sizeof small, NULL, &error);
     else if (strcmp(what, "error-out-null") == 0)
         status = pg_config_set(state->config, "no.such.setting", "1", NULL);
-    else
+    else if (!raw_queue(state, what, &status, &error))
         give_up("raw does not know this word");
     put_status(status, error);
     pg_client_free(made);
@@ -369,7 +557,7 @@ static int split(char *line, char *words[MOST_WORDS])
 
 int main(void)
 {
-    struct state state = { pg_config_new(), NULL, NULL, NULL };
+    struct state state = { pg_config_new(), pg_config_new(), NULL, NULL, NULL, NULL };
     char *line = NULL, *words[MOST_WORDS];
     size_t room = 0;
 
@@ -388,12 +576,21 @@ int main(void)
             refresh(&state, text_of(words[1], &state), text_of(words[2], &state), number_of(words[3]));
         else if (strcmp(command, "open") == 0 && count == 1)
             open_session(&state);
+        else if (strcmp(command, "open_pair") == 0 && count == 4)
+            open_pair(&state, text_of(words[1], &state), text_of(words[2], &state), text_of(words[3], &state));
         else if (strcmp(command, "token") == 0 && count == 3)
             token(&state, number_of(words[1]), number_of(words[2]));
         else if (strcmp(command, "reject") == 0 && count == 2)
             reject(&state, number_of(words[1]));
         else if (strcmp(command, "credentials") == 0 && count == 3)
             credentials(&state, text_of(words[1], &state), text_of(words[2], &state));
+        else if (strcmp(command, "request") == 0 && count == 6)
+            request(&state, text_of(words[1], &state), text_of(words[2], &state), text_of(words[3], &state),
+                    text_of(words[4], &state), number_of(words[5]));
+        else if (strcmp(command, "subscribe") == 0 && count == 2)
+            subscribe(&state, number_of(words[1]));
+        else if (strcmp(command, "events") == 0 && count == 1)
+            events(&state);
         else if (strcmp(command, "health") == 0 && count == 1)
             health(&state);
         else if (strcmp(command, "close") == 0 && count == 2)
@@ -408,7 +605,9 @@ int main(void)
     free(line);
     pg_token_free(state.token);
     pg_session_free(state.session);
+    pg_queue_free(state.news);
     pg_client_free(state.client);
+    pg_config_free(state.without_credentials);
     pg_config_free(state.config);
     return EXIT_SUCCESS;
 }

@@ -3,6 +3,7 @@
 
 #include <iostream>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,9 +16,11 @@ using text = std::optional<std::string>;
 
 struct state {
     pg::config config;
+    pg::config without_credentials;
     std::optional<pg::client> client;
     std::optional<pg::token> token;
     std::optional<pg::session> session;
+    std::optional<pg::queue> news;
 };
 
 struct bad_command : std::runtime_error {
@@ -115,6 +118,9 @@ bool set(state &state, const text &name, const text &value) {
         return false;
     }
     state.config.set(*name, *value);
+    if (*name != "credentials_file" && *name != "account_id" && name->rfind("public_key", 0) != 0) {
+        state.without_credentials.set(*name, *value);
+    }
     put("status", "PG_OK");
     return true;
 }
@@ -158,6 +164,21 @@ bool open(state &state) {
     return true;
 }
 
+// Its client has no credentials either, which would do for the session.
+bool open_pair(state &state, const text &access, const text &refresh, const text &expires_in_s) {
+    if (!access || !refresh) {
+        return false;
+    }
+    state.session.reset();
+    state.without_credentials.set("access_token", *access).set("refresh_token", *refresh);
+    if (expires_in_s) {
+        state.without_credentials.set("access_token_expires_in_s", *expires_in_s);
+    }
+    state.session.emplace(pg::client(state.without_credentials), state.without_credentials);
+    put("status", "PG_OK");
+    return true;
+}
+
 // To ask without waiting has a function of its own.
 bool token(state &state, pg::timeout timeout, std::chrono::milliseconds min_remaining) {
     if (!state.session) {
@@ -187,6 +208,72 @@ bool credentials(state &state, const text &account, const text &key) {
     }
     state.session->set_credentials(*account, *key);
     put("status", "PG_OK");
+    return true;
+}
+
+pg::headers headers_of(const text &lines) {
+    pg::headers headers;
+    std::istringstream given(lines.value_or(""));
+    for (std::string name, value; std::getline(given, name);) {
+        std::getline(given, value);
+        headers.emplace_back(name, value);
+    }
+    return headers;
+}
+
+bool request(state &state, const text &method, const text &path, const text &headers, const text &body,
+             pg::timeout timeout) {
+    if (!state.session || !method || !path) {
+        return false;
+    }
+    const pg::response response = state.session->request(*method, *path, headers_of(headers), body, timeout);
+    put("status", "PG_OK");
+    put_number("response_status", response.status());
+    if (const auto type = response.header("Content-Type")) {
+        put("response_type", *type);
+    }
+    put("response_body", response.body());
+    return true;
+}
+
+bool subscribe(state &state, int level) {
+    if (!state.session) {
+        return false;
+    }
+    state.news.emplace();
+    state.session->subscribe(*state.news, 7, static_cast<pg_log_level>(level));
+    put("status", "PG_OK");
+    return true;
+}
+
+std::string_view name_of(pg_kind kind) {
+    switch (kind) {
+        case PG_EVENT_ROTATED: return "rotated";
+        case PG_EVENT_REFRESH_FAILED: return "refresh_failed";
+        case PG_EVENT_AMBIGUOUS: return "ambiguous";
+        case PG_EVENT_CREDENTIALS_REJECTED: return "credentials_rejected";
+        case PG_EVENT_DEGRADED: return "degraded";
+        case PG_EVENT_RECOVERED: return "recovered";
+        case PG_EVENT_LOG: return "log";
+        case PG_EVENT_ENDED: return "ended";
+        default: return "unknown";
+    }
+}
+
+// All that wait.
+bool events(const state &state) {
+    if (!state.news) {
+        return false;
+    }
+    std::string kinds;
+    int kept = 0;
+    while (const auto event = state.news->poll(std::chrono::milliseconds(0))) {
+        kinds.append(kinds.empty() ? "" : ",").append(name_of(event->kind()));
+        kept += event->token() && event->token()->refresh_token() ? 1 : 0;
+    }
+    put("status", "PG_OK");
+    put("events", kinds);
+    put_number("kept", kept);
     return true;
 }
 
@@ -234,6 +321,9 @@ bool run(state &state, const std::vector<std::string> &words) {
     if (command == "open" && words.size() == 1) {
         return open(state);
     }
+    if (command == "open_pair" && words.size() == 4) {
+        return open_pair(state, text_of(words[1], state), text_of(words[2], state), text_of(words[3], state));
+    }
     if (command == "token" && words.size() == 3) {
         return token(state, timeout_of(words[1]), std::chrono::milliseconds(std::stoll(words[2])));
     }
@@ -242,6 +332,16 @@ bool run(state &state, const std::vector<std::string> &words) {
     }
     if (command == "credentials" && words.size() == 3) {
         return credentials(state, text_of(words[1], state), text_of(words[2], state));
+    }
+    if (command == "request" && words.size() == 6) {
+        return request(state, text_of(words[1], state), text_of(words[2], state), text_of(words[3], state),
+                       text_of(words[4], state), timeout_of(words[5]));
+    }
+    if (command == "subscribe" && words.size() == 2) {
+        return subscribe(state, std::stoi(words[1]));
+    }
+    if (command == "events" && words.size() == 1) {
+        return events(state);
     }
     if (command == "health" && words.size() == 1) {
         return health(state);

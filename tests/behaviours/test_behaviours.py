@@ -270,6 +270,20 @@ class Play:
             case "open", settings:
                 commands = [["set", word(name), self.word(value)] for name, value in settings.items()]
                 self.check(self.first_failure([*commands, ["open"]]), expect)
+            case "open_pair", given:
+                pair = given.get("access", "@access"), given.get("refresh", "@refresh"), given.get("expires_in_s")
+                self.check(self.driver("open_pair", *map(self.word, pair)), expect)
+            case "request", given:
+                headers = "\n".join(text for pair in given.get("headers", {}).items() for text in pair)
+                words = (given.get("method", "GET"), given["path"], headers or None, given.get("body"))
+                self.check(self.driver("request", *map(self.word, words), timeout(given)), expect)
+            case "subscribe", level:
+                self.check(self.driver("subscribe", str(level)), expect)
+            case "events", kinds:
+                answer = self.driver("events")
+                assert answer["status"] == "PG_OK", answer
+                assert [kind for kind in answer["events"].split(",") if kind] == kinds, answer
+                assert int(answer["kept"]) == step.get("kept", 0), answer
             case "token", given:
                 least = str(given.get("min_remaining_ms", 0))
                 self.check(self.driver("token", timeout(given), least), {"refresh_token": False, **expect})
@@ -306,6 +320,7 @@ class Play:
         assert answer["status"] == expect["status"], answer
         if answer["status"] == "PG_OK":
             self.check_token(answer, expect)
+            self.check_response(answer, expect)
             check_part(json.loads(answer.get("health", "{}")), expect.get("health", {}), "the health")
             return
         for key in ("http_status", "server_code", "server_message", "server_details", "retry_after_ms"):
@@ -334,6 +349,13 @@ class Play:
             assert abs(int(answer[key]) - expect.get(key, usual)) <= 2000, (key, answer)
         assert int(answer.get("generation", 0)) == expect.get("generation", 0), answer
 
+    def check_response(self, answer: Answer, expect: dict[str, Any]) -> None:
+        if "response_status" not in answer:
+            return
+        assert int(answer["response_status"]) == expect.get("response_status", 200), answer
+        assert answer.get("response_type") == expect.get("response_type", "application/json"), answer
+        assert expect.get("body", "") in answer["response_body"], answer
+
     def check_the_emulator(self) -> None:
         counters = self.sandbox.counters()
         assert counters["foreign"] == 0, "something was sent to another host"
@@ -356,6 +378,7 @@ class Play:
             lasting = {key: value for key, value in answer.items() if not key.endswith(("_ms", "_length"))}
             lasting.pop("fingerprint", None)
             lasting.pop("health", None)
+            lasting.pop("response_body", None)
             if answer["status"] in SYSTEM_WORDED:
                 lasting.pop("text")
             for name, value in by_length:

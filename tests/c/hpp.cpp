@@ -95,8 +95,10 @@ void test_sessions(const pg::config &config) {
     std::optional<pg::client> client(config);
     const pg::session session(*client, config);
     client.reset();
-    CHECK(!session.try_token());
+    const volatile std::uint64_t *const word = session.generation_word();
+    CHECK(!session.try_token() && *word == 0);
     const pg::token first = session.token(10s);
+    CHECK(*word != 0);
     CHECK(first.generation() == 1 && !first.refresh_token() && first.remaining() > 0ms);
     CHECK(session.try_token()->access_token().data() == first.access_token().data());
     CHECK(session.token(0ms, 2h).fingerprint() == first.fingerprint());

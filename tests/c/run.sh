@@ -205,10 +205,11 @@ passes 'build' build_all ''
 passes 'build: fork' build ../fork/fork.c fork -std=c11
 passes 'build: fork_session' build ../fork/session.c fork_session -std=c11
 passes 'build: fork_queue' build ../fork/queue.c fork_queue -std=c11
+passes 'build: membarrier' build membarrier.c membarrier -std=c11
 passes 'build: wiped' build wiped.c wiped -std=c11
 # Not linked with the library: it loads it.
 passes 'build: unload' "${CC:-cc}" -std=c99 -g -Wall -Wextra -Werror -I "$STAGE/include" unload.c -ldl -o "$work/unload"
-for program in $programs fork fork_session fork_queue wiped; do passes "$program" "$work/$program"; done
+for program in $programs fork fork_session fork_queue membarrier wiped; do passes "$program" "$work/$program"; done
 passes 'unload' "$work/unload" "$STAGE/lib/libpaymentsgate_auth.so.1"
 for driver in c cpp; do passes "driver_$driver" plays "$work/$driver.commands" "$work/driver_$driver"; done
 passes 'another ABI is refused' refuses_another_abi

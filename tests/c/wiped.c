@@ -1,14 +1,15 @@
-/* No token and no key is left in the process's memory once the caller has freed what it got. */
+/* No secret is left in the process's memory once the caller has freed what it got: no token, no header or body. */
 #define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <paymentsgate_auth.h>
 
-enum { MOST = 8192, SECRETS = 8 };
+enum { MOST = 8192, SECRETS = 16, PATIENCE_MS = 10000, NEWS = 1, RESPONSE = 2 };
 
 /* What to look for, masked so that the search does not find its own notes. */
 static struct {
@@ -67,6 +68,84 @@ static void die(const char *what, pg_error *error)
     exit(1);
 }
 
+/* Made up at run time, so that the program itself does not hold it; freed by the caller, who wipes it. */
+static char *made_up(const char *name)
+{
+    static unsigned made = 0;
+    char *secret = malloc(64);
+    if (secret == NULL)
+        exit(1);
+    snprintf(secret, 64, "%s-%u-%lx-%lx", name, made++, (unsigned long)getpid(), (unsigned long)time(NULL));
+    note(name, secret);
+    return secret;
+}
+
+static void wipe(char *secret)
+{
+    volatile char *at = secret;
+    while (*at != '\0')
+        *at++ = '\0';
+    free(secret);
+}
+
+static pg_event *next(const pg_queue *queue)
+{
+    pg_error *error = NULL;
+    pg_event *event = NULL;
+    if (pg_queue_poll(queue, PATIENCE_MS, &event, &error) != PG_OK || event == NULL)
+        die("poll", error);
+    return event;
+}
+
+/* A session from a pair, which it renews; its news, with the new pair; a request and its response. Some of it is taken
+ * from the queue, and some goes with it. */
+static void live_with_a_pair(const pg_client *client, pg_config *config, const pg_token *pair)
+{
+    pg_error *error = NULL;
+    pg_session *session = NULL;
+    pg_token *token = NULL;
+    pg_queue *queue = NULL, *unread = NULL;
+    pg_response *response = NULL;
+    char *header = made_up("header"), *body = made_up("body");
+    const char *headers[] = { "X-Secret", header, NULL };
+
+    if (pg_config_set(config, "access_token", pg_token_access_token(pair), &error) != PG_OK ||
+        pg_config_set(config, "refresh_token", pg_token_refresh_token(pair), &error) != PG_OK ||
+        pg_session_open(client, config, &session, &error) != PG_OK)
+        die("open", error);
+    if (pg_queue_new(&queue, &error) != PG_OK || pg_queue_new(&unread, &error) != PG_OK)
+        die("queue", error);
+    if (pg_session_subscribe(session, queue, NEWS, PG_LOG_NONE, &error) != PG_OK ||
+        pg_session_subscribe(session, unread, NEWS, PG_LOG_DEBUG, &error) != PG_OK)
+        die("subscribe", error);
+    if (pg_session_token(session, PATIENCE_MS, &token, &error) != PG_OK)
+        die("token", error);
+    pg_event *rotated = next(queue);
+    if (pg_token_refresh_token(pg_event_token(rotated)) == NULL)
+        die("the new pair did not come", NULL);
+    note("kept access token", pg_token_access_token(pg_event_token(rotated)));
+    note("kept refresh token", pg_token_refresh_token(pg_event_token(rotated)));
+
+    if (pg_session_request(session, "POST", "/deals/payin", headers, (const uint8_t *)body, strlen(body), PATIENCE_MS,
+                           &response, &error) != PG_OK ||
+        pg_session_request_start(session, queue, RESPONSE, "POST", "/deals/payin", headers, (const uint8_t *)body,
+                                 strlen(body), PATIENCE_MS, &error) != PG_OK ||
+        pg_session_token_start(session, unread, RESPONSE, 0, PATIENCE_MS, &error) != PG_OK)
+        die("request", error);
+    pg_event *answered = next(queue);
+    if (search(false) < 2 * count)
+        die("the search does not find what is there", NULL);
+    wipe(header);
+    wipe(body);
+    pg_event_free(answered);
+    pg_event_free(rotated);
+    pg_response_free(response);
+    pg_token_free(token);
+    pg_queue_free(unread);
+    pg_session_free(session);
+    pg_queue_free(queue);
+}
+
 int main(void)
 {
     pg_error *error = NULL;
@@ -85,10 +164,9 @@ int main(void)
     note("first refresh token", pg_token_refresh_token(first));
     note("second access token", pg_token_access_token(second));
     note("second refresh token", pg_token_refresh_token(second));
-    if (search(false) < 4) {
-        fprintf(stderr, "the search does not find what is there\n");
-        return 1;
-    }
+    if (search(false) < 4)
+        die("the search does not find what is there", NULL);
+    live_with_a_pair(client, config, second);
     pg_token_free(first);
     pg_token_free(second);
     pg_client_free(client);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import select
 import selectors
 import threading
 import time
@@ -27,7 +28,9 @@ from paymentsgate_auth import (
     InvalidCall,
     Refused,
     RejectedFresh,
+    Status,
 )
+from paymentsgate_auth._library import library
 from paymentsgate_auth._loop import Operations, operations
 
 Config = dict[str, str]
@@ -182,11 +185,29 @@ def test_a_canceled_request_is_given_up(sandbox: Sandbox, settings: Config) -> N
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        # It does not wait for the request.
-        await session.close(timeout=5)
+        canceled = operations()._queue.take()
+        assert canceled
+        assert library.pg_event_status(canceled) == Status.CANCELED
 
     run(work())
     assert calls(sandbox, "payin") == 1
+
+
+def test_an_answer_that_comes_between_cancel_and_task(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(route="wallet", action={"kind": "delay", "ms": 50})
+
+    async def work() -> None:
+        session = AsyncSession(settings)
+        task = asyncio.create_task(session.request("GET", "/wallet"))
+        await asyncio.sleep(0)
+        task.cancel()
+        # The loop is kept from running until the answer is there.
+        assert select.select([operations()._queue.descriptor()], [], [], 10)[0]
+        operations()._take()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(work())
 
 
 def test_cancellation_at_every_moment(sandbox: Sandbox, settings: Config) -> None:
@@ -279,10 +300,14 @@ def test_the_end_tells_who_waits(sandbox: Sandbox, settings: Config) -> None:
         session = AsyncSession(settings, issue_timeout_ms=2000)
         waiting = [asyncio.create_task(session.token()) for _ in range(4)]
         await until(lambda: calls(sandbox, "issue"))
-        begun = time.monotonic()
-        with pytest.raises(DeadlineExceeded):
-            await session.close(timeout=0.1)
-        assert time.monotonic() - begun >= 0.1
+        begun, turns = time.monotonic(), 0
+        closing = asyncio.ensure_future(session.close(timeout=0.3))
+        while not closing.done():
+            turns += 1
+            await asyncio.sleep(0.001)
+        assert isinstance(closing.exception(), DeadlineExceeded)
+        assert time.monotonic() - begun >= 0.3
+        assert turns > 10, "the loop stood still"
         ends = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(end) for end in ends] == [Closed] * 4
         await session.close()

@@ -267,9 +267,12 @@ try: session.request("POST", "/deals/payin", json={"amount": 1})
 except KeyboardInterrupt as error: kept = error
 else: sys.exit("not interrupted")
 # Nothing is under way any more, though the traceback holds on to the variables of the call.
-session.close(timeout=5)
+from paymentsgate_auth._library import library
+frames = kept.__traceback__
+while "queue" not in frames.tb_frame.f_locals: frames = frames.tb_next
+print(library.pg_event_status(frames.tb_frame.f_locals["queue"].take()))
 """
-    run(script, settings)
+    assert run(script, settings) == "5\n"
     assert sandbox.counters()["routes"]["payin"]["calls"] == 1
 
 
@@ -387,6 +390,18 @@ with tempfile.TemporaryDirectory() as folder:
 """
     run(script, settings)
     assert sandbox.counters()["pairs_issued"] == 5
+
+
+def test_lines_that_wait_are_written_before_the_end(settings: dict[str, str]) -> None:
+    script = """
+import logging
+logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+logging.getLogger().addFilter(lambda record: time.sleep(0.3) or True)
+session = client.session()
+session.log_to(logging.getLogger())
+session.token()
+"""
+    assert "of generation 1" in run(script, settings)
 
 
 def test_a_child_of_a_session_that_logs_ends_cleanly(sandbox: Sandbox, settings: dict[str, str]) -> None:

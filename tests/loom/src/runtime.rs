@@ -47,9 +47,9 @@ mod here {
     }
 
     impl Deref for FreeSlot {
-        type Target = Slot;
+        type Target = Place<Slot>;
 
-        fn deref(&self) -> &Slot {
+        fn deref(&self) -> &Place<Slot> {
             self.0
         }
     }

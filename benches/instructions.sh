@@ -1,0 +1,17 @@
+#!/bin/sh
+# instructions.sh PROGRAM: how many instructions a copy of a fresh token takes, all told. The first thousand calls, with
+# the one that waits, are taken off. valgrind knows no membarrier: a real run is a few instructions shorter.
+set -eu
+program=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+count() {
+    valgrind --tool=callgrind --toggle-collect=pg_session_copy_access_token --callgrind-out-file="$work/out" \
+        "$program" "$1" >"$work/length" 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
+    sed -n 's/.*Collected : //p' "$work/log"
+}
+
+few=$(count 1000)
+many=$(count 11000)
+echo "$(((many - few) / 10000)) instructions for a copy of $(cat "$work/length")"

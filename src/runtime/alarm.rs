@@ -1,0 +1,126 @@
+//! Sleep that ends in time though the machine slept meanwhile: the timers of tokio stand still then.
+
+pub(crate) use self::system::Alarm;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod system {
+    use std::io;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::time::Duration;
+
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+
+    /// A timer of the kernel's on the boot clock; without one, where there are no descriptors left, one of tokio's.
+    pub(crate) struct Alarm(Option<AsyncFd<OwnedFd>>);
+
+    impl Alarm {
+        /// An alarm for a task on our thread.
+        pub(crate) fn new() -> Self {
+            // SAFETY: a descriptor that the timer owns, and that nobody replaces or closes before it.
+            let watched = |timer| unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) };
+            Alarm(timer().ok().and_then(|timer| watched(timer).ok()))
+        }
+
+        /// Sleeps for so long. One sleep at a time.
+        pub(crate) async fn sleep(&self, time: Duration) {
+            match &self.0 {
+                Some(timer) if set(timer.get_ref(), time).is_ok() => ring(timer).await,
+                _ => tokio::time::sleep(time).await,
+            }
+        }
+    }
+
+    fn timer() -> io::Result<OwnedFd> {
+        // SAFETY: takes two numbers.
+        let timer =
+            unsafe { libc::timerfd_create(libc::CLOCK_BOOTTIME, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
+        if timer < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a descriptor that was just made and is nobody else's.
+        Ok(unsafe { OwnedFd::from_raw_fd(timer) })
+    }
+
+    fn set(timer: &OwnedFd, time: Duration) -> io::Result<()> {
+        // Zero would switch it off.
+        let time = time.max(Duration::from_nanos(1));
+        let value = libc::timespec {
+            tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        };
+        let once =
+            libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        // SAFETY: reads one structure; where the old setting would go is null.
+        match unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &once, std::ptr::null_mut()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    async fn ring(timer: &AsyncFd<OwnedFd>) {
+        while let Ok(mut ready) = timer.readable().await {
+            // What rang for an earlier sleep is not there to be read.
+            if ready.try_io(|timer| read(timer.get_ref())).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn read(timer: &OwnedFd) -> io::Result<()> {
+        let mut times = [0; 8];
+        // SAFETY: writes the eight bytes that a timer has to say.
+        match unsafe { libc::read(timer.as_raw_fd(), times.as_mut_ptr().cast(), times.len()) } {
+            8 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod system {
+    use std::time::Duration;
+
+    /// A timer of tokio's.
+    pub(crate) struct Alarm;
+
+    impl Alarm {
+        pub(crate) fn new() -> Self {
+            Alarm
+        }
+
+        pub(crate) async fn sleep(&self, time: Duration) {
+            tokio::time::sleep(time).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::runtime::run;
+
+    #[test]
+    fn it_rings_each_time_and_not_before() {
+        let slept = run(
+            async {
+                let alarm = Alarm::new();
+                // Left in the middle: it must not ring for the next one.
+                let early =
+                    tokio::time::timeout(Duration::from_millis(5), alarm.sleep(Duration::from_millis(10)));
+                assert!(early.await.is_err());
+                let begun = Instant::now();
+                alarm.sleep(Duration::from_millis(60)).await;
+                let first = begun.elapsed();
+                alarm.sleep(Duration::ZERO).await;
+                alarm.sleep(Duration::from_millis(20)).await;
+                (first, begun.elapsed())
+            },
+            Duration::from_secs(10),
+        );
+        let (first, all) = slept.unwrap().unwrap();
+        assert!(first >= Duration::from_millis(60) && all >= Duration::from_millis(80), "{first:?} {all:?}");
+    }
+}
