@@ -3,11 +3,20 @@
 //
 //	client, err := pgauth.NewClient(pgauth.Env())
 //	session, err := client.Open()
+//	response, err := session.Do(ctx, "GET", "/wallet", nil, nil)
+//
+// Callers with an HTTP client of their own ask for the token alone, before each request. While it is good, that costs a
+// few nanoseconds and neither a call into C nor an allocation:
+//
 //	token, err := session.Token(ctx)
 //	request.Header.Set("Authorization", "Bearer "+token.AccessToken())
 //
-// Every type may be used from any number of goroutines at once. A call of a Client that waits for the service occupies
-// one thread of the operating system, as every call into C does; all who wait for a Session's token share one.
+// Session.Subscribe tells what happens meanwhile. Client.Issue and Client.Refresh are the two bare calls to the service,
+// for callers who keep the pair themselves.
+//
+// Every type may be used from any number of goroutines at once. Whoever waits in a Session or a Subscription is a parked
+// goroutine, as with a socket: the library's one thread does the work. A call of a Client that waits for the service
+// occupies one thread of the operating system, as every call into C does; so does Session.Close while it waits.
 package pgauth
 
 // #cgo pkg-config: paymentsgate_auth
@@ -38,7 +47,7 @@ var checkABI = sync.OnceValue(func() error {
 // A Setting is a row of the table of settings.
 type Setting struct {
 	Name        string
-	Type        string // text, secret, path, url, proxy, boolean, milliseconds or bytes
+	Type        string // text, secret, path, url, proxy, boolean, choice, milliseconds, seconds or bytes
 	Default     string // empty: it has none
 	Range       string // the values it takes, in words
 	Description string

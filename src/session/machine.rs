@@ -271,7 +271,6 @@ impl Machine {
                 self.hold(committed.clone(), now, dice);
                 if let Some(held) = &mut self.held {
                     held.refused = same;
-                    held.published = !same;
                     held.published = !same && !self.closed;
                 }
                 if same {
