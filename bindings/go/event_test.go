@@ -117,8 +117,11 @@ func TestTheLog(t *testing.T) {
 		t.Error(kinds)
 	}
 	events := waitingEvents(t, chatty)
-	at := slices.IndexFunc(events, func(event pgauth.Event) bool { return event.Kind == pgauth.EventLog })
-	if at < 0 || events[at].Level != pgauth.LogInfo || !strings.Contains(events[at].Text, first.Fingerprint()) {
+	told := slices.ContainsFunc(events, func(event pgauth.Event) bool {
+		return event.Kind == pgauth.EventLog && event.Level == pgauth.LogInfo &&
+			strings.Contains(event.Text, first.Fingerprint())
+	})
+	if !told {
 		t.Errorf("%+v", events)
 	}
 	var shown bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,15 @@ import (
 // it are parked goroutines: the library works in one thread of its own, however many they are.
 type Session struct {
 	ptr *C.pg_session
+	// The library's, and moved by it whenever another token is to be handed out than before, or none: 0. Gone with ptr.
+	word *uint64
+	held atomic.Pointer[holding]
+}
+
+// A holding is a token, and the word under which it may be handed out. Nothing is held under 0.
+type holding struct {
+	word  uint64
+	token *Token
 }
 
 // Open opens a session for the account that the options name or, if they name none, for that of the client; or from a
@@ -27,16 +37,19 @@ func (c *Client) Open(options ...Option) (*Session, error) {
 		return nil, err
 	}
 	defer C.pg_config_free(config.ptr)
-	if !c.begin() {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
 		return nil, failed(ErrClosed, "the client is closed; make another one", FateNone)
 	}
-	defer c.end()
 	session := &Session{}
 	var failure *C.pg_error
 	C.pg_session_open(c.ptr, config.ptr, &session.ptr, &failure)
 	if failure != nil {
 		return nil, takeError(failure)
 	}
+	session.word = (*uint64)(C.pg_session_generation_word(session.ptr))
+	session.held.Store(&holding{})
 	// Freed by the collector, not by Close: so a read needs no lock to keep it alive.
 	runtime.AddCleanup(session, func(ptr *C.pg_session) { C.pg_session_free(ptr) }, session.ptr)
 	return session, nil
@@ -50,15 +63,39 @@ func (c *Client) Open(options ...Option) (*Session, error) {
 // the error is what the library knows by then, ErrTimeout if nothing has failed yet. A context that is canceled stops
 // nothing but the waiting; a token that need not be waited for is handed out all the same. Every error is an *Error.
 func (s *Session) Token(ctx context.Context) (*Token, error) {
-	return s.TokenLasting(ctx, 0)
+	if token := s.atHand(); token != nil {
+		return token, nil
+	}
+	return s.ask(ctx, 0)
 }
 
 // TokenLasting is Token for a caller who needs the token to live for minRemaining more: less is treated as the end of
 // its life. If the service's new tokens are shorter than that, a new one is handed out all the same.
 func (s *Session) TokenLasting(ctx context.Context, minRemaining time.Duration) (*Token, error) {
+	if token := s.atHand(); token != nil && minRemaining >= 0 && token.Remaining() >= minRemaining {
+		return token, nil
+	}
+	return s.ask(ctx, minRemaining)
+}
+
+// atHand is the token that the library would hand out at once, without asking it; nil: it has to be asked.
+func (s *Session) atHand() *Token {
+	held := s.held.Load()
+	word := atomic.LoadUint64(s.word)
+	runtime.KeepAlive(s)
+	if held.word != word {
+		return nil
+	}
+	return held.token
+}
+
+// ask asks the library, and waits if it must.
+func (s *Session) ask(ctx context.Context, minRemaining time.Duration) (*Token, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, failed(ErrCanceled, "the context was canceled; the session goes on", FateNone)
 	}
+	// Read before the token: if the word moves meanwhile, nothing is handed out under the old one.
+	word := atomic.LoadUint64(s.word)
 	event, err := run(ctx, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {
 		C.pg_session_token_start(s.ptr, queue, id, wholeMilliseconds(minRemaining), timeoutOf(ctx), failure)
 	})
@@ -67,10 +104,19 @@ func (s *Session) TokenLasting(ctx context.Context, minRemaining time.Duration) 
 		return nil, err
 	}
 	defer C.pg_event_free(event)
-	if failure := C.pg_event_error(event); failure != nil {
-		return nil, readError(failure)
+	return s.hold(C.pg_event_token(event), word), nil
+}
+
+// hold keeps a token of C's for the next callers. All who get the same one share it, and its text.
+func (s *Session) hold(ptr *C.pg_token, word uint64) *Token {
+	token := s.held.Load().token
+	if token == nil || token.ptr != ptr {
+		token = takeToken(C.pg_token_ref(ptr))
 	}
-	return takeToken(C.pg_token_ref(C.pg_event_token(event))), nil
+	if word != 0 {
+		s.held.Store(&holding{word, token})
+	}
+	return token
 }
 
 // Reject says that the service answered httpStatus to a request with the token: 401 withdraws it, and the next one is

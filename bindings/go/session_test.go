@@ -101,6 +101,96 @@ func TestFirstToken(t *testing.T) {
 	}
 }
 
+// atHand is a token that the binding has kept, and so hands out without asking the library.
+func atHand(t *testing.T, session *pgauth.Session) *pgauth.Token {
+	t.Helper()
+	var kept *pgauth.Token
+	eventually(t, "a token is kept", func() bool {
+		last := kept
+		kept = token(t, session)
+		return kept == last
+	})
+	return kept
+}
+
+func TestATokenAtHandCostsNothing(t *testing.T) {
+	session := open(t)
+	kept, ctx := atHand(t, session), t.Context()
+	allocations := testing.AllocsPerRun(1000, func() {
+		if token, err := session.Token(ctx); err != nil || token.AccessToken() != kept.AccessToken() {
+			t.Error(token, err)
+		}
+	})
+	if allocations != 0 {
+		t.Errorf("%v allocations", allocations)
+	}
+	canceled, cancel := context.WithCancel(ctx)
+	cancel()
+	if token, err := session.Token(canceled); err != nil || token != kept {
+		t.Error("what need not be waited for is had all the same", token, err)
+	}
+	if served := health(t, session).Counters.Served; served > 100 {
+		t.Errorf("the library was asked %d times", served)
+	}
+}
+
+func TestATokenAtHandIsNotKeptTooLong(t *testing.T) {
+	session := open(t)
+	// With five seconds left it is not handed out any more.
+	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 7}`, nil)
+	first := atHand(t, session)
+	for {
+		left := first.Remaining()
+		if token(t, session).Generation() > first.Generation() {
+			return
+		}
+		if left < 4*time.Second {
+			t.Fatalf("it was handed out with %v left", left)
+		}
+	}
+}
+
+// However many read at that moment: once Reject has returned, nobody is given that token.
+func TestARefusedTokenIsNotHandedOutAgain(t *testing.T) {
+	client := start(t)
+	for range 20 {
+		session, err := client.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := atHand(t, session)
+		var refused atomic.Bool
+		var reading sync.WaitGroup
+		for range 4 {
+			reading.Add(1)
+			go func() {
+				defer reading.Done()
+				for {
+					late := refused.Load()
+					token, err := session.Token(t.Context())
+					if err != nil || (late && token.Generation() == first.Generation()) {
+						t.Error(token, err)
+					}
+					if late {
+						return
+					}
+				}
+			}()
+		}
+		if err := session.Reject(first, http.StatusUnauthorized); err != nil {
+			t.Error(err)
+		}
+		refused.Store(true)
+		reading.Wait()
+		if err := session.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, err := session.Token(t.Context()); !errors.Is(err, pgauth.ErrClosed) {
+			t.Error("after the end", err)
+		}
+	}
+}
+
 func TestATokenOfNoSessionHasNoGeneration(t *testing.T) {
 	if generation := issue(t, start(t)).Generation(); generation != 0 {
 		t.Error(generation)
@@ -335,7 +425,7 @@ func TestCloseWhileTheyWait(t *testing.T) {
 
 func TestAfterClose(t *testing.T) {
 	session := open(t)
-	held := token(t, session)
+	held := atHand(t, session)
 	if err := session.Close(within(t, 0)); err != nil {
 		t.Error(err)
 	}
