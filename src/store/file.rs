@@ -120,9 +120,11 @@ impl Store for FileStore {
     }
 
     fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
-        Box::pin(self.blocking(move |file| {
-            contained(|| file.commit(base, &pair)).map_err(|error| Uncommitted { error, pair })
-        }))
+        let write = move |file: &RecordFile| (contained(|| file.commit(base, &pair)), pair);
+        Box::pin(async {
+            let (result, pair) = self.blocking(write).await;
+            result.map_err(|error| Uncommitted { error, pair })
+        })
     }
 
     fn cool(&self, refusal: Refusal) -> Storing<'_, ()> {
