@@ -4,11 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::statfs;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::disk::{Disk, SystemDisk};
+use super::disk::SystemDisk;
 use super::key::RecordKey;
 use super::record_file::RecordFile;
 use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
@@ -18,8 +17,6 @@ use crate::error::Error;
 use crate::status::Status;
 use crate::token::{Pair, RefreshToken};
 
-/// The longest flight of somebody else: a Refresh, an Issue, and some slack.
-const PATIENCE: Duration = Duration::from_secs(70);
 /// Between two looks at a lock that somebody else holds, in milliseconds.
 const PAUSE: std::ops::RangeInclusive<u64> = 25..=250;
 
@@ -30,20 +27,15 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// The place of that account in a folder, which is made if its parent is there.
-    pub fn open(folder: &Path, key: RecordKey, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        FileStore::with_parts(folder, key, clock, Arc::new(SystemDisk), PATIENCE)
-    }
-
-    /// The same on a disk of the caller's, waiting so long for the lock.
-    pub fn with_parts(
+    /// The place of that account in a folder, which is made if its parent is there. `patience` is how long to wait for
+    /// the lock: as long as the flight of somebody else may take.
+    pub fn open(
         folder: &Path,
         key: RecordKey,
         clock: Arc<dyn Clock>,
-        disk: Arc<dyn Disk>,
         patience: Duration,
     ) -> Result<Self, Error> {
-        let file = Arc::new(RecordFile::open(folder, key, clock, disk)?);
+        let file = Arc::new(RecordFile::open(folder, key, clock, Arc::new(SystemDisk))?);
         Ok(FileStore { file, patience })
     }
 
@@ -146,7 +138,7 @@ fn contained<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 /// Its name, if the folder is on one.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn network_file_system(folder: &Path) -> Option<&'static str> {
-    match statfs(folder).ok()?.f_type as u32 {
+    match rustix::fs::statfs(folder).ok()?.f_type as u32 {
         0x6969 => Some("NFS"),
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
         _ => None,

@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -260,9 +259,8 @@ impl RecordFile {
 
     /// Readers see the old record or the new one; so does whoever comes after a loss of power.
     fn write(&self, generation: u64, record: &Record) -> Result<(), Error> {
-        static WRITES: AtomicU64 = AtomicU64::new(0);
-        let number = WRITES.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.beside(&format!(".tmp-{}-{number}", process::id()));
+        // Chance, since in a container every process has the same number as the dead one before it.
+        let temporary = self.beside(&format!(".tmp-{}-{:016x}", process::id(), fastrand::u64(..)));
         let bytes = envelope::wrap(&self.key, generation, record);
         let disk = &self.disk;
         disk.create(&temporary)

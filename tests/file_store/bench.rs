@@ -8,7 +8,7 @@ use std::time::Duration;
 use paymentsgate_auth::clock::{BootId, Clock, Moment, SystemClock};
 use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::secret::Secret;
-use paymentsgate_auth::store::{Committed, Disk, FileStore, RecordFile, RecordKey, SystemDisk};
+use paymentsgate_auth::store::{Committed, FileStore, RecordFile, RecordKey, SystemDisk};
 use paymentsgate_auth::token::{Pair, RefreshToken, Token};
 use tempfile::TempDir;
 
@@ -22,17 +22,12 @@ pub(crate) fn key(account_id: &str) -> RecordKey {
     RecordKey::new(&"https://pay.example".parse().unwrap(), account_id, "public key")
 }
 
-pub(crate) fn record_on(folder: &Path, disk: impl Disk + 'static) -> RecordFile {
-    RecordFile::open(folder, key("account"), Arc::new(SystemClock), Arc::new(disk)).unwrap()
-}
-
 pub(crate) fn record(folder: &Path) -> RecordFile {
-    record_on(folder, SystemDisk)
+    RecordFile::open(folder, key("account"), Arc::new(SystemClock), Arc::new(SystemDisk)).unwrap()
 }
 
-pub(crate) fn store(folder: &Path) -> FileStore {
-    let (clock, disk) = (Arc::new(SystemClock), Arc::new(SystemDisk));
-    FileStore::with_parts(folder, key("account"), clock, disk, PATIENCE).unwrap()
+pub(crate) fn store(folder: &Path, patience: Duration) -> FileStore {
+    FileStore::open(folder, key("account"), Arc::new(SystemClock), patience).unwrap()
 }
 
 pub(crate) fn pair_at(access: &str, refresh: &str, anchor: Moment) -> Pair {

@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use paymentsgate_auth::clock::SystemClock;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::store::{FileStore, Lock, Store, SystemDisk};
+use paymentsgate_auth::store::{Lock, Store};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::bench::{access, folder, job, key, loaded, pair, record, seeded, start, store};
+use crate::bench::{PATIENCE, access, folder, job, loaded, pair, record, seeded, start, store};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
@@ -20,7 +19,7 @@ fn runtime() -> Runtime {
 
 /// Refreshes so often, whatever the others do, and sees to it that nobody else is at it.
 fn refresh(folder: &Path, times: u64, number: u64) {
-    let store = store(folder);
+    let store = store(folder, PATIENCE);
     runtime().block_on(async {
         for time in 0..times {
             assert_eq!(store.lock(u64::MAX).await.unwrap(), Lock::Held);
@@ -79,7 +78,7 @@ fn a_crowd_makes_one_flight_and_all_the_others_adopt() {
     thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
-                let store = store(folder.path());
+                let store = store(folder.path(), PATIENCE);
                 let runtime = runtime();
                 together.wait();
                 runtime.block_on(async {
@@ -104,7 +103,7 @@ fn a_crowd_makes_one_flight_and_all_the_others_adopt() {
 #[test]
 fn a_waiter_leaves_with_the_newer_pair_though_the_lock_is_held() {
     let (folder, _) = seeded();
-    let (ours, theirs) = (store(folder.path()), record(folder.path()));
+    let (ours, theirs) = (store(folder.path(), PATIENCE), record(folder.path()));
     assert!(theirs.try_lock().unwrap() && loaded(&theirs).is_some());
     theirs.commit(1, &pair(2)).unwrap();
     runtime().block_on(async {
@@ -121,9 +120,8 @@ fn patience_ends_with_an_error_that_says_what_to_look_for() {
     let folder = folder();
     let theirs = record(folder.path());
     assert!(theirs.try_lock().unwrap());
-    let (clock, disk) = (std::sync::Arc::new(SystemClock), std::sync::Arc::new(SystemDisk));
     let patience = Duration::from_millis(400);
-    let ours = FileStore::with_parts(folder.path(), key("account"), clock, disk, patience).unwrap();
+    let ours = store(folder.path(), patience);
     let begun = Instant::now();
     let error = runtime().block_on(ours.lock(0)).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_STORE);

@@ -66,6 +66,9 @@ fn check(folder: &Path, flown: &Flown, trouble: Trouble, context: &str) {
     if flown.put_back || flown.intend_failed && trouble != Trouble::FailForEver {
         assert_eq!(offered.as_deref(), Some("r1"), "{context}: it was not sent, and is lost");
     }
+    if flown.presented.is_some() && trouble != Trouble::FailForEver {
+        assert!(flown.committed, "{context}: a pair that was offered again was not taken");
+    }
     assert_eq!(next.commit(found.generation(), &pair(3)).unwrap().generation(), found.generation() + 1);
 }
 

@@ -11,7 +11,7 @@ use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{RecordFile, Refusal};
 use paymentsgate_auth::token::{Pair, RefreshToken};
 
-use crate::bench::{access, beside, claim, folder, loaded, pair, record, seeded, store};
+use crate::bench::{PATIENCE, access, beside, claim, folder, loaded, pair, record, seeded, store};
 
 fn locked(folder: &std::path::Path) -> RecordFile {
     let record = record(folder);
@@ -176,5 +176,5 @@ fn the_lock_file_stays_and_a_lock_that_is_held_stays_held() {
 
 #[test]
 fn a_local_folder_has_no_warning() {
-    assert_eq!(store(folder().path()).warning(), None);
+    assert_eq!(store(folder().path(), PATIENCE).warning(), None);
 }
