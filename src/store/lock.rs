@@ -5,8 +5,8 @@
 //! does not keep the threads of one process apart, and it is lost when *any* descriptor of the file is closed in that
 //! process. So each process has one table of the locks that it holds, by device and inode; who is in it is not locked
 //! again, and a lock file whose lock is held is not opened. What is left is a host that opens and closes the lock file
-//! itself, or two copies of this library in one process: then two flights may run at once, which the record
-//! survives, since the intent guards the refresh token and the generation guards the record.
+//! itself, or two copies of this library in one process. Then two flights may run at once: an intent that is written
+//! keeps the other one from the refresh token, and the generation keeps it from the record.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};

@@ -1,9 +1,8 @@
 //! What is not trusted: files that others could have written or can read, other accounts, other versions. And what
 //! is broken, which heals.
 
-#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::sync::Arc;
@@ -75,7 +74,10 @@ fn a_lock_file_that_others_may_use_is_refused() {
 #[test]
 fn a_foreign_owner_is_refused() {
     if !geteuid().is_root() {
-        return eprintln!("SKIPPED: only root can give a file to another user");
+        // Past the harness, which hides what a test that passes prints.
+        let text =
+            b"SKIPPED, NOT TESTED: a foreign owner is refused. Run as root: only root gives files away\n";
+        return std::io::stderr().write_all(text).unwrap();
     }
     let (folder, path) = seeded();
     chown(&path, Some(65534), None).unwrap();
