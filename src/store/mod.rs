@@ -1,7 +1,15 @@
 //! Where a session's pair lives. The store owns the refresh token: a flight gets it, and with it the right to
 //! present it, only by writing an intent under the lock.
 
+mod disk;
+mod envelope;
+mod file;
+mod key;
+mod lock;
 mod memory;
+mod record;
+mod record_file;
+mod stamp;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -14,7 +22,11 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::token::{Grant, Pair, RefreshToken, Token};
 
+pub use disk::{Disk, SystemDisk};
+pub use file::FileStore;
+pub use key::RecordKey;
 pub use memory::MemoryStore;
+pub use record_file::RecordFile;
 
 /// Where the records of sessions are kept: the setting `store`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,256 @@
+//! What is kept of one account between processes, as bytes: docs/record-format.md.
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::stamp::Stamp;
+use crate::clock::{BootId, Moment};
+use crate::secret::Secret;
+use crate::status::Status;
+
+/// Room for all that is not text.
+const FIXED_ROOM: usize = 256;
+
+/// What is kept. Its generation stands in the envelope.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// The access token of the newest pair; a refusal may have come before the first one.
+    pub(super) access: Option<Access>,
+    pub(super) refresh: Refresh,
+    pub(super) cooling: Option<Cooling>,
+}
+
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) secret: Secret,
+    pub(super) length: Duration,
+    pub(super) anchor: Stamp,
+}
+
+/// The refresh token: whoever takes it leaves an intent in its place, so that a record never offers one twice.
+#[derive(Debug)]
+pub(super) enum Refresh {
+    None,
+    Kept(Secret),
+    Claimed(Intent),
+}
+
+/// Somebody was about to present the refresh token.
+#[derive(Debug)]
+pub(super) struct Intent {
+    /// Its fingerprint.
+    pub(super) refresh: [u8; 16],
+    /// By whom and when. No two processes have one number at the same moment of one run of the machine.
+    pub(super) pid: u32,
+    pub(super) since: Stamp,
+}
+
+/// The service refused the credentials.
+#[derive(Debug)]
+pub(super) struct Cooling {
+    pub(super) strikes: u32,
+    pub(super) until: Stamp,
+    pub(super) status: Status,
+    pub(super) http_status: Option<u16>,
+    pub(super) code: Option<String>,
+}
+
+impl Record {
+    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let text = |secret: &Secret| secret.expose().len();
+        let access = self.access.as_ref().map_or(0, |access| text(&access.secret));
+        let refresh = if let Refresh::Kept(secret) = &self.refresh { text(secret) } else { 0 };
+        let code = self.cooling.as_ref().and_then(|cooling| cooling.code.as_ref()).map_or(0, String::len);
+        // One allocation of the final size: growing would leave copies behind.
+        let mut to = Writer(Zeroizing::new(Vec::with_capacity(FIXED_ROOM + access + refresh + code)));
+        to.byte(self.access.is_some().into());
+        if let Some(Access { secret, length, anchor }) = &self.access {
+            to.text(secret.expose());
+            to.duration(*length);
+            to.stamp(anchor);
+        }
+        match &self.refresh {
+            Refresh::None => to.byte(0),
+            Refresh::Kept(secret) => {
+                to.byte(1);
+                to.text(secret.expose());
+            }
+            Refresh::Claimed(intent) => {
+                to.byte(2);
+                to.bytes(&intent.refresh);
+                to.bytes(&intent.pid.to_be_bytes());
+                to.stamp(&intent.since);
+            }
+        }
+        to.byte(self.cooling.is_some().into());
+        if let Some(cooling) = &self.cooling {
+            to.bytes(&cooling.strikes.to_be_bytes());
+            to.stamp(&cooling.until);
+            to.bytes(&(cooling.status as i32).to_be_bytes());
+            to.bytes(&cooling.http_status.unwrap_or(0).to_be_bytes());
+            to.text(cooling.code.as_deref().unwrap_or(""));
+        }
+        to.0
+    }
+
+    /// `None`: these are not the bytes of a record.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut from = Reader(bytes);
+        let access = match from.byte()? {
+            0 => None,
+            1 => Some(Access { secret: from.secret()?, length: from.duration()?, anchor: from.stamp()? }),
+            _ => return None,
+        };
+        let refresh = match from.byte()? {
+            0 => Refresh::None,
+            1 => Refresh::Kept(from.secret()?),
+            2 => Refresh::Claimed(Intent {
+                refresh: from.array()?,
+                pid: u32::from_be_bytes(from.array()?),
+                since: from.stamp()?,
+            }),
+            _ => return None,
+        };
+        let cooling = match from.byte()? {
+            0 => None,
+            1 => Some(Cooling {
+                strikes: u32::from_be_bytes(from.array()?),
+                until: from.stamp()?,
+                status: from.status()?,
+                http_status: Some(u16::from_be_bytes(from.array()?)).filter(|status| *status != 0),
+                code: Some(from.text()?.to_owned()).filter(|code| !code.is_empty()),
+            }),
+            _ => return None,
+        };
+        from.0.is_empty().then_some(Record { access, refresh, cooling })
+    }
+}
+
+struct Writer(Zeroizing<Vec<u8>>);
+
+impl Writer {
+    fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(&(text.len() as u64).to_be_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    /// In nanoseconds: 64 bits of them are 584 years.
+    fn duration(&mut self, duration: Duration) {
+        self.bytes(&u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).to_be_bytes());
+    }
+
+    /// Zeros where the machine does not name its runs.
+    fn stamp(&mut self, stamp: &Stamp) {
+        self.bytes(&stamp.boot_id.unwrap_or(BootId([0; 16])).0);
+        self.duration(stamp.at.boot);
+        self.duration(stamp.at.wall);
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let length = u64::from_be_bytes(self.array()?);
+        std::str::from_utf8(self.take(length.try_into().ok()?)?).ok()
+    }
+
+    fn secret(&mut self) -> Option<Secret> {
+        Secret::new(self.text()?)
+    }
+
+    fn duration(&mut self) -> Option<Duration> {
+        Some(Duration::from_nanos(u64::from_be_bytes(self.array()?)))
+    }
+
+    fn stamp(&mut self) -> Option<Stamp> {
+        let boot_id = Some(BootId(self.array()?)).filter(|id| *id != BootId([0; 16]));
+        Some(Stamp { boot_id, at: Moment { boot: self.duration()?, wall: self.duration()? } })
+    }
+
+    /// A status that only a later version of the library knows is a refusal all the same.
+    fn status(&mut self) -> Option<Status> {
+        let number = i32::from_be_bytes(self.array()?);
+        let known = Status::ALL.iter().find(|status| **status as i32 == number);
+        Some(known.copied().unwrap_or(Status::PG_ERR_REFUSED))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::store) fn stamp(milliseconds: u64) -> Stamp {
+        let at =
+            Moment { boot: Duration::from_millis(milliseconds), wall: Duration::from_secs(1_700_000_000) };
+        Stamp { boot_id: Some(BootId([7; 16])), at }
+    }
+
+    /// Records of every shape.
+    pub(in crate::store) fn records() -> Vec<Record> {
+        let access = || {
+            let secret = Secret::new("an access token").unwrap();
+            Some(Access { secret, length: Duration::from_secs(3600), anchor: stamp(5) })
+        };
+        let kept = Refresh::Kept(Secret::new("ein Schlüssel").unwrap());
+        let intent = Intent { refresh: *b"0123456789abcdef", pid: 4711, since: stamp(9) };
+        let cooling = || Cooling {
+            strikes: 2,
+            until: stamp(700),
+            status: Status::PG_ERR_REFUSED,
+            http_status: Some(401),
+            code: Some("ERROR_CREDENTIALS_NOT_FOUND".into()),
+        };
+        let nameless = Stamp { boot_id: None, ..stamp(1) };
+        let bare = Cooling { until: nameless, http_status: None, code: None, ..cooling() };
+        vec![
+            Record { access: None, refresh: Refresh::None, cooling: None },
+            Record { access: access(), refresh: kept, cooling: None },
+            Record { access: access(), refresh: Refresh::Claimed(intent), cooling: Some(bare) },
+            Record { access: None, refresh: Refresh::None, cooling: Some(cooling()) },
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for record in records() {
+            let read = Record::decode(&record.encode()).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{record:?}"));
+            assert_eq!(read.encode(), record.encode());
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_record_is_none_and_neither_is_more_than_one() {
+        for record in records() {
+            let bytes = record.encode();
+            for cut in 0..bytes.len() {
+                assert!(Record::decode(&bytes[..cut]).is_none(), "cut at {cut}");
+            }
+            assert!(Record::decode(&[&**bytes, b"\0"].concat()).is_none());
+        }
+    }
+}

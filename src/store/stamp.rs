@@ -1,0 +1,45 @@
+//! A moment that outlives the process, and the machine's next start.
+
+use std::time::Duration;
+
+use crate::clock::{BootId, Clock, Moment};
+
+/// A moment, with the run of the machine to which its boot clock belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) boot_id: Option<BootId>,
+    pub(super) at: Moment,
+}
+
+impl Stamp {
+    pub(super) fn new(at: Moment, clock: &dyn Clock) -> Self {
+        Stamp { boot_id: clock.boot_id(), at }
+    }
+
+    /// How long ago it was. Exact within one run of the machine, else as the wall clock has it; `None` if it seems to
+    /// lie ahead, so that the clocks know nothing of it.
+    pub(super) fn age(&self, clock: &dyn Clock) -> Option<Duration> {
+        let now = clock.now();
+        if self.is_of_this_boot(clock) {
+            now.boot.checked_sub(self.at.boot)
+        } else {
+            now.wall.checked_sub(self.at.wall)
+        }
+    }
+
+    /// How long it is until then, zero if it is past, and never more than `most`: a clock that was set back must not
+    /// make anybody wait for years.
+    pub(super) fn wait(&self, most: Duration, clock: &dyn Clock) -> Duration {
+        let now = clock.now();
+        let wait = if self.is_of_this_boot(clock) {
+            self.at.boot.saturating_sub(now.boot)
+        } else {
+            self.at.wall.saturating_sub(now.wall)
+        };
+        wait.min(most)
+    }
+
+    pub(super) fn is_of_this_boot(&self, clock: &dyn Clock) -> bool {
+        self.boot_id.is_some() && self.boot_id == clock.boot_id()
+    }
+}

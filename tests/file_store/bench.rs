@@ -1,0 +1,99 @@
+//! A folder of a test's own, accounts, pairs, and processes to share it with.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use paymentsgate_auth::clock::{BootId, Clock, Moment, SystemClock};
+use paymentsgate_auth::expiry::Lifetime;
+use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::store::{Committed, FileStore, RecordFile, RecordKey, SystemDisk};
+use paymentsgate_auth::token::{Pair, RefreshToken, Token};
+use tempfile::TempDir;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+pub(crate) fn key(account_id: &str) -> RecordKey {
+    RecordKey::new(&"https://pay.example".parse().unwrap(), account_id, "public key")
+}
+
+pub(crate) fn record(folder: &Path) -> RecordFile {
+    RecordFile::open(folder, key("account"), Arc::new(SystemClock), Arc::new(SystemDisk)).unwrap()
+}
+
+pub(crate) fn store(folder: &Path, patience: Duration) -> FileStore {
+    FileStore::open(folder, key("account"), Arc::new(SystemClock), patience).unwrap()
+}
+
+pub(crate) fn pair_at(access: &str, refresh: &str, anchor: Moment) -> Pair {
+    let lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+    let token = Token::new(Secret::new(access).unwrap(), lifetime, anchor);
+    Pair { token, refresh: Secret::new(refresh).map(RefreshToken::new) }
+}
+
+/// `a7` and `r7` for 7; each pair of a test has a number of its own.
+pub(crate) fn pair(number: u64) -> Pair {
+    pair_at(&format!("a{number}"), &format!("r{number}"), SystemClock.now())
+}
+
+/// A folder in which pair 1 is the newest.
+pub(crate) fn seeded() -> (TempDir, PathBuf) {
+    let folder = folder();
+    let record = record(folder.path());
+    assert!(record.try_lock().unwrap());
+    assert_eq!(record.commit(0, &pair(1)).unwrap().generation(), 1);
+    record.unlock();
+    (folder, record.path().to_owned())
+}
+
+pub(crate) fn loaded(record: &RecordFile) -> Option<Committed> {
+    record.load().unwrap().committed
+}
+
+pub(crate) fn access(committed: &Committed) -> &str {
+    committed.token().access.expose()
+}
+
+/// What `intend` hands out, as text.
+pub(crate) fn claim(record: &RecordFile) -> Option<String> {
+    record.intend().unwrap().map(|refresh| refresh.secret().expose().to_owned())
+}
+
+/// The names beside the record that begin like this.
+pub(crate) fn beside(path: &Path, suffix: &str) -> Vec<PathBuf> {
+    let prefix = format!("{}{suffix}", path.file_name().unwrap().to_str().unwrap());
+    let names = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|name| name.file_name().unwrap().to_str().unwrap().starts_with(&prefix)).collect()
+}
+
+/// A clock that a test sets.
+pub(crate) struct TestClock(pub(crate) Mutex<(Moment, Option<BootId>)>);
+
+impl Clock for TestClock {
+    fn now(&self) -> Moment {
+        self.0.lock().unwrap().0
+    }
+
+    fn boot_id(&self) -> Option<BootId> {
+        self.0.lock().unwrap().1
+    }
+}
+
+/// This very test in another process, with a job: it finds it by `job()`.
+pub(crate) fn start(test: &str, folder: &Path, number: u64) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    command.env("PG_TEST_FOLDER", folder).env("PG_TEST_NUMBER", number.to_string());
+    command.stdout(std::process::Stdio::null()).spawn().unwrap()
+}
+
+/// In a process made by `start`: the folder, and the number.
+pub(crate) fn job() -> Option<(PathBuf, u64)> {
+    let folder = std::env::var_os("PG_TEST_FOLDER")?;
+    Some((folder.into(), std::env::var("PG_TEST_NUMBER").unwrap().parse().unwrap()))
+}

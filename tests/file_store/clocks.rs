@@ -1,0 +1,81 @@
+//! How old a token of another process is: exact within one run of the machine, else as the wall clock has it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use paymentsgate_auth::clock::{BootId, Moment};
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::{RecordFile, Refusal, SystemDisk};
+
+use crate::bench::{TestClock, folder, key, pair_at};
+
+const HOUR: u64 = 3600;
+const BOOT: Option<BootId> = Some(BootId([1; 16]));
+const NEXT_BOOT: Option<BootId> = Some(BootId([2; 16]));
+
+fn moment(boot: u64, wall: u64) -> Moment {
+    Moment { boot: Duration::from_secs(boot), wall: Duration::from_secs(1_700_000_000 + wall) }
+}
+
+/// A token of an hour that came at `then`, as a process sees it at `now`: what is left, and whether that is certain.
+fn left(then: (Moment, Option<BootId>), now: (Moment, Option<BootId>)) -> (u64, bool) {
+    let folder = folder();
+    let clock = Arc::new(TestClock(Mutex::new(then)));
+    let open = || RecordFile::open(folder.path(), key("a"), clock.clone(), Arc::new(SystemDisk)).unwrap();
+    let writer = open();
+    assert!(writer.try_lock().unwrap());
+    writer.commit(0, &pair_at("a1", "r1", then.0)).unwrap();
+    *clock.0.lock().unwrap() = now;
+    let found = open().load().unwrap().committed.unwrap();
+    assert!(!found.token().wall_has_jumped(now.0) || now.1 == then.1);
+    (found.token().remaining(now.0).as_secs(), found.is_doubted)
+}
+
+#[test]
+fn within_one_run_of_the_machine_the_boot_clock_counts() {
+    let then = (moment(5000, 0), BOOT);
+    assert_eq!(left(then, (moment(5600, 600), BOOT)), (HOUR - 600, false));
+    assert_eq!(left(then, (moment(5600, 9000), BOOT)), (HOUR - 600, false), "the wall clock was set");
+    assert_eq!(left(then, (moment(9999, 0), BOOT)), (0, false));
+    assert_eq!(
+        left(then, (moment(4000, 600), BOOT)),
+        (HOUR, true),
+        "a boot clock that went back knows nothing"
+    );
+}
+
+#[test]
+fn after_a_restart_the_wall_clock_counts() {
+    let then = (moment(5000, 0), BOOT);
+    assert_eq!(left(then, (moment(9000, 600), NEXT_BOOT)), (HOUR - 600, false));
+    assert_eq!(left(then, (moment(20, 600), NEXT_BOOT)), (HOUR - 600, false), "it is older than this run");
+    assert_eq!(left(then, (moment(20, 99_999), NEXT_BOOT)), (0, false));
+    assert_eq!(left(then, (moment(20, 0), NEXT_BOOT)), (HOUR, false));
+    let before = (Moment { wall: then.0.wall - Duration::from_secs(1), ..moment(20, 0) }, NEXT_BOOT);
+    assert_eq!(left(then, before), (HOUR, true), "a wall clock that went back knows nothing");
+    assert_eq!(
+        left((then.0, None), (moment(9000, 600), None)),
+        (HOUR - 600, false),
+        "nor is every run named"
+    );
+}
+
+#[test]
+fn a_refusal_outlives_a_restart_and_never_lasts_for_years() {
+    let folder = folder();
+    let clock = Arc::new(TestClock(Mutex::new((moment(5000, 0), BOOT))));
+    let record = RecordFile::open(folder.path(), key("a"), clock.clone(), Arc::new(SystemDisk)).unwrap();
+    assert!(record.try_lock().unwrap());
+    let error = Error::new(Status::PG_ERR_REFUSED, "no");
+    record.cool(&Refusal { strikes: 3, until: Duration::from_secs(5900), error }).unwrap();
+    let until = |boot, wall, id| {
+        *clock.0.lock().unwrap() = (moment(boot, wall), id);
+        record.load().unwrap().cooling.unwrap().until.as_secs()
+    };
+    assert_eq!(until(5100, 5000, BOOT), 5900);
+    assert_eq!(until(10, 100, NEXT_BOOT), 810);
+    assert_eq!(until(10, 2000, NEXT_BOOT), 10);
+    *clock.0.lock().unwrap() = (Moment { boot: Duration::from_secs(10), wall: Duration::ZERO }, NEXT_BOOT);
+    assert_eq!(record.load().unwrap().cooling.unwrap().until.as_secs(), 3610, "an hour is the most");
+}

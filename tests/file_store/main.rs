@@ -1,0 +1,12 @@
+//! The store in a folder: sharing, crashes at every step, disks that fail, and what it refuses.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bench;
+mod clocks;
+mod contention;
+mod crashes;
+mod disk;
+mod faults;
+mod refusals;
+mod sharing;
