@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Url;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, SystemClock};
@@ -16,6 +17,7 @@ use crate::queue::Completion;
 use crate::runtime::{self, first};
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
+use crate::store::RecordKey;
 use crate::token::{Grant, Pair, RefreshToken};
 use crate::transport::{HttpTransport, Limit, Transport};
 
@@ -27,6 +29,7 @@ pub struct Client {
     pub(crate) issue_timeout: Duration,
     pub(crate) refresh_timeout: Duration,
     pub(crate) send_bearer_on_refresh: bool,
+    base_url: Option<Url>,
     /// Of the answers to Issue and Refresh.
     pub(crate) limit: Limit,
     pub(crate) request_timeout: Duration,
@@ -37,11 +40,7 @@ pub struct Client {
 impl Client {
     /// Checks the configuration and reads its files. Connects nowhere and starts no thread.
     pub fn new(config: &Config) -> Result<Arc<Self>, Error> {
-        let base_url = config.base_url.clone().ok_or_else(|| {
-            let text = "base_url is not set; the production host is given to each merchant, the sandbox is \
-                        https://secure.sandbox.paymentsgate.io";
-            Error::new(Status::PG_ERR_MISSING_SETTING, text)
-        })?;
+        let base_url = config.base_url.clone().ok_or_else(no_base_url)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let transport = HttpTransport::new(config, base_url, clock.clone())?;
         Client::with_parts(config, Box::new(transport), clock)
@@ -56,6 +55,7 @@ impl Client {
         Ok(Arc::new(Client {
             transport,
             clock,
+            base_url: config.base_url.clone(),
             credentials: config.credentials()?,
             issue_timeout: config.issue_timeout,
             refresh_timeout: config.refresh_timeout,
@@ -67,6 +67,13 @@ impl Client {
                 bytes: config.request_max_response_bytes,
             },
         }))
+    }
+
+    /// The name of a login's record in a store: the same for everybody who logs in so on this service.
+    pub(crate) fn record_key(&self, login: &Credentials) -> Result<RecordKey, Error> {
+        let Credentials { account_id, public_key } = login;
+        let base_url = self.base_url.as_ref().ok_or_else(no_base_url)?;
+        Ok(RecordKey::new(base_url, account_id.expose(), public_key.expose()))
     }
 
     /// Issues a pair, with the client's own credentials if none are given. Blocks until the deadline at the most.
@@ -163,6 +170,12 @@ impl Client {
             Err(error) => Err(protocol::abandoned(is_refresh, error.status, &error.text)),
         }
     }
+}
+
+fn no_base_url() -> Error {
+    let text = "base_url is not set; the production host is given to each merchant, the sandbox is \
+                https://secure.sandbox.paymentsgate.io";
+    Error::new(Status::PG_ERR_MISSING_SETTING, text)
 }
 
 fn check_time(call: &Call, timeout: Duration) -> Result<(), Error> {

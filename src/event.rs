@@ -180,6 +180,18 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Its end where pg_queue_cancel ended it.
+    pub fn canceled(self) -> Body {
+        let text = match self {
+            Operation::Token | Operation::Subscription => "the operation was canceled",
+            Operation::Refresh => {
+                "the refresh was given up; the refresh token may be spent: do not send it again"
+            }
+            Operation::Response => "the request was given up; the service may have processed it",
+        };
+        self.failed(Error::new(Status::PG_ERR_CANCELED, text))
+    }
+
     /// Its end where there is nothing better.
     pub fn failed(self, error: Error) -> Body {
         match self {
@@ -189,9 +201,4 @@ impl Operation {
             Operation::Subscription => Body::Ended(error),
         }
     }
-}
-
-/// The end of an operation that pg_queue_cancel ended.
-pub fn canceled() -> Error {
-    Error::new(Status::PG_ERR_CANCELED, "the operation was canceled")
 }

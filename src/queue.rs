@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::event::{Body, Event, Operation, canceled};
+use crate::event::{Body, Event, Operation};
 use crate::runtime::process::PerProcess;
 use crate::status::Status;
 
@@ -69,7 +69,7 @@ impl Queue {
 
     /// Ends an operation: its event says so. One that has ended already is left alone.
     pub fn cancel(&self, id: u64) -> Result<(), Error> {
-        let stop = self.inner()?.end(id, None, |operation| operation.failed(canceled()));
+        let stop = self.inner()?.end(id, None, Operation::canceled);
         if let Some(stop) = stop {
             stop();
         }

@@ -3,13 +3,16 @@
 #![allow(unsafe_code, reason = "the generation word is read as C reads it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
+mod bench;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use bench::{NOW, PATIENCE, TestClock, WALL_AHEAD_S, client, config, eventually, pass, turn};
 
 use paymentsgate_auth::client::Client;
-use paymentsgate_auth::clock::{Clock, Moment, SystemClock};
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
@@ -22,28 +25,6 @@ use paymentsgate_auth::token::Grant;
 use paymentsgate_auth::transport::{HttpTransport, Reply, Request, Sending, Transport};
 use pg_sandbox::{Action, Fault, Options, Point, Revoke, Rotation, Route, Sandbox};
 
-const NOW: Duration = Duration::ZERO;
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The machine's clocks, put forward. The library has one timer for all sessions, so the tests share one clock.
-static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
-/// The wall clock alone, put forward or back.
-static WALL_AHEAD_S: AtomicI64 = AtomicI64::new(0);
-static TURN: Mutex<()> = Mutex::new(());
-
-struct TestClock;
-
-impl Clock for TestClock {
-    fn now(&self) -> Moment {
-        let ahead = Duration::from_millis(AHEAD_MS.load(Ordering::SeqCst));
-        let now = SystemClock.now();
-        let wall = now.wall + ahead;
-        let alone = WALL_AHEAD_S.load(Ordering::SeqCst);
-        let by = Duration::from_secs(alone.unsigned_abs());
-        Moment { boot: now.boot + ahead, wall: if alone < 0 { wall - by } else { wall + by } }
-    }
-}
-
 struct Bench {
     sandbox: Sandbox,
     client: Arc<Client>,
@@ -51,25 +32,12 @@ struct Bench {
     _turn: MutexGuard<'static, ()>,
 }
 
-fn config(sandbox: &Sandbox) -> Config {
-    let address = sandbox.address();
-    let mut config = Config::default();
-    config.set("base_url", &sandbox.urls().https).unwrap();
-    config.set("tls.ca_file", address.ca_file.to_str().unwrap()).unwrap();
-    config.set("credentials_file", address.credentials_file.to_str().unwrap()).unwrap();
-    config
-}
-
 impl Bench {
     fn new() -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        WALL_AHEAD_S.store(0, Ordering::SeqCst);
+        let turn = turn();
         let sandbox = Sandbox::start(Options::default()).unwrap();
         let config = config(&sandbox);
-        let clock = Arc::new(TestClock);
-        let url = sandbox.urls().https.parse().unwrap();
-        let transport = HttpTransport::new(&config, url, clock.clone()).unwrap();
-        let client = Client::with_parts(&config, Box::new(transport), clock).unwrap();
+        let client = client(&config, &sandbox.urls().https);
         let session = Session::open(&client, &config).unwrap();
         Bench { sandbox, client, session, _turn: turn }
     }
@@ -80,8 +48,7 @@ impl Bench {
 
     /// Time passes for the library and for the service.
     fn pass(&self, seconds: u64) {
-        AHEAD_MS.fetch_add(seconds * 1000, Ordering::SeqCst);
-        self.sandbox.advance(Duration::from_secs(seconds));
+        pass(&self.sandbox, seconds);
     }
 
     /// The wall clock is set, by so many seconds.
@@ -106,15 +73,6 @@ impl Bench {
 
     fn fault(&self, route: Route, point: Point, action: Action) {
         self.sandbox.inject(Fault::new(route, action).at(point)).unwrap();
-    }
-}
-
-/// Waits for a condition; the library works on a thread of its own.
-fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        thread::yield_now();
     }
 }
 

@@ -53,8 +53,8 @@ pub extern "C" fn pg_setting_name(index: usize) -> *const c_char {
     column(index, |row| &row.name)
 }
 
-/// The type of a setting: "text", "secret", "path", "url", "proxy", "boolean", "milliseconds" or "bytes"; NULL
-/// where `index` is too large. Static text; any thread; never blocks.
+/// The type of a setting: "text", "secret", "path", "url", "proxy", "store", "boolean", "milliseconds", "seconds", "bytes"
+/// or "choice"; NULL where `index` is too large. Static text; any thread; never blocks.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]

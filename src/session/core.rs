@@ -200,6 +200,9 @@ impl Core {
     /// News from now on, and lines of the log up to that level, until the session is closed.
     pub(super) fn subscribe(&self, to: Completion, level: Level) {
         let mut state = self.state();
+        if let Some(warning) = state.store.warning().filter(|_| level >= Level::PG_LOG_WARN) {
+            to.tell(Body::Log(Level::PG_LOG_WARN, warning));
+        }
         if state.machine.is_closed() {
             drop(state);
             return to.fail(closed());
@@ -343,9 +346,14 @@ impl Core {
             Err(error) => return self.land(Landing::crashed(error)),
         };
         runtime.spawn(async move {
+            let store = means.store.clone();
             let landing = match defect::contain_future(core.fly(plan, means)).await {
                 Ok(landing) => landing,
-                Err(error) => Landing::crashed(error),
+                Err(error) => {
+                    // Others wait for the lock.
+                    let _ = store.unlock().await;
+                    Landing::crashed(error)
+                }
             };
             let _ = defect::contain(|| core.land(landing));
         });

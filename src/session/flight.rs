@@ -40,6 +40,8 @@ pub struct Plan {
     pub is_strict: bool,
     /// How often in a row the credentials have been refused.
     pub strikes: usize,
+    /// What others were refused counts.
+    pub heeds_cooling: bool,
     /// What to do when the answer to the Refresh is lost.
     pub on_ambiguous: OnAmbiguous,
     /// The host keeps a copy of every refresh token.
@@ -264,7 +266,7 @@ impl Flight {
             // What had come was nothing for us.
             return Step::Lock;
         }
-        if let Some(refusal) = found.cooling {
+        if let Some(refusal) = found.cooling.filter(|_| self.plan.heeds_cooling) {
             self.plan.strikes = self.plan.strikes.max(refusal.strikes);
             if now < refusal.until {
                 self.plan.may_issue = false;

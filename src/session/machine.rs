@@ -92,6 +92,8 @@ pub struct Machine {
     stored: u64,
     held: Option<Held>,
     login: Login,
+    /// The credentials are new, perhaps because of what others were refused with the same: that is not heeded.
+    is_new_login: bool,
     /// The credentials were replaced while a flight was under way with the old ones.
     replaced: bool,
     pause: Option<Box<Pause>>,
@@ -147,6 +149,7 @@ impl Machine {
             stored: last_generation,
             held: None,
             login: if has_credentials { Login::Good } else { Login::Absent },
+            is_new_login: false,
             replaced: false,
             pause: None,
             flying: false,
@@ -199,6 +202,7 @@ impl Machine {
                 self.login = Login::Good;
                 self.pause = None;
                 self.replaced = self.flying;
+                self.is_new_login = true;
             }
             Event::Close => {
                 self.closed = true;
@@ -258,6 +262,7 @@ impl Machine {
     fn land(&mut self, landing: Landing, now: Moment, dice: Dice<'_>, actions: &mut Vec<Action>) {
         self.flying = false;
         let replaced = std::mem::take(&mut self.replaced);
+        self.is_new_login &= replaced;
         if let Some(error) = landing.lost {
             self.tell(Notice::Ambiguous(error), actions);
         }
@@ -288,10 +293,11 @@ impl Machine {
                     let error = Error::new(Status::PG_ERR_REJECTED_FRESH, text);
                     self.pause = Some(Pause::after(error, pause, now, dice));
                 }
+                // Whoever keeps the pairs hears of one before anybody can use it.
+                self.tell(Notice::rotated(&committed.grant, landing.kept), actions);
                 if !self.closed {
                     actions.push(Action::Publish(is_good.then(|| committed.clone())));
                 }
-                self.tell(Notice::rotated(&committed.grant, landing.kept), actions);
                 match landing.store_error {
                     Some(error) => self.degrade(error, actions),
                     None if std::mem::take(&mut self.degraded) => self.tell(Notice::Recovered, actions),
@@ -430,6 +436,7 @@ impl Machine {
                 && self.held.as_ref().is_none_or(|held| held.phase(now) >= Phase::Mandatory),
             is_strict: self.policy.is_strict,
             strikes: self.login.strikes(),
+            heeds_cooling: !self.is_new_login,
             refused,
             issue_only: self.is_issue_only(),
             may_issue: self.login.obstacle(now).is_none(),

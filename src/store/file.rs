@@ -17,8 +17,9 @@ use crate::error::Error;
 use crate::status::Status;
 use crate::token::{Pair, RefreshToken};
 
-/// Between two looks at a lock that somebody else holds, in milliseconds.
-const PAUSE: std::ops::RangeInclusive<u64> = 25..=250;
+/// Between two looks at a lock that somebody else holds, in milliseconds: the last of many is to have the new token within
+/// a tenth of a second.
+const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
 
 /// One account's place in a folder. The disk is waited for on threads that come and go, never on the library's own.
 pub struct FileStore {
@@ -37,16 +38,6 @@ impl FileStore {
     ) -> Result<Self, Error> {
         let file = Arc::new(RecordFile::open(folder, key, clock, Arc::new(SystemDisk))?);
         Ok(FileStore { file, patience })
-    }
-
-    /// What the host should know of the place that it chose.
-    pub fn warning(&self) -> Option<String> {
-        let network = network_file_system(self.file.path().parent()?)?;
-        Some(format!(
-            "store {}: on a network file system ({network}), whose locks and renames may not hold; use a local disk, or \
-             a store made for many machines",
-            self.file.path().display()
-        ))
     }
 
     /// Performs an operation, whose panic is an error.
@@ -128,6 +119,15 @@ impl Store for FileStore {
             file.unlock();
             Ok(())
         }))
+    }
+
+    fn warning(&self) -> Option<String> {
+        let network = network_file_system(self.file.path().parent()?)?;
+        Some(format!(
+            "store {}: on a network file system ({network}), whose locks and renames may not hold; use a local disk, or \
+             a store made for many machines",
+            self.file.path().display()
+        ))
     }
 }
 

@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::disk::{check_private, open_lock_file, unusable};
 use crate::error::Error;
-use crate::runtime::PerProcess;
+use crate::runtime::process::PerProcess;
 
 /// A lock that is held. Dropped, it is freed.
 #[derive(Debug)]

@@ -50,13 +50,16 @@ impl Place {
     /// The place of one login on one service.
     pub(crate) fn open(
         &self,
-        _client: &Client,
-        _credentials: Option<&Credentials>,
+        client: &Client,
+        credentials: Option<&Credentials>,
     ) -> Result<Arc<dyn Store>, Error> {
-        Ok(match self {
-            Place::Memory => Arc::new(MemoryStore::default()),
-            Place::Folder(_) => return Err(Error::new(crate::status::Status::PG_ERR_STORE, "not yet")),
-        })
+        let (Place::Folder(folder), Some(credentials)) = (self, credentials) else {
+            return Ok(Arc::new(MemoryStore::default()));
+        };
+        let key = client.record_key(credentials)?;
+        // As long as the flight of somebody else may take, and some time to write.
+        let patience = client.refresh_timeout + client.issue_timeout + Duration::from_secs(10);
+        Ok(Arc::new(FileStore::open(folder, key, client.clock.clone(), patience)?))
     }
 }
 
@@ -154,4 +157,9 @@ pub trait Store: Send + Sync {
 
     /// Frees the lock, if it is held.
     fn unlock(&self) -> Storing<'_, ()>;
+
+    /// What the host should know of the place that it chose.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 }

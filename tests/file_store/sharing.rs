@@ -8,6 +8,7 @@ use paymentsgate_auth::clock::{Clock, SystemClock};
 use paymentsgate_auth::error::{Error, ServerError};
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::Store as _;
 use paymentsgate_auth::store::{RecordFile, Refusal};
 use paymentsgate_auth::token::{Pair, RefreshToken};
 

@@ -1,0 +1,76 @@
+//! What tests of sessions share: a clock that they set, and the way to the emulator.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::clock::{BootId, Clock, Moment, SystemClock};
+use paymentsgate_auth::config::Config;
+use paymentsgate_auth::transport::HttpTransport;
+use pg_sandbox::Sandbox;
+
+pub(crate) const NOW: Duration = Duration::ZERO;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The machine's clocks, put forward. The library has one timer for all sessions, so the tests share one clock.
+pub(crate) static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+/// The wall clock alone, put forward or back.
+pub(crate) static WALL_AHEAD_S: AtomicI64 = AtomicI64::new(0);
+static TURN: Mutex<()> = Mutex::new(());
+
+pub(crate) struct TestClock;
+
+impl Clock for TestClock {
+    fn now(&self) -> Moment {
+        let ahead = Duration::from_millis(AHEAD_MS.load(Ordering::SeqCst));
+        let now = SystemClock.now();
+        let wall = now.wall + ahead;
+        let alone = WALL_AHEAD_S.load(Ordering::SeqCst);
+        let by = Duration::from_secs(alone.unsigned_abs());
+        Moment { boot: now.boot + ahead, wall: if alone < 0 { wall - by } else { wall + by } }
+    }
+
+    fn boot_id(&self) -> Option<BootId> {
+        SystemClock.boot_id()
+    }
+}
+
+/// One test at a time, on clocks that agree.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    WALL_AHEAD_S.store(0, Ordering::SeqCst);
+    turn
+}
+
+/// Time passes for the library and for the service.
+pub(crate) fn pass(sandbox: &Sandbox, seconds: u64) {
+    AHEAD_MS.fetch_add(seconds * 1000, Ordering::SeqCst);
+    sandbox.advance(Duration::from_secs(seconds));
+}
+
+pub(crate) fn config(sandbox: &Sandbox) -> Config {
+    let address = sandbox.address();
+    let mut config = Config::default();
+    config.set("base_url", &sandbox.urls().https).unwrap();
+    config.set("tls.ca_file", address.ca_file.to_str().unwrap()).unwrap();
+    config.set("credentials_file", address.credentials_file.to_str().unwrap()).unwrap();
+    config
+}
+
+/// A client on the clock of the tests.
+pub(crate) fn client(config: &Config, url: &str) -> Arc<Client> {
+    let clock = Arc::new(TestClock);
+    let transport = HttpTransport::new(config, url.parse().unwrap(), clock.clone()).unwrap();
+    Client::with_parts(config, Box::new(transport), clock).unwrap()
+}
+
+/// Waits for a condition; the library works on a thread of its own.
+pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        thread::yield_now();
+    }
+}
