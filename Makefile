@@ -24,7 +24,7 @@ export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRAR
 
 WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
-EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go)
+EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c)
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 

@@ -21,13 +21,13 @@ def nanoseconds_each(read: Callable[[], str]) -> float:
 
 def main() -> None:
     with Session.from_env() as session:
-        access_token = session.token(timeout=10).access_token
+        access_token = session.access_token(timeout=10)
         authlib = OAuth2Session(
             "client", token={"access_token": access_token, "expires_at": time.time() + 3600}
         )
 
         def from_session() -> str:
-            return session.token(timeout=5).access_token
+            return session.access_token()
 
         def from_authlib() -> str:
             authlib.ensure_active_token(authlib.token)

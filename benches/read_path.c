@@ -66,12 +66,12 @@ struct job {
     void (*loop)(char *buffer);
     char *buffer;
     pthread_barrier_t *together;
-    double begin, end;
+    double begin, end, processor;
 };
 
 static char *buffers[MOST_THREADS];
 
-/* Where a copy lies in its page, relative to its source, can double what copying costs: it must not differ. */
+/* Where a copy and its source lie in their pages can treble what copying costs: it must not differ. */
 static char *room_at(uintptr_t offset)
 {
     char *pages = aligned_alloc(PAGE, ROOM + PAGE);
@@ -80,10 +80,10 @@ static char *room_at(uintptr_t offset)
     return pages + offset % PAGE;
 }
 
-static double nanoseconds(void)
+static double nanoseconds(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
@@ -91,21 +91,25 @@ static void *work(void *argument)
 {
     struct job *job = argument;
     pthread_barrier_wait(job->together);
-    job->begin = nanoseconds();
+    job->begin = nanoseconds(CLOCK_MONOTONIC);
+    job->processor = -nanoseconds(CLOCK_THREAD_CPUTIME_ID);
     job->loop(job->buffer);
-    job->end = nanoseconds();
+    job->processor += nanoseconds(CLOCK_THREAD_CPUTIME_ID);
+    job->end = nanoseconds(CLOCK_MONOTONIC);
     return NULL;
 }
 
-static double nanoseconds_each(void (*loop)(char *), unsigned threads)
+/* For each read of one thread; of the processor's time, the mean of the threads. */
+static double nanoseconds_each(void (*loop)(char *), unsigned threads, double *processor)
 {
     pthread_t ids[MOST_THREADS];
     pthread_barrier_t together;
     struct job jobs[MOST_THREADS];
     double begin = INFINITY, end = 0;
+    *processor = 0;
     pthread_barrier_init(&together, NULL, threads);
     for (unsigned i = 0; i < threads; i++) {
-        jobs[i] = (struct job){loop, buffers[i], &together, 0, 0};
+        jobs[i] = (struct job){loop, buffers[i], &together, 0, 0, 0};
         if (pthread_create(&ids[i], NULL, work, &jobs[i]) != 0)
             exit(1);
     }
@@ -113,6 +117,7 @@ static double nanoseconds_each(void (*loop)(char *), unsigned threads)
         pthread_join(ids[i], NULL);
         begin = fmin(begin, jobs[i].begin);
         end = fmax(end, jobs[i].end);
+        *processor += jobs[i].processor / threads / READS;
     }
     pthread_barrier_destroy(&together);
     return (end - begin) / READS;
@@ -139,7 +144,7 @@ int main(void)
         {"  the same, two threads", counted_loop, 2},
     };
     enum { RUNS = sizeof runs / sizeof runs[0] };
-    double times[RUNS][ROUNDS];
+    double times[RUNS][ROUNDS], processor[RUNS][ROUNDS];
     pg_error *error = NULL;
     pg_config *config = pg_config_new();
     pg_client *client;
@@ -150,23 +155,28 @@ int main(void)
         pg_session_token(session, 10000, &token, &error) != PG_OK)
         die("start", error);
     shared_length = pg_token_access_token_length(token);
+    uintptr_t source = (uintptr_t)pg_token_access_token(token) % PAGE;
     for (int i = 0; i < MOST_THREADS; i++)
-        buffers[i] = room_at((uintptr_t)pg_token_access_token(token) + PAGE / 2);
-    char *copy = room_at((uintptr_t)pg_token_access_token(token));
+        buffers[i] = room_at(source < PAGE / 2 ? PAGE / 2 : 0);
+    char *copy = room_at(source);
     strcpy(copy, pg_token_access_token(token));
     atomic_store(&shared, copy);
 
     for (int round = 0; round < ROUNDS; round++)
         for (int run = 0; run < RUNS; run++)
-            times[run][round] = nanoseconds_each(runs[run].loop, runs[run].threads);
+            times[run][round] = nanoseconds_each(runs[run].loop, runs[run].threads, &processor[run][round]);
 
-    printf("a token of %zu bytes; ns for each read of one thread, median of %d rounds; ratio to the first line\n",
-           shared_length, ROUNDS);
-    for (int run = 0; run < RUNS; run++)
+    printf("a token of %zu bytes; each read of one thread, median of %d rounds; ratio to the first line\n"
+           "%-36s %11s %7s %17s\n",
+           shared_length, ROUNDS, "", "elapsed", "", "processor time");
+    for (int run = 0; run < RUNS; run++) {
         qsort(times[run], ROUNDS, sizeof times[run][0], ascending);
+        qsort(processor[run], ROUNDS, sizeof processor[run][0], ascending);
+    }
     for (int run = 0; run < RUNS; run++)
-        printf("%-36s %8.1f ns  %5.2fx\n", runs[run].name, times[run][ROUNDS / 2],
-               times[run][ROUNDS / 2] / times[0][ROUNDS / 2]);
+        printf("%-36s %8.1f ns  %5.2fx %8.1f ns  %5.2fx\n", runs[run].name, times[run][ROUNDS / 2],
+               times[run][ROUNDS / 2] / times[0][ROUNDS / 2], processor[run][ROUNDS / 2],
+               processor[run][ROUNDS / 2] / processor[0][ROUNDS / 2]);
 
     pg_token_free(token);
     pg_session_free(session);

@@ -27,7 +27,8 @@
 #define PG_ABI_VERSION 1
 
 /**
- * As a timeout: what the settings `issue_timeout_ms` and `refresh_timeout_ms` say; for a session, as long as it takes.
+ * As a timeout: what the settings `issue_timeout_ms`, `refresh_timeout_ms` and `request_timeout_ms` say; for a token of a
+ * session and an event of a queue, as long as it takes.
  */
 #define PG_TIMEOUT_DEFAULT -1
 

@@ -29,9 +29,9 @@
 
 namespace pg {
 
-/// How long a call may take in all. Nothing: with a client, what the settings `issue_timeout_ms` and
-/// `refresh_timeout_ms` say; with a session, as long as it takes. Zero: a client sends nothing and throws
-/// PG_ERR_TIMEOUT, a session does not wait. Less than zero throws PG_ERR_INVALID_ARGUMENT.
+/// How long a call may take in all. Nothing: with a client and for a request, what the settings `issue_timeout_ms`,
+/// `refresh_timeout_ms` and `request_timeout_ms` say; for a token and an event, as long as it takes. Zero: nothing is sent,
+/// which throws PG_ERR_TIMEOUT, and a token or an event is not waited for. Less than zero throws PG_ERR_INVALID_ARGUMENT.
 using timeout = std::optional<std::chrono::milliseconds>;
 
 /// The version of the library that is loaded, for example "0.1.0". Static text; any thread; never blocks.

@@ -11,7 +11,8 @@ use crate::status::Status;
 /// the number at the end of the SONAME.
 pub const PG_ABI_VERSION: u32 = 1;
 
-/// As a timeout: what the settings `issue_timeout_ms` and `refresh_timeout_ms` say; for a session, as long as it takes.
+/// As a timeout: what the settings `issue_timeout_ms`, `refresh_timeout_ms` and `request_timeout_ms` say; for a token of a
+/// session and an event of a queue, as long as it takes.
 pub const PG_TIMEOUT_DEFAULT: i64 = -1;
 
 /// The version of the library that is loaded, for example "0.1.0". Static text; any thread; never blocks.

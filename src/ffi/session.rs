@@ -69,9 +69,9 @@ pub unsafe extern "C" fn pg_session_token(
     error: *mut *mut pg_error,
 ) -> Status {
     let answered = quick(error, || {
-        let share = fresh(session, timeout_ms, |grant| Some(pg_token::share(grant.clone())))?;
         // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
-        *unsafe { token.as_mut() }? = share;
+        let slot = unsafe { token.as_mut() }?;
+        *slot = fresh(session, timeout_ms, |grant| Some(pg_token::share(grant.clone())))?;
         Some(())
     });
     if answered { Status::PG_OK } else { hand_out(session, 0, timeout_ms, token, error) }

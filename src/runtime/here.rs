@@ -70,3 +70,31 @@ impl Drop for FreeSlot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_ends_leaves_its_slot_to_the_next() {
+        let use_one = || {
+            let slot: &Slot = &free_slot();
+            ptr::from_ref(slot).addr()
+        };
+        let mut used: Vec<_> = (0..200).map(|_| std::thread::spawn(use_one).join().unwrap()).collect();
+        used.sort_unstable();
+        used.dedup();
+        // Other tests have threads of their own.
+        assert!(used.len() < 100, "{} slots for 200 threads, one after the other", used.len());
+    }
+
+    #[test]
+    fn a_slot_in_use_is_not_used_again() {
+        let outer = free_slot();
+        let pin = outer.pin(ptr::without_provenance_mut(8));
+        let inner = free_slot();
+        assert_ne!(outer.number(), inner.number());
+        drop((inner, pin));
+        assert_eq!(free_slot().number(), outer.number());
+    }
+}

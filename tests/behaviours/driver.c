@@ -176,6 +176,8 @@ static void env(struct state *state)
 {
     pg_error *error = NULL;
     pg_status status = pg_config_set_from_env(state->config, &error);
+    if (status == PG_OK)
+        status = pg_config_set_from_env(state->without_credentials, &error);
     put_status(status, error);
 }
 

@@ -303,6 +303,7 @@ bool run(state &state, const std::vector<std::string> &words) {
     }
     if (command == "env" && words.size() == 1) {
         state.config.set_from_env();
+        state.without_credentials.set_from_env();
         put("status", "PG_OK");
         return true;
     }

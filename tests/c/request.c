@@ -7,7 +7,7 @@
 
 #include "bench.h"
 
-enum { PATIENCE_S = 300, PATIENCE_MS = 20000, SHORT_MS = 200, CONNECT_TIMEOUT_MS = 5000, BIG = 1024 * 1024 };
+enum { PATIENCE_S = 300, PATIENCE_MS = 20000, SHORT_MS = 500, CONNECT_TIMEOUT_MS = 5000, BIG = 1024 * 1024 };
 
 #define HTTP1 "{\"http2\": false}"
 #define FAULT(route, point, action) \
@@ -301,7 +301,7 @@ static void test_a_refused_stream_was_not_looked_at(void)
 static void test_deadlines(const char *switches)
 {
     begin(switches, NULL);
-    pg_session *session = warm_session("request_timeout_ms", "200");
+    pg_session *session = warm_session("request_timeout_ms", "500");
     static const char *const CALLS[][2] = { { "GET", "/wallet" }, { "POST", PAYIN } };
     for (size_t i = 0; i < 2; i++)
         for (int64_t timeout_ms = PG_TIMEOUT_DEFAULT; timeout_ms <= SHORT_MS; timeout_ms += SHORT_MS + 1) {

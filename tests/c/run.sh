@@ -23,7 +23,7 @@ sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit
 # The library's thread lives as long as the process, by design: what it holds is reachable, and no leak.
 memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
-programs='abi session queue news request hpp example_c example_session_c example_cpp example_session_cpp'
+programs='abi session queue news request hpp example_c example_session_c example_queue_c example_cpp example_session_cpp'
 passed=0
 
 # name command…: one test. Its output is shown only where it fails.
@@ -61,6 +61,7 @@ build_all() { # suffix options…
         build hpp.cpp "hpp$suffix" "$@" &&
         build ../../examples/c/issue_refresh.c "example_c$suffix" "$@" &&
         build ../../examples/c/session.c "example_session_c$suffix" "$@" &&
+        build ../../examples/c/queue.c "example_queue_c$suffix" "$@" &&
         build ../../examples/cpp/issue_refresh.cpp "example_cpp$suffix" "$@" &&
         build ../../examples/cpp/session.cpp "example_session_cpp$suffix" "$@" &&
         build ../behaviours/driver.c "driver_c$suffix" "$@" &&
@@ -88,7 +89,8 @@ start_sandbox() {
     export PAYMENTSGATE_BASE_URL PAYMENTSGATE_CREDENTIALS_FILE PAYMENTSGATE_TLS_CA_FILE PG_SANDBOX_ADMIN PG_SANDBOX_KEY no_proxy
 }
 
-hex() { printf %s "$1" | od -An -v -tx1 | tr -d ' \n'; }
+# Text with \n for line ends.
+hex() { printf %b "$1" | od -An -v -tx1 | tr -d ' \n'; }
 
 # Play commands through a driver, and compare the statuses that it answers with the first column.
 plays() { # driver commands…
@@ -135,13 +137,33 @@ PG_ERR_INVALID_PEM	credentials	x61	x62
 PG_OK	credentials	x$(hex "$(field account_id)")	x$(hex "$(field public_key)")
 PG_OK	health
 PG_OK	open
+PG_OK	subscribe	4
 PG_OK	token	10000	0
+PG_OK	request	x$(hex GET)	x$(hex /wallet)	-	-	-1
+PG_OK	request	x$(hex POST)	x$(hex /deals/payin)	x$(hex 'X-Trace\n7')	x$(hex '{}')	10000
+PG_OK	request	x$(hex POST)	x$(hex /deals/payin)	-	x	10000
+PG_ERR_INVALID_ARGUMENT	request	x$(hex GET)	x$(hex /..)	-	-	-1
+PG_ERR_INVALID_ARGUMENT	request	x$(hex GET)	x$(hex /wallet)	x$(hex 'Host\nx')	-	-1
+PG_OK	events
+PG_OK	issue	-	-	-1
+PG_OK	open_pair	@access	@refresh	-
+PG_OK	subscribe	0
+PG_OK	token	10000	0
+PG_OK	events
+PG_ERR_INVALID_ARGUMENT	subscribe	5
+PG_OK	issue	-	-	-1
+PG_OK	open_pair	@access	@refresh	x$(hex 3600)
+PG_OK	token	0	0
+PG_OK	subscribe	3
 END
     cp "$work/cpp.commands" "$work/c.commands"
     for what in set-null-config set-null-name set-null-value client-null-config client-null-out issue-null-client \
         issue-null-out refresh-null-client refresh-null-out refresh-null-refresh session-open-null-client \
         session-open-null-config session-open-null-out session-token-null-session session-token-null-out \
-        session-reject-null-token session-health-null-out copy-null-buffer; do
+        session-reject-null-token session-health-null-out copy-null-buffer queue-new-null-out queue-fd-null-queue \
+        queue-fd-null-out queue-poll-null-queue queue-poll-null-out queue-cancel-null-queue token-start-null-session \
+        token-start-null-queue subscribe-null-session subscribe-null-queue request-null-session request-null-method \
+        request-null-path request-null-body request-null-out request-start-null-session request-start-null-queue; do
         printf 'PG_ERR_NULL_POINTER\traw\t%s\n' "$what"
     done >>"$work/c.commands"
     cat >>"$work/c.commands" <<END
@@ -152,7 +174,9 @@ END
     for commands in "$work"/*.commands; do
         cat >>"$commands" <<END
 PG_OK	close	-1
+PG_OK	events
 PG_ERR_CLOSED	token	-1	0
+PG_ERR_CLOSED	request	x$(hex GET)	x$(hex /wallet)	-	-	-1
 PG_ERR_CLOSED	reject	401
 PG_ERR_CLOSED	health
 PG_OK	close	0

@@ -407,7 +407,7 @@ session.token()
 def test_a_child_of_a_session_that_logs_ends_cleanly(sandbox: Sandbox, settings: dict[str, str]) -> None:
     script = """
 import logging, warnings; warnings.simplefilter("ignore")
-logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(process)d %(message)s")
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(process)d %(message)s")
 session = client.session()
 session.log_to(logging.getLogger())
 session.token()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import c_uint64, c_void_p
+from ctypes import c_uint64
 
 from ._library import Handle, library
 from ._token import Token
@@ -25,9 +25,7 @@ class Kept:
     def look(self, session: Handle) -> int:
         """The word, before the session is asked for what is to be kept under it."""
         # Each time anew: a forked child, whose word is 0, gets one of its own by asking for it.
-        if hasattr(library, "pg_session_generation_word"):
-            library.pg_session_generation_word.restype = c_void_p
-            self.word = c_uint64.from_address(library.pg_session_generation_word(session))
+        self.word = c_uint64.from_address(library.pg_session_generation_word(session))
         return self.word.value
 
     def keep(self, word: int, token: Token) -> Token:

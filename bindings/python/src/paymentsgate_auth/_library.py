@@ -57,6 +57,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(c_char_p, c_size_t, c_char_p, c_size_t),
         *(c_int64, _OUT, _OUT),
     ),
+    "pg_issue_token_start": (c_int32, c_void_p, c_void_p, c_uint64, c_char_p, c_char_p, c_int64, _OUT),
+    "pg_refresh_token_start": (c_int32, c_void_p, c_void_p, c_uint64, c_char_p, c_char_p, c_int64, _OUT),
     "pg_session_open": (c_int32, c_void_p, c_void_p, _OUT, _OUT),
     "pg_session_token": (c_int32, c_void_p, c_int64, _OUT, _OUT),
     "pg_session_token_lasting": (c_int32, c_void_p, c_int64, c_int64, _OUT, _OUT),
@@ -64,6 +66,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(c_int32, c_void_p, c_int64),
         *(c_char_p, c_size_t, POINTER(c_size_t), _OUT),
     ),
+    "pg_session_generation_word": (c_void_p, c_void_p),
     "pg_session_token_start": (c_int32, c_void_p, c_void_p, c_uint64, c_int64, c_int64, _OUT),
     "pg_session_subscribe": (c_int32, c_void_p, c_void_p, c_uint64, c_int32, _OUT),
     "pg_session_request": (
