@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,5 +148,38 @@ func TestForgottenObjectsLeakNothing(t *testing.T) {
 	eventually(t, "the descriptors are given back", func() bool {
 		runtime.GC()
 		return count(t, "/proc/self/fd") <= descriptors+10
+	})
+}
+
+// What was closed must not be freed once more by the collector: the library's memory would not survive it.
+func TestClosedObjectsAreFreedOnce(t *testing.T) {
+	const each = 50
+	start(t)
+	var collected atomic.Int32
+	for range each {
+		client, err := pgauth.NewClient(pgauth.Env())
+		if err != nil {
+			t.Fatal(err)
+		}
+		session, err := client.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		news, err := session.Subscribe(pgauth.LogNone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			news.Close()
+			session.Close(t.Context())
+			client.Close()
+		}
+		runtime.AddCleanup(client, func(int) { collected.Add(1) }, 0)
+		runtime.AddCleanup(session, func(int) { collected.Add(1) }, 0)
+		runtime.AddCleanup(news, func(int) { collected.Add(1) }, 0)
+	}
+	eventually(t, "everything is collected", func() bool {
+		runtime.GC()
+		return collected.Load() == 3*each
 	})
 }

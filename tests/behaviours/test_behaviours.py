@@ -271,12 +271,13 @@ class Play:
                 commands = [["set", word(name), self.word(value)] for name, value in settings.items()]
                 self.check(self.first_failure([*commands, ["open"]]), expect)
             case "open_pair", given:
-                pair = given.get("access", "@access"), given.get("refresh", "@refresh"), given.get("expires_in_s")
-                self.check(self.driver("open_pair", *map(self.word, pair)), expect)
+                pair = {"access": "@access", "refresh": "@refresh", "expires_in_s": None, **given}
+                texts = [pair["access"], pair["refresh"], pair["expires_in_s"]]
+                self.check(self.driver("open_pair", *map(self.word, texts)), expect)
             case "request", given:
                 headers = "\n".join(text for pair in given.get("headers", {}).items() for text in pair)
-                words = (given.get("method", "GET"), given["path"], headers or None, given.get("body"))
-                self.check(self.driver("request", *map(self.word, words), timeout(given)), expect)
+                texts = [given.get("method", "GET"), given["path"], headers or None, given.get("body")]
+                self.check(self.driver("request", *map(self.word, texts), timeout(given)), expect)
             case "subscribe", level:
                 self.check(self.driver("subscribe", str(level)), expect)
             case "events", kinds:
