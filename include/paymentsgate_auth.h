@@ -183,6 +183,15 @@ enum pg_status
      */
     PG_ERR_REJECTED_FRESH = 308,
     /**
+     * The store cannot be read or written, or its lock cannot be had. The text names the store and what to do. The
+     * session goes on with what it has; see the setting `on_store_down`.
+     */
+    PG_ERR_STORE = 400,
+    /**
+     * The store belongs to somebody else: another owner, a symbolic link, or a record of another account or version.
+     */
+    PG_ERR_STORE_REFUSED = 401,
+    /**
      * A defect of this library. The text gives the place; no state was lost.
      */
     PG_ERR_INTERNAL = 900,
@@ -1138,8 +1147,8 @@ size_t pg_setting_count(void);
 const char *pg_setting_name(size_t index);
 
 /**
- * The type of a setting: "text", "secret", "path", "url", "proxy", "boolean", "milliseconds" or "bytes"; NULL
- * where `index` is too large. Static text; any thread; never blocks.
+ * The type of a setting: "text", "secret", "path", "url", "proxy", "store", "boolean", "milliseconds", "seconds", "bytes"
+ * or "choice"; NULL where `index` is too large. Static text; any thread; never blocks.
  *
  * Since 0.1.0.
  */

@@ -54,6 +54,9 @@ const (
 	ErrBornExpired     Status = C.PG_ERR_BORN_EXPIRED
 	ErrRejectedFresh   Status = C.PG_ERR_REJECTED_FRESH
 
+	ErrStore        Status = C.PG_ERR_STORE
+	ErrStoreRefused Status = C.PG_ERR_STORE_REFUSED
+
 	ErrInternal Status = C.PG_ERR_INTERNAL
 	ErrSystem   Status = C.PG_ERR_SYSTEM
 )

@@ -28,7 +28,7 @@ type holding struct {
 
 // Open opens a session for the account that the options name or, if they name none, for that of the client; or from a
 // pair, with access_token and refresh_token: every new pair then comes with EventRotated (see Subscribe), for the host
-// to keep. It also takes keep_warm and on_ambiguous from the options; other settings are the client's. It reads the
+// to keep. It also takes keep_warm, on_ambiguous, store and its kin from the options; other settings are the client's. It reads the
 // files that they name and connects nowhere: the next pair is bought when somebody asks. The session outlives the
 // client's Close.
 func (c *Client) Open(options ...Option) (*Session, error) {

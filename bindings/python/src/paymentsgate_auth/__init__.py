@@ -18,6 +18,7 @@ from ._error import (
     RejectedFresh,
     ServiceError,
     Status,
+    StoreError,
 )
 from ._event import Event, EventKind, LogLevel
 from ._library import library_version
@@ -49,6 +50,7 @@ __all__ = [
     "Session",
     "Settings",
     "Status",
+    "StoreError",
     "Subscription",
     "Token",
     "library_version",

@@ -59,6 +59,8 @@ class Status(Number):
     ANSWER_TOO_LARGE = 306
     BORN_EXPIRED = 307
     REJECTED_FRESH = 308
+    STORE = 400
+    STORE_REFUSED = 401
     INTERNAL = 900
     SYSTEM = 901
 
@@ -150,6 +152,10 @@ class ServiceError(PaymentsGateError):
     """The service answered, but not with a usable token (300-399)."""
 
 
+class StoreError(PaymentsGateError):
+    """The store cannot be used (400-499). The session goes on with what it has."""
+
+
 class Refused(ServiceError):
     """The service refused the credentials or the refresh token."""
 
@@ -165,7 +171,7 @@ _CLASSES: dict[int, type[PaymentsGateError]] = {
     Status.REFUSED: Refused,
     Status.REJECTED_FRESH: RejectedFresh,
 }
-_GROUPS = {0: InvalidCall, 1: ConfigurationError, 2: NetworkError, 3: ServiceError}
+_GROUPS = {0: InvalidCall, 1: ConfigurationError, 2: NetworkError, 3: ServiceError, 4: StoreError}
 
 
 def check(function: Any, *arguments: object) -> None:

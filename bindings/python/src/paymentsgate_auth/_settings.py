@@ -38,6 +38,9 @@ class Settings(TypedDict, total=False):
     refresh_token: str
     access_token_expires_in_s: int
     on_ambiguous: Literal["issue", "replay", "fail"]
+    store: str
+    on_store_down: Literal["private", "fail"]
+    durability: Literal["relaxed", "strict"]
     keep_warm: bool
 
 
