@@ -16,8 +16,7 @@ type Client struct {
 	ptr     *C.pg_client
 	cleanup runtime.Cleanup
 
-	mu     sync.Mutex
-	calls  int
+	mu     sync.RWMutex // read by whoever is in a call on ptr
 	closed bool
 }
 
@@ -50,7 +49,8 @@ func (c *Client) Close() error {
 	defer c.mu.Unlock()
 	if !c.closed {
 		c.closed = true
-		c.freeUnused()
+		c.cleanup.Stop()
+		C.pg_client_free(c.ptr)
 	}
 	return nil
 }
@@ -60,17 +60,18 @@ func (c *Client) Close() error {
 //
 // The deadline of the context bounds the call; without one the setting issue_timeout_ms does. Every error is an *Error.
 func (c *Client) Issue(ctx context.Context) (*Token, error) {
-	return c.call(ctx, false, func(timeout C.int64_t, token **C.pg_token, failure **C.pg_error) {
-		C.pg_issue_token_sized(c.ptr, nil, 0, nil, 0, timeout, token, failure)
+	return c.call(ctx, FateNone, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {
+		C.pg_issue_token_start(c.ptr, queue, id, nil, nil, timeoutOf(ctx), failure)
 	})
 }
 
 // IssueWith is Issue with other credentials. publicKey is the base64 of the PEM file.
 func (c *Client) IssueWith(ctx context.Context, accountID, publicKey string) (*Token, error) {
-	account, accountLength := lend(accountID)
-	key, keyLength := lend(publicKey)
-	return c.call(ctx, false, func(timeout C.int64_t, token **C.pg_token, failure **C.pg_error) {
-		C.pg_issue_token_sized(c.ptr, account, accountLength, key, keyLength, timeout, token, failure)
+	var texts lent
+	defer texts.end()
+	account, key := texts.secret(accountID), texts.secret(publicKey)
+	return c.call(ctx, FateNone, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {
+		C.pg_issue_token_start(c.ptr, queue, id, account, key, timeoutOf(ctx), failure)
 	})
 }
 
@@ -81,105 +82,56 @@ func (c *Client) IssueWith(ctx context.Context, accountID, publicKey string) (*T
 // canceled on its way costs the refresh token: give context.WithoutCancel to one whose answer is wanted in any case.
 // Every error is an *Error.
 func (c *Client) Refresh(ctx context.Context, accessToken, refreshToken string) (*Token, error) {
-	access, accessLength := lend(accessToken)
-	if accessToken == "" {
-		access = nil
+	var texts lent
+	defer texts.end()
+	var access *C.char
+	if accessToken != "" {
+		access = texts.secret(accessToken)
 	}
-	refresh, refreshLength := lend(refreshToken)
-	return c.call(ctx, true, func(timeout C.int64_t, token **C.pg_token, failure **C.pg_error) {
-		C.pg_refresh_token_sized(c.ptr, access, accessLength, refresh, refreshLength, timeout, token, failure)
-	})
+	return c.refresh(ctx, access, texts.secret(refreshToken))
 }
 
 // RefreshToken is Refresh with both texts of a token.
 func (c *Client) RefreshToken(ctx context.Context, token *Token) (*Token, error) {
+	defer runtime.KeepAlive(token)
 	// Straight from the token: no copy of the secrets comes into Go's memory.
-	access, refresh := C.pg_token_access_token(token.ptr), C.pg_token_refresh_token(token.ptr)
-	return c.call(ctx, true, func(timeout C.int64_t, next **C.pg_token, failure **C.pg_error) {
-		C.pg_refresh_token(c.ptr, access, refresh, timeout, next, failure)
-		runtime.KeepAlive(token)
+	return c.refresh(ctx, C.pg_token_access_token(token.ptr), C.pg_token_refresh_token(token.ptr))
+}
+
+func (c *Client) refresh(ctx context.Context, access, refresh *C.char) (*Token, error) {
+	return c.call(ctx, FateUnsent, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {
+		C.pg_refresh_token_start(c.ptr, queue, id, access, refresh, timeoutOf(ctx), failure)
 	})
 }
 
-// answer is what a call left behind; whoever has it owns it.
-type answer struct {
-	token   *C.pg_token
-	failure *C.pg_error
-}
-
-func (a answer) take() (*Token, error) {
-	if a.failure != nil {
-		return nil, takeError(a.failure)
-	}
-	return takeToken(a.token), nil
-}
-
-func (a answer) free() {
-	C.pg_token_free(a.token)
-	C.pg_error_free(a.failure)
-}
-
-// call sends from a goroutine of its own, since C knows no context, and waits for the answer or the cancellation.
-func (c *Client) call(
-	ctx context.Context, refresh bool, send func(timeout C.int64_t, token **C.pg_token, failure **C.pg_error),
-) (*Token, error) {
-	unsent, unknown := FateNone, FateNone
-	if refresh {
-		unsent, unknown = FateUnsent, FateUnknown
-	}
+// call makes a call to the service. unsent is the fate where the library was not even asked.
+func (c *Client) call(ctx context.Context, unsent Fate, start start) (*Token, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, failed(ErrCanceled, "the context was canceled before the call; nothing was sent", unsent)
 	}
-	if !c.begin() {
+	operation, err := c.begin(unsent, start)
+	if err != nil {
+		return nil, err
+	}
+	event, err := operation.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer C.pg_event_free(event)
+	return takeToken(C.pg_token_ref(C.pg_event_token(event))), nil
+}
+
+func (c *Client) begin(unsent Fate, start start) (*operation, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
 		return nil, failed(ErrClosed, "the client is closed; nothing was sent", unsent)
 	}
-	answers, abandoned := make(chan answer), make(chan struct{})
-	go func() {
-		var answer answer
-		send(timeoutOf(ctx), &answer.token, &answer.failure)
-		c.end()
-		select {
-		case answers <- answer:
-		case <-abandoned:
-			answer.free()
-		}
-	}()
-	select {
-	case answer := <-answers:
-		return answer.take()
-	case <-ctx.Done():
+	desk, err := frontDesk()
+	if err != nil {
+		return nil, failed(ErrSystem, err.Error(), unsent)
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		// The library keeps the same deadline, and knows whether the refresh token has left.
-		return (<-answers).take()
-	}
-	close(abandoned)
-	return nil, failed(ErrCanceled, "the context was canceled during the call", unknown)
-}
-
-// begin keeps the C client alive until end; false: it is closed.
-func (c *Client) begin() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	c.calls++
-	return true
-}
-
-func (c *Client) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.calls--
-	c.freeUnused()
-}
-
-func (c *Client) freeUnused() {
-	if c.closed && c.calls == 0 {
-		c.cleanup.Stop()
-		C.pg_client_free(c.ptr)
-	}
+	return desk.begin(start)
 }
 
 // timeoutOf is what a context leaves to a call.

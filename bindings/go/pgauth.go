@@ -14,20 +14,18 @@
 // Session.Subscribe tells what happens meanwhile. Client.Issue and Client.Refresh are the two bare calls to the service,
 // for callers who keep the pair themselves.
 //
-// Every type may be used from any number of goroutines at once. Whoever waits in a Session or a Subscription is a parked
-// goroutine, as with a socket: the library's one thread does the work. A call of a Client that waits for the service
-// occupies one thread of the operating system, as every call into C does; so does Session.Close while it waits.
+// Every type may be used from any number of goroutines at once. Whoever waits is a parked goroutine, as with a socket:
+// the library's one thread does the work. Only Session.Close, while it waits, occupies a thread of the operating system,
+// as every call into C does.
 package pgauth
 
 // #cgo pkg-config: paymentsgate_auth
 // #include <paymentsgate_auth.h>
-// #include <stdlib.h>
 import "C"
 
 import (
 	"fmt"
 	"sync"
-	"unsafe"
 )
 
 // Version is that of the library that is loaded, for example "0.1.0".
@@ -89,11 +87,11 @@ func newConfig(options []Option) (*config, error) {
 // Set gives one setting its value. Names, ranges and defaults are those of Settings.
 func Set(name, value string) Option {
 	return func(config *config) error {
-		cName := C.CString(withoutNUL(name))
-		defer C.free(unsafe.Pointer(cName))
+		var texts lent
+		defer texts.end()
 		bytes, length := lend(value)
 		var failure *C.pg_error
-		C.pg_config_set_sized(config.ptr, cName, bytes, length, &failure)
+		C.pg_config_set_sized(config.ptr, texts.text(name), bytes, length, &failure)
 		return takeError(failure)
 	}
 }
@@ -107,15 +105,4 @@ func Env() Option {
 		C.pg_config_set_from_env(config.ptr, &failure)
 		return takeError(failure)
 	}
-}
-
-// What an empty string lends: NULL would say that there is none.
-var empty C.char
-
-// lend passes the bytes of a string to C without a copy, for the length of one call.
-func lend(text string) (*C.char, C.size_t) {
-	if text == "" {
-		return &empty, 0
-	}
-	return (*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text))
 }

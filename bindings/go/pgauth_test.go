@@ -105,6 +105,12 @@ func TestIssueWith(t *testing.T) {
 			t.Errorf("%q was accepted", credentials)
 		}
 	}
+	for _, account := range []string{"", sandbox.AccountID + "\x00"} {
+		_, err := client.IssueWith(t.Context(), account, sandbox.PublicKey)
+		if !errors.Is(err, pgauth.ErrInvalidArgument) {
+			t.Errorf("%q: %v", account, err)
+		}
+	}
 	_, err := client.IssueWith(t.Context(), "somebody else", sandbox.PublicKey)
 	if !errors.Is(err, pgauth.ErrRefused) || !failure(t, err).NeedsCredentials {
 		t.Error(err)

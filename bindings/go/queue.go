@@ -4,12 +4,7 @@ package pgauth
 import "C"
 
 import (
-	"context"
-	"errors"
 	"os"
-	"runtime/cgo"
-	"sync"
-	"sync/atomic"
 	"syscall"
 )
 
@@ -91,87 +86,4 @@ func (q *queue) poll() *C.pg_event {
 	var event *C.pg_event
 	C.pg_queue_poll(q.ptr, 0, &event, nil)
 	return event
-}
-
-// A desk is the one queue on which everybody waits whose operation ends in one event. A goroutine hands the events out
-// as long as anything is under way.
-type desk struct {
-	queue    *queue
-	underWay atomic.Int64
-	// The library has locks of its own, but who waits for those in C holds a thread.
-	calls sync.Mutex
-}
-
-var theDesk struct {
-	mu   sync.Mutex
-	desk *desk
-}
-
-// frontDesk is made when it is first needed, and stays.
-func frontDesk() (*desk, error) {
-	theDesk.mu.Lock()
-	defer theDesk.mu.Unlock()
-	if theDesk.desk == nil {
-		queue, err := newQueue()
-		if err != nil {
-			return nil, err
-		}
-		theDesk.desk = &desk{queue: queue}
-	}
-	return theDesk.desk, nil
-}
-
-// run starts an operation on the desk's queue and waits for its event, which the caller owns. A context that is
-// canceled cancels the operation; a deadline is the operation's own, which keeps it by itself.
-func run(
-	ctx context.Context, start func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error),
-) (*C.pg_event, error) {
-	desk, err := frontDesk()
-	if err != nil {
-		return nil, err
-	}
-	ended := make(chan *C.pg_event, 1)
-	id := cgo.NewHandle(ended)
-	var failure *C.pg_error
-	desk.calls.Lock()
-	start(desk.queue.ptr, C.uint64_t(id), &failure)
-	desk.calls.Unlock()
-	if failure != nil {
-		// Nothing was started, so no event will name it.
-		id.Delete()
-		return nil, takeError(failure)
-	}
-	if desk.underWay.Add(1) == 1 {
-		go desk.handOut()
-	}
-	select {
-	case event := <-ended:
-		return event, nil
-	case <-ctx.Done():
-	}
-	if _, timed := ctx.Deadline(); !timed || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		desk.calls.Lock()
-		C.pg_queue_cancel(desk.queue.ptr, C.uint64_t(id), nil)
-		desk.calls.Unlock()
-	}
-	// Canceled or not, it ends in one event.
-	return <-ended, nil
-}
-
-// handOut ends with the last operation under way. An event may come here before run has counted its operation: then
-// this ends early, and run, counting, begins it anew.
-func (d *desk) handOut() {
-	for {
-		event, err := d.queue.wait()
-		if err != nil {
-			panic("pgauth: a queue that is never closed cannot be waited for: " + err.Error())
-		}
-		id := cgo.Handle(C.pg_event_id(event))
-		ended := id.Value().(chan *C.pg_event)
-		id.Delete()
-		ended <- event
-		if d.underWay.Add(-1) == 0 {
-			return
-		}
-	}
 }

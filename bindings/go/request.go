@@ -9,7 +9,6 @@ import (
 	"errors"
 	"net/http"
 	"runtime"
-	"strings"
 	"unsafe"
 )
 
@@ -41,7 +40,7 @@ func (s *Session) Do(
 	}
 	var texts lent
 	defer texts.end()
-	cMethod, cPath, headers := texts.lend(method), texts.lend(path), texts.lendHeader(header)
+	cMethod, cPath, headers := texts.text(method), texts.text(path), texts.header(header)
 	content := (*C.uint8_t)(unsafe.SliceData(body))
 	event, err := run(ctx, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {
 		C.pg_session_request_start(s.ptr, queue, id, cMethod, cPath, headers,
@@ -52,9 +51,6 @@ func (s *Session) Do(
 		return nil, err
 	}
 	defer C.pg_event_free(event)
-	if failure := C.pg_event_error(event); failure != nil {
-		return nil, readError(failure)
-	}
 	return readResponse(C.pg_event_response(event)), nil
 }
 
@@ -70,37 +66,4 @@ func readResponse(ptr *C.pg_response) *Response {
 			C.GoString(C.pg_response_header_name(ptr, i)), C.GoString(C.pg_response_header_value(ptr, i)))
 	}
 	return response
-}
-
-// lent is what C may read until end.
-type lent struct{ pinner runtime.Pinner }
-
-func (l *lent) end() {
-	l.pinner.Unpin()
-}
-
-// lend makes a text that ends in a NUL.
-func (l *lent) lend(text string) *C.char {
-	bytes := append([]byte(withoutNUL(text)), 0)
-	l.pinner.Pin(&bytes[0])
-	return (*C.char)(unsafe.Pointer(&bytes[0]))
-}
-
-// lendHeader makes an array of names and values in turn that ends with NULL.
-func (l *lent) lendHeader(header http.Header) **C.char {
-	var pairs []*C.char
-	for name, values := range header {
-		for _, value := range values {
-			pairs = append(pairs, l.lend(name), l.lend(value))
-		}
-	}
-	pairs = append(pairs, nil)
-	l.pinner.Pin(&pairs[0])
-	return &pairs[0]
-}
-
-// withoutNUL keeps C from reading a text up to its first NUL only, where it may say something else. DEL, which it has
-// instead, is in no name, path or header, so that the library refuses it.
-func withoutNUL(text string) string {
-	return strings.ReplaceAll(text, "\x00", "\x7F")
 }

@@ -37,10 +37,11 @@ func (c *Client) Open(options ...Option) (*Session, error) {
 		return nil, err
 	}
 	defer C.pg_config_free(config.ptr)
-	if !c.begin() {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
 		return nil, failed(ErrClosed, "the client is closed; make another one", FateNone)
 	}
-	defer c.end()
 	session := &Session{}
 	var failure *C.pg_error
 	C.pg_session_open(c.ptr, config.ptr, &session.ptr, &failure)
@@ -103,9 +104,6 @@ func (s *Session) ask(ctx context.Context, minRemaining time.Duration) (*Token, 
 		return nil, err
 	}
 	defer C.pg_event_free(event)
-	if failure := C.pg_event_error(event); failure != nil {
-		return nil, readError(failure)
-	}
 	return s.hold(C.pg_event_token(event), word), nil
 }
 

@@ -75,6 +75,12 @@ def test_another_library_is_refused(package: Path, tmp_path: Path) -> None:
     assert "is not paymentsgate-auth" in said
 
 
+def test_an_older_library_is_refused(package: Path, tmp_path: Path) -> None:
+    said = load(package, PAYMENTSGATE_AUTH_LIB=str(stub(tmp_path / "old.so", abi(1))))
+    assert said.startswith("ImportError: ")
+    assert "has no pg_version: it is older than this package" in said
+
+
 def test_no_library_says_where_it_was_looked_for(package: Path) -> None:
     said = load(package, PAYMENTSGATE_AUTH_LIB="/nowhere.so")
     assert said.startswith("ImportError: cannot load /nowhere.so")

@@ -1,0 +1,126 @@
+package pgauth
+
+// #include <paymentsgate_auth.h>
+import "C"
+
+import (
+	"context"
+	"errors"
+	"runtime/cgo"
+	"sync"
+	"sync/atomic"
+)
+
+// A desk is the one queue on which everybody waits whose operation ends in one event. A goroutine hands the events out
+// as long as anything is under way.
+type desk struct {
+	queue    *queue
+	underWay atomic.Int64
+	// The library has locks of its own, but who waits for those in C holds a thread.
+	calls sync.Mutex
+}
+
+var theDesk struct {
+	mu   sync.Mutex
+	desk *desk
+}
+
+// frontDesk is made when it is first needed, and stays.
+func frontDesk() (*desk, error) {
+	theDesk.mu.Lock()
+	defer theDesk.mu.Unlock()
+	if theDesk.desk == nil {
+		queue, err := newQueue()
+		if err != nil {
+			return nil, err
+		}
+		theDesk.desk = &desk{queue: queue}
+	}
+	return theDesk.desk, nil
+}
+
+// start begins an operation under a number on a queue. It must not block.
+type start func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error)
+
+// An operation is under way, and ends in one event.
+type operation struct {
+	desk  *desk
+	id    cgo.Handle
+	ended chan *C.pg_event
+}
+
+// run begins an operation and waits for its end.
+func run(ctx context.Context, start start) (*C.pg_event, error) {
+	desk, err := frontDesk()
+	if err != nil {
+		return nil, err
+	}
+	operation, err := desk.begin(start)
+	if err != nil {
+		return nil, err
+	}
+	return operation.wait(ctx)
+}
+
+func (d *desk) begin(start start) (*operation, error) {
+	ended := make(chan *C.pg_event, 1)
+	id := cgo.NewHandle(ended)
+	var failure *C.pg_error
+	d.calls.Lock()
+	start(d.queue.ptr, C.uint64_t(id), &failure)
+	d.calls.Unlock()
+	if failure != nil {
+		// Nothing was started, so no event will name it.
+		id.Delete()
+		return nil, takeError(failure)
+	}
+	if d.underWay.Add(1) == 1 {
+		go d.handOut()
+	}
+	return &operation{d, id, ended}, nil
+}
+
+// wait is the event of a success, which is the caller's to free. A context that is canceled cancels the operation; a
+// deadline is the operation's own, which keeps it by itself.
+func (o *operation) wait(ctx context.Context) (*C.pg_event, error) {
+	event := o.end(ctx)
+	if failure := C.pg_event_error(event); failure != nil {
+		defer C.pg_event_free(event)
+		return nil, readError(failure)
+	}
+	return event, nil
+}
+
+func (o *operation) end(ctx context.Context) *C.pg_event {
+	select {
+	case event := <-o.ended:
+		return event
+	case <-ctx.Done():
+	}
+	// The operation knows of no deadline that the context did not tell.
+	if _, told := ctx.Deadline(); !told || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		o.desk.calls.Lock()
+		C.pg_queue_cancel(o.desk.queue.ptr, C.uint64_t(o.id), nil)
+		o.desk.calls.Unlock()
+	}
+	// Canceled or not, it ends in one event.
+	return <-o.ended
+}
+
+// handOut ends with the last operation under way. An event may come here before begin has counted its operation:
+// then this ends early, and begin, counting, starts it anew.
+func (d *desk) handOut() {
+	for {
+		event, err := d.queue.wait()
+		if err != nil {
+			panic("pgauth: a queue that is never closed cannot be waited for: " + err.Error())
+		}
+		id := cgo.Handle(C.pg_event_id(event))
+		ended := id.Value().(chan *C.pg_event)
+		id.Delete()
+		ended <- event
+		if d.underWay.Add(-1) == 0 {
+			return
+		}
+	}
+}
