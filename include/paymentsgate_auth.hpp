@@ -162,7 +162,7 @@ inline void check_abi() {
 /// A text that ends in a NUL has none inside: what stands behind it would be lost.
 inline const char *terminated(const std::string &given) {
     if (given.find('\0') != std::string::npos) {
-        throw error(PG_ERR_INVALID_ARGUMENT, "a method, path or header has a NUL inside; leave it out");
+        throw error(PG_ERR_INVALID_ARGUMENT, "a text has a NUL inside; leave it out");
     }
     return given.c_str();
 }
@@ -280,53 +280,6 @@ private:
     detail::shared<pg_token, pg_token_ref, pg_token_free> handle_;
 };
 
-/// A way to one service: TLS, proxy, pool of connections, perhaps credentials. Moved, not copied. Any number of
-/// threads may call it at once, a forked child too; it must outlive the calls. Tokens outlive it.
-class client {
-public:
-    /// pg_client_new: the settings are copied and the files that they name are read; connects nowhere and starts no
-    /// thread. Blocks only on reading files.
-    explicit client(const config &from) : handle_(detail::made_by<pg_client>(pg_client_new, from.handle_.get())) {}
-
-    /// pg_issue_token with the credentials of the settings. Blocks until the answer or the deadline.
-    token issue(timeout limit = {}) const {
-        return made_by(pg_issue_token_sized, handle_.get(), nullptr, 0U, nullptr, 0U, detail::milliseconds(limit));
-    }
-
-    /// pg_issue_token with these credentials: the account's id and its public key, base64 of the PEM file. Blocks
-    /// until the answer or the deadline.
-    token issue(std::string_view account_id, std::string_view public_key, timeout limit = {}) const {
-        return made_by(pg_issue_token_sized, handle_.get(), detail::pointer(account_id), account_id.size(),
-                       detail::pointer(public_key), public_key.size(), detail::milliseconds(limit));
-    }
-
-    /// pg_refresh_token with both texts of a pair. The refresh token is presented once; after a failure fate() tells
-    /// whether it may be presented again. Blocks until the answer or the deadline.
-    token refresh(const token &pair, timeout limit = {}) const {
-        return made_by(pg_refresh_token_sized, handle_.get(), pg_token_access_token(pair.handle_.get()),
-                       pg_token_access_token_length(pair.handle_.get()), pg_token_refresh_token(pair.handle_.get()),
-                       pg_token_refresh_token_length(pair.handle_.get()), detail::milliseconds(limit));
-    }
-
-    /// The same with texts that the caller kept; std::nullopt for an access token that is not to be sent.
-    token refresh(std::optional<std::string_view> access_token, std::string_view refresh_token,
-                  timeout limit = {}) const {
-        return made_by(pg_refresh_token_sized, handle_.get(), access_token ? detail::pointer(*access_token) : nullptr,
-                       access_token ? access_token->size() : 0U, detail::pointer(refresh_token), refresh_token.size(),
-                       detail::milliseconds(limit));
-    }
-
-private:
-    friend class session;
-
-    template <typename Function, typename... Arguments>
-    static token made_by(Function *function, Arguments... arguments) {
-        return token(detail::made_by<pg_token>(function, arguments...));
-    }
-
-    std::unique_ptr<pg_client, detail::freed_by<pg_client_free>> handle_;
-};
-
 /// A complete answer of the API, of any HTTP status. Immutable and counted: a copy is one more owner. Any number of
 /// threads may use it at once. Nothing here blocks.
 class response {
@@ -441,9 +394,87 @@ public:
     void cancel(std::uint64_t id) const { detail::call(pg_queue_cancel, handle_.get(), id); }
 
 private:
+    friend class client;
     friend class session;
 
     std::unique_ptr<pg_queue, detail::freed_by<pg_queue_free>> handle_;
+};
+
+/// A way to one service: TLS, proxy, pool of connections, perhaps credentials. Moved, not copied. Any number of
+/// threads may call it at once, a forked child too; it must outlive the calls. Tokens outlive it.
+class client {
+public:
+    /// pg_client_new: the settings are copied and the files that they name are read; connects nowhere and starts no
+    /// thread. Blocks only on reading files.
+    explicit client(const config &from) : handle_(detail::made_by<pg_client>(pg_client_new, from.handle_.get())) {}
+
+    /// pg_issue_token with the credentials of the settings. Blocks until the answer or the deadline.
+    token issue(timeout limit = {}) const {
+        return made_by(pg_issue_token_sized, handle_.get(), nullptr, 0U, nullptr, 0U, detail::milliseconds(limit));
+    }
+
+    /// pg_issue_token with these credentials: the account's id and its public key, base64 of the PEM file. Blocks
+    /// until the answer or the deadline.
+    token issue(std::string_view account_id, std::string_view public_key, timeout limit = {}) const {
+        return made_by(pg_issue_token_sized, handle_.get(), detail::pointer(account_id), account_id.size(),
+                       detail::pointer(public_key), public_key.size(), detail::milliseconds(limit));
+    }
+
+    /// pg_refresh_token with both texts of a pair. The refresh token is presented once; after a failure fate() tells
+    /// whether it may be presented again. Blocks until the answer or the deadline.
+    token refresh(const token &pair, timeout limit = {}) const {
+        return made_by(pg_refresh_token_sized, handle_.get(), pg_token_access_token(pair.handle_.get()),
+                       pg_token_access_token_length(pair.handle_.get()), pg_token_refresh_token(pair.handle_.get()),
+                       pg_token_refresh_token_length(pair.handle_.get()), detail::milliseconds(limit));
+    }
+
+    /// The same with texts that the caller kept; std::nullopt for an access token that is not to be sent.
+    token refresh(std::optional<std::string_view> access_token, std::string_view refresh_token,
+                  timeout limit = {}) const {
+        return made_by(pg_refresh_token_sized, handle_.get(), access_token ? detail::pointer(*access_token) : nullptr,
+                       access_token ? access_token->size() : 0U, detail::pointer(refresh_token), refresh_token.size(),
+                       detail::milliseconds(limit));
+    }
+
+    /// pg_issue_token_start: issue() without waiting. The answer comes as the PG_EVENT_TOKEN of that number, which is unlike
+    /// that of anything else under way on the queue. Never blocks.
+    void issue_start(const queue &on, std::uint64_t id, timeout limit = {}) const {
+        detail::call(pg_issue_token_start, handle_.get(), on.handle_.get(), id, nullptr, nullptr,
+                     detail::milliseconds(limit));
+    }
+
+    /// The same with these credentials.
+    void issue_start(const queue &on, std::uint64_t id, const std::string &account_id, const std::string &public_key,
+                     timeout limit = {}) const {
+        detail::call(pg_issue_token_start, handle_.get(), on.handle_.get(), id, detail::terminated(account_id),
+                     detail::terminated(public_key), detail::milliseconds(limit));
+    }
+
+    /// pg_refresh_token_start: refresh() without waiting. The fate of the refresh token is that of the event's error.
+    /// Never blocks.
+    void refresh_start(const queue &on, std::uint64_t id, const token &pair, timeout limit = {}) const {
+        detail::call(pg_refresh_token_start, handle_.get(), on.handle_.get(), id,
+                     pg_token_access_token(pair.handle_.get()), pg_token_refresh_token(pair.handle_.get()),
+                     detail::milliseconds(limit));
+    }
+
+    /// The same with texts that the caller kept.
+    void refresh_start(const queue &on, std::uint64_t id, const std::optional<std::string> &access_token,
+                       const std::string &refresh_token, timeout limit = {}) const {
+        detail::call(pg_refresh_token_start, handle_.get(), on.handle_.get(), id,
+                     access_token ? detail::terminated(*access_token) : nullptr, detail::terminated(refresh_token),
+                     detail::milliseconds(limit));
+    }
+
+private:
+    friend class session;
+
+    template <typename Function, typename... Arguments>
+    static token made_by(Function *function, Arguments... arguments) {
+        return token(detail::made_by<pg_token>(function, arguments...));
+    }
+
+    std::unique_ptr<pg_client, detail::freed_by<pg_client_free>> handle_;
 };
 
 /// Names and values of a request's headers. The library sets Authorization, Host and Content-Length, and Accept and

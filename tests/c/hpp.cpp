@@ -208,6 +208,28 @@ void test_queues(const pg::session &session) {
     CHECK(!queue.poll(0ms));
 }
 
+void test_bare_calls_on_a_queue(const pg::client &client) {
+    const pg::queue queue;
+    const std::string key = std::getenv("PG_SANDBOX_KEY");
+    client.issue_start(queue, 1);
+    const pg::token first = *queue.poll()->token();
+    CHECK(first.refresh_token() && first.generation() == 0);
+    client.refresh_start(queue, 2, first, 10s);
+    const pg::token second = *queue.poll()->token();
+    CHECK(second.fingerprint() != first.fingerprint());
+    client.refresh_start(queue, 3, std::nullopt, std::string(*second.refresh_token()));
+    CHECK(queue.poll()->token().has_value());
+    client.refresh_start(queue, 4, std::string(second.access_token()), std::string(*second.refresh_token()), 10s);
+    CHECK(queue.poll()->error()->fate() == PG_FATE_REFUSED);
+    client.issue_start(queue, 5, "another-account", key, 10s);
+    CHECK(queue.poll()->error()->needs_credentials());
+    CHECK(thrown_by([&] { client.issue_start(queue, 6, "a", "b"); }).status() == PG_ERR_INVALID_PEM);
+    CHECK(thrown_by([&] { client.issue_start(queue, 6, std::string("a\0b", 3), key); }).status() ==
+          PG_ERR_INVALID_ARGUMENT);
+    CHECK(thrown_by([&] { client.refresh_start(queue, 6, std::nullopt, ""); }).status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(!queue.poll(0ms));
+}
+
 void test_the_table_of_settings() {
     CHECK(pg::settings().size() == pg_setting_count() && pg::settings()[0].name == "base_url");
     for (const pg::setting &row : pg::settings()) {
@@ -231,6 +253,7 @@ int main() try {
     test_tokens_are_shared(pg::client(config));
     test_sessions(config);
     test_sessions_are_shared(client, config);
+    test_bare_calls_on_a_queue(client);
     const pg::session session(client, config);
     test_requests(session);
     test_queues(session);

@@ -171,6 +171,42 @@ static void test_what_an_operation_ends_in(void)
     pg_token_free(kept);
 }
 
+/* The bare calls: what became of a refresh token is told with the event. */
+static void test_bare_calls(void)
+{
+    begin(NULL, NULL);
+    pg_error *error = NULL;
+    pg_client *client = new_client();
+    pg_queue *queue = new_queue();
+    OK(pg_issue_token_start(client, queue, TOKEN, NULL, NULL, PG_TIMEOUT_DEFAULT, &error));
+    pg_event *issued = take(queue, TOKEN, PG_EVENT_TOKEN, PG_OK);
+    const pg_token *pair = pg_event_token(issued);
+    CHECK(pg_token_refresh_token(pair) != NULL);
+    CHECK(pg_issue_token_start(client, queue, TOKEN, "a", NULL, 0, NULL) == PG_ERR_INVALID_ARGUMENT);
+    CHECK(pg_refresh_token_start(client, queue, TOKEN, NULL, NULL, 0, NULL) == PG_ERR_NULL_POINTER);
+
+    /* Nothing was sent, so it may be presented. It is given up under way, and may have been spent. */
+    OK(pg_refresh_token_start(client, queue, TOKEN, NULL, pg_token_refresh_token(pair), 0, &error));
+    pg_event *event = take(queue, TOKEN, PG_EVENT_TOKEN, PG_ERR_TIMEOUT);
+    CHECK(pg_error_refresh_token_fate(pg_event_error(event)) == PG_FATE_UNSENT);
+    pg_event_free(event);
+    tell_emulator("POST", "/faults", HANG("refresh"));
+    OK(pg_refresh_token_start(client, queue, TOKEN, NULL, pg_token_refresh_token(pair), PG_TIMEOUT_DEFAULT, &error));
+    while (count_of(REFRESHES) == 0)
+        usleep(1000);
+    cancel(queue, TOKEN);
+    event = take(queue, TOKEN, PG_EVENT_TOKEN, PG_ERR_CANCELED);
+    CHECK(pg_error_refresh_token_fate(pg_event_error(event)) == PG_FATE_UNKNOWN);
+    CHECK(pg_error_needs_credentials(pg_event_error(event)) && !pg_error_is_retryable(pg_event_error(event)));
+    pg_event_free(event);
+
+    OK(pg_refresh_token_start(client, queue, OTHER, NULL, "another-refresh-token", PG_TIMEOUT_DEFAULT, &error));
+    pg_queue_free(queue);
+    pg_client_free(client);
+    CHECK(pg_token_remaining_ms(pair) > 0);
+    pg_event_free(issued);
+}
+
 static void test_numbers(void)
 {
     begin(NULL, HANG("issue"));
@@ -458,6 +494,7 @@ int main(void)
     test_no_descriptor_is_left();
     test_readable_exactly_while_an_event_waits();
     test_what_an_operation_ends_in();
+    test_bare_calls();
     test_numbers();
     test_one_end_for_whatever_is_canceled_when();
     test_close_ends_all();
