@@ -117,9 +117,10 @@ fn checked_path(path: &str) -> Result<String, Error> {
     if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b'\\') {
         return Err(wrong("has a character that must be percent-encoded"));
     }
-    let segments = relative.split('?').next().unwrap_or_default().split('/');
-    if segments.map(|segment| segment.to_ascii_lowercase().replace("%2e", ".")).any(|s| s == "." || s == "..")
-    {
+    let path = relative.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    // As a server may read it that decodes before it splits.
+    let decoded = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    if decoded.split('/').any(|segment| segment == "." || segment == "..") {
         return Err(wrong("has a segment `.` or `..`, which could lead out of base_url"));
     }
     Ok(relative.to_owned())
@@ -265,7 +266,20 @@ mod tests {
 
     #[test]
     fn a_path_stays_below_the_base_url() {
-        for path in ["wallet", "", "/a/../b", "/..", "/%2E%2e/x", "/a b", "/a#b", "/a\\b", "/ä", "/a\n"] {
+        for path in [
+            "wallet",
+            "",
+            "/a/../b",
+            "/..",
+            "/%2E%2e/x",
+            "/a/..%2Fb",
+            "/a%5C.%2e",
+            "/a b",
+            "/a#b",
+            "/a\\b",
+            "/ä",
+            "/a\n",
+        ] {
             let error = ApiRequest::new("GET", path, &[], None).unwrap_err();
             assert!(
                 error.text.contains("`path`") && error.status == Status::PG_ERR_INVALID_ARGUMENT,

@@ -1,7 +1,7 @@
 //! Performs what the machine decides: flights, answers, timers. Everything here belongs to one process.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -174,12 +174,20 @@ impl Core {
     /// Asks the machine, whose answer ends an operation of a queue.
     pub(super) fn ask_for(&self, end: Completion, timeout: Duration, min_remaining: Duration) {
         let id = self.number();
-        let core = self.me.clone();
-        end.on_cancel(move || core.upgrade().into_iter().for_each(|core| core.leave(id)));
+        let is_canceled = Arc::new(AtomicBool::new(false));
+        let (core, canceled) = (self.me.clone(), is_canceled.clone());
+        end.on_cancel(move || {
+            canceled.store(true, Ordering::SeqCst);
+            core.upgrade().into_iter().for_each(|core| core.leave(id));
+        });
         let reply = Box::new(move |answer: Answer| {
             end.complete(Body::Token(answer.map(|committed| committed.grant)))
         });
         self.enlist(id, self.now().boot.saturating_add(timeout), min_remaining, reply);
+        if is_canceled.load(Ordering::SeqCst) {
+            // Perhaps before it was there to leave.
+            self.leave(id);
+        }
     }
 
     /// Unique in this session and process.
@@ -502,7 +510,10 @@ impl State {
         }
     }
 
-    fn log_landing(&mut self, Landing { result, log, .. }: &Landing) {
+    fn log_landing(&mut self, Landing { result, log, lost, .. }: &Landing) {
+        if let Some(error) = lost {
+            self.log(Level::PG_LOG_WARN, || format!("the answer to a refresh was lost: {error}"));
+        }
         let Log { refreshes, issues, adopted, .. } = log;
         let calls = format!("{refreshes} refresh and {issues} issue calls");
         match result {
