@@ -121,7 +121,9 @@ impl HttpTransport {
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
         let mut url = self.base_url.clone();
         url.set_path(&format!("{}{path}", self.base_url.path()));
-        url.set_query(query);
+        if query.is_some() {
+            url.set_query(query);
+        }
         url
     }
 }
