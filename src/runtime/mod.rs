@@ -30,8 +30,8 @@ use crate::status::Status;
 
 /// How much longer than its own deadline a task may take to say so. Callers are promised 50 ms.
 const GRACE: Duration = Duration::from_millis(40);
-/// A thread that resolves names goes away after this long without work.
-const RESOLVER_KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// A thread that waits for a name or a disk goes away after this long without work.
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// Runs a future on our thread and waits for it. A future that does not end within `patience` (it should, by its
 /// own deadline) is left behind, and the answer is `None`.
@@ -96,8 +96,8 @@ impl Runtime {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            .thread_name("pg-resolve")
-            .thread_keep_alive(RESOLVER_KEEP_ALIVE)
+            .thread_name("pg-blocking")
+            .thread_keep_alive(BLOCKING_KEEP_ALIVE)
             .max_blocking_threads(16)
             .build()
             .map_err(refused)?;
