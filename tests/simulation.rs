@@ -163,6 +163,8 @@ struct World {
     policy: Policy,
     has_credentials: bool,
     degraded: bool,
+    /// The newest generation that the host has heard of.
+    told: u64,
     store_down_until: Duration,
     rng: Rng,
     now: Moment,
@@ -207,6 +209,7 @@ impl World {
             policy,
             has_credentials: !host_keeps,
             degraded: false,
+            told: 0,
             store_down_until: Duration::ZERO,
             service: Service {
                 rng: rng.fork(),
@@ -381,7 +384,9 @@ impl World {
     fn hear(&mut self, notice: Notice) {
         match notice {
             Notice::Rotated(grant) => {
-                assert_eq!(grant.generation, self.newest.as_ref().unwrap().generation());
+                assert!(grant.generation > self.told, "told once, in order");
+                assert!(self.newest.as_ref().is_none_or(|newest| newest.generation() < grant.generation));
+                self.told = grant.generation;
                 let kept = grant.refresh.as_ref().map(|refresh| refresh.secret().expose().to_owned());
                 let unused = kept.as_ref().is_none_or(|kept| !self.service.presented.contains_key(kept));
                 assert!(kept.is_some() == self.policy.host_keeps && unused, "the host keeps what works");
