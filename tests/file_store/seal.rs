@@ -61,7 +61,7 @@ fn holds(bytes: &[u8], text: &[u8]) -> bool {
 #[test]
 fn nothing_of_a_pair_or_a_key_can_be_read_in_the_folder() {
     let texts = ["the access token", "the refresh token", "ERROR_CODE"];
-    for keys in [None, Some(keyring(&[b'k', b'o']))] {
+    for keys in [None, Some(keyring(b"ko"))] {
         let folder = folder();
         let record = locked(folder.path(), keys.as_ref());
         let mut seen = Vec::new();
