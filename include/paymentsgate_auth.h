@@ -37,7 +37,7 @@
  *
  * The numbers are for ever: a value is never reused and never changes its meaning. They come in groups:
  * 1-99 a mistake in the call, 100-199 in the configuration, 200-299 the network, 300-399 the service's
- * answer, 900-999 this library. New ones may be added, so treat an unknown number as a failure.
+ * answer, 400-499 the store, 900-999 this library. New ones may be added, so treat an unknown number as a failure.
  */
 enum pg_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -191,6 +191,10 @@ enum pg_status
      * The store belongs to somebody else: another owner, a symbolic link, or a record of another account or version.
      */
     PG_ERR_STORE_REFUSED = 401,
+    /**
+     * The record is sealed, and `store_key` does not open it: another key, or it was tampered with. Nothing was changed.
+     */
+    PG_ERR_STORE_KEY = 402,
     /**
      * A defect of this library. The text gives the place; no state was lost.
      */

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::settings::{SETTINGS, Setting};
 use crate::status::Status;
-use crate::store::Place;
+use crate::store::{Keyring, Place};
 
 /// The settings of a client. A failed `set` changes nothing.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Config {
     pub(crate) access_token_expires_in: Option<Duration>,
     pub(crate) on_ambiguous: OnAmbiguous,
     pub(crate) store: Place,
+    pub(crate) store_key: Option<Keyring>,
+    pub(crate) store_key_file: Option<PathBuf>,
     pub(crate) fail_without_store: bool,
     pub(crate) is_strict: bool,
 }
@@ -143,6 +145,8 @@ impl Default for Config {
             access_token_expires_in: None,
             on_ambiguous: OnAmbiguous::default(),
             store: Place::Memory,
+            store_key: None,
+            store_key_file: None,
             fail_without_store: false,
             is_strict: false,
         };
@@ -238,6 +242,30 @@ impl Config {
             }
             (None, None) => Ok(None),
         }
+    }
+}
+
+impl Config {
+    /// The keys that seal the store, if the settings name any. Reads the file.
+    pub(crate) fn keyring(&self) -> Result<Option<Keyring>, Error> {
+        let conflict = |text: String| Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text);
+        let (setting, keyring) = match (&self.store_key, &self.store_key_file) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                let text = "store_key and store_key_file are both set; keep one of them";
+                return Err(conflict(text.into()));
+            }
+            (Some(keyring), None) => ("store_key", keyring.clone()),
+            (None, Some(path)) => ("store_key_file", Keyring::from_file(path)?),
+        };
+        if self.store == Place::Memory {
+            let text = format!(
+                "{setting} is set, but store is memory:, where nothing is sealed; set store to file:/folder, or leave \
+                 {setting} out"
+            );
+            return Err(conflict(text));
+        }
+        Ok(Some(keyring))
     }
 }
 

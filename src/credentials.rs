@@ -78,7 +78,7 @@ pub fn public_key_from_pem_file(path: &Path) -> Result<Secret, Error> {
 }
 
 /// Padding or none, the vendor's tools have been seen to do both; the text itself is sent as it was given.
-const TOLERANT_BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const TOLERANT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );

@@ -8,7 +8,7 @@ use reqwest::Url;
 use crate::config::{Config, OnAmbiguous, ProxyChoice};
 use crate::secret::Secret;
 use crate::status::Status;
-use crate::store::Place;
+use crate::store::{Keyring, Place};
 
 /// One row of the table.
 pub struct Setting {
@@ -39,6 +39,8 @@ pub enum Kind {
     Proxy,
     /// `memory:` or `file:` with the path of a folder.
     Store,
+    /// One key or two, of 32 bytes in base64, never shown.
+    Keys,
     /// `true` or `false`.
     Boolean,
     /// Whole milliseconds from 1 to the number.
@@ -59,6 +61,7 @@ enum Value {
     Url(Url),
     Proxy(ProxyChoice),
     Store(Place),
+    Keys(Keyring),
     Boolean(bool),
     Number(u64),
 }
@@ -251,6 +254,23 @@ pub const SETTINGS: &[Setting] = &[
         apply: store!(Store, config.store = |place| place),
     },
     Setting {
+        name: "store_key",
+        kind: Kind::Keys,
+        default: "",
+        description: "Of a session: a key of 32 random bytes in base64 (`openssl rand -base64 32`), with which its record \
+                      in a folder is sealed. Two, with a comma between them: sealed is with the first, opened with \
+                      either.",
+        apply: store!(Keys, config.store_key = Some),
+    },
+    Setting {
+        name: "store_key_file",
+        kind: Kind::Path,
+        default: "",
+        description: "Of a session: a file that holds what store_key would; read when the session is opened. Instead of \
+                      store_key.",
+        apply: store!(Path, config.store_key_file = Some),
+    },
+    Setting {
         name: "on_store_down",
         kind: Kind::Choice(&["private", "fail"]),
         default: "private",
@@ -309,7 +329,7 @@ impl Kind {
     pub fn name(&self) -> &'static str {
         match self {
             Kind::Text | Kind::Header => "text",
-            Kind::Secret => "secret",
+            Kind::Secret | Kind::Keys => "secret",
             Kind::Path => "path",
             Kind::Url => "url",
             Kind::Proxy => "proxy",
@@ -334,6 +354,7 @@ impl Kind {
             }
             Kind::Proxy => "none, env, or an http or https URL".into(),
             Kind::Store => "memory:, or file: and the absolute path of a folder".into(),
+            Kind::Keys => Keyring::WANTED.into(),
             Kind::Boolean => "true or false".into(),
             Kind::Milliseconds(most) => format!("a whole number of milliseconds from 1 to {most}"),
             Kind::Seconds(least, most) => format!("a whole number of seconds from {least} to {most}"),
@@ -345,7 +366,7 @@ impl Kind {
     /// A value as an error may show it: no secret, and not without end.
     pub(crate) fn shown(&self, text: &str) -> String {
         match self {
-            Kind::Secret => "[secret]".into(),
+            Kind::Secret | Kind::Keys => "[secret]".into(),
             // A URL may hold a password.
             Kind::Url | Kind::Proxy if text.contains('@') => "[a URL with a user or password]".into(),
             _ => format!("{:?}", text.chars().take(128).collect::<String>()),
@@ -368,6 +389,7 @@ impl Kind {
             Kind::Url => return parse_base_url(text).ok_or_else(misfit)?.map(Value::Url),
             Kind::Proxy => ProxyChoice::parse(text).map(Value::Proxy),
             Kind::Store => Place::parse(text).map(Value::Store),
+            Kind::Keys => Keyring::parse(text).map(Value::Keys),
             Kind::Boolean => text.parse().ok().map(Value::Boolean),
             Kind::Milliseconds(most) => number(1, *most),
             Kind::Seconds(least, most) | Kind::Bytes(least, most) => number(*least, *most),

@@ -5,7 +5,7 @@
 ///
 /// The numbers are for ever: a value is never reused and never changes its meaning. They come in groups:
 /// 1-99 a mistake in the call, 100-199 in the configuration, 200-299 the network, 300-399 the service's
-/// answer, 900-999 this library. New ones may be added, so treat an unknown number as a failure.
+/// answer, 400-499 the store, 900-999 this library. New ones may be added, so treat an unknown number as a failure.
 #[allow(non_camel_case_types, reason = "the names are the C header's")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
@@ -91,6 +91,8 @@ pub enum Status {
     PG_ERR_STORE = 400,
     /// The store belongs to somebody else: another owner, a symbolic link, or a record of another account or version.
     PG_ERR_STORE_REFUSED = 401,
+    /// The record is sealed, and `store_key` does not open it: another key, or it was tampered with. Nothing was changed.
+    PG_ERR_STORE_KEY = 402,
 
     /// A defect of this library. The text gives the place; no state was lost.
     PG_ERR_INTERNAL = 900,
@@ -139,6 +141,7 @@ impl Status {
             PG_ERR_REJECTED_FRESH,
             PG_ERR_STORE,
             PG_ERR_STORE_REFUSED,
+            PG_ERR_STORE_KEY,
             PG_ERR_INTERNAL,
             PG_ERR_SYSTEM,
         ]

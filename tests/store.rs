@@ -72,6 +72,13 @@ impl Bench {
         Session::open(&client(&config, &self.sandbox.urls().https), &config).unwrap()
     }
 
+    /// The bytes of the one record.
+    fn record(&self) -> Vec<u8> {
+        let entries = fs::read_dir(self.folder.path().join("sessions")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        fs::read(paths.into_iter().find(|path| path.extension().is_none()).unwrap()).unwrap()
+    }
+
     fn pass(&self, seconds: u64) {
         bench::pass(&self.sandbox, seconds);
     }
@@ -289,6 +296,85 @@ fn who_wants_no_private_pair_is_told_of_the_store() {
     assert!(matches!(error.status, Status::PG_ERR_STORE | Status::PG_ERR_STORE_REFUSED), "{error}");
     assert!(error.text.contains("sessions"), "{error}");
     assert_eq!(bench.calls(), (0, 0));
+}
+
+/// Keys of 32 bytes: all zeros, all ones.
+const ZEROS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const ONES: &str = "//////////////////////////////////////////8=";
+
+#[test]
+fn sessions_with_one_key_share_a_sealed_pair() {
+    let bench = Bench::new();
+    let file = bench.folder.path().join("key");
+    fs::write(&file, format!("{ZEROS}\n")).unwrap();
+    let one = bench.session_with(&[("store_key", ZEROS)]);
+    let two = bench.session_with(&[("store_key_file", file.to_str().unwrap())]);
+    let first = one.token(PATIENCE, NOW).unwrap();
+    assert_eq!(two.token(PATIENCE, NOW).unwrap().token.fingerprint(), first.token.fingerprint());
+    bench.pass(3600);
+    for session in [&two, &one] {
+        assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
+    }
+    assert_eq!(bench.calls(), (1, 1));
+    let sealed = bench.record();
+    for token in [&first.token, &two.token(PATIENCE, NOW).unwrap().token] {
+        let access = token.access.expose().as_bytes();
+        assert!(!sealed.windows(access.len()).any(|window| window == access));
+    }
+}
+
+#[test]
+fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
+    let bench = Bench::new();
+    bench.session_with(&[("store_key", ZEROS)]).token(PATIENCE, NOW).unwrap();
+    let sealed = bench.record();
+    let told = bench.session_with(&[("store_key", ONES), ("on_store_down", "fail")]);
+    let error = told.token(PATIENCE, NOW).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_STORE_KEY, "{error}");
+    assert!(error.text.contains("sessions/pg-") && error.text.contains("store_key"), "{error}");
+    assert!(!error.is_retryable() && !error.text.contains(ONES), "{error}");
+    let alone = bench.session_with(&[("store_key", ONES)]);
+    alone.token(PATIENCE, NOW).unwrap();
+    bench.pass(3600);
+    alone.token(PATIENCE, NOW).unwrap();
+    assert_eq!(bench.calls(), (3, 0));
+    assert_eq!(bench.record(), sealed);
+    bench.session_with(&[("store_key", &format!("{ONES},{ZEROS}"))]).token(PATIENCE, NOW).unwrap();
+    assert_eq!(bench.calls(), (3, 1), "either opens, the first seals");
+    assert_eq!(bench.session_with(&[("store_key", ONES)]).token(PATIENCE, NOW).unwrap().generation, 2);
+}
+
+#[test]
+fn keys_of_a_store_that_contradict_are_told_when_the_session_is_opened() {
+    let bench = Bench::new();
+    let path = bench.folder.path().join("key");
+    fs::write(&path, [7; 32]).unwrap();
+    let file = path.to_str().unwrap();
+    for (settings, status, pieces) in [
+        (
+            vec![("store_key", ZEROS), ("store_key_file", file)],
+            Status::PG_ERR_CONFLICTING_SETTINGS,
+            ["store_key", "store_key_file"],
+        ),
+        (
+            vec![("store", "memory:"), ("store_key", ZEROS)],
+            Status::PG_ERR_CONFLICTING_SETTINGS,
+            ["store_key", "memory:"],
+        ),
+        (vec![("store_key_file", file)], Status::PG_ERR_INVALID_SETTING, ["store_key_file", file]),
+        (
+            vec![("store_key_file", "/nowhere")],
+            Status::PG_ERR_FILE_UNREADABLE,
+            ["store_key_file", "/nowhere"],
+        ),
+    ] {
+        let mut config = bench.config();
+        settings.iter().for_each(|(name, value)| config.set(name, value).unwrap());
+        let error = Session::open(&client(&config, &bench.sandbox.urls().https), &config).err().unwrap();
+        assert_eq!(error.status, status, "{error}");
+        assert!(pieces.iter().all(|piece| error.text.contains(piece)), "{error}");
+        assert!(!error.text.contains(ZEROS), "{error}");
+    }
 }
 
 #[test]

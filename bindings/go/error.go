@@ -56,6 +56,7 @@ const (
 
 	ErrStore        Status = C.PG_ERR_STORE
 	ErrStoreRefused Status = C.PG_ERR_STORE_REFUSED
+	ErrStoreKey     Status = C.PG_ERR_STORE_KEY
 
 	ErrInternal Status = C.PG_ERR_INTERNAL
 	ErrSystem   Status = C.PG_ERR_SYSTEM

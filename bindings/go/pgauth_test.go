@@ -261,7 +261,8 @@ func TestEveryStatusHasItsConstant(t *testing.T) {
 		pgauth.ErrCertificateUntrusted, pgauth.ErrCertificateName, pgauth.ErrTimeout, pgauth.ErrConnectionLost,
 		pgauth.ErrStreamRefused, pgauth.ErrRefused, pgauth.ErrRateLimited, pgauth.ErrBlocked, pgauth.ErrRedirect,
 		pgauth.ErrServer, pgauth.ErrMalformedAnswer, pgauth.ErrAnswerTooLarge, pgauth.ErrBornExpired,
-		pgauth.ErrRejectedFresh, pgauth.ErrStore, pgauth.ErrStoreRefused, pgauth.ErrInternal, pgauth.ErrSystem,
+		pgauth.ErrRejectedFresh, pgauth.ErrStore, pgauth.ErrStoreRefused, pgauth.ErrStoreKey, pgauth.ErrInternal,
+		pgauth.ErrSystem,
 	} {
 		known[status] = true
 	}

@@ -38,7 +38,7 @@ use crate::runtime::pin::Pinned;
 use crate::runtime::process::PerProcess;
 use crate::secret::Secret;
 use crate::status::Status;
-use crate::store::{Committed, MemoryStore, Place, Store};
+use crate::store::{Committed, Keyring, MemoryStore, Place, Store};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
 /// A session. Usable from any thread at once, and in a forked child, where it goes on with the token it inherited
@@ -47,6 +47,7 @@ pub struct Session {
     client: Arc<Client>,
     policy: Policy,
     place: Place,
+    keyring: Option<Keyring>,
     published: Arc<Published>,
     credentials: Pinned<Arc<Credentials>>,
     closed: AtomicBool,
@@ -78,6 +79,7 @@ impl Session {
             client: client.clone(),
             policy,
             place: config.store.clone(),
+            keyring: config.keyring()?,
             published: Arc::new(Published::new(&client.clock)),
             credentials: Pinned::new(credentials.map(Arc::new)),
             closed: AtomicBool::new(false),
@@ -224,7 +226,7 @@ impl Session {
     /// The place of the current credentials.
     fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
         let credentials = self.credentials.read(|credentials| credentials.cloned());
-        self.place.open(&self.client, credentials.as_deref())
+        self.place.open(&self.client, credentials.as_deref(), self.keyring.clone())
     }
 }
 

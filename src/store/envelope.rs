@@ -1,13 +1,18 @@
 //! What a record travels in: whose it is, which, and whether it is whole. docs/record-format.md gives the bytes.
 
 use ring::digest;
+use ring::error::Unspecified;
 use zeroize::Zeroizing;
 
 use super::key::RecordKey;
+use super::keyring::{self, Keyring};
 use super::record::Record;
 
 const MAGIC: &[u8; 8] = b"PGRECORD";
-const VERSION: u32 = 1;
+/// The payload as it is.
+const PLAIN: u32 = 1;
+/// The payload sealed, so that it opens only behind this very header.
+const SEALED: u32 = 2;
 /// Magic, version, hash of the key, generation, length of the payload.
 const HEADER: usize = 8 + 4 + 32 + 8 + 4;
 const CHECKSUM: usize = 16;
@@ -21,35 +26,57 @@ pub(super) enum Unreadable {
     Version(u32),
     /// Whole, of another account.
     Foreign,
+    /// Whole, of this account, and sealed with a key that we do not have.
+    Sealed,
 }
 
-/// A record under its generation, as bytes.
-pub(super) fn wrap(key: &RecordKey, generation: u64, record: &Record) -> Zeroizing<Vec<u8>> {
+/// A record under its generation, as bytes. An error: the system gives no random numbers to seal it with.
+pub(super) fn wrap(
+    key: &RecordKey,
+    keyring: Option<&Keyring>,
+    generation: u64,
+    record: &Record,
+) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
     let payload = record.encode();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(HEADER + payload.len() + CHECKSUM));
+    let (version, growth) = if keyring.is_some() { (SEALED, keyring::GROWTH) } else { (PLAIN, 0) };
+    let length = payload.len() + growth;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(HEADER + length + CHECKSUM));
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&version.to_be_bytes());
     bytes.extend_from_slice(key.hash());
     bytes.extend_from_slice(&generation.to_be_bytes());
-    bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(&payload);
+    bytes.extend_from_slice(&(length as u32).to_be_bytes());
+    match keyring {
+        Some(keyring) => keyring.seal(&mut bytes, &payload)?,
+        None => bytes.extend_from_slice(&payload),
+    }
     let checksum = checksum(&bytes);
     bytes.extend_from_slice(&checksum);
-    bytes
+    Ok(bytes)
 }
 
 /// The record in these bytes, and its generation.
-pub(super) fn unwrap(key: &RecordKey, bytes: &[u8]) -> Result<(u64, Record), Unreadable> {
+pub(super) fn unwrap(
+    key: &RecordKey,
+    keyring: Option<&Keyring>,
+    bytes: &[u8],
+) -> Result<(u64, Record), Unreadable> {
     let (version, rest) = whole(bytes).ok_or(Unreadable::Corrupt)?;
-    if version != VERSION {
+    if !matches!(version, PLAIN | SEALED) {
         return Err(Unreadable::Version(version));
     }
     let (hash, generation, payload) = parts(rest).ok_or(Unreadable::Corrupt)?;
     if hash != key.hash() {
         return Err(Unreadable::Foreign);
     }
-    let record = Record::decode(payload).ok_or(Unreadable::Corrupt)?;
-    Ok((generation, record))
+    // A plain one is read in any case: it is sealed when it is next written.
+    let record = if version == PLAIN {
+        Record::decode(payload)
+    } else {
+        let opened = keyring.and_then(|keyring| keyring.open(&bytes[..HEADER], payload));
+        Record::decode(&opened.ok_or(Unreadable::Sealed)?)
+    };
+    Ok((generation, record.ok_or(Unreadable::Corrupt)?))
 }
 
 /// Magic, version and checksum stay where they are in all versions, so that a newer record can be told from a broken
@@ -76,6 +103,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keyring::tests::keyring;
     use super::super::record::tests::records;
     use super::*;
 
@@ -83,55 +111,113 @@ mod tests {
         RecordKey::new(&"https://pay.example".parse().unwrap(), account_id, "key")
     }
 
-    fn trouble(bytes: &[u8]) -> Unreadable {
-        unwrap(&key("a"), bytes).unwrap_err()
+    /// Plain and sealed.
+    fn ways() -> [Option<Keyring>; 2] {
+        [None, Some(keyring(&[1]))]
     }
 
-    fn summed_anew(mut bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
-        bytes.truncate(bytes.len() - CHECKSUM);
-        bytes[at..at + new.len()].copy_from_slice(new);
-        let sum = checksum(&bytes);
-        [bytes, sum.to_vec()].concat()
+    fn wrapped(keyring: Option<&Keyring>, record: &Record) -> Vec<u8> {
+        wrap(&key("a"), keyring, 3, record).unwrap().to_vec()
+    }
+
+    fn trouble(keyring: Option<&Keyring>, bytes: &[u8]) -> Unreadable {
+        unwrap(&key("a"), keyring, bytes).unwrap_err()
+    }
+
+    /// As somebody changes it who knows of the checksum.
+    fn summed_anew(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut body = bytes[..bytes.len() - CHECKSUM].to_vec();
+        change(&mut body);
+        let sum = checksum(&body);
+        [body, sum.to_vec()].concat()
+    }
+
+    fn put(bytes: &[u8], at: usize, new: &[u8]) -> Vec<u8> {
+        summed_anew(bytes, |body| body[at..at + new.len()].copy_from_slice(new))
     }
 
     #[test]
     fn what_is_wrapped_is_unwrapped() {
-        for (generation, record) in (0..).zip(records()) {
-            let bytes = wrap(&key("a"), generation, &record);
-            assert_eq!(
-                bytes.len(),
-                bytes.capacity(),
-                "written into one block, so that no copy is left behind"
-            );
-            let (read, again) = unwrap(&key("a"), &bytes).unwrap();
-            assert_eq!((read, again.encode()), (generation, record.encode()));
+        for keyring in ways() {
+            for (generation, record) in (0..).zip(records()) {
+                let bytes = wrap(&key("a"), keyring.as_ref(), generation, &record).unwrap();
+                assert_eq!(
+                    bytes.len(),
+                    bytes.capacity(),
+                    "written into one block, so that no copy is left behind"
+                );
+                let (read, again) = unwrap(&key("a"), keyring.as_ref(), &bytes).unwrap();
+                assert_eq!((read, again.encode()), (generation, record.encode()));
+            }
         }
     }
 
     #[test]
     fn every_cut_and_every_flipped_bit_is_seen() {
-        for record in records() {
-            let bytes = wrap(&key("a"), 3, &record);
-            for cut in 0..bytes.len() {
-                assert_eq!(trouble(&bytes[..cut]), Unreadable::Corrupt, "cut at {cut}");
+        for keyring in ways() {
+            let trouble = |bytes: &[u8]| trouble(keyring.as_ref(), bytes);
+            for record in records() {
+                let bytes = wrapped(keyring.as_ref(), &record);
+                for cut in 0..bytes.len() {
+                    assert_eq!(trouble(&bytes[..cut]), Unreadable::Corrupt, "cut at {cut}");
+                }
+                for bit in 0..bytes.len() * 8 {
+                    let mut flipped = bytes.clone();
+                    flipped[bit / 8] ^= 1 << (bit % 8);
+                    assert_eq!(trouble(&flipped), Unreadable::Corrupt, "bit {bit}");
+                }
+                assert_eq!(trouble(&[&*bytes, b"\0"].concat()), Unreadable::Corrupt);
             }
-            for bit in 0..bytes.len() * 8 {
-                let mut flipped = bytes.to_vec();
-                flipped[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(trouble(&flipped), Unreadable::Corrupt, "bit {bit}");
-            }
-            assert_eq!(trouble(&[&**bytes, b"\0"].concat()), Unreadable::Corrupt);
         }
     }
 
     #[test]
     fn a_newer_version_and_another_account_are_told_from_garbage() {
-        let bytes = wrap(&key("a"), 3, &records()[1]).to_vec();
-        assert_eq!(unwrap(&key("b"), &bytes).unwrap_err(), Unreadable::Foreign);
-        let newer = summed_anew(bytes.clone(), 8, &2u32.to_be_bytes());
-        assert_eq!(trouble(&newer), Unreadable::Version(2));
-        for (at, new) in [(52, [0, 0, 0, 1]), (56, [9, 0, 0, 0])] {
-            assert_eq!(trouble(&summed_anew(bytes.clone(), at, &new)), Unreadable::Corrupt);
+        for keyring in ways() {
+            let keyring = keyring.as_ref();
+            let bytes = wrapped(keyring, &records()[1]);
+            assert_eq!(unwrap(&key("b"), keyring, &bytes).unwrap_err(), Unreadable::Foreign);
+            assert_eq!(trouble(keyring, &put(&bytes, 8, &3u32.to_be_bytes())), Unreadable::Version(3));
+            assert_eq!(trouble(keyring, &put(&bytes, 52, &[0, 0, 0, 1])), Unreadable::Corrupt);
         }
+        let plain = wrapped(None, &records()[1]);
+        assert_eq!(trouble(None, &put(&plain, HEADER, &[9])), Unreadable::Corrupt);
+    }
+
+    #[test]
+    fn a_sealed_record_that_was_changed_does_not_open_whatever_its_checksum_says() {
+        let keyring = keyring(&[1]);
+        for record in records() {
+            let bytes = wrapped(Some(&keyring), &record);
+            for bit in 0..(bytes.len() - CHECKSUM) * 8 {
+                let trouble =
+                    trouble(Some(&keyring), &summed_anew(&bytes, |body| body[bit / 8] ^= 1 << (bit % 8)));
+                match bit / 8 {
+                    0..8 | 52..56 => assert_eq!(trouble, Unreadable::Corrupt, "bit {bit}"),
+                    8..12 => assert!(matches!(trouble, Unreadable::Version(_)), "bit {bit}: {trouble:?}"),
+                    12..44 => assert_eq!(trouble, Unreadable::Foreign, "bit {bit}"),
+                    _ => assert_eq!(trouble, Unreadable::Sealed, "bit {bit}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sealed_record_opens_for_its_account_and_generation_alone() {
+        let keyring = keyring(&[1]);
+        let bytes = wrapped(Some(&keyring), &records()[1]);
+        let moved = put(&bytes, 12, key("b").hash());
+        assert_eq!(unwrap(&key("b"), Some(&keyring), &moved).unwrap_err(), Unreadable::Sealed);
+        assert_eq!(trouble(Some(&keyring), &put(&bytes, 44, &4u64.to_be_bytes())), Unreadable::Sealed);
+    }
+
+    #[test]
+    fn without_its_key_a_sealed_record_is_not_taken_for_a_broken_one() {
+        let (one, other) = (keyring(&[1]), keyring(&[2]));
+        let bytes = wrapped(Some(&one), &records()[1]);
+        assert_eq!(trouble(None, &bytes), Unreadable::Sealed);
+        assert_eq!(trouble(Some(&other), &bytes), Unreadable::Sealed);
+        let plain = wrapped(None, &records()[1]);
+        assert!(unwrap(&key("a"), Some(&one), &plain).is_ok(), "a plain one is read by all");
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::disk::SystemDisk;
 use super::key::RecordKey;
+use super::keyring::Keyring;
 use super::record_file::RecordFile;
 use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::clock::Clock;
@@ -33,10 +34,11 @@ impl FileStore {
     pub fn open(
         folder: &Path,
         key: RecordKey,
+        keyring: Option<Keyring>,
         clock: Arc<dyn Clock>,
         patience: Duration,
     ) -> Result<Self, Error> {
-        let file = Arc::new(RecordFile::open(folder, key, clock, Arc::new(SystemDisk))?);
+        let file = Arc::new(RecordFile::open(folder, key, keyring, clock, Arc::new(SystemDisk))?);
         Ok(FileStore { file, patience })
     }
 

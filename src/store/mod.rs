@@ -5,6 +5,7 @@ mod disk;
 mod envelope;
 mod file;
 mod key;
+mod keyring;
 mod lock;
 mod memory;
 mod record;
@@ -25,6 +26,7 @@ use crate::token::{Grant, Pair, RefreshToken, Token};
 pub use disk::{Disk, SystemDisk};
 pub use file::FileStore;
 pub use key::RecordKey;
+pub use keyring::Keyring;
 pub use memory::MemoryStore;
 pub use record_file::RecordFile;
 
@@ -47,11 +49,12 @@ impl Place {
         path.is_absolute().then_some(Place::Folder(path))
     }
 
-    /// The place of one login on one service.
+    /// The place of one login on one service; with a keyring what is in a folder is sealed.
     pub(crate) fn open(
         &self,
         client: &Client,
         credentials: Option<&Credentials>,
+        keyring: Option<Keyring>,
     ) -> Result<Arc<dyn Store>, Error> {
         let (Place::Folder(folder), Some(credentials)) = (self, credentials) else {
             return Ok(Arc::new(MemoryStore::default()));
@@ -59,7 +62,7 @@ impl Place {
         let key = client.record_key(credentials)?;
         // As long as the flight of somebody else may take, and some time to write.
         let patience = client.refresh_timeout + client.issue_timeout + Duration::from_secs(10);
-        Ok(Arc::new(FileStore::open(folder, key, client.clock.clone(), patience)?))
+        Ok(Arc::new(FileStore::open(folder, key, keyring, client.clock.clone(), patience)?))
     }
 }
 

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::disk::{Disk, check_folder, check_private, refused, unusable};
 use super::envelope::{self, Unreadable};
 use super::key::RecordKey;
+use super::keyring::Keyring;
 use super::lock::Held;
 use super::record::{Access, Cooling, Intent, Record, Refresh};
 use super::stamp::Stamp;
@@ -32,6 +33,7 @@ const LONGEST_COOLING: Duration = Duration::from_secs(3600);
 /// The record and its lock. It belongs to the process that made it: a forked child makes its own.
 pub struct RecordFile {
     key: RecordKey,
+    keyring: Option<Keyring>,
     folder: PathBuf,
     path: PathBuf,
     clock: Arc<dyn Clock>,
@@ -53,10 +55,11 @@ impl State {
 }
 
 impl RecordFile {
-    /// The record of that account in a folder, which is made if its parent is there.
+    /// The record of that account in a folder, which is made if its parent is there. With a keyring it is sealed.
     pub fn open(
         folder: &Path,
         key: RecordKey,
+        keyring: Option<Keyring>,
         clock: Arc<dyn Clock>,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, Error> {
@@ -68,7 +71,7 @@ impl RecordFile {
         let folder = fs::canonicalize(folder).map_err(failed)?;
         check_folder(&folder)?;
         let path = folder.join(format!("pg-{}", key.name()));
-        Ok(RecordFile { key, folder, path, clock, disk, state: Mutex::default() })
+        Ok(RecordFile { key, keyring, folder, path, clock, disk, state: Mutex::default() })
     }
 
     /// Where the record is.
@@ -237,7 +240,7 @@ impl RecordFile {
         // Room for all of it and a byte more: growing would leave a copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
         self.disk.read(&file, length, &mut bytes).map_err(failed)?;
-        match envelope::unwrap(&self.key, &bytes) {
+        match envelope::unwrap(&self.key, self.keyring.as_ref(), &bytes) {
             Ok(found) => Ok(Some(found)),
             Err(Unreadable::Corrupt) => {
                 if state.lock.is_some() {
@@ -254,6 +257,7 @@ impl RecordFile {
                 "store {}: the record of another account in the place of this one's; move it away",
                 self.path.display()
             ))),
+            Err(Unreadable::Sealed) => Err(self.sealed()),
         }
     }
 
@@ -261,7 +265,8 @@ impl RecordFile {
     fn write(&self, generation: u64, record: &Record) -> Result<(), Error> {
         // Chance, since in a container every process has the same number as the dead one before it.
         let temporary = self.beside(&format!(".tmp-{}-{:016x}", process::id(), fastrand::u64(..)));
-        let bytes = envelope::wrap(&self.key, generation, record);
+        let bytes = envelope::wrap(&self.key, self.keyring.as_ref(), generation, record)
+            .map_err(|_| self.trouble("the system gives no random numbers to seal the record with"))?;
         let disk = &self.disk;
         disk.create(&temporary)
             .and_then(|file| disk.write(&file, &bytes).and_then(|()| disk.sync(&file)))
@@ -304,6 +309,19 @@ impl RecordFile {
     fn trouble(&self, what: &str) -> Error {
         let text = format!("store {}: {what}; the session goes on and tries again", self.path.display());
         Error::new(Status::PG_ERR_STORE, text)
+    }
+
+    fn sealed(&self) -> Error {
+        let why = match self.keyring {
+            Some(_) => "the record is sealed with another key than store_key has, or was tampered with",
+            None => "the record is sealed, and no store_key is set",
+        };
+        let text = format!(
+            "store {}: {why}; nothing was changed. Set store_key or store_key_file to the key that sealed it; if that is \
+             lost, move the file away",
+            self.path.display()
+        );
+        Error::new(Status::PG_ERR_STORE_KEY, text)
     }
 
     fn stamp(&self, at: Moment) -> Stamp {

@@ -384,8 +384,9 @@ class Play:
                 lasting.pop("text")
             for name, value in by_length:
                 lasting = {key: text.replace(value, f"{{{name}}}") for key, text in lasting.items()}
-            # Some texts tell the time.
-            told.append({**lasting, "text": re.sub(r"\d+", "#", lasting.get("text", ""))})
+            # Some texts tell the time, or the name of an account's record.
+            text = re.sub(r"\bpg-[0-9a-f]{16}\b|\d+", "#", lasting.get("text", ""))
+            told.append({**lasting, "text": text})
         return told
 
 

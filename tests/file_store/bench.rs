@@ -5,10 +5,12 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use paymentsgate_auth::clock::{BootId, Clock, Moment, SystemClock};
 use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::secret::Secret;
-use paymentsgate_auth::store::{Committed, FileStore, RecordFile, RecordKey, SystemDisk};
+use paymentsgate_auth::store::{Committed, FileStore, Keyring, RecordFile, RecordKey, SystemDisk};
 use paymentsgate_auth::token::{Pair, RefreshToken, Token};
 use tempfile::TempDir;
 
@@ -22,12 +24,27 @@ pub(crate) fn key(account_id: &str) -> RecordKey {
     RecordKey::new(&"https://pay.example".parse().unwrap(), account_id, "public key")
 }
 
+/// Keys that are one byte over and over.
+pub(crate) fn keyring(bytes: &[u8]) -> Keyring {
+    let keys: Vec<_> = bytes.iter().map(|byte| STANDARD.encode([*byte; 32])).collect();
+    Keyring::parse(&keys.join(",")).unwrap()
+}
+
+pub(crate) fn account(folder: &Path, account_id: &str, keyring: Option<Keyring>) -> RecordFile {
+    RecordFile::open(folder, key(account_id), keyring, Arc::new(SystemClock), Arc::new(SystemDisk)).unwrap()
+}
+
 pub(crate) fn record(folder: &Path) -> RecordFile {
-    RecordFile::open(folder, key("account"), Arc::new(SystemClock), Arc::new(SystemDisk)).unwrap()
+    account(folder, "account", None)
+}
+
+/// Sealed with key 1.
+pub(crate) fn sealed_record(folder: &Path) -> RecordFile {
+    account(folder, "account", Some(keyring(&[1])))
 }
 
 pub(crate) fn store(folder: &Path, patience: Duration) -> FileStore {
-    FileStore::open(folder, key("account"), Arc::new(SystemClock), patience).unwrap()
+    FileStore::open(folder, key("account"), None, Arc::new(SystemClock), patience).unwrap()
 }
 
 pub(crate) fn pair_at(access: &str, refresh: &str, anchor: Moment) -> Pair {
@@ -43,8 +60,12 @@ pub(crate) fn pair(number: u64) -> Pair {
 
 /// A folder in which pair 1 is the newest.
 pub(crate) fn seeded() -> (TempDir, PathBuf) {
+    seeded_with(None)
+}
+
+pub(crate) fn seeded_with(keyring: Option<Keyring>) -> (TempDir, PathBuf) {
     let folder = folder();
-    let record = record(folder.path());
+    let record = account(folder.path(), "account", keyring);
     assert!(record.try_lock().unwrap());
     assert_eq!(record.commit(0, &pair(1)).unwrap().generation(), 1);
     record.unlock();

@@ -10,10 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use paymentsgate_auth::clock::SystemClock;
-use paymentsgate_auth::store::RecordFile;
+use paymentsgate_auth::store::{Keyring, RecordFile};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::bench::{access, beside, claim, job, key, loaded, pair, record, seeded, start};
+use crate::bench::{
+    access, account, beside, claim, job, key, keyring, loaded, pair, record, seeded, seeded_with, start,
+};
 use crate::disk::{TestDisk, Trouble};
 
 /// A note in the folder, which outlives whoever leaves it.
@@ -38,9 +40,10 @@ fn await_note(folder: &Path, name: &str) -> String {
 }
 
 /// A whole flight, in a process that kills itself at the given step.
-fn fly_and_die(folder: &Path, at: u64) {
+fn fly_and_die(folder: &Path, keyring: Option<Keyring>, at: u64) {
     let disk = Arc::new(TestDisk::new(Trouble::Kill));
-    let record = RecordFile::open(folder, key("account"), Arc::new(SystemClock), disk.clone()).unwrap();
+    let record =
+        RecordFile::open(folder, key("account"), keyring, Arc::new(SystemClock), disk.clone()).unwrap();
     disk.arm(at);
     let here = || disk.step(|| Ok(())).unwrap();
     here();
@@ -60,15 +63,24 @@ fn fly_and_die(folder: &Path, at: u64) {
 
 #[test]
 fn kill_9_at_every_step() {
+    each_step_kills("crashes::kill_9_at_every_step", None);
+}
+
+#[test]
+fn kill_9_at_every_step_of_a_sealed_flight() {
+    each_step_kills("crashes::kill_9_at_every_step_of_a_sealed_flight", Some(&keyring(&[1])));
+}
+
+fn each_step_kills(name: &str, keyring: Option<&Keyring>) {
     if let Some((folder, at)) = job() {
-        return fly_and_die(&folder, at);
+        return fly_and_die(&folder, keyring.cloned(), at);
     }
     for at in 0.. {
-        let (folder, path) = seeded();
-        let (folder, name) = (folder.path(), "crashes::kill_9_at_every_step");
+        let (folder, path) = seeded_with(keyring.cloned());
+        let folder = folder.path();
         let end = start(name, folder, at).wait().unwrap();
         assert!(end.success() || end.signal() == Some(9), "step {at}: {end}");
-        let next = record(folder);
+        let next = account(folder, "account", keyring.cloned());
         assert!(next.try_lock().unwrap(), "step {at}: a dead process holds the lock");
         let found = loaded(&next).unwrap();
         let offered = claim(&next);

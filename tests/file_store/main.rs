@@ -9,4 +9,5 @@ mod crashes;
 mod disk;
 mod faults;
 mod refusals;
+mod seal;
 mod sharing;

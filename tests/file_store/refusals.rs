@@ -14,7 +14,7 @@ use paymentsgate_auth::store::{RecordFile, SystemDisk};
 use ring::digest::{SHA256, digest};
 use rustix::process::geteuid;
 
-use crate::bench::{access, beside, claim, folder, key, loaded, pair, record, seeded};
+use crate::bench::{access, account, beside, claim, folder, key, loaded, pair, record, seeded};
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -28,10 +28,6 @@ fn mode(path: &Path) -> u32 {
 fn assert_refused(error: &Error, path: &Path, remedy: &str) {
     assert_eq!(error.status, Status::PG_ERR_STORE_REFUSED, "{error}");
     assert!(error.text.contains(path.to_str().unwrap()) && error.text.contains(remedy), "{error}");
-}
-
-fn account(folder: &Path, account_id: &str) -> RecordFile {
-    RecordFile::open(folder, key(account_id), Arc::new(SystemClock), Arc::new(SystemDisk)).unwrap()
 }
 
 #[test]
@@ -116,7 +112,8 @@ fn what_is_no_regular_file_is_refused() {
 fn a_folder_in_which_others_replace_files_is_refused() {
     let parent = folder();
     let open = |folder: &Path| {
-        RecordFile::open(folder, key("account"), Arc::new(SystemClock), Arc::new(SystemDisk)).map(|_| ())
+        RecordFile::open(folder, key("account"), None, Arc::new(SystemClock), Arc::new(SystemDisk))
+            .map(|_| ())
     };
     for (mode, is_good) in [(0o700, true), (0o755, true), (0o1777, true), (0o777, false), (0o770, false)] {
         chmod(parent.path(), mode);
@@ -139,7 +136,7 @@ fn a_folder_in_which_others_replace_files_is_refused() {
 #[test]
 fn accounts_in_one_folder_do_not_mix() {
     let folder = folder();
-    let [one, other] = ["one", "other"].map(|name| account(folder.path(), name));
+    let [one, other] = ["one", "other"].map(|name| account(folder.path(), name, None));
     assert!(one.try_lock().unwrap() && other.try_lock().unwrap(), "each has its own lock");
     one.commit(0, &pair(1)).unwrap();
     assert!(loaded(&other).is_none());
@@ -154,14 +151,14 @@ fn a_record_of_a_later_version_is_left_alone() {
     let (folder, path) = seeded();
     let mut bytes = fs::read(&path).unwrap();
     let end = bytes.len() - 16;
-    bytes[11] = 2;
+    bytes[11] = 3;
     let sum = digest(&SHA256, &bytes[..end]);
     bytes[end..].copy_from_slice(&sum.as_ref()[..16]);
     fs::write(&path, &bytes).unwrap();
     let record = record(folder.path());
     assert!(record.try_lock().unwrap());
-    assert_refused(&record.load().unwrap_err(), &path, "format 2");
-    assert_refused(&record.commit(1, &pair(2)).unwrap_err(), &path, "format 2");
+    assert_refused(&record.load().unwrap_err(), &path, "format 3");
+    assert_refused(&record.commit(1, &pair(2)).unwrap_err(), &path, "format 3");
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 

@@ -61,6 +61,7 @@ class Status(Number):
     REJECTED_FRESH = 308
     STORE = 400
     STORE_REFUSED = 401
+    STORE_KEY = 402
     INTERNAL = 900
     SYSTEM = 901
 

@@ -37,10 +37,12 @@ class Settings(TypedDict, total=False):
     access_token: str
     refresh_token: str
     access_token_expires_in_s: int
-    on_ambiguous: Literal["issue", "replay", "fail"]
     store: str
+    store_key: str
+    store_key_file: str | os.PathLike[str]
     on_store_down: Literal["private", "fail"]
     durability: Literal["relaxed", "strict"]
+    on_ambiguous: Literal["issue", "replay", "fail"]
     keep_warm: bool
 
 
