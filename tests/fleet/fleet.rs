@@ -7,6 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use paymentsgate_auth::clock::{BootId, Clock, Moment};
 use paymentsgate_auth::error::Error;
+use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::session::flight::{Flight, Input, Landing, Plan, Step};
 use paymentsgate_auth::session::machine::{Event, Policy, WaiterId};
 use paymentsgate_auth::session::phase::{Phase, Windows};
@@ -40,7 +41,7 @@ struct Weather {
 
 impl Weather {
     fn new(rng: &mut Rng) -> Self {
-        let deaths = rng.bool().then_some(4);
+        let deaths = rng.bool().then_some(8);
         if rng.u8(0..3) == 0 {
             return Weather { deaths, ..Weather::default() };
         }
@@ -64,9 +65,18 @@ enum Coming {
     Ask,
     Start,
     Revocation,
-    Refusals { last: Duration },
-    Admission { probes: u64 },
-    Outage { last: Duration },
+    Refusals {
+        last: Duration,
+    },
+    /// The credentials are good again; so many probes and crashes there had been before, so many probes may be.
+    Admission {
+        probes: u64,
+        crashes: u64,
+        most: u64,
+    },
+    Outage {
+        last: Duration,
+    },
     Repair,
     Clocks,
 }
@@ -138,7 +148,7 @@ fn store_error() -> Error {
 impl Fleet {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let lifetime = [60, 300, 900, HOUR, HOUR][rng.usize(0..5)];
+        let lifetime = [300, 300, 900, HOUR, HOUR][rng.usize(0..5)];
         let size = 2 + (39.0 * rng.f64().powi(2)) as usize;
         let policy = Policy {
             keep_warm: rng.bool(),
@@ -243,16 +253,15 @@ impl Fleet {
                 self.losses += 1;
                 self.service.good.clear();
                 self.service.is_locked = true;
-                self.plan(last, Coming::Admission { probes: 3 + last.as_secs() / PROBE });
+                let most = 3 + last.as_secs() / PROBE;
+                self.plan(last, Coming::Admission { probes: self.probes, crashes: self.crashes, most });
             }
-            Coming::Admission { probes } => {
+            Coming::Admission { probes, crashes, most } => {
                 self.service.is_locked = false;
-                let made = std::mem::take(&mut self.probes);
-                let most = probes + self.crashes;
-                assert!(
-                    !self.weather.is_fair() || made <= most,
-                    "invariant 6: {made} probes, {most} are plenty"
-                );
+                // Who dies after a probe cannot tell of it.
+                let (probes, most) = (self.probes - probes, most + self.crashes - crashes);
+                let is_fair = self.weather.is_fair();
+                assert!(!is_fair || probes <= most, "invariant 6: {probes} probes, {most} are plenty");
             }
             Coming::Outage { last } => {
                 self.disk.set_down(true);
@@ -366,7 +375,7 @@ impl Fleet {
         let one_in = |rng: &mut Rng, many: Option<u32>| many.is_some_and(|many| rng.u32(0..many) == 0);
         if one_in(&mut self.rng, self.weather.deaths) {
             if self.rng.bool() {
-                process.is_doomed = true;
+                process.doom = Some(self.rng.u32(0..5));
             } else {
                 self.plan_within(Duration::from_secs(4), Coming::To(pid, Own::Death));
             }
@@ -424,8 +433,13 @@ impl Fleet {
                 Input::Called(Box::new(self.service.issue(now)))
             }
         };
-        if self.processes[&pid].is_doomed && !matches!(input, Input::Called(_)) {
-            return self.die(pid);
+        if let Some(operations) = &mut self.processes.get_mut(&pid).unwrap().doom
+            && !matches!(input, Input::Called(_))
+        {
+            match operations.checked_sub(1) {
+                Some(fewer) => *operations = fewer,
+                None => return self.die(pid),
+            }
         }
         let is_slow = self.weather.network > 0.0 && self.rng.u8(0..10) == 0;
         let most = match input {
@@ -439,8 +453,7 @@ impl Fleet {
     /// One operation on the record. A doomed process dies in one of them, somewhere in its middle.
     fn keep<T>(&mut self, pid: Pid, work: impl FnOnce(&RecordFile) -> Result<T, Error>) -> Result<T, Error> {
         let process = self.processes.get_mut(&pid).unwrap();
-        process.is_doomed &= self.rng.u8(0..3) == 0 || process.is_doomed;
-        if process.is_doomed {
+        if process.doom == Some(0) {
             self.disk.set_steps_to_live(Some(self.rng.u32(0..10)));
         }
         let result = work(&process.record);
@@ -512,7 +525,7 @@ impl Fleet {
     fn land(&mut self, pid: Pid, landing: Landing) {
         let process = self.processes.get_mut(&pid).unwrap();
         process.record.unlock();
-        process.is_doomed = false;
+        process.doom = None;
         let (plan, _) = process.flight.take().unwrap();
         assert!(landing.log.issues <= 3 && landing.log.refreshes <= 1);
         if let Ok(committed) = &landing.result {
@@ -586,9 +599,13 @@ impl Fleet {
         self.run(Duration::from_secs(2 * HOUR));
         let generations = self.lineage.len() as u64;
         if self.weather.is_fair() {
-            let (minted, issues, losses) = (self.service.minted, self.service.issues, self.losses);
-            assert!(minted <= generations + self.crashes, "{minted} pairs for {generations} generations");
-            assert!(issues <= 1 + losses + 3, "invariant 5: {issues} issues for {losses} losses");
+            let (minted, losses) = (self.service.minted, self.losses);
+            let issues = self.service.issues - self.probes;
+            assert!(
+                minted <= generations + losses,
+                "invariant 2: {minted} pairs for {generations} generations, {losses} losses"
+            );
+            assert!(issues <= 1 + losses, "invariant 5: {issues} issues for {losses} losses");
         }
         self.weather = Weather::default();
         assert!(!self.disk.is_down() && !self.service.is_locked);
@@ -596,19 +613,30 @@ impl Fleet {
         assert!(self.processes.values().all(|process| !process.is_anybody_waiting()), "somebody waits");
     }
 
-    /// Everybody is asked, again and again, and gets a token; the fleet has one call for each due refresh.
+    /// Everybody is asked, again and again, and gets a token; the fleet has one call for each due refresh, and one pair.
     fn calm(&mut self) {
         let pause = self.lifetime() / 16;
         self.go_on_asking(16, pause);
-        let (calls, generations) = (self.service.calls, self.lineage.len() as u64);
-        let (_, failed) = self.callers();
+        let before = (self.service.calls, self.lineage.len() as u64, self.callers().1);
+        let begun = self.now().boot;
         self.go_on_asking(32, pause);
-        assert_eq!(self.callers().1, failed, "in calm everybody gets a token");
-        let (calls, generations) = (self.service.calls - calls, self.lineage.len() as u64 - generations);
-        assert!(calls.abs_diff(generations) <= 1, "invariant 2: {calls} calls for {generations} generations");
-        for process in self.processes.values() {
-            let (generation, token) = process.serves().unwrap();
-            assert_eq!(self.lineage.get(&generation), Some(&token), "invariant 5: not the store's pair");
+        let windows = Windows::of(&Lifetime { length: self.lifetime(), disagreement: Duration::ZERO });
+        let spread = windows.advisory / 3 + Duration::from_secs(5);
+        while self.now().boot < self.moved + spread {
+            self.go_on_asking(1, Duration::from_secs(1));
+        }
+        let calls = self.service.calls - before.0;
+        let generations = self.lineage.len() as u64 - before.1;
+        let apart = (windows.length - windows.advisory).max(windows.floor);
+        let due = (self.now().boot - begun).as_secs() / apart.as_secs() + 1;
+        assert!(
+            generations <= due && calls.abs_diff(generations) <= 1,
+            "invariant 2: {calls} calls for {generations} generations where {due} are due"
+        );
+        assert_eq!(self.callers().1, before.2, "in calm everybody gets a token");
+        let newest = self.lineage.last_key_value().map(|(generation, token)| (*generation, *token));
+        for (pid, process) in &self.processes {
+            assert_eq!(process.serves(), newest, "invariant 5: process {pid} does not serve the newest pair");
         }
     }
 

@@ -24,8 +24,8 @@ pub(crate) struct Process {
     pub(crate) flight: Option<(Plan, Flight)>,
     /// It waits for the lock until then.
     pub(crate) patience: Option<Duration>,
-    /// It dies in its next operation on the store.
-    pub(crate) is_doomed: bool,
+    /// It dies in an operation on the store, after so many others.
+    pub(crate) doom: Option<u32>,
     waiting: BTreeMap<WaiterId, Duration>,
     /// What was published last.
     newest: Option<Committed>,
@@ -49,7 +49,7 @@ impl Process {
             record,
             flight: None,
             patience: None,
-            is_doomed: false,
+            doom: None,
             waiting: BTreeMap::new(),
             newest: None,
             open: None,
