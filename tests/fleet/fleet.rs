@@ -323,6 +323,11 @@ impl Fleet {
         match own {
             Own::Fly(input) => {
                 let step = process.flight.as_mut().unwrap().1.next(input);
+                let may_adopt = std::mem::take(&mut process.may_adopt);
+                assert!(
+                    !may_adopt || matches!(step, Step::Land(_)),
+                    "invariant 2: what there is costs nothing"
+                );
                 self.fly(pid, step);
             }
             Own::Look => self.look(pid),
@@ -405,6 +410,8 @@ impl Fleet {
                     Windows::of(&token.lifetime).phase(token.remaining(now)) < Phase::Expired
                 };
                 found.committed = found.committed.filter(is_usable);
+                let process = self.processes.get_mut(&pid).unwrap();
+                process.may_adopt = found.committed.as_ref().is_some_and(|found| process.is_served_by(found));
                 Input::Loaded(found, now.boot)
             }),
             Step::Intend => {

@@ -24,6 +24,8 @@ pub(crate) struct Process {
     pub(crate) flight: Option<(Plan, Flight)>,
     /// It waits for the lock until then.
     pub(crate) patience: Option<Duration>,
+    /// What it has just read is a successor of what it has, and free.
+    pub(crate) may_adopt: bool,
     /// It dies in an operation on the store, after so many others.
     pub(crate) doom: Option<u32>,
     waiting: BTreeMap<WaiterId, Duration>,
@@ -49,6 +51,7 @@ impl Process {
             record,
             flight: None,
             patience: None,
+            may_adopt: false,
             doom: None,
             waiting: BTreeMap::new(),
             newest: None,
@@ -127,6 +130,12 @@ impl Process {
         launched
     }
 
+    /// Whether a pair of the store's would do as the successor that is wanted.
+    pub(crate) fn is_served_by(&self, found: &Committed) -> bool {
+        let refused = self.flight.as_ref().and_then(|(plan, _)| plan.refused);
+        found.generation() > self.stored && refused != Some(*found.token().fingerprint())
+    }
+
     /// A flight has brought a pair, the store's or its own.
     pub(crate) fn take(&mut self, committed: &Committed, is_private: bool) {
         let generation = committed.generation();
@@ -142,8 +151,9 @@ impl Process {
 
     fn answered(&mut self, id: WaiterId, result: Result<Committed, Error>, now: Moment) {
         let deadline = self.waiting.remove(&id).expect("exactly one answer for each caller");
-        let is_in_time =
-            now.boot <= deadline + TOLERANCE || self.stops.iter().any(|stop| stop.contains(&deadline));
+        let latest = deadline + TOLERANCE;
+        let is_excused = self.stops.iter().any(|stop| *stop.start() <= latest && deadline <= *stop.end());
+        let is_in_time = now.boot <= latest || is_excused;
         assert!(is_in_time, "invariant 4: answered {:?} after the deadline", now.boot - deadline);
         match result {
             Ok(committed) => {
