@@ -7,11 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the tally is worth reading")]
 
+mod clock;
 mod disk;
 mod fleet;
 mod process;
 #[path = "../simulated/mod.rs"]
 mod simulated;
+mod weather;
 
 use fleet::Fleet;
 use simulated::histories;
