@@ -19,11 +19,19 @@ struct State {
     is_down: bool,
     /// Whoever is at work dies after so many steps.
     steps_to_live: Option<u32>,
+    /// A record may have been put in place.
+    is_changed: bool,
 }
 
 impl SharedDisk {
     pub(crate) fn new(rng: Rng) -> Self {
-        SharedDisk(Mutex::new(State { rng, trouble: 0.0, is_down: false, steps_to_live: None }))
+        SharedDisk(Mutex::new(State {
+            rng,
+            trouble: 0.0,
+            is_down: false,
+            steps_to_live: None,
+            is_changed: false,
+        }))
     }
 
     pub(crate) fn set_trouble(&self, trouble: f64) {
@@ -41,6 +49,11 @@ impl SharedDisk {
     /// After those steps nothing more is done, until the next process is at work.
     pub(crate) fn set_steps_to_live(&self, steps: Option<u32>) {
         self.state().steps_to_live = steps;
+    }
+
+    /// Whether there may be another record than at the last call.
+    pub(crate) fn take_changed(&self) -> bool {
+        std::mem::take(&mut self.state().is_changed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -89,6 +102,7 @@ impl Disk for SharedDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.state().is_changed = true;
         self.step(|| SystemDisk.rename(from, to))
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Process {
     pub(crate) flight: Option<(Plan, Flight)>,
     /// It waits for the lock until then.
     pub(crate) patience: Option<Duration>,
+    /// How often its flight has asked for the lock: again, when what had come was nothing for it.
+    pub(crate) locks: u32,
     /// What it has just read is a successor of what it has, and free.
     pub(crate) may_adopt: bool,
     /// It dies in an operation on the store, after so many others.
@@ -51,6 +53,7 @@ impl Process {
             record,
             flight: None,
             patience: None,
+            locks: 0,
             may_adopt: false,
             doom: None,
             waiting: BTreeMap::new(),

@@ -26,6 +26,7 @@ impl Fleet {
         let step = flight.next(Input::Start);
         let process = self.processes.get_mut(&pid).unwrap();
         process.flight = Some((plan, flight));
+        process.locks = 0;
         let one_in = |rng: &mut Rng, many: Option<u32>| many.is_some_and(|many| rng.u32(0..many) == 0);
         if one_in(&mut self.rng, self.weather.deaths) {
             if self.rng.bool() {
@@ -45,7 +46,10 @@ impl Fleet {
         let base = self.processes[&pid].flight.as_ref().unwrap().0.base;
         let input = match step {
             Step::Lock => {
-                self.processes.get_mut(&pid).unwrap().patience = Some(now.boot + PATIENCE);
+                let process = self.processes.get_mut(&pid).unwrap();
+                process.patience = Some(now.boot + PATIENCE);
+                process.locks += 1;
+                assert!(process.locks < 10, "a flight goes round and round for the lock");
                 self.plan(PATIENCE, Coming::To(pid, Own::Look));
                 return self.plan(Duration::ZERO, Coming::To(pid, Own::Look));
             }
@@ -114,7 +118,9 @@ impl Fleet {
         }
         let result = work(&process.record);
         self.disk.set_steps_to_live(None);
-        self.inspect();
+        if self.disk.take_changed() {
+            self.inspect();
+        }
         result
     }
 
