@@ -59,6 +59,8 @@ enum Own {
     /// The service refused a token of that generation.
     Report(u64),
     Stop,
+    /// The session is closed, and with it the process ends.
+    End,
     Death,
 }
 
@@ -79,6 +81,7 @@ pub(crate) struct Fleet {
     moved: Duration,
     agenda: BTreeMap<(Duration, u64), Coming>,
     sequence: u64,
+    started: u64,
     crashes: u64,
     /// Deaths, revocations and refusals, each of which may cost one Issue.
     losses: u64,
@@ -121,6 +124,7 @@ impl Fleet {
             moved: Duration::ZERO,
             agenda: BTreeMap::new(),
             sequence: 0,
+            started: 0,
             crashes: 0,
             losses: 0,
             probes: 0,
@@ -135,9 +139,8 @@ impl Fleet {
         while let Some((_, process)) = self.processes.pop_first() {
             self.bury(&process);
         }
-        let processes = self.size as u64 + self.crashes;
         let generations = self.lineage.len() as u64;
-        [processes, self.crashes, self.served, self.failed, self.service.calls, generations]
+        [self.started, self.crashes, self.served, self.failed, self.service.calls, generations]
     }
 
     fn now(&self) -> Moment {
@@ -187,6 +190,7 @@ impl Fleet {
             Coming::To(pid, own) => self.come_to(pid, own),
             Coming::Ask => self.ask_anybody(),
             Coming::Start => {
+                self.started += 1;
                 self.sequence += 1;
                 let record = open(&self.folder, &self.clock, Some(&self.disk));
                 let process = Process::new(self.policy, record, self.rng.fork(), self.now());
@@ -240,7 +244,10 @@ impl Fleet {
 
     fn running(&self) -> Vec<Pid> {
         let now = self.now();
-        let running = self.processes.iter().filter(|(_, process)| process.stopped_until(now).is_none());
+        let running = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.stopped_until(now).is_none() && !process.is_closed());
         running.map(|(pid, _)| *pid).collect()
     }
 
@@ -299,6 +306,10 @@ impl Fleet {
                 let last = Duration::from_secs(200).mul_f64(self.rng.f64());
                 process.stops.push(now.boot..=now.boot + last);
             }
+            Own::End => {
+                self.step(pid, Event::Close);
+                self.end_if_closed(pid);
+            }
             Own::Death => self.die(pid),
         }
     }
@@ -323,15 +334,29 @@ impl Fleet {
         }
     }
 
-    /// The kernel frees the lock; an intent stays. Somebody starts another one.
+    /// The kernel frees the lock; an intent stays.
     fn die(&mut self, pid: Pid) {
-        let process = self.processes.remove(&pid).unwrap();
-        self.bury(&process);
-        drop(process);
         self.crashes += 1;
         if self.holder == Some(pid) {
             self.losses += 1;
         }
+        self.replace(pid);
+    }
+
+    /// A closed session waits for its flight.
+    fn end_if_closed(&mut self, pid: Pid) {
+        let process = &self.processes[&pid];
+        if process.is_closed() && process.flight.is_none() {
+            assert!(!process.is_anybody_waiting(), "whoever waits at the end is told");
+            self.replace(pid);
+        }
+    }
+
+    /// Somebody starts another one.
+    fn replace(&mut self, pid: Pid) {
+        let process = self.processes.remove(&pid).unwrap();
+        self.bury(&process);
+        drop(process);
         self.unlock(pid);
         self.plan_within(Duration::from_secs(10), Coming::Start);
     }

@@ -1,5 +1,5 @@
 //! Random histories of 2 to 40 processes that share one record, in simulated time: the real store on a disk that
-//! fails, the real flights and machines, one service with single-use refresh tokens. Processes start, are stopped and
+//! fails, the real flights and machines, one service with single-use refresh tokens. Processes start, end, are stopped and
 //! die at any step; the network and the disk fail at every point; tokens are revoked, credentials refused. After every
 //! step the invariants of docs/lifecycle.md are checked. A history that fails names its seed:
 //! `PG_SEED=n cargo test --test fleet`.
@@ -20,7 +20,7 @@ use simulated::histories;
 
 #[test]
 fn random_fleets_keep_the_invariants() {
-    let (lived, [processes, crashes, served, failed, calls, generations]) = histories(60, |seed| {
+    let (lived, [processes, crashes, served, failed, calls, generations]) = histories(90, |seed| {
         let mut fleet = Fleet::new(seed);
         fleet.live();
         fleet.tally()

@@ -72,6 +72,10 @@ impl Process {
         self.stops.last().map(|stop| *stop.end()).filter(|end| *end > now.boot)
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.machine.is_closed()
+    }
+
     /// Steps the machine; the plan is that of the flight to launch.
     pub(crate) fn step(&mut self, event: Event, now: Moment) -> Option<Plan> {
         let rng = &mut self.rng;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::session::flight::{Flight, Input, Landing, Plan, Step};
-use paymentsgate_auth::session::machine::Event;
+use paymentsgate_auth::session::machine::{Event, closed};
 use paymentsgate_auth::session::phase::{Phase, Windows};
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, Lock, RecordFile, Refusal, Uncommitted};
@@ -35,6 +35,9 @@ impl Fleet {
                 self.plan_within(Duration::from_secs(4), Coming::To(pid, Own::Death));
             }
         }
+        if one_in(&mut self.rng, self.weather.ends) {
+            self.plan_within(Duration::from_secs(4), Coming::To(pid, Own::End));
+        }
         if one_in(&mut self.rng, self.weather.stops) {
             self.plan_within(Duration::from_secs(4), Coming::To(pid, Own::Stop));
         }
@@ -43,8 +46,14 @@ impl Fleet {
 
     pub(super) fn fly(&mut self, pid: Pid, step: Step) {
         let now = self.now();
-        let base = self.processes[&pid].flight.as_ref().unwrap().0.base;
+        let process = &self.processes[&pid];
+        let base = process.flight.as_ref().unwrap().0.base;
+        let closed = Input::Stopped(closed());
         let input = match step {
+            Step::Refresh(refresh) if process.is_closed() => {
+                self.keep(pid, |record| record.retract(&refresh)).map_or_else(Input::StoreFailed, |()| closed)
+            }
+            Step::Issue | Step::Pause { .. } if process.is_closed() => closed,
             Step::Lock => {
                 let process = self.processes.get_mut(&pid).unwrap();
                 process.patience = Some(now.boot + PATIENCE);
@@ -204,5 +213,6 @@ impl Fleet {
         }
         self.unlock(pid);
         self.step(pid, Event::Landed(Box::new(landing)));
+        self.end_if_closed(pid);
     }
 }
