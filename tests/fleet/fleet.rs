@@ -11,7 +11,7 @@ use fastrand::Rng;
 use paymentsgate_auth::clock::{Clock, Moment};
 use paymentsgate_auth::session::flight::{Input, Plan, Step};
 use paymentsgate_auth::session::machine::{Event, Policy, WaiterId};
-use paymentsgate_auth::store::{RecordFile, RecordKey, SystemDisk};
+use paymentsgate_auth::store::{Disk, RecordFile, RecordKey};
 use paymentsgate_auth::token::Fingerprint;
 use tempfile::TempDir;
 
@@ -90,13 +90,9 @@ pub(crate) struct Fleet {
     failed: u64,
 }
 
-fn open(folder: &TempDir, clock: &Arc<SimClock>, disk: Option<&Arc<SharedDisk>>) -> RecordFile {
+fn open(folder: &TempDir, clock: &Arc<SimClock>, disk: Arc<dyn Disk>) -> RecordFile {
     let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
-    match disk {
-        Some(disk) => RecordFile::open(folder.path(), key, clock.clone(), disk.clone()),
-        None => RecordFile::open(folder.path(), key, clock.clone(), Arc::new(SystemDisk)),
-    }
-    .unwrap()
+    RecordFile::open(folder.path(), key, clock.clone(), disk).unwrap()
 }
 
 impl Fleet {
@@ -192,7 +188,7 @@ impl Fleet {
             Coming::Start => {
                 self.started += 1;
                 self.sequence += 1;
-                let record = open(&self.folder, &self.clock, Some(&self.disk));
+                let record = open(&self.folder, &self.clock, self.disk.clone());
                 let process = Process::new(self.policy, record, self.rng.fork(), self.now());
                 self.processes.insert(self.sequence, process);
             }

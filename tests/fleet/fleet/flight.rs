@@ -1,5 +1,6 @@
 //! The steps of a flight, on the shared record and the one service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -8,7 +9,7 @@ use paymentsgate_auth::session::flight::{Flight, Input, Landing, Plan, Step};
 use paymentsgate_auth::session::machine::{Event, closed};
 use paymentsgate_auth::session::phase::{Phase, Windows};
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::store::{Committed, Lock, RecordFile, Refusal, Uncommitted};
+use paymentsgate_auth::store::{Committed, Lock, RecordFile, Refusal, SystemDisk, Uncommitted};
 
 use super::{Coming, Fleet, Own, Pid, open};
 
@@ -135,7 +136,8 @@ impl Fleet {
 
     /// The record as it is on the disk.
     fn inspect(&mut self) {
-        let Some(found) = open(&self.folder, &self.clock, None).load().unwrap().committed else {
+        let Some(found) = open(&self.folder, &self.clock, Arc::new(SystemDisk)).load().unwrap().committed
+        else {
             assert!(self.lineage.is_empty(), "invariant 3: the record is gone");
             return;
         };
