@@ -5,21 +5,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the tally is worth reading")]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod simulated;
+
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::pin::pin;
-use std::sync::Mutex;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use fastrand::Rng;
-use paymentsgate_auth::clock::{Clock, Moment};
+use paymentsgate_auth::clock::Moment;
 use paymentsgate_auth::config::OnAmbiguous;
-use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::event::Notice;
 use paymentsgate_auth::expiry::Lifetime;
-use paymentsgate_auth::protocol::{Call, Failure};
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::session::flight::{Flight, Input, Landing, Plan, Step};
 use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy, WaiterId};
@@ -28,126 +25,11 @@ use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, MemoryStore, Refusal, Store, Uncommitted};
 use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken, Token};
-use paymentsgate_auth::transport::{Answer, Limit, Reply, Request, Sending, Transport};
-use reqwest::header::{HeaderValue, RETRY_AFTER};
-use zeroize::Zeroizing;
 
-const PUBLIC_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
-const HOUR: u64 = 3600;
-const LIMIT: Limit = Limit { setting: "max_response_bytes", bytes: 65_536 };
-/// No waiter outlives its deadline by more.
-const TOLERANCE: Duration = Duration::from_millis(50);
-
-/// The memory store and the scripted transport are always ready.
-fn ready<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("a simulated operation waits"),
-    }
-}
+use simulated::{HOUR, START, Service, TOLERANCE, histories, ready};
 
 fn store_error() -> Error {
     Error::new(Status::PG_ERR_SYSTEM, "the store is down")
-}
-
-struct At(Moment);
-
-impl Clock for At {
-    fn now(&self) -> Moment {
-        self.0
-    }
-}
-
-/// Hands the request to the simulated service.
-struct Wire<'a>(Mutex<&'a mut Service>, Moment);
-
-impl Transport for Wire<'_> {
-    fn send(&self, request: Request) -> Sending<'_> {
-        let reply = self.0.lock().unwrap().serve(&request, self.1);
-        Box::pin(std::future::ready(reply))
-    }
-}
-
-/// The service with its network: single-use refresh tokens, a real account, and a mood.
-struct Service {
-    rng: Rng,
-    /// How likely a call goes wrong, from 0 to 1.
-    trouble: f64,
-    lifetime: u64,
-    minted: u64,
-    good: BTreeSet<String>,
-    presented: BTreeMap<String, u32>,
-    /// How often one refresh token may be presented: twice where the session is to replay it.
-    most_presentations: u32,
-    calls: u64,
-}
-
-impl Service {
-    fn pair(&mut self) -> String {
-        self.minted += 1;
-        let refresh = format!("r{}", self.minted);
-        self.good.insert(refresh.clone());
-        format!(
-            r#"{{"access_token":"a{}","refresh_token":"{refresh}","expires_in":{}}}"#,
-            self.minted, self.lifetime
-        )
-    }
-
-    fn serve(&mut self, request: &Request, now: Moment) -> Reply {
-        self.calls += 1;
-        let refresh = request.path.ends_with("refresh").then(|| {
-            let body: serde_json::Value = serde_json::from_slice(request.body.as_ref().unwrap()).unwrap();
-            body["refresh_token"].as_str().unwrap().to_owned()
-        });
-        let failed = |sent: bool, status| Reply {
-            sent: sent.then_some(now),
-            result: Err(Error::new(status, "simulated")),
-        };
-        let answered = |status: u16, body: String, retry_after: Option<String>| Reply {
-            sent: Some(now),
-            result: Ok(Answer {
-                status,
-                headers: retry_after
-                    .map(|wait| (RETRY_AFTER, HeaderValue::from_str(&wait).unwrap()))
-                    .into_iter()
-                    .collect(),
-                body: Zeroizing::new(body.into_bytes()),
-                ..Answer::default()
-            }),
-        };
-        let refusal = r#"{"error":"NO","message":"no"}"#.to_owned();
-        let mood = if self.rng.f64() < self.trouble { self.rng.u32(1..=8) } else { 0 };
-        if mood == 1 {
-            return failed(false, Status::PG_ERR_CONNECT);
-        }
-        if mood == 2 {
-            let wait = self.rng.bool().then(|| self.rng.u32(1..90).to_string());
-            return answered(429, refusal, wait);
-        }
-        if let Some(token) = &refresh {
-            let times = self.presented.entry(token.clone()).or_default();
-            *times += 1;
-            let allowed = *times <= self.most_presentations;
-            assert!(allowed, "invariant 1: the refresh token {token} is presented {times} times");
-        }
-        match mood {
-            3 => return failed(true, Status::PG_ERR_CONNECTION_LOST),
-            4 => return answered(503, String::new(), None),
-            5 => return answered(404, refusal, None),
-            6 if refresh.is_none() => return answered(401, refusal, None),
-            _ => {}
-        }
-        if refresh.is_some_and(|token| !self.good.remove(&token)) {
-            return answered(401, refusal, None);
-        }
-        let pair = self.pair();
-        match mood {
-            // The rotation is committed and the answer is lost or spoilt.
-            6 | 7 => failed(true, Status::PG_ERR_TIMEOUT),
-            8 => answered(200, pair[..pair.len() - 3].to_owned(), None),
-            _ => answered(200, pair, None),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -163,8 +45,6 @@ struct World {
     policy: Policy,
     has_credentials: bool,
     degraded: bool,
-    /// The newest generation that the host has heard of.
-    told: u64,
     store_down_until: Duration,
     rng: Rng,
     now: Moment,
@@ -191,7 +71,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let lifetime = [12, 60, 300, HOUR, HOUR, 20 * HOUR][rng.usize(0..6)];
-        let now = Moment { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_700_000_000) };
+        let now = START;
         // Some sessions have nothing but a pair.
         let host_keeps = rng.u8(0..4) == 0;
         let on_ambiguous = [OnAmbiguous::Issue, OnAmbiguous::Issue, OnAmbiguous::Replay, OnAmbiguous::Fail];
@@ -209,18 +89,8 @@ impl World {
             policy,
             has_credentials: !host_keeps,
             degraded: false,
-            told: 0,
             store_down_until: Duration::ZERO,
-            service: Service {
-                rng: rng.fork(),
-                trouble: 0.0,
-                lifetime,
-                minted: 0,
-                good: BTreeSet::new(),
-                presented: BTreeMap::new(),
-                most_presentations: if replays { 2 } else { 1 },
-                calls: 0,
-            },
+            service: Service::new(rng.fork(), lifetime, if replays { 2 } else { 1 }),
             store: MemoryStore::default(),
             machine: Machine::new(policy, !host_keeps, 0, now),
             flight: None,
@@ -384,9 +254,8 @@ impl World {
     fn hear(&mut self, notice: Notice) {
         match notice {
             Notice::Rotated(grant) => {
-                assert!(grant.generation > self.told, "told once, in order");
-                assert!(self.newest.as_ref().is_none_or(|newest| newest.generation() < grant.generation));
-                self.told = grant.generation;
+                let is_news = self.newest.as_ref().is_none_or(|old| old.generation() < grant.generation);
+                assert!(is_news, "who keeps the pairs hears of one before it is published");
                 let kept = grant.refresh.as_ref().map(|refresh| refresh.secret().expose().to_owned());
                 let unused = kept.as_ref().is_none_or(|kept| !self.service.presented.contains_key(kept));
                 assert!(kept.is_some() == self.policy.host_keeps && unused, "the host keeps what works");
@@ -452,11 +321,10 @@ impl World {
                 Input::Loaded(found, now.boot)
             }
             Step::Intend => Input::Intended(ready(self.store.intend()).unwrap()),
-            Step::Refresh(refresh) => Input::Called(Box::new(self.call(refresh))),
+            Step::Refresh(refresh) => Input::Called(Box::new(self.service.refresh(refresh, self.now))),
             Step::Issue => {
                 assert!(self.has_credentials, "nothing to issue with");
-                let credentials = Credentials::new("account", PUBLIC_KEY, "simulation").unwrap();
-                Input::Called(Box::new(self.make(Call::Issue(credentials))))
+                Input::Called(Box::new(self.service.issue(self.now)))
             }
             Step::Pause { most } => {
                 let pause = self.seconds(most.as_secs_f64());
@@ -473,16 +341,6 @@ impl World {
 
     fn is_store_down(&self) -> bool {
         self.now.boot < self.store_down_until
-    }
-
-    fn call(&mut self, refresh: RefreshToken) -> Result<Pair, Failure> {
-        self.make(Call::Refresh { refresh, access: None })
-    }
-
-    fn make(&mut self, call: Call) -> Result<Pair, Failure> {
-        let now = self.now;
-        let wire = Wire(Mutex::new(&mut self.service), now);
-        ready(call.make(&wire, &At(now), LIMIT, Duration::from_secs(45)))
     }
 
     fn land(&mut self, landing: Landing) {
@@ -552,24 +410,11 @@ impl World {
 
 #[test]
 fn random_lives_keep_the_invariants() {
-    let seeds: Vec<u64> = match std::env::var("PG_SEED") {
-        Ok(seed) => vec![seed.parse().expect("PG_SEED is a number")],
-        Err(_) => {
-            (0..std::env::var("PG_HISTORIES").map_or(400, |count| count.parse().expect("a number"))).collect()
-        }
-    };
-    let (mut served, mut failed, mut calls) = (0, 0, 0);
-    for seed in &seeds {
-        let lived = std::panic::catch_unwind(|| {
-            let mut world = World::new(*seed);
-            world.live();
-            (world.served, world.failed, world.service.calls)
-        });
-        let Ok(counts) = lived else { panic!("this history fails: PG_SEED={seed}") };
-        served += counts.0;
-        failed += counts.1;
-        calls += counts.2;
-    }
-    println!("{} histories, {served} callers served, {failed} told why not, {calls} calls", seeds.len());
+    let (lived, [served, failed, calls]) = histories(400, |seed| {
+        let mut world = World::new(seed);
+        world.live();
+        [world.served, world.failed, world.service.calls]
+    });
+    println!("{lived} histories, {served} callers served, {failed} told why not, {calls} calls");
     assert!(served > 0 && calls > 0);
 }

@@ -1,0 +1,187 @@
+//! One process of a fleet: its machine, its flight, its callers, and what its readers see.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use fastrand::Rng;
+use paymentsgate_auth::clock::Moment;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::session::flight::{Flight, Plan};
+use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy, WaiterId};
+use paymentsgate_auth::session::phase::Windows;
+use paymentsgate_auth::session::rejection::Verdict;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::{Committed, RecordFile};
+use paymentsgate_auth::token::Fingerprint;
+
+use crate::simulated::TOLERANCE;
+
+pub(crate) struct Process {
+    machine: Machine,
+    rng: Rng,
+    pub(crate) record: RecordFile,
+    pub(crate) flight: Option<(Plan, Flight)>,
+    /// It waits for the lock until then.
+    pub(crate) patience: Option<Duration>,
+    /// How often its flight has asked for the lock: again, when what had come was nothing for it.
+    pub(crate) locks: u32,
+    /// What it has just read is a successor of what it has, and free.
+    pub(crate) may_adopt: bool,
+    /// It dies in an operation on the store, after so many others.
+    pub(crate) doom: Option<u32>,
+    waiting: BTreeMap<WaiterId, Duration>,
+    /// What was published last.
+    newest: Option<Committed>,
+    /// What readers have without asking.
+    pub(crate) open: Option<Committed>,
+    /// The newest of the store's generations that was published.
+    stored: u64,
+    /// The timer.
+    pub(crate) due: Option<Duration>,
+    /// When it was stopped: only then may it be late.
+    pub(crate) stops: Vec<RangeInclusive<Duration>>,
+    pub(crate) served: u64,
+    pub(crate) failed: u64,
+}
+
+impl Process {
+    pub(crate) fn new(policy: Policy, record: RecordFile, rng: Rng, now: Moment) -> Self {
+        Process {
+            machine: Machine::new(policy, true, 0, now),
+            rng,
+            record,
+            flight: None,
+            patience: None,
+            locks: 0,
+            may_adopt: false,
+            doom: None,
+            waiting: BTreeMap::new(),
+            newest: None,
+            open: None,
+            stored: 0,
+            due: None,
+            stops: Vec::new(),
+            served: 0,
+            failed: 0,
+        }
+    }
+
+    /// When it goes on, if it is stopped.
+    pub(crate) fn stopped_until(&self, now: Moment) -> Option<Duration> {
+        self.stops.last().map(|stop| *stop.end()).filter(|end| *end > now.boot)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.machine.is_closed()
+    }
+
+    /// Steps the machine; the plan is that of the flight to launch.
+    pub(crate) fn step(&mut self, event: Event, now: Moment) -> Option<Plan> {
+        let rng = &mut self.rng;
+        let actions = self.machine.step(event, now, &mut || rng.f64());
+        self.perform(actions, now)
+    }
+
+    pub(crate) fn ask(
+        &mut self,
+        id: WaiterId,
+        patience: Duration,
+        min_remaining: Duration,
+        now: Moment,
+    ) -> Option<Plan> {
+        let deadline = now.boot + patience;
+        self.waiting.insert(id, deadline);
+        let plan = self.step(Event::Ask { id, deadline, min_remaining }, now);
+        assert!(!patience.is_zero() || !self.waiting.contains_key(&id), "deadline 0 is answered now");
+        plan
+    }
+
+    /// The service refused the token that readers have.
+    pub(crate) fn report(&mut self, now: Moment) -> Option<Plan> {
+        let refused = *self.open.as_ref()?.token().fingerprint();
+        let (verdict, actions) = self.machine.report(refused, now);
+        assert_ne!(verdict, Verdict::Newer, "it is the newest");
+        self.perform(actions, now)
+    }
+
+    /// The timer rings at another time; `None`: it does not.
+    pub(crate) fn set_timer(&mut self, now: Moment) -> Option<Duration> {
+        let next = self.machine.next_wake(now);
+        if next == self.due {
+            return None;
+        }
+        self.due = next;
+        next
+    }
+
+    fn perform(&mut self, actions: Vec<Action>, now: Moment) -> Option<Plan> {
+        let mut launched = None;
+        for action in actions {
+            match action {
+                Action::Launch(plan) => {
+                    assert!(self.flight.is_none() && launched.is_none(), "two flights in one process");
+                    launched = Some(plan);
+                }
+                Action::Answer(id, result) => self.answered(id, result, now),
+                Action::Publish(Some(committed)) => self.open = Some(committed),
+                Action::Publish(None) => self.open = None,
+                Action::Withdraw => assert!(self.open.take().is_some(), "withdrawn once"),
+                Action::Tell(_) => {}
+            }
+        }
+        if let Some(token) = self.open.as_ref().map(Committed::token) {
+            let mandatory = Windows::of(&token.lifetime).mandatory;
+            assert!(token.remaining(now) > mandatory, "readers have a token that has turned mandatory");
+        }
+        launched
+    }
+
+    /// Whether a pair of the store's would do as the successor that is wanted.
+    pub(crate) fn is_served_by(&self, found: &Committed) -> bool {
+        let refused = self.flight.as_ref().and_then(|(plan, _)| plan.refused);
+        found.generation() > self.stored && refused != Some(*found.token().fingerprint())
+    }
+
+    /// A flight has brought a pair, the store's or its own.
+    pub(crate) fn take(&mut self, committed: &Committed, is_private: bool) {
+        let generation = committed.generation();
+        if is_private {
+            let last = self.newest.as_ref().map_or(0, Committed::generation);
+            assert!(generation > last, "invariant 3: an own pair is newer than what there was");
+        } else {
+            assert!(generation > self.stored, "invariant 3: generation {generation} after {}", self.stored);
+            self.stored = generation;
+        }
+        self.newest = Some(committed.clone());
+    }
+
+    fn answered(&mut self, id: WaiterId, result: Result<Committed, Error>, now: Moment) {
+        let deadline = self.waiting.remove(&id).expect("exactly one answer for each caller");
+        let latest = deadline + TOLERANCE;
+        let is_excused = self.stops.iter().any(|stop| *stop.start() <= latest && deadline <= *stop.end());
+        let is_in_time = now.boot <= latest || is_excused;
+        assert!(is_in_time, "invariant 4: answered {:?} after the deadline", now.boot - deadline);
+        match result {
+            Ok(committed) => {
+                self.served += 1;
+                let margin = Windows::of(&committed.token().lifetime).margin;
+                let remaining = committed.token().remaining(now);
+                assert!(remaining > margin, "invariant 4: a token with {remaining:?} left is handed out");
+            }
+            Err(error) => {
+                self.failed += 1;
+                assert_ne!(error.status, Status::PG_ERR_INTERNAL);
+            }
+        }
+    }
+
+    pub(crate) fn is_anybody_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What it serves: the generation and the token's name.
+    pub(crate) fn serves(&self) -> Option<(u64, Fingerprint)> {
+        self.newest.as_ref().map(|newest| (newest.generation(), *newest.token().fingerprint()))
+    }
+}

@@ -1,0 +1,193 @@
+//! What the simulations share: the service behind its network, clocks that are set, and the histories to live through.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::RefUnwindSafe;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use fastrand::Rng;
+use paymentsgate_auth::clock::{Clock, Moment};
+use paymentsgate_auth::credentials::Credentials;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::protocol::{Call, Failure};
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::token::{Pair, RefreshToken};
+use paymentsgate_auth::transport::{Answer, Limit, Reply, Request, Sending, Transport};
+use reqwest::header::{HeaderValue, RETRY_AFTER};
+use zeroize::Zeroizing;
+
+const PUBLIC_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
+const LIMIT: Limit = Limit { setting: "max_response_bytes", bytes: 65_536 };
+pub(crate) const HOUR: u64 = 3600;
+/// No waiter outlives its deadline by more.
+pub(crate) const TOLERANCE: Duration = Duration::from_millis(50);
+/// When the simulated machine has run for a while.
+pub(crate) const START: Moment =
+    Moment { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_700_000_000) };
+
+/// The memory store and the scripted transport are always ready.
+pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a simulated operation waits"),
+    }
+}
+
+struct At(Moment);
+
+impl Clock for At {
+    fn now(&self) -> Moment {
+        self.0
+    }
+}
+
+/// Hands the request to the simulated service.
+struct Wire<'a>(Mutex<&'a mut Service>, Moment);
+
+impl Transport for Wire<'_> {
+    fn send(&self, request: Request) -> Sending<'_> {
+        let reply = self.0.lock().unwrap().serve(&request, self.1);
+        Box::pin(std::future::ready(reply))
+    }
+}
+
+/// The service with its network: single-use refresh tokens, a real account, and a mood.
+pub(crate) struct Service {
+    rng: Rng,
+    /// How likely a call goes wrong, from 0 to 1.
+    pub(crate) trouble: f64,
+    /// The credentials are refused.
+    pub(crate) is_locked: bool,
+    pub(crate) lifetime: u64,
+    pub(crate) minted: u64,
+    pub(crate) good: BTreeSet<String>,
+    pub(crate) presented: BTreeMap<String, u32>,
+    /// How often one refresh token may be presented: twice where the session is to replay it.
+    pub(crate) most_presentations: u32,
+    pub(crate) calls: u64,
+    pub(crate) issues: u64,
+}
+
+impl Service {
+    pub(crate) fn new(rng: Rng, lifetime: u64, most_presentations: u32) -> Self {
+        Service {
+            rng,
+            trouble: 0.0,
+            is_locked: false,
+            lifetime,
+            minted: 0,
+            good: BTreeSet::new(),
+            presented: BTreeMap::new(),
+            most_presentations,
+            calls: 0,
+            issues: 0,
+        }
+    }
+
+    pub(crate) fn refresh(&mut self, refresh: RefreshToken, now: Moment) -> Result<Pair, Failure> {
+        self.answer(Call::Refresh { refresh, access: None }, now)
+    }
+
+    pub(crate) fn issue(&mut self, now: Moment) -> Result<Pair, Failure> {
+        self.issues += 1;
+        self.answer(Call::Issue(Credentials::new("account", PUBLIC_KEY, "simulation").unwrap()), now)
+    }
+
+    fn answer(&mut self, call: Call, now: Moment) -> Result<Pair, Failure> {
+        let wire = Wire(Mutex::new(self), now);
+        ready(call.make(&wire, &At(now), LIMIT, Duration::from_secs(45)))
+    }
+
+    fn pair(&mut self) -> String {
+        self.minted += 1;
+        let refresh = format!("r{}", self.minted);
+        self.good.insert(refresh.clone());
+        format!(
+            r#"{{"access_token":"a{}","refresh_token":"{refresh}","expires_in":{}}}"#,
+            self.minted, self.lifetime
+        )
+    }
+
+    fn serve(&mut self, request: &Request, now: Moment) -> Reply {
+        self.calls += 1;
+        let refresh = request.path.ends_with("refresh").then(|| {
+            let body: serde_json::Value = serde_json::from_slice(request.body.as_ref().unwrap()).unwrap();
+            body["refresh_token"].as_str().unwrap().to_owned()
+        });
+        let failed = |sent: bool, status| Reply {
+            sent: sent.then_some(now),
+            result: Err(Error::new(status, "simulated")),
+        };
+        let answered = |status: u16, body: String, retry_after: Option<String>| Reply {
+            sent: Some(now),
+            result: Ok(Answer {
+                status,
+                headers: retry_after
+                    .map(|wait| (RETRY_AFTER, HeaderValue::from_str(&wait).unwrap()))
+                    .into_iter()
+                    .collect(),
+                body: Zeroizing::new(body.into_bytes()),
+                ..Answer::default()
+            }),
+        };
+        let refusal = r#"{"error":"NO","message":"no"}"#.to_owned();
+        let mood = if self.rng.f64() < self.trouble { self.rng.u32(1..=8) } else { 0 };
+        if mood == 1 {
+            return failed(false, Status::PG_ERR_CONNECT);
+        }
+        if mood == 2 {
+            let wait = self.rng.bool().then(|| self.rng.u32(1..90).to_string());
+            return answered(429, refusal, wait);
+        }
+        if self.is_locked && refresh.is_none() {
+            return answered(401, refusal, None);
+        }
+        if let Some(token) = &refresh {
+            let times = self.presented.entry(token.clone()).or_default();
+            *times += 1;
+            let allowed = *times <= self.most_presentations;
+            assert!(allowed, "invariant 1: the refresh token {token} is presented {times} times");
+        }
+        match mood {
+            3 => return failed(true, Status::PG_ERR_CONNECTION_LOST),
+            4 => return answered(503, String::new(), None),
+            5 => return answered(404, refusal, None),
+            6 if refresh.is_none() => return answered(401, refusal, None),
+            _ => {}
+        }
+        if refresh.is_some_and(|token| !self.good.remove(&token)) {
+            return answered(401, refusal, None);
+        }
+        let pair = self.pair();
+        match mood {
+            // The rotation is committed and the answer is lost or spoilt.
+            6 | 7 => failed(true, Status::PG_ERR_TIMEOUT),
+            8 => answered(200, pair[..pair.len() - 3].to_owned(), None),
+            _ => answered(200, pair, None),
+        }
+    }
+}
+
+/// Lives through each history and adds up what each comes to. One that fails names its seed.
+pub(crate) fn histories<const N: usize>(
+    usual: u64,
+    live: impl Fn(u64) -> [u64; N] + RefUnwindSafe,
+) -> (usize, [u64; N]) {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seeds: Vec<u64> = match number("PG_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("PG_HISTORIES").unwrap_or(usual)).collect(),
+    };
+    let mut total = [0; N];
+    for seed in &seeds {
+        let Ok(counts) = std::panic::catch_unwind(|| live(*seed)) else {
+            panic!("this history fails: PG_SEED={seed}")
+        };
+        for (sum, count) in total.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+    (seeds.len(), total)
+}
