@@ -28,7 +28,7 @@ EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo test bench lint install clean setup library generate
+.PHONY: build demo test soak bench lint install clean setup library generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-python bench-go
 .PHONY: test-rust test-c test-go test-python test-behaviours test-witness
 
@@ -112,6 +112,11 @@ test-behaviours: build $(DRIVERS) $(VENV)/ready
 	PG_DRIVER_C=build/drivers/c PG_DRIVER_CPP=build/drivers/cpp PG_DRIVER_GO=build/drivers/go \
 	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PYTHONPATH=bindings/python/src \
 	    $(PYTHON) -m pytest -q tests/behaviours
+
+# The simulated lives of `make test`, by the thousand.
+soak: setup
+	PG_HISTORIES=20000 $(CARGO) test --release --test simulation -- --nocapture
+	PG_HISTORIES=3000 $(CARGO) test --release --test fleet -- --nocapture
 
 # The vendor's own SDK against the emulator, in an environment of its own.
 build/witness/ready: tests/witness/requirements.txt | setup
