@@ -6,6 +6,7 @@ mod envelope;
 mod file;
 mod key;
 mod keyring;
+mod ledger;
 mod lock;
 mod memory;
 mod record;

@@ -7,33 +7,24 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::disk::{Disk, check_folder, check_private, refused, unusable};
-use super::envelope::{self, Unreadable};
+use super::disk::{Disk, check_folder, check_private, unusable};
 use super::key::RecordKey;
 use super::keyring::Keyring;
+use super::ledger::{Bytes, Entry, Found, Ledger};
 use super::lock::Held;
-use super::record::{Access, Cooling, Intent, Record, Refresh};
-use super::stamp::Stamp;
 use super::{Committed, Loaded, Refusal};
-use crate::clock::{Clock, Moment};
-use crate::error::{Error, ServerError};
-use crate::expiry::Lifetime;
-use crate::status::Status;
-use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::token::{Pair, RefreshToken};
 
 /// A record is two tokens long; what is larger than any answer of the service is none.
 const MOST_BYTES: u64 = 64 << 20;
-/// The longest that a refusal can last.
-const LONGEST_COOLING: Duration = Duration::from_secs(3600);
 
 /// The record and its lock. It belongs to the process that made it: a forked child makes its own.
 pub struct RecordFile {
-    key: RecordKey,
-    keyring: Option<Keyring>,
     folder: PathBuf,
     path: PathBuf,
     clock: Arc<dyn Clock>,
@@ -41,17 +32,9 @@ pub struct RecordFile {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     lock: Option<Held>,
-    /// The newest pair that this process has seen in the file: an older one has been put back by somebody.
-    seen: Option<Committed>,
-}
-
-impl State {
-    fn generation(&self) -> u64 {
-        self.seen.as_ref().map_or(0, Committed::generation)
-    }
+    ledger: Ledger,
 }
 
 impl RecordFile {
@@ -71,7 +54,8 @@ impl RecordFile {
         let folder = fs::canonicalize(folder).map_err(failed)?;
         check_folder(&folder)?;
         let path = folder.join(format!("pg-{}", key.name()));
-        Ok(RecordFile { key, keyring, folder, path, clock, disk, state: Mutex::default() })
+        let ledger = Ledger::new(key, keyring, clock.clone(), path.display().to_string());
+        Ok(RecordFile { folder, path, clock, disk, state: Mutex::new(State { lock: None, ledger }) })
     }
 
     /// Where the record is.
@@ -96,122 +80,51 @@ impl RecordFile {
     /// Whether somebody has committed a pair that is newer than `base` and than the last one that was loaded here.
     pub fn has_newer(&self, base: u64) -> Result<bool, Error> {
         let state = self.state();
-        let found = self.read(&state)?;
-        Ok(found.is_some_and(|(generation, _)| generation > base.max(state.generation())))
+        Ok(self.read(&state)?.is_some_and(|entry| state.ledger.is_news(&entry, base)))
     }
 
     /// What there is.
     pub fn load(&self) -> Result<Loaded, Error> {
         let mut state = self.state();
-        let Some((generation, record)) = self.read(&state)? else { return Ok(Loaded::default()) };
-        if generation < state.generation() {
-            let seen = state.seen.clone().map(|seen| Committed { has_refresh: false, ..seen });
-            return Ok(Loaded { committed: seen, cooling: None });
-        }
-        if state.lock.is_some() && matches!(record.refresh, Refresh::Claimed(_)) {
+        let found = self.read(&state)?;
+        if state.lock.is_some() && found.as_ref().is_some_and(Ledger::is_claimed) {
             // Somebody died in a flight, perhaps while writing.
             self.remove_others(".tmp-", None);
         }
-        let committed = record.access.as_ref().map(|access| {
-            let has_refresh = matches!(record.refresh, Refresh::Kept(_));
-            self.committed(access, generation, has_refresh)
-        });
-        if let Some(committed) = &committed {
-            state.seen = Some(committed.clone());
-        }
-        Ok(Loaded { committed, cooling: record.cooling.map(|cooling| self.refusal(cooling)) })
+        Ok(state.ledger.load(found))
     }
 
     /// Puts an intent in the refresh token's place, durably, and hands it out.
     pub fn intend(&self) -> Result<Option<RefreshToken>, Error> {
         let state = self.locked()?;
-        let Some((generation, record)) = self.read(&state)? else { return Ok(None) };
-        let Record { access, refresh: Refresh::Kept(secret), cooling } = record else { return Ok(None) };
-        if generation < state.generation() {
-            return Ok(None);
-        }
-        let intent = Intent {
-            refresh: fingerprint(&Fingerprint::of(&secret)),
-            pid: process::id(),
-            since: self.stamp(self.clock.now()),
-        };
-        let record = Record { access, refresh: Refresh::Claimed(intent), cooling };
-        if let Err(error) = self.write(generation, &record) {
+        let Some(claim) = state.ledger.claim(self.read(&state)?)? else { return Ok(None) };
+        if let Err(error) = self.write(&claim.intent) {
             // It was not handed out, so it may stay, should the disk take that back.
-            let _ = self.write(generation, &Record { refresh: Refresh::Kept(secret), ..record });
+            let _ = self.write(&claim.undo);
             return Err(error);
         }
-        Ok(Some(RefreshToken::new(secret)))
+        Ok(Some(RefreshToken::new(claim.secret)))
     }
 
     /// Puts the refresh token back in the intent's place.
     pub fn retract(&self, refresh: &RefreshToken) -> Result<(), Error> {
         let state = self.locked()?;
-        let claimed = fingerprint(&Fingerprint::of(refresh.secret()));
-        match self.read(&state)? {
-            Some((generation, Record { access, refresh: Refresh::Claimed(intent), cooling }))
-                if intent.refresh == claimed =>
-            {
-                let refresh = Refresh::Kept(refresh.secret().clone());
-                self.write(generation, &Record { access, refresh, cooling })
-            }
-            _ => Err(self.trouble("somebody else has replaced the intent of this flight")),
-        }
+        self.write(&state.ledger.retract(self.read(&state)?, refresh)?)
     }
 
     /// Makes a pair the newest, durably, unless somebody else has committed one since the last `load`.
     pub fn commit(&self, base: u64, pair: &Pair) -> Result<Committed, Error> {
         let mut state = self.locked()?;
-        let (found, access, cooling) = match self.read(&state)? {
-            Some((generation, record)) => (generation, record.access, record.cooling),
-            None => (0, None, None),
-        };
-        let seen = state.generation();
-        let is_ours = access.is_some_and(|access| access.secret.expose() == pair.token.access.expose());
-        let generation = if found <= seen {
-            base.max(seen).saturating_add(1)
-        } else if is_ours {
-            // An earlier try put it in place and failed after that.
-            found
-        } else {
-            return Err(self.trouble("somebody else has committed a pair during this flight"));
-        };
-        let access = Access {
-            secret: pair.token.access.clone(),
-            length: pair.token.lifetime.length,
-            anchor: self.stamp(pair.token.anchor),
-        };
-        let refresh = match &pair.refresh {
-            Some(refresh) => Refresh::Kept(refresh.secret().clone()),
-            None => Refresh::None,
-        };
-        // A refusal of Issue that is not over outlives a Refresh; who was let in again was let in after it.
-        let cooling = cooling.filter(|cooling| !self.remaining(cooling).is_zero());
-        self.write(generation, &Record { access: Some(access), refresh, cooling })?;
-        let grant = Arc::new(Grant { token: pair.token.clone(), generation, refresh: None });
-        let committed = Committed { grant, has_refresh: pair.refresh.is_some(), is_doubted: false };
-        state.seen = Some(committed.clone());
+        let (record, committed) = state.ledger.succeed(self.read(&state)?, base, pair)?;
+        self.write(&record)?;
+        state.ledger.keep(&committed);
         Ok(committed)
     }
 
     /// Lets all who share the record know of a refusal.
     pub fn cool(&self, refusal: &Refusal) -> Result<(), Error> {
         let state = self.locked()?;
-        let (generation, record) = self.read(&state)?.unwrap_or_else(|| {
-            (state.generation(), Record { access: None, refresh: Refresh::None, cooling: None })
-        });
-        let now = self.clock.now();
-        let wait = refusal.until.saturating_sub(now.boot);
-        let until = Moment { boot: refusal.until, wall: now.wall.saturating_add(wait) };
-        let Refusal { strikes, error, .. } = refusal;
-        let cooling = Cooling {
-            strikes: u32::try_from(*strikes).unwrap_or(u32::MAX),
-            until: self.stamp(until),
-            status: error.status,
-            http_status: error.http_status,
-            code: error.server.as_ref().and_then(|server| server.code.clone()),
-        };
-        self.write(generation, &Record { cooling: Some(cooling), ..record })
+        self.write(&state.ledger.refuse(self.read(&state)?, refusal)?)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -222,13 +135,13 @@ impl RecordFile {
     fn locked(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.state();
         if state.lock.is_none() {
-            return Err(self.trouble("its lock is not held, so nothing is written"));
+            return Err(state.ledger.trouble("its lock is not held, so nothing is written"));
         }
         Ok(state)
     }
 
-    /// The record, checked. A broken one counts as none and, by who holds the lock, is set aside.
-    fn read(&self, state: &State) -> Result<Option<(u64, Record)>, Error> {
+    /// The record, checked. A broken one is set aside by who holds the lock.
+    fn read(&self, state: &State) -> Result<Option<Entry>, Error> {
         let failed = |error: io::Error| unusable("read", &self.path, &error);
         let file = match self.disk.open(&self.path) {
             Ok(file) => file,
@@ -240,36 +153,20 @@ impl RecordFile {
         // Room for all of it and a byte more: growing would leave a copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
         self.disk.read(&file, length, &mut bytes).map_err(failed)?;
-        match envelope::unwrap(&self.key, self.keyring.as_ref(), &bytes) {
-            Ok(found) => Ok(Some(found)),
-            Err(Unreadable::Corrupt) => {
-                if state.lock.is_some() {
-                    self.set_aside();
-                }
-                Ok(None)
-            }
-            Err(Unreadable::Version(version)) => Err(refused(format!(
-                "store {}: a record of format {version}, which this version of paymentsgate-auth does not know; it \
-                 is left alone. Use the version that wrote it, or another folder",
-                self.path.display()
-            ))),
-            Err(Unreadable::Foreign) => Err(refused(format!(
-                "store {}: the record of another account in the place of this one's; move it away",
-                self.path.display()
-            ))),
-            Err(Unreadable::Sealed) => Err(self.sealed()),
+        let found = state.ledger.read(Some(&bytes))?;
+        if matches!(found, Found::Broken) && state.lock.is_some() {
+            self.set_aside();
         }
+        Ok(found.entry())
     }
 
     /// Readers see the old record or the new one; so does whoever comes after a loss of power.
-    fn write(&self, generation: u64, record: &Record) -> Result<(), Error> {
+    fn write(&self, record: &Bytes) -> Result<(), Error> {
         // Chance, since in a container every process has the same number as the dead one before it.
         let temporary = self.beside(&format!(".tmp-{}-{:016x}", process::id(), fastrand::u64(..)));
-        let bytes = envelope::wrap(&self.key, self.keyring.as_ref(), generation, record)
-            .map_err(|_| self.trouble("the system gives no random numbers to seal the record with"))?;
         let disk = &self.disk;
         disk.create(&temporary)
-            .and_then(|file| disk.write(&file, &bytes).and_then(|()| disk.sync(&file)))
+            .and_then(|file| disk.write(&file, record).and_then(|()| disk.sync(&file)))
             .and_then(|()| disk.rename(&temporary, &self.path))
             .inspect_err(|_| drop(disk.remove(&temporary)))
             .and_then(|()| disk.sync_folder(&self.folder))
@@ -305,69 +202,4 @@ impl RecordFile {
         path.push(suffix);
         path.into()
     }
-
-    fn trouble(&self, what: &str) -> Error {
-        let text = format!("store {}: {what}; the session goes on and tries again", self.path.display());
-        Error::new(Status::PG_ERR_STORE, text)
-    }
-
-    fn sealed(&self) -> Error {
-        let why = match self.keyring {
-            Some(_) => "the record is sealed with another key than store_key has, or was tampered with",
-            None => "the record is sealed, and no store_key is set",
-        };
-        let text = format!(
-            "store {}: {why}; nothing was changed. Set store_key or store_key_file to the key that sealed it; if that is \
-             lost, move the file away",
-            self.path.display()
-        );
-        Error::new(Status::PG_ERR_STORE_KEY, text)
-    }
-
-    fn stamp(&self, at: Moment) -> Stamp {
-        Stamp::new(at, &*self.clock)
-    }
-
-    fn committed(&self, access: &Access, generation: u64, has_refresh: bool) -> Committed {
-        let now = self.clock.now();
-        let (length, anchor, is_doubted) = match access.anchor.age(&*self.clock) {
-            Some(_) if access.anchor.is_of_this_boot(&*self.clock) => {
-                (access.length, access.anchor.at, false)
-            }
-            Some(age) => {
-                // What it lived before this run of the machine cannot be told by an anchor in it.
-                let here = age.min(now.boot);
-                let anchor = Moment { boot: now.boot - here, wall: now.wall.saturating_sub(here) };
-                (access.length.saturating_sub(age - here), anchor, false)
-            }
-            None => (access.length, now, true),
-        };
-        let lifetime = Lifetime { length, disagreement: Duration::ZERO };
-        let token = Token::new(access.secret.clone(), lifetime, anchor);
-        Committed { grant: Arc::new(Grant { token, generation, refresh: None }), has_refresh, is_doubted }
-    }
-
-    fn remaining(&self, cooling: &Cooling) -> Duration {
-        cooling.until.wait(LONGEST_COOLING, &*self.clock)
-    }
-
-    fn refusal(&self, cooling: Cooling) -> Refusal {
-        let until = self.clock.now().boot.saturating_add(self.remaining(&cooling));
-        let code = cooling.code.as_deref().unwrap_or("no code");
-        let text = format!(
-            "the service refused the credentials ({code}), as another session has left in the store; check \
-             account_id and public_key"
-        );
-        let server =
-            cooling.code.map(|code| Box::new(ServerError { code: Some(code), ..ServerError::default() }));
-        let error = Error { http_status: cooling.http_status, server, ..Error::new(cooling.status, text) };
-        Refusal { strikes: cooling.strikes as usize, until, error }
-    }
-}
-
-/// Without its closing NUL.
-fn fingerprint(of: &Fingerprint) -> [u8; 16] {
-    let mut digits = [0; 16];
-    digits.copy_from_slice(&of.with_nul()[..16]);
-    digits
 }

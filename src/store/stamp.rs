@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::clock::{BootId, Clock, Moment};
 
+/// The wall clocks of two machines, or of one before and after a restart, may be so far apart.
+const APART: Duration = Duration::from_secs(5);
+
 /// A moment, with the run of the machine to which its boot clock belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -23,7 +26,7 @@ impl Stamp {
         if self.is_of_this_boot(clock) {
             now.boot.checked_sub(self.at.boot)
         } else {
-            now.wall.checked_sub(self.at.wall)
+            now.wall.saturating_add(APART).checked_sub(self.at.wall).map(|age| age.saturating_sub(APART))
         }
     }
 

@@ -1,0 +1,318 @@
+//! What each step of a flight makes of an account's record: pure, for every store that keeps records as bytes.
+
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::envelope::{self, Unreadable};
+use super::key::RecordKey;
+use super::keyring::Keyring;
+use super::record::{Access, Cooling, Intent, Record, Refresh};
+use super::stamp::Stamp;
+use super::{Committed, Loaded, Refusal};
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ServerError};
+use crate::expiry::Lifetime;
+use crate::secret::Secret;
+use crate::status::Status;
+use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
+
+/// The longest that a refusal can last.
+const LONGEST_COOLING: Duration = Duration::from_secs(3600);
+
+/// The bytes of a record.
+pub(super) type Bytes = Zeroizing<Vec<u8>>;
+
+/// One account's records, as this process reads and writes them.
+pub(super) struct Ledger {
+    key: RecordKey,
+    keyring: Option<Keyring>,
+    clock: Arc<dyn Clock>,
+    /// How errors name the place.
+    place: String,
+    /// How far the wall clock of the store is ahead of ours, in milliseconds. Who shares the store has stamps by that one.
+    ahead: i64,
+    /// The newest pair that this process has seen there: an older one has been put back by somebody.
+    seen: Option<Committed>,
+}
+
+/// A record as it was found, under its generation.
+pub(super) struct Entry {
+    generation: u64,
+    record: Record,
+}
+
+/// What the bytes in a record's place are.
+pub(super) enum Found {
+    /// There are none.
+    Nothing,
+    /// A record of this account.
+    Entry(Entry),
+    /// Cut, torn or never a record: counts as none, and is to be set aside.
+    Broken,
+}
+
+impl Found {
+    /// The record, if it can be read.
+    pub(super) fn entry(self) -> Option<Entry> {
+        if let Found::Entry(entry) = self { Some(entry) } else { None }
+    }
+}
+
+/// The right to present a refresh token: good once the intent is written.
+pub(super) struct Claim {
+    /// The refresh token.
+    pub(super) secret: Secret,
+    /// The record with the intent in its place.
+    pub(super) intent: Bytes,
+    /// The record as it was, should the intent not be written.
+    pub(super) undo: Bytes,
+}
+
+impl Ledger {
+    /// For records of that account; with a keyring they are sealed. `place` stands in errors, so it holds no password.
+    pub(super) fn new(
+        key: RecordKey,
+        keyring: Option<Keyring>,
+        clock: Arc<dyn Clock>,
+        place: String,
+    ) -> Self {
+        Ledger { key, keyring, clock, place, ahead: 0, seen: None }
+    }
+
+    /// What the bytes are. An error leaves them where they are.
+    pub(super) fn read(&self, bytes: Option<&[u8]>) -> Result<Found, Error> {
+        let Some(bytes) = bytes else { return Ok(Found::Nothing) };
+        match envelope::unwrap(&self.key, self.keyring.as_ref(), bytes) {
+            Ok((generation, record)) => Ok(Found::Entry(Entry { generation, record })),
+            Err(Unreadable::Corrupt) => Ok(Found::Broken),
+            Err(Unreadable::Version(version)) => Err(self.refused(&format!(
+                "a record of format {version}, which this version of paymentsgate-auth does not know; it is left alone. \
+                 Use the version that wrote it, or another place"
+            ))),
+            Err(Unreadable::Foreign) => {
+                Err(self.refused("the record of another account in the place of this one's; move it away"))
+            }
+            Err(Unreadable::Sealed) => Err(self.sealed()),
+        }
+    }
+
+    /// Whether it is newer than `base` and than the last one that was loaded here.
+    pub(super) fn is_news(&self, entry: &Entry, base: u64) -> bool {
+        entry.generation > base.max(self.generation())
+    }
+
+    /// Whether its owner left it in the middle of a flight.
+    pub(super) fn is_claimed(entry: &Entry) -> bool {
+        matches!(entry.record.refresh, Refresh::Claimed(_))
+    }
+
+    /// What there is. An older record than one that was seen before is ignored.
+    pub(super) fn load(&mut self, found: Option<Entry>) -> Loaded {
+        let Some(Entry { generation, record }) = found else { return Loaded::default() };
+        if generation < self.generation() {
+            let seen = self.seen.clone().map(|seen| Committed { has_refresh: false, ..seen });
+            return Loaded { committed: seen, cooling: None };
+        }
+        let committed = record.access.as_ref().map(|access| {
+            let has_refresh = matches!(record.refresh, Refresh::Kept(_));
+            self.committed(access, generation, has_refresh)
+        });
+        if let Some(committed) = &committed {
+            self.seen = Some(committed.clone());
+        }
+        Loaded { committed, cooling: record.cooling.map(|cooling| self.refusal(cooling)) }
+    }
+
+    /// The refresh token, if one is there that may be presented.
+    pub(super) fn claim(&self, found: Option<Entry>) -> Result<Option<Claim>, Error> {
+        let Some(Entry { generation, record }) = found else { return Ok(None) };
+        let Record { access, refresh: Refresh::Kept(secret), cooling } = record else { return Ok(None) };
+        if generation < self.generation() {
+            return Ok(None);
+        }
+        let intent = Intent {
+            refresh: fingerprint(&Fingerprint::of(&secret)),
+            pid: process::id(),
+            since: self.stamp(self.clock.now()),
+        };
+        let record = Record { access, refresh: Refresh::Claimed(intent), cooling };
+        let intent = self.wrap(generation, &record)?;
+        let undo = self.wrap(generation, &Record { refresh: Refresh::Kept(secret.clone()), ..record })?;
+        Ok(Some(Claim { secret, intent, undo }))
+    }
+
+    /// The record with the refresh token back in the intent's place.
+    pub(super) fn retract(&self, found: Option<Entry>, refresh: &RefreshToken) -> Result<Bytes, Error> {
+        let claimed = fingerprint(&Fingerprint::of(refresh.secret()));
+        match found {
+            Some(Entry {
+                generation,
+                record: Record { access, refresh: Refresh::Claimed(intent), cooling },
+            }) if intent.refresh == claimed => {
+                let refresh = Refresh::Kept(refresh.secret().clone());
+                self.wrap(generation, &Record { access, refresh, cooling })
+            }
+            _ => Err(self.trouble("somebody else has replaced the intent of this flight")),
+        }
+    }
+
+    /// The record of a new pair, unless somebody else has committed one since the last `load`. Once it is written, `keep` it.
+    pub(super) fn succeed(
+        &self,
+        found: Option<Entry>,
+        base: u64,
+        pair: &Pair,
+    ) -> Result<(Bytes, Committed), Error> {
+        let (found, access, cooling) = match found {
+            Some(Entry { generation, record }) => (generation, record.access, record.cooling),
+            None => (0, None, None),
+        };
+        let seen = self.generation();
+        let is_ours = access.is_some_and(|access| access.secret.expose() == pair.token.access.expose());
+        let generation = if found <= seen {
+            base.max(seen).saturating_add(1)
+        } else if is_ours {
+            // An earlier try put it in place and failed after that.
+            found
+        } else {
+            return Err(self.trouble("somebody else has committed a pair during this flight"));
+        };
+        let access = Access {
+            secret: pair.token.access.clone(),
+            length: pair.token.lifetime.length,
+            anchor: self.stamp(pair.token.anchor),
+        };
+        let refresh = match &pair.refresh {
+            Some(refresh) => Refresh::Kept(refresh.secret().clone()),
+            None => Refresh::None,
+        };
+        // A refusal of Issue that is not over outlives a Refresh; who was let in again was let in after it.
+        let cooling = cooling.filter(|cooling| !self.remaining(cooling).is_zero());
+        let bytes = self.wrap(generation, &Record { access: Some(access), refresh, cooling })?;
+        let grant = Arc::new(Grant { token: pair.token.clone(), generation, refresh: None });
+        Ok((bytes, Committed { grant, has_refresh: pair.refresh.is_some(), is_doubted: false }))
+    }
+
+    /// It is written.
+    pub(super) fn keep(&mut self, committed: &Committed) {
+        self.seen = Some(committed.clone());
+    }
+
+    /// The record with a refusal in it, for all who share it.
+    pub(super) fn refuse(&self, found: Option<Entry>, refusal: &Refusal) -> Result<Bytes, Error> {
+        let (generation, record) = match found {
+            Some(Entry { generation, record }) => (generation, record),
+            None => (self.generation(), Record { access: None, refresh: Refresh::None, cooling: None }),
+        };
+        let now = self.clock.now();
+        let wait = refusal.until.saturating_sub(now.boot);
+        let until = Moment { boot: refusal.until, wall: now.wall.saturating_add(wait) };
+        let Refusal { strikes, error, .. } = refusal;
+        let cooling = Cooling {
+            strikes: u32::try_from(*strikes).unwrap_or(u32::MAX),
+            until: self.stamp(until),
+            status: error.status,
+            http_status: error.http_status,
+            code: error.server.as_ref().and_then(|server| server.code.clone()),
+        };
+        self.wrap(generation, &Record { cooling: Some(cooling), ..record })
+    }
+
+    /// The store has a clock of its own, which is so many milliseconds ahead of ours.
+    pub(super) fn set_ahead(&mut self, ahead: i64) {
+        self.ahead = ahead;
+    }
+
+    /// The store did not do what it should, which may pass.
+    pub(super) fn trouble(&self, what: &str) -> Error {
+        let text = format!("store {}: {what}; the session goes on and tries again", self.place);
+        Error::new(Status::PG_ERR_STORE, text)
+    }
+
+    fn generation(&self) -> u64 {
+        self.seen.as_ref().map_or(0, Committed::generation)
+    }
+
+    fn wrap(&self, generation: u64, record: &Record) -> Result<Bytes, Error> {
+        envelope::wrap(&self.key, self.keyring.as_ref(), generation, record)
+            .map_err(|_| self.trouble("the system gives no random numbers to seal the record with"))
+    }
+
+    fn refused(&self, what: &str) -> Error {
+        Error::new(Status::PG_ERR_STORE_REFUSED, format!("store {}: {what}", self.place))
+    }
+
+    fn sealed(&self) -> Error {
+        let why = match self.keyring {
+            Some(_) => "the record is sealed with another key than store_key has, or was tampered with",
+            None => "the record is sealed, and no store_key is set",
+        };
+        let text = format!(
+            "store {}: {why}; nothing was changed. Set store_key or store_key_file to the key that sealed it; if that is \
+             lost, move the record away",
+            self.place
+        );
+        Error::new(Status::PG_ERR_STORE_KEY, text)
+    }
+
+    fn stamp(&self, at: Moment) -> Stamp {
+        Stamp::new(Moment { wall: shifted(at.wall, self.ahead), ..at }, &*self.clock)
+    }
+
+    /// A stamp of the store, by our clock.
+    fn local(&self, stamp: Stamp) -> Stamp {
+        let wall = shifted(stamp.at.wall, self.ahead.saturating_neg());
+        Stamp { at: Moment { wall, ..stamp.at }, ..stamp }
+    }
+
+    fn committed(&self, access: &Access, generation: u64, has_refresh: bool) -> Committed {
+        let now = self.clock.now();
+        let stamp = self.local(access.anchor);
+        let (length, anchor, is_doubted) = match stamp.age(&*self.clock) {
+            Some(_) if stamp.is_of_this_boot(&*self.clock) => (access.length, stamp.at, false),
+            Some(age) => {
+                // What it lived before this run of the machine cannot be told by an anchor in it.
+                let here = age.min(now.boot);
+                let anchor = Moment { boot: now.boot - here, wall: now.wall.saturating_sub(here) };
+                (access.length.saturating_sub(age - here), anchor, false)
+            }
+            None => (access.length, now, true),
+        };
+        let lifetime = Lifetime { length, disagreement: Duration::ZERO };
+        let token = Token::new(access.secret.clone(), lifetime, anchor);
+        Committed { grant: Arc::new(Grant { token, generation, refresh: None }), has_refresh, is_doubted }
+    }
+
+    fn remaining(&self, cooling: &Cooling) -> Duration {
+        self.local(cooling.until).wait(LONGEST_COOLING, &*self.clock)
+    }
+
+    fn refusal(&self, cooling: Cooling) -> Refusal {
+        let until = self.clock.now().boot.saturating_add(self.remaining(&cooling));
+        let code = cooling.code.as_deref().unwrap_or("no code");
+        let text = format!(
+            "the service refused the credentials ({code}), as another session has left in the store; check \
+             account_id and public_key"
+        );
+        let server =
+            cooling.code.map(|code| Box::new(ServerError { code: Some(code), ..ServerError::default() }));
+        let error = Error { http_status: cooling.http_status, server, ..Error::new(cooling.status, text) };
+        Refusal { strikes: cooling.strikes as usize, until, error }
+    }
+}
+
+/// A time of the wall clock, by one that is so many milliseconds ahead.
+fn shifted(wall: Duration, ahead: i64) -> Duration {
+    let by = Duration::from_millis(ahead.unsigned_abs());
+    if ahead < 0 { wall.saturating_sub(by) } else { wall.saturating_add(by) }
+}
+
+/// Without its closing NUL.
+fn fingerprint(of: &Fingerprint) -> [u8; 16] {
+    let mut digits = [0; 16];
+    digits.copy_from_slice(&of.with_nul()[..16]);
+    digits
+}
