@@ -17,9 +17,9 @@ use crate::queue::Completion;
 use crate::runtime::{self, first};
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
-use crate::store::RecordKey;
+use crate::store::{RecordKey, Servers};
 use crate::token::{Grant, Pair, RefreshToken};
-use crate::transport::{HttpTransport, Limit, Transport};
+use crate::transport::{HttpTransport, Limit, TlsSettings, Transport};
 
 /// A way to one service: settings, connections, and perhaps credentials. Usable from any thread at once.
 pub struct Client {
@@ -30,6 +30,7 @@ pub struct Client {
     pub(crate) refresh_timeout: Duration,
     pub(crate) send_bearer_on_refresh: bool,
     base_url: Option<Url>,
+    pub(crate) servers: Servers,
     /// Of the answers to Issue and Refresh.
     pub(crate) limit: Limit,
     pub(crate) request_timeout: Duration,
@@ -42,8 +43,9 @@ impl Client {
     pub fn new(config: &Config) -> Result<Arc<Self>, Error> {
         let base_url = config.base_url.clone().ok_or_else(no_base_url)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let transport = HttpTransport::new(config, base_url, clock.clone())?;
-        Client::with_parts(config, Box::new(transport), clock)
+        let tls = Arc::new(TlsSettings::load(config)?);
+        let transport = HttpTransport::with_tls(config, base_url, clock.clone(), tls.clone());
+        Client::assembled(config, Box::new(transport), clock, tls)
     }
 
     /// The same on a transport and a clock of the caller's.
@@ -52,8 +54,19 @@ impl Client {
         transport: Box<dyn Transport>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
+        let tls = Arc::new(TlsSettings::load(config)?);
+        Client::assembled(config, transport, clock, tls)
+    }
+
+    fn assembled(
+        config: &Config,
+        transport: Box<dyn Transport>,
+        clock: Arc<dyn Clock>,
+        tls: Arc<TlsSettings>,
+    ) -> Result<Arc<Self>, Error> {
         Ok(Arc::new(Client {
             transport,
+            servers: Servers::new(tls, clock.clone()),
             clock,
             base_url: config.base_url.clone(),
             credentials: config.credentials()?,

@@ -37,7 +37,7 @@ pub enum Kind {
     Url,
     /// `none`, `env`, or the URL of a proxy.
     Proxy,
-    /// `memory:` or `file:` with the path of a folder.
+    /// `memory:`, `file:` with the path of a folder, or the URL of a Redis server.
     Store,
     /// One key or two, of 32 bytes in base64, never shown.
     Keys,
@@ -250,7 +250,9 @@ pub const SETTINGS: &[Setting] = &[
         default: "memory:",
         description: "Of a session: where its pair is kept. memory: in this process, until it ends. file:/folder: in a \
                       folder of this machine, shared by all processes that name it and kept over restarts; each account \
-                      has a record of its own in it.",
+                      has a record of its own in it. redis://user:password@host:port/database, or rediss:// for TLS (with \
+                      the settings tls.*): on a Redis or Valkey server, shared by all machines that name it; \
+                      `?replicas=1` behind it waits until so many replicas have each record.",
         apply: store!(Store, config.store = |place| place),
     },
     Setting {
@@ -353,7 +355,10 @@ impl Kind {
                     .into()
             }
             Kind::Proxy => "none, env, or an http or https URL".into(),
-            Kind::Store => "memory:, or file: and the absolute path of a folder".into(),
+            Kind::Store => {
+                "memory:, file: and the absolute path of a folder, or redis:// or rediss:// with a host"
+                    .into()
+            }
             Kind::Keys => Keyring::WANTED.into(),
             Kind::Boolean => "true or false".into(),
             Kind::Milliseconds(most) => format!("a whole number of milliseconds from 1 to {most}"),
@@ -368,7 +373,9 @@ impl Kind {
         match self {
             Kind::Secret | Kind::Keys => "[secret]".into(),
             // A URL may hold a password.
-            Kind::Url | Kind::Proxy if text.contains('@') => "[a URL with a user or password]".into(),
+            Kind::Url | Kind::Proxy | Kind::Store if text.contains('@') => {
+                "[a URL with a user or password]".into()
+            }
             _ => format!("{:?}", text.chars().take(128).collect::<String>()),
         }
     }

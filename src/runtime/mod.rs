@@ -55,7 +55,7 @@ where
 }
 
 /// What the work comes to, unless the stop comes first.
-pub(crate) async fn first<T>(work: impl Future<Output = T>, stop: oneshot::Receiver<()>) -> Option<T> {
+pub(crate) async fn first<T>(work: impl Future<Output = T>, stop: impl Future) -> Option<T> {
     let (mut work, mut stop) = (pin!(work), pin!(stop));
     poll_fn(|context| {
         if let Poll::Ready(done) = work.as_mut().poll(context) {

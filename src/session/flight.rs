@@ -244,10 +244,9 @@ impl Flight {
             }
             Input::Committed(committed) => self.land(Ok(committed)),
             Input::Uncommitted(Uncommitted { error, pair }) => self.offer_again(error, pair),
-            Input::Resumed => match self.offered.take() {
-                Some(pair) => Step::Commit(pair),
-                None => self.issue(),
-            },
+            // Others may have taken the lock meanwhile, and have something newer.
+            Input::Resumed if self.offered.is_some() => Step::Lock,
+            Input::Resumed => self.issue(),
             Input::StoreFailed(error) => self.without_the_store(error),
             Input::Stopped(error) => self.land(Err(error)),
         }
@@ -266,6 +265,9 @@ impl Flight {
             // What had come was nothing for us.
             return Step::Lock;
         }
+        if let Some(pair) = self.offered.take() {
+            return Step::Commit(pair);
+        }
         if let Some(refusal) = found.cooling.filter(|_| self.plan.heeds_cooling) {
             self.plan.strikes = self.plan.strikes.max(refusal.strikes);
             if now < refusal.until {
@@ -279,6 +281,9 @@ impl Flight {
 
     /// Nothing was presented yet, or nothing that is not accounted for: who must have a token gets one of its own.
     fn without_the_store(&mut self, error: Error) -> Step {
+        if let Some(pair) = self.offered.take() {
+            return self.offer_again(error, pair);
+        }
         self.store_error = Some(error.clone());
         self.error.get_or_insert(error);
         self.doubtful = None;

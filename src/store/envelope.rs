@@ -79,6 +79,11 @@ pub(super) fn unwrap(
     Ok((generation, record.ok_or(Unreadable::Corrupt)?))
 }
 
+/// The generation of what `wrap` has made.
+pub(super) fn generation(wrapped: &[u8]) -> u64 {
+    whole(wrapped).and_then(|(_, rest)| parts(rest)).map_or(0, |(_, generation, _)| generation)
+}
+
 /// Magic, version and checksum stay where they are in all versions, so that a newer record can be told from a broken
 /// one: the version, and what lies between it and the checksum.
 fn whole(bytes: &[u8]) -> Option<(u32, &[u8])> {

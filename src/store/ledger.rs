@@ -49,7 +49,7 @@ pub(super) enum Found {
     /// There are none.
     Nothing,
     /// A record of this account.
-    Entry(Entry),
+    Entry(Box<Entry>),
     /// Cut, torn or never a record: counts as none, and is to be set aside.
     Broken,
 }
@@ -57,7 +57,7 @@ pub(super) enum Found {
 impl Found {
     /// The record, if it can be read.
     pub(super) fn entry(self) -> Option<Entry> {
-        if let Found::Entry(entry) = self { Some(entry) } else { None }
+        if let Found::Entry(entry) = self { Some(*entry) } else { None }
     }
 }
 
@@ -86,7 +86,7 @@ impl Ledger {
     pub(super) fn read(&self, bytes: Option<&[u8]>) -> Result<Found, Error> {
         let Some(bytes) = bytes else { return Ok(Found::Nothing) };
         match envelope::unwrap(&self.key, self.keyring.as_ref(), bytes) {
-            Ok((generation, record)) => Ok(Found::Entry(Entry { generation, record })),
+            Ok((generation, record)) => Ok(Found::Entry(Box::new(Entry { generation, record }))),
             Err(Unreadable::Corrupt) => Ok(Found::Broken),
             Err(Unreadable::Version(version)) => Err(self.refused(&format!(
                 "a record of format {version}, which this version of paymentsgate-auth does not know; it is left alone. \
@@ -192,8 +192,14 @@ impl Ledger {
         // A refusal of Issue that is not over outlives a Refresh; who was let in again was let in after it.
         let cooling = cooling.filter(|cooling| !self.remaining(cooling).is_zero());
         let bytes = self.wrap(generation, &Record { access: Some(access), refresh, cooling })?;
-        let grant = Arc::new(Grant { token: pair.token.clone(), generation, refresh: None });
-        Ok((bytes, Committed { grant, has_refresh: pair.refresh.is_some(), is_doubted: false }))
+        Ok((bytes, committed(pair, generation)))
+    }
+
+    /// The pair, if it is what was found: an earlier try put it there.
+    pub(super) fn already(&self, found: &Entry, pair: &Pair) -> Option<Committed> {
+        let access = found.record.access.as_ref()?;
+        (found.generation > self.generation() && access.secret.expose() == pair.token.access.expose())
+            .then(|| committed(pair, found.generation))
     }
 
     /// It is written.
@@ -221,9 +227,10 @@ impl Ledger {
         self.wrap(generation, &Record { cooling: Some(cooling), ..record })
     }
 
-    /// The store has a clock of its own, which is so many milliseconds ahead of ours.
-    pub(super) fn set_ahead(&mut self, ahead: i64) {
-        self.ahead = ahead;
+    /// The store has a clock of its own, which shows this time now.
+    pub(super) fn set_store_clock(&mut self, wall: Duration, now: Moment) {
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        self.ahead = millis(wall).saturating_sub(millis(now.wall));
     }
 
     /// The store did not do what it should, which may pass.
@@ -232,7 +239,8 @@ impl Ledger {
         Error::new(Status::PG_ERR_STORE, text)
     }
 
-    fn generation(&self) -> u64 {
+    /// Of the newest pair that was loaded or kept here; 0: none.
+    pub(super) fn generation(&self) -> u64 {
         self.seen.as_ref().map_or(0, Committed::generation)
     }
 
@@ -302,6 +310,11 @@ impl Ledger {
         let error = Error { http_status: cooling.http_status, server, ..Error::new(cooling.status, text) };
         Refusal { strikes: cooling.strikes as usize, until, error }
     }
+}
+
+fn committed(pair: &Pair, generation: u64) -> Committed {
+    let grant = Arc::new(Grant { token: pair.token.clone(), generation, refresh: None });
+    Committed { grant, has_refresh: pair.refresh.is_some(), is_doubted: false }
 }
 
 /// A time of the wall clock, by one that is so many milliseconds ahead.

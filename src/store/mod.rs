@@ -6,11 +6,13 @@ mod envelope;
 mod file;
 mod key;
 mod keyring;
+mod leased;
 mod ledger;
 mod lock;
 mod memory;
 mod record;
 mod record_file;
+mod redis;
 mod stamp;
 
 use std::future::Future;
@@ -24,6 +26,11 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::token::{Grant, Pair, RefreshToken, Token};
 
+use self::leased::{LeasedStore, Terms};
+use self::ledger::Ledger;
+pub use self::redis::Address;
+use self::redis::RedisBackend;
+pub(crate) use self::redis::Servers;
 pub use disk::{Disk, SystemDisk};
 pub use file::FileStore;
 pub use key::RecordKey;
@@ -38,13 +45,18 @@ pub enum Place {
     Memory,
     /// In a folder.
     Folder(PathBuf),
+    /// On a Redis or Valkey server.
+    Redis(Address),
 }
 
 impl Place {
-    /// `memory:` or `file:/folder`.
+    /// `memory:`, `file:/folder`, `redis://…` or `rediss://…`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "memory:" {
             return Some(Place::Memory);
+        }
+        if text.starts_with("redis") {
+            return Address::parse(text).map(Place::Redis);
         }
         let path = PathBuf::from(text.strip_prefix("file:")?);
         path.is_absolute().then_some(Place::Folder(path))
@@ -57,13 +69,24 @@ impl Place {
         credentials: Option<&Credentials>,
         keyring: Option<Keyring>,
     ) -> Result<Arc<dyn Store>, Error> {
-        let (Place::Folder(folder), Some(credentials)) = (self, credentials) else {
-            return Ok(Arc::new(MemoryStore::default()));
-        };
+        // A session without credentials lives from a pair, which its host keeps.
+        let Some(credentials) = credentials else { return Ok(Arc::new(MemoryStore::default())) };
         let key = client.record_key(credentials)?;
-        // As long as the flight of somebody else may take, and some time to write.
-        let patience = client.refresh_timeout + client.issue_timeout + Duration::from_secs(10);
-        Ok(Arc::new(FileStore::open(folder, key, keyring, client.clock.clone(), patience)?))
+        let clock = client.clock.clone();
+        match self {
+            Place::Memory => Ok(Arc::new(MemoryStore::default())),
+            Place::Folder(folder) => {
+                // As long as the flight of somebody else may take, and some time to write.
+                let patience = client.refresh_timeout + client.issue_timeout + Duration::from_secs(10);
+                Ok(Arc::new(FileStore::open(folder, key, keyring, clock, patience)?))
+            }
+            Place::Redis(address) => {
+                let terms = Terms::new(client.refresh_timeout, client.issue_timeout);
+                let backend = RedisBackend::new(client.servers.at(address)?, &key, keyring.is_some())?;
+                let ledger = Ledger::new(key, keyring, clock.clone(), address.to_string());
+                Ok(Arc::new(LeasedStore::new(backend, ledger, clock, terms)))
+            }
+        }
     }
 }
 

@@ -26,7 +26,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 /// HTTPS to one base URL, with its pool of connections.
 pub struct HttpTransport {
     base_url: Url,
-    tls: TlsSettings,
+    tls: Arc<TlsSettings>,
     proxy: ProxyChoice,
     user_agent: String,
     connect_timeout: Duration,
@@ -38,15 +38,24 @@ pub struct HttpTransport {
 impl HttpTransport {
     /// Reads the files that the configuration names; connects nowhere.
     pub fn new(config: &Config, base_url: Url, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        Ok(HttpTransport {
+        Ok(HttpTransport::with_tls(config, base_url, clock, Arc::new(TlsSettings::load(config)?)))
+    }
+
+    pub(crate) fn with_tls(
+        config: &Config,
+        base_url: Url,
+        clock: Arc<dyn Clock>,
+        tls: Arc<TlsSettings>,
+    ) -> Self {
+        HttpTransport {
             base_url,
-            tls: TlsSettings::load(config)?,
+            tls,
             proxy: config.proxy.clone(),
             user_agent: config.user_agent.clone(),
             connect_timeout: config.connect_timeout,
             clock,
             http: PerProcess::new(),
-        })
+        }
     }
 
     fn build(&self) -> Result<reqwest::Client, Error> {

@@ -21,6 +21,7 @@ use crate::secret::Secret;
 use crate::status::Status;
 
 pub use http::HttpTransport;
+pub(crate) use tls::TlsSettings;
 
 /// A request to a path below the base URL.
 pub struct Request {

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::status::Status;
 
 /// The TLS part of a configuration, with its files read and checked.
-pub(super) struct TlsSettings {
+pub(crate) struct TlsSettings {
     provider: Arc<CryptoProvider>,
     system_roots: bool,
     own_roots: RootCertStore,
@@ -24,7 +24,7 @@ pub(super) struct TlsSettings {
 }
 
 impl TlsSettings {
-    pub(super) fn load(config: &Config) -> Result<Self, Error> {
+    pub(crate) fn load(config: &Config) -> Result<Self, Error> {
         let provider = Arc::new(ring::default_provider());
         let mut own_roots = RootCertStore::empty();
         if let Some(path) = &config.ca_file {
@@ -47,7 +47,7 @@ impl TlsSettings {
     }
 
     /// Reads the system's roots too, which takes milliseconds: made at the first connection, not before.
-    pub(super) fn client_config(&self) -> Result<ClientConfig, Error> {
+    pub(crate) fn client_config(&self) -> Result<ClientConfig, Error> {
         let mut roots = self.own_roots.clone();
         if self.system_roots {
             let found = rustls_native_certs::load_native_certs();

@@ -53,9 +53,8 @@ fn after_a_restart_the_wall_clock_counts() {
     assert_eq!(left(then, (moment(20, 600), NEXT_BOOT)), (HOUR - 600, false), "it is older than this run");
     assert_eq!(left(then, (moment(20, 99_999), NEXT_BOOT)), (0, false));
     assert_eq!(left(then, (moment(20, 0), NEXT_BOOT)), (HOUR, false));
-    let before = |seconds| {
-        (Moment { wall: then.0.wall - Duration::from_secs(seconds), ..moment(20, 0) }, NEXT_BOOT)
-    };
+    let before =
+        |seconds| (Moment { wall: then.0.wall - Duration::from_secs(seconds), ..moment(20, 0) }, NEXT_BOOT);
     assert_eq!(left(then, before(6)), (HOUR, true), "a wall clock that went back knows nothing");
     assert_eq!(left(then, before(4)), (HOUR, false), "no two clocks are quite alike");
     assert_eq!(

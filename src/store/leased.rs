@@ -1,0 +1,365 @@
+//! A store that several machines may share: a lease instead of a lock, and no write without knowing the last one.
+//!
+//! The lease only saves calls to the service. What keeps the record whole is its version, and what keeps a refresh token from
+//! being presented twice is the intent: a holder who was stopped, and wakes up after its lease, finds another version.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::envelope;
+use super::ledger::{Bytes, Entry, Found, Ledger};
+use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
+use crate::clock::{Clock, Moment};
+use crate::error::Error;
+use crate::status::Status;
+use crate::token::{Pair, RefreshToken};
+
+/// The least that a lease lasts.
+const LEAST_LEASE: Duration = Duration::from_secs(60);
+/// What must be left of a lease when the longest call has ended: time to write.
+const RESERVE: Duration = Duration::from_secs(5);
+/// What a lease is longer than the longest flight.
+const ALLOWANCE: Duration = Duration::from_secs(15);
+/// Between two looks at a lease that somebody else holds, in milliseconds.
+const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
+
+/// One account's record somewhere, with a lease on it. Nothing here is called twice at once.
+pub(super) trait Backend: Send + Sync {
+    /// Takes the lease for so long, if nobody else has it; one of our own begins anew. Who finds it taken may say what the
+    /// record is, if that is newer than the generation `known`.
+    fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired>;
+
+    /// Reads the record, and renews the lease if it is ours.
+    fn load(&self, lease: Duration) -> Storing<'_, Sight>;
+
+    /// Replaces the record, durably, if its version is still that one. `false`: it is not.
+    fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool>;
+
+    /// Frees the lease, if it is ours.
+    fn release(&self) -> Storing<'_, ()>;
+
+    /// Returns when somebody has committed or freed the lease, as far as that is told, and after `most` at the latest.
+    fn pause(&self, most: Duration) -> Storing<'_, ()>;
+
+    /// What the host should know of the place that it chose.
+    fn warning(&self) -> Option<String>;
+}
+
+/// What came of asking for the lease.
+pub(super) enum Acquired {
+    Held(Sight),
+    Busy(Option<Sight>),
+}
+
+/// The record at one moment.
+pub(super) struct Sight {
+    /// Whether the lease is ours.
+    pub(super) is_held: bool,
+    /// Another one after each change, and each time that somebody takes the lease.
+    pub(super) version: u64,
+    pub(super) record: Option<Bytes>,
+    /// The time by the clock of the store, if it has one.
+    pub(super) wall: Option<Duration>,
+}
+
+/// A record that is to be written.
+pub(super) struct Draft<'a> {
+    pub(super) record: &'a Bytes,
+    pub(super) generation: u64,
+    /// The lease is freed with it.
+    pub(super) is_last: bool,
+    /// What is there now is broken, and is kept aside.
+    pub(super) sets_aside: bool,
+}
+
+/// How long the steps of a flight may take.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    lease: Duration,
+    /// The lease must have so much left for a refresh token to be presented.
+    reserve: Duration,
+    /// For the lease of somebody else, who may be dead.
+    patience: Duration,
+}
+
+impl Terms {
+    /// By the time that the two calls may take, Issue up to three times.
+    pub(super) fn new(refresh: Duration, issue: Duration) -> Self {
+        let lease = LEAST_LEASE.max(refresh + ALLOWANCE).max(issue * 3 + ALLOWANCE);
+        Terms { lease, reserve: refresh + RESERVE, patience: lease + ALLOWANCE }
+    }
+}
+
+/// A backend as a store.
+pub(super) struct LeasedStore<B> {
+    backend: B,
+    clock: Arc<dyn Clock>,
+    terms: Terms,
+    state: Mutex<State>,
+}
+
+struct State {
+    ledger: Ledger,
+    /// When the lease ends, on the boot clock; `None`: it is not ours.
+    until: Option<Duration>,
+    version: u64,
+    record: Option<Bytes>,
+    /// The record has been read and nobody has looked at it yet.
+    is_news: bool,
+    /// It is not known whether the last write was done.
+    is_doubtful: bool,
+    /// The record is no record.
+    is_broken: bool,
+}
+
+impl State {
+    /// Takes note of what is there.
+    fn see(&mut self, sight: Sight, now: Moment) {
+        if let Some(wall) = sight.wall {
+            self.ledger.set_store_clock(wall, now);
+        }
+        self.version = sight.version;
+        self.record = sight.record;
+        self.is_doubtful = false;
+    }
+
+    fn entry(&mut self) -> Result<Option<Entry>, Error> {
+        let found = self.ledger.read(self.record.as_deref().map(Vec::as_slice))?;
+        self.is_broken = matches!(found, Found::Broken);
+        Ok(found.entry())
+    }
+
+    fn overtaken(&self) -> Error {
+        self.ledger.trouble("the lease is over, and others have taken it")
+    }
+}
+
+impl<B: Backend> LeasedStore<B> {
+    pub(super) fn new(backend: B, ledger: Ledger, clock: Arc<dyn Clock>, terms: Terms) -> Self {
+        let state = State {
+            ledger,
+            until: None,
+            version: 0,
+            record: None,
+            is_news: false,
+            is_doubtful: false,
+            is_broken: false,
+        };
+        LeasedStore { backend, clock, terms, state: Mutex::new(state) }
+    }
+
+    async fn wait_for_lease(&self, base: u64) -> Result<Lock, Error> {
+        let give_up = Instant::now() + self.terms.patience;
+        // A newer record that cannot be read is waited for as if there were none.
+        let mut known = base.max(self.state().ledger.generation());
+        loop {
+            let is_last = Instant::now() >= give_up;
+            let asked = self.now();
+            match self.backend.acquire(self.terms.lease, known).await? {
+                Acquired::Held(sight) => {
+                    let mut state = self.state();
+                    state.see(sight, self.clock.now());
+                    (state.until, state.is_news) = (Some(asked + self.terms.lease), true);
+                    return Ok(Lock::Held);
+                }
+                Acquired::Busy(Some(sight)) => {
+                    let mut state = self.state();
+                    state.see(sight, self.clock.now());
+                    match state.entry()? {
+                        Some(entry) if state.ledger.is_news(&entry, base) => {
+                            state.is_news = true;
+                            return Ok(Lock::Moved);
+                        }
+                        Some(_) => {}
+                        None => known = u64::MAX,
+                    }
+                }
+                Acquired::Busy(None) => {}
+            }
+            if is_last {
+                return Err(self.too_long());
+            }
+            self.backend.pause(Duration::from_millis(fastrand::u64(PAUSE))).await?;
+        }
+    }
+
+    async fn read(&self) -> Result<Loaded, Error> {
+        if !std::mem::take(&mut self.state().is_news) {
+            self.look().await?;
+        }
+        let mut state = self.state();
+        let entry = state.entry()?;
+        Ok(state.ledger.load(entry))
+    }
+
+    /// Reads the record anew. A lease that turns out to be lost is lost.
+    async fn look(&self) -> Result<(), Error> {
+        let asked = self.now();
+        let sight = self.backend.load(self.terms.lease).await?;
+        let mut state = self.state();
+        state.until = state.until.filter(|_| sight.is_held).map(|_| asked + self.terms.lease);
+        state.see(sight, self.clock.now());
+        Ok(())
+    }
+
+    async fn claim(&self) -> Result<Option<RefreshToken>, Error> {
+        let claim = {
+            let mut state = self.held().await?;
+            let entry = state.entry()?;
+            state.ledger.claim(entry)?
+        };
+        let Some(claim) = claim else { return Ok(None) };
+        let written = self.write(&claim.intent, false).await.and_then(|()| self.check_reserve());
+        if let Err(error) = written {
+            // It was not handed out, so it may stay, should the store take that back.
+            if self.held().await.is_ok() {
+                let _ = self.write(&claim.undo, false).await;
+            }
+            return Err(error);
+        }
+        Ok(Some(RefreshToken::new(claim.secret)))
+    }
+
+    /// Whoever was stopped for long must not present what others may have given up for lost.
+    fn check_reserve(&self) -> Result<(), Error> {
+        let state = self.state();
+        let left = state.until.unwrap_or_default().saturating_sub(self.now());
+        if left > self.terms.reserve {
+            return Ok(());
+        }
+        Err(state.ledger.trouble("it took so long to answer that the lease is nearly over"))
+    }
+
+    async fn put_back(&self, refresh: &RefreshToken) -> Result<(), Error> {
+        let record = {
+            let mut state = self.held().await?;
+            let entry = state.entry()?;
+            state.ledger.retract(entry, refresh)?
+        };
+        self.write(&record, false).await
+    }
+
+    async fn succeed(&self, base: u64, pair: &Pair) -> Result<Committed, Error> {
+        if self.state().is_doubtful {
+            self.look().await?;
+        }
+        let (record, committed) = {
+            let mut state = self.state();
+            let entry = state.entry()?;
+            if let Some(committed) = entry.as_ref().and_then(|entry| state.ledger.already(entry, pair)) {
+                // An earlier try did it, and its answer was lost.
+                state.ledger.keep(&committed);
+                return Ok(committed);
+            }
+            if state.until.is_none() {
+                return Err(state.overtaken());
+            }
+            state.ledger.succeed(entry, base, pair)?
+        };
+        self.write(&record, true).await?;
+        self.state().ledger.keep(&committed);
+        Ok(committed)
+    }
+
+    async fn refuse(&self, refusal: &Refusal) -> Result<(), Error> {
+        let record = {
+            let mut state = self.held().await?;
+            let entry = state.entry()?;
+            state.ledger.refuse(entry, refusal)?
+        };
+        self.write(&record, false).await
+    }
+
+    async fn write(&self, record: &Bytes, is_last: bool) -> Result<(), Error> {
+        let asked = self.now();
+        let (version, draft) = {
+            let mut state = self.state();
+            state.is_doubtful = true;
+            let generation = envelope::generation(record);
+            (state.version, Draft { record, generation, is_last, sets_aside: state.is_broken })
+        };
+        let is_done = self.backend.write(self.terms.lease, version, draft).await?;
+        let mut state = self.state();
+        state.is_doubtful = false;
+        if !is_done {
+            state.until = None;
+            return Err(state.overtaken());
+        }
+        (state.version, state.record, state.is_broken) = (version + 1, Some(record.clone()), false);
+        state.until = (!is_last).then_some(asked + self.terms.lease);
+        Ok(())
+    }
+
+    async fn free(&self) -> Result<(), Error> {
+        // Not one that was freed with the last write, nor one that is lost.
+        if self.state().until.take().is_some() { self.backend.release().await } else { Ok(()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, as of the last write, of a record whose lease is ours.
+    async fn held(&self) -> Result<MutexGuard<'_, State>, Error> {
+        if self.state().is_doubtful {
+            self.look().await?;
+        }
+        let state = self.state();
+        if state.until.is_none() {
+            return Err(state.overtaken());
+        }
+        Ok(state)
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now().boot
+    }
+
+    fn too_long(&self) -> Error {
+        let seconds = self.terms.patience.as_secs();
+        let what = format!(
+            "others have held the lease for more than {seconds} s; look for a process that hangs, and whether all have the \
+             same timeouts"
+        );
+        Error::new(Status::PG_ERR_STORE, self.state().ledger.trouble(&what).text)
+    }
+}
+
+impl<B: Backend> Store for LeasedStore<B> {
+    fn lock(&self, base: u64) -> Storing<'_, Lock> {
+        Box::pin(self.wait_for_lease(base))
+    }
+
+    fn load(&self) -> Storing<'_, Loaded> {
+        Box::pin(self.read())
+    }
+
+    fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
+        Box::pin(self.claim())
+    }
+
+    fn retract(&self, refresh: RefreshToken) -> Storing<'_, ()> {
+        Box::pin(async move { self.put_back(&refresh).await })
+    }
+
+    fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
+        Box::pin(async move {
+            let result = self.succeed(base, &pair).await;
+            result.map_err(|error| Uncommitted { error, pair })
+        })
+    }
+
+    fn cool(&self, refusal: Refusal) -> Storing<'_, ()> {
+        Box::pin(async move { self.refuse(&refusal).await })
+    }
+
+    fn unlock(&self) -> Storing<'_, ()> {
+        Box::pin(self.free())
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.backend.warning()
+    }
+}

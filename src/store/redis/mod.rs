@@ -1,0 +1,129 @@
+//! A store on a Redis or Valkey server: two keys for each account, changed by scripts that compare before they write.
+
+mod address;
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Cmd;
+use ring::rand::{self, SystemRandom};
+use zeroize::Zeroizing;
+
+use super::Storing;
+use super::key::RecordKey;
+use super::leased::{Acquired, Backend, Draft, Sight};
+use crate::error::Error;
+use crate::status::Status;
+
+pub use address::Address;
+pub(crate) use server::{Server, Servers};
+
+/// One account's record on a server. The part of each name in braces keeps them together in a cluster.
+pub(super) struct RedisBackend {
+    server: Arc<Server>,
+    /// A hash: fence, generation, record, and the newest broken record if there was one.
+    session: String,
+    /// The owner of the lease, for as long as it lasts.
+    lock: String,
+    /// Where commits and freed leases are told.
+    channel: String,
+    /// Unlike any other session's, in this process or another.
+    owner: String,
+    is_sealed: bool,
+}
+
+impl RedisBackend {
+    pub(super) fn new(server: Arc<Server>, key: &RecordKey, is_sealed: bool) -> Result<Self, Error> {
+        let chance: [u8; 16] = rand::generate(&SystemRandom::new())
+            .map_err(|_| {
+                Error::new(
+                    Status::PG_ERR_SYSTEM,
+                    "the system gives no random numbers; check that getrandom is allowed",
+                )
+            })?
+            .expose();
+        let name = key.name();
+        Ok(RedisBackend {
+            server,
+            session: format!("pg:{{{name}}}:session"),
+            lock: format!("pg:{{{name}}}:lock"),
+            channel: format!("pg:{{{name}}}:news"),
+            owner: format!("{:032x}", u128::from_ne_bytes(chance)),
+            is_sealed,
+        })
+    }
+
+    /// A script on both keys, for the owner of the lease.
+    fn script(&self, text: &str, lease: Duration) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(text).arg(2).arg(&self.session).arg(&self.lock);
+        command.arg(&self.owner).arg(millis(lease));
+        command
+    }
+
+    async fn ask_for_lease(&self, lease: Duration, known: u64) -> Result<Acquired, Error> {
+        let mut command = self.script(include_str!("acquire.lua"), lease);
+        command.arg(known);
+        let (state, sight) = self.look(command).await?;
+        Ok(match &*state {
+            "held" => Acquired::Held(sight),
+            "moved" => Acquired::Busy(Some(sight)),
+            _ => Acquired::Busy(None),
+        })
+    }
+
+    /// A script that answers with a state, the server's time, the fence and the record.
+    async fn look(&self, command: Cmd) -> Result<(String, Sight), Error> {
+        let (state, time, version, record): (String, u64, u64, Vec<u8>) = self.server.ask(command).await?;
+        let record = Some(Zeroizing::new(record)).filter(|record| !record.is_empty());
+        let wall = Some(Duration::from_millis(time));
+        Ok((state.clone(), Sight { is_held: state == "held", version, record, wall }))
+    }
+}
+
+impl Backend for RedisBackend {
+    fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired> {
+        Box::pin(self.ask_for_lease(lease, known))
+    }
+
+    fn load(&self, lease: Duration) -> Storing<'_, Sight> {
+        let command = self.script(include_str!("load.lua"), lease);
+        Box::pin(async move { self.look(command).await.map(|(_, sight)| sight) })
+    }
+
+    fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool> {
+        let mut command = self.script(include_str!("write.lua"), lease);
+        command.arg(version).arg(version + 1).arg(draft.generation).arg(draft.record.as_slice());
+        command.arg(if draft.is_last { "free" } else { "keep" });
+        command.arg(if draft.sets_aside { "aside" } else { "" }).arg(&self.channel);
+        Box::pin(async move { self.server.write(command).await })
+    }
+
+    fn release(&self) -> Storing<'_, ()> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(include_str!("release.lua")).arg(1).arg(&self.lock).arg(&self.owner).arg(&self.channel);
+        Box::pin(async move { self.server.ask(command).await })
+    }
+
+    fn pause(&self, most: Duration) -> Storing<'_, ()> {
+        Box::pin(async move {
+            self.server.listen(&self.channel, most).await;
+            Ok(())
+        })
+    }
+
+    fn warning(&self) -> Option<String> {
+        (!self.is_sealed).then(|| {
+            format!(
+                "store {}: tokens lie there as they are, for everybody who can read the server or its backups; set \
+                 store_key",
+                self.server.address()
+            )
+        })
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,26 @@
+-- Replaces the record if nobody has taken the lease or written since, and renews the lease or frees it.
+-- KEYS: session, lock. ARGV: owner, lease (ms), fence, next fence, generation, record, 'free' or 'keep' the lease,
+-- 'aside' if what was there is broken, channel.
+local found = redis.call('HMGET', KEYS[1], 'fence', 'record')
+local arrived_before = found[1] == ARGV[4] and found[2] == ARGV[6]
+-- A server that came back empty has nothing that could be overwritten.
+if not arrived_before and found[1] and found[1] ~= ARGV[3] then
+  return 0
+end
+if not arrived_before then
+  if ARGV[8] == 'aside' and found[2] then
+    redis.call('HSET', KEYS[1], 'broken', found[2])
+  end
+  redis.call('HSET', KEYS[1], 'fence', ARGV[4], 'generation', ARGV[5], 'record', ARGV[6])
+end
+if redis.call('GET', KEYS[2]) == ARGV[1] then
+  if ARGV[7] == 'free' then
+    redis.call('DEL', KEYS[2])
+  else
+    redis.call('PEXPIRE', KEYS[2], ARGV[2])
+  end
+end
+if ARGV[7] == 'free' then
+  redis.call('PUBLISH', ARGV[9], ARGV[5])
+end
+return 1
