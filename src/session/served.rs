@@ -21,11 +21,13 @@ impl Served {
     /// One more, by the reader of that number: no two readers have the same one at once.
     #[inline]
     pub(super) fn count(&self, reader: usize) {
-        let counters = self.0.get();
-        let Some(own) = counters.and_then(|counters| counters[..OWN].get(reader)) else {
-            return self.count_shared(reader);
-        };
-        own.0.store(own.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        match self.0.get() {
+            Some(counters) if reader < OWN => {
+                let own = &counters[reader].0;
+                own.store(own.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            }
+            _ => self.count_shared(reader),
+        }
     }
 
     #[cold]
