@@ -117,6 +117,7 @@ test-behaviours: build $(DRIVERS) $(VENV)/ready
 soak: setup
 	PG_HISTORIES=20000 $(CARGO) test --release --test simulation -- --nocapture
 	PG_HISTORIES=3000 $(CARGO) test --release --test fleet -- --nocapture
+	PG_HISTORIES=20000 $(CARGO) test --release --lib -p paymentsgate-auth leased_lives -- --nocapture
 
 # The vendor's own SDK against the emulator, in an environment of its own.
 build/witness/ready: tests/witness/requirements.txt | setup

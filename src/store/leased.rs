@@ -6,8 +6,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::envelope;
 use super::ledger::{Bytes, Entry, Found, Ledger};
 use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
@@ -151,12 +149,12 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     async fn wait_for_lease(&self, base: u64) -> Result<Lock, Error> {
-        let give_up = Instant::now() + self.terms.patience;
+        let give_up = self.now() + self.terms.patience;
         // A newer record that cannot be read is waited for as if there were none.
         let mut known = base.max(self.state().ledger.generation());
         loop {
-            let is_last = Instant::now() >= give_up;
             let asked = self.now();
+            let is_last = asked >= give_up;
             match self.backend.acquire(self.terms.lease, known).await? {
                 Acquired::Held(sight) => {
                     let mut state = self.state();

@@ -7,6 +7,8 @@ mod file;
 mod key;
 mod keyring;
 mod leased;
+#[cfg(test)]
+mod leased_lives;
 mod ledger;
 mod lock;
 mod memory;

@@ -3,8 +3,8 @@
 -- 'aside' if what was there is broken, channel.
 local found = redis.call('HMGET', KEYS[1], 'fence', 'record')
 local arrived_before = found[1] == ARGV[4] and found[2] == ARGV[6]
--- A server that came back empty has nothing that could be overwritten.
-if not arrived_before and found[1] and found[1] ~= ARGV[3] then
+-- Nor into a server that came back empty: whoever was stopped for long does not know what was presented meanwhile.
+if not arrived_before and found[1] ~= ARGV[3] then
   return 0
 end
 if not arrived_before then

@@ -1,0 +1,491 @@
+//! Thousands of lives of processes on one leased store, played step by step: answers of the store that are lost, late or come
+//! from an emptied server, processes that are killed or stopped for longer than their lease, clocks that differ. After
+//! each step the rules are looked at. A history that breaks one is told by its seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::key::RecordKey;
+use super::leased::{Acquired, Backend, Draft, LeasedStore, Sight, Terms};
+use super::ledger::Ledger;
+use super::{Loaded, Refusal, Store, Storing};
+use crate::clock::{BootId, Clock, Moment};
+use crate::config::OnAmbiguous;
+use crate::error::Error;
+use crate::expiry::Lifetime;
+use crate::protocol::Failure;
+use crate::secret::Secret;
+use crate::session::flight::{Cause, Flight, Input, Landing, Plan, Step};
+use crate::status::{Fate, Status};
+use crate::token::{Pair, RefreshToken, Token};
+use zeroize::Zeroizing;
+
+const LIFE: Duration = Duration::from_secs(3600);
+const PROCESSES: usize = 5;
+const STEPS: usize = 4000;
+/// When the world began, by its own clock.
+const BEGINNING: Duration = Duration::from_secs(1_700_000_000);
+
+/// All that the processes share, and what goes wrong in it.
+struct World {
+    rng: Rng,
+    now: Duration,
+    /// Nothing goes wrong.
+    is_calm: bool,
+    server: Server,
+    /// Writes that their sender has given up, and that arrive all the same.
+    late: Vec<Late>,
+    /// What the server was some time ago.
+    backup: Option<Server>,
+    service: Service,
+    /// How many flights are under way.
+    flying: usize,
+    /// The server has lost what it had: old tokens may be in it again.
+    has_forgotten: bool,
+}
+
+#[derive(Clone, Default)]
+struct Server {
+    fence: u64,
+    generation: u64,
+    record: Option<Vec<u8>>,
+    lock: Option<(usize, Duration)>,
+}
+
+struct Late {
+    owner: usize,
+    version: u64,
+    record: Vec<u8>,
+    generation: u64,
+    is_last: bool,
+}
+
+#[derive(Default)]
+struct Service {
+    issued: u64,
+    calls: u64,
+    good: Option<String>,
+    presented: BTreeMap<String, u32>,
+    accepted: BTreeSet<String>,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+fn look(world: &Shared) -> MutexGuard<'_, World> {
+    world.lock().unwrap()
+}
+
+impl Server {
+    fn is_ours(&self, owner: usize, now: Duration) -> bool {
+        self.lock.is_some_and(|(holder, until)| holder == owner && now < until)
+    }
+
+    /// As the script says.
+    fn write(&mut self, late: &Late, lease: Duration, now: Duration) -> bool {
+        let next = late.version + 1;
+        let arrived_before = self.fence == next && self.record.as_deref() == Some(&late.record);
+        if !arrived_before && self.fence != late.version {
+            return false;
+        }
+        if !arrived_before {
+            (self.fence, self.generation) = (next, late.generation);
+            self.record = Some(late.record.clone());
+        }
+        if self.is_ours(late.owner, now) {
+            self.lock = (!late.is_last).then_some((late.owner, now + lease));
+        }
+        true
+    }
+
+    fn sight(&self, owner: usize, now: Duration) -> Sight {
+        Sight {
+            is_held: self.is_ours(owner, now),
+            version: self.fence,
+            record: self.record.clone().map(Zeroizing::new),
+            wall: Some(now),
+        }
+    }
+}
+
+impl World {
+    fn chance(&mut self, share: f64) -> bool {
+        !self.is_calm && self.rng.f64() < share
+    }
+}
+
+/// Lets others go first.
+async fn turn() {
+    let mut was_asked = false;
+    std::future::poll_fn(|_| {
+        if std::mem::replace(&mut was_asked, true) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+struct Wire {
+    world: Shared,
+    owner: usize,
+}
+
+impl Wire {
+    /// A question that may be lost on its way, or its answer on the way back.
+    async fn ask<T>(&self, does: impl FnOnce(&mut World) -> T) -> Result<T, Error> {
+        turn().await;
+        if look(&self.world).chance(0.03) {
+            return Err(lost());
+        }
+        let answer = does(&mut look(&self.world));
+        turn().await;
+        if look(&self.world).chance(0.03) { Err(lost()) } else { Ok(answer) }
+    }
+}
+
+fn lost() -> Error {
+    Error::new(Status::PG_ERR_STORE, "no answer")
+}
+
+impl Backend for Wire {
+    fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired> {
+        Box::pin(self.ask(move |world| {
+            let (now, server) = (world.now, &mut world.server);
+            if server.lock.is_some_and(|(holder, until)| holder != self.owner && now < until) {
+                let is_news = server.generation > known;
+                return Acquired::Busy(is_news.then(|| server.sight(self.owner, now)));
+            }
+            server.fence = (server.fence + 1).max(now.as_micros() as u64);
+            server.lock = Some((self.owner, now + lease));
+            Acquired::Held(server.sight(self.owner, now))
+        }))
+    }
+
+    fn load(&self, lease: Duration) -> Storing<'_, Sight> {
+        Box::pin(self.ask(move |world| {
+            let now = world.now;
+            if world.server.is_ours(self.owner, now) {
+                world.server.lock = Some((self.owner, now + lease));
+            }
+            world.server.sight(self.owner, now)
+        }))
+    }
+
+    fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool> {
+        let late = Late {
+            owner: self.owner,
+            version,
+            record: draft.record.to_vec(),
+            generation: draft.generation,
+            is_last: draft.is_last,
+        };
+        Box::pin(async move {
+            if look(&self.world).chance(0.03) {
+                look(&self.world).late.push(late);
+                return Err(lost());
+            }
+            self.ask(move |world| {
+                let now = world.now;
+                world.server.write(&late, lease, now)
+            })
+            .await
+        })
+    }
+
+    fn release(&self) -> Storing<'_, ()> {
+        Box::pin(self.ask(|world| {
+            if world.server.is_ours(self.owner, world.now) {
+                world.server.lock = None;
+            }
+        }))
+    }
+
+    fn pause(&self, _most: Duration) -> Storing<'_, ()> {
+        Box::pin(async {
+            turn().await;
+            Ok(())
+        })
+    }
+
+    fn warning(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Of one machine: started at some time, with a wall clock that is somewhat wrong.
+struct MachineClock {
+    world: Shared,
+    machine: u8,
+}
+
+impl Clock for MachineClock {
+    fn now(&self) -> Moment {
+        let now = look(&self.world).now;
+        let wrong = Duration::from_secs(u64::from(self.machine) * 400);
+        Moment { boot: now - BEGINNING + wrong * 3, wall: now + wrong }
+    }
+
+    fn boot_id(&self) -> Option<BootId> {
+        Some(BootId([self.machine + 1; 16]))
+    }
+}
+
+/// One process: a flight whenever its token is nearly over.
+async fn live(world: Shared, owner: usize) {
+    let clock = Arc::new(MachineClock { world: world.clone(), machine: (owner % 3) as u8 });
+    let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
+    let ledger = Ledger::new(key, None, clock.clone(), "simulated".into());
+    let terms = Terms::new(Duration::from_secs(45), Duration::from_secs(15));
+    let store = LeasedStore::new(Wire { world: world.clone(), owner }, ledger, clock.clone(), terms);
+    let (mut stored, mut generation, mut due) = (0, 0, Duration::ZERO);
+    loop {
+        while clock.now().boot < due {
+            turn().await;
+        }
+        let plan = Plan {
+            cause: Cause::Asked,
+            base: generation,
+            stored,
+            refused: None,
+            issue_only: false,
+            may_issue: true,
+            may_live_alone: true,
+            is_strict: false,
+            strikes: 0,
+            heeds_cooling: true,
+            on_ambiguous: OnAmbiguous::Issue,
+            host_keeps: false,
+        };
+        look(&world).flying += 1;
+        let landing = fly(plan, &store, &world, &*clock, generation).await;
+        look(&world).flying -= 1;
+        let now = clock.now();
+        match landing.result {
+            Ok(committed) => {
+                let access = committed.token().access.expose().to_owned();
+                assert!(
+                    look(&world).service.accepted.contains(&access),
+                    "a token that the service does not know"
+                );
+                generation = committed.generation();
+                if landing.store_error.is_none() {
+                    assert!(generation > stored, "generation {generation} after {stored}");
+                    stored = generation;
+                }
+                let remaining = committed.token().remaining(now);
+                assert!(remaining <= LIFE);
+                due = now.boot + remaining.saturating_sub(Duration::from_secs(600));
+            }
+            Err(_) => due = now.boot + Duration::from_secs(30),
+        }
+    }
+}
+
+async fn fly(
+    plan: Plan,
+    store: &LeasedStore<Wire>,
+    world: &Shared,
+    clock: &MachineClock,
+    base: u64,
+) -> Landing {
+    let stored = plan.stored;
+    let mut flight = Flight::new(plan);
+    let mut input = Input::Start;
+    loop {
+        let step = match flight.next(input) {
+            Step::Land(landing) => {
+                let _ = store.unlock().await;
+                return landing;
+            }
+            step => step,
+        };
+        input = take(step, store, world, clock, (base, stored)).await.unwrap_or_else(Input::StoreFailed);
+    }
+}
+
+async fn take(
+    step: Step,
+    store: &LeasedStore<Wire>,
+    world: &Shared,
+    clock: &MachineClock,
+    (base, stored): (u64, u64),
+) -> Result<Input, Error> {
+    Ok(match step {
+        Step::Lock => Input::Locked(store.lock(stored).await?),
+        Step::Load => {
+            let Loaded { committed, cooling } = store.load().await?;
+            let is_usable = |found: &super::Committed| found.token().remaining(clock.now()) > LIFE / 60;
+            Input::Loaded(Loaded { committed: committed.filter(is_usable), cooling }, clock.now().boot)
+        }
+        Step::Intend => Input::Intended(store.intend().await?),
+        Step::Retract(refresh) => {
+            store.retract(refresh).await?;
+            Input::Retracted
+        }
+        Step::Commit(pair) => match store.commit(base, pair).await {
+            Ok(committed) => Input::Committed(committed),
+            Err(uncommitted) => Input::Uncommitted(uncommitted),
+        },
+        Step::Keep(pair) => Input::Committed(super::Committed::private(pair, base + 1)),
+        Step::Cool(strikes, error) => Input::Cooled(Refusal::after(strikes, error, clock.now())),
+        Step::Pause { .. } => {
+            turn().await;
+            Input::Resumed
+        }
+        Step::Refresh(refresh) => Input::Called(Box::new(refreshed(refresh, world, clock).await)),
+        Step::Issue => Input::Called(Box::new(issued(world, clock).await)),
+        Step::Land(_) => unreachable!(),
+    })
+}
+
+async fn refreshed(refresh: RefreshToken, world: &Shared, clock: &MachineClock) -> Result<Pair, Failure> {
+    turn().await;
+    let anchor = clock.now();
+    let failure = |status, fate, refresh| {
+        Err(Failure { error: Error { fate, ..Error::new(status, "no") }, refresh, doubtful: None })
+    };
+    if look(world).chance(0.1) {
+        return failure(Status::PG_ERR_CONNECT, Fate::PG_FATE_UNSENT, Some(refresh));
+    }
+    let text = refresh.secret().expose().to_owned();
+    let is_good = {
+        let mut world = look(world);
+        world.service.calls += 1;
+        *world.service.presented.entry(text.clone()).or_default() += 1;
+        let is_once = world.service.presented[&text] == 1 || world.has_forgotten;
+        assert!(is_once, "a refresh token was presented twice: {text}");
+        if world.chance(0.05) { None } else { Some(world.service.good.as_ref() == Some(&text)) }
+    };
+    let answer = match is_good {
+        Some(true) => Ok(look(world).service.pair(anchor)),
+        Some(false) => failure(Status::PG_ERR_REFUSED, Fate::PG_FATE_REFUSED, None),
+        None => failure(Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN, None),
+    };
+    turn().await;
+    if look(world).chance(0.05) {
+        return failure(Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN, None);
+    }
+    answer
+}
+
+async fn issued(world: &Shared, clock: &MachineClock) -> Result<Pair, Failure> {
+    turn().await;
+    let anchor = clock.now();
+    look(world).service.calls += 1;
+    let pair = look(world).service.pair(anchor);
+    turn().await;
+    if look(world).chance(0.05) {
+        let error = Error::new(Status::PG_ERR_CONNECTION_LOST, "no answer");
+        return Err(Failure { error, refresh: None, doubtful: None });
+    }
+    Ok(pair)
+}
+
+impl Service {
+    fn pair(&mut self, anchor: Moment) -> Pair {
+        self.issued += 1;
+        let secret = |kind: &str| Secret::new(&format!("{kind}-{}", self.issued)).unwrap();
+        let (access, refresh) = (secret("access"), secret("refresh"));
+        self.good = Some(refresh.expose().to_owned());
+        self.accepted.insert(access.expose().to_owned());
+        let lifetime = Lifetime { length: LIFE, disagreement: Duration::ZERO };
+        Pair { token: Token::new(access, lifetime, anchor), refresh: Some(RefreshToken::new(refresh)) }
+    }
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// One history. The service's calls, and the generation that the server ends with.
+fn history(seed: u64, is_calm: bool) -> (u64, u64) {
+    let world = Arc::new(Mutex::new(World {
+        rng: Rng::with_seed(seed),
+        now: BEGINNING,
+        is_calm,
+        server: Server::default(),
+        late: Vec::new(),
+        backup: None,
+        service: Service::default(),
+        flying: 0,
+        has_forgotten: false,
+    }));
+    let mut owners = 0..;
+    let mut start =
+        || -> (Task, Duration) { (Box::pin(live(world.clone(), owners.next().unwrap())), Duration::ZERO) };
+    let mut tasks: Vec<_> = (0..PROCESSES).map(|_| start()).collect();
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..STEPS {
+        let (which, now) = {
+            let mut world = look(&world);
+            // Where all is well nobody is stopped in the middle of anything.
+            let may_jump = !world.is_calm || world.flying == 0;
+            let jumps = world.rng.f64() < 0.02 && may_jump;
+            let pause = if jumps { world.rng.u64(..600_000) } else { world.rng.u64(..20) };
+            world.now += Duration::from_millis(pause);
+            mishap(&mut world);
+            (world.rng.usize(..PROCESSES), world.now)
+        };
+        let (task, stopped_until) = &mut tasks[which];
+        if now < *stopped_until {
+            continue;
+        }
+        assert!(task.as_mut().poll(&mut context).is_pending());
+        let mut dice = look(&world);
+        if dice.chance(0.004) {
+            drop(dice);
+            tasks[which] = start();
+        } else if dice.chance(0.004) {
+            tasks[which].1 = now + Duration::from_secs(dice.rng.u64(1..200));
+        }
+    }
+    let world = look(&world);
+    (world.service.calls, world.server.generation)
+}
+
+/// What happens to the server by itself.
+fn mishap(world: &mut World) {
+    let now = world.now;
+    if !world.late.is_empty() && world.chance(0.05) {
+        let which = world.rng.usize(..world.late.len());
+        let late = world.late.swap_remove(which);
+        world.server.write(&late, Duration::from_secs(60), now);
+    }
+    if world.chance(0.0005) {
+        world.backup = Some(world.server.clone());
+    }
+    // Its connections, and what is on its way in them, end with it.
+    if world.chance(0.0003) {
+        world.server = Server::default();
+        world.late.clear();
+    }
+    if world.chance(0.0002)
+        && let Some(backup) = world.backup.take()
+    {
+        world.server = backup;
+        world.late.clear();
+        world.has_forgotten = true;
+    }
+}
+
+#[test]
+fn whatever_happens_no_refresh_token_is_presented_twice() {
+    let histories = std::env::var("PG_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
+    for seed in 0..histories {
+        let play = || history(seed, false);
+        if let Err(panic) = std::panic::catch_unwind(play) {
+            eprintln!("the history of seed {seed} breaks a rule");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn where_nothing_goes_wrong_each_generation_is_one_call() {
+    for seed in 0..50 {
+        let (calls, generation) = history(seed, true);
+        // The last one may be under way.
+        let is_one_each = calls == generation || calls == generation + 1;
+        assert!(generation > 2 && is_one_each, "seed {seed}: {calls} calls, {generation} generations");
+    }
+}
