@@ -11,7 +11,7 @@ use super::disk::SystemDisk;
 use super::key::RecordKey;
 use super::keyring::Keyring;
 use super::record_file::RecordFile;
-use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
+use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::clock::Clock;
 use crate::defect;
 use crate::error::Error;
@@ -121,6 +121,14 @@ impl Store for FileStore {
             file.unlock();
             Ok(())
         }))
+    }
+
+    fn inspect(&self) -> Storing<'_, Inspection> {
+        Box::pin(self.perform(RecordFile::inspect))
+    }
+
+    fn forget(&self) -> Storing<'_, ()> {
+        Box::pin(self.perform(RecordFile::forget))
     }
 
     fn warning(&self) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
+use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::token::{Grant, Pair, RefreshToken};
 
 /// Memory of this process. A session has a single flight, so the lock has nothing to wait for.
@@ -65,6 +65,16 @@ impl Store for MemoryStore {
     }
 
     fn unlock(&self) -> Storing<'_, ()> {
+        done(())
+    }
+
+    fn inspect(&self) -> Storing<'_, Inspection> {
+        let loaded = Loaded { committed: self.record().committed.clone(), cooling: None };
+        done(Inspection { place: "memory:".into(), loaded, ..Inspection::default() })
+    }
+
+    fn forget(&self) -> Storing<'_, ()> {
+        *self.record() = Record::default();
         done(())
     }
 }

@@ -18,7 +18,7 @@ use super::keyring::Keyring;
 use super::lock::Held;
 use super::record::{Access, Cooling, Intent, Record, Refresh};
 use super::stamp::Stamp;
-use super::{Committed, Loaded, Refusal};
+use super::{Claim, Committed, Form, Inspection, Loaded, Refusal};
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
@@ -110,16 +110,45 @@ impl RecordFile {
         }
         if state.lock.is_some() && matches!(record.refresh, Refresh::Claimed(_)) {
             // Somebody died in a flight, perhaps while writing.
-            self.remove_others(".tmp-", None);
+            let _ = self.remove_others(".tmp-", None);
         }
-        let committed = record.access.as_ref().map(|access| {
-            let has_refresh = matches!(record.refresh, Refresh::Kept(_));
-            self.committed(access, generation, has_refresh)
-        });
-        if let Some(committed) = &committed {
+        let loaded = self.loaded(generation, record);
+        if let Some(committed) = &loaded.committed {
             state.seen = Some(committed.clone());
         }
-        Ok(Loaded { committed, cooling: record.cooling.map(|cooling| self.refusal(cooling)) })
+        Ok(loaded)
+    }
+
+    /// What lies there, as it is. Needs no lock and changes nothing.
+    pub fn inspect(&self) -> Result<Inspection, Error> {
+        let nothing = Inspection { place: self.path.display().to_string(), ..Inspection::default() };
+        let Some(bytes) = self.read_bytes()? else { return Ok(nothing) };
+        let Some((generation, record)) = self.unwrap(&bytes)? else {
+            return Ok(Inspection { form: Some(Form::Broken), ..nothing });
+        };
+        let form = if envelope::is_sealed(&bytes) { Form::Sealed } else { Form::Plain };
+        let intent = match &record.refresh {
+            Refresh::Claimed(intent) => Some(Claim { pid: intent.pid, age: intent.since.age(&*self.clock) }),
+            Refresh::None | Refresh::Kept(_) => None,
+        };
+        let loaded = self.loaded(generation, record);
+        Ok(Inspection { loaded, intent, form: Some(form), ..nothing })
+    }
+
+    /// Removes the record and what lies beside it, durably. The lock file stays, or two could hold it.
+    pub fn forget(&self) -> Result<(), Error> {
+        let mut state = self.locked()?;
+        let removed = match self.disk.remove(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        removed
+            .and_then(|()| self.remove_others(".corrupt-", None))
+            .and_then(|()| self.remove_others(".tmp-", None))
+            .and_then(|()| self.disk.sync_folder(&self.folder))
+            .map_err(|error| unusable("remove", &self.path, &error))?;
+        state.seen = None;
+        Ok(())
     }
 
     /// Puts an intent in the refresh token's place, durably, and hands it out.
@@ -229,6 +258,15 @@ impl RecordFile {
 
     /// The record, checked. A broken one counts as none and, by who holds the lock, is set aside.
     fn read(&self, state: &State) -> Result<Option<(u64, Record)>, Error> {
+        let Some(bytes) = self.read_bytes()? else { return Ok(None) };
+        let found = self.unwrap(&bytes)?;
+        if found.is_none() && state.lock.is_some() {
+            self.set_aside();
+        }
+        Ok(found)
+    }
+
+    fn read_bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let failed = |error: io::Error| unusable("read", &self.path, &error);
         let file = match self.disk.open(&self.path) {
             Ok(file) => file,
@@ -240,14 +278,14 @@ impl RecordFile {
         // Room for all of it and a byte more: growing would leave a copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
         self.disk.read(&file, length, &mut bytes).map_err(failed)?;
-        match envelope::unwrap(&self.key, self.keyring.as_ref(), &bytes) {
+        Ok(Some(bytes))
+    }
+
+    /// `None`: it is broken.
+    fn unwrap(&self, bytes: &[u8]) -> Result<Option<(u64, Record)>, Error> {
+        match envelope::unwrap(&self.key, self.keyring.as_ref(), bytes) {
             Ok(found) => Ok(Some(found)),
-            Err(Unreadable::Corrupt) => {
-                if state.lock.is_some() {
-                    self.set_aside();
-                }
-                Ok(None)
-            }
+            Err(Unreadable::Corrupt) => Ok(None),
             Err(Unreadable::Version(version)) => Err(refused(format!(
                 "store {}: a record of format {version}, which this version of paymentsgate-auth does not know; it \
                  is left alone. Use the version that wrote it, or another folder",
@@ -281,23 +319,25 @@ impl RecordFile {
     fn set_aside(&self) {
         let aside = self.beside(&format!(".corrupt-{}", self.clock.now().wall.as_secs()));
         if self.disk.rename(&self.path, &aside).is_ok() {
-            self.remove_others(".corrupt-", Some(&aside));
+            let _ = self.remove_others(".corrupt-", Some(&aside));
         }
-        self.remove_others(".tmp-", None);
+        let _ = self.remove_others(".tmp-", None);
     }
 
     /// Removes what lies beside the record under such names. With the lock held nobody else is writing there.
-    fn remove_others(&self, suffix: &str, except: Option<&Path>) {
+    fn remove_others(&self, suffix: &str, except: Option<&Path>) -> io::Result<()> {
         let prefix = self.beside(suffix);
         let is_such = |name: &OsStr| {
             let start = prefix.file_name().unwrap_or_default();
             name.as_encoded_bytes().starts_with(start.as_encoded_bytes())
         };
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+        let mut result = Ok(());
+        for entry in fs::read_dir(&self.folder)?.flatten() {
             if is_such(&entry.file_name()) && Some(&*entry.path()) != except {
-                let _ = self.disk.remove(&entry.path());
+                result = result.and(self.disk.remove(&entry.path()));
             }
         }
+        result
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -326,6 +366,12 @@ impl RecordFile {
 
     fn stamp(&self, at: Moment) -> Stamp {
         Stamp::new(at, &*self.clock)
+    }
+
+    fn loaded(&self, generation: u64, record: Record) -> Loaded {
+        let has_refresh = matches!(record.refresh, Refresh::Kept(_));
+        let committed = record.access.map(|access| self.committed(&access, generation, has_refresh));
+        Loaded { committed, cooling: record.cooling.map(|cooling| self.refusal(cooling)) }
     }
 
     fn committed(&self, access: &Access, generation: u64, has_refresh: bool) -> Committed {
