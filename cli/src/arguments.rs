@@ -12,8 +12,8 @@ const ABOUT: &str = "Keeps a PaymentsGate session at hand: log in, hand a token 
                      is wrong.";
 
 const SETTINGS_HELP: &str = "\
-Settings:
-  Every setting of the library by its name (docs/settings.md). The first of these that names one wins:
+Where settings come from:
+  Every setting of the library goes by its name (docs/settings.md). The first of these that names one wins:
     1. --set NAME=VALUE, and --base-url, --credentials-file, --store
     2. the environment: PAYMENTSGATE_AUTH_ and the name in capitals, as in PAYMENTSGATE_AUTH_TLS_CA_FILE
     3. a file of settings, a JSON object such as {\"base_url\": \"https://…\", \"store\": \"file:/folder\"}: the one
@@ -27,15 +27,16 @@ Example:
 
 #[derive(Parser)]
 #[command(name = "paymentsgate-auth", version, about = ABOUT, after_help = format!("{SETTINGS_HELP}\n{}", Exit::table()))]
-#[command(max_term_width = 110, disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// When to use colours: auto (in a terminal, unless NO_COLOR is set), always or never.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    pub(crate) color: Color,
     #[command(flatten)]
     pub(crate) settings: SettingsArguments,
-    /// Colours: when standard output is a terminal and NO_COLOR is not set, always, or never.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
-    pub(crate) color: Color,
 }
 
 #[derive(Subcommand)]
@@ -116,7 +117,7 @@ impl Patience {
 #[derive(Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsArguments {
-    /// A setting by its name. May be repeated. Others see it in `ps`: no secrets here, name a file.
+    /// A setting by its name, repeatable. Others see it in `ps`: for a secret, name a file.
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, global = true)]
     pub(crate) set: Vec<(String, String)>,
     /// A JSON object of settings.

@@ -87,11 +87,11 @@ fn operator(settings: &Settings) -> Result<Operator, Error> {
 
 /// The same for a command that makes no sense where nothing is kept.
 fn keeping_operator(settings: &Settings) -> Result<Operator, Error> {
-    let config = settings.config()?;
+    let operator = operator(settings)?;
     if settings.keeps_nothing() {
         let text = "store is memory:, which ends with this command, so nothing would be kept; set store to file:/folder, \
                     for example --store file:/var/lib/shop/pg-session";
         return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
     }
-    Operator::open(&Client::new(&config)?, &config)
+    Ok(operator)
 }

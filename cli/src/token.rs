@@ -45,9 +45,10 @@ fn obtain(operator: &Operator, arguments: &TokenArguments, color: Color) -> Resu
     let kept = found.loaded.committed.as_ref();
     let is_enough = |kept: &&Committed| {
         let token = kept.token();
-        let windows = Windows::of(&token.lifetime);
-        let remaining = token.remaining(operator.now());
-        operator.phase(kept) < Phase::Mandatory && windows.suffices(remaining, min_remaining)
+        let (windows, remaining) = (Windows::of(&token.lifetime), token.remaining(operator.now()));
+        // Whoever asks for a whole life every second gets a new token now and then, not every second.
+        let is_new = windows.length.saturating_sub(remaining) < windows.floor;
+        operator.phase(kept) < Phase::Mandatory && (is_new || windows.suffices(remaining, min_remaining))
     };
     if let Some(kept) = kept.filter(is_enough) {
         return Ok(kept.clone());
