@@ -122,7 +122,11 @@ impl Settings {
     pub(crate) fn sources(&self) -> String {
         let rows = SETTINGS.iter().filter_map(|setting| {
             let given = self.given.iter().rev().find(|given| given.name == setting.name)?;
-            Some(format!("{} by {}", setting.name, given.source))
+            Some(match &given.source {
+                Source::Flag(flag) => format!("{} ({flag})", setting.name),
+                Source::Variable(name) => format!("{} ({name})", setting.name),
+                Source::File(path) => format!("{} ({})", setting.name, path.display()),
+            })
         });
         rows.collect::<Vec<_>>().join(", ")
     }

@@ -74,9 +74,7 @@ fn where_all_is_well_all_is_ok_and_nothing_is_consumed() {
     assert_eq!(found.0.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ALL);
     assert_eq!(found.that_are("not_run"), ["issue"]);
     assert_eq!((found.that_are("warning"), found.that_are("failed")), (vec![], vec![]));
-    assert!(
-        found.text("settings").contains("base_url by the environment variable PAYMENTSGATE_AUTH_BASE_URL")
-    );
+    assert!(found.text("settings").contains("base_url (PAYMENTSGATE_AUTH_BASE_URL), "));
     assert!(found.text("record").contains("there is none yet"));
     assert_eq!(bench.calls(), (0, 0));
     let seen = bench.sandbox.counters().route(Route::Other).last.unwrap();

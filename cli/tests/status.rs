@@ -204,3 +204,18 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
     let plain = terminal(&[("NO_COLOR", "1")]);
     assert!(plain.contains("session") && !plain.contains("\u{1b}["), "{plain}");
 }
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure_and_a_full_disk_is_one() {
+    let bench = Bench::new();
+    let _held = bench.seed(3600, 3000);
+    let mut child = bench.start(&["status"]);
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    let mut command = bench.command(&["status"]);
+    command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let ended = command.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8(ended.stderr).unwrap().starts_with("error: cannot write: "));
+}

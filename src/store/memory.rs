@@ -78,3 +78,27 @@ impl Store for MemoryStore {
         done(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::expiry::Lifetime;
+    use crate::secret::Secret;
+    use crate::token::Token;
+
+    #[test]
+    fn what_is_forgotten_is_gone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = MemoryStore::default();
+        let lifetime = Lifetime { length: Duration::from_secs(9), disagreement: Duration::ZERO };
+        let token = Token::new(Secret::new("a").unwrap(), lifetime, SystemClock.now());
+        store.put(Pair { token, refresh: Secret::new("r").map(RefreshToken::new) }, 1);
+        assert!(runtime.block_on(store.inspect()).unwrap().loaded.committed.is_some());
+        runtime.block_on(store.forget()).unwrap();
+        assert!(runtime.block_on(store.inspect()).unwrap().loaded.committed.is_none());
+        assert!(runtime.block_on(store.intend()).unwrap().is_none());
+    }
+}
