@@ -2,7 +2,7 @@
 //!
 //! In reading order: `arguments` (what may be typed), `settings` (which source wins), `exit` (how it ends), `page` (how
 //! it looks); then a file for each command. What they do to the store and the service is the library's
-//! [`Operator`](paymentsgate_auth::session::operator::Operator).
+//! [`Operator`].
 
 mod arguments;
 mod doctor;
