@@ -28,7 +28,7 @@ EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo test soak bench lint install clean setup library generate
+.PHONY: build demo test soak bench lint install clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-python bench-go
 .PHONY: test-rust test-c test-go test-python test-behaviours test-witness
 
@@ -50,12 +50,17 @@ setup:
 library: setup
 	$(CARGO) rustc --release --lib --crate-type cdylib,staticlib
 
+# The command line links the rlib, so it is built in a folder of its own: in one, each would undo the other.
+command: setup
+	$(CARGO) build --release --package paymentsgate-auth-cli --target-dir $(TARGET)/cli
+	@install -D -m 755 $(TARGET)/cli/release/paymentsgate-auth build/paymentsgate-auth
+
 # Renews what is made from the sources and committed: the header, the table of settings.
 generate:
 	PG_UPDATE_HEADER=1 $(CARGO) build --lib
 	PG_UPDATE_DOCS=1 $(CARGO) test --test docs
 
-install: library
+install: library command
 	@install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
 	@install -m 644 include/paymentsgate_auth.h include/paymentsgate_auth.hpp $(DESTDIR)$(PREFIX)/include/
 	@install -m 755 $(TARGET)/release/libpaymentsgate_auth.so $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so.$(VERSION)
@@ -64,6 +69,7 @@ install: library
 	@install -m 644 $(TARGET)/release/libpaymentsgate_auth.a $(DESTDIR)$(LIBDIR)/
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 	    -e 's|@PRIVATE_LIBS@|$(NATIVE_LIBS)|' paymentsgate_auth.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/paymentsgate_auth.pc
+	@install -D -m 755 build/paymentsgate-auth $(DESTDIR)$(PREFIX)/bin/paymentsgate-auth
 	@echo "installed paymentsgate-auth $(VERSION) below $(DESTDIR)$(PREFIX)"
 
 build/examples/%_c: examples/c/%.c build

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Url};
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, SystemClock};
@@ -19,7 +20,7 @@ use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::store::{RecordKey, Servers};
 use crate::token::{Grant, Pair, RefreshToken};
-use crate::transport::{HttpTransport, Limit, TlsSettings, Transport};
+use crate::transport::{Answer, HttpTransport, Limit, Request, TlsSettings, Transport};
 
 /// A way to one service: settings, connections, and perhaps credentials. Usable from any thread at once.
 pub struct Client {
@@ -80,6 +81,30 @@ impl Client {
                 bytes: config.request_max_response_bytes,
             },
         }))
+    }
+
+    /// Where the service is.
+    pub fn base_url(&self) -> Option<&Url> {
+        self.base_url.as_ref()
+    }
+
+    /// Asks for the base URL, without a token or a body: whether the service answers, and what it says of itself. Any
+    /// answer will do, and nothing is used up. Blocks until the deadline at the most.
+    pub fn probe(self: &Arc<Self>, timeout: Duration) -> Result<Answer, Error> {
+        let request = Request {
+            method: Method::GET,
+            path: "".into(),
+            headers: HeaderMap::new(),
+            bearer: None,
+            body: None,
+            limit: self.request_limit,
+            timeout,
+        };
+        let client = self.clone();
+        let answered = runtime::run(async move { client.transport.send(request).await.result }, timeout)?;
+        answered.unwrap_or_else(|| {
+            Err(Error::new(Status::PG_ERR_TIMEOUT, "the service gave no complete answer within the deadline"))
+        })
     }
 
     /// The name of a login's record in a store: the same for everybody who logs in so on this service.

@@ -43,9 +43,9 @@ type Stop = oneshot::Sender<()>;
 pub(super) type Stopped = oneshot::Receiver<()>;
 
 /// What a flight works with, from its beginning to its end.
-struct Means {
-    store: Arc<dyn Store>,
-    credentials: Option<Arc<Credentials>>,
+pub(super) struct Means {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) credentials: Option<Arc<Credentials>>,
 }
 
 /// Who wants news, and how much of the log.
@@ -379,7 +379,7 @@ impl Core {
     }
 
     /// Performs the steps of a flight.
-    async fn fly(&self, plan: Plan, means: Means) -> Landing {
+    pub(super) async fn fly(&self, plan: Plan, means: Means) -> Landing {
         let generations = (plan.base, plan.stored);
         let mut flight = Flight::new(plan);
         let mut input = Input::Start;

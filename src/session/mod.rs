@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under way),
 //! [`login`] and [`rejection`] (what is held against credentials and tokens), `core` (performs it),
-//! `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`.
+//! `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`; [`operator`] (the same by hand).
 
 mod core;
 pub mod flight;
@@ -10,6 +10,7 @@ mod handoff;
 pub mod health;
 pub mod login;
 pub mod machine;
+pub mod operator;
 pub mod phase;
 mod published;
 pub mod rejection;

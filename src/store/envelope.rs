@@ -55,6 +55,11 @@ pub(super) fn wrap(
     Ok(bytes)
 }
 
+/// Whether these bytes, which are a whole record, are a sealed one.
+pub(super) fn is_sealed(bytes: &[u8]) -> bool {
+    whole(bytes).is_some_and(|(version, _)| version == SEALED)
+}
+
 /// The record in these bytes, and its generation.
 pub(super) fn unwrap(
     key: &RecordKey,

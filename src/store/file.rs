@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
@@ -11,7 +12,7 @@ use super::disk::SystemDisk;
 use super::key::RecordKey;
 use super::keyring::Keyring;
 use super::record_file::RecordFile;
-use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
+use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::clock::Clock;
 use crate::defect;
 use crate::error::Error;
@@ -51,12 +52,19 @@ impl FileStore {
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&RecordFile) -> T + Send + 'static) -> T {
-        let file = self.file.clone();
-        match spawn_blocking(move || work(&file)).await {
+        let (answer, waiting) = oneshot::channel();
+        self.spawn(Box::new(move |file| drop(answer.send(work(file)))));
+        match waiting.await {
             Ok(done) => done,
             // Only a runtime that is going down gives up a task, and with it whoever waits here.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// One kind of task for all operations: each kind is some kilobytes of code.
+    fn spawn(&self, work: Box<dyn FnOnce(&RecordFile) + Send>) {
+        let file = self.file.clone();
+        spawn_blocking(move || work(&file));
     }
 
     async fn wait_for_lock(&self, base: u64) -> Result<Lock, Error> {
@@ -121,6 +129,14 @@ impl Store for FileStore {
             file.unlock();
             Ok(())
         }))
+    }
+
+    fn inspect(&self) -> Storing<'_, Inspection> {
+        Box::pin(self.perform(RecordFile::inspect))
+    }
+
+    fn forget(&self) -> Storing<'_, ()> {
+        Box::pin(self.perform(RecordFile::forget))
     }
 
     fn warning(&self) -> Option<String> {

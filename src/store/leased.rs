@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::envelope;
 use super::ledger::{Bytes, Entry, Found, Ledger};
-use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
+use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::status::Status;
@@ -355,6 +355,27 @@ impl<B: Backend> Store for LeasedStore<B> {
 
     fn unlock(&self) -> Storing<'_, ()> {
         Box::pin(self.free())
+    }
+
+    fn inspect(&self) -> Storing<'_, Inspection> {
+        Box::pin(async {
+            let sight = self.backend.load(self.terms.lease).await?;
+            let mut state = self.state();
+            if let Some(wall) = sight.wall {
+                state.ledger.set_store_clock(wall, self.clock.now());
+            }
+            state.ledger.inspect(sight.record.as_ref())
+        })
+    }
+
+    fn forget(&self) -> Storing<'_, ()> {
+        Box::pin(async {
+            drop(self.held().await?);
+            // Without bytes there is no record.
+            self.write(&Bytes::default(), true).await?;
+            self.state().ledger.forget();
+            Ok(())
+        })
     }
 
     fn warning(&self) -> Option<String> {

@@ -11,7 +11,7 @@ use super::key::RecordKey;
 use super::keyring::Keyring;
 use super::record::{Access, Cooling, Intent, Record, Refresh};
 use super::stamp::Stamp;
-use super::{Committed, Loaded, Refusal};
+use super::{Claimant, Committed, Form, Inspection, Loaded, Refusal};
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
@@ -111,19 +111,40 @@ impl Ledger {
 
     /// What there is. An older record than one that was seen before is ignored.
     pub(super) fn load(&mut self, found: Option<Entry>) -> Loaded {
-        let Some(Entry { generation, record }) = found else { return Loaded::default() };
-        if generation < self.generation() {
+        let Some(entry) = found else { return Loaded::default() };
+        if entry.generation < self.generation() {
             let seen = self.seen.clone().map(|seen| Committed { has_refresh: false, ..seen });
             return Loaded { committed: seen, cooling: None };
         }
-        let committed = record.access.as_ref().map(|access| {
-            let has_refresh = matches!(record.refresh, Refresh::Kept(_));
-            self.committed(access, generation, has_refresh)
-        });
-        if let Some(committed) = &committed {
+        let loaded = self.loaded(&entry);
+        if let Some(committed) = &loaded.committed {
             self.seen = Some(committed.clone());
         }
-        Loaded { committed, cooling: record.cooling.map(|cooling| self.refusal(cooling)) }
+        loaded
+    }
+
+    /// What the bytes are, for whoever looks into the place.
+    pub(super) fn inspect(&self, bytes: Option<&Bytes>) -> Result<Inspection, Error> {
+        let nothing = Inspection { place: self.place.clone(), ..Inspection::default() };
+        let bytes = bytes.map(|bytes| bytes.as_slice());
+        let entry = match self.read(bytes)? {
+            Found::Nothing => return Ok(nothing),
+            Found::Broken => return Ok(Inspection { form: Some(Form::Broken), ..nothing }),
+            Found::Entry(entry) => entry,
+        };
+        let form = if bytes.is_some_and(envelope::is_sealed) { Form::Sealed } else { Form::Plain };
+        let intent = match &entry.record.refresh {
+            Refresh::Claimed(intent) => {
+                Some(Claimant { pid: intent.pid, age: self.local(intent.since).age(&*self.clock) })
+            }
+            Refresh::None | Refresh::Kept(_) => None,
+        };
+        Ok(Inspection { loaded: self.loaded(&entry), intent, form: Some(form), ..nothing })
+    }
+
+    /// The record has been removed.
+    pub(super) fn forget(&mut self) {
+        self.seen = None;
     }
 
     /// The refresh token, if one is there that may be presented.
@@ -276,6 +297,14 @@ impl Ledger {
         Stamp { at: Moment { wall, ..stamp.at }, ..stamp }
     }
 
+    fn loaded(&self, Entry { generation, record }: &Entry) -> Loaded {
+        let committed = record.access.as_ref().map(|access| {
+            let has_refresh = matches!(record.refresh, Refresh::Kept(_));
+            self.committed(access, *generation, has_refresh)
+        });
+        Loaded { committed, cooling: record.cooling.as_ref().map(|cooling| self.refusal(cooling)) }
+    }
+
     fn committed(&self, access: &Access, generation: u64, has_refresh: bool) -> Committed {
         let now = self.clock.now();
         let stamp = self.local(access.anchor);
@@ -298,15 +327,17 @@ impl Ledger {
         self.local(cooling.until).wait(LONGEST_COOLING, &*self.clock)
     }
 
-    fn refusal(&self, cooling: Cooling) -> Refusal {
-        let until = self.clock.now().boot.saturating_add(self.remaining(&cooling));
+    fn refusal(&self, cooling: &Cooling) -> Refusal {
+        let until = self.clock.now().boot.saturating_add(self.remaining(cooling));
         let code = cooling.code.as_deref().unwrap_or("no code");
         let text = format!(
             "the service refused the credentials ({code}), as another session has left in the store; check \
              account_id and public_key"
         );
-        let server =
-            cooling.code.map(|code| Box::new(ServerError { code: Some(code), ..ServerError::default() }));
+        let server = cooling
+            .code
+            .clone()
+            .map(|code| Box::new(ServerError { code: Some(code), ..ServerError::default() }));
         let error = Error { http_status: cooling.http_status, server, ..Error::new(cooling.status, text) };
         Refusal { strikes: cooling.strikes as usize, until, error }
     }

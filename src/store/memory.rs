@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Committed, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
+use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::token::{Grant, Pair, RefreshToken};
 
 /// Memory of this process. A session has a single flight, so the lock has nothing to wait for.
@@ -66,5 +66,39 @@ impl Store for MemoryStore {
 
     fn unlock(&self) -> Storing<'_, ()> {
         done(())
+    }
+
+    fn inspect(&self) -> Storing<'_, Inspection> {
+        let loaded = Loaded { committed: self.record().committed.clone(), cooling: None };
+        done(Inspection { place: "memory:".into(), loaded, ..Inspection::default() })
+    }
+
+    fn forget(&self) -> Storing<'_, ()> {
+        *self.record() = Record::default();
+        done(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::expiry::Lifetime;
+    use crate::secret::Secret;
+    use crate::token::Token;
+
+    #[test]
+    fn what_is_forgotten_is_gone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = MemoryStore::default();
+        let lifetime = Lifetime { length: Duration::from_secs(9), disagreement: Duration::ZERO };
+        let token = Token::new(Secret::new("a").unwrap(), lifetime, SystemClock.now());
+        store.put(Pair { token, refresh: Secret::new("r").map(RefreshToken::new) }, 1);
+        assert!(runtime.block_on(store.inspect()).unwrap().loaded.committed.is_some());
+        runtime.block_on(store.forget()).unwrap();
+        assert!(runtime.block_on(store.inspect()).unwrap().loaded.committed.is_none());
+        assert!(runtime.block_on(store.intend()).unwrap().is_none());
     }
 }

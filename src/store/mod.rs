@@ -150,6 +150,39 @@ pub struct Loaded {
     pub cooling: Option<Refusal>,
 }
 
+/// What lies in a store, for whoever looks into it. It holds no more than may be shown, save the token.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// Where: the path of the record, or the name of the place.
+    pub place: String,
+    /// What sessions find there.
+    pub loaded: Loaded,
+    /// Somebody has taken the refresh token to present it, and has not written down what became of it.
+    pub intent: Option<Claimant>,
+    /// In which form it lies there; `None`: there is nothing, or nothing that outlives the process.
+    pub form: Option<Form>,
+}
+
+/// Whoever has taken a refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    /// Its process.
+    pub pid: u32,
+    /// How long ago; `None`: the clocks know nothing of it.
+    pub age: Option<Duration>,
+}
+
+/// The form of a record at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    Plain,
+    /// Sealed with a key of the host's.
+    Sealed,
+    /// Cut, torn or flipped: it counts as none, and the next pair takes its place.
+    Broken,
+}
+
 /// A pair that could not be made the newest.
 #[derive(Debug)]
 pub struct Uncommitted {
@@ -163,7 +196,7 @@ pub struct Uncommitted {
 pub type Storing<'a, T, E = Error> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// One session's place in a store. The order of a flight is: lock, load, intend, (present the token), commit or
-/// retract, unlock. Intend, retract, commit and cool are only called with the lock held.
+/// retract, unlock. Intend, retract, commit, cool and forget are only called with the lock held.
 pub trait Store: Send + Sync {
     /// Waits for the lock, unless a pair newer than `base` comes first. Freed by the system when its holder dies.
     fn lock(&self, base: u64) -> Storing<'_, Lock>;
@@ -186,6 +219,12 @@ pub trait Store: Send + Sync {
 
     /// Frees the lock, if it is held.
     fn unlock(&self) -> Storing<'_, ()>;
+
+    /// What lies there. Takes no lock and changes nothing.
+    fn inspect(&self) -> Storing<'_, Inspection>;
+
+    /// Removes all that is kept of the account, durably.
+    fn forget(&self) -> Storing<'_, ()>;
 
     /// What the host should know of the place that it chose.
     fn warning(&self) -> Option<String> {

@@ -15,7 +15,7 @@ use super::key::RecordKey;
 use super::keyring::Keyring;
 use super::ledger::{Bytes, Entry, Found, Ledger};
 use super::lock::Held;
-use super::{Committed, Loaded, Refusal};
+use super::{Committed, Inspection, Loaded, Refusal};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::token::{Pair, RefreshToken};
@@ -89,9 +89,31 @@ impl RecordFile {
         let found = self.read(&state)?;
         if state.lock.is_some() && found.as_ref().is_some_and(Ledger::is_claimed) {
             // Somebody died in a flight, perhaps while writing.
-            self.remove_others(".tmp-", None);
+            let _ = self.remove_others(".tmp-", None);
         }
         Ok(state.ledger.load(found))
+    }
+
+    /// What lies there, as it is. Needs no lock and changes nothing.
+    pub fn inspect(&self) -> Result<Inspection, Error> {
+        let bytes = self.read_bytes()?;
+        self.state().ledger.inspect(bytes.as_ref())
+    }
+
+    /// Removes the record and what lies beside it, durably. The lock file stays, or two could hold it.
+    pub fn forget(&self) -> Result<(), Error> {
+        let mut state = self.locked()?;
+        let removed = match self.disk.remove(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        removed
+            .and_then(|()| self.remove_others(".corrupt-", None))
+            .and_then(|()| self.remove_others(".tmp-", None))
+            .and_then(|()| self.disk.sync_folder(&self.folder))
+            .map_err(|error| unusable("remove", &self.path, &error))?;
+        state.ledger.forget();
+        Ok(())
     }
 
     /// Puts an intent in the refresh token's place, durably, and hands it out.
@@ -142,6 +164,15 @@ impl RecordFile {
 
     /// The record, checked. A broken one is set aside by who holds the lock.
     fn read(&self, state: &State) -> Result<Option<Entry>, Error> {
+        let bytes = self.read_bytes()?;
+        let found = state.ledger.read(bytes.as_ref().map(|bytes| bytes.as_slice()))?;
+        if matches!(found, Found::Broken) && state.lock.is_some() {
+            self.set_aside();
+        }
+        Ok(found.entry())
+    }
+
+    fn read_bytes(&self) -> Result<Option<Bytes>, Error> {
         let failed = |error: io::Error| unusable("read", &self.path, &error);
         let file = match self.disk.open(&self.path) {
             Ok(file) => file,
@@ -153,11 +184,7 @@ impl RecordFile {
         // Room for all of it and a byte more: growing would leave a copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
         self.disk.read(&file, length, &mut bytes).map_err(failed)?;
-        let found = state.ledger.read(Some(&bytes))?;
-        if matches!(found, Found::Broken) && state.lock.is_some() {
-            self.set_aside();
-        }
-        Ok(found.entry())
+        Ok(Some(bytes))
     }
 
     /// Readers see the old record or the new one; so does whoever comes after a loss of power.
@@ -178,23 +205,25 @@ impl RecordFile {
     fn set_aside(&self) {
         let aside = self.beside(&format!(".corrupt-{}", self.clock.now().wall.as_secs()));
         if self.disk.rename(&self.path, &aside).is_ok() {
-            self.remove_others(".corrupt-", Some(&aside));
+            let _ = self.remove_others(".corrupt-", Some(&aside));
         }
-        self.remove_others(".tmp-", None);
+        let _ = self.remove_others(".tmp-", None);
     }
 
     /// Removes what lies beside the record under such names. With the lock held nobody else is writing there.
-    fn remove_others(&self, suffix: &str, except: Option<&Path>) {
+    fn remove_others(&self, suffix: &str, except: Option<&Path>) -> io::Result<()> {
         let prefix = self.beside(suffix);
         let is_such = |name: &OsStr| {
             let start = prefix.file_name().unwrap_or_default();
             name.as_encoded_bytes().starts_with(start.as_encoded_bytes())
         };
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+        let mut result = Ok(());
+        for entry in fs::read_dir(&self.folder)?.flatten() {
             if is_such(&entry.file_name()) && Some(&*entry.path()) != except {
-                let _ = self.disk.remove(&entry.path());
+                result = result.and(self.disk.remove(&entry.path()));
             }
         }
+        result
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {

@@ -8,6 +8,7 @@ mod contention;
 mod crashes;
 mod disk;
 mod faults;
+mod inspection;
 mod refusals;
 mod seal;
 mod sharing;

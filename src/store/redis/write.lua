@@ -2,7 +2,7 @@
 -- KEYS: session, lock. ARGV: owner, lease (ms), fence, next fence, generation, record, 'free' or 'keep' the lease,
 -- 'aside' if what was there is broken, channel.
 local found = redis.call('HMGET', KEYS[1], 'fence', 'record')
-local arrived_before = found[1] == ARGV[4] and found[2] == ARGV[6]
+local arrived_before = found[1] == ARGV[4] and (found[2] or '') == ARGV[6]
 -- Nor into a server that came back empty: whoever was stopped for long does not know what was presented meanwhile.
 if not arrived_before and found[1] ~= ARGV[3] then
   return 0
@@ -12,6 +12,9 @@ if not arrived_before then
     redis.call('HSET', KEYS[1], 'broken', found[2])
   end
   redis.call('HSET', KEYS[1], 'fence', ARGV[4], 'generation', ARGV[5], 'record', ARGV[6])
+  if ARGV[6] == '' then
+    redis.call('HDEL', KEYS[1], 'record', 'broken')
+  end
 end
 if redis.call('GET', KEYS[2]) == ARGV[1] then
   if ARGV[7] == 'free' then

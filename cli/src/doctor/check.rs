@@ -1,0 +1,64 @@
+//! A check and what it came to.
+
+use anstyle::Style;
+use paymentsgate_auth::error::Error;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::page::{BAD, DOUBTFUL, GOOD, QUIET};
+
+/// What was looked at, and what was found.
+#[derive(Serialize)]
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    pub(super) result: Verdict,
+    /// What is so or is wrong, and what to do.
+    pub(super) text: String,
+    /// How the command ends if this fails first.
+    #[serde(skip)]
+    pub(super) exit: Exit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    Ok,
+    Warning,
+    Failed,
+    NotRun,
+}
+
+impl Verdict {
+    /// In words, and in its colour.
+    pub(super) fn shown(self) -> (&'static str, Style) {
+        match self {
+            Verdict::Ok => ("ok", GOOD),
+            Verdict::Warning => ("warning", DOUBTFUL),
+            Verdict::Failed => ("failed", BAD),
+            Verdict::NotRun => ("not run", QUIET),
+        }
+    }
+}
+
+impl Check {
+    pub(super) fn ok(name: &'static str, text: impl Into<String>) -> Self {
+        Check { name, result: Verdict::Ok, text: text.into(), exit: Exit::Done }
+    }
+
+    pub(super) fn warning(name: &'static str, text: impl Into<String>) -> Self {
+        Check { result: Verdict::Warning, ..Check::ok(name, text) }
+    }
+
+    /// Because of something earlier, or because it was not asked for.
+    pub(super) fn not_run(name: &'static str, why: impl Into<String>) -> Self {
+        Check { result: Verdict::NotRun, ..Check::ok(name, why) }
+    }
+
+    pub(super) fn failed(name: &'static str, exit: Exit, text: impl Into<String>) -> Self {
+        Check { result: Verdict::Failed, exit, ..Check::ok(name, text) }
+    }
+
+    pub(super) fn failed_by(name: &'static str, error: &Error) -> Self {
+        Check::failed(name, Exit::of(error.status), &error.text)
+    }
+}

@@ -1,0 +1,235 @@
+//! The way to the service, one layer after the other. Nothing of it consumes anything.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::transport::Answer;
+
+use super::check::{Check, Verdict};
+use crate::exit::Exit;
+use crate::settings::Settings;
+
+const NAME: &str = "name";
+const CONNECTION: &str = "connection";
+const TLS: &str = "tls";
+const SERVICE: &str = "service";
+const SKEW: &str = "clock skew";
+
+/// For each layer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// For an answer, with all the layers below it.
+const ANSWER: Duration = Duration::from_secs(15);
+/// The service's clock may be so far away before it is worth a word.
+const MOST_SKEW: i64 = 60;
+
+pub(super) fn examine(settings: &Settings) -> Vec<Check> {
+    let (bare, _) = settings.examine(|name| name == "base_url");
+    let host = Client::new(&bare).ok().and_then(|client| {
+        let url = client.base_url()?;
+        let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some((host, url.port_or_known_default()?, url.scheme() == "https"))
+    });
+    let Some((host, port, is_tls)) = host else {
+        return [NAME, CONNECTION, TLS, SERVICE, SKEW]
+            .map(|name| Check::not_run(name, "there is no base_url to go to"))
+            .into();
+    };
+    let is_proxied = is_tls && settings.value("proxy").is_some_and(|proxy| proxy != "none");
+    let (mut checks, is_connected) = if is_proxied {
+        let why = "the setting proxy names a proxy, which does this";
+        (vec![Check::not_run(NAME, why), Check::not_run(CONNECTION, why)], true)
+    } else {
+        reach(&host, port)
+    };
+    if is_connected {
+        checks.extend(ask(settings, is_tls));
+    } else {
+        checks.extend([TLS, SERVICE, SKEW].map(|name| Check::not_run(name, "there is no connection")));
+    }
+    checks
+}
+
+/// The name and the connection, and whether there is one.
+fn reach(host: &str, port: u16) -> (Vec<Check>, bool) {
+    let addresses = match resolve(host, port) {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            let text = format!(
+                "{host} cannot be resolved: {error}; check the host in base_url and this machine's name resolution"
+            );
+            let name = Check::failed(NAME, Exit::Unreachable, text);
+            return (vec![name, Check::not_run(CONNECTION, "there is no address")], false);
+        }
+    };
+    let name = match (host.parse::<IpAddr>(), addresses.as_slice()) {
+        (Ok(_), _) => format!("{host} is an address"),
+        (Err(_), [one]) => format!("{host} is {}", one.ip()),
+        (Err(_), [first, rest @ ..]) => format!("{host} is {} and {} more", first.ip(), rest.len()),
+        (Err(_), []) => format!("{host} has no address"),
+    };
+    let connection = connect(&addresses);
+    let is_connected = connection.result == Verdict::Ok;
+    (vec![Check::ok(NAME, name), connection], is_connected)
+}
+
+/// The system's own resolver, which knows no deadline.
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let target = (host.to_owned(), port);
+    let (found, finding) = sync_channel(1);
+    thread::spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = found.send(target.to_socket_addrs().map(Iterator::collect));
+    });
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s");
+    finding.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(late()))
+}
+
+fn connect(addresses: &[SocketAddr]) -> Check {
+    let mut troubles = Vec::new();
+    for address in addresses {
+        match TcpStream::connect_timeout(address, PATIENCE) {
+            Ok(_) => return Check::ok(CONNECTION, format!("{address} takes connections")),
+            Err(error) => troubles.push(format!("{address}: {error}")),
+        }
+    }
+    let text = format!(
+        "{}; check the port in base_url, firewalls on the way, and whether the service is up",
+        troubles.join("; ")
+    );
+    Check::failed(CONNECTION, Exit::Unreachable, text)
+}
+
+/// What the base URL answers to a request without a token.
+fn ask(settings: &Settings, is_tls: bool) -> Vec<Check> {
+    let is_wanted = |name: &str| {
+        matches!(name, "base_url" | "proxy" | "user_agent" | "connect_timeout_ms") || name.starts_with("tls.")
+    };
+    let client = match Client::new(&settings.examine(is_wanted).0) {
+        Ok(client) => client,
+        Err(error) => {
+            let why = "TLS is not set up";
+            return vec![
+                Check::failed_by(TLS, &error),
+                Check::not_run(SERVICE, why),
+                Check::not_run(SKEW, why),
+            ];
+        }
+    };
+    let (answer, asked, answered) = timed(&client);
+    let secured = |text: &str| {
+        let text = if is_tls { text } else { "none: plain http, to this machine" };
+        Check::ok(TLS, text)
+    };
+    match answer {
+        Ok(answer) => vec![
+            secured("the certificate is for this host, from a trusted authority, and in its time"),
+            judge(&answer, answered.duration_since(asked).unwrap_or_default()),
+            skew(answer.header("date"), asked, answered),
+        ],
+        Err(error) => {
+            let why = Check::not_run(SKEW, "there is no answer");
+            if is_tls_trouble(error.status) {
+                let service = Check::not_run(SERVICE, "there is no secured connection");
+                return vec![Check::failed_by(TLS, &error), service, why];
+            }
+            let tls = Check::not_run(TLS, "the exchange ended before anything was known of it");
+            vec![tls, Check::failed_by(SERVICE, &error), why]
+        }
+    }
+}
+
+fn timed(client: &Arc<Client>) -> (Result<Answer, Error>, SystemTime, SystemTime) {
+    let asked = SystemTime::now();
+    let answer = client.probe(ANSWER);
+    (answer, asked, SystemTime::now())
+}
+
+fn is_tls_trouble(status: Status) -> bool {
+    use Status::*;
+    matches!(
+        status,
+        PG_ERR_TLS | PG_ERR_CERTIFICATE_EXPIRED | PG_ERR_CERTIFICATE_UNTRUSTED | PG_ERR_CERTIFICATE_NAME
+    )
+}
+
+/// Any answer will do, but some tell of more.
+fn judge(answer: &Answer, took: Duration) -> Check {
+    let said = format!("it answers, with HTTP {} in {} ms", answer.status, took.as_millis());
+    match answer.status {
+        300..400 => {
+            Check::warning(SERVICE, format!("{said}: a redirect, which is not followed; check base_url"))
+        }
+        407 => Check::failed(
+            SERVICE,
+            Exit::Unreachable,
+            format!("{said}: the proxy wants a password; set proxy"),
+        ),
+        500.. => Check::warning(SERVICE, format!("{said}: it has troubles of its own; try again later")),
+        _ => Check::ok(SERVICE, said),
+    }
+}
+
+/// Between the service's clock and this machine's. The date is that of the middle of a second, and of the exchange.
+fn skew(date: Option<&str>, asked: SystemTime, answered: SystemTime) -> Check {
+    let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
+        return Check::not_run(SKEW, "the service does not tell its time");
+    };
+    let middle = asked + answered.duration_since(asked).unwrap_or_default() / 2;
+    let date = date + Duration::from_millis(500);
+    let seconds = match date.duration_since(middle) {
+        Ok(ahead) => ahead.as_secs() as i64,
+        Err(behind) => -(behind.duration().as_secs() as i64),
+    };
+    let text = match seconds {
+        0 => "the service's clock agrees with this machine's, to the second".to_owned(),
+        1.. => format!("the service's clock is {seconds} s ahead of this machine's"),
+        _ => format!("the service's clock is {} s behind this machine's", -seconds),
+    };
+    if seconds.abs() <= MOST_SKEW {
+        Check::ok(SKEW, text)
+    } else {
+        Check::warning(
+            SKEW,
+            format!("{text}; see which is wrong (tokens are aged without it, certificates are not)"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn the_skew_is_told_in_words_and_a_large_one_is_a_warning() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let check =
+            |date: u64| skew(Some(&httpdate::fmt_http_date(at(date))), at(1_800_000_000), at(1_800_000_001));
+        for (date, verdict, text) in [
+            (1_800_000_000, Verdict::Ok, "agrees"),
+            (1_800_000_030, Verdict::Ok, "30 s ahead"),
+            (1_800_000_090, Verdict::Warning, "90 s ahead"),
+            (1_799_999_910, Verdict::Warning, "90 s behind"),
+        ] {
+            let check = check(date);
+            assert!(check.result == verdict && check.text.contains(text), "{}", check.text);
+        }
+        assert_eq!(skew(None, at(1), at(1)).result, Verdict::NotRun);
+    }
+
+    #[test]
+    fn an_answer_that_tells_of_trouble_is_no_mere_answer() {
+        let verdict = |status| judge(&Answer { status, ..Answer::default() }, Duration::ZERO).result;
+        assert_eq!([200, 404, 401].map(verdict), [Verdict::Ok; 3]);
+        assert_eq!([302, 500, 503].map(verdict), [Verdict::Warning; 3]);
+        assert_eq!(verdict(407), Verdict::Failed);
+    }
+}

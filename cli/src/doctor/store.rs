@@ -1,0 +1,127 @@
+//! The store: the place, its lock, the record in it. And, if that is wanted, a session that is bought.
+
+use std::time::Duration;
+
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::session::operator::{Operator, Renewal};
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::{Form, Inspection};
+
+use super::check::Check;
+use super::span;
+use crate::exit::Exit;
+use crate::settings::Settings;
+
+const STORE: &str = "store";
+const LOCK: &str = "lock";
+const RECORD: &str = "record";
+const ISSUE: &str = "issue";
+
+/// A flight has the lock for longer than this only where it waits for the service.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const ISSUE_PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
+    let none_of = |names: &[&'static str], why: &str| -> Vec<Check> {
+        names.iter().map(|name| Check::not_run(name, why)).collect()
+    };
+    let Ok((client, config)) = settings.config().and_then(|config| Ok((Client::new(&config)?, config)))
+    else {
+        return none_of(&[STORE, LOCK, RECORD, ISSUE], "the settings are not complete, see above");
+    };
+    let operator = match Operator::open(&client, &config) {
+        Ok(operator) => operator,
+        Err(error) if error.status == Status::PG_ERR_NO_CREDENTIALS => {
+            return none_of(
+                &[STORE, LOCK, RECORD, ISSUE],
+                "there are no credentials whose record it could hold",
+            );
+        }
+        Err(error) => {
+            let mut checks = vec![Check::failed_by(STORE, &error)];
+            checks.extend(none_of(&[LOCK, RECORD, ISSUE], "the store cannot be opened"));
+            return checks;
+        }
+    };
+    let mut checks = if settings.keeps_nothing() {
+        let text = "memory:, so every command buys a session of its own; set store to file:/folder";
+        let why = "nothing is kept";
+        vec![Check::warning(STORE, text), Check::not_run(LOCK, why), Check::not_run(RECORD, why)]
+    } else {
+        vec![place(&operator, settings), lock(&operator), record(&operator)]
+    };
+    let is_unfit = checks.iter().any(|check| check.exit == Exit::Store);
+    checks.push(match issues {
+        false => Check::not_run(ISSUE, "add --issue to see whether the service takes the credentials"),
+        true if is_unfit => Check::not_run(ISSUE, "the store would not keep what is bought"),
+        true => issue(&operator),
+    });
+    checks
+}
+
+fn place(operator: &Operator, settings: &Settings) -> Check {
+    match operator.warning() {
+        Some(warning) => Check::warning(STORE, warning),
+        None => Check::ok(STORE, settings.value("store").unwrap_or_default()),
+    }
+}
+
+fn lock(operator: &Operator) -> Check {
+    match operator.try_lock(LOCK_PATIENCE) {
+        Ok(true) => Check::ok(LOCK, "can be taken and freed"),
+        Ok(false) => {
+            let text =
+                "another process has held it for 2 s; if that lasts, look for one that hangs or is stopped";
+            Check::warning(LOCK, text)
+        }
+        Err(error) => Check::failed_by(LOCK, &error),
+    }
+}
+
+fn record(operator: &Operator) -> Check {
+    let found = match operator.look() {
+        Ok(found) => found,
+        Err(error) => return Check::failed_by(RECORD, &error),
+    };
+    let Inspection { place, form, loaded, intent } = &found;
+    if let Some(refusal) = loaded.cooling.as_ref().filter(|refusal| refusal.until > operator.now().boot) {
+        return Check::failed_by(RECORD, &refusal.error);
+    }
+    let form = match form {
+        None => return Check::ok(RECORD, "there is none yet; `paymentsgate-auth login` makes one"),
+        Some(Form::Broken) => {
+            let text = format!(
+                "{place}: broken; the next login replaces it. If that happens again, look at the disk"
+            );
+            return Check::warning(RECORD, text);
+        }
+        Some(Form::Plain) => "plain",
+        Some(Form::Sealed) => "sealed, and opens with this key",
+    };
+    if let Some(claim) = intent {
+        let ago = claim.age.map_or("some time".into(), span);
+        let text = format!(
+            "{place}: process {} took the refresh token {ago} ago and has not said what became of it; if it has ended, \
+             the next token is bought with the credentials",
+            claim.pid
+        );
+        return Check::warning(RECORD, text);
+    }
+    Check::ok(RECORD, format!("{place}, {form}"))
+}
+
+/// Kept, since it has been bought.
+fn issue(operator: &Operator) -> Check {
+    let bought =
+        operator.look().and_then(|found| operator.renew(&found, Renewal::ForcedIssue, ISSUE_PATIENCE));
+    match bought.and_then(|landing| landing.result) {
+        Ok(committed) => {
+            let token = committed.token();
+            let life = span(token.remaining(operator.now()));
+            let text =
+                format!("the service takes the credentials: token {}, for {life}", token.fingerprint());
+            Check::ok(ISSUE, text)
+        }
+        Err(error) => Check::failed_by(ISSUE, &error),
+    }
+}

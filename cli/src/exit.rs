@@ -1,0 +1,96 @@
+//! How a command ends: one number for each kind of end. docs/command-line.md repeats the table, and a test compares them.
+
+use paymentsgate_auth::status::Status;
+
+/// The exit codes. The numbers are for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    Settings = 3,
+    Refused = 4,
+    Unreachable = 5,
+    Store = 6,
+    NoSession = 7,
+    Expired = 8,
+}
+
+impl Exit {
+    const ALL: [Exit; 9] = [
+        Exit::Done,
+        Exit::Failed,
+        Exit::Usage,
+        Exit::Settings,
+        Exit::Refused,
+        Exit::Unreachable,
+        Exit::Store,
+        Exit::NoSession,
+        Exit::Expired,
+    ];
+
+    /// When it is used, in words.
+    fn meaning(self) -> &'static str {
+        match self {
+            Exit::Done => "done; of status: there is a token that works",
+            Exit::Failed => "a failure that is not named below",
+            Exit::Usage => "the command line is not understood",
+            Exit::Settings => "a setting, or a file that one names, is wrong or missing",
+            Exit::Refused => "the service refused the credentials",
+            Exit::Unreachable => {
+                "the service is not reached or does not answer as it should; trying again may help"
+            }
+            Exit::Store => "the store cannot be used, or not with this key",
+            Exit::NoSession => "status: the store holds no session",
+            Exit::Expired => "status: the token in the store has expired",
+        }
+    }
+
+    /// The end of a command that the library ends with that status.
+    pub(crate) fn of(status: Status) -> Self {
+        use Status::*;
+        match status {
+            PG_OK => Exit::Done,
+            PG_ERR_STORE | PG_ERR_STORE_REFUSED | PG_ERR_STORE_KEY => Exit::Store,
+            PG_ERR_REFUSED | PG_ERR_REJECTED_FRESH => Exit::Refused,
+            PG_ERR_SYSTEM => Exit::Failed,
+            _ if (100..200).contains(&(status as i32)) => Exit::Settings,
+            PG_ERR_INVALID_UTF8 | PG_ERR_INVALID_ARGUMENT => Exit::Settings,
+            _ if status.is_transient() => Exit::Unreachable,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// The table, for the help.
+    pub(crate) fn table() -> String {
+        let rows = Exit::ALL.map(|exit| format!("  {}  {}", exit as u8, exit.meaning()));
+        format!("Exit codes:\n{}", rows.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_the_table() {
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/command-line.md")).unwrap();
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |", exit as u8, exit.meaning());
+            assert!(page.contains(&row), "docs/command-line.md lacks: {row}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_by_itself_is_worth_another_try() {
+        for status in Status::ALL {
+            if Exit::of(*status) == Exit::Unreachable {
+                assert!(status.is_transient(), "{status:?}");
+            }
+        }
+        assert_eq!(Exit::of(Status::PG_ERR_CERTIFICATE_UNTRUSTED), Exit::Failed);
+        assert_eq!(Exit::of(Status::PG_ERR_STORE), Exit::Store);
+    }
+}

@@ -1,0 +1,35 @@
+//! `login`: a session is bought and kept, unless there is one.
+
+use paymentsgate_auth::session::operator::{Operator, Renewal};
+use paymentsgate_auth::session::phase::Phase;
+use paymentsgate_auth::store::Committed;
+
+use crate::arguments::LoginArguments;
+use crate::exit::Exit;
+use crate::page::{Page, span};
+use crate::settings::Settings;
+use crate::{Trouble, keeping_operator};
+
+pub(crate) fn run(arguments: &LoginArguments, settings: &Settings, page: &mut Page) -> Result<Exit, Trouble> {
+    let operator = keeping_operator(settings)?;
+    let found = operator.look()?;
+    let place = &found.place;
+    let kept = found.loaded.committed.as_ref().filter(|kept| operator.phase(kept) < Phase::Expired);
+    if let Some(kept) = kept.filter(|_| !arguments.force) {
+        page.say(&format!("Logged in already: {}, kept in {place}.", described(&operator, kept)))?;
+        page.say("`login --force` buys another one, `refresh` makes the next one.")?;
+        return Ok(Exit::Done);
+    }
+    let renewal = if arguments.force { Renewal::ForcedIssue } else { Renewal::Issue };
+    let landing = operator.renew(&found, renewal, arguments.patience.timeout())?;
+    let committed = landing.result?;
+    let how = if landing.log.adopted { "Another process has logged in meanwhile" } else { "Logged in" };
+    page.say(&format!("{how}: {}, kept in {place}.", described(&operator, &committed)))?;
+    Ok(Exit::Done)
+}
+
+fn described(operator: &Operator, committed: &Committed) -> String {
+    let token = committed.token();
+    let left = span(token.remaining(operator.now()));
+    format!("token {} of generation {}, {left} left", token.fingerprint(), committed.generation())
+}

@@ -1,0 +1,97 @@
+//! The command line of paymentsgate-auth: log in, hand a token to curl, look into the store, find what is wrong.
+//!
+//! In reading order: `arguments` (what may be typed), `settings` (which source wins), `exit` (how it ends), `page` (how
+//! it looks); then a file for each command. What they do to the store and the service is the library's
+//! [`Operator`].
+
+mod arguments;
+mod doctor;
+mod exit;
+mod login;
+mod logout;
+mod page;
+mod refresh;
+mod settings;
+mod status;
+mod token;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::session::operator::Operator;
+use paymentsgate_auth::status::Status;
+
+use arguments::{Arguments, Command};
+use exit::Exit;
+use page::{Color, Page};
+use settings::Settings;
+
+/// Why a command came to nothing.
+enum Trouble {
+    /// The library says why.
+    Told(Error),
+    /// Nobody takes the output.
+    Unwritten(io::Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Trouble::Told(error)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Trouble::Unwritten(error)
+    }
+}
+
+fn main() -> ExitCode {
+    let Arguments { command, settings, color } = Arguments::parse();
+    let settings = Settings::gather(&settings);
+    let exit = run(&command, &settings, color).unwrap_or_else(|trouble| match trouble {
+        Trouble::Told(error) => {
+            page::complain(color, &error);
+            Exit::of(error.status)
+        }
+        // Whoever reads has seen enough.
+        Trouble::Unwritten(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Trouble::Unwritten(error) => {
+            page::complain(color, &Error::new(Status::PG_ERR_SYSTEM, format!("cannot write: {error}")));
+            Exit::Failed
+        }
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn run(command: &Command, settings: &Settings, color: Color) -> Result<Exit, Trouble> {
+    let mut page = Page::new(color);
+    match command {
+        Command::Login(arguments) => login::run(arguments, settings, &mut page),
+        Command::Token(arguments) => token::run(arguments, settings, color),
+        Command::Refresh(arguments) => refresh::run(arguments, settings, &mut page),
+        Command::Status(arguments) => status::run(arguments, settings, &mut page),
+        Command::Doctor(arguments) => doctor::run(arguments, settings, &mut page),
+        Command::Logout => logout::run(settings, &mut page),
+    }
+}
+
+/// The account's place in the store that the settings name.
+fn operator(settings: &Settings) -> Result<Operator, Error> {
+    let config = settings.config()?;
+    Operator::open(&Client::new(&config)?, &config)
+}
+
+/// The same for a command that makes no sense where nothing is kept.
+fn keeping_operator(settings: &Settings) -> Result<Operator, Error> {
+    let operator = operator(settings)?;
+    if settings.keeps_nothing() {
+        let text = "store is memory:, which ends with this command, so nothing would be kept; set store to file:/folder, \
+                    for example --store file:/var/lib/shop/pg-session";
+        return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
+    }
+    Ok(operator)
+}

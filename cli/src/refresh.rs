@@ -1,0 +1,36 @@
+//! `refresh`: the next token, now.
+
+use paymentsgate_auth::session::operator::Renewal;
+
+use crate::arguments::RefreshArguments;
+use crate::exit::Exit;
+use crate::page::{PLAIN, Page};
+use crate::settings::Settings;
+use crate::{Trouble, keeping_operator};
+
+pub(crate) fn run(
+    arguments: &RefreshArguments,
+    settings: &Settings,
+    page: &mut Page,
+) -> Result<Exit, Trouble> {
+    let operator = keeping_operator(settings)?;
+    let found = operator.look()?;
+    let landing = operator.renew(&found, Renewal::Kept, arguments.patience.timeout())?;
+    let committed = landing.result?;
+    let how = match (landing.log.adopted, landing.log.issues, landing.log.ambiguous) {
+        (true, ..) => "another process",
+        (false, 0, _) => "the refresh token",
+        (false, _, true) => "the credentials, since the answer to the refresh was lost",
+        (false, _, false) => "the credentials, since no refresh token could be used",
+    };
+    let token = committed.token();
+    for (label, text) in [
+        ("fingerprint", token.fingerprint().to_string()),
+        ("generation", committed.generation().to_string()),
+        ("seconds left", token.remaining(operator.now()).as_secs().to_string()),
+        ("bought with", how.to_owned()),
+    ] {
+        page.row(label, 12, PLAIN, &text)?;
+    }
+    Ok(Exit::Done)
+}

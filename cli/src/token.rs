@@ -1,0 +1,73 @@
+//! `token`: a token that works, for another program.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::session::operator::{Operator, Renewal};
+use paymentsgate_auth::session::phase::{Phase, Windows};
+use paymentsgate_auth::store::{Committed, Inspection};
+
+use crate::arguments::TokenArguments;
+use crate::exit::Exit;
+use crate::page::{self, Color};
+use crate::settings::Settings;
+use crate::{Trouble, operator};
+
+pub(crate) fn run(arguments: &TokenArguments, settings: &Settings, color: Color) -> Result<Exit, Trouble> {
+    let operator = operator(settings)?;
+    if settings.keeps_nothing() {
+        page::warn(
+            color,
+            "store is memory:, so this token is kept nowhere and the next call buys another one",
+        );
+    }
+    let committed = obtain(&operator, arguments, color)?;
+    let access = committed.token().access.expose();
+    let mut output = io::stdout().lock();
+    if arguments.header {
+        writeln!(output, "Authorization: Bearer {access}")?;
+    } else {
+        writeln!(output, "{access}")?;
+    }
+    output.flush()?;
+    Ok(Exit::Done)
+}
+
+/// The one there is, if it is good for as long as is wanted; else its successor.
+fn obtain(operator: &Operator, arguments: &TokenArguments, color: Color) -> Result<Committed, Error> {
+    let min_remaining = Duration::from_secs(arguments.min_remaining);
+    // What is wrong with the store the flight will say, if it minds.
+    let found = operator.look().or_else(|error| match Exit::of(error.status) {
+        Exit::Store => Ok(Inspection::default()),
+        _ => Err(error),
+    })?;
+    let kept = found.loaded.committed.as_ref();
+    let is_enough = |kept: &&Committed| {
+        let token = kept.token();
+        let (windows, remaining) = (Windows::of(&token.lifetime), token.remaining(operator.now()));
+        // Whoever asks for a whole life every second gets a new token now and then, not every second.
+        let is_new = windows.length.saturating_sub(remaining) < windows.floor;
+        operator.phase(kept) < Phase::Mandatory && (is_new || windows.suffices(remaining, min_remaining))
+    };
+    if let Some(kept) = kept.filter(is_enough) {
+        return Ok(kept.clone());
+    }
+    let landing = operator.renew(&found, Renewal::Due, arguments.patience.timeout());
+    let error = match landing.map(|landing| (landing.result, landing.store_error)) {
+        Ok((Ok(committed), store_error)) => {
+            if let Some(error) = store_error {
+                page::warn(color, &format!("this token is kept nowhere: {error}"));
+            }
+            return Ok(committed);
+        }
+        Ok((Err(error), _)) | Err(error) => error,
+    };
+    // Not as long as was wanted, but it works.
+    if let Some(kept) = kept.filter(|kept| operator.phase(kept) < Phase::Expired) {
+        let left = page::span(kept.token().remaining(operator.now()));
+        page::warn(color, &format!("no new token, so this is the old one with {left} left: {error}"));
+        return Ok(kept.clone());
+    }
+    Err(error)
+}

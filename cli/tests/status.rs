@@ -1,0 +1,221 @@
+//! `status`: every state of a store, for people, for programs and as an exit code; and no call to the service.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bench;
+
+use std::time::Duration;
+
+use bench::{ACCESS, Bench, ZEROS, contents};
+use paymentsgate_auth::clock::{Clock, SystemClock};
+use paymentsgate_auth::error::{Error, ServerError};
+use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::{RecordFile, Refusal};
+use paymentsgate_auth::token::Fingerprint;
+use serde_json::json;
+
+/// What people see, with a word in the place of what no two runs share. Seconds may have passed.
+fn shown(bench: &Bench, record: &RecordFile, code: i32) -> String {
+    let ran = bench.run(&["status"]).ends(code);
+    assert_eq!(ran.err, "");
+    let fingerprint = Fingerprint::of(&Secret::new(ACCESS).unwrap()).to_string();
+    let text = ran
+        .out
+        .replace(record.path().to_str().unwrap(), "RECORD")
+        .replace(&fingerprint, "FINGERPRINT")
+        .replace(&format!("process {}", std::process::id()), "process PID");
+    let is_seconds = |words: &[&str]| words[1].trim_end_matches([',', ';']) == "s";
+    let lines = text.lines().map(|line| {
+        let words: Vec<_> = line.split(' ').chain([""]).collect();
+        let masked = words.windows(2).map(|pair| {
+            let is_number = pair[0].parse::<u64>().is_ok();
+            if is_number && is_seconds(pair) { "N" } else { pair[0] }
+        });
+        masked.collect::<Vec<_>>().join(" ") + "\n"
+    });
+    lines.collect()
+}
+
+/// Half a minute away from the next window, so that a slow machine sees the same.
+#[test]
+fn people_see_each_state_in_words() {
+    let bench = Bench::new();
+    let record = bench.record();
+    assert_eq!(
+        shown(&bench, &record, 7),
+        "session        none; `paymentsgate-auth login` gets one\n\
+         kept in        RECORD (nothing there)\n"
+    );
+    for (left, code, session) in [
+        (3570, 0, "fresh, 59 min N s left"),
+        (330, 0, "advisory, 5 min N s left; the next `token` may refresh it"),
+        (90, 0, "mandatory, 1 min N s left; the next `token` may refresh it"),
+        (0, 8, "expired; the next `token` refreshes it"),
+    ] {
+        let bench = Bench::new();
+        let record = bench.seed(3600, left);
+        assert_eq!(
+            shown(&bench, &record, code),
+            format!(
+                "session        {session}\n\
+                 token          FINGERPRINT, generation 1\n\
+                 refresh token  kept\n\
+                 kept in        RECORD (plain)\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn people_see_who_has_the_refresh_token_and_what_was_refused() {
+    let bench = Bench::new();
+    let record = bench.seed(3600, 0);
+    assert!(record.intend().unwrap().is_some());
+    assert_eq!(
+        shown(&bench, &record, 8),
+        "session        expired; the next `token` logs in anew\n\
+         token          FINGERPRINT, generation 1\n\
+         refresh token  taken by process PID N s ago, which has not said what became of it; it is not presented again\n\
+         kept in        RECORD (plain)\n"
+    );
+    refuse(&record, 2);
+    assert_eq!(
+        shown(&bench, &record, 4),
+        "session        none that works, and the credentials were refused\n\
+         token          FINGERPRINT, generation 1\n\
+         refresh token  taken by process PID N s ago, which has not said what became of it; it is not presented again\n\
+         credentials    refused 2 times (NO, HTTP 401); not tried again for 9 min N s, unless by `login --force`\n\
+         kept in        RECORD (plain)\n"
+    );
+}
+
+/// For some nine minutes and a half.
+fn refuse(record: &RecordFile, strikes: usize) {
+    let server = Some(Box::new(ServerError { code: Some("NO".into()), ..ServerError::default() }));
+    let error = Error { server, http_status: Some(401), ..Error::new(Status::PG_ERR_REFUSED, "no") };
+    let until = SystemClock.now().boot + Duration::from_secs(570);
+    record.cool(&Refusal { strikes, until, error }).unwrap();
+}
+
+#[test]
+fn a_token_that_works_is_what_counts() {
+    let bench = Bench::new();
+    let record = bench.seed(3600, 3000);
+    refuse(&record, 3);
+    bench.run(&["status"]).ends(0).says(&["fresh", "rejected 3 times"]);
+}
+
+#[test]
+fn programs_get_one_object() {
+    let bench = Bench::new();
+    let record = bench.record();
+    let place = record.path().to_str().unwrap();
+    let mut expected = json!({
+        "state": "none", "phase": null, "generation": null, "fingerprint": null, "seconds_left": null,
+        "has_refresh_token": false, "intent": null, "cooling": null, "place": place, "form": null, "warning": null,
+    });
+    assert_eq!(bench.run(&["status", "--json"]).ends(7).json(), expected);
+    let record = bench.seed(3600, 3000);
+    let found = bench.run(&["status", "--json", "--color", "always"]).ends(0).json();
+    let left = found["seconds_left"].as_u64().unwrap();
+    assert!((2900..=3000).contains(&left), "{left}");
+    expected["state"] = json!("usable");
+    expected["phase"] = json!("fresh");
+    expected["generation"] = json!(1);
+    expected["fingerprint"] = json!(Fingerprint::of(&Secret::new(ACCESS).unwrap()).to_string());
+    expected["seconds_left"] = json!(left);
+    expected["has_refresh_token"] = json!(true);
+    expected["form"] = json!("plain");
+    assert_eq!(found, expected);
+    assert!(record.intend().unwrap().is_some());
+    refuse(&record, 3);
+    let found = bench.run(&["status", "--json"]).ends(0).json();
+    assert_eq!(found["intent"]["pid"], json!(std::process::id()));
+    assert!(found["intent"]["seconds_ago"].as_u64().unwrap() < 100);
+    let cooling = &found["cooling"];
+    let given = ["strikes", "is_rejected", "code", "http_status"].map(|key| cooling[key].clone());
+    assert_eq!(given, [json!(3), json!(true), json!("NO"), json!(401)]);
+    assert!((470..=570).contains(&cooling["seconds_left"].as_u64().unwrap()));
+}
+
+#[test]
+fn a_failure_is_an_object_too() {
+    let bench = Bench::new();
+    let key = bench.file("key", ZEROS);
+    bench.run(&["login", "--set", &format!("store_key_file={key}")]).ends(0);
+    bench.run(&["status", "--set", &format!("store_key_file={key}")]).ends(0).says(&["(sealed)"]);
+    let found = bench.run(&["status", "--json"]).ends(6).says(&["error: "]).json();
+    assert_eq!((&found["state"], &found["error"]["status"]), (&json!("unknown"), &json!("PG_ERR_STORE_KEY")));
+    assert!(found["error"]["text"].as_str().unwrap().contains("store_key"));
+}
+
+#[test]
+fn a_broken_record_is_seen_and_left_alone() {
+    let bench = Bench::new();
+    let path = bench.seed(3600, 3000).path().to_owned();
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let before = contents(&bench.path("sessions"));
+    bench.run(&["status"]).ends(7).says(&["broken; the next login replaces it"]);
+    assert_eq!(contents(&bench.path("sessions")), before);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn the_service_is_not_called_and_the_lock_is_not_wanted() {
+    let bench = Bench::new();
+    let _held = bench.seed(3600, 3000);
+    bench.run(&["status"]).ends(0);
+    bench.run(&["status", "--store", "memory:"]).ends(7);
+    assert!(bench.sandbox.counters().connections.is_empty());
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let bench = Bench::new();
+    let _held = bench.seed(3600, 3000);
+    let escape = |arguments: &[&str]| {
+        let mut command = bench.command(arguments);
+        command.env("NO_COLOR", "1");
+        let plain = bench.run_command(command).out;
+        (bench.run(arguments).out.contains('\u{1b}'), plain.contains('\u{1b}'))
+    };
+    assert_eq!(escape(&["status"]), (false, false), "a pipe");
+    assert_eq!(escape(&["status", "--color", "never"]), (false, false));
+    assert_eq!(escape(&["status", "--color", "always"]), (true, true), "who asks for colours gets them");
+    let red = bench.run(&["status", "--color", "always", "--set", "no=no"]).ends(3).err;
+    assert!(red.contains("\u{1b}["), "{red}");
+    // script(1) gives it a terminal.
+    let terminal = |variable: &[(&str, &str)]| {
+        let mut command = bench.command(&["status"]);
+        let program = command.get_program().to_str().unwrap().to_owned();
+        let environment: Vec<_> =
+            command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
+        let mut inner = std::process::Command::new("script");
+        inner.args(["-qec", &format!("{program} status"), "/dev/null"]);
+        inner.env_clear().envs(environment).env("PATH", std::env::var_os("PATH").unwrap());
+        inner.envs(variable.iter().copied()).stdin(std::process::Stdio::null());
+        command = inner;
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let coloured = terminal(&[]);
+    assert!(coloured.contains("session") && coloured.contains("\u{1b}["), "{coloured}");
+    let plain = terminal(&[("NO_COLOR", "1")]);
+    assert!(plain.contains("session") && !plain.contains("\u{1b}["), "{plain}");
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure_and_a_full_disk_is_one() {
+    let bench = Bench::new();
+    let _held = bench.seed(3600, 3000);
+    let mut child = bench.start(&["status"]);
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    let mut command = bench.command(&["status"]);
+    command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let ended = command.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8(ended.stderr).unwrap().starts_with("error: cannot write: "));
+}
