@@ -13,10 +13,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) fn run(settings: &Settings, page: &mut Page) -> Result<Exit, Trouble> {
     let operator = keeping_operator(settings)?;
     // Whoever has lost the key of a record still may remove it.
-    let was_there = operator.look().map_or(true, |found| found.form.is_some());
+    let found = operator.look().ok();
     operator.forget(PATIENCE)?;
-    let place = settings.value("store").unwrap_or_default();
-    if was_there {
+    // Not the setting, which may hold a password.
+    let place = found.as_ref().map_or("the store", |found| &found.place);
+    if found.as_ref().is_none_or(|found| found.form.is_some()) {
         page.say(&format!("Logged out: the account's session is removed from {place}."))?;
     } else {
         page.say(&format!("There was no session of this account in {place}."))?;

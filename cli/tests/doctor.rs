@@ -75,7 +75,7 @@ fn where_all_is_well_all_is_ok_and_nothing_is_consumed() {
     assert_eq!(found.that_are("not_run"), ["issue"]);
     assert_eq!((found.that_are("warning"), found.that_are("failed")), (vec![], vec![]));
     assert!(found.text("settings").contains("base_url (PAYMENTSGATE_AUTH_BASE_URL), "));
-    assert!(found.text("record").contains("there is none yet"));
+    assert!(found.text("record").contains("none yet; "));
     assert_eq!(bench.calls(), (0, 0));
     let seen = bench.sandbox.counters().route(Route::Other).last.unwrap();
     assert_eq!((seen.method.as_str(), seen.path.as_str(), seen.body.as_str()), ("GET", "/", ""));

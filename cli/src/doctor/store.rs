@@ -48,7 +48,7 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
         let why = "nothing is kept";
         vec![Check::warning(STORE, text), Check::not_run(LOCK, why), Check::not_run(RECORD, why)]
     } else {
-        vec![place(&operator, settings), lock(&operator), record(&operator)]
+        vec![place(&operator), lock(&operator), record(&operator)]
     };
     let is_unfit = checks.iter().any(|check| check.exit == Exit::Store);
     checks.push(match issues {
@@ -59,10 +59,10 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
     checks
 }
 
-fn place(operator: &Operator, settings: &Settings) -> Check {
+fn place(operator: &Operator) -> Check {
     match operator.warning() {
         Some(warning) => Check::warning(STORE, warning),
-        None => Check::ok(STORE, settings.value("store").unwrap_or_default()),
+        None => Check::ok(STORE, "fit to keep sessions"),
     }
 }
 
@@ -88,7 +88,9 @@ fn record(operator: &Operator) -> Check {
         return Check::failed_by(RECORD, &refusal.error);
     }
     let form = match form {
-        None => return Check::ok(RECORD, "there is none yet; `paymentsgate-auth login` makes one"),
+        None => {
+            return Check::ok(RECORD, format!("{place}: none yet; `paymentsgate-auth login` makes one"));
+        }
         Some(Form::Broken) => {
             let text = format!(
                 "{place}: broken; the next login replaces it. If that happens again, look at the disk"
