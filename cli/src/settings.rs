@@ -134,7 +134,9 @@ impl Settings {
     /// Whether the file holds what others must not read.
     pub(crate) fn file_holds_secrets(&self) -> bool {
         self.given.iter().any(|given| {
-            let is_secret = Setting::find(&given.name).is_some_and(|setting| setting.kind.name() == "secret");
+            // A URL may hold a password.
+            let is_secret = given.value.contains('@')
+                || Setting::find(&given.name).is_some_and(|setting| setting.kind.name() == "secret");
             is_secret && matches!(given.source, Source::File(_))
         })
     }
