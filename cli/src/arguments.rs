@@ -15,7 +15,7 @@ const SETTINGS_HELP: &str = "\
 Where settings come from:
   Every setting of the library goes by its name (docs/settings.md). The first of these that names one wins:
     1. --set NAME=VALUE, and --base-url, --credentials-file, --store
-    2. the environment: PAYMENTSGATE_AUTH_ and the name in capitals, as in PAYMENTSGATE_AUTH_TLS_CA_FILE
+    2. the environment: PAYMENTSGATE_ and the name in capitals, as in PAYMENTSGATE_TLS_CA_FILE
     3. a file of settings, a JSON object such as {\"base_url\": \"https://…\", \"store\": \"file:/folder\"}: the one
        that --settings names, else paymentsgate-auth/settings.json in $XDG_CONFIG_HOME or ~/.config, if it is there
   A secret on the command line is seen by everybody on this machine (ps): prefer files, credentials_file and
@@ -129,7 +129,7 @@ pub(crate) struct SettingsArguments {
     /// The vendor's credentials.json.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) credentials_file: Option<String>,
-    /// Where the session is kept: file:/folder.
+    /// Where the session is kept: file:/folder, or redis:// or rediss:// and a host.
     #[arg(long, value_name = "PLACE", global = true)]
     pub(crate) store: Option<String>,
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::arguments::SettingsArguments;
 
-const PREFIX: &str = "PAYMENTSGATE_AUTH_";
+const PREFIX: &str = "PAYMENTSGATE_";
 /// Where wrappers find the shared library: no setting.
 const LIBRARY: &str = "PAYMENTSGATE_AUTH_LIB";
 
@@ -155,7 +155,7 @@ impl Settings {
     }
 }
 
-/// `tls.ca_file` is `PAYMENTSGATE_AUTH_TLS_CA_FILE`.
+/// `tls.ca_file` is `PAYMENTSGATE_TLS_CA_FILE`.
 fn variable(setting: &Setting) -> String {
     format!("{PREFIX}{}", setting.name.replace('.', "_").to_uppercase())
 }

@@ -148,7 +148,7 @@ fn a_sealed_session_opens_with_its_key_alone() {
     let (one, two) = (bench.file("one", ZEROS), bench.file("two", ONES));
     let with = |command: &[&str], key: &str| {
         let mut command = bench.command(command);
-        command.env("PAYMENTSGATE_AUTH_STORE_KEY_FILE", key);
+        command.env("PAYMENTSGATE_STORE_KEY_FILE", key);
         bench.run_command(command)
     };
     with(&["login"], &one).ends(0);

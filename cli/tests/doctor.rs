@@ -74,7 +74,7 @@ fn where_all_is_well_all_is_ok_and_nothing_is_consumed() {
     assert_eq!(found.0.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ALL);
     assert_eq!(found.that_are("not_run"), ["issue"]);
     assert_eq!((found.that_are("warning"), found.that_are("failed")), (vec![], vec![]));
-    assert!(found.text("settings").contains("base_url (PAYMENTSGATE_AUTH_BASE_URL), "));
+    assert!(found.text("settings").contains("base_url (PAYMENTSGATE_BASE_URL), "));
     assert!(found.text("record").contains("none yet; "));
     assert_eq!(bench.calls(), (0, 0));
     let seen = bench.sandbox.counters().route(Route::Other).last.unwrap();
@@ -119,10 +119,10 @@ fn a_fault_of_the_settings_is_found_and_the_rest_runs() {
     assert_eq!(found.that_are("failed"), ["settings", "credentials"]);
     assert_eq!(found.that_are("ok"), ["boot clock", "wall clock"]);
     let mut command = bench.command(&[]);
-    command.env("PAYMENTSGATE_AUTH_BASEURL", "x").env("PAYMENTSGATE_AUTH_LIB", "x");
+    command.env("PAYMENTSGATE_BASEURL", "x").env("PAYMENTSGATE_AUTH_LIB", "x");
     let found = Found::of(&bench, command, 0);
     assert_eq!(found.that_are("warning"), ["environment"]);
-    assert!(found.text("environment").contains("PAYMENTSGATE_AUTH_BASEURL;"));
+    assert!(found.text("environment").contains("PAYMENTSGATE_BASEURL;"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn the_command_line_wins_over_the_environment_over_the_file() {
     let buy = |arguments: &[&str], variable: Option<&str>| {
         let all = [&["login", "--force", "--settings", &file], arguments].concat();
         let mut command = bench.command(&all);
-        command.envs(variable.map(|value| ("PAYMENTSGATE_AUTH_USER_AGENT", value)));
+        command.envs(variable.map(|value| ("PAYMENTSGATE_USER_AGENT", value)));
         bench.run_command(command).ends(0);
         user_agent(&bench)
     };
@@ -95,8 +95,8 @@ fn a_wrong_setting_is_told_with_its_source() {
         run(&["status", "--settings", &file(text)], &pieces);
     }
     let mut command = bench.command(&["status"]);
-    command.env("PAYMENTSGATE_AUTH_CONNECT_TIMEOUT_MS", "soon");
-    bench.run_command(command).ends(3).says(&["PAYMENTSGATE_AUTH_CONNECT_TIMEOUT_MS", "milliseconds"]);
+    command.env("PAYMENTSGATE_CONNECT_TIMEOUT_MS", "soon");
+    bench.run_command(command).ends(3).says(&["PAYMENTSGATE_CONNECT_TIMEOUT_MS", "milliseconds"]);
     run(&["status", "--set", "access_token=a", "--set", "refresh_token=b"], &["a pair that its host keeps"]);
     assert_eq!(bench.sandbox.counters().connections.len(), 0);
 }
@@ -107,7 +107,7 @@ fn a_secret_in_a_wrong_setting_is_not_shown() {
     let file = bench.file("settings.json", r#"{"store_key": "hunter2"}"#);
     let broken = bench.file("broken.json", r#"{"store_key": "hunter2"#);
     let mut variable = bench.command(&["status"]);
-    variable.env("PAYMENTSGATE_AUTH_STORE_KEY", "hunter2");
+    variable.env("PAYMENTSGATE_STORE_KEY", "hunter2");
     for command in [
         bench.command(&["status", "--set", "store_key=hunter2"]),
         bench.command(&["status", "--settings", &file]),
@@ -125,8 +125,7 @@ fn a_secret_in_a_wrong_setting_is_not_shown() {
 fn the_help_says_what_one_must_know() {
     let bench = Bench::new();
     let help = bench.run_command(bench.bare(&["--help"])).ends(0);
-    let help =
-        help.says(&["Exit codes:", "8  status: the token", "PAYMENTSGATE_AUTH_", "settings.json", "ps"]);
+    let help = help.says(&["Exit codes:", "8  status: the token", "PAYMENTSGATE_", "settings.json", "ps"]);
     assert!(help.out.lines().all(|line| line.chars().count() <= 120), "{}", help.out);
     for command in ["login", "token", "refresh", "status", "doctor", "logout"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}");

@@ -99,10 +99,10 @@ impl Bench {
         let address = self.sandbox.address();
         let mut command = self.bare(arguments);
         command
-            .env("PAYMENTSGATE_AUTH_BASE_URL", &self.sandbox.urls().https)
-            .env("PAYMENTSGATE_AUTH_TLS_CA_FILE", &address.ca_file)
-            .env("PAYMENTSGATE_AUTH_CREDENTIALS_FILE", &address.credentials_file)
-            .env("PAYMENTSGATE_AUTH_STORE", self.store());
+            .env("PAYMENTSGATE_BASE_URL", &self.sandbox.urls().https)
+            .env("PAYMENTSGATE_TLS_CA_FILE", &address.ca_file)
+            .env("PAYMENTSGATE_CREDENTIALS_FILE", &address.credentials_file)
+            .env("PAYMENTSGATE_STORE", self.store());
         command
     }
 
