@@ -54,6 +54,8 @@ struct World {
     flight: Option<Flight>,
     /// The generation that the flight is to succeed.
     base: u64,
+    /// Of a pair that was bought while the store was down.
+    unpublished: Option<RefreshToken>,
     agenda: BTreeMap<(Duration, u64), Coming>,
     sequence: u64,
     waiting: BTreeMap<WaiterId, Duration>,
@@ -95,6 +97,7 @@ impl World {
             machine: Machine::new(policy, !host_keeps, 0, now),
             flight: None,
             base: 0,
+            unpublished: None,
             agenda: BTreeMap::new(),
             sequence: 0,
             waiting: BTreeMap::new(),
@@ -269,7 +272,13 @@ impl World {
     fn launch(&mut self, plan: Plan) {
         assert!(self.flight.is_none(), "invariant 2: two flights at once");
         self.base = plan.base;
-        let mut flight = Flight::new(plan);
+        let mut flight = match self.machine.held().filter(|_| plan.publishes) {
+            Some(held) => {
+                let pair = Pair { token: held.token().clone(), refresh: self.unpublished.take() };
+                Flight::publishing(plan, pair)
+            }
+            None => Flight::new(plan),
+        };
         let step = flight.next(Input::Start);
         self.flight = Some(flight);
         self.fly(step);
@@ -300,7 +309,10 @@ impl World {
                 ready(self.store.retract(refresh)).unwrap();
                 Input::Retracted
             }
-            Step::Keep(pair) => Input::Committed(Committed::private(pair, self.base + 1)),
+            Step::Keep(Pair { token, refresh }) => {
+                self.unpublished = refresh;
+                Input::Committed(Committed::private(token, self.base + 1))
+            }
             Step::Commit(pair) if self.is_store_down() => {
                 Input::Uncommitted(Uncommitted { error: store_error(), pair })
             }
@@ -330,8 +342,13 @@ impl World {
                 let pause = self.seconds(most.as_secs_f64());
                 return self.plan(pause, Coming::Fly(Input::Resumed));
             }
-            Step::Land(landing) => {
+            Step::Land(mut landing) => {
                 self.flight = None;
+                if let Some(pair) = &mut landing.unpublished {
+                    self.unpublished = pair.refresh.take();
+                } else if landing.result.is_ok() && landing.store_error.is_none() {
+                    self.unpublished = None;
+                }
                 return self.land(landing);
             }
         };

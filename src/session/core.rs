@@ -27,7 +27,7 @@ use crate::queue::Completion;
 use crate::runtime;
 use crate::status::Status;
 use crate::store::{Committed, Loaded, Refusal, Store};
-use crate::token::{Fingerprint, RefreshToken};
+use crate::token::{Fingerprint, Pair, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
 const HANDOVER: Duration = Duration::from_millis(40);
@@ -78,6 +78,8 @@ struct State {
     due: Option<Due>,
     /// Since when a flight is under way, and why.
     flying: Option<(Cause, Duration)>,
+    /// Of a pair that was bought while the store was down.
+    unpublished: Option<RefreshToken>,
     tally: Tally,
     /// Seeded by the system in each process: workers forked from one parent must not draw alike.
     rng: fastrand::Rng,
@@ -115,6 +117,7 @@ impl Core {
             subscribers: Vec::new(),
             due: None,
             flying: None,
+            unpublished: None,
             tally: Tally::default(),
             rng,
         };
@@ -367,13 +370,18 @@ impl Core {
         });
     }
 
-    fn land(&self, landing: Landing) {
+    fn land(&self, mut landing: Landing) {
         let now = self.now();
         let mut state = self.state();
         if let Some((cause, began)) = state.flying.take() {
             state.tally.add(cause, began, now, &landing);
         }
         state.log_landing(&landing);
+        if let Some(pair) = &mut landing.unpublished {
+            state.unpublished = pair.refresh.take();
+        } else if landing.result.is_ok() && landing.store_error.is_none() {
+            state.unpublished = None;
+        }
         self.step_with(state, Event::Landed(Box::new(landing)));
         self.ended.notify_all();
     }
@@ -381,7 +389,10 @@ impl Core {
     /// Performs the steps of a flight.
     pub(super) async fn fly(&self, plan: Plan, means: Means) -> Landing {
         let generations = (plan.base, plan.stored);
-        let mut flight = Flight::new(plan);
+        let mut flight = match self.take_unpublished(plan.publishes) {
+            Some(pair) => Flight::publishing(plan, pair),
+            None => Flight::new(plan),
+        };
         let mut input = Input::Start;
         loop {
             input = match flight.next(input) {
@@ -427,8 +438,12 @@ impl Core {
                 Ok(committed) => Input::Committed(committed),
                 Err(uncommitted) => Input::Uncommitted(uncommitted),
             },
-            // The record in the store stays the truth: its refresh token is the one that is shared.
-            Step::Keep(pair) => Input::Committed(Committed::private(pair, base + 1)),
+            Step::Keep(pair) => {
+                let Pair { token, refresh } = pair;
+                // Not to be presented: it is for the store, once that is back.
+                self.state().unpublished = refresh;
+                Input::Committed(Committed::private(token, base + 1))
+            }
             Step::Cool(strikes, error) => {
                 let refusal = Refusal::after(strikes, error, self.now());
                 // Others will find out for themselves where they cannot be told.
@@ -454,6 +469,13 @@ impl Core {
             }
             Step::Land(_) => Input::Start,
         })
+    }
+
+    /// The pair that was bought while the store was down, to be published now.
+    fn take_unpublished(&self, publishes: bool) -> Option<Pair> {
+        let mut state = self.state();
+        let token = state.machine.held().filter(|_| publishes)?.token().clone();
+        Some(Pair { token, refresh: state.unpublished.take() })
     }
 
     fn refresh_call(&self, refresh: RefreshToken) -> Call {

@@ -46,6 +46,8 @@ pub struct Plan {
     pub on_ambiguous: OnAmbiguous,
     /// The host keeps a copy of every refresh token.
     pub host_keeps: bool,
+    /// The token there is belongs to this process alone: let the store have it.
+    pub publishes: bool,
 }
 
 /// Why a flight is made.
@@ -147,6 +149,8 @@ pub struct Landing {
     pub store_error: Option<Error>,
     /// A copy of the new refresh token, if the host keeps one.
     pub kept: Option<Secret>,
+    /// The pair that was to be published, and could not.
+    pub unpublished: Option<Pair>,
 }
 
 impl Landing {
@@ -159,6 +163,7 @@ impl Landing {
             refusal: None,
             store_error: None,
             kept: None,
+            unpublished: None,
         }
     }
 }
@@ -200,6 +205,7 @@ pub struct Flight {
     /// A pair that the store has not taken, and how often it was offered.
     offered: Option<Pair>,
     offers: u32,
+    unpublished: Option<Pair>,
 }
 
 impl Flight {
@@ -218,7 +224,16 @@ impl Flight {
             is_locked: false,
             offered: None,
             offers: 0,
+            unpublished: None,
         }
+    }
+
+    /// One that offers the store a pair which was bought while the store was down.
+    pub fn publishing(plan: Plan, pair: Pair) -> Self {
+        let mut flight = Flight::new(plan);
+        flight.kept = flight.copy_for_host(&pair);
+        flight.offered = Some(pair);
+        flight
     }
 
     /// The step after `input`.
@@ -294,6 +309,11 @@ impl Flight {
     }
 
     fn offer_again(&mut self, error: Error, pair: Pair) -> Step {
+        if self.plan.publishes {
+            // There is no hurry: the next flight is as good.
+            (self.error, self.unpublished) = (Some(error), Some(pair));
+            return self.fail();
+        }
         self.offers += 1;
         if self.offers < COMMIT_TRIES {
             self.offered = Some(pair);
@@ -323,10 +343,14 @@ impl Flight {
     }
 
     fn commit(&mut self, pair: Pair) -> Step {
-        self.kept =
-            pair.refresh.as_ref().filter(|_| self.plan.host_keeps).map(|token| token.secret().clone());
+        self.kept = self.copy_for_host(&pair);
         // Without the lock nothing is written.
         if self.store_error.is_some() { Step::Keep(pair) } else { Step::Commit(pair) }
+    }
+
+    fn copy_for_host(&self, pair: &Pair) -> Option<Secret> {
+        let refresh = pair.refresh.as_ref().filter(|_| self.plan.host_keeps);
+        refresh.map(|token| token.secret().clone())
     }
 
     fn after_failed_refresh(&mut self, Failure { error, refresh, doubtful }: Failure) -> Step {
@@ -380,6 +404,7 @@ impl Flight {
             refusal: self.refusal.take(),
             store_error: self.store_error.take(),
             kept: self.kept.take(),
+            unpublished: self.unpublished.take(),
         })
     }
 }

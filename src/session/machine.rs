@@ -235,7 +235,9 @@ impl Machine {
             let due = (token.anchor.boot + token.lifetime.length).saturating_sub(held.background_at);
             due.max(held.since.saturating_add(held.windows().floor))
         };
-        let background = self.held.as_ref().filter(|held| self.is_wanted(held, now)).map(due);
+        let background = self.held.as_ref().filter(|held| self.is_wanted(held, now));
+        let background =
+            background.map(|held| due(held).min(self.published_at(held, now).unwrap_or(Duration::MAX)));
         // Nobody has asked: look now and then whether somebody reads again, who would otherwise have to wait at the end.
         let look = self.held.as_ref().filter(|held| background.is_none() && held.is_usable(now));
         let look = look.map(|held| due(held).max(now.boot.saturating_add(IDLE_PAUSE.0)));
@@ -303,6 +305,9 @@ impl Machine {
                     None if std::mem::take(&mut self.degraded) => self.tell(Notice::Recovered, actions),
                     None => {}
                 }
+            }
+            Err(error) if landing.unpublished.is_some() => {
+                self.pause = Some(Pause::after(error, self.pause.take(), now, dice));
             }
             Err(error) => {
                 if landing.log.credentials_refused && !replaced {
@@ -402,7 +407,18 @@ impl Machine {
         let rested = now.boot.saturating_sub(held.since) >= held.windows().floor;
         let due = !self.waiters.is_empty()
             || (held.remaining(now) <= held.background_at && self.is_wanted(held, now));
-        held.refused || (due && (rested || held.doubted || !held.is_usable(now)))
+        held.refused || self.publishes(held, now) || (due && (rested || held.doubted || !held.is_usable(now)))
+    }
+
+    /// When a token that was bought while the store was down is offered to it. One that is nearly over is no use to others.
+    fn published_at(&self, held: &Held, now: Moment) -> Option<Duration> {
+        let is_ours_alone = held.committed.generation() != self.stored && held.phase(now) < Phase::Mandatory;
+        is_ours_alone.then(|| held.since.saturating_add(IDLE_PAUSE.0))
+    }
+
+    /// Whether that is now.
+    fn publishes(&self, held: &Held, now: Moment) -> bool {
+        self.published_at(held, now).is_some_and(|at| at <= now.boot) && self.is_wanted(held, now)
     }
 
     /// Whether anybody has asked within one lifetime of the token.
@@ -435,6 +451,7 @@ impl Machine {
             may_live_alone: !self.policy.fail_without_store
                 && self.held.as_ref().is_none_or(|held| held.phase(now) >= Phase::Mandatory),
             is_strict: self.policy.is_strict,
+            publishes: self.held.as_ref().is_some_and(|held| self.publishes(held, now)),
             strikes: self.login.strikes(),
             heeds_cooling: !self.is_new_login,
             refused,

@@ -105,6 +105,7 @@ impl Operator {
             heeds_cooling: renewal != Renewal::ForcedIssue,
             on_ambiguous: self.on_ambiguous,
             host_keeps: false,
+            publishes: false,
         };
         let (credentials, store) = (Some(self.credentials.clone()), self.store.clone());
         let published = Arc::new(Published::new(&self.client.clock));

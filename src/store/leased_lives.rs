@@ -257,6 +257,7 @@ async fn live(world: Shared, owner: usize) {
             heeds_cooling: true,
             on_ambiguous: OnAmbiguous::Issue,
             host_keeps: false,
+            publishes: false,
         };
         look(&world).flying += 1;
         let landing = fly(plan, &store, &world, &clock, generation).await;
@@ -328,7 +329,7 @@ async fn take(
             Ok(committed) => Input::Committed(committed),
             Err(uncommitted) => Input::Uncommitted(uncommitted),
         },
-        Step::Keep(pair) => Input::Committed(super::Committed::private(pair, base + 1)),
+        Step::Keep(pair) => Input::Committed(super::Committed::private(pair.token, base + 1)),
         Step::Cool(strikes, error) => Input::Cooled(Refusal::after(strikes, error, clock.now())),
         Step::Pause { .. } => {
             turn().await;

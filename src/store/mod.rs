@@ -104,9 +104,9 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// A pair of one process's own, without its refresh token.
-    pub fn private(pair: Pair, generation: u64) -> Self {
-        let grant = Grant { token: pair.token, generation, refresh: None };
+    /// A token of one process's own.
+    pub fn private(token: Token, generation: u64) -> Self {
+        let grant = Grant { token, generation, refresh: None };
         Committed { grant: Arc::new(grant), has_refresh: false, is_doubted: false }
     }
 

@@ -13,7 +13,7 @@ use paymentsgate_auth::session::phase::Windows;
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, RecordFile};
-use paymentsgate_auth::token::Fingerprint;
+use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken};
 
 use crate::simulated::TOLERANCE;
 
@@ -22,6 +22,8 @@ pub(crate) struct Process {
     rng: Rng,
     pub(crate) record: RecordFile,
     pub(crate) flight: Option<(Plan, Flight)>,
+    /// Of a pair that was bought while the store was down.
+    pub(crate) unpublished: Option<RefreshToken>,
     /// It waits for the lock until then.
     pub(crate) patience: Option<Duration>,
     /// How often its flight has asked for the lock: again, when what had come was nothing for it.
@@ -52,6 +54,7 @@ impl Process {
             rng,
             record,
             flight: None,
+            unpublished: None,
             patience: None,
             locks: 0,
             may_adopt: false,
@@ -135,6 +138,17 @@ impl Process {
             assert!(token.remaining(now) > mandatory, "readers have a token that has turned mandatory");
         }
         launched
+    }
+
+    /// A flight of that plan.
+    pub(crate) fn flight(&mut self, plan: Plan) -> Flight {
+        match self.machine.held().filter(|_| plan.publishes) {
+            Some(held) => {
+                let pair = Pair { token: held.token().clone(), refresh: self.unpublished.take() };
+                Flight::publishing(plan, pair)
+            }
+            None => Flight::new(plan),
+        }
     }
 
     /// Whether a pair of the store's would do as the successor that is wanted.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use paymentsgate_auth::error::Error;
-use paymentsgate_auth::session::flight::{Flight, Input, Landing, Plan, Step};
+use paymentsgate_auth::session::flight::{Input, Landing, Plan, Step};
 use paymentsgate_auth::session::machine::{Event, closed};
 use paymentsgate_auth::session::phase::{Phase, Windows};
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, Lock, RecordFile, Refusal, SystemDisk, Uncommitted};
+use paymentsgate_auth::token::Pair;
 
 use super::{Coming, Fleet, Own, Pid, open};
 
@@ -23,9 +24,9 @@ fn store_error() -> Error {
 
 impl Fleet {
     pub(super) fn launch(&mut self, pid: Pid, plan: Plan) {
-        let mut flight = Flight::new(plan.clone());
-        let step = flight.next(Input::Start);
         let process = self.processes.get_mut(&pid).unwrap();
+        let mut flight = process.flight(plan.clone());
+        let step = flight.next(Input::Start);
         process.flight = Some((plan, flight));
         process.locks = 0;
         let one_in = |rng: &mut Rng, many: Option<u32>| many.is_some_and(|many| rng.u32(0..many) == 0);
@@ -88,7 +89,10 @@ impl Fleet {
                 Ok(committed) => Input::Committed(committed),
                 Err(error) => Input::Uncommitted(Uncommitted { error, pair }),
             },
-            Step::Keep(pair) => Input::Committed(Committed::private(pair, base + 1)),
+            Step::Keep(Pair { token, refresh }) => {
+                self.processes.get_mut(&pid).unwrap().unpublished = refresh;
+                Input::Committed(Committed::private(token, base + 1))
+            }
             Step::Cool(strikes, error) => {
                 let refusal = Refusal::after(strikes, error, now);
                 let _ = self.keep(pid, |record| record.cool(&refusal));
@@ -195,8 +199,13 @@ impl Fleet {
         }
     }
 
-    fn land(&mut self, pid: Pid, landing: Landing) {
+    fn land(&mut self, pid: Pid, mut landing: Landing) {
         let process = self.processes.get_mut(&pid).unwrap();
+        if let Some(pair) = &mut landing.unpublished {
+            process.unpublished = pair.refresh.take();
+        } else if landing.result.is_ok() && landing.store_error.is_none() {
+            process.unpublished = None;
+        }
         process.record.unlock();
         process.doom = None;
         let (plan, _) = process.flight.take().unwrap();
