@@ -259,6 +259,9 @@ impl Flight {
         });
         if let Some(successor) = successor {
             self.log.adopted = true;
+            // A pair that came too late is dropped with its refresh token.
+            let ours = self.offered.take().map(|pair| *pair.token.fingerprint());
+            self.kept.take_if(|_| ours != Some(*successor.token().fingerprint()));
             return self.land(Ok(successor));
         }
         if !self.is_locked {

@@ -13,14 +13,14 @@ if not arrived_before then
   end
   redis.call('HSET', KEYS[1], 'fence', ARGV[4], 'generation', ARGV[5], 'record', ARGV[6])
 end
+-- A lease that was over is ours again: with another holder the fence would be another one.
+if ARGV[7] == 'keep' then
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+  return 1
+end
 if redis.call('GET', KEYS[2]) == ARGV[1] then
-  if ARGV[7] == 'free' then
-    redis.call('DEL', KEYS[2])
-  else
-    redis.call('PEXPIRE', KEYS[2], ARGV[2])
-  end
+  redis.call('DEL', KEYS[2])
 end
-if ARGV[7] == 'free' then
-  redis.call('PUBLISH', ARGV[9], ARGV[5])
-end
+-- Who may not publish has written all the same; the others look from time to time.
+redis.pcall('PUBLISH', ARGV[9], ARGV[5])
 return 1
