@@ -197,6 +197,10 @@ pub struct Flight {
     store_error: Option<Error>,
     kept: Option<Secret>,
     is_locked: bool,
+    /// The intent is to be written next.
+    is_intending: bool,
+    /// It has failed once.
+    has_failed_to_intend: bool,
     /// A pair that the store has not taken, and how often it was offered.
     offered: Option<Pair>,
     offers: u32,
@@ -216,6 +220,8 @@ impl Flight {
             store_error: None,
             kept: None,
             is_locked: false,
+            is_intending: false,
+            has_failed_to_intend: false,
             offered: None,
             offers: 0,
         }
@@ -230,8 +236,13 @@ impl Flight {
                 Step::Load
             }
             Input::Loaded(found, now) => self.after_load(found, now),
-            Input::Intended(Some(refresh)) => self.present(refresh),
-            Input::Intended(None) => self.issue(),
+            Input::Intended(refresh) => {
+                self.is_intending = false;
+                match refresh {
+                    Some(refresh) => self.present(refresh),
+                    None => self.issue(),
+                }
+            }
             Input::Called(result) => match *result {
                 Ok(pair) => self.commit(pair),
                 Err(failure) if self.log.issues > 0 => self.after_failed_issue(failure.error),
@@ -279,13 +290,21 @@ impl Flight {
                 self.refusal = Some(refusal);
             }
         }
-        if self.plan.issue_only || self.refreshed { self.recover() } else { Step::Intend }
+        if self.plan.issue_only || self.refreshed {
+            return self.recover();
+        }
+        self.is_intending = true;
+        Step::Intend
     }
 
     /// Nothing was presented yet, or nothing that is not accounted for: who must have a token gets one of its own.
     fn without_the_store(&mut self, error: Error) -> Step {
         if let Some(pair) = self.offered.take() {
             return self.offer_again(error, pair);
+        }
+        if std::mem::take(&mut self.is_intending) && !std::mem::replace(&mut self.has_failed_to_intend, true) {
+            // Whoever was stopped for long finds that others hold the lock, or have something newer.
+            return Step::Lock;
         }
         self.store_error = Some(error.clone());
         self.error.get_or_insert(error);

@@ -56,7 +56,6 @@ const STEPS: [Step; 8] = [
 fn kill_9_at_every_step_of_a_flight() {
     let bench = Bench::new();
     bench.seed();
-    let next = bench.session();
     for (generation_before, (number, step)) in (1..).zip(STEPS.into_iter().enumerate()) {
         let (issues, refreshes) = bench.calls();
         let child = fly_to(&bench, step);
@@ -65,7 +64,7 @@ fn kill_9_at_every_step_of_a_flight() {
         child.kill();
         // The proxy's end of it goes away too, with what was held.
         bench.redis.end_lease();
-        assert_eq!(generation(&next), generation_before + 1, "{step:?}");
+        assert_eq!(generation(&bench.session()), generation_before + 1, "{step:?}");
         let (more_issues, more_refreshes) = bench.calls();
         // Up to the intent the refresh token is good, from the commit on there is a new pair.
         let expected = match number {

@@ -95,7 +95,8 @@ impl Proxy {
         let state = self.shared.state();
         let waited =
             self.shared.changed.wait_timeout_while(state, PATIENCE, |state| state.struck < times).unwrap();
-        assert!(!waited.1.timed_out(), "no such question");
+        let (state, is_late) = (waited.0, waited.1.timed_out());
+        assert!(!is_late, "{} of {times} struck; asked was {:?}", state.struck, state.questions);
     }
 
     pub(crate) fn struck(&self) -> usize {

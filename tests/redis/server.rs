@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::bench::eventually;
+
 pub(crate) struct RedisServer {
     process: Child,
     pub(crate) port: u16,
@@ -34,6 +36,10 @@ impl RedisServer {
             }
         }
         panic!("redis-server does not start: {}", log(folder.path()));
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -88,6 +94,12 @@ impl RedisServer {
 
     /// Again, at the same port, with what is on its disk.
     pub(crate) fn start_again(&mut self) {
+        self.begin_again();
+        eventually("a server with its data", || self.cli(&["ping"]) == "PONG");
+    }
+
+    /// The same without waiting for it to have read that.
+    pub(crate) fn begin_again(&mut self) {
         self.process = spawn(self.port, self.folder.path(), &self.options);
         assert!(is_up(&mut self.process, self.port), "not again: {}", log(self.folder.path()));
     }
@@ -133,6 +145,6 @@ fn log(folder: &Path) -> String {
     fs::read_to_string(folder.join("log")).unwrap_or_default()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -4,7 +4,7 @@ use std::sync::MutexGuard;
 
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::session::Session;
-use pg_sandbox::{Options, Route, Sandbox};
+use pg_sandbox::{Action, Fault, Options, Point, Route, Sandbox};
 
 use crate::bench::{self, NOW, PATIENCE, client, config, turn};
 use crate::child::Asking;
@@ -63,6 +63,28 @@ impl Bench {
         Session::open(&client(&config, &self.sandbox.urls().https), &config).unwrap()
     }
 
+    /// Of another account.
+    pub(crate) fn other(&self) -> Session {
+        let account = self.sandbox.add_account().unwrap();
+        let config = self.login(&account.account_id, &account.public_key);
+        Session::open(&client(&config, &self.sandbox.urls().https), &config).unwrap()
+    }
+
+    /// The settings of a login.
+    pub(crate) fn login(&self, account_id: &str, public_key: &str) -> Config {
+        let mut config = Config::default();
+        for (name, value) in [
+            ("base_url", self.sandbox.urls().https.as_str()),
+            ("tls.ca_file", self.sandbox.address().ca_file.to_str().unwrap()),
+            ("account_id", account_id),
+            ("public_key", public_key),
+            ("store", &self.redis.url()),
+        ] {
+            config.set(name, value).unwrap();
+        }
+        config
+    }
+
     /// Another process.
     pub(crate) fn child(&self, store: &str) -> Asking {
         Asking::start(&self.sandbox, store)
@@ -72,6 +94,11 @@ impl Bench {
     pub(crate) fn seed(&self) {
         assert_eq!(generation(&self.session()), 1);
         self.pass(3600);
+    }
+
+    /// The next refresh is acted upon, and has no answer.
+    pub(crate) fn hang_refresh(&self) {
+        self.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(Point::After)).unwrap();
     }
 
     pub(crate) fn pass(&self, seconds: u64) {

@@ -13,6 +13,6 @@ if holder and holder ~= ARGV[1] then
   return { 'busy', millis, '0', '' }
 end
 local fence = string.format('%.0f', math.max((tonumber(found[1]) or 0) + 1, micros))
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 redis.call('HSET', KEYS[1], 'fence', fence)
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return { 'held', millis, fence, record }

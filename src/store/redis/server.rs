@@ -34,6 +34,7 @@ const REPLICAS_PATIENCE: Duration = Duration::from_secs(2);
 /// A connection that nobody used for longer is closed: few servers have room for one of every process.
 const IDLE: Duration = Duration::from_secs(30);
 
+const NO_TLS: &str = "if that port is not one for TLS, write redis:// in store";
 const RIGHTS: &str = "give the user the rights that docs/redis.md lists";
 
 /// The servers that the sessions of a client use, each with one connection.
@@ -243,7 +244,12 @@ impl Server {
         let name = ServerName::try_from(host.clone())
             .map_err(|error| self.refused(&error.to_string(), "check the host in store"))?;
         let connecting = TlsConnector::from(Arc::new(tls)).connect(name, stream);
-        self.log_in(connecting.await.map_err(|error| self.unreachable(&error))?).await
+        // A server that expects no TLS waits for the end of a line.
+        let connected = timeout(SHORT_PATIENCE, connecting).await.map_err(|_| Trouble {
+            error: self.trouble("it does not answer in TLS", NO_TLS),
+            is_of_connection: false,
+        })?;
+        self.log_in(connected.map_err(|error| self.unreachable(&error))?).await
     }
 
     async fn log_in(
@@ -347,7 +353,7 @@ fn advice_on_tls(what: &str) -> Option<&'static str> {
     } else if what.contains("alert") {
         Some("the server does not accept our side of TLS: look at its settings, and at tls.client_cert_file")
     } else if what.contains("corrupt message") || what.contains("tls handshake eof") {
-        Some("if that port is not one for TLS, write redis:// in store")
+        Some(NO_TLS)
     } else {
         None
     }
