@@ -302,7 +302,8 @@ impl Flight {
         if let Some(pair) = self.offered.take() {
             return self.offer_again(error, pair);
         }
-        if std::mem::take(&mut self.is_intending) && !std::mem::replace(&mut self.has_failed_to_intend, true) {
+        if std::mem::take(&mut self.is_intending) && !std::mem::replace(&mut self.has_failed_to_intend, true)
+        {
             // Whoever was stopped for long finds that others hold the lock, or have something newer.
             return Step::Lock;
         }

@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::bench::{AHEAD_MS, NOW, PATIENCE, client};
 
 /// What makes a child of this program: the store, the emulator's address and files, the clock.
-const VARIABLES: [&str; 5] = ["PG_TEST_STORE", "PG_TEST_URL", "PG_TEST_CA", "PG_TEST_LOGIN", "PG_TEST_AHEAD_MS"];
+const VARIABLES: [&str; 5] =
+    ["PG_TEST_STORE", "PG_TEST_URL", "PG_TEST_CA", "PG_TEST_LOGIN", "PG_TEST_AHEAD_MS"];
 
 pub(crate) struct Asking {
     child: Child,
@@ -88,7 +89,8 @@ fn as_a_child() {
     let [Some(store), Some(url), Some(ca), Some(login), Some(ahead)] = values else { return };
     AHEAD_MS.store(ahead.parse().unwrap(), Ordering::SeqCst);
     let mut config = Config::default();
-    let settings = [("base_url", &url), ("tls.ca_file", &ca), ("credentials_file", &login), ("store", &store)];
+    let settings =
+        [("base_url", &url), ("tls.ca_file", &ca), ("credentials_file", &login), ("store", &store)];
     for (name, value) in settings {
         config.set(name, value).unwrap();
     }

@@ -77,7 +77,10 @@ fn an_answer_that_is_lost_is_asked_for_again() {
             assert_eq!(proxy.struck(), struck + questions.len());
             assert_eq!(generation(&bench.session()), expected, "one generation, which all have");
             assert_eq!(bench.redis.field("generation"), expected.to_string());
-            assert_eq!(bench.redis.cli(&["exists", &bench.redis.key("session").replace(":session", ":lock")]), "0");
+            assert_eq!(
+                bench.redis.cli(&["exists", &bench.redis.key("session").replace(":session", ":lock")]),
+                "0"
+            );
             assert_eq!(bench.calls(), (1, expected - 1));
             bench.pass(3600);
         }
@@ -225,8 +228,14 @@ fn a_failover_is_followed() {
 
 #[test]
 fn a_server_that_loads_its_data_is_waited_for_by_its_callers_back_off() {
-    let mut bench = Bench::with(&["--dbfilename", "dump", "--key-load-delay", "20000",
-        "--loading-process-events-interval-bytes", "1024"]);
+    let mut bench = Bench::with(&[
+        "--dbfilename",
+        "dump",
+        "--key-load-delay",
+        "20000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ]);
     bench.seed();
     let fill = "for i = 1, 300 do redis.call('SET', 'filler' .. i, string.rep('x', 100)) end";
     bench.redis.cli(&["eval", fill, "0"]);

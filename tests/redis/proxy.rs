@@ -6,7 +6,6 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
-
 use crate::bench::PATIENCE;
 
 /// What each script begins with, and so is known by.
@@ -197,4 +196,3 @@ impl Shared {
         }
     }
 }
-

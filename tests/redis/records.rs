@@ -93,7 +93,9 @@ fn a_broken_record_is_set_aside_and_healed() {
     assert_eq!(bench.calls(), (2, 0));
     assert_eq!(bench.redis.field("broken"), "PGRECORD, but not whole");
     assert_eq!(generation(&bench.session()), healed);
-    for (field, value) in [("fence", "x"), ("generation", "x"), ("record", "x"), ("fence", "9007199254740993")] {
+    for (field, value) in
+        [("fence", "x"), ("generation", "x"), ("record", "x"), ("fence", "9007199254740993")]
+    {
         bench.pass(3600);
         bench.redis.cli(&["hset", &key, field, value]);
         let healed = generation(&session);
@@ -138,7 +140,8 @@ fn the_keys_of_an_account_are_in_one_slot_and_a_node_of_a_cluster_will_do() {
     let bench = Bench::on(|| RedisServer::start(&["--cluster-enabled", "yes"]));
     let slots: Vec<_> = (0..16384).map(|slot| slot.to_string()).collect();
     for slots in slots.chunks(4096) {
-        let words: Vec<_> = ["cluster", "addslots"].into_iter().chain(slots.iter().map(String::as_str)).collect();
+        let words: Vec<_> =
+            ["cluster", "addslots"].into_iter().chain(slots.iter().map(String::as_str)).collect();
         assert_eq!(bench.redis.cli(&words), "OK");
     }
     eventually("a cluster", || bench.redis.cli(&["cluster", "info"]).contains("cluster_state:ok"));

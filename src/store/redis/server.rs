@@ -310,7 +310,8 @@ impl Server {
     /// The words of the server hold nothing that it was sent.
     fn failed(&self, error: &RedisError) -> Trouble {
         let what = error.to_string();
-        let trouble = |advice, is_of_connection| Trouble { error: self.trouble(&what, advice), is_of_connection };
+        let trouble =
+            |advice, is_of_connection| Trouble { error: self.trouble(&what, advice), is_of_connection };
         match error.code() {
             Some("WRONGPASS" | "NOAUTH") => self.refused(&what, "check user and password in store"),
             Some("NOPERM") => self.refused(&what, RIGHTS),
