@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::Ordering;
 
+use paymentsgate_auth::clock::{Clock, SystemClock};
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::session::Session;
 use pg_sandbox::Sandbox;
@@ -56,12 +57,25 @@ impl Asking {
     }
 
     pub(crate) fn go(&mut self) {
-        self.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        self.say("go");
+    }
+
+    /// `go`: asks for a token. `renew`: reports the one it has, and asks. `fork`: a child of it does that.
+    pub(crate) fn say(&mut self, what: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{what}").unwrap();
     }
 
     /// Its fingerprint.
     pub(crate) fn token(&mut self) -> String {
-        self.line("token")
+        self.told().0
+    }
+
+    /// Its fingerprint, when it was had (microseconds on the boot clock), and by which process.
+    pub(crate) fn told(&mut self) -> (String, u64, i32) {
+        let line = self.line("token");
+        let mut words = line.split(' ');
+        let mut next = || words.next().unwrap();
+        (next().to_owned(), next().parse().unwrap(), next().parse().unwrap())
     }
 
     /// kill -9.
@@ -82,11 +96,11 @@ impl Drop for Asking {
     }
 }
 
-/// No test, but what a child does: for each line of its input it asks for a token and tells its fingerprint.
-#[test]
-fn as_a_child() {
+/// What a child does: for each line of its input it asks for a token, and tells its fingerprint and the time. `false`:
+/// this is no child.
+pub(crate) fn serve() -> bool {
     let values = VARIABLES.map(|name| std::env::var(name).ok());
-    let [Some(store), Some(url), Some(ca), Some(login), Some(ahead)] = values else { return };
+    let [Some(store), Some(url), Some(ca), Some(login), Some(ahead)] = values else { return false };
     AHEAD_MS.store(ahead.parse().unwrap(), Ordering::SeqCst);
     let mut config = Config::default();
     let settings =
@@ -96,7 +110,41 @@ fn as_a_child() {
     }
     let session = Session::open(&client(&config, &url), &config).unwrap();
     println!("ready");
-    for _ in std::io::stdin().lines() {
-        println!("token {}", session.token(PATIENCE, NOW).unwrap().token.fingerprint());
+    for line in std::io::stdin().lines() {
+        match &*line.unwrap() {
+            "go" => tell(&session),
+            "renew" => renew(&session),
+            _ => fork(&session),
+        }
     }
+    true
+}
+
+fn tell(session: &Session) {
+    let token = session.token(PATIENCE, NOW).unwrap();
+    let now = SystemClock.now().boot.as_micros();
+    println!("token {} {now} {}", token.token.fingerprint(), std::process::id());
+}
+
+fn renew(session: &Session) {
+    session.reject(*session.token(PATIENCE, NOW).unwrap().token.fingerprint()).unwrap();
+    tell(session);
+}
+
+/// A forked child renews the token and stays until it is killed.
+#[allow(unsafe_code, reason = "fork has no safe face")]
+fn fork(session: &Session) {
+    // SAFETY: glibc keeps its allocator usable in the child, which goes on with the library and never returns.
+    if unsafe { libc::fork() } == 0 {
+        renew(session);
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// No test, but a child.
+#[test]
+fn as_a_child() {
+    serve();
 }

@@ -10,6 +10,7 @@ use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::status::Status;
 use pg_sandbox::{Action, Fault, Point, Route};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::{NOW, PATIENCE, client, eventually};
 use crate::child::Asking;
@@ -183,4 +184,22 @@ fn a_waiter_whose_holder_commits_has_the_pair_without_the_lock() {
         waiting.into_iter().for_each(|waiting| assert_eq!(waiting.join().unwrap(), 2));
     });
     assert_eq!(bench.calls(), (1, 1));
+}
+
+#[test]
+fn a_forked_child_has_its_own_connection_and_its_parent_goes_on() {
+    let bench = Bench::new();
+    let mut parent = bench.child(&bench.redis.url());
+    parent.go();
+    let (first, _, parents) = parent.told();
+    parent.say("fork");
+    let (renewed, _, childs) = parent.told();
+    assert!(renewed != first && childs != parents);
+    assert_eq!(bench.calls(), (2, 0), "a token that is refused so young is replaced by Issue");
+    assert_eq!(bench.redis.clients().len(), 2);
+    parent.say("renew");
+    assert_eq!(parent.token(), renewed, "they share it");
+    assert_eq!(bench.calls(), (2, 0));
+    assert_eq!(bench.redis.clients().len(), 2);
+    kill_process(Pid::from_raw(childs).unwrap(), Signal::KILL).unwrap();
 }

@@ -374,3 +374,87 @@ async fn until_idle(clock: Arc<dyn Clock>, used: Arc<Mutex<Duration>>) {
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[allow(dead_code, reason = "the tests of sessions use the rest")]
+#[path = "../../../tests/redis/server.rs"]
+mod redis_server;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::thread;
+
+    use super::redis_server::RedisServer;
+    use super::*;
+    use crate::clock::{BootId, Moment, SystemClock};
+    use crate::config::Config;
+    use crate::runtime::run;
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn server(url: &str) -> Arc<Server> {
+        let tls = Arc::new(TlsSettings::load(&Config::default()).unwrap());
+        let servers = Servers::new(tls, Arc::new(SystemClock));
+        servers.at(&Address::parse(url).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn news_end_the_pause_of_who_waits_for_them() {
+        let redis = RedisServer::start(&[]);
+        let server = server(&redis.url());
+        let here = server.clone();
+        let pong: String =
+            run(async move { here.ask(redis::cmd("PING")).await }, PATIENCE).unwrap().unwrap().unwrap();
+        assert_eq!(pong, "PONG");
+        let listeners = ["one", "other"].map(|channel| {
+            let server = server.clone();
+            thread::spawn(move || {
+                run(async move { server.listen(channel, LONG).await }, PATIENCE).unwrap().is_some()
+            })
+        });
+        while redis.cli(&["pubsub", "numsub", "one", "other"]) != "one\n1\nother\n1" {
+            thread::yield_now();
+        }
+        assert_eq!(redis.clients().len(), 1, "on one connection");
+        for (channel, listener) in ["other", "one"].into_iter().zip(listeners.into_iter().rev()) {
+            assert!(!listener.is_finished(), "{channel}");
+            redis.cli(&["publish", channel, ""]);
+            assert!(listener.join().unwrap(), "{channel}");
+        }
+    }
+
+    #[test]
+    fn without_a_connection_a_pause_takes_its_time() {
+        let server = server("redis://127.0.0.1:1");
+        assert!(
+            run(async move { server.listen("one", Duration::from_millis(1)).await }, PATIENCE)
+                .unwrap()
+                .is_some()
+        );
+    }
+
+    /// A millisecond before the end, then after it.
+    struct Passing(AtomicU64);
+
+    impl Clock for Passing {
+        fn now(&self) -> Moment {
+            let boot = Duration::from_millis(self.0.fetch_add(2, Ordering::SeqCst));
+            Moment { boot, wall: boot }
+        }
+
+        fn boot_id(&self) -> Option<BootId> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_connection_is_idle_after_its_time() {
+        let used = Arc::new(Mutex::new(Duration::ZERO));
+        let clock = Arc::new(Passing(AtomicU64::new(29_999)));
+        let seen = clock.clone();
+        assert!(run(async move { until_idle(clock, used).await }, PATIENCE).unwrap().is_some());
+        assert_eq!(seen.0.load(Ordering::SeqCst), 30_003, "it looked twice");
+    }
+}
