@@ -29,7 +29,7 @@ PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../.
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
 .PHONY: build demo test soak bench lint install clean setup library command generate
-.PHONY: bench-read bench-network bench-sessions bench-storm bench-python bench-go
+.PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
 .PHONY: test-rust test-c test-go test-python test-behaviours test-witness
 
 build: library
@@ -147,7 +147,7 @@ lint: build $(VENV)/ready
 	cd benches/go_token && go vet ./...
 
 # Ratios of things run in turn, side by side; nothing here passes or fails.
-bench: bench-read bench-network bench-sessions bench-storm bench-python bench-go
+bench: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
 
 BENCH_CC = @mkdir -p $(@D) && $(CC) -std=c11 -O2 $(WARNINGS) -pthread -o $@ $(filter %.c,$^)
 CURL     = $$(pkg-config --cflags --libs libcurl)
@@ -192,6 +192,10 @@ bench-sessions: build/benches/sessions
 # 1,000 threads at an expired token.
 bench-storm: build/benches/storm
 	@scripts/with-sandbox $<
+
+# A refresh on each shared store, beside the disk, and 40 processes at an expired token.
+bench-store: setup
+	@$(CARGO) bench --bench store
 
 build/venv-bench/ready: benches/requirements.txt | setup
 	python3 -m venv $(@D)

@@ -252,7 +252,7 @@ pub const SETTINGS: &[Setting] = &[
                       folder of this machine, shared by all processes that name it and kept over restarts; each account \
                       has a record of its own in it. redis://user:password@host:port/database, or rediss:// for TLS (with \
                       the settings tls.*): on a Redis or Valkey server, shared by all machines that name it; \
-                      `?replicas=1` behind it waits until so many replicas have each record.",
+                      `?replicas=1` behind it waits until so many replicas have each record. docs/redis.md has more.",
         apply: store!(Store, config.store = |place| place),
     },
     Setting {
@@ -260,7 +260,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Keys,
         default: "",
         description: "Of a session: a key of 32 random bytes in base64 (`openssl rand -base64 32`), with which its record \
-                      in a folder is sealed. Two, with a comma between them: sealed is with the first, opened with \
+                      in a folder or on a server is sealed. Two, with a comma between them: sealed is with the first, opened with \
                       either.",
         apply: store!(Keys, config.store_key = Some),
     },

@@ -202,6 +202,10 @@ pub struct Flight {
     store_error: Option<Error>,
     kept: Option<Secret>,
     is_locked: bool,
+    /// The intent is to be written next.
+    is_intending: bool,
+    /// It has failed once.
+    has_failed_to_intend: bool,
     /// A pair that the store has not taken, and how often it was offered.
     offered: Option<Pair>,
     offers: u32,
@@ -222,6 +226,8 @@ impl Flight {
             store_error: None,
             kept: None,
             is_locked: false,
+            is_intending: false,
+            has_failed_to_intend: false,
             offered: None,
             offers: 0,
             unpublished: None,
@@ -245,8 +251,13 @@ impl Flight {
                 Step::Load
             }
             Input::Loaded(found, now) => self.after_load(found, now),
-            Input::Intended(Some(refresh)) => self.present(refresh),
-            Input::Intended(None) => self.issue(),
+            Input::Intended(refresh) => {
+                self.is_intending = false;
+                match refresh {
+                    Some(refresh) => self.present(refresh),
+                    None => self.issue(),
+                }
+            }
             Input::Called(result) => match *result {
                 Ok(pair) => self.commit(pair),
                 Err(failure) if self.log.issues > 0 => self.after_failed_issue(failure.error),
@@ -274,6 +285,9 @@ impl Flight {
         });
         if let Some(successor) = successor {
             self.log.adopted = true;
+            // A pair that came too late is dropped with its refresh token.
+            let ours = self.offered.take().map(|pair| *pair.token.fingerprint());
+            self.kept.take_if(|_| ours != Some(*successor.token().fingerprint()));
             return self.land(Ok(successor));
         }
         if !self.is_locked {
@@ -291,13 +305,22 @@ impl Flight {
                 self.refusal = Some(refusal);
             }
         }
-        if self.plan.issue_only || self.refreshed { self.recover() } else { Step::Intend }
+        if self.plan.issue_only || self.refreshed {
+            return self.recover();
+        }
+        self.is_intending = true;
+        Step::Intend
     }
 
     /// Nothing was presented yet, or nothing that is not accounted for: who must have a token gets one of its own.
     fn without_the_store(&mut self, error: Error) -> Step {
         if let Some(pair) = self.offered.take() {
             return self.offer_again(error, pair);
+        }
+        if std::mem::take(&mut self.is_intending) && !std::mem::replace(&mut self.has_failed_to_intend, true)
+        {
+            // Whoever was stopped for long finds that others hold the lock, or have something newer.
+            return Step::Lock;
         }
         self.store_error = Some(error.clone());
         self.error.get_or_insert(error);

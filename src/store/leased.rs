@@ -285,7 +285,8 @@ impl<B: Backend> LeasedStore<B> {
             state.until = None;
             return Err(state.overtaken());
         }
-        (state.version, state.record, state.is_broken) = (version + 1, Some(record.clone()), false);
+        (state.version, state.record, state.is_broken) =
+            (version.saturating_add(1), Some(record.clone()), false);
         state.until = (!is_last).then_some(asked + self.terms.lease);
         Ok(())
     }

@@ -99,9 +99,9 @@ impl Ledger {
         }
     }
 
-    /// Whether it is newer than `base` and than the last one that was loaded here.
+    /// Whether it has a pair newer than `base` and than the last one that was loaded here.
     pub(super) fn is_news(&self, entry: &Entry, base: u64) -> bool {
-        entry.generation > base.max(self.generation())
+        entry.record.access.is_some() && entry.generation > base.max(self.generation())
     }
 
     /// Whether its owner left it in the middle of a flight.

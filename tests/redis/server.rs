@@ -12,20 +12,32 @@ use tempfile::TempDir;
 pub(crate) struct RedisServer {
     process: Child,
     pub(crate) port: u16,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     options: Vec<String>,
 }
 
 impl RedisServer {
     /// With what is in `options` besides the port, the folder and a log file.
     pub(crate) fn start(options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        RedisServer::start_in(tempfile::tempdir().unwrap(), options)
+    }
+
+    /// In a folder that is there: with what files it has.
+    pub(crate) fn start_in(folder: TempDir, options: &[&str]) -> Self {
         let options: Vec<_> = options.iter().map(ToString::to_string).collect();
-        let port = free_port();
-        let process = spawn(port, folder.path(), &options);
-        let server = RedisServer { process, port, folder, options };
-        server.wait();
-        server
+        // Between the choice of a port and its use somebody else may take it.
+        for _ in 0..10 {
+            let port = free_port();
+            let mut process = spawn(port, folder.path(), &options);
+            if is_up(&mut process, port) {
+                return RedisServer { process, port, folder, options };
+            }
+        }
+        panic!("redis-server does not start: {}", log(folder.path()));
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -34,9 +46,42 @@ impl RedisServer {
 
     /// What the command line client says.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
+        String::from_utf8_lossy(&self.cli_bytes(arguments)).trim().to_owned()
+    }
+
+    pub(crate) fn cli_bytes(&self, arguments: &[&str]) -> Vec<u8> {
         let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        let client = if has("valkey-server") { "valkey-cli" } else { "redis-cli" };
+        Command::new(client).args(["-p", &port]).args(arguments).output().unwrap().stdout
+    }
+
+    /// The one key whose name ends so.
+    pub(crate) fn key(&self, end: &str) -> String {
+        self.cli(&["keys", &format!("pg:*:{end}")])
+    }
+
+    /// A field of the one account's record.
+    pub(crate) fn field(&self, name: &str) -> String {
+        self.cli(&["hget", &self.key("session"), name])
+    }
+
+    /// As if the minute had passed that a lease lasts.
+    pub(crate) fn end_lease(&self) {
+        self.cli(&["del", &self.key("lock")]);
+    }
+
+    /// How often a command was called.
+    pub(crate) fn count(&self, command: &str) -> u64 {
+        let stats = self.cli(&["info", "commandstats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+    }
+
+    /// The connections of sessions: not that of the command line client, nor those of replicas.
+    pub(crate) fn clients(&self) -> Vec<String> {
+        let list = self.cli(&["client", "list"]);
+        let ours = list.lines().filter(|line| line.contains(" resp=3") || line.contains("cmd=eval"));
+        ours.map(str::to_owned).collect()
     }
 
     /// As if the machine had lost power.
@@ -47,20 +92,17 @@ impl RedisServer {
 
     /// Again, at the same port, with what is on its disk.
     pub(crate) fn start_again(&mut self) {
-        self.process = spawn(self.port, self.folder.path(), &self.options);
-        self.wait();
+        self.begin_again();
+        let begun = Instant::now();
+        while self.cli(&["ping"]) != "PONG" {
+            assert!(begun.elapsed() < Duration::from_secs(30), "its data is not there");
+        }
     }
 
-    fn wait(&self) {
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "redis-server does not start: {}",
-                fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
+    /// The same without waiting for it to have read that.
+    pub(crate) fn begin_again(&mut self) {
+        self.process = spawn(self.port, self.folder.path(), &self.options);
+        assert!(is_up(&mut self.process, self.port), "not again: {}", log(self.folder.path()));
     }
 }
 
@@ -72,7 +114,8 @@ impl Drop for RedisServer {
 }
 
 fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
-    Command::new("redis-server")
+    let program = if has("valkey-server") { "valkey-server" } else { "redis-server" };
+    Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--logfile", "log", "--dir"])
         .arg(folder)
         .args(options)
@@ -81,6 +124,28 @@ fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
         .expect("redis-server is not installed: scripts/setup does that")
 }
 
-fn free_port() -> u16 {
+/// Waits until it can be talked to. `false`: it has ended.
+fn is_up(process: &mut Child, port: u16) -> bool {
+    let begun = Instant::now();
+    while process.try_wait().unwrap().is_none() {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return process.try_wait().unwrap().is_none();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "a server does not listen");
+        thread::sleep(Duration::from_millis(5));
+    }
+    false
+}
+
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+}
+
+fn log(folder: &Path) -> String {
+    fs::read_to_string(folder.join("log")).unwrap_or_default()
+}
+
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -7,12 +7,12 @@ local found = redis.call('HMGET', KEYS[1], 'fence', 'generation', 'record')
 local record = found[3] or ''
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then
-  if tonumber(found[2] or 0) > tonumber(ARGV[3]) then
+  if (tonumber(found[2]) or 0) > tonumber(ARGV[3]) then
     return { 'moved', millis, '0', record }
   end
   return { 'busy', millis, '0', '' }
 end
-local fence = string.format('%.0f', math.max((found[1] or 0) + 1, micros))
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+local fence = string.format('%.0f', math.max((tonumber(found[1]) or 0) + 1, micros))
 redis.call('HSET', KEYS[1], 'fence', fence)
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return { 'held', millis, fence, record }

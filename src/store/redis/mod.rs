@@ -94,7 +94,11 @@ impl Backend for RedisBackend {
 
     fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool> {
         let mut command = self.script(include_str!("write.lua"), lease);
-        command.arg(version).arg(version + 1).arg(draft.generation).arg(draft.record.as_slice());
+        command
+            .arg(version)
+            .arg(version.saturating_add(1))
+            .arg(draft.generation)
+            .arg(draft.record.as_slice());
         command.arg(if draft.is_last { "free" } else { "keep" });
         command.arg(if draft.sets_aside { "aside" } else { "" }).arg(&self.channel);
         Box::pin(async move { self.server.write(command).await })

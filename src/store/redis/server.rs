@@ -1,11 +1,13 @@
 //! A connection to a Redis server: made when it is needed, shared by all sessions of a client, made anew when it breaks.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ProtocolVersion, PushInfo};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ProtocolVersion, PushInfo, PushKind};
 use redis::{RedisConnectionInfo, RedisError, Value};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,10 +27,15 @@ use crate::transport::TlsSettings;
 
 /// For one question with its answer, and a new connection before it if that is needed.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same after a question that had no answer, until one has: many would wait in vain.
+const SHORT_PATIENCE: Duration = Duration::from_millis(2500);
 /// Of these, for replicas to have what was written.
 const REPLICAS_PATIENCE: Duration = Duration::from_secs(2);
 /// A connection that nobody used for longer is closed: few servers have room for one of every process.
 const IDLE: Duration = Duration::from_secs(30);
+
+const NO_TLS: &str = "if that port is not one for TLS, write redis:// in store";
+const RIGHTS: &str = "give the user the rights that docs/redis.md lists";
 
 /// The servers that the sessions of a client use, each with one connection.
 pub(crate) struct Servers {
@@ -45,8 +52,7 @@ impl Servers {
 
     /// The server at that address, the same one each time.
     pub(crate) fn at(&self, address: &Address) -> Result<Arc<Server>, Error> {
-        let known = self.known.get_or_try_init(|| Ok(Mutex::default()))?;
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(self.known.get_or_try_init(|| Ok(Mutex::default()))?);
         if let Some(server) = known.iter().find(|server| server.address == *address) {
             return Ok(server.clone());
         }
@@ -55,7 +61,7 @@ impl Servers {
             tls: self.tls.clone(),
             clock: self.clock.clone(),
             link: tokio::sync::Mutex::new(None),
-            news: Arc::default(),
+            is_silent: AtomicBool::new(false),
         });
         known.push(server.clone());
         Ok(server)
@@ -67,24 +73,59 @@ pub(crate) struct Server {
     address: Address,
     tls: Arc<TlsSettings>,
     clock: Arc<dyn Clock>,
-    link: tokio::sync::Mutex<Option<Link>>,
-    /// Somebody has told something on a channel.
-    news: Arc<Notify>,
+    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    /// It did not answer the last question in time.
+    is_silent: AtomicBool,
 }
 
 /// A connection.
 struct Link {
     connection: MultiplexedConnection,
-    /// The channels that it listens to.
-    channels: Vec<String>,
+    channels: Channels,
     driver: AbortHandle,
     /// When it was last used, on the boot clock.
     used: Arc<Mutex<Duration>>,
+    /// It is used no more by whoever comes next.
+    is_broken: AtomicBool,
 }
+
+/// The channels that a connection listens to, and who waits for news on them.
+type Channels = Arc<Mutex<BTreeMap<String, Arc<Notify>>>>;
 
 impl Drop for Link {
     fn drop(&mut self) {
         self.driver.abort();
+    }
+}
+
+impl Link {
+    fn is_usable(&self, now: Duration) -> bool {
+        !self.is_broken.load(Ordering::Relaxed) && now.saturating_sub(*lock(&self.used)) <= IDLE
+    }
+
+    fn retire(self: &Arc<Self>) {
+        self.is_broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Resolves when something is told on that channel.
+    async fn news(&self, channel: &str) {
+        let known = lock(&self.channels).get(channel).cloned();
+        let news = known.clone().unwrap_or_default();
+        let told = news.notified();
+        if known.is_none() {
+            lock(&self.channels).insert(channel.to_owned(), news.clone());
+            // Who may not listen looks again after a while, as without a connection.
+            let _ = self.connection.clone().subscribe(channel).await;
+        }
+        told.await;
+    }
+}
+
+/// Wakes who waits for news on that channel.
+fn tell(channels: &Channels, news: &PushInfo) {
+    if let (PushKind::Message, Some(Value::BulkString(channel))) = (&news.kind, news.data.first()) {
+        let channel = String::from_utf8_lossy(channel);
+        lock(channels).get(&*channel).iter().for_each(|waiting| waiting.notify_waiters());
     }
 }
 
@@ -128,75 +169,68 @@ impl Server {
 
     /// Returns when something is told on that channel, and after `most` at the latest.
     pub(super) async fn listen(&self, channel: &str, most: Duration) {
-        let told = self.news.notified();
-        let waiting = async {
-            // Without it the pause is over later, and that is all.
-            let _ = self.subscribe(channel).await;
-            told.await;
-        };
-        let _ = timeout(most, waiting).await;
-    }
-
-    async fn subscribe(&self, channel: &str) -> Result<(), Trouble> {
-        let mut link = self.link.lock().await;
-        let Some(link) = &mut *link else { return Ok(()) };
-        if !link.channels.iter().any(|known| known == channel) {
-            link.connection.subscribe(channel).await.map_err(|error| self.failed(&error))?;
-            link.channels.push(channel.to_owned());
-        }
-        Ok(())
+        // Without a connection the pause is over later, and that is all.
+        let _ = timeout(most, async {
+            // Not held while it waits.
+            let link = self.link.lock().await.clone();
+            match link {
+                Some(link) => link.news(channel).await,
+                None => std::future::pending().await,
+            }
+        })
+        .await;
     }
 
     /// Questions together, on a new connection if the one there is has broken. Each may so be asked twice.
     async fn converse(&self, questions: &Pipeline) -> Result<Vec<Value>, Error> {
+        let patience = if self.is_silent.load(Ordering::Relaxed) { SHORT_PATIENCE } else { PATIENCE };
+        let used = Mutex::new(None);
         let twice = async {
-            match self.try_to_converse(questions).await {
-                Err(trouble) if trouble.is_of_connection => {
-                    self.hang_up().await;
-                    self.try_to_converse(questions).await
-                }
+            match self.try_to_converse(questions, &used).await {
+                Err(trouble) if trouble.is_of_connection => self.try_to_converse(questions, &used).await,
                 result => result,
             }
         };
-        match timeout(PATIENCE, twice).await {
-            Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(trouble)) => {
-                if trouble.is_of_connection {
-                    self.hang_up().await;
-                }
-                Err(trouble.error)
-            }
+        let outcome = timeout(patience, twice).await;
+        self.is_silent.store(outcome.is_err(), Ordering::Relaxed);
+        match outcome {
+            Ok(result) => result.map_err(|trouble| trouble.error),
             Err(_) => {
-                self.hang_up().await;
-                let what = format!("no answer within {} s", PATIENCE.as_secs());
+                // What comes late is no answer to the next question.
+                lock(&used).iter().for_each(Link::retire);
+                let what = format!("no answer within {:?}", patience);
                 Err(self.trouble(&what, "check that the server runs and can be reached from here"))
             }
         }
     }
 
-    async fn try_to_converse(&self, questions: &Pipeline) -> Result<Vec<Value>, Trouble> {
-        let mut connection = self.connection().await?;
-        let answers = connection.send_packed_commands(questions, 0, questions.len()).await;
+    async fn try_to_converse(
+        &self,
+        questions: &Pipeline,
+        used: &Mutex<Option<Arc<Link>>>,
+    ) -> Result<Vec<Value>, Trouble> {
+        let link = self.link().await?;
+        *lock(used) = Some(link.clone());
+        let answers = link.connection.clone().send_packed_commands(questions, 0, questions.len()).await;
         let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
-        answers.map_err(|error| self.failed(&error))
+        let answers = answers.map_err(|error| self.failed(&error));
+        if answers.as_ref().is_err_and(|trouble| trouble.is_of_connection) {
+            link.retire();
+        }
+        answers
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, Trouble> {
-        let mut link = self.link.lock().await;
+    /// The connection, made now if there is none. Who waits for it here waits for one attempt of somebody else at most.
+    async fn link(&self) -> Result<Arc<Link>, Trouble> {
+        let mut place = self.link.lock().await;
         let now = self.clock.now().boot;
-        if link.as_ref().is_some_and(|link| now.saturating_sub(*lock(&link.used)) > IDLE) {
-            *link = None;
-        }
-        let link = match &mut *link {
+        let link = match place.take().filter(|link| link.is_usable(now)) {
             Some(link) => link,
-            none => none.insert(self.dial().await?),
+            None => Arc::new(self.dial().await?),
         };
         *lock(&link.used) = now;
-        Ok(link.connection.clone())
-    }
-
-    async fn hang_up(&self) {
-        *self.link.lock().await = None;
+        *place = Some(link.clone());
+        Ok(link)
     }
 
     async fn dial(&self) -> Result<Link, Trouble> {
@@ -212,7 +246,12 @@ impl Server {
         let name = ServerName::try_from(host.clone())
             .map_err(|error| self.refused(&error.to_string(), "check the host in store"))?;
         let connecting = TlsConnector::from(Arc::new(tls)).connect(name, stream);
-        self.log_in(connecting.await.map_err(|error| self.unreachable(&error))?).await
+        // A server that expects no TLS waits for the end of a line.
+        let connected = timeout(SHORT_PATIENCE, connecting).await.map_err(|_| Trouble {
+            error: self.trouble("it does not answer in TLS", NO_TLS),
+            is_of_connection: false,
+        })?;
+        self.log_in(connected.map_err(|error| self.unreachable(&error))?).await
     }
 
     async fn log_in(
@@ -229,21 +268,23 @@ impl Server {
         if let Some(password) = &self.address.password {
             login = login.set_password(password.expose());
         }
-        let news = self.news.clone();
-        let tell = move |_: PushInfo| {
-            news.notify_waiters();
+        let channels = Channels::default();
+        let listening = channels.clone();
+        let tell = move |news: PushInfo| {
+            tell(&listening, &news);
             Ok::<_, ()>(())
         };
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(tell);
         let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
             .await
-            .map_err(|error| self.failed(&error))?;
+            .map_err(|error| self.not_let_in(&error))?;
         let used = Arc::new(Mutex::new(self.clock.now().boot));
         let idle = until_idle(self.clock.clone(), used.clone());
         let driver = tokio::spawn(async move {
             first(driver, idle).await;
         });
-        Ok(Link { connection, channels: Vec::new(), driver: driver.abort_handle(), used })
+        let is_broken = AtomicBool::new(false);
+        Ok(Link { connection, channels, driver: driver.abort_handle(), used, is_broken })
     }
 
     fn answer<T: FromRedisValue>(&self, value: Option<Value>) -> Result<T, Error> {
@@ -253,31 +294,45 @@ impl Server {
     }
 
     fn unreachable(&self, error: &io::Error) -> Trouble {
-        let advice = if error.kind() == io::ErrorKind::InvalidData {
-            "check the certificate of the server, and tls.ca_file if it has an authority of its own"
-        } else {
-            "check host and port in store, and that the server runs and can be reached from here"
-        };
-        Trouble { error: self.trouble(&error.to_string(), advice), is_of_connection: true }
+        let advice = "check host and port in store, and that the server runs and can be reached from here";
+        let error = self.trouble(&error.to_string(), advice_on_tls(&error.to_string()).unwrap_or(advice));
+        Trouble { error, is_of_connection: true }
+    }
+
+    /// A connection that ended before it was one.
+    fn not_let_in(&self, error: &RedisError) -> Trouble {
+        let mut trouble = self.failed(error);
+        if error.code().is_none() && !self.address.has_tls {
+            let advice = "if that port is one for TLS, write rediss:// in store; else look at the server";
+            trouble.error = self.trouble(&error.to_string(), advice);
+        }
+        trouble
     }
 
     /// The words of the server hold nothing that it was sent.
     fn failed(&self, error: &RedisError) -> Trouble {
         let what = error.to_string();
+        let trouble =
+            |advice, is_of_connection| Trouble { error: self.trouble(&what, advice), is_of_connection };
         match error.code() {
             Some("WRONGPASS" | "NOAUTH") => self.refused(&what, "check user and password in store"),
-            Some("NOPERM") => self.refused(&what, "give the user the rights that docs/redis.md lists"),
-            Some("MOVED" | "ASK" | "CROSSSLOT") => {
-                self.refused(&what, "a node of a cluster is at this address; name a proxy in front of it")
-            }
+            Some("NOPERM") => self.refused(&what, RIGHTS),
+            // What a script may not do.
+            Some(_) if what.contains("user executing the script") => self.refused(&what, RIGHTS),
+            Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => self.refused(
+                &what,
+                "a node of a cluster is at this address, and not the one for this account; name a proxy in front of it",
+            ),
             // Another server is the primary now, or this one is not ready yet.
-            Some("READONLY" | "LOADING" | "MASTERDOWN") => {
-                Trouble { error: self.trouble(&what, "look at the server"), is_of_connection: true }
-            }
-            _ => Trouble {
-                error: self.trouble(&what, "look at the server"),
-                is_of_connection: error.is_unrecoverable_error() || error.is_io_error(),
-            },
+            Some("READONLY" | "MASTERDOWN") => trouble("name the primary in store, or an address that follows it", true),
+            Some("LOADING") => trouble("it is starting, and will be ready in a while", true),
+            Some("OOM") => trouble("it has no room left: raise maxmemory; docs/redis.md has more", false),
+            Some("MISCONF" | "NOREPLICAS") => trouble("it takes no writes: look at the server", false),
+            Some(_) => trouble("look at the server", false),
+            None => trouble(
+                advice_on_tls(&what).unwrap_or("look at the server"),
+                error.is_unrecoverable_error() || error.is_io_error(),
+            ),
         }
     }
 
@@ -292,6 +347,21 @@ impl Server {
     }
 }
 
+/// What to do about a failure of TLS, by its words.
+fn advice_on_tls(what: &str) -> Option<&'static str> {
+    if what.contains("invalid peer certificate") {
+        Some("check the certificate of the server, and tls.ca_file if it has an authority of its own")
+    } else if what.contains("CertificateRequired") {
+        Some("the server asks for a certificate of ours: set tls.client_cert_file and tls.client_key_file")
+    } else if what.contains("alert") {
+        Some("the server does not accept our side of TLS: look at its settings, and at tls.client_cert_file")
+    } else if what.contains("corrupt message") || what.contains("tls handshake eof") {
+        Some(NO_TLS)
+    } else {
+        None
+    }
+}
+
 /// Resolves when the connection has not been used for long.
 async fn until_idle(clock: Arc<dyn Clock>, used: Arc<Mutex<Duration>>) {
     loop {
@@ -303,6 +373,91 @@ async fn until_idle(clock: Arc<dyn Clock>, used: Arc<Mutex<Duration>>) {
     }
 }
 
-fn lock(used: &Mutex<Duration>) -> std::sync::MutexGuard<'_, Duration> {
-    used.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(dead_code, reason = "the tests of sessions use the rest")]
+#[path = "../../../tests/redis/server.rs"]
+mod redis_server;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::thread;
+
+    use super::redis_server::RedisServer;
+    use super::*;
+    use crate::clock::{BootId, Moment, SystemClock};
+    use crate::config::Config;
+    use crate::runtime::run;
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn server(url: &str) -> Arc<Server> {
+        let tls = Arc::new(TlsSettings::load(&Config::default()).unwrap());
+        let servers = Servers::new(tls, Arc::new(SystemClock));
+        servers.at(&Address::parse(url).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn news_end_the_pause_of_who_waits_for_them() {
+        let redis = RedisServer::start(&[]);
+        let server = server(&redis.url());
+        let here = server.clone();
+        let pong: String =
+            run(async move { here.ask(redis::cmd("PING")).await }, PATIENCE).unwrap().unwrap().unwrap();
+        assert_eq!(pong, "PONG");
+        let listeners = ["one", "other"].map(|channel| {
+            let server = server.clone();
+            thread::spawn(move || {
+                run(async move { server.listen(channel, LONG).await }, PATIENCE).unwrap().is_some()
+            })
+        });
+        let begun = std::time::Instant::now();
+        while redis.cli(&["pubsub", "numsub", "one", "other"]) != "one\n1\nother\n1" {
+            assert!(begun.elapsed() < PATIENCE, "nobody listens");
+        }
+        assert_eq!(redis.clients().len(), 1, "on one connection");
+        for (channel, listener) in ["other", "one"].into_iter().zip(listeners.into_iter().rev()) {
+            assert!(!listener.is_finished(), "{channel}");
+            redis.cli(&["publish", channel, ""]);
+            assert!(listener.join().unwrap(), "{channel}");
+        }
+    }
+
+    #[test]
+    fn without_a_connection_a_pause_takes_its_time() {
+        let server = server("redis://127.0.0.1:1");
+        assert!(
+            run(async move { server.listen("one", Duration::from_millis(1)).await }, PATIENCE)
+                .unwrap()
+                .is_some()
+        );
+    }
+
+    /// A millisecond before the end, then after it.
+    struct Passing(AtomicU64);
+
+    impl Clock for Passing {
+        fn now(&self) -> Moment {
+            let boot = Duration::from_millis(self.0.fetch_add(2, Ordering::SeqCst));
+            Moment { boot, wall: boot }
+        }
+
+        fn boot_id(&self) -> Option<BootId> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_connection_is_idle_after_its_time() {
+        let used = Arc::new(Mutex::new(Duration::ZERO));
+        let clock = Arc::new(Passing(AtomicU64::new(29_999)));
+        let seen = clock.clone();
+        assert!(run(async move { until_idle(clock, used).await }, PATIENCE).unwrap().is_some());
+        assert_eq!(seen.0.load(Ordering::SeqCst), 30_003, "it looked twice");
+    }
 }

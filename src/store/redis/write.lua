@@ -7,6 +7,13 @@ local arrived_before = found[1] == ARGV[4] and (found[2] or '') == ARGV[6]
 if not arrived_before and found[1] ~= ARGV[3] then
   return 0
 end
+-- First the lease, so that a user who may not do this has changed nothing.
+if ARGV[7] == 'keep' then
+  -- One that was over is ours again: with another holder the fence would be another one.
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+elseif redis.call('GET', KEYS[2]) == ARGV[1] then
+  redis.call('DEL', KEYS[2])
+end
 if not arrived_before then
   if ARGV[8] == 'aside' and found[2] then
     redis.call('HSET', KEYS[1], 'broken', found[2])
@@ -16,14 +23,8 @@ if not arrived_before then
     redis.call('HDEL', KEYS[1], 'record', 'broken')
   end
 end
-if redis.call('GET', KEYS[2]) == ARGV[1] then
-  if ARGV[7] == 'free' then
-    redis.call('DEL', KEYS[2])
-  else
-    redis.call('PEXPIRE', KEYS[2], ARGV[2])
-  end
-end
 if ARGV[7] == 'free' then
-  redis.call('PUBLISH', ARGV[9], ARGV[5])
+  -- Who may not publish has written all the same; the others look from time to time.
+  redis.pcall('PUBLISH', ARGV[9], ARGV[5])
 end
 return 1

@@ -1,0 +1,138 @@
+//! What a shared store costs: a flight on each, beside the bare work of the disk, and how long after the first of forty
+//! processes the last one has the new token. Nothing here passes or fails.
+
+#![allow(missing_docs, reason = "a program")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong ends it")]
+#![allow(clippy::print_stdout, reason = "it prints what it finds")]
+#![allow(dead_code, reason = "the tests use the rest of what they share with it")]
+
+#[path = "../tests/bench/mod.rs"]
+mod bench;
+#[path = "../tests/redis/child.rs"]
+mod child;
+#[path = "../tests/redis/proxy.rs"]
+mod proxy;
+#[path = "../tests/redis/server.rs"]
+mod server;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use child::Asking;
+use paymentsgate_auth::session::Session;
+use pg_sandbox::{Options, Sandbox};
+use proxy::Proxy;
+use server::RedisServer;
+
+const FLIGHTS: usize = 200;
+const ROUNDS: usize = 5;
+const PROCESSES: usize = 40;
+/// About what a record has.
+const RECORD: [u8; 1024] = [7; 1024];
+
+fn main() {
+    if child::serve() {
+        return;
+    }
+    // Beside the build, not on a file system in memory as /tmp may be.
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = tempfile::tempdir_in(here).unwrap();
+    let redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let proxy = Proxy::start(redis.port);
+    let file = format!("file:{}", folder.path().join("sessions").display());
+
+    println!("{:36} {:>10}", "", "median us");
+    let [memory, in_folder, on_redis] = flights(["memory:", &file, &redis.url()]);
+    let fsyncs = median((0..FLIGHTS).map(|_| four_fsyncs(folder.path())).collect());
+    for (what, time) in [
+        ("a refresh, memory:", memory),
+        ("a refresh, file:", in_folder),
+        ("a refresh, redis://, fsync always", on_redis),
+        ("four fsyncs on that disk", fsyncs),
+    ] {
+        println!("{what:36} {:10.0}", micros(time));
+    }
+    let overhead = micros(in_folder) - micros(memory);
+    println!("file: above memory:, by four fsyncs  {:10.2}x  (target 1.5x)", overhead / micros(fsyncs));
+
+    proxy.forget();
+    let [_] = flights([&proxy.url()]);
+    println!("questions to Redis in each refresh   {:10.2}", proxy.asked("-- ") as f64 / FLIGHTS as f64);
+
+    println!(
+        "\n{PROCESSES} processes at expiry, from the first with the new token to the last (target 100 ms)"
+    );
+    for (what, store) in [("file:", &file), ("redis://", &redis.url())] {
+        let spreads: Vec<_> = (0..ROUNDS).map(|_| spread(store)).collect();
+        let worst = spreads.iter().max().copied().unwrap();
+        println!("{what:12} median {:6.1} ms, worst {:6.1} ms", millis(median(spreads)), millis(worst));
+    }
+}
+
+/// The median time of a refresh on each store, taken in turn.
+fn flights<const N: usize>(stores: [&str; N]) -> [Duration; N] {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    let sessions = stores.map(|store| {
+        let session = open(&sandbox, store);
+        session.token(bench::PATIENCE, bench::NOW).unwrap();
+        session
+    });
+    let mut times = stores.map(|_| Vec::new());
+    for _ in 0..FLIGHTS {
+        bench::pass(&sandbox, 3600);
+        for (session, times) in sessions.iter().zip(&mut times) {
+            let begun = Instant::now();
+            session.token(bench::PATIENCE, bench::NOW).unwrap();
+            times.push(begun.elapsed());
+        }
+    }
+    times.map(median)
+}
+
+fn open(sandbox: &Sandbox, store: &str) -> Session {
+    let mut config = bench::config(sandbox);
+    config.set("store", store).unwrap();
+    Session::open(&bench::client(&config, &sandbox.urls().https), &config).unwrap()
+}
+
+/// What a flight writes, without the flight: two records, each put in place whole and for good.
+fn four_fsyncs(folder: &Path) -> Duration {
+    let (new, old) = (folder.join("new"), folder.join("old"));
+    let begun = Instant::now();
+    for _ in 0..2 {
+        let mut file = File::create(&new).unwrap();
+        file.write_all(&RECORD).unwrap();
+        file.sync_all().unwrap();
+        fs::rename(&new, &old).unwrap();
+        File::open(folder).unwrap().sync_all().unwrap();
+    }
+    begun.elapsed()
+}
+
+/// From the first process that has the new token to the last one; one refresh for all.
+fn spread(store: &str) -> Duration {
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    open(&sandbox, store).token(bench::PATIENCE, bench::NOW).unwrap();
+    bench::pass(&sandbox, 3600);
+    let mut children: Vec<_> = (0..PROCESSES).map(|_| Asking::start(&sandbox, store)).collect();
+    children.iter_mut().for_each(Asking::go);
+    let told: Vec<_> = children.iter_mut().map(|child| child.told().1).collect();
+    let counters = sandbox.counters();
+    assert_eq!(counters.pairs_refreshed, 1, "one call for all");
+    Duration::from_micros(told.iter().max().unwrap() - told.iter().min().unwrap())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

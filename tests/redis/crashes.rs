@@ -1,0 +1,154 @@
+//! Processes that are killed, or stopped past their lease, at every step of a flight.
+
+use std::thread;
+
+use pg_sandbox::{Action, Fault, Point, Route};
+use rustix::process::Signal;
+
+use crate::bench::eventually;
+use crate::proxy::{ACQUIRE, Trouble, WRITE};
+use crate::shared::{Bench, generation};
+
+/// Where a child stands when it is killed.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// At a question to the store, after so many that it lets pass.
+    Store(&'static [&'static str], Trouble),
+    /// At the call.
+    Call(Point),
+}
+
+/// A refresh in a child that gets as far as that step, and no further.
+fn fly_to(bench: &Bench, step: Step) -> crate::child::Asking {
+    let proxy = bench.proxy();
+    let mut child = bench.child(&proxy.url());
+    match step {
+        Step::Store(questions, trouble) => {
+            let (last, earlier) = questions.split_last().unwrap();
+            // A trouble that is none: what is held goes on.
+            earlier.iter().for_each(|question| proxy.next(question, Trouble::None));
+            proxy.next(last, trouble);
+            child.go();
+            proxy.await_struck(questions.len());
+        }
+        Step::Call(point) => {
+            let calls = bench.calls().1;
+            bench.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(point)).unwrap();
+            child.go();
+            eventually("a refresh under way", || bench.calls().1 == calls + 1);
+        }
+    }
+    child
+}
+
+const STEPS: [Step; 8] = [
+    Step::Store(&[ACQUIRE], Trouble::Hold),
+    Step::Store(&[ACQUIRE], Trouble::HoldAnswer),
+    Step::Store(&[WRITE], Trouble::Hold),
+    Step::Store(&[WRITE], Trouble::HoldAnswer),
+    Step::Call(Point::Before),
+    Step::Call(Point::After),
+    Step::Store(&[WRITE, WRITE], Trouble::Hold),
+    Step::Store(&[WRITE, WRITE], Trouble::HoldAnswer),
+];
+
+#[test]
+fn kill_9_at_every_step_of_a_flight() {
+    let bench = Bench::new();
+    bench.seed();
+    for (generation_before, (number, step)) in (1..).zip(STEPS.into_iter().enumerate()) {
+        let (issues, refreshes) = bench.calls();
+        let child = fly_to(&bench, step);
+        let presented = bench.calls().1 - refreshes;
+        assert_eq!(presented, u64::from(number >= 4), "{step:?}");
+        child.kill();
+        // The proxy's end of it goes away too, with what was held.
+        bench.redis.end_lease();
+        assert_eq!(generation(&bench.session()), generation_before + 1, "{step:?}");
+        let (more_issues, more_refreshes) = bench.calls();
+        // Up to the intent the refresh token is good, from the commit on there is a new pair.
+        let expected = match number {
+            0..=2 => (0, 1),
+            3 => (1, 0),
+            4..=6 => (1, 1),
+            _ => (0, 1),
+        };
+        assert_eq!((more_issues - issues, more_refreshes - refreshes), expected, "{step:?}");
+        bench.pass(3600);
+    }
+}
+
+#[test]
+fn the_lease_of_a_dead_holder_is_waited_out() {
+    let bench = Bench::new();
+    bench.seed();
+    fly_to(&bench, Step::Call(Point::After)).kill();
+    let left: u64 = bench.redis.cli(&["pttl", &bench.redis.key("lock")]).parse().unwrap();
+    assert!((30_000..=60_000).contains(&left), "{left}");
+    let session = bench.session();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| generation(&session));
+        eventually("a waiter", || bench.redis.count("subscribe") == 1);
+        assert_eq!(bench.calls(), (1, 1));
+        bench.redis.cli(&["pexpire", &bench.redis.key("lock"), "1"]);
+        assert_eq!(waiting.join().unwrap(), 2);
+    });
+    assert_eq!(bench.calls(), (2, 1));
+}
+
+/// A child is stopped at its n-th write, somebody else takes over, and it is woken.
+fn stopped_at(writes: &'static [&'static str], expected: (u64, u64)) {
+    let bench = Bench::new();
+    bench.seed();
+    let proxy = bench.proxy();
+    let mut child = bench.child(&proxy.url());
+    let (last, earlier) = writes.split_last().unwrap();
+    earlier.iter().for_each(|question| proxy.next(question, Trouble::None));
+    proxy.next(last, Trouble::Hold);
+    child.go();
+    proxy.await_struck(writes.len());
+    child.signal(Signal::STOP);
+    bench.redis.end_lease();
+    let other = bench.session();
+    let newer = other.token(crate::bench::PATIENCE, crate::bench::NOW).unwrap();
+    assert_eq!(newer.generation, 2);
+    let record = bench.redis.field("record");
+    proxy.go_on();
+    eventually("the late write", || bench.redis.count("eval") as usize > writes.len() + 4);
+    child.signal(Signal::CONT);
+    assert_eq!(child.token(), newer.token.fingerprint().to_string(), "it adopts the newer pair");
+    assert_eq!(bench.redis.field("record"), record, "and its own is dropped");
+    assert_eq!(bench.calls(), expected);
+    bench.pass(3600);
+    assert_eq!(generation(&other), 3);
+    assert_eq!(bench.calls(), (expected.0, expected.1 + 1));
+}
+
+#[test]
+fn who_is_stopped_past_its_lease_before_its_intent_presents_nothing() {
+    stopped_at(&[WRITE], (1, 1));
+}
+
+#[test]
+fn who_is_stopped_past_its_lease_after_its_call_drops_its_pair() {
+    stopped_at(&[WRITE, WRITE], (2, 1));
+}
+
+#[test]
+fn a_lease_that_ended_during_the_call_is_renewed_if_nobody_wanted_it() {
+    let bench = Bench::new();
+    bench.seed();
+    let proxy = bench.proxy();
+    let session = bench.session_at(&proxy.url(), &[]);
+    proxy.next(WRITE, Trouble::None);
+    proxy.next(WRITE, Trouble::Hold);
+    thread::scope(|scope| {
+        let flying = scope.spawn(|| generation(&session));
+        proxy.await_struck(2);
+        bench.redis.end_lease();
+        proxy.go_on();
+        assert_eq!(flying.join().unwrap(), 2);
+    });
+    assert_eq!(generation(&bench.session()), 2);
+    assert_eq!(bench.calls(), (1, 1));
+}
