@@ -28,7 +28,7 @@ fn each_flaw_is_found() {
         (Flaw::EndsAtNul, "came back with 0 bytes"),
         (Flaw::CutsRecords, "a record of 65536 bytes came back with 8192 bytes"),
         (Flaw::BreaksBytes, "another byte at 128"),
-        (Flaw::CutsKeys, "under a key that was never saved"),
+        (Flaw::CutsKeys, "took two keys for one"),
         (Flaw::LocksEverythingAtOnce, "`lock` refused the lock of a key that nobody has"),
         (Flaw::LocksForEverybody, "`lock` gave a lock to one owner while another had it"),
         (Flaw::DoesNotRenew, "`lock` did not renew"),

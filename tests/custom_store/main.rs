@@ -9,7 +9,7 @@ mod table;
 
 use std::sync::{Arc, Barrier, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bench::{NOW, PATIENCE, TestClock, client, config, eventually, turn};
 use paymentsgate_auth::clock::Clock;
@@ -67,6 +67,12 @@ impl Bench {
     }
 }
 
+/// The session has met with that error.
+fn says(session: &Session, words: &str) {
+    let is_said = || session.health().unwrap().last_error.is_some_and(|error| error.contains(words));
+    eventually(words, is_said);
+}
+
 #[test]
 fn a_crowd_on_three_sessions_makes_one_call_each_time() {
     let bench = Bench::new();
@@ -100,42 +106,35 @@ fn a_new_process_goes_on_with_what_is_kept() {
     eventually("the lock is freed", || !bench.table.is_locked());
 }
 
-/// In the advisory window, where callers have a token whatever happens, each call of a flight fails.
+/// Each call of a flight fails, while the token there is can still be handed out.
 #[test]
 fn each_call_fails_at_each_step() {
     let mut bench = Bench::new();
     for call in [Call::Lock, Call::Load, Call::Save, Call::Unlock] {
         for trouble in [Trouble::Fail, Trouble::FailAfterwards, Trouble::FailForEver] {
             for after in 0.. {
+                let context = format!("{call:?} {after} {trouble:?}");
                 bench.reset();
-                let session = bench.session(&[]);
-                assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
+                let session = bench.session(&[("on_store_down", "fail")]);
+                assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1, "{context}");
                 eventually("the lock is freed", || !bench.table.is_locked());
                 bench.table.arm(call, after, trouble);
-                bench.pass(3300);
-                let context = format!("{call:?} {after} {trouble:?}");
+                bench.pass(3540);
                 assert!(session.token(PATIENCE, NOW).is_ok(), "{context}");
-                let is_new = || session.token(NOW, NOW).unwrap().generation > 1;
-                eventually("the trouble comes or the flight lands", || bench.table.is_over() || is_new());
+                eventually("the flight is over", || !session.health().unwrap().refreshing);
                 let came = bench.table.is_over();
-                eventually("the flight lands", || {
-                    let health = session.health().unwrap();
-                    !health.refreshing && (health.generation > 1 || health.last_error.is_some())
-                });
-                assert!(session.token(NOW, NOW).is_ok(), "{context}");
                 bench.table.repair();
                 // Stands for the minute in which a lease ends that nobody frees.
                 bench.table.end_leases();
 
-                bench.pass(200);
+                bench.pass(40);
                 let token = session.token(PATIENCE, NOW).unwrap();
-                assert!(token.token.remaining(TestClock.now()) > Duration::from_secs(30), "{context}");
+                assert!(token.token.remaining(TestClock.now()) > Duration::from_secs(60), "{context}");
                 let (issues, refreshes) = bench.calls();
                 assert!(issues <= 2 && refreshes <= 1, "{context}: {issues} and {refreshes}");
-                // And another process goes on from there.
+                // Another process goes on from there.
                 bench.pass(3590);
-                let other = bench.session(&[]);
-                assert!(other.token(PATIENCE, NOW).is_ok(), "{context}");
+                assert!(bench.session(&[]).token(PATIENCE, NOW).is_ok(), "{context}");
                 bench.calls();
                 session.close(PATIENCE).unwrap();
                 if !came {
@@ -151,10 +150,9 @@ fn each_call_fails_at_each_step() {
 fn the_words_of_the_store_are_in_the_error() {
     let bench = Bench::new();
     let session = bench.session(&[("on_store_down", "fail")]);
-    bench.table.arm(Call::Load, 0, Trouble::FailForEver);
-    let error = session.token(PATIENCE, NOW).unwrap_err();
-    assert_eq!(error.status, Status::PG_ERR_STORE);
-    assert!(error.text.starts_with("store (custom): `load` failed: no Load today"), "{}", error.text);
+    bench.table.arm(Call::Lock, 0, Trouble::FailForEver);
+    assert!(session.token(NOW, NOW).is_err());
+    says(&session, "store (custom): `lock` failed: no Lock today; the session goes on and tries again");
     assert_eq!(bench.calls(), (0, 0));
 }
 
@@ -173,10 +171,8 @@ fn a_call_that_hangs_is_left_behind() {
     let bench = Bench::new();
     let session = bench.session(&[("on_store_down", "fail")]);
     bench.table.arm(Call::Lock, 0, Trouble::Hang);
-    let begun = Instant::now();
-    let error = session.token(PATIENCE, NOW).unwrap_err();
-    assert!(error.text.contains("no answer within 5 s"), "{}", error.text);
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(session.token(NOW, NOW).is_err());
+    says(&session, "no answer within 5 s");
     assert_eq!(bench.table.hanging(), 1);
     let other = bench.session(&[]);
     assert_eq!(other.token(PATIENCE, NOW).unwrap().generation, 1, "others are not held up");
@@ -239,8 +235,9 @@ fn records_are_sealed_with_the_key() {
     let key = [("store_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")];
     let token = bench.session(&key).token(PATIENCE, NOW).unwrap();
     assert!(!is_plain(token.token.access.expose()));
-    let error = bench.session(&[("on_store_down", "fail")]).token(PATIENCE, NOW).unwrap_err();
-    assert_eq!(error.status, Status::PG_ERR_STORE_KEY);
+    let session = bench.session(&[("on_store_down", "fail")]);
+    assert!(session.token(NOW, NOW).is_err());
+    says(&session, "the record is sealed, and no store_key is set");
 }
 
 #[test]

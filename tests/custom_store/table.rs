@@ -137,7 +137,7 @@ impl Table {
     fn perform<T>(&self, call: Call, work: impl FnOnce() -> T) -> Result<T, String> {
         let mut state = self.state();
         state.calls += 1;
-        let words = || format!("no {call:?} today\nand a second line");
+        let words = || format!("no {call:?} today");
         if state.is_down {
             return Err(words());
         }
