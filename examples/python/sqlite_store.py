@@ -3,8 +3,8 @@
     python sqlite_store.py FILE          a token, from the database if it has a fresh one
     python sqlite_store.py FILE --check  whether the store keeps the library's contract
 
-Where the service is, and who is calling, comes from the environment, as for session.py. A database on a server
-needs the same four statements: docs/custom-store.md has them for PostgreSQL.
+Where the service is, and who is calling, comes from the environment, as for session.py. A database on a
+server needs the same four statements: docs/custom-store.md has them for PostgreSQL.
 """
 
 import sqlite3
@@ -69,7 +69,7 @@ class SqliteStore:
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        # Waits for others less long than the library waits for us. No transactions but those of the statements.
+        # Waits for others less long than the library waits for us. Each statement is a transaction.
         with closing(sqlite3.connect(self._path, timeout=4, isolation_level=None)) as database:
             # What is saved outlives a power cut.
             database.execute("PRAGMA synchronous = FULL")

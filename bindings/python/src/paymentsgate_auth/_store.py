@@ -42,12 +42,14 @@ class Record(NamedTuple):
 
 @runtime_checkable
 class Store(Protocol):
-    """A store of the program's own, for the keyword ``store`` of a session. docs/custom-store.md has the contract.
+    """A store of the program's own, for the keyword ``store`` of a session.
 
-    The methods are called on threads of the library's, several at once, each with the interpreter's lock. They
-    must be atomic against all other threads, processes and machines, and may block; after five seconds the
-    library waits no longer. What they raise is a failure: the session goes on as if the store were down, and
-    the text is in its errors, so it must not hold the bytes of a record. They must not call the session.
+    docs/custom-store.md has the contract, and :func:`check_store` tests it. The methods are called on threads
+    of the library's, several at once. They must be atomic against all other threads, processes and machines,
+    and may block; after five seconds the library waits no longer. What they raise is a failure: the session
+    goes on as if the store were down, and the text is in its errors, so it must not hold the bytes of a
+    record. They must not call the session. The interpreter closes such sessions when it ends, and waits for
+    the calls that are under way.
     """
 
     def lock(self, key: str, owner: str, lease: float) -> bool:
@@ -60,9 +62,9 @@ class Store(Protocol):
         """The record, as last saved by anybody, if there is one."""
 
     def save(self, key: str, expected_version: int, version: int, data: bytes) -> bool:
-        """Replaces the record and its version, durably, if its version is the expected one (0: there is none yet).
+        """Replaces the record and its version, durably, if its version is the expected one.
 
-        False: another version is there, and nothing has changed.
+        0 expects that there is none yet. False: another version is there, and nothing has changed.
         """
 
 
@@ -135,9 +137,11 @@ def _save(store: Store, key: bytes, expected: int, version: int, data: Any, leng
     return int(bool(store.save(key.decode(), expected, version, string_at(data, length))))
 
 
-@CFUNCTYPE(None, c_void_p)
-def _free(context: int) -> None:
+def _forget(context: int) -> None:
     _stores.pop(context, None)
+
+
+_free = CFUNCTYPE(None, c_void_p)(_forget)
 
 
 def _table(store: Store) -> _Table:
@@ -180,7 +184,13 @@ def close_at_exit(session: Handle) -> None:
 @atexit.register
 def _close_all() -> None:
     sessions, end = list(_open_sessions), time.monotonic() + _LAST_CALLS
-    for left in (lambda: 0.0, lambda: max(0.0, end - time.monotonic())):
-        for session in sessions:
-            with suppress(PaymentsGateError):
-                check(library.pg_session_close, session, milliseconds(left()))
+    # All at once, and then each.
+    for session in sessions:
+        _close(session, 0)
+    for session in sessions:
+        _close(session, max(0, end - time.monotonic()))
+
+
+def _close(session: Handle, timeout: float) -> None:
+    with suppress(PaymentsGateError):
+        check(library.pg_session_close, session, milliseconds(timeout))
