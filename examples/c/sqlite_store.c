@@ -22,20 +22,20 @@ enum { BUSY_MS = 4000, PATIENCE_MS = 30000 };
 
 static const char SCHEMA[] =
     "PRAGMA journal_mode = WAL;"
-    "CREATE TABLE IF NOT EXISTS pg_record (key TEXT PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS pg_lock (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until_ms INTEGER NOT NULL);";
+    "CREATE TABLE IF NOT EXISTS paymentsgate_record (key TEXT PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS paymentsgate_lock (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until_ms INTEGER NOT NULL);";
 
 /* SQLite 3.42 has unixepoch('subsec'). */
 #define NOW_MS "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
 static const char LOCK[] =
-    "INSERT INTO pg_lock VALUES (?1, ?2, " NOW_MS " + ?3) ON CONFLICT (key) DO UPDATE "
-    "SET owner = excluded.owner, until_ms = excluded.until_ms "
-    "WHERE pg_lock.owner = excluded.owner OR pg_lock.until_ms <= " NOW_MS;
-static const char UNLOCK[] = "DELETE FROM pg_lock WHERE key = ?1 AND owner = ?2";
-static const char LOAD[] = "SELECT version, bytes FROM pg_record WHERE key = ?1";
-static const char SAVE_FIRST[] = "INSERT INTO pg_record VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-static const char SAVE[] = "UPDATE pg_record SET version = ?2, bytes = ?3 WHERE key = ?1 AND version = ?4";
+    "INSERT INTO paymentsgate_lock AS held VALUES (?1, ?2, " NOW_MS " + ?3) "
+    "ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, until_ms = excluded.until_ms "
+    "WHERE held.owner = excluded.owner OR held.until_ms <= " NOW_MS;
+static const char UNLOCK[] = "DELETE FROM paymentsgate_lock WHERE key = ?1 AND owner = ?2";
+static const char LOAD[] = "SELECT version, bytes FROM paymentsgate_record WHERE key = ?1";
+static const char SAVE_FIRST[] = "INSERT INTO paymentsgate_record VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+static const char SAVE[] = "UPDATE paymentsgate_record SET version = ?2, bytes = ?3 WHERE key = ?1 AND version = ?4";
 
 /* One statement, and so atomic, on a connection of its own: safe in any thread, and in a forked child. */
 struct call {

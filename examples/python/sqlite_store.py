@@ -16,8 +16,10 @@ from pathlib import Path
 from paymentsgate_auth import PaymentsGateError, Record, Session, check_store
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS pg_record (key TEXT PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS pg_lock (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS paymentsgate_record
+    (key TEXT PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS paymentsgate_lock
+    (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until_ms INTEGER NOT NULL);
 """
 # SQLite 3.42 has unixepoch('subsec').
 NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
@@ -38,31 +40,33 @@ class SqliteStore:
     def lock(self, key: str, owner: str, lease: float) -> bool:
         with self._database() as database:
             changed = database.execute(
-                f"INSERT INTO pg_lock VALUES (:key, :owner, {NOW_MS} + :lease) ON CONFLICT (key) DO UPDATE "
-                "SET owner = excluded.owner, until_ms = excluded.until_ms "
-                f"WHERE pg_lock.owner = excluded.owner OR pg_lock.until_ms <= {NOW_MS}",
+                f"INSERT INTO paymentsgate_lock AS held VALUES (:key, :owner, {NOW_MS} + :lease) "
+                "ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, until_ms = excluded.until_ms "
+                f"WHERE held.owner = excluded.owner OR held.until_ms <= {NOW_MS}",
                 {"key": key, "owner": owner, "lease": round(lease * 1000)},
             )
             return changed.rowcount == 1
 
     def unlock(self, key: str, owner: str) -> None:
         with self._database() as database:
-            database.execute("DELETE FROM pg_lock WHERE key = ? AND owner = ?", (key, owner))
+            database.execute("DELETE FROM paymentsgate_lock WHERE key = ? AND owner = ?", (key, owner))
 
     def load(self, key: str) -> Record | None:
         with self._database() as database:
-            row = database.execute("SELECT version, bytes FROM pg_record WHERE key = ?", (key,)).fetchone()
+            sql = "SELECT version, bytes FROM paymentsgate_record WHERE key = ?"
+            row = database.execute(sql, (key,)).fetchone()
             return None if row is None else Record(*row)
 
     def save(self, key: str, expected_version: int, version: int, data: bytes) -> bool:
         with self._database() as database:
             if expected_version == 0:
                 changed = database.execute(
-                    "INSERT INTO pg_record VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (key, version, data)
+                    "INSERT INTO paymentsgate_record VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    (key, version, data),
                 )
             else:
                 changed = database.execute(
-                    "UPDATE pg_record SET version = ?, bytes = ? WHERE key = ? AND version = ?",
+                    "UPDATE paymentsgate_record SET version = ?, bytes = ? WHERE key = ? AND version = ?",
                     (version, data, key, expected_version),
                 )
             return changed.rowcount == 1
