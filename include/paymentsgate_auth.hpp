@@ -297,7 +297,7 @@ private:
 }  // namespace detail
 
 /// pg_store_check: puts every promise of the contract to the test, on keys of its own. Throws PG_ERR_INVALID_ARGUMENT with the
-/// first that is broken, PG_ERR_STORE where the store failed. Blocks for about a second.
+/// first that is broken, PG_ERR_STORE where the store failed, PG_ERR_TIMEOUT where it does not return. Blocks for about a second.
 inline void check_store(std::shared_ptr<store> tested) {
     detail::check_abi();
     if (tested == nullptr) {
@@ -307,9 +307,11 @@ inline void check_store(std::shared_ptr<store> tested) {
     const pg_store table = detail::store_table::of(shared.get());
     try {
         detail::call(pg_store_check, &table);
-    } catch (...) {
-        // A call that does not return may still use it.
-        static_cast<void>(shared.release());
+    } catch (const error &failure) {
+        if (failure.status() == PG_ERR_TIMEOUT) {
+            // A call that has not returned still uses it.
+            static_cast<void>(shared.release());
+        }
         throw;
     }
 }

@@ -50,7 +50,8 @@ pub fn check(HostStore(host): &HostStore) -> Result<(), Error> {
             Ok(Told::Over(result)) => return result,
             Err(RecvTimeoutError::Timeout) => {
                 let call = under_way.first().unwrap_or(&"a call");
-                return Err(broken(format!("`{call}` has not returned within {} s", PATIENCE.as_secs())));
+                let late = broken(format!("`{call}` has not returned within {} s", PATIENCE.as_secs()));
+                return Err(Error { status: Status::PG_ERR_TIMEOUT, ..late });
             }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::new(
@@ -300,8 +301,9 @@ impl Trial {
         let threads: io::Result<Vec<_>> = threads.collect();
         drop(closed);
         let threads = threads.map_err(|error| no_thread(&error))?;
-        let results = threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(None)));
-        results.filter_map(Result::transpose).collect()
+        // All of them: none is in the host's code any more when the check is over.
+        let results: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(None))).collect();
+        results.into_iter().filter_map(Result::transpose).collect()
     }
 
     /// One that nobody has used.

@@ -243,11 +243,12 @@ passes 'build' build_all ''
 passes 'build: fork' build ../fork/fork.c fork -std=c11
 passes 'build: fork_session' build ../fork/session.c fork_session -std=c11
 passes 'build: fork_queue' build ../fork/queue.c fork_queue -std=c11
+passes 'build: fork_store' build ../fork/store.c fork_store -std=c11
 passes 'build: membarrier' build membarrier.c membarrier -std=c11
 passes 'build: wiped' build wiped.c wiped -std=c11
 # Not linked with the library: it loads it.
 passes 'build: unload' "${CC:-cc}" -std=c99 -g -Wall -Wextra -Werror -I "$STAGE/include" unload.c -ldl -o "$work/unload"
-for program in $programs fork fork_session fork_queue membarrier wiped; do passes "$program" "$work/$program"; done
+for program in $programs fork fork_session fork_queue fork_store membarrier wiped; do passes "$program" "$work/$program"; done
 passes 'sqlite_store' share_a_database "$work/sqlite_store" plain
 passes 'unload' "$work/unload" "$STAGE/lib/libpaymentsgate_auth.so.1"
 for driver in c cpp; do passes "driver_$driver" plays "$work/$driver.commands" "$work/driver_$driver"; done

@@ -1,150 +1,12 @@
 /*
- * A store of the program's own: what pg_config_set_store takes, who frees what, failures, and a forked child. Needs the
- * emulator's variables.
+ * A store of the program's own: what pg_config_set_store takes, who frees what, and failures. Needs the emulator's variables.
  */
 
 #define _GNU_SOURCE
 
-#include <pthread.h>
 #include <stddef.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
 
-#include "bench.h"
-
-enum { ROWS = 256, NAME = 80, ROOM = 1 << 16 };
-
-/* In memory that a forked child shares. */
-struct row {
-    char key[NAME], owner[NAME];
-    int64_t until_ms;
-    uint64_t version;
-    size_t length;
-    uint8_t bytes[ROOM];
-};
-
-struct table {
-    pthread_mutex_t mutex;
-    int frees, calls, answer;
-    const char *failure;
-    bool is_stale;
-    int rows;
-    struct row row[ROWS];
-};
-
-static struct table *new_table(void)
-{
-    struct table *table = mmap(NULL, sizeof *table, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pthread_mutexattr_t shared;
-    CHECK(table != MAP_FAILED);
-    CHECK(pthread_mutexattr_init(&shared) == 0);
-    CHECK(pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED) == 0);
-    CHECK(pthread_mutex_init(&table->mutex, &shared) == 0);
-    pthread_mutexattr_destroy(&shared);
-    return table;
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* The row of a key, with the table locked; an empty one is made where there is none. */
-static struct row *begin_call(struct table *table, const char *key)
-{
-    pthread_mutex_lock(&table->mutex);
-    table->calls++;
-    for (int i = 0; i < table->rows; i++)
-        if (strcmp(table->row[i].key, key) == 0)
-            return &table->row[i];
-    CHECK(table->rows < ROWS && strlen(key) < NAME);
-    return strcpy(table->row[table->rows++].key, key), &table->row[table->rows - 1];
-}
-
-static int32_t end_call(struct table *table, int32_t answer, pg_reply *reply)
-{
-    if (table->failure != NULL)
-        answer = pg_reply_failure(reply, table->failure);
-    else if (table->answer != 0)
-        answer = table->answer;
-    pthread_mutex_unlock(&table->mutex);
-    return answer;
-}
-
-static int32_t lock(void *context, const char *key, const char *owner, uint32_t lease_ms, pg_reply *reply)
-{
-    struct row *row = begin_call(context, key);
-    bool may = row->until_ms <= now_ms() || strcmp(row->owner, owner) == 0;
-    if (may) {
-        strcpy(row->owner, owner);
-        row->until_ms = now_ms() + lease_ms;
-    }
-    return end_call(context, may, reply);
-}
-
-static int32_t unlock(void *context, const char *key, const char *owner, pg_reply *reply)
-{
-    struct row *row = begin_call(context, key);
-    bool may = strcmp(row->owner, owner) == 0;
-    if (may)
-        row->until_ms = 0;
-    return end_call(context, may, reply);
-}
-
-static int32_t load(void *context, const char *key, pg_reply *reply)
-{
-    struct row *row = begin_call(context, key);
-    return end_call(context, row->version == 0 ? 0 : pg_reply_record(reply, row->version, row->bytes, row->length), reply);
-}
-
-static int32_t save(void *context, const char *key, uint64_t expected_version, uint64_t version, const uint8_t *bytes,
-                    size_t length, pg_reply *reply)
-{
-    struct table *table = context;
-    struct row *row = begin_call(table, key);
-    bool may = length <= ROOM && (table->is_stale || row->version == expected_version);
-    if (may) {
-        row->version = version;
-        row->length = length;
-        memcpy(row->bytes, bytes, length);
-    }
-    return end_call(table, may, reply);
-}
-
-static void count_free(void *context)
-{
-    struct table *table = context;
-    __atomic_add_fetch(&table->frees, 1, __ATOMIC_SEQ_CST);
-}
-
-static pg_store store_of(struct table *table)
-{
-    return (pg_store){ sizeof(pg_store), table, lock, unlock, load, save, count_free };
-}
-
-static pg_config *config_with(struct table *table)
-{
-    pg_error *error = NULL;
-    pg_store store = store_of(table);
-    pg_config *config = new_config();
-    OK(pg_config_set_store(config, &store, &error));
-    /* The table is copied. */
-    memset(&store, 0, sizeof store);
-    return config;
-}
-
-static pg_session *open_with(const pg_config *config)
-{
-    pg_error *error = NULL;
-    pg_session *session = NULL;
-    pg_client *client = new_client();
-    OK(pg_session_open(client, config, &session, &error));
-    pg_client_free(client);
-    return session;
-}
+#include "table.h"
 
 static void wait_for_frees(struct table *table, int count)
 {
@@ -316,44 +178,6 @@ static void test_failures_are_quoted(void)
     munmap(table, sizeof *table);
 }
 
-/* Parent and child share the store, and so one pair. */
-static void test_fork(void)
-{
-    struct table *table = new_table();
-    pg_config *config = config_with(table);
-    pg_session *session = open_with(config);
-    pg_error *error = NULL;
-    int status = 0;
-
-    begin(NULL, NULL);
-    pg_token *first = token_of(session);
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        pg_session *other = open_with(config);
-        pg_token *same = token_of(other), *inherited = token_of(session);
-        CHECK(strcmp(pg_token_fingerprint(same), pg_token_fingerprint(first)) == 0);
-        CHECK(strcmp(pg_token_fingerprint(inherited), pg_token_fingerprint(first)) == 0);
-        OK(pg_session_reject(session, inherited, 401, &error));
-        pg_token *second = token_of(session);
-        CHECK(pg_token_generation(second) == 2);
-        pg_session_free(other);
-        pg_session_free(session);
-        _exit(EXIT_SUCCESS);
-    }
-    CHECK(waitpid(child, &status, 0) == child && status == 0);
-    OK(pg_session_reject(session, first, 401, &error));
-    pg_token *second = token_of(session);
-    CHECK(pg_token_generation(second) == 2);
-    /* The first pair, and the one of the child. */
-    CHECK(count_of(ISSUES) + count_of(REFRESHES) == 2 && count_of(MOST_PRESENTATIONS) <= 1);
-    pg_token_free(second);
-    pg_token_free(first);
-    pg_session_free(session);
-    pg_config_free(config);
-    munmap(table, sizeof *table);
-}
-
 int main(void)
 {
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
@@ -362,7 +186,6 @@ int main(void)
     test_the_check();
     test_freed_once();
     test_failures_are_quoted();
-    test_fork();
     curl_global_cleanup();
     printf("ok store: %d checks\n", checks);
     return EXIT_SUCCESS;

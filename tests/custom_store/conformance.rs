@@ -65,6 +65,7 @@ fn a_call_that_does_not_return_is_named() {
     let table = Arc::new(Table::default());
     table.arm(Call::Load, 2, Trouble::Hang);
     let error = check(&HostStore::new(table.clone())).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_TIMEOUT);
     assert!(error.text.contains("`load` has not returned within 5 s"), "{}", error.text);
     table.repair();
 }

@@ -26,7 +26,7 @@ from ctypes import (
 )
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from ._error import PaymentsGateError, check
+from ._error import DeadlineExceeded, PaymentsGateError, check
 from ._library import Handle, library, milliseconds
 
 # How long the end of the interpreter waits for what the library is doing in a store.
@@ -165,10 +165,17 @@ def check_store(store: Store) -> None:
 
     For a program's tests, against a database like the real one; takes about a second, and what it saves stays
     there. The first promise that is broken is raised as :class:`InvalidCall`, a failure of the store as
-    :class:`StoreError`.
+    :class:`StoreError`, a call that does not return as :class:`DeadlineExceeded`.
     """
     table = _table(store)
-    check(library.pg_store_check, byref(table))
+    try:
+        check(library.pg_store_check, byref(table))
+    except DeadlineExceeded:
+        # A call that has not returned still uses it.
+        raise
+    except PaymentsGateError:
+        _stores.pop(table.context)
+        raise
     _stores.pop(table.context)
 
 
