@@ -1298,10 +1298,10 @@ pg_status pg_config_set_store(struct pg_config *config,
  * Puts every promise of pg_store to the test, on keys of its own that begin with "check-": exclusion, leases that end,
  * versions that are compared, bytes that come back as they were, and eight threads at once. For the tests of a program,
  * against a database like the real one. What it saves stays there. Calls the callbacks on threads of its own; `free` is not
- * called. Blocks for about a second; a callback that has not returned after 5 s is left to itself with its thread.
+ * called. Blocks for about a second.
  *
- * Errors: PG_ERR_INVALID_ARGUMENT (the text says which promise is broken), PG_ERR_STORE (a callback failed),
- * PG_ERR_NULL_POINTER.
+ * Errors: PG_ERR_INVALID_ARGUMENT (the text says which promise is broken), PG_ERR_STORE (a callback failed), PG_ERR_TIMEOUT
+ * (one has not returned within 5 s: it is left to itself, with the context), PG_ERR_NULL_POINTER.
  *
  * Since 0.1.0.
  */
