@@ -24,7 +24,7 @@ export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRAR
 
 WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
-EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c)
+EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c sqlite_store_c)
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
@@ -75,6 +75,8 @@ install: library command
 build/examples/%_c: examples/c/%.c build
 	@mkdir -p $(@D)
 	$(CC) -std=c99 -O2 $(WARNINGS) -o $@ $< $(LINK) $$(pkg-config --cflags --libs libcurl)
+
+build/examples/sqlite_store_c: LINK += $$(pkg-config --cflags --libs sqlite3)
 
 build/examples/%_cpp: examples/cpp/%.cpp build
 	@mkdir -p $(@D)

@@ -385,6 +385,11 @@ typedef struct pg_event pg_event;
 typedef struct pg_queue pg_queue;
 
 /**
+ * What a callback of pg_store answers besides its number. Belongs to the library; good until the callback returns.
+ */
+typedef struct pg_reply pg_reply;
+
+/**
  * A complete answer of the API, of any HTTP status. Immutable and counted: pg_response_ref adds an owner,
  * pg_response_free takes one away. Any number of threads may use it at once. Every getter takes NULL and then answers
  * that there is nothing.
@@ -404,6 +409,80 @@ typedef struct pg_session pg_session;
  * once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
  */
 typedef struct pg_token pg_token;
+
+/**
+ * A store of the program's own, so that sessions can be shared and kept wherever the program keeps its data: four
+ * callbacks, and what belongs to them. docs/custom-store.md has the contract at length, with the SQL for PostgreSQL and
+ * SQLite; pg_store_check tests whether a store keeps it.
+ *
+ * A record is bytes with a version, under a key, which is a text of at most 64 letters, digits and `-`. A lock is an
+ * owner (a text of the same kind) under the same key, with the time when its lease ends by the store's own clock; it may
+ * lie in another table, and nothing but `lock` and `unlock` heeds it. Each callback must be atomic, as one statement or
+ * transaction of a database is: any number of threads, processes and machines call at once.
+ *
+ * Every callback is given `context`, and answers 1 (yes), 0 (no) or, with `return pg_reply_failure(reply, "why")`, -1: it
+ * failed, and the session goes on as if the store were down (see the setting `on_store_down`). `reply` and the texts are
+ * good until the callback returns.
+ *
+ * The callbacks are called on threads of the library's that may block, up to eight at a time in a process, with all signals
+ * blocked; for one session one after the other. After 5 s the library waits no longer and goes on as after a failure: what
+ * the callback then does late must still be whole. A callback must not let a C++ exception out, end the thread, or call a
+ * session that it serves. In a forked child the same callbacks are called: the child must open a database connection of its own.
+ *
+ * Records hold tokens in clear unless the setting `store_key` is set.
+ *
+ * Since 0.1.0.
+ */
+typedef struct pg_store {
+    /**
+     * sizeof(pg_store): later versions may have more members.
+     */
+    size_t size;
+    /**
+     * Whatever the callbacks need. May be NULL.
+     */
+    void *context;
+    /**
+     * Takes the lock for `lease_ms` from now on, if nobody has it, or the lease of whoever had it is over; begins the lease
+     * anew if `owner` has it. 1: `owner` has it now. 0: somebody else has it.
+     */
+    int32_t (*lock)(void *context,
+                    const char *key,
+                    const char *owner,
+                    uint32_t lease_ms,
+                    struct pg_reply *reply);
+    /**
+     * Frees the lock, if `owner` has it. 1: it is freed. 0: `owner` did not have it, and nothing has changed.
+     */
+    int32_t (*unlock)(void *context,
+                      const char *key,
+                      const char *owner,
+                      struct pg_reply *reply);
+    /**
+     * Reads the record, as last saved by anybody (not from a replica that lags): `return pg_reply_record(reply, version,
+     * bytes, length)`. 0: there is none.
+     */
+    int32_t (*load)(void *context,
+                    const char *key,
+                    struct pg_reply *reply);
+    /**
+     * Replaces the record, and its version by `version`, if its version is `expected_version`; 0 stands for: there is no
+     * record yet. Versions are below 2^63. 1: it is saved, durably. 0: another version is there, and nothing has changed.
+     */
+    int32_t (*save)(void *context,
+                    const char *key,
+                    uint64_t expected_version,
+                    uint64_t version,
+                    const uint8_t *bytes,
+                    size_t length,
+                    struct pg_reply *reply);
+    /**
+     * The context is not needed any more: the settings and all sessions that were opened with them are gone, and so is the
+     * last callback. Called once, on any thread, perhaps from within pg_config_free or pg_session_free; in a forked child
+     * perhaps not at all. May be NULL.
+     */
+    void (*free)(void *context);
+} pg_store;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1180,6 +1259,54 @@ const char *pg_setting_range(size_t index);
  * Since 0.1.0.
  */
 const char *pg_setting_description(size_t index);
+
+/**
+ * The answer of `load`: the record, whose bytes are copied. The version is the one that it was saved under. Answers what
+ * the callback is to return: 1, or -1 where `reply` or `bytes` is NULL, or `version` 0.
+ *
+ * Since 0.1.0.
+ */
+int32_t pg_reply_record(struct pg_reply *reply,
+                        uint64_t version,
+                        const uint8_t *bytes,
+                        size_t length);
+
+/**
+ * The answer of a callback that failed, with the reason for a person, which is copied; NULL: none is known. The library's
+ * error shows the first line of it, at most 200 characters: leave bytes of records out. Answers -1, for the callback to
+ * return.
+ *
+ * Since 0.1.0.
+ */
+int32_t pg_reply_failure(struct pg_reply *reply,
+                         const char *text);
+
+/**
+ * Sessions that are opened with these settings keep their pair in a store of the program's own, which all processes and
+ * machines share that have access to it. The table is copied. A failure changes nothing, and `free` is then not called. Not
+ * together with the setting `store`. Never blocks.
+ *
+ * Errors: PG_ERR_NULL_POINTER (also for a callback that is missing), PG_ERR_INVALID_ARGUMENT (`size`).
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_config_set_store(struct pg_config *config,
+                              const struct pg_store *store,
+                              struct pg_error **error);
+
+/**
+ * Puts every promise of pg_store to the test, on keys of its own that begin with "check-": exclusion, leases that end,
+ * versions that are compared, bytes that come back as they were, and eight threads at once. For the tests of a program,
+ * against a database like the real one. What it saves stays there. Calls the callbacks on threads of its own; `free` is not
+ * called. Blocks for about a second.
+ *
+ * Errors: PG_ERR_INVALID_ARGUMENT (the text says which promise is broken), PG_ERR_STORE (a callback failed), PG_ERR_TIMEOUT
+ * (one has not returned within 5 s: it is left to itself, with the context), PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_store_check(const struct pg_store *store,
+                         struct pg_error **error);
 
 /**
  * The access token, for `Authorization: Bearer …`. A secret. Borrowed from the token; never NULL for a token. Any

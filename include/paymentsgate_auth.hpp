@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -197,6 +198,124 @@ inline std::vector<setting> settings() {
     return rows;
 }
 
+/// A store of the program's own, to derive from: pg_store has the contract. The functions are called on threads of the
+/// library's, several at once; what they throw becomes the failure that pg_store speaks of, with its what().
+class store {
+public:
+    /// What load() finds.
+    struct record {
+        std::uint64_t version;
+        std::string bytes;
+    };
+
+    virtual ~store() = default;
+
+    /// Takes the lock for so long from now on, or renews it for the owner who has it. False: somebody else has it.
+    virtual bool lock(std::string_view key, std::string_view owner, std::chrono::milliseconds lease) = 0;
+
+    /// Frees the lock, if that owner has it.
+    virtual void unlock(std::string_view key, std::string_view owner) = 0;
+
+    /// The record, as last saved by anybody, if there is one.
+    virtual std::optional<record> load(std::string_view key) = 0;
+
+    /// Replaces the record and its version, durably, if its version is the expected one; 0: if there is none yet. False:
+    /// another version is there, and nothing has changed.
+    virtual bool save(std::string_view key, std::uint64_t expected_version, std::uint64_t version,
+                      std::string_view bytes) = 0;
+};
+
+namespace detail {
+
+/// A store as the table of callbacks that C knows. The context owns a share of it.
+struct store_table {
+    using context = std::shared_ptr<pg::store>;
+
+    static pg_store of(context *shared) noexcept {
+        pg_store table{};
+        table.size = sizeof table;
+        table.context = shared;
+        table.lock = lock;
+        table.unlock = unlock;
+        table.load = load;
+        table.save = save;
+        table.free = free;
+        return table;
+    }
+
+    static std::int32_t lock(void *context, const char *key, const char *owner, std::uint32_t lease_ms,
+                             pg_reply *reply) noexcept {
+        return answer(reply, [&]() -> std::int32_t {
+            return of(context).lock(key, owner, std::chrono::milliseconds(lease_ms)) ? 1 : 0;
+        });
+    }
+
+    static std::int32_t unlock(void *context, const char *key, const char *owner, pg_reply *reply) noexcept {
+        return answer(reply, [&]() -> std::int32_t {
+            of(context).unlock(key, owner);
+            return 1;
+        });
+    }
+
+    static std::int32_t load(void *context, const char *key, pg_reply *reply) noexcept {
+        return answer(reply, [&]() -> std::int32_t {
+            const std::optional<pg::store::record> found = of(context).load(key);
+            return found ? pg_reply_record(reply, found->version, bytes(found->bytes), found->bytes.size()) : 0;
+        });
+    }
+
+    static std::int32_t save(void *context, const char *key, std::uint64_t expected_version, std::uint64_t version,
+                             const std::uint8_t *bytes, std::size_t length, pg_reply *reply) noexcept {
+        return answer(reply, [&]() -> std::int32_t {
+            const std::string_view record(reinterpret_cast<const char *>(bytes), length);
+            return of(context).save(key, expected_version, version, record) ? 1 : 0;
+        });
+    }
+
+    static void free(void *shared) noexcept { delete static_cast<context *>(shared); }
+
+private:
+    static pg::store &of(void *shared) noexcept { return **static_cast<context *>(shared); }
+
+    static const std::uint8_t *bytes(std::string_view record) noexcept {
+        return reinterpret_cast<const std::uint8_t *>(record.data());
+    }
+
+    /// No exception crosses into C.
+    template <typename Work>
+    static std::int32_t answer(pg_reply *reply, Work work) noexcept {
+        try {
+            return work();
+        } catch (const std::exception &thrown) {
+            return pg_reply_failure(reply, thrown.what());
+        } catch (...) {
+            return pg_reply_failure(reply, "something was thrown that is no std::exception");
+        }
+    }
+};
+
+}  // namespace detail
+
+/// pg_store_check: puts every promise of the contract to the test, on keys of its own. Throws PG_ERR_INVALID_ARGUMENT with the
+/// first that is broken, PG_ERR_STORE where the store failed, PG_ERR_TIMEOUT where it does not return. Blocks for about a second.
+inline void check_store(std::shared_ptr<store> tested) {
+    detail::check_abi();
+    if (tested == nullptr) {
+        throw error(PG_ERR_NULL_POINTER, "check_store: the store is null");
+    }
+    auto shared = std::make_unique<detail::store_table::context>(std::move(tested));
+    const pg_store table = detail::store_table::of(shared.get());
+    try {
+        detail::call(pg_store_check, &table);
+    } catch (const error &failure) {
+        if (failure.status() == PG_ERR_TIMEOUT) {
+            // A call that has not returned still uses it.
+            static_cast<void>(shared.release());
+        }
+        throw;
+    }
+}
+
 /// Settings, by name. Moved, not copied; not to be used from two threads at once. Never blocks.
 class config {
 public:
@@ -219,6 +338,20 @@ public:
     /// thread changes the environment.
     config &set_from_env() {
         detail::call(pg_config_set_from_env, handle_.get());
+        return *this;
+    }
+
+    /// pg_config_set_store: sessions that are opened with these settings keep their pair in this store, and share it. Not
+    /// together with the setting `store`.
+    config &set_store(std::shared_ptr<store> kept) {
+        if (kept == nullptr) {
+            throw error(PG_ERR_NULL_POINTER, "set_store: the store is null");
+        }
+        auto shared = std::make_unique<detail::store_table::context>(std::move(kept));
+        const pg_store table = detail::store_table::of(shared.get());
+        detail::call(pg_config_set_store, handle_.get(), &table);
+        // The library's now, which frees it.
+        static_cast<void>(shared.release());
         return *this;
     }
 

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::settings::{SETTINGS, Setting};
 use crate::status::Status;
-use crate::store::{Keyring, Place};
+use crate::store::{HostStore, Keyring, Place};
 
 /// The settings of a client. A failed `set` changes nothing.
 #[derive(Clone, Debug)]
@@ -40,6 +40,7 @@ pub struct Config {
     pub(crate) access_token_expires_in: Option<Duration>,
     pub(crate) on_ambiguous: OnAmbiguous,
     pub(crate) store: Place,
+    pub(crate) host_store: Option<HostStore>,
     pub(crate) store_key: Option<Keyring>,
     pub(crate) store_key_file: Option<PathBuf>,
     pub(crate) fail_without_store: bool,
@@ -145,6 +146,7 @@ impl Default for Config {
             access_token_expires_in: None,
             on_ambiguous: OnAmbiguous::default(),
             store: Place::Memory,
+            host_store: None,
             store_key: None,
             store_key_file: None,
             fail_without_store: false,
@@ -246,6 +248,24 @@ impl Config {
 }
 
 impl Config {
+    /// Keeps the pair of a session in a store of the host's own.
+    pub fn set_store(&mut self, store: HostStore) {
+        self.host_store = Some(store);
+    }
+
+    /// Where the pair of a session is kept.
+    pub(crate) fn place(&self) -> Result<Place, Error> {
+        match &self.host_store {
+            None => Ok(self.store.clone()),
+            Some(store) if self.store == Place::Memory => Ok(Place::Custom(store.clone())),
+            Some(_) => {
+                let text =
+                    "store is set, and a store of the program's own (pg_config_set_store); keep one of them";
+                Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text))
+            }
+        }
+    }
+
     /// The keys that seal the store, if the settings name any. Reads the file.
     pub(crate) fn keyring(&self) -> Result<Option<Keyring>, Error> {
         let conflict = |text: String| Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text);
@@ -258,7 +278,7 @@ impl Config {
             (Some(keyring), None) => ("store_key", keyring.clone()),
             (None, Some(path)) => ("store_key_file", Keyring::from_file(path)?),
         };
-        if self.store == Place::Memory {
+        if self.place()? == Place::Memory {
             let text = format!(
                 "{setting} is set, but store is memory:, where nothing is sealed; set store to file:/folder, or leave \
                  {setting} out"

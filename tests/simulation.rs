@@ -349,7 +349,7 @@ impl World {
                 } else if landing.result.is_ok() && landing.store_error.is_none() {
                     self.unpublished = None;
                 }
-                return self.land(landing);
+                return self.land(*landing);
             }
         };
         let latency = if matches!(input, Input::Called(_)) { self.seconds(3.0) } else { self.seconds(0.01) };

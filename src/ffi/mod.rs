@@ -22,6 +22,7 @@ mod request;
 mod response;
 mod session;
 mod setting;
+mod store;
 mod token;
 
 pub use client::*;
@@ -34,4 +35,5 @@ pub use request::*;
 pub use response::*;
 pub use session::*;
 pub use setting::*;
+pub use store::*;
 pub use token::*;

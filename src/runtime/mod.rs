@@ -72,6 +72,14 @@ pub(crate) fn started() -> Result<&'static Runtime, Error> {
     RUNTIME.get_or_try_init(Runtime::start)
 }
 
+/// Performs what may block: here, unless this is our thread.
+pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
+    match Handle::try_current() {
+        Ok(ours) => drop(ours.spawn_blocking(work)),
+        Err(_) => work(),
+    }
+}
+
 /// One thread that drives a current-thread runtime: one context switch per call, where a multi-thread runtime
 /// with a single worker takes six.
 pub(crate) struct Runtime {
@@ -117,7 +125,7 @@ impl Runtime {
 
 /// Threads made in `spawn` inherit a full mask: signals are the host's business, and a write to a closed socket
 /// must not raise SIGPIPE in a host that has no handler for it.
-fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
+pub(crate) fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
     // SAFETY: both sets are plain data that the calls fill; the mask of this thread is put back below.
     let before = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();

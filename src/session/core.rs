@@ -399,7 +399,7 @@ impl Core {
                 Step::Land(landing) => {
                     // What is committed is committed; a lock that cannot be freed dies with its time.
                     let _ = means.store.unlock().await;
-                    return landing;
+                    return *landing;
                 }
                 step => {
                     let taken = self.take(step, generations, &means).await;

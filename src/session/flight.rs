@@ -102,7 +102,7 @@ pub enum Step {
         most: Duration,
     },
     /// Free the lock; the flight has ended.
-    Land(Landing),
+    Land(Box<Landing>),
 }
 
 /// What came of a step.
@@ -420,7 +420,7 @@ impl Flight {
     }
 
     fn land(&mut self, result: Result<Committed, Error>) -> Step {
-        Step::Land(Landing {
+        Step::Land(Box::new(Landing {
             result,
             log: self.log,
             lost: self.lost.take(),
@@ -428,6 +428,6 @@ impl Flight {
             store_error: self.store_error.take(),
             kept: self.kept.take(),
             unpublished: self.unpublished.take(),
-        })
+        }))
     }
 }

@@ -65,7 +65,8 @@ impl Session {
                         access_token and refresh_token)";
             return Err(Error::new(Status::PG_ERR_NO_CREDENTIALS, text));
         }
-        if pair.is_some() && config.store != Place::Memory {
+        let place = config.place()?;
+        if pair.is_some() && place != Place::Memory {
             let text = "access_token and store are both set; a pair that the host keeps has no other store, leave one out";
             return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
         }
@@ -79,7 +80,7 @@ impl Session {
         let session = Session {
             client: client.clone(),
             policy,
-            place: config.store.clone(),
+            place,
             keyring: config.keyring()?,
             published: Arc::new(Published::new(&client.clock)),
             credentials: Pinned::new(credentials.map(Arc::new)),

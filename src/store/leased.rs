@@ -6,6 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ring::rand::{self, SystemRandom};
+
 use super::envelope;
 use super::ledger::{Bytes, Entry, Found, Ledger};
 use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
@@ -88,6 +90,19 @@ impl Terms {
         let lease = LEAST_LEASE.max(refresh + ALLOWANCE).max(issue * 3 + ALLOWANCE);
         Terms { lease, reserve: refresh + RESERVE, patience: lease + ALLOWANCE }
     }
+}
+
+/// The name of one session, unlike any other's, in this process or another.
+pub(super) fn new_owner() -> Result<String, Error> {
+    let chance: [u8; 16] = rand::generate(&SystemRandom::new())
+        .map_err(|_| {
+            Error::new(
+                Status::PG_ERR_SYSTEM,
+                "the system gives no random numbers; check that getrandom is allowed",
+            )
+        })?
+        .expose();
+    Ok(format!("{:032x}", u128::from_ne_bytes(chance)))
 }
 
 /// A backend as a store.

@@ -298,7 +298,7 @@ async fn fly(
         let step = match flight.next(input) {
             Step::Land(landing) => {
                 let _ = store.unlock().await;
-                return landing;
+                return *landing;
             }
             step => step,
         };

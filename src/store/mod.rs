@@ -1,6 +1,8 @@
 //! Where a session's pair lives. The store owns the refresh token: a flight gets it, and with it the right to
 //! present it, only by writing an intent under the lock.
 
+mod conformance;
+mod custom;
 mod disk;
 mod envelope;
 mod file;
@@ -28,11 +30,14 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::token::{Grant, Pair, RefreshToken, Token};
 
+use self::custom::CustomBackend;
 use self::leased::{LeasedStore, Terms};
 use self::ledger::Ledger;
 pub use self::redis::Address;
 use self::redis::RedisBackend;
 pub(crate) use self::redis::Servers;
+pub use conformance::check;
+pub use custom::{Host, HostStore, Kept};
 pub use disk::{Disk, SystemDisk};
 pub use file::FileStore;
 pub use key::RecordKey;
@@ -40,7 +45,7 @@ pub use keyring::Keyring;
 pub use memory::MemoryStore;
 pub use record_file::RecordFile;
 
-/// Where the records of sessions are kept: the setting `store`.
+/// Where the records of sessions are kept: the setting `store`, or a store of the host's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In this process.
@@ -49,6 +54,8 @@ pub enum Place {
     Folder(PathBuf),
     /// On a Redis or Valkey server.
     Redis(Address),
+    /// Wherever the host keeps them.
+    Custom(HostStore),
 }
 
 impl Place {
@@ -86,6 +93,12 @@ impl Place {
                 let terms = Terms::new(client.refresh_timeout, client.issue_timeout);
                 let backend = RedisBackend::new(client.servers.at(address)?, &key, keyring.is_some())?;
                 let ledger = Ledger::new(key, keyring, clock.clone(), address.to_string());
+                Ok(Arc::new(LeasedStore::new(backend, ledger, clock, terms)))
+            }
+            Place::Custom(host) => {
+                let terms = Terms::new(client.refresh_timeout, client.issue_timeout);
+                let backend = CustomBackend::new(host, &key, clock.clone(), keyring.is_some())?;
+                let ledger = Ledger::new(key, keyring, clock.clone(), custom::PLACE.into());
                 Ok(Arc::new(LeasedStore::new(backend, ledger, clock, terms)))
             }
         }

@@ -6,6 +6,9 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <map>
+#include <mutex>
+#include <thread>
 #include <type_traits>
 
 static_assert(std::is_nothrow_copy_constructible_v<pg::token> && std::is_nothrow_copy_assignable_v<pg::token>);
@@ -230,6 +233,101 @@ void test_bare_calls_on_a_queue(const pg::client &client) {
     CHECK(!queue.poll(0ms));
 }
 
+// A store in memory.
+class memory_store : public pg::store {
+public:
+    bool throws = false, throws_nonsense = false, ignores_versions = false;
+
+    bool lock(std::string_view key, std::string_view owner, std::chrono::milliseconds lease) override {
+        const std::lock_guard held(mutex_);
+        fail();
+        auto &[holder, until] = locks_[std::string(key)];
+        if (holder != owner && until > std::chrono::steady_clock::now()) {
+            return false;
+        }
+        holder = owner;
+        until = std::chrono::steady_clock::now() + lease;
+        return true;
+    }
+
+    void unlock(std::string_view key, std::string_view owner) override {
+        const std::lock_guard held(mutex_);
+        fail();
+        if (locks_[std::string(key)].first == owner) {
+            locks_.erase(std::string(key));
+        }
+    }
+
+    std::optional<record> load(std::string_view key) override {
+        const std::lock_guard held(mutex_);
+        fail();
+        const auto found = records_.find(std::string(key));
+        return found == records_.end() ? std::nullopt : std::optional(found->second);
+    }
+
+    bool save(std::string_view key, std::uint64_t expected_version, std::uint64_t version,
+              std::string_view bytes) override {
+        const std::lock_guard held(mutex_);
+        fail();
+        record &kept = records_[std::string(key)];
+        if (kept.version != expected_version && !ignores_versions) {
+            if (kept.version == 0) {
+                records_.erase(std::string(key));
+            }
+            return false;
+        }
+        kept = {version, std::string(bytes)};
+        return true;
+    }
+
+private:
+    void fail() const {
+        if (throws) {
+            throw std::runtime_error("the disk is full");
+        }
+        if (throws_nonsense) {
+            throw 7;
+        }
+    }
+
+    std::mutex mutex_;
+    std::map<std::string, std::pair<std::string, std::chrono::steady_clock::time_point>> locks_;
+    std::map<std::string, record> records_;
+};
+
+void test_stores(const pg::client &client) {
+    const auto kept = std::make_shared<memory_store>();
+    const std::weak_ptr<memory_store> watched = kept;
+    pg::check_store(kept);
+    CHECK(thrown_by([] { pg::check_store(nullptr); }).status() == PG_ERR_NULL_POINTER);
+    CHECK(thrown_by([] { pg::config().set_store(nullptr); }).status() == PG_ERR_NULL_POINTER);
+    CHECK(kept.use_count() == 1);
+    {
+        pg::config config;
+        config.set_from_env().set_store(kept);
+        CHECK(kept.use_count() == 2);
+        const pg::session one(client, config), other(client, config);
+        CHECK(one.token().fingerprint() == other.token().fingerprint());
+        config.set("store", "file:/nowhere");
+        CHECK(thrown_by([&] { pg::session(client, config); }).status() == PG_ERR_CONFLICTING_SETTINGS);
+    }
+    for (int i = 0; i < 10000 && kept.use_count() > 1; ++i) {
+        std::this_thread::sleep_for(1ms);
+    }
+    CHECK(kept.use_count() == 1);
+
+    const auto broken = std::make_shared<memory_store>();
+    broken->throws = true;
+    const pg::error failed = thrown_by([&] { pg::check_store(broken); });
+    CHECK(failed.status() == PG_ERR_STORE && std::string_view(failed.what()).find("the disk is full") != std::string::npos);
+    broken->throws = false;
+    broken->throws_nonsense = true;
+    CHECK(thrown_by([&] { pg::check_store(broken); }).status() == PG_ERR_STORE);
+    broken->throws_nonsense = false;
+    broken->ignores_versions = true;
+    CHECK(thrown_by([&] { pg::check_store(broken); }).status() == PG_ERR_INVALID_ARGUMENT);
+}
+
 void test_the_table_of_settings() {
     CHECK(pg::settings().size() == pg_setting_count() && pg::settings()[0].name == "base_url");
     for (const pg::setting &row : pg::settings()) {
@@ -257,6 +355,7 @@ int main() try {
     const pg::session session(client, config);
     test_requests(session);
     test_queues(session);
+    test_stores(client);
     test_the_table_of_settings();
     std::cout << "ok hpp: " << checks << " checks" << std::endl;
     return EXIT_SUCCESS;

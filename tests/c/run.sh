@@ -17,13 +17,13 @@ trap 'test -z "$sandbox" || kill "$sandbox"; rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
 
 export PKG_CONFIG_PATH="$STAGE/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
-link="$(pkg-config --cflags --libs paymentsgate_auth libcurl) -pthread -ldl -Wl,-rpath,$STAGE/lib"
+link="$(pkg-config --cflags --libs paymentsgate_auth libcurl sqlite3) -pthread -ldl -Wl,-rpath,$STAGE/lib"
 warnings='-Wall -Wextra -Wpedantic -Werror'
 sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
 # The library's thread lives as long as the process, by design: what it holds is reachable, and no leak.
 memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
-programs='abi session queue news request hpp example_c example_session_c example_queue_c example_cpp example_session_cpp'
+programs='abi session queue news request store hpp example_c example_session_c example_queue_c example_cpp example_session_cpp'
 passed=0
 
 # name command…: one test. Its output is shown only where it fails.
@@ -58,10 +58,12 @@ build_all() { # suffix options…
         build queue.c "queue$suffix" -std=c11 "$@" &&
         build news.c "news$suffix" "$@" &&
         build request.c "request$suffix" "$@" &&
+        build store.c "store$suffix" "$@" &&
         build hpp.cpp "hpp$suffix" "$@" &&
         build ../../examples/c/issue_refresh.c "example_c$suffix" "$@" &&
         build ../../examples/c/session.c "example_session_c$suffix" "$@" &&
         build ../../examples/c/queue.c "example_queue_c$suffix" "$@" &&
+        build ../../examples/c/sqlite_store.c "sqlite_store$suffix" "$@" &&
         build ../../examples/cpp/issue_refresh.cpp "example_cpp$suffix" "$@" &&
         build ../../examples/cpp/session.cpp "example_session_cpp$suffix" "$@" &&
         build ../behaviours/driver.c "driver_c$suffix" "$@" &&
@@ -100,6 +102,18 @@ plays() { # driver commands…
     cut -f 1 "$commands" | while read -r status; do hex "$status"; echo; done >"$work/wanted"
     "$@" <"$work/input" >"$work/answers" && sed -n 's/^status	//p' "$work/answers" >"$work/found" &&
         diff "$work/wanted" "$work/found"
+}
+
+# Eight processes on one database have one token.
+share_a_database() { # program
+    pids=''
+    "$1" "$work/$2.db" check || return 1
+    for process in 1 2 3 4 5 6 7 8; do
+        "$1" "$work/$2.db" >"$work/token.$process" &
+        pids="$pids $!"
+    done
+    for pid in $pids; do wait "$pid" || return 1; done
+    [ "$(cut -c 1-40 "$work"/token.? | sort -u | wc -l)" = 1 ] && [ "$(cat "$work"/token.? | wc -l)" = 8 ]
 }
 
 write_commands() {
@@ -229,11 +243,13 @@ passes 'build' build_all ''
 passes 'build: fork' build ../fork/fork.c fork -std=c11
 passes 'build: fork_session' build ../fork/session.c fork_session -std=c11
 passes 'build: fork_queue' build ../fork/queue.c fork_queue -std=c11
+passes 'build: fork_store' build ../fork/store.c fork_store -std=c11
 passes 'build: membarrier' build membarrier.c membarrier -std=c11
 passes 'build: wiped' build wiped.c wiped -std=c11
 # Not linked with the library: it loads it.
 passes 'build: unload' "${CC:-cc}" -std=c99 -g -Wall -Wextra -Werror -I "$STAGE/include" unload.c -ldl -o "$work/unload"
-for program in $programs fork fork_session fork_queue membarrier wiped; do passes "$program" "$work/$program"; done
+for program in $programs fork fork_session fork_queue fork_store membarrier wiped; do passes "$program" "$work/$program"; done
+passes 'sqlite_store' share_a_database "$work/sqlite_store" plain
 passes 'unload' "$work/unload" "$STAGE/lib/libpaymentsgate_auth.so.1"
 for driver in c cpp; do passes "driver_$driver" plays "$work/$driver.commands" "$work/driver_$driver"; done
 passes 'another ABI is refused' refuses_another_abi
@@ -247,6 +263,7 @@ passes 'asan: it sees an overflow' catches 'AddressSanitizer: heap-buffer-overfl
 passes 'asan: UBSan sees a signed overflow' catches 'runtime error: signed integer overflow' "$work/broken.asan" u
 passes 'asan: LSan sees a leak' catches 'LeakSanitizer: detected memory leaks' "$work/broken.asan" l
 for program in $programs; do passes "asan: $program" "$work/$program.asan"; done
+passes 'asan: sqlite_store' share_a_database "$work/sqlite_store.asan" asan
 for driver in c cpp; do passes "asan: driver_$driver" plays "$work/$driver.commands" "$work/driver_$driver.asan"; done
 
 passes 'valgrind: build what is broken' build "$work/broken.c" broken

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Cmd;
-use ring::rand::{self, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::Storing;
 use super::key::RecordKey;
-use super::leased::{Acquired, Backend, Draft, Sight};
+use super::leased::{Acquired, Backend, Draft, Sight, new_owner};
 use crate::error::Error;
-use crate::status::Status;
 
 pub use address::Address;
 pub(crate) use server::{Server, Servers};
@@ -35,21 +33,13 @@ pub(super) struct RedisBackend {
 
 impl RedisBackend {
     pub(super) fn new(server: Arc<Server>, key: &RecordKey, is_sealed: bool) -> Result<Self, Error> {
-        let chance: [u8; 16] = rand::generate(&SystemRandom::new())
-            .map_err(|_| {
-                Error::new(
-                    Status::PG_ERR_SYSTEM,
-                    "the system gives no random numbers; check that getrandom is allowed",
-                )
-            })?
-            .expose();
         let name = key.name();
         Ok(RedisBackend {
             server,
             session: format!("pg:{{{name}}}:session"),
             lock: format!("pg:{{{name}}}:lock"),
             channel: format!("pg:{{{name}}}:news"),
-            owner: format!("{:032x}", u128::from_ne_bytes(chance)),
+            owner: new_owner()?,
             is_sealed,
         })
     }

@@ -67,7 +67,7 @@ impl Fleet {
             Step::Pause { most } => {
                 return self.plan_within(most, Coming::To(pid, Own::Fly(Input::Resumed)));
             }
-            Step::Land(landing) => return self.land(pid, landing),
+            Step::Land(landing) => return self.land(pid, *landing),
             Step::Load => self.keep(pid, RecordFile::load).map_or_else(Input::StoreFailed, |mut found| {
                 let is_usable = |found: &Committed| {
                     let token = found.token();

@@ -25,6 +25,7 @@ from ._library import library_version
 from ._response import Headers, Response
 from ._session import Session
 from ._settings import Settings
+from ._store import Record, Store, check_store
 from ._subscription import AsyncSubscription, Subscription
 from ._token import Token
 
@@ -43,6 +44,7 @@ __all__ = [
     "LogLevel",
     "NetworkError",
     "PaymentsGateError",
+    "Record",
     "Refused",
     "RejectedFresh",
     "Response",
@@ -50,8 +52,10 @@ __all__ = [
     "Session",
     "Settings",
     "Status",
+    "Store",
     "StoreError",
     "Subscription",
     "Token",
+    "check_store",
     "library_version",
 ]

@@ -20,7 +20,8 @@ from ._log import write_log
 from ._queue import SLICE, perform, rest
 from ._request import Body, Headers, request_arguments
 from ._response import Response
-from ._settings import Settings, Value, new_client, new_config, texts
+from ._settings import Config, Settings, Value, new_client, new_config, texts
+from ._store import close_at_exit
 from ._subscription import Subscription
 from ._token import Token
 
@@ -47,14 +48,16 @@ class SessionBase:
         return cls._on(new_client(config), config)
 
     @classmethod
-    def _on(cls, client: Handle, config: Handle) -> Self:
+    def _on(cls, client: Handle, config: Config) -> Self:
         session = cls.__new__(cls)
         session._open(client, config)
         return session
 
-    def _open(self, client: Handle, config: Handle) -> None:
+    def _open(self, client: Handle, config: Config) -> None:
         self._kept = Kept()
         self._handle = make(library.pg_session_free, library.pg_session_open, client, config)
+        if config.has_store:
+            close_at_exit(self._handle)
 
     def reject(self, token: Token, http_status: int = 401) -> None:
         """The service answered ``http_status`` to a request with ``token``: 401 withdraws it.

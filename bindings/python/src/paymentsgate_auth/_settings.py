@@ -8,8 +8,9 @@ from typing import Literal, TypedDict
 
 from ._error import check, make
 from ._library import Handle, Text, library
+from ._store import Store, set_store
 
-Value = str | int | os.PathLike[str]
+Value = str | int | os.PathLike[str] | Store
 """A boolean is an ``int`` to the type checker, and becomes ``true`` or ``false``."""
 
 
@@ -37,7 +38,7 @@ class Settings(TypedDict, total=False):
     access_token: str
     refresh_token: str
     access_token_expires_in_s: int
-    store: str
+    store: str | Store
     store_key: str
     store_key_file: str | os.PathLike[str]
     on_store_down: Literal["private", "fail"]
@@ -46,20 +47,30 @@ class Settings(TypedDict, total=False):
     keep_warm: bool
 
 
-def texts(settings: Mapping[str, Value]) -> list[tuple[bytes, Text]]:
-    """The names and values that ``pg_config_set_sized`` takes."""
+class Config(Handle):
+    """Settings in the library's own form."""
+
+    has_store = False
+
+
+def texts(settings: Mapping[str, Value]) -> list[tuple[bytes, Text | Store]]:
+    """The names and values that ``pg_config_set_sized`` takes, and a store."""
     return [
         (_name(name).encode("utf-8", "surrogatepass"), _text(name, value)) for name, value in settings.items()
     ]
 
 
-def new_config(settings: list[tuple[bytes, Text]], *, from_env: bool = False) -> Handle:
-    """The library's own form of settings. Those given come after the variables."""
-    config = Handle(library.pg_config_new(), library.pg_config_free)
+def new_config(settings: list[tuple[bytes, Text | Store]], *, from_env: bool = False) -> Config:
+    """Settings for the library. Those given come after the variables."""
+    config = Config(library.pg_config_new(), library.pg_config_free)
     if from_env:
         check(library.pg_config_set_from_env, config)
     for name, value in settings:
-        check(library.pg_config_set_sized, config, name, value, len(value))
+        if isinstance(value, Text):
+            check(library.pg_config_set_sized, config, name, value, len(value))
+        else:
+            set_store(config, value)
+            config.has_store = True
     return config
 
 
@@ -77,7 +88,7 @@ def _names() -> list[str]:
     return [library.pg_setting_name(index).decode() for index in range(library.pg_setting_count())]
 
 
-def _text(name: str, value: Value) -> Text:
+def _text(name: str, value: Value) -> Text | Store:
     match value:
         case bool():
             return Text(str(value).lower())
@@ -85,4 +96,7 @@ def _text(name: str, value: Value) -> Text:
             return Text(str(value))
         case os.PathLike():
             return Text(os.fsdecode(value))
-    raise TypeError(f"the setting {name} must be a str, int, bool or path, not {type(value).__name__}")
+        case Store() if name == "store":
+            return value
+    wanted = "a str, a path or a Store" if name == "store" else "a str, int, bool or path"
+    raise TypeError(f"the setting {name} must be {wanted}, not {type(value).__name__}")

@@ -1,0 +1,203 @@
+"""A store of the program's own: a database that all its processes and machines share."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    byref,
+    c_char_p,
+    c_int32,
+    c_size_t,
+    c_uint8,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+    cast,
+    sizeof,
+    string_at,
+)
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from ._error import DeadlineExceeded, PaymentsGateError, check
+from ._library import Handle, library, milliseconds
+
+# How long the end of the interpreter waits for what the library is doing in a store.
+_LAST_CALLS = 5.0
+
+
+class Record(NamedTuple):
+    """What :meth:`Store.load` finds: bytes, under the version that they were saved with."""
+
+    version: int
+    data: bytes
+
+
+@runtime_checkable
+class Store(Protocol):
+    """A store of the program's own, for the keyword ``store`` of a session.
+
+    docs/custom-store.md has the contract, and :func:`check_store` tests it. The methods are called on threads
+    of the library's, several at once. They must be atomic against all other threads, processes and machines,
+    and may block; after five seconds the library waits no longer. What they raise is a failure: the session
+    goes on as if the store were down, and the text is in its errors, so it must not hold the bytes of a
+    record. They must not call the session. The interpreter closes such sessions when it ends, and waits for
+    the calls that are under way.
+    """
+
+    def lock(self, key: str, owner: str, lease: float) -> bool:
+        """Takes the lock for ``lease`` seconds, or renews it for its owner; False: somebody else has it."""
+
+    def unlock(self, key: str, owner: str) -> None:
+        """Frees the lock, if that owner has it."""
+
+    def load(self, key: str) -> Record | None:
+        """The record, as last saved by anybody, if there is one."""
+
+    def save(self, key: str, expected_version: int, version: int, data: bytes) -> bool:
+        """Replaces the record and its version, durably, if its version is the expected one.
+
+        0 expects that there is none yet. False: another version is there, and nothing has changed.
+        """
+
+
+class _Table(Structure):
+    _fields_ = (
+        ("size", c_size_t),
+        ("context", c_void_p),
+        ("lock", c_void_p),
+        ("unlock", c_void_p),
+        ("load", c_void_p),
+        ("save", c_void_p),
+        ("free", c_void_p),
+    )
+
+
+# The context is a number. The callbacks live as long as this module: one that is under way cannot be freed.
+_stores: dict[int, Store] = {}
+_numbers = itertools.count(1)
+_callbacks: list[Any] = []
+
+
+def _callback(*types: Any) -> Callable[[Callable[..., int]], int]:
+    """A function as the library calls it: what it raises becomes the failure. Answers its address."""
+
+    def of(function: Callable[..., int]) -> int:
+        def contained(context: int, *arguments: Any) -> int:
+            reply = arguments[-1]
+            try:
+                return function(_stores[context], *arguments)
+            except BaseException as error:
+                # Its cause, and the frames with their variables, stay here.
+                text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                answer: int = library.pg_reply_failure(reply, text.encode("utf-8", "replace"))
+                return answer
+
+        _callbacks.append(CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(contained))
+        return _address(_callbacks[-1])
+
+    return of
+
+
+def _address(callback: Any) -> int:
+    return cast(callback, c_void_p).value or 0
+
+
+@_callback(c_char_p, c_char_p, c_uint32)
+def _lock(store: Store, key: bytes, owner: bytes, lease_ms: int, _: int) -> int:
+    return int(bool(store.lock(key.decode(), owner.decode(), lease_ms / 1000)))
+
+
+@_callback(c_char_p, c_char_p)
+def _unlock(store: Store, key: bytes, owner: bytes, _: int) -> int:
+    store.unlock(key.decode(), owner.decode())
+    return 1
+
+
+@_callback(c_char_p)
+def _load(store: Store, key: bytes, reply: int) -> int:
+    record = store.load(key.decode())
+    if record is None:
+        return 0
+    version, data = record
+    data = bytes(data)
+    answer: int = library.pg_reply_record(reply, version, data, len(data))
+    return answer
+
+
+@_callback(c_char_p, c_uint64, c_uint64, POINTER(c_uint8), c_size_t)
+def _save(store: Store, key: bytes, expected: int, version: int, data: Any, length: int, _: int) -> int:
+    return int(bool(store.save(key.decode(), expected, version, string_at(data, length))))
+
+
+def _forget(context: int) -> None:
+    _stores.pop(context, None)
+
+
+_free = CFUNCTYPE(None, c_void_p)(_forget)
+
+
+def _table(store: Store) -> _Table:
+    number = next(_numbers)
+    _stores[number] = store
+    return _Table(sizeof(_Table), number, _lock, _unlock, _load, _save, _address(_free))
+
+
+def set_store(config: Handle, store: Store) -> None:
+    """Gives the settings a store, which lives until the last session that uses it has gone."""
+    table = _table(store)
+    try:
+        check(library.pg_config_set_store, config, byref(table))
+    except PaymentsGateError:
+        _stores.pop(table.context)
+        raise
+
+
+def check_store(store: Store) -> None:
+    """Puts every promise of the contract to the test, on keys of its own that begin with ``check-``.
+
+    For a program's tests, against a database like the real one; takes about a second, and what it saves stays
+    there. The first promise that is broken is raised as :class:`InvalidCall`, a failure of the store as
+    :class:`StoreError`, a call that does not return as :class:`DeadlineExceeded`.
+    """
+    table = _table(store)
+    try:
+        check(library.pg_store_check, byref(table))
+    except DeadlineExceeded:
+        # A call that has not returned still uses it.
+        raise
+    except PaymentsGateError:
+        _stores.pop(table.context)
+        raise
+    _stores.pop(table.context)
+
+
+# A thread of the library's must not come back from a store into an interpreter that has ended.
+_open_sessions: weakref.WeakSet[Handle] = weakref.WeakSet()
+
+
+def close_at_exit(session: Handle) -> None:
+    """The session ends before the interpreter does."""
+    _open_sessions.add(session)
+
+
+@atexit.register
+def _close_all() -> None:
+    sessions, end = list(_open_sessions), time.monotonic() + _LAST_CALLS
+    # All at once, and then each.
+    for session in sessions:
+        _close(session, 0)
+    for session in sessions:
+        _close(session, max(0, end - time.monotonic()))
+
+
+def _close(session: Handle, timeout: float) -> None:
+    with suppress(PaymentsGateError):
+        check(library.pg_session_close, session, milliseconds(timeout))

@@ -1,0 +1,291 @@
+"""A store of the program's own: in memory, and in a SQLite database that real processes share."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sandbox import Sandbox
+from test_session import calls
+
+import paymentsgate_auth
+from paymentsgate_auth import (
+    AsyncSession,
+    ConfigurationError,
+    DeadlineExceeded,
+    InvalidCall,
+    Record,
+    Session,
+    Status,
+    StoreError,
+    check_store,
+)
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "python"
+sys.path.append(str(EXAMPLES))
+
+from sqlite_store import SqliteStore  # noqa: E402
+
+Config = dict[str, str]
+
+
+class MemoryStore:
+    """What it takes; and what it raises in every call, if it is told to."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self.locks: dict[str, tuple[str, float]] = {}
+        self.records: dict[str, Record] = {}
+        self.error: BaseException | None = None
+        self.ignores_versions = False
+
+    def lock(self, key: str, owner: str, lease: float) -> bool:
+        with self._call():
+            holder, until = self.locks.get(key, (owner, 0.0))
+            if holder != owner and until > time.monotonic():
+                return False
+            self.locks[key] = owner, time.monotonic() + lease
+            return True
+
+    def unlock(self, key: str, owner: str) -> None:
+        with self._call():
+            if self.locks.get(key, ("", 0))[0] == owner:
+                del self.locks[key]
+
+    def load(self, key: str) -> Record | None:
+        with self._call():
+            return self.records.get(key)
+
+    def save(self, key: str, expected_version: int, version: int, data: bytes) -> bool:
+        with self._call():
+            there = self.records.get(key, Record(0, b"")).version
+            if there != expected_version and not self.ignores_versions:
+                return False
+            self.records[key] = Record(version, data)
+            return True
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        with self.mutex:
+            if self.error:
+                raise self.error
+            yield
+
+
+def test_the_contract() -> None:
+    store = MemoryStore()
+    check_store(store)
+    store.ignores_versions = True
+    with pytest.raises(InvalidCall, match="`save`"):
+        check_store(store)
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), SystemExit("the disk is full")])
+def test_what_is_raised_is_a_failure(settings: Config, error: BaseException) -> None:
+    store = MemoryStore()
+    store.error = error
+    with pytest.raises(StoreError, match=f"{type(error).__name__}: the disk is full"):
+        check_store(store)
+    with Session(settings, store=store, on_store_down="fail") as session:
+        with pytest.raises(DeadlineExceeded):
+            session.token(timeout=0)
+        deadline = time.monotonic() + 10
+        while "the disk is full" not in str(session.health()["last_error"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        store.error = None
+    with Session(settings, store=store) as session:
+        assert session.token().generation == 1
+
+
+def test_sessions_of_both_kinds_share_it(sandbox: Sandbox, settings: Config) -> None:
+    store = MemoryStore()
+    with Session(settings, store=store) as session:
+        first = session.token()
+
+    async def second() -> str:
+        async with AsyncSession(settings, store=store) as session:
+            return (await session.token()).fingerprint
+
+    assert asyncio.run(second()) == first.fingerprint
+    assert calls(sandbox) == (1, 0)
+
+
+def test_it_lives_as_long_as_its_session(settings: Config) -> None:
+    store = MemoryStore()
+    gone = weakref.ref(store)
+    session = Session(settings, store=store)
+    del store
+    gc.collect()
+    assert session.token()
+    assert gone()
+    session.close()
+    del session
+    deadline = time.monotonic() + 10
+    while gone() and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.01)
+    assert gone() is None
+
+
+def test_what_is_no_store(settings: Config) -> None:
+    with pytest.raises(TypeError, match="the setting store must be a str, a path or a Store, not object"):
+        Session(settings, store=object())  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError) as raised:
+        Session(settings, store=MemoryStore(), access_token="a", refresh_token="r")
+    assert raised.value.status is Status.CONFLICTING_SETTINGS
+
+
+WORKER = """
+import json, sys
+from paymentsgate_auth import Session
+from sqlite_store import SqliteStore
+with Session(json.loads(sys.argv[2]), store=SqliteStore(sys.argv[1])) as session:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        token = session.token(timeout=60, min_remaining=float(line))
+        print(token.generation, token.fingerprint, flush=True)
+"""
+
+
+class Worker:
+    """A process with a session on a database, which asks for a token when it is told to."""
+
+    def __init__(self, database: Path, settings: Config) -> None:
+        path = f"{Path(paymentsgate_auth.__file__).parents[1]}:{EXAMPLES}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(database), json.dumps(settings)],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.answer() == ["ready"]
+
+    def ask(self, min_remaining: float = 0) -> None:
+        assert self.process.stdin
+        print(min_remaining, file=self.process.stdin, flush=True)
+
+    def answer(self) -> list[str]:
+        assert self.process.stdout
+        return self.process.stdout.readline().split()
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def workers(tmp_path: Path, settings: Config) -> Iterator[list[Worker]]:
+    SqliteStore(tmp_path / "store.db")
+    with ExitStack() as ends:
+        started: list[Worker] = []
+        for _ in range(8):
+            started.append(Worker(tmp_path / "store.db", settings))
+            ends.callback(started[-1].end)
+        yield started
+
+
+def test_sqlite_keeps_the_contract(tmp_path: Path) -> None:
+    check_store(SqliteStore(tmp_path / "store.db"))
+
+
+def test_eight_processes_make_one_call_each_round(sandbox: Sandbox, workers: list[Worker]) -> None:
+    # A token of 20 s is renewed after 7.5 s at the earliest, so a slow process cannot ask for two in a round.
+    sandbox.switch(access_lifetime_s=20, date_header="off")
+    for round_ in range(3):
+        for worker in workers:
+            worker.ask(min_remaining=12)
+        answers = {tuple(worker.answer()) for worker in workers}
+        assert len(answers) == 1
+        assert answers.pop()[0] == str(round_ + 1)
+        assert calls(sandbox) == (1, round_)
+        if round_ < 2:
+            time.sleep(8.2)
+    assert sandbox.counters()["most_presentations"] == 1
+
+
+def test_another_goes_on_where_a_killed_one_held_the_lock(
+    sandbox: Sandbox, workers: list[Worker], tmp_path: Path
+) -> None:
+    sandbox.switch(access_lifetime_s=10, date_header="off")
+    holder, heir = workers[:2]
+    for worker in (holder, heir):
+        worker.ask()
+        assert worker.answer()[0] == "1"
+    sandbox.fault(route="refresh", action={"kind": "hang"})
+    time.sleep(2.6)
+    holder.ask(min_remaining=9)
+    deadline = time.monotonic() + 20
+    while calls(sandbox)[1] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    holder.process.send_signal(signal.SIGKILL)
+    holder.process.wait()
+    heir.ask(min_remaining=9)
+    with closing(sqlite3.connect(tmp_path / "store.db", timeout=10)) as database, database:
+        # Stands for the minute in which the lease ends.
+        assert database.execute("DELETE FROM paymentsgate_lock").rowcount == 1
+    assert heir.answer()[0] == "2"
+    assert calls(sandbox) == (2, 1)
+    assert sandbox.counters()["most_presentations"] == 1
+
+
+ENDS = {
+    "at work in the store": """
+session = Session(settings, store=Slow(0.3))
+threading.Thread(target=session.token, daemon=True).start()
+begun.wait()
+sys.exit(7)
+""",
+    "with sessions left open": """
+sessions = [Session(settings, store=Slow(0)) for _ in range(3)]
+tokens = [session.token() for session in sessions]
+cycle = [sessions]; cycle.append(cycle)
+sys.exit(7)
+""",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_interpreters_end_after_the_calls_under_way(settings: Config, end: str) -> None:
+    prelude = """
+import json, sys, threading, time
+from paymentsgate_auth import Session
+from test_store import MemoryStore
+settings, begun = json.loads(sys.argv[1]), threading.Event()
+threading.excepthook = lambda _: None
+class Slow(MemoryStore):
+    def __init__(self, pause):
+        super().__init__()
+        self.pause = pause
+    def lock(self, *call):
+        begun.set()
+        time.sleep(self.pause)
+        print("the call has ended", flush=True)
+        return super().lock(*call)
+"""
+    tests = Path(__file__).parent
+    path = [Path(paymentsgate_auth.__file__).parents[1], tests, tests.parents[2] / "tests" / "behaviours"]
+    environment = {**os.environ, "PYTHONPATH": ":".join(map(str, path))}
+    for _ in range(3):
+        command = [sys.executable, "-c", prelude + ENDS[end], json.dumps(settings)]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (7, "")
+        assert set(done.stdout.splitlines()) == {"the call has ended"}

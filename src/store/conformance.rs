@@ -1,0 +1,344 @@
+//! Whether a store of the host's own keeps its promises: each is put to the test, on keys that nobody else has.
+
+use std::cell::Cell;
+use std::ffi::CString;
+use std::io;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::custom::{Host, HostStore, Kept, PATIENCE, PLACE};
+use super::leased::new_owner;
+use crate::error::Error;
+use crate::runtime::with_signals_blocked;
+use crate::status::Status;
+
+/// So many call at once.
+const CROWD: usize = 8;
+/// So often, since a race is not lost each time.
+const ROUNDS: usize = 5;
+const LONG_LEASE: Duration = Duration::from_secs(60);
+const SHORT_LEASE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(20);
+/// More than a 32-bit number or a double can hold.
+const FIRST: u64 = (1 << 62) + 1;
+
+/// Puts every promise of the contract to the test. The error is the first that is broken, in words, or what the store said
+/// when it failed. Takes about a second; what it saves stays there.
+pub fn check(HostStore(host): &HostStore) -> Result<(), Error> {
+    let (tell, told) = channel();
+    let watched = Watched { host: host.clone(), tell: tell.clone() };
+    let prefix = format!("check-{}", new_owner()?);
+    // Whatever does not return keeps a thread, not the caller's.
+    spawn(move || {
+        let result = Trial { host: Arc::new(watched), prefix, keys: Cell::new(0) }.run();
+        let _ = tell.send(Told::Over(result));
+    })
+    .map_err(|error| no_thread(&error))?;
+    let mut under_way = Vec::new();
+    loop {
+        match told.recv_timeout(PATIENCE) {
+            Ok(Told::Begun(call)) => under_way.push(call),
+            Ok(Told::Ended(call)) => {
+                if let Some(at) = under_way.iter().position(|other| *other == call) {
+                    under_way.remove(at);
+                }
+            }
+            Ok(Told::Over(result)) => return result,
+            Err(RecvTimeoutError::Timeout) => {
+                let call = under_way.first().unwrap_or(&"a call");
+                let late = broken(format!("`{call}` has not returned within {} s", PATIENCE.as_secs()));
+                return Err(Error { status: Status::PG_ERR_TIMEOUT, ..late });
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(
+                    Status::PG_ERR_INTERNAL,
+                    "the check of a store has ended; please report it",
+                ));
+            }
+        }
+    }
+}
+
+enum Told {
+    Begun(&'static str),
+    Ended(&'static str),
+    Over(Result<(), Error>),
+}
+
+/// The store, whose calls are told.
+struct Watched {
+    host: Arc<dyn Host>,
+    tell: Sender<Told>,
+}
+
+impl Watched {
+    fn call<T>(
+        &self,
+        call: &'static str,
+        work: impl FnOnce(&dyn Host) -> Result<T, String>,
+    ) -> Result<T, Error> {
+        let _ = self.tell.send(Told::Begun(call));
+        let result = work(&*self.host);
+        let _ = self.tell.send(Told::Ended(call));
+        result.map_err(|words| {
+            Error::new(
+                Status::PG_ERR_STORE,
+                format!("store {PLACE}: `{call}` failed during the check: {words}"),
+            )
+        })
+    }
+
+    fn lock(&self, key: &CString, owner: &CString, lease: Duration) -> Result<bool, Error> {
+        self.call("lock", |host| host.lock(key, owner, lease))
+    }
+
+    fn unlock(&self, key: &CString, owner: &CString) -> Result<(), Error> {
+        self.call("unlock", |host| host.unlock(key, owner))
+    }
+
+    fn load(&self, key: &CString) -> Result<Option<Kept>, Error> {
+        self.call("load", |host| host.load(key))
+    }
+
+    fn save(&self, key: &CString, expected: u64, next: &Kept) -> Result<bool, Error> {
+        self.call("save", |host| host.save(key, expected, next.version, &next.record))
+    }
+}
+
+struct Trial {
+    host: Arc<Watched>,
+    prefix: String,
+    keys: Cell<u32>,
+}
+
+impl Trial {
+    fn run(&self) -> Result<(), Error> {
+        self.nothing()?;
+        self.records()?;
+        self.keys()?;
+        self.locks()?;
+        self.leases()?;
+        for _ in 0..ROUNDS {
+            self.crowds()?;
+        }
+        Ok(())
+    }
+
+    fn nothing(&self) -> Result<(), Error> {
+        let key = self.key();
+        let is_none = || self.host.load(&key).map(|kept| kept.is_none());
+        promise(is_none()?, || "`load` found a record under a key that was never saved".into())?;
+        let is_saved = self.host.save(&key, FIRST, &kept(FIRST + 1, b"one"))?;
+        promise(!is_saved && is_none()?, || {
+            format!("`save` saved a record that should have replaced version {FIRST}, though there was none")
+        })
+    }
+
+    fn records(&self) -> Result<(), Error> {
+        let key = self.key();
+        let every_byte: Vec<u8> = (0..1 << 16).map(|at: u32| (at ^ (at >> 8)) as u8).collect();
+        let (first, second) = (kept(FIRST, &every_byte), kept(FIRST + 1, b"\0"));
+        let is_saved = self.host.save(&key, 0, &first)?;
+        promise(is_saved, || "`save` did not save the first record of a key (expected version 0)".into())?;
+        self.find(&key, &first)?;
+
+        let is_saved = self.host.save(&key, 0, &second)?;
+        promise(!is_saved, || "`save` with expected version 0 replaced a record that was there".into())?;
+        self.find(&key, &first)?;
+
+        let is_saved = self.host.save(&key, first.version, &second)?;
+        promise(is_saved, || "`save` did not replace a record whose version was the expected one".into())?;
+        self.find(&key, &second)?;
+
+        let stale = self.host.save(&key, first.version, &kept(FIRST + 2, b"stale"))?;
+        promise(!stale, || "`save` replaced a record whose version was not the expected one".into())?;
+        self.find(&key, &second)
+    }
+
+    /// The record is there, as it was saved.
+    fn find(&self, key: &CString, saved: &Kept) -> Result<(), Error> {
+        let found = self.host.load(key)?;
+        let Some(found) = found else {
+            return promise(false, || "`load` did not find what was saved".into());
+        };
+        promise(found.version == saved.version, || {
+            format!(
+                "`load` answered with version {} where {} was the last saved",
+                found.version, saved.version
+            )
+        })?;
+        let (here, there) = (found.record.len(), saved.record.len());
+        promise(here == there, || format!("a record of {there} bytes came back with {here} bytes"))?;
+        let differing = found.record.iter().zip(saved.record.iter()).position(|(one, other)| one != other);
+        promise(differing.is_none(), || {
+            format!(
+                "a record of {there} bytes came back with another byte at {}",
+                differing.unwrap_or_default()
+            )
+        })
+    }
+
+    fn keys(&self) -> Result<(), Error> {
+        let key = self.key();
+        let longer = CString::new([key.as_bytes(), b"0"].concat()).unwrap_or_default();
+        let (one, other) = (kept(FIRST, b"one"), kept(FIRST, b"other"));
+        let are_saved = self.host.save(&key, 0, &one)? && self.host.save(&longer, 0, &other)?;
+        promise(are_saved, || "`save` took two keys for one, of which one begins with the other".into())?;
+        self.find(&key, &one)?;
+        self.find(&longer, &other)?;
+        let [a, b] = owners();
+        let are_locked = self.host.lock(&key, &a, LONG_LEASE)? && self.host.lock(&longer, &b, LONG_LEASE)?;
+        promise(are_locked, || "`lock` refused the lock of a key that nobody has".into())?;
+        self.host.unlock(&key, &a)?;
+        self.host.unlock(&longer, &b)
+    }
+
+    fn locks(&self) -> Result<(), Error> {
+        let (key, [a, b]) = (self.key(), owners());
+        let lock = |owner| self.host.lock(&key, owner, LONG_LEASE);
+        promise(lock(&a)?, || "`lock` refused the lock of a key that nobody has".into())?;
+        promise(!lock(&b)?, || "`lock` gave a lock to one owner while another had it".into())?;
+        promise(lock(&a)?, || "`lock` did not renew the lock for the owner who had it".into())?;
+        promise(!lock(&b)?, || "`lock` gave a lock to another owner after it was renewed".into())?;
+        self.host.unlock(&key, &b)?;
+        promise(!lock(&b)?, || "`unlock` freed the lock for an owner who did not have it".into())?;
+        self.host.unlock(&key, &a)?;
+        promise(lock(&b)?, || "`unlock` did not free the lock for the owner who had it".into())?;
+        self.host.unlock(&key, &b)
+    }
+
+    fn leases(&self) -> Result<(), Error> {
+        let (key, [a, b]) = (self.key(), owners());
+        let asked = Instant::now();
+        let is_ours = self.host.lock(&key, &a, SHORT_LEASE)?;
+        promise(is_ours, || "`lock` refused the lock of a key that nobody has".into())?;
+        let granted = Instant::now();
+        while !self.host.lock(&key, &b, LONG_LEASE)? {
+            promise(granted.elapsed() < PATIENCE, || {
+                format!(
+                    "a lease of {} ms is not over after {} s",
+                    SHORT_LEASE.as_millis(),
+                    PATIENCE.as_secs()
+                )
+            })?;
+            thread::sleep(PAUSE);
+        }
+        // It began after it was asked for, and was over before that was seen.
+        let lasted = asked.elapsed();
+        promise(lasted >= SHORT_LEASE, || {
+            format!("a lease of {} ms was over after {} ms", SHORT_LEASE.as_millis(), lasted.as_millis())
+        })?;
+        promise(!self.host.lock(&key, &a, LONG_LEASE)?, || {
+            "`lock` renewed a lease that was over, though another owner had taken the lock since".into()
+        })?;
+        self.host.unlock(&key, &a)?;
+        promise(!self.host.lock(&key, &a, LONG_LEASE)?, || {
+            "`unlock` by an owner whose lease was over freed the lock of its successor".into()
+        })?;
+        self.host.unlock(&key, &b)?;
+
+        let key = self.key();
+        self.host.lock(&key, &a, SHORT_LEASE)?;
+        self.host.lock(&key, &a, LONG_LEASE)?;
+        thread::sleep(SHORT_LEASE * 2);
+        promise(!self.host.lock(&key, &b, LONG_LEASE)?, || {
+            "`lock` by the owner who had the lock did not prolong the lease".into()
+        })?;
+        self.host.unlock(&key, &a)
+    }
+
+    fn crowds(&self) -> Result<(), Error> {
+        let key = Arc::new(self.key());
+        let first = self.one_saves(&key, 0, FIRST)?;
+        let second = self.one_saves(&key, first.version, FIRST + 1)?;
+        self.find(&key, &second)?;
+
+        let asked = key.clone();
+        let locked = self.at_once(move |host, number| {
+            let owner = owner(number);
+            Ok(host.lock(&asked, &owner, LONG_LEASE)?.then_some(owner))
+        })?;
+        promise(locked.len() == 1, || {
+            format!("of {CROWD} owners who asked for one lock at once, {} got it", locked.len())
+        })?;
+        locked.iter().try_for_each(|owner| self.host.unlock(&key, owner))
+    }
+
+    /// Of all who save at once, on the same expectation, one does.
+    fn one_saves(&self, key: &Arc<CString>, expected: u64, version: u64) -> Result<Kept, Error> {
+        let asked = key.clone();
+        let saved = self.at_once(move |host, number| {
+            let record = kept(version, format!("record of {number}").as_bytes());
+            Ok(host.save(&asked, expected, &record)?.then_some(record))
+        })?;
+        promise(saved.len() == 1, || {
+            let count = saved.len();
+            format!("of {CROWD} calls of `save` at once that expected the same version, {count} saved")
+        })?;
+        let winner = saved.into_iter().next().unwrap_or_else(|| kept(version, b""));
+        self.find(key, &winner)?;
+        Ok(winner)
+    }
+
+    /// What each of the crowd comes to, of those who come to something.
+    fn at_once<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Watched, usize) -> Result<Option<T>, Error> + Send + Sync + 'static,
+    ) -> Result<Vec<T>, Error> {
+        let (work, gate) = (Arc::new(work), Arc::new(RwLock::new(())));
+        let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
+        let threads = (0..CROWD).map(|number| {
+            let (host, work, gate) = (self.host.clone(), work.clone(), gate.clone());
+            spawn(move || {
+                drop(gate.read());
+                work(&host, number)
+            })
+        });
+        let threads: io::Result<Vec<_>> = threads.collect();
+        drop(closed);
+        let threads = threads.map_err(|error| no_thread(&error))?;
+        // All of them: none is in the host's code any more when the check is over.
+        let results: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(None))).collect();
+        results.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// One that nobody has used.
+    fn key(&self) -> CString {
+        self.keys.set(self.keys.get() + 1);
+        CString::new(format!("{}-{}", self.prefix, self.keys.get())).unwrap_or_default()
+    }
+}
+
+fn promise(is_kept: bool, otherwise: impl FnOnce() -> String) -> Result<(), Error> {
+    if is_kept { Ok(()) } else { Err(broken(otherwise())) }
+}
+
+fn broken(what: String) -> Error {
+    let text = format!("the store breaks its contract: {what}. The contract is in docs/custom-store.md");
+    Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
+}
+
+fn kept(version: u64, record: &[u8]) -> Kept {
+    Kept { version, record: Zeroizing::new(record.to_vec()) }
+}
+
+fn owners() -> [CString; 2] {
+    [owner(0), owner(1)]
+}
+
+fn owner(number: usize) -> CString {
+    CString::new(format!("owner-{number}")).unwrap_or_default()
+}
+
+fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    with_signals_blocked(|| thread::Builder::new().name("pg-check".into()).spawn(work))
+}
+
+fn no_thread(error: &io::Error) -> Error {
+    let text = format!("the system gave no thread for the check: {error}; check the process limits");
+    Error::new(Status::PG_ERR_SYSTEM, text)
+}

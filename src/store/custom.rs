@@ -1,0 +1,238 @@
+//! A store of the host's own: four operations that it performs for us, on threads where it may block.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+use zeroize::Zeroizing;
+
+use super::key::RecordKey;
+use super::leased::{Acquired, Backend, Draft, Sight, new_owner};
+use super::{Storing, envelope};
+use crate::clock::Clock;
+use crate::defect;
+use crate::error::Error;
+use crate::runtime::process::PerProcess;
+use crate::status::Status;
+
+/// How long the library waits for what it asks of the host.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// So many threads may be in the host's code at once. There are twice as many: names must still be resolved when all of
+/// these hang.
+const MOST_THREADS: usize = 8;
+/// How errors name the place.
+pub(super) const PLACE: &str = "(custom)";
+
+/// What a store of the host's own does. Any thread calls it, several at once. An error is the host's own words.
+pub trait Host: Send + Sync {
+    /// Takes the lock, or renews it for the owner who has it, for so long. `false`: somebody else has it.
+    fn lock(&self, key: &CStr, owner: &CStr, lease: Duration) -> Result<bool, String>;
+
+    /// Frees the lock, if that owner has it.
+    fn unlock(&self, key: &CStr, owner: &CStr) -> Result<(), String>;
+
+    /// The record, if there is one.
+    fn load(&self, key: &CStr) -> Result<Option<Kept>, String>;
+
+    /// Replaces the record, durably, if its version is the expected one; 0: if there is none. `false`: it is another.
+    fn save(&self, key: &CStr, expected: u64, version: u64, record: &[u8]) -> Result<bool, String>;
+}
+
+/// A record as the host keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The number it was saved under, never 0.
+    pub version: u64,
+    /// Its bytes.
+    pub record: Zeroizing<Vec<u8>>,
+}
+
+/// A store of the host's own, as a configuration holds it.
+#[derive(Clone)]
+pub struct HostStore(pub(super) Arc<dyn Host>);
+
+impl HostStore {
+    /// For the host that performs it.
+    pub fn new(host: Arc<dyn Host>) -> Self {
+        HostStore(host)
+    }
+}
+
+impl fmt::Debug for HostStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostStore")
+    }
+}
+
+impl PartialEq for HostStore {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for HostStore {}
+
+/// One account's record in a store of the host's own.
+pub(super) struct CustomBackend {
+    /// One call at a time. One that hangs keeps the next ones waiting, not their threads.
+    calls: Arc<Mutex<Calls>>,
+    is_sealed: bool,
+}
+
+impl CustomBackend {
+    pub(super) fn new(
+        HostStore(host): &HostStore,
+        key: &RecordKey,
+        clock: Arc<dyn Clock>,
+        is_sealed: bool,
+    ) -> Result<Self, Error> {
+        let key = CString::new(key.name()).unwrap_or_default();
+        let owner = CString::new(new_owner()?).unwrap_or_default();
+        let calls = Calls { host: host.clone(), key, owner, clock, is_ours: false, nothing: 0 };
+        Ok(CustomBackend { calls: Arc::new(Mutex::new(calls)), is_sealed })
+    }
+
+    /// Performs calls on a thread that may block, and waits for them as long as the patience lasts.
+    async fn perform<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Calls) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        static THREADS: PerProcess<Arc<Semaphore>> = PerProcess::new();
+        let threads = THREADS.get_or_try_init(|| Ok(Arc::new(Semaphore::new(MOST_THREADS))))?;
+        let performed = async {
+            let mut calls = self.calls.clone().lock_owned().await;
+            let thread = threads.clone().acquire_owned().await;
+            let (answer, waiting) = oneshot::channel();
+            spawn_blocking(move || {
+                let _thread = thread;
+                let result = defect::contain(|| work(&mut calls)).and_then(|done| done);
+                // Whoever asked has gone on without the lease.
+                if answer.send(result).is_err() {
+                    let _ = defect::contain(|| calls.give_up());
+                }
+            });
+            waiting.await
+        };
+        match timeout(PATIENCE, performed).await {
+            Ok(Ok(result)) => result,
+            _ => Err(trouble(&format!("no answer within {} s", PATIENCE.as_secs()))),
+        }
+    }
+}
+
+impl Backend for CustomBackend {
+    fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired> {
+        Box::pin(self.perform(move |calls| {
+            if calls.lock(lease)? {
+                return calls.look(true).map(Acquired::Held).inspect_err(|_| calls.give_up());
+            }
+            let sight = calls.look(false)?;
+            let generation = sight.record.as_ref().map_or(0, |record| envelope::generation(record));
+            Ok(Acquired::Busy((generation > known).then_some(sight)))
+        }))
+    }
+
+    fn load(&self, lease: Duration) -> Storing<'_, Sight> {
+        Box::pin(self.perform(move |calls| {
+            let is_held = calls.is_ours && calls.lock(lease)?;
+            calls.look(is_held)
+        }))
+    }
+
+    fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool> {
+        let Draft { record, is_last, .. } = draft;
+        let record = record.clone();
+        Box::pin(self.perform(move |calls| {
+            let is_saved = (is_last || calls.lock(lease)?) && calls.save(version, &record)?;
+            if is_last && is_saved {
+                // What is saved is saved; a lock that cannot be freed ends with its time.
+                calls.give_up();
+            }
+            Ok(is_saved)
+        }))
+    }
+
+    fn release(&self) -> Storing<'_, ()> {
+        Box::pin(self.perform(Calls::unlock))
+    }
+
+    fn pause(&self, most: Duration) -> Storing<'_, ()> {
+        Box::pin(async move {
+            sleep(most).await;
+            Ok(())
+        })
+    }
+
+    fn warning(&self) -> Option<String> {
+        (!self.is_sealed).then(|| {
+            format!(
+                "store {PLACE}: tokens are given to it as they are, for everybody who can read the database or its \
+                 backups; set store_key"
+            )
+        })
+    }
+}
+
+/// What is asked of the host for one session.
+struct Calls {
+    host: Arc<dyn Host>,
+    key: CString,
+    /// Unlike any other session's, in this process or another.
+    owner: CString,
+    clock: Arc<dyn Clock>,
+    /// The lock was ours when that was last asked.
+    is_ours: bool,
+    /// The version under which the absence of a record was last told.
+    nothing: u64,
+}
+
+impl Calls {
+    fn lock(&mut self, lease: Duration) -> Result<bool, Error> {
+        self.is_ours = self.host.lock(&self.key, &self.owner, lease).map_err(failed("lock"))?;
+        Ok(self.is_ours)
+    }
+
+    fn unlock(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.is_ours) {
+            self.host.unlock(&self.key, &self.owner).map_err(failed("unlock"))?;
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self) {
+        let _ = self.unlock();
+    }
+
+    fn look(&mut self, is_held: bool) -> Result<Sight, Error> {
+        let kept = self.host.load(&self.key).map_err(failed("load"))?;
+        let (version, record) = match kept {
+            Some(Kept { version, record }) => (version, Some(record).filter(|record| !record.is_empty())),
+            None => {
+                // Not counted from 1 again once the host has removed a record: who still knows that one must not take the
+                // new one for it.
+                self.nothing = u64::try_from(self.clock.now().wall.as_micros()).unwrap_or_default();
+                (self.nothing, None)
+            }
+        };
+        Ok(Sight { is_held, version, record, wall: None })
+    }
+
+    fn save(&self, version: u64, record: &[u8]) -> Result<bool, Error> {
+        let expected = if version == self.nothing { 0 } else { version };
+        self.host.save(&self.key, expected, version + 1, record).map_err(failed("save"))
+    }
+}
+
+fn failed(call: &str) -> impl Fn(String) -> Error + use<'_> {
+    move |words| trouble(&format!("`{call}` failed: {words}"))
+}
+
+/// The store did not do what it should, which may pass.
+fn trouble(what: &str) -> Error {
+    let text = format!("store {PLACE}: {what}; the session goes on and tries again");
+    Error::new(Status::PG_ERR_STORE, text)
+}
