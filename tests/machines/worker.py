@@ -74,8 +74,8 @@ def work(settings: dict[str, str], wallet: str, pause_s: float, use_s: float) ->
             if status == 401:
                 session.reject(token)
             # How long the token had been out of the library's hands when the answer came.
-            held = boot() - had
-            say("used", generation=token.generation, fingerprint=known, status=status, held=held)
+            about = {"generation": token.generation, "fingerprint": known, "asked": asked}
+            say("used", **about, status=status, held=boot() - had)
         time.sleep(pause_s)
 
 
