@@ -1,5 +1,8 @@
-"""Every call to the auth routes is accounted for: whose it was, and what it was for. Pure: the journal of the service,
-what the workers said and what was done to them go in; numbers and objections come out."""
+"""Every call to the auth routes is accounted for: whose it was, and what it was for.
+
+Pure: the journal of the service, what the workers said and what was done to them go in; numbers and
+objections come out.
+"""
 
 from __future__ import annotations
 
@@ -151,9 +154,10 @@ class Accounts:
                     continue
                 until, since = line["at"], line["at"] - line["took"]
                 self.longest_wait = max(self.longest_wait, line["took"])
-                trouble = sum(max(0.0, min(until, end) - max(since, start)) for start, end in self.deeds.troubles)
+                overlaps = (min(until, end) - max(since, start) for start, end in self.deeds.troubles)
+                trouble = sum(overlap for overlap in overlaps if overlap > 0)
                 if line["took"] > trouble + self.terms.slack:
-                    self._object(f"{name} waited {line['took']:.1f} s, {trouble:.1f} s of them in trouble", line)
+                    self._object(f"{name} waited, {trouble:.1f} s of it in trouble", line)
 
     def _object(self, *about: object) -> None:
         self.objections.append(": ".join(map(str, about)))

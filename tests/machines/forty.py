@@ -112,9 +112,10 @@ class Fleet(AbstractContextManager["Fleet"]):
         self.folder = self._stack.enter_context(scratch())
         life = f"access_lifetime_s={TERMS.life:.0f}"
         self.service: Service = self._stack.enter_context(service("--switch", life))
-        store = Folder(self.folder) if self.store_name == "file" else Server(self.folder)
-        self.store: Folder | Server = self._stack.enter_context(store)
-        self._stack.callback(lambda: [worker.end() for worker in self.workers])
+        is_file = self.store_name == "file"
+        self.store: Folder | Server = Folder(self.folder) if is_file else Server(self.folder)
+        self._stack.enter_context(self.store)
+        self._stack.callback(self._dismiss)
         for _ in range(PROCESSES):
             self._hire()
         self._all_well()
@@ -132,6 +133,10 @@ class Fleet(AbstractContextManager["Fleet"]):
         name = f"w{len(self.workers) + len(self.dead):03}"
         what = task(self.service, self.store.url, pause_s=0.1, use_s=1)
         self.workers.append(Worker(name, self.folder, UNPRIVILEGED, what))
+
+    def _dismiss(self) -> None:
+        for worker in self.workers:
+            worker.end()
 
     def _kill(self, worker: Worker) -> None:
         worker.kill()
@@ -151,7 +156,7 @@ class Fleet(AbstractContextManager["Fleet"]):
             self.chance.shuffle(weather)
             for deed in weather:
                 deed()
-                self._wait(self.chance.uniform(0.5, 1.5))
+                self._wait(self.chance.uniform(0.2, 0.8))
             self.service.ask("DELETE", "/faults")
             self._tell("the weather is fair")
             self._all_well()
@@ -161,7 +166,8 @@ class Fleet(AbstractContextManager["Fleet"]):
     def _weather(self) -> list[Callable[[], None]]:
         faults = [(lambda name=name: self._fault("refresh", name)) for name in FAULTS]
         hiccups = [
-            (lambda name=name, deed=deed: self._hiccup(name, deed)) for name, deed in self.store.hiccups().items()
+            (lambda name=name, deed=deed: self._hiccup(name, deed))
+            for name, deed in self.store.hiccups().items()
         ]
         issue = [lambda: self._fault("issue", "503"), lambda: self._fault("issue", "a lost answer")]
         return [*faults, *hiccups, *issue, self._some_die, self._some_die, self._holder_dies, self._revoke]
@@ -223,9 +229,9 @@ class Fleet(AbstractContextManager["Fleet"]):
             for worker in self.workers:
                 if not worker.is_running():
                     raise AssertionError(f"{worker.name} has ended")
-            last = [worker.last("used") for worker in self.workers]
-            tokens = {use["fingerprint"] for use in last if use and use["status"] == 200 and use["asked"] > now}
-            return len(tokens) == 1 and all(use and use["asked"] > now for use in last)
+            uses = [worker.last("used") for worker in self.workers]
+            good = [use for use in uses if use and use["status"] == 200 and use["asked"] > now]
+            return len(good) == PROCESSES and len({use["fingerprint"] for use in good}) == 1
 
         eventually(is_well, f"all {PROCESSES} have one token that works")
 

@@ -9,10 +9,11 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from fleet import Redis, Service, Worker, eventually, scratch, service, task
+from accounts import timeline
+from fleet import PATIENCE_S, Redis, Service, Worker, eventually, scratch, service, task
 
 # Addresses of the namespace that everything else is in, so they meet no other network of this machine.
 SERVICE, STORE = "10.0.0.1", "10.0.0.2"
@@ -74,7 +75,6 @@ class World:
     a: Machine
     b: Machine
     folder: Path
-    ended: list[Worker] = field(default_factory=list)
 
     @property
     def machines(self) -> tuple[Machine, Machine]:
@@ -93,12 +93,17 @@ class World:
                 machine.workers.append(Worker(name, self.folder, enter, what))
         self.agree(1)
 
-    def agree(self, generation: int, *machines: Machine) -> None:
+    def end(self) -> None:
+        for worker in self.workers:
+            worker.end()
+
+    def agree(self, generation: int, *machines: Machine, patience: float = PATIENCE_S) -> None:
         """Waits until the workers have used that generation, or those of some machines."""
         workers = [worker for machine in machines or self.machines for worker in machine.workers]
         eventually(
             lambda: all(worker.generation() >= generation for worker in workers),
             f"{', '.join(worker.name for worker in workers)} have generation {generation}",
+            patience,
         )
 
 
@@ -122,13 +127,12 @@ def world(life_s: int, keeps: bool = True) -> Iterator[World]:
         redis = Redis(folder, keeps, STORE)
         stack.callback(redis.stop)
         redis.start()
-        made = World(emulator, redis, *machines, folder)
-        stack.callback(lambda: [worker.end() for worker in made.workers])
+        made = World(emulator, redis, machines[0], machines[1], folder)
+        stack.callback(made.end)
         try:
             yield made
         except BaseException as error:
-            error.add_note(story(made)) if hasattr(error, "add_note") else print(story(made))
-            raise
+            raise AssertionError(f"{error}\n{story(made)}") from error
 
 
 def _enter(space: str) -> None:
@@ -140,8 +144,6 @@ def _enter(space: str) -> None:
 
 
 def story(world: World) -> str:
-    """What everybody saw, in order, for a test that failed."""
-    lines = [(line["at"], worker.name, line) for worker in world.workers for line in worker.lines()]
-    told = [f"{at:10.2f} {name}: {line}" for at, name, line in sorted(lines, key=lambda line: line[:2])]
-    calls = [str(entry) for entry in world.service.journal()]
-    return "\n".join(["the workers:", *told, "the service:", *calls])
+    """What happened, for a play that failed."""
+    said = {worker.name: worker.lines() for worker in world.workers}
+    return "\n".join([timeline(said, []), *map(str, world.service.journal())])

@@ -1,4 +1,4 @@
-"""Forty processes on one store in bad weather: one call for each refresh that was due, and every other one explained."""
+"""Forty processes on one store in bad weather: one call for each due refresh, all others explained."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One process of a fleet: asks for a token again and again, uses it, and says what it saw, a line of JSON each.
+"""One process of a fleet: asks for a token again and again, uses it, and says what it saw in lines of JSON.
 
-Its one argument is JSON: ``settings`` of the session, ``wallet`` (the business API, in the clear: what is looked at
-is the token), ``pause_s`` between two questions and ``use_s`` between two uses of a token that it knows. Times are
-on the boot clock, which all processes of the machine share.
+Its one argument is JSON: ``settings`` of the session, ``wallet`` (the business API, in the clear: what is
+looked at is the token), ``pause_s`` between two questions and ``use_s`` between two uses of a token that it
+knows. Times are on the boot clock, which all processes of the machine share.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Business:
 def work(settings: dict[str, str], wallet: str, pause_s: float, use_s: float) -> None:
     parent = os.getppid()
     business = Business(wallet.removeprefix("http://"))
-    session = Session(settings)  # type: ignore[arg-type]
+    session = Session(settings)
     news = session.subscribe(LogLevel.INFO)
     say("begun")
     known, used = "", 0.0
