@@ -89,11 +89,17 @@ class Accounts:
         # Whether the refresh token of the last pair may be gone.
         is_lost, causeless = True, 0
         unseen: Counter[str] = Counter()
+        lived_alone: dict[str, Line] = {}
         for entry in self.journal:
             purpose = self._purpose(entry)
             self.purposes[purpose] += 1
             if purpose == "unseen":
                 unseen[entry["agent"]] += 1
+            if purpose == "private":
+                earlier = lived_alone.get(entry["agent"])
+                if earlier and entry["at_ms"] - earlier["at_ms"] < self.terms.life / 4 * 1000:
+                    self._object("two private pairs of one process in a short time", earlier, entry)
+                lived_alone[entry["agent"]] = entry
             if purpose == "due":
                 generation = self._seen[entry["made"]]
                 if earlier := made.get(generation):
