@@ -22,6 +22,8 @@ WORKER = Path(__file__).with_name("worker.py")
 LOOPBACK = "127.0.0.1"
 # For what must happen, however busy the machine is.
 PATIENCE_S = 60.0
+# Short-lived tokens are handed out until so much of their life is left.
+MARGIN_S = 5
 
 Line = dict[str, Any]
 
@@ -202,4 +204,5 @@ def task(service: Service, store: str, pause_s: float, use_s: float, **settings:
         "wallet": address["http"],
         "pause_s": pause_s,
         "use_s": use_s,
+        "margin_s": MARGIN_S,
     }

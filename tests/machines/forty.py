@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any
 
 from accounts import Accounts, Deeds, Terms, table, timeline
-from fleet import Redis, Service, Worker, boot, eventually, scratch, service, task
+from fleet import MARGIN_S, Redis, Service, Worker, boot, eventually, scratch, service, task
 
 PROCESSES = 40
-TERMS = Terms(life=12, margin=5, slack=25)
+TERMS = Terms(life=12, margin=MARGIN_S, slack=25)
 # A flight in this weather is over sooner; if not, a lease is ended early, which may cost one call.
 LONGEST_FLIGHT_S = 6
 # Root may read what nobody may, and a test of a folder that cannot be read must not.

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 from accounts import Accounts, Deeds, Terms
-from fleet import PATIENCE_S, Worker, boot, eventually
+from fleet import MARGIN_S, PATIENCE_S, Worker, boot, eventually
 from machines import World, world
 
-# Access tokens live so long, and are handed out until so much is left.
-LIFE_S, MARGIN_S = 20, 5
+# Access tokens live so long.
+LIFE_S = 20
 # The lease of a holder who has died or stands still.
 LEASE_S = 60
 IS_LONG = "PG_SOAK" in os.environ

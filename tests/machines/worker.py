@@ -1,8 +1,11 @@
 """One process of a fleet: asks for a token again and again, uses it, and says what it saw in lines of JSON.
 
 Its one argument is JSON: ``settings`` of the session, ``wallet`` (the business API, in the clear: what is
-looked at is the token), ``pause_s`` between two questions and ``use_s`` between two uses of a token that it
-knows. Times are on the boot clock, which all processes of the machine share.
+looked at is the token), ``pause_s`` between two questions, ``use_s`` between two uses of a token that it
+knows, and ``margin_s``, what must be left of one. Times are on the boot clock, which all processes share.
+
+With ``margin_s`` the binding looks at the clock. Without it a token that is kept is told by the generation word
+alone, and a process that has stood still may look at that word before the library's own thread has set it to 0.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class Business:
             return None
 
 
-def work(settings: dict[str, str], wallet: str, pause_s: float, use_s: float) -> None:
+def work(settings: dict[str, str], wallet: str, pause_s: float, use_s: float, margin_s: float) -> None:
     parent = os.getppid()
     business = Business(wallet.removeprefix("http://"))
     session = Session(settings)
@@ -59,7 +62,7 @@ def work(settings: dict[str, str], wallet: str, pause_s: float, use_s: float) ->
             say("news", text=event.text or event.kind.name)
         asked = boot()
         try:
-            token = session.token(PATIENCE_S)
+            token = session.token(PATIENCE_S, margin_s)
         except PaymentsGateError as error:
             say("error", status=error.status_name, text=error.text, took=boot() - asked)
             time.sleep(max(pause_s, 0.2))
