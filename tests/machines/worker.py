@@ -4,8 +4,8 @@ Its one argument is JSON: ``settings`` of the session, ``wallet`` (the business 
 looked at is the token), ``pause_s`` between two questions, ``use_s`` between two uses of a token that it
 knows, and ``margin_s``, what must be left of one. Times are on the boot clock, which all processes share.
 
-With ``margin_s`` the binding looks at the clock. Without it a token that is kept is told by the generation word
-alone, and a process that has stood still may look at that word before the library's own thread has set it to 0.
+With ``margin_s`` the binding looks at the clock. Without it a token that is kept is told by the generation
+word alone, and a process that has stood still may look at it before the library's own thread has set it to 0.
 """
 
 from __future__ import annotations
