@@ -25,12 +25,12 @@ export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRAR
 WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
 EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c sqlite_store_c)
-PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/witness
+PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/machines ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
 .PHONY: build demo test soak bench lint install clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
-.PHONY: test-rust test-c test-go test-python test-behaviours test-witness
+.PHONY: test-rust test-c test-go test-python test-behaviours test-witness test-machines
 
 build: library
 	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib
@@ -40,7 +40,7 @@ build: library
 demo: build $(EXAMPLES)
 	@scripts/with-sandbox scripts/demo
 
-test: test-rust test-c test-go test-python test-behaviours test-witness
+test: test-rust test-c test-go test-python test-behaviours test-witness test-machines
 	@echo "make test: all passed"
 
 setup:
@@ -121,11 +121,17 @@ test-behaviours: build $(DRIVERS) $(VENV)/ready
 	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PYTHONPATH=bindings/python/src \
 	    $(PYTHON) -m pytest -q tests/behaviours
 
-# The simulated lives of `make test`, by the thousand.
-soak: setup
+# Real processes on one store: two machines made of network namespaces, and forty processes in bad weather.
+MACHINES := PYTHONPATH=bindings/python/src:tests/behaviours $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/machines
+test-machines: build $(VENV)/ready
+	$(MACHINES)
+
+# The simulated lives of `make test`, by the thousand, and its real processes for ten minutes on each store.
+soak: build $(VENV)/ready
 	PG_HISTORIES=20000 $(CARGO) test --release --test simulation -- --nocapture
 	PG_HISTORIES=3000 $(CARGO) test --release --test fleet -- --nocapture
 	PG_HISTORIES=20000 $(CARGO) test --release --lib -p paymentsgate-auth leased_lives -- --nocapture
+	PG_SOAK=600 $(MACHINES)
 
 # The vendor's own SDK against the emulator, in an environment of its own.
 build/witness/ready: tests/witness/requirements.txt | setup

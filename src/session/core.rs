@@ -532,7 +532,7 @@ impl State {
         }
     }
 
-    fn log_landing(&mut self, Landing { result, log, lost, .. }: &Landing) {
+    fn log_landing(&mut self, Landing { result, log, lost, store_error, .. }: &Landing) {
         if let Some(error) = lost {
             self.log(Level::PG_LOG_WARN, || format!("the answer to a refresh was lost: {error}"));
         }
@@ -547,6 +547,11 @@ impl State {
                     let (name, life) = (*token.fingerprint(), token.lifetime.length.as_secs());
                     format!("token {name} of generation {generation}, which lives for {life} s, {how}")
                 });
+                if let Some(error) = store_error {
+                    self.log(Level::PG_LOG_WARN, || {
+                        format!("token {} is this process's own: {error}", token.fingerprint())
+                    });
+                }
                 if apart > 0 {
                     self.log(Level::PG_LOG_WARN, || {
                         format!("what the service says of a token's life is {apart} s apart: one of its clocks is wrong")

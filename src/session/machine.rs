@@ -274,7 +274,7 @@ impl Machine {
                     held.refused && *held.committed.token().fingerprint() == *committed.token().fingerprint()
                 });
                 if let Some(rejections) = &mut self.rejections {
-                    rejections.renewed();
+                    rejections.renewed(committed.token().anchor.boot);
                 }
                 let pause = self.pause.take();
                 if landing.log.issues > 0 {

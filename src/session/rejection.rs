@@ -44,6 +44,8 @@ pub struct Rejections {
     successor_of_fresh: bool,
     /// The next successor must come from Issue.
     wants_issue: bool,
+    /// The last time that a token was refused when new.
+    refused_at: Duration,
     rejected_fresh: VecDeque<Duration>,
     open_until: Duration,
     open_for: Duration,
@@ -64,7 +66,7 @@ impl Rejections {
             return Verdict::Renewing;
         }
         if !self.successor_of_fresh {
-            self.wants_issue = true;
+            (self.wants_issue, self.refused_at) = (true, now.boot);
             return Verdict::Renewing;
         }
         self.rejected_fresh.push_back(now.boot);
@@ -77,9 +79,9 @@ impl Rejections {
         Verdict::RejectedFresh
     }
 
-    /// A successor is there.
-    pub fn renewed(&mut self) {
-        self.successor_of_fresh = std::mem::take(&mut self.wants_issue);
+    /// A successor is there, born at that time on the boot clock. One that others had before proves nothing.
+    pub fn renewed(&mut self, born: Duration) {
+        self.successor_of_fresh = std::mem::take(&mut self.wants_issue) && born >= self.refused_at;
     }
 
     /// Whether the refresh token is left alone for the next successor.
@@ -104,11 +106,20 @@ mod tests {
         let mut rejections = Rejections::default();
         assert_eq!(rejections.judge(OLD, at(0)), Verdict::Renewing);
         assert!(!rejections.wants_issue());
-        rejections.renewed();
+        rejections.renewed(at(0).boot);
         assert_eq!(rejections.judge(NEW, at(5)), Verdict::Renewing);
         assert!(rejections.wants_issue());
-        rejections.renewed();
+        rejections.renewed(at(5).boot);
         assert_eq!(rejections.judge(NEW, at(10)), Verdict::RejectedFresh);
+    }
+
+    #[test]
+    fn a_successor_that_others_had_before_the_refusal_is_not_the_last_try() {
+        let mut rejections = Rejections::default();
+        assert_eq!(rejections.judge(NEW, at(5)), Verdict::Renewing);
+        rejections.renewed(at(3).boot);
+        assert_eq!(rejections.judge(NEW, at(6)), Verdict::Renewing);
+        assert!(rejections.wants_issue());
     }
 
     #[test]

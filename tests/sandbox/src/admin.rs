@@ -31,6 +31,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/counters", get(counters))
         .route("/foreign", get(foreign))
+        .route("/journal", get(journal))
         .route("/reset", post(reset))
         .route("/clock", post(advance_clock))
         .route("/accounts", post(add_account))
@@ -70,6 +71,10 @@ async fn foreign(State(shared): World) -> Answered {
     ok(&shared.lock().foreign)
 }
 
+async fn journal(State(shared): World) -> Answered {
+    ok(&shared.lock().journal)
+}
+
 async fn reset(State(shared): World) -> Answered {
     shared.lock().reset();
     done()
@@ -95,8 +100,9 @@ async fn add_account(State(shared): World) -> Answered {
 }
 
 async fn revoke(State(shared): World, body: Bytes) -> Answered {
-    shared.lock().state.revoke(&read(&body)?);
-    done()
+    let mut world = shared.lock();
+    world.state.revoke(&read(&body)?);
+    ok(&json!({ "now_ms": world.now() }))
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {

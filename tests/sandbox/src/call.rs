@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::answer::ApiError;
 
@@ -57,6 +58,12 @@ impl Call {
     pub fn bearer(&self) -> Option<&str> {
         let (scheme, token) = self.header("authorization")?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    }
+
+    /// The refresh token that its body presents.
+    pub(crate) fn refresh_token(&self) -> Option<String> {
+        let body: Value = serde_json::from_str(&self.body).ok()?;
+        body["refresh_token"].as_str().map(str::to_owned)
     }
 
     /// The body, which the API wants to be declared as JSON and to be JSON.

@@ -1,5 +1,6 @@
 //! The emulator's own certificate authority, and the good and bad certificates that it hands out.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use rcgen::{
@@ -48,9 +49,11 @@ impl Authority {
         &self.pem
     }
 
-    /// A good certificate for this machine.
-    pub(crate) fn local(&self) -> Result<Identity, Error> {
-        self.sign(server_params(&LOCAL)?)
+    /// A good certificate for this machine, under that address too.
+    pub(crate) fn local(&self, address: Ipv4Addr) -> Result<Identity, Error> {
+        let mut names = LOCAL.map(str::to_owned).to_vec();
+        names.extend((!address.is_loopback()).then(|| address.to_string()));
+        self.sign(params(&names, ExtendedKeyUsagePurpose::ServerAuth)?)
     }
 
     /// A certificate that was good until 2021.
@@ -137,8 +140,9 @@ fn server_params(names: &[&str]) -> Result<CertificateParams, Error> {
     params(names, ExtendedKeyUsagePurpose::ServerAuth)
 }
 
-fn params(names: &[&str], purpose: ExtendedKeyUsagePurpose) -> Result<CertificateParams, Error> {
-    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+fn params(names: &[impl ToString], purpose: ExtendedKeyUsagePurpose) -> Result<CertificateParams, Error> {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names.clone())?;
     params.distinguished_name.push(DnType::CommonName, names.concat());
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![purpose];

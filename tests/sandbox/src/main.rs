@@ -1,6 +1,7 @@
 //! `pg-sandbox`: the emulator as a program. It prints one line of JSON that says where everything is.
 
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
+    /// Where all ports are
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST)]
+    address: Ipv4Addr,
     /// Port of the main HTTPS listener; any free one by default
     #[arg(long, default_value_t = 0)]
     port: u16,
@@ -44,7 +48,8 @@ fn run(arguments: Arguments) -> Result<(), Error> {
     for assignment in &arguments.switches {
         switches.set_text(assignment)?;
     }
-    let sandbox = Sandbox::start(Options { port: arguments.port, directory: arguments.dir, switches })?;
+    let Arguments { address, port, dir, .. } = arguments;
+    let sandbox = Sandbox::start(Options { address, port, directory: dir, switches })?;
     let address = serde_json::to_string(sandbox.address()).unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

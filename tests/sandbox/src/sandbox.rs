@@ -1,6 +1,6 @@
 //! The emulator as a whole: starts it on a thread of its own, steers it, stops it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -17,17 +17,25 @@ use crate::port::Port;
 use crate::service::Service;
 use crate::state::Revoke;
 use crate::world::{Shared, World};
-use crate::{Call, Credentials, Error, Fault, Switches, admin, fixed, foreign, proxy};
+use crate::{Call, Credentials, Entry, Error, Fault, Switches, admin, fixed, foreign, proxy};
 
 /// How to start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// Where all ports are; by default 127.0.0.1.
+    pub address: Ipv4Addr,
     /// Port of the main HTTPS listener; 0, the default, takes any that is free.
     pub port: u16,
     /// Where to write the files; by default a temporary directory that goes away in the end.
     pub directory: Option<PathBuf>,
     /// The switches at the start and after a reset.
     pub switches: Switches,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { address: Ipv4Addr::LOCALHOST, port: 0, directory: None, switches: Switches::default() }
+    }
 }
 
 /// Where to find everything. Its JSON form is the line that the binary prints.
@@ -97,10 +105,11 @@ impl Sandbox {
         let client = authority.client()?;
         let credentials = Credentials::new()?;
         let credentials_json = serde_json::to_string_pretty(&credentials).unwrap_or_default();
-        let identities = Identities::new(&authority)?;
+        let identities = Identities::new(&authority, options.address)?;
         let shared = Arc::new(Shared::new(World::new(credentials.clone(), options.switches)));
         let (stop, stopped) = oneshot::channel();
-        let (urls, thread) = run(options.port, identities, Arc::clone(&shared), stopped)?;
+        let main = SocketAddrV4::new(options.address, options.port);
+        let (urls, thread) = run(main, identities, Arc::clone(&shared), stopped)?;
         let address = Address {
             urls,
             ca_file: folder.write("ca.pem", authority.pem())?,
@@ -161,6 +170,11 @@ impl Sandbox {
         self.shared.lock().counters()
     }
 
+    /// The calls to the auth routes, in the order in which they ended.
+    pub fn journal(&self) -> Vec<Entry> {
+        self.shared.lock().journal.clone()
+    }
+
     /// What the second host was sent.
     pub fn foreign(&self) -> Vec<Call> {
         self.shared.lock().foreign.clone()
@@ -201,8 +215,8 @@ struct Identities {
 }
 
 impl Identities {
-    fn new(authority: &Authority) -> Result<Self, Error> {
-        let local = authority.local()?;
+    fn new(authority: &Authority, address: Ipv4Addr) -> Result<Self, Error> {
+        let local = authority.local(address)?;
         Ok(Self {
             local: local.tls()?,
             expired: authority.expired()?.tls()?,
@@ -215,7 +229,7 @@ impl Identities {
 
 /// Starts the thread and returns when every port is open.
 fn run(
-    port: u16,
+    main: SocketAddrV4,
     identities: Identities,
     shared: Arc<Shared>,
     stopped: oneshot::Receiver<()>,
@@ -227,7 +241,7 @@ fn run(
             Err(error) => return drop(tell.send(Err(error.into()))),
         };
         runtime.block_on(async move {
-            let _ = tell.send(open(port, identities, shared).await);
+            let _ = tell.send(open(main, identities, shared).await);
             let _ = stopped.await;
         });
     })?;
@@ -236,13 +250,14 @@ fn run(
 }
 
 /// Opens every port and leaves a task at each.
-async fn open(port: u16, identities: Identities, shared: Arc<Shared>) -> Result<Urls, Error> {
+async fn open(main: SocketAddrV4, identities: Identities, shared: Arc<Shared>) -> Result<Urls, Error> {
+    let any_port = SocketAddrV4::new(*main.ip(), 0);
     let mut urls = Urls::default();
-    let foreign_socket = listen(0, "http", &mut urls.foreign).await?;
-    let admin_socket = listen(0, "http", &mut urls.admin).await?;
-    let proxy_socket = listen(0, "http", &mut urls.proxy).await?;
-    let fixed_socket = listen(0, "https", &mut urls.fixed).await?;
-    let fixed_http1_socket = listen(0, "https", &mut urls.fixed_http1).await?;
+    let foreign_socket = listen(any_port, "http", &mut urls.foreign).await?;
+    let admin_socket = listen(any_port, "http", &mut urls.admin).await?;
+    let proxy_socket = listen(any_port, "http", &mut urls.proxy).await?;
+    let fixed_socket = listen(any_port, "https", &mut urls.fixed).await?;
+    let fixed_http1_socket = listen(any_port, "https", &mut urls.fixed_http1).await?;
     let Identities { local, expired, self_signed, wrong_name, client_certificate } = identities;
     let now = shared.lock().now();
     tokio::spawn(fixed::serve(fixed_socket, local.config(true), now));
@@ -257,9 +272,9 @@ async fn open(port: u16, identities: Identities, shared: Arc<Shared>) -> Result<
     ];
     let service = Service::new(Arc::clone(&shared), &urls.foreign);
     for (listener, tls, url) in ports {
-        let port = if listener == Listener::Https { port } else { 0 };
+        let place = if listener == Listener::Https { main } else { any_port };
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let socket = listen(port, scheme, url).await?;
+        let socket = listen(place, scheme, url).await?;
         tokio::spawn(Port { listener, socket, tls }.serve(service.clone()));
     }
     tokio::spawn(proxy::serve(proxy_socket, Arc::clone(&shared)));
@@ -268,8 +283,8 @@ async fn open(port: u16, identities: Identities, shared: Arc<Shared>) -> Result<
     Ok(urls)
 }
 
-async fn listen(port: u16, scheme: &str, url: &mut String) -> Result<TcpListener, Error> {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+async fn listen(place: SocketAddrV4, scheme: &str, url: &mut String) -> Result<TcpListener, Error> {
+    let socket = TcpListener::bind(place).await?;
     *url = format!("{scheme}://{}", socket.local_addr()?);
     Ok(socket)
 }

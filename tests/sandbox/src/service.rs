@@ -17,6 +17,7 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::deals::http_date;
 use crate::fault::{Action, Form, Point};
+use crate::journal::Entry;
 use crate::reply::{self, Reply};
 use crate::route::Route;
 use crate::switches::DateHeader;
@@ -84,40 +85,52 @@ impl Service {
         let route = Route::of(&call.method, &call.path);
         self.shared.lock().counted.arrived(route, call.clone());
         if let Some(verdict) = self.strike(Point::Head, route, &call, &mut stand_in()).await {
-            self.shared.lock().counted.ended(route, verdict.outcome.clone());
+            let mut world = self.shared.lock();
+            let entry = Entry::new(route, &call, world.now());
+            world.end(route, entry, &verdict.outcome);
             return Ok(verdict);
         }
         let Ok(body) = Limited::new(body, LARGEST_BODY).collect().await else {
-            self.shared.lock().counted.ended(route, "unread".into());
+            let mut world = self.shared.lock();
+            let entry = Entry::new(route, &call, world.now());
+            world.end(route, entry, "unread");
             return Err(Reason::CANCEL.into());
         };
         let call = with_body(call, &body.to_bytes());
         // What was read is acted upon, even if its sender has left: hence a task of its own.
         let task = tokio::spawn(async move {
-            self.shared.lock().enter(route, &call);
-            let verdict = self.judge(route, &call).await;
-            self.shared.lock().leave(route, verdict.outcome.clone());
+            let mut entry = {
+                let mut world = self.shared.lock();
+                world.enter(route, &call);
+                Entry::new(route, &call, world.now())
+            };
+            let verdict = self.judge(route, &call, &mut entry).await;
+            self.shared.lock().leave(route, entry, &verdict.outcome);
             verdict
         });
         task.await.map_err(|_| Reason::INTERNAL_ERROR.into())
     }
 
     /// What becomes of a request that was read whole.
-    async fn judge(&self, route: Route, call: &Call) -> Verdict {
+    async fn judge(&self, route: Route, call: &Call, entry: &mut Option<Entry>) -> Verdict {
         if let Some(verdict) = self.strike(Point::Before, route, call, &mut stand_in()).await {
             return verdict;
         }
-        let mut answer = self.act(call);
+        let mut answer = self.act(call, entry);
         match self.strike(Point::After, route, call, &mut answer).await {
             Some(verdict) => verdict,
             None => self.answered(answer.status.to_string(), reply::honest(&answer)),
         }
     }
 
-    fn act(&self, call: &Call) -> Answer {
+    fn act(&self, call: &Call, entry: &mut Option<Entry>) -> Answer {
         let mut world = self.shared.lock();
         let now = world.now();
-        world.state.answer(call, now)
+        let answer = world.state.answer(call, now);
+        if let Some(entry) = entry {
+            entry.acted(&answer, now);
+        }
+        answer
     }
 
     /// Lets the faults of one point strike. Nothing is returned where things go on.

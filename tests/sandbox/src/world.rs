@@ -3,12 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-
 use crate::call::Call;
 use crate::counters::Counters;
 use crate::credentials::Credentials;
 use crate::fault::Faults;
+use crate::journal::Entry;
 use crate::route::Route;
 use crate::state::State;
 use crate::switches::Switches;
@@ -20,6 +19,7 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) counted: Counters,
     pub(crate) foreign: Vec<Call>,
+    pub(crate) journal: Vec<Entry>,
     refreshes_at_once: u64,
     advanced: Duration,
     credentials: Credentials,
@@ -33,6 +33,7 @@ impl World {
             faults: Faults::default(),
             counted: Counters::default(),
             foreign: Vec::new(),
+            journal: Vec::new(),
             refreshes_at_once: 0,
             advanced: Duration::ZERO,
             credentials,
@@ -65,18 +66,23 @@ impl World {
         }
         self.refreshes_at_once += 1;
         self.counted.most_refreshes_at_once = self.counted.most_refreshes_at_once.max(self.refreshes_at_once);
-        let body: Value = serde_json::from_str(&call.body).unwrap_or_default();
-        if let Some(token) = body["refresh_token"].as_str() {
-            self.counted.presented(fingerprint(token));
+        if let Some(token) = call.refresh_token() {
+            self.counted.presented(fingerprint(&token));
         }
     }
 
     /// Notes how it ended.
-    pub(crate) fn leave(&mut self, route: Route, outcome: String) {
-        self.counted.ended(route, outcome);
+    pub(crate) fn leave(&mut self, route: Route, entry: Option<Entry>, outcome: &str) {
+        self.end(route, entry, outcome);
         if route == Route::Refresh {
             self.refreshes_at_once -= 1;
         }
+    }
+
+    /// The same for one that was not read.
+    pub(crate) fn end(&mut self, route: Route, entry: Option<Entry>, outcome: &str) {
+        self.counted.ended(route, outcome.into());
+        self.journal.extend(entry.map(|entry| Entry { outcome: outcome.into(), ..entry }));
     }
 
     pub(crate) fn counters(&self) -> Counters {

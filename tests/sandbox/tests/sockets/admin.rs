@@ -1,6 +1,6 @@
 //! The admin port, as a program in another language uses it.
 
-use pg_sandbox::{Counters, Credentials};
+use pg_sandbox::{Action, Counters, Credentials, Entry, Fault, Point, Route, fingerprint};
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
@@ -62,6 +62,27 @@ fn counters_are_the_same_as_in_the_process() {
     let counters: Counters = serde_json::from_value(admin.get("/counters")).unwrap();
     assert_eq!(counters, desk.sandbox.counters());
     assert_eq!(admin.get("/counters")["routes"]["issue"]["outcomes"]["200"], 1);
+}
+
+#[test]
+fn the_journal_tells_who_made_each_call_and_what_came_of_it() {
+    let desk = Desk::new();
+    let admin = Admin::new(&desk);
+    let pair = desk.issue();
+    desk.inject(Fault::new(Route::Refresh, Action::Reset).at(Point::After));
+    desk.try_refresh(&pair.refresh).unwrap_err();
+    desk.try_refresh(&pair.refresh).unwrap();
+    desk.get("/wallet", &pair.access);
+    let journal: Vec<Entry> = serde_json::from_value(admin.get("/journal")).unwrap();
+    assert_eq!(journal, desk.sandbox.journal());
+    let [issued, lost, refused] = &journal[..] else { panic!("{journal:?}") };
+    assert_eq!((issued.route, issued.presented.as_deref(), &*issued.outcome), (Route::Issue, None, "200"));
+    assert_eq!(issued.made, Some(fingerprint(&pair.access)));
+    assert_eq!((lost.route, &*lost.outcome, lost.made.is_some()), (Route::Refresh, "reset", true));
+    assert_eq!((&*refused.outcome, refused.made.is_some()), ("401", false));
+    for refresh in [lost, refused] {
+        assert_eq!(refresh.presented, Some(fingerprint(&pair.refresh)));
+    }
 }
 
 #[test]

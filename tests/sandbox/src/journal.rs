@@ -1,0 +1,44 @@
+//! One line for each call to an auth route, so that a test can say of each one who made it and why.
+
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::route::Route;
+use crate::token::fingerprint;
+
+/// A call to an auth route, written down when it ended. Tokens are told by fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it was acted upon, or arrived if it was not, by the emulator's clock.
+    pub at_ms: u64,
+    /// `issue` or `refresh`.
+    pub route: Route,
+    /// The caller's `User-Agent`.
+    pub agent: String,
+    /// The refresh token that it presented.
+    pub presented: Option<String>,
+    /// The access token of the pair that was made, whether or not the answer arrived.
+    pub made: Option<String>,
+    /// How it ended, as the counters have it.
+    pub outcome: String,
+}
+
+impl Entry {
+    /// Of a call that has arrived; none of one to another route.
+    pub(crate) fn new(route: Route, call: &Call, now: u64) -> Option<Self> {
+        matches!(route, Route::Issue | Route::Refresh).then(|| Self {
+            at_ms: now,
+            route,
+            agent: call.header("user-agent").unwrap_or_default().into(),
+            presented: call.refresh_token().map(|token| fingerprint(&token)),
+            made: None,
+            outcome: String::new(),
+        })
+    }
+
+    pub(crate) fn acted(&mut self, answer: &Answer, now: u64) {
+        self.at_ms = now;
+        self.made = answer.body["access_token"].as_str().map(fingerprint);
+    }
+}
