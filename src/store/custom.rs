@@ -43,12 +43,18 @@ pub trait Host: Send + Sync {
 }
 
 /// A record as the host keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Kept {
     /// The number it was saved under, never 0.
     pub version: u64,
     /// Its bytes.
     pub record: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kept({} bytes of version {})", self.record.len(), self.version)
+    }
 }
 
 /// A store of the host's own, as a configuration holds it.

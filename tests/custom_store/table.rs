@@ -206,9 +206,8 @@ impl Host for Table {
                 _ => holder.is_none() || is_mine,
             };
             if may && !(is_mine && self.flaw == Flaw::DoesNotProlong) {
-                if let Some((before, _)) = state.locks.insert(key, (owner.to_owned(), now + lease)) {
-                    state.earlier = Some(before);
-                }
+                let before = state.locks.insert(key, (owner.to_owned(), now + lease));
+                state.earlier = before.map(|(before, _)| before);
             }
             may
         })
