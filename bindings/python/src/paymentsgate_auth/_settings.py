@@ -63,6 +63,12 @@ def new_config(settings: list[tuple[bytes, Text]], *, from_env: bool = False) ->
     return config
 
 
+def base_url(settings: list[tuple[bytes, Text]], *, from_env: bool = False) -> str:
+    """Where the service is, as :func:`new_config` is told: the library does not give settings back."""
+    given = [value._as_parameter_.decode() for name, value in settings if name == b"base_url"]
+    return str((given or [os.environ.get("PAYMENTSGATE_BASE_URL", "") if from_env else ""])[-1])
+
+
 def new_client(config: Handle) -> Handle:
     return make(library.pg_client_free, library.pg_client_new, config)
 
