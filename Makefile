@@ -118,14 +118,14 @@ soak: setup
 	PG_HISTORIES=20000 $(CARGO) test --release --test simulation -- --nocapture
 	PG_HISTORIES=3000 $(CARGO) test --release --test fleet -- --nocapture
 
-# The vendor's own SDK against the emulator, in an environment of its own.
+# The vendor's own SDK against the emulator, in an environment of its own, by itself and with our tokens.
 build/witness/ready: tests/witness/requirements.txt | setup
 	python3 -m venv build/witness
 	build/witness/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 test-witness: build build/witness/ready
-	build/witness/bin/python -m pytest -q tests/witness
+	PYTHONPATH=bindings/python/src build/witness/bin/python -m pytest -q tests/witness
 
 # What `pip install` makes of a clean copy, installed elsewhere.
 test-wheel: build $(VENV)/ready

@@ -1,4 +1,4 @@
-"""The wheel, installed: it carries all that it needs, runs where it says that it runs, and does the main job."""
+"""The wheel, installed elsewhere: it carries all that it needs, and does the main job."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import platform
 import re
 import subprocess
 import sys
+import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from conftest import ROOT, run
-from sandbox import Sandbox
+import pytest
+from sandbox import Sandbox, started
 
+ROOT = Path(__file__).parents[2]
+OURS = ("PAYMENTSGATE_", "PG_", "PYTHON", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+"""The environment without anything that helps to find the library or the package."""
 PACKAGE = ROOT / "bindings" / "python" / "src" / "paymentsgate_auth"
 LIBRARY = "paymentsgate_auth/libpaymentsgate_auth.so.1"
 
@@ -59,6 +65,73 @@ with Session(base_url=443, colour="red") as session:
 """
 
 
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """What a command says, which must succeed."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**CLEAN, **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made from a copy of what git has or would have: nothing that lies about helps."""
+    copy = tmp_path_factory.mktemp("copy")
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout
+    packed = ["tar", "--create", "--null", "--files-from=-", "--ignore-failed-read"]
+    with subprocess.Popen(["tar", "--extract"], cwd=copy, stdin=subprocess.PIPE) as unpack:
+        subprocess.run(packed, cwd=ROOT, input=names, stdout=unpack.stdin, check=True)
+        assert unpack.stdin
+        unpack.stdin.close()
+    run(sys.executable, "-m", "build", "--sdist", copy, cwd=copy)
+    (file,) = (copy / "dist").iterdir()
+    return file
+
+
+@pytest.fixture(scope="session")
+def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one that PG_WHEEL names; else one that is made from the source distribution alone."""
+    if given := os.environ.get("PG_WHEEL"):
+        return Path(given).resolve()
+    # At one path, so that cargo finds the crates that it has compiled. The times are those of unpacking: the
+    # archive's never change, and cargo would take new sources for old ones.
+    source = ROOT / "build" / "wheel"
+    subprocess.run(["rm", "-rf", source], check=True)
+    source.mkdir(parents=True)
+    sdist = request.getfixturevalue("sdist")
+    subprocess.run(["tar", "-xmzf", sdist, "--strip-components=1"], cwd=source, check=True)
+    target = os.environ.get("CARGO_TARGET_DIR") or str(ROOT / "target")
+    to = tmp_path_factory.mktemp("wheel")
+    build: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", to]
+    run(*build, source / "bindings" / "python", cwd=to, CARGO_TARGET_DIR=target)
+    (file,) = to.iterdir()
+    return file
+
+
+@pytest.fixture(scope="session")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment's interpreter, with the wheel and nothing else."""
+    home = tmp_path_factory.mktemp("venv")
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    run(python, "-m", "pip", "install", "--no-index", wheel, cwd=home)
+    return python
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    with started() as sandbox:
+        yield sandbox
+
+
 def environment(sandbox: Sandbox) -> dict[str, str]:
     return {
         "PAYMENTSGATE_BASE_URL": sandbox.address["https"],
@@ -68,9 +141,7 @@ def environment(sandbox: Sandbox) -> dict[str, str]:
 
 
 def test_the_main_job(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
-    version, package, mapped = run(
-        python, "-I", "-c", JOB, cwd=tmp_path, **environment(sandbox)
-    ).splitlines()
+    version, package, mapped = run(python, "-I", "-c", JOB, cwd=tmp_path, **environment(sandbox)).splitlines()
     assert version == re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]  # type: ignore[index]
     # Its own library, and no other on the way.
     assert Path(package).is_relative_to(python.parents[1])
@@ -105,7 +176,7 @@ def test_it_runs_where_its_name_says(wheel: Path, tmp_path: Path) -> None:
     """auditwheel, and the newest symbol of glibc that the library wants."""
     said = " ".join(run(sys.executable, "-m", "auditwheel", "show", wheel, cwd=tmp_path).split())
     tag = wheel.stem.split("-")[-1]
-    assert wheel.name.startswith("paymentsgate_auth-") and "-py3-none-" in wheel.name
+    assert "-py3-none-" in wheel.name
     if "musllinux" in tag:
         assert tag.split(".")[0] in said
         return
@@ -128,7 +199,9 @@ def test_the_library_is_what_the_build_asked_for(wheel: Path, tmp_path: Path) ->
     assert "NODELETE" in dynamic
     symbols = run("nm", "--dynamic", "--defined-only", LIBRARY, cwd=tmp_path)
     exports = (ROOT / "abi" / "exports.txt").read_text().splitlines()
-    assert {line.split()[-1] for line in symbols.splitlines()} == {line for line in exports if line[:3] == "pg_"}
+    assert {line.split()[-1] for line in symbols.splitlines()} == {
+        line for line in exports if line[:3] == "pg_"
+    }
     if "musllinux" not in wheel.name and platform.machine() == "x86_64":
         assert "R_X86_64_TPOFF64" in run("readelf", "--relocs", "--wide", LIBRARY, cwd=tmp_path)
 
@@ -140,11 +213,22 @@ def test_its_types_serve_a_strict_program(python: Path, tmp_path: Path) -> None:
     assert "Success" in run(*mypy, "shop.py", cwd=tmp_path)
     wrong = subprocess.run([*mypy, "wrong.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert wrong.returncode == 1
-    assert len(re.findall(r"\[(?:call-arg|arg-type|typeddict-item|assignment)\]", wrong.stdout)) == 3, wrong.stdout
+    assert len(re.findall(r"\[(?:call-arg|arg-type|typeddict-item|assignment)\]", wrong.stdout)) == 3, (
+        wrong.stdout
+    )
 
 
 def test_without_cargo_the_source_says_what_is_missing(sdist: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, sdist]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--wheel-dir",
+        tmp_path,
+        sdist,
+    ]
     environment = {**os.environ, "CARGO": "no-cargo-here"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode != 0
