@@ -17,7 +17,8 @@ from test_request import PAYIN, calls, last
 from test_session import key
 from ways import REWINDS_FILES, WAYS, Ask
 
-from paymentsgate_auth import AsyncSession, DeadlineExceeded, Refused, Session
+from paymentsgate_auth import AsyncSession, DeadlineExceeded, Refused, Session, Token
+from paymentsgate_auth._bearer import is_at_home
 from paymentsgate_auth.httpx import SessionAuth
 
 Config = dict[str, str]
@@ -92,6 +93,18 @@ def test_a_service_that_refuses_every_token_is_asked_twice(sandbox: Sandbox, ask
     assert (calls(sandbox, "wallet"), calls(sandbox, "issue")) == (3, 2)
 
 
+def test_each_refusal_is_reported_and_two_are_enough(
+    sandbox: Sandbox, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However hopeful the session is."""
+    reported: list[Token] = []
+    monkeypatch.setattr(Session, "reject", lambda _, token: reported.append(token))
+    monkeypatch.setattr(AsyncSession, "reject", lambda _, token: reported.append(token))
+    sandbox.fault(route="wallet", times=None, action={"kind": "status", "status": 401})
+    assert ask("GET", "/wallet").status == 401
+    assert (calls(sandbox, "wallet"), len(reported)) == (2, 2)
+
+
 @pytest.mark.parametrize("status", [400, 403, 500])
 def test_any_other_answer_is_the_answer(sandbox: Sandbox, ask: Ask, status: int) -> None:
     sandbox.fault(route="wallet", action={"kind": "status", "status": status})
@@ -137,6 +150,28 @@ def test_another_host_is_sent_no_token(sandbox: Sandbox, ask: Ask, stranger: HTT
     assert ask("GET", f"http://127.0.0.1:{stranger.server_port}/wallet").status == 401
     assert ["authorization" in headers for headers in Stranger.seen] == [False]
     assert calls(sandbox, "issue") == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "at_home"),
+    [
+        ("https://pay.example/wallet", True),
+        ("https://pay.example:443/deals?a=https://other.example", True),
+        ("HTTPS://Pay.Example", True),
+        ("http://pay.example/wallet", False),
+        ("http://pay.example:443/wallet", False),
+        ("https://pay.example:8443/wallet", False),
+        ("https://pay.example.other.example/wallet", False),
+        ("https://pay.example@other.example/wallet", False),
+        ("https://other.example/https://pay.example", False),
+        ("https://pay.example:port/wallet", False),
+        ("/wallet", False),
+        ("", False),
+    ],
+)
+def test_whose_url_it_is(settings: Config, url: str, at_home: bool) -> None:
+    with Session({**settings, "base_url": "https://pay.example/api"}) as session:
+        assert is_at_home(session, url) is at_home
 
 
 @pytest.mark.parametrize("status", [302, 307])

@@ -13,7 +13,11 @@ _PORTS = {"http": 80, "https": 443}
 
 def is_at_home(session: SessionBase, url: str) -> bool:
     """Whether a URL is of the session's service: the token is for no other."""
-    return _origin(url) == _origin(session.base_url)
+    try:
+        return _origin(url) == _origin(session.base_url)
+    except ValueError:
+        # It is no URL.
+        return False
 
 
 def bearer(token: Token) -> str:
