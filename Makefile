@@ -140,7 +140,7 @@ build/venv-wheel/ready: bindings/python/release-requirements.txt | setup
 WHEEL_GLIBC := 2.17
 wheel: build build/venv-wheel/ready $(VENV)/ready
 	rm -rf build/wheel-linked dist
-	PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" CARGO=cargo-zigbuild \
+	PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" CARGO=cargo-zigbuild CARGO_TARGET_DIR=$(abspath $(TARGET)) \
 	PG_WHEEL_TARGET=$$(rustc --print host-tuple).$(WHEEL_GLIBC) \
 	    python -m build --no-isolation --outdir build/wheel-linked
 	PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" \

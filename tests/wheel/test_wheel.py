@@ -154,7 +154,7 @@ def test_the_command(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_what_is_in_it(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
     sources = {f"paymentsgate_auth/{file.name}" for file in PACKAGE.iterdir() if file.is_file()}
     assert "paymentsgate_auth/py.typed" in sources
     licences = {name for name in names if ".dist-info/licenses/" in name}
