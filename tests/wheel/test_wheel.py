@@ -159,6 +159,7 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert "paymentsgate_auth/py.typed" in sources
     licences = {name for name in names if ".dist-info/licenses/" in name}
     assert {Path(name).name for name in licences} == {"LICENSE-MIT", "LICENSE-APACHE"}
+    assert sources | {LIBRARY} <= names
     rest = names - sources - licences - {LIBRARY}
     # auditwheel leaves a bill of materials.
     about = {Path(name).name for name in rest if ".dist-info/" in name}
