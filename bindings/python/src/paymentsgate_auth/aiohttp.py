@@ -1,4 +1,4 @@
-"""A session's token for aiohttp: ``pip install paymentsgate-auth[aiohttp]``.
+"""A session's token for aiohttp: the extra ``paymentsgate-auth[aiohttp]``.
 
 >>> async with AsyncSession.from_env() as session:
 ...     client = aiohttp.ClientSession(session.base_url, middlewares=[SessionMiddleware(session)])

@@ -1,4 +1,4 @@
-"""A session's token for httpx: ``pip install paymentsgate-auth[httpx]``.
+"""A session's token for httpx: the extra ``paymentsgate-auth[httpx]``.
 
 >>> with Session.from_env() as session:
 ...     client = httpx.Client(base_url=session.base_url, auth=SessionAuth(session))

@@ -1,4 +1,4 @@
-"""A session's token for requests: ``pip install paymentsgate-auth[requests]``.
+"""A session's token for requests: the extra ``paymentsgate-auth[requests]``.
 
 >>> with Session.from_env() as session:
 ...     answer = requests.get(f"{session.base_url}/wallet", auth=SessionAuth(session), timeout=30)
