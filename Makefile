@@ -25,12 +25,12 @@ export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRAR
 WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
 EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c sqlite_store_c)
-PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/machines ../../tests/witness
+PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/machines ../../tests/wheel ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo test soak bench lint install clean setup library command generate
+.PHONY: build demo test soak bench lint install clean setup library command generate wheel
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
-.PHONY: test-rust test-c test-go test-python test-behaviours test-witness test-machines
+.PHONY: test-rust test-c test-go test-python test-behaviours test-witness test-machines test-wheel
 
 build: library
 	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib
@@ -40,7 +40,7 @@ build: library
 demo: build $(EXAMPLES)
 	@scripts/with-sandbox scripts/demo
 
-test: test-rust test-c test-go test-python test-behaviours test-witness test-machines
+test: test-rust test-c test-go test-python test-behaviours test-witness test-machines test-wheel
 	@echo "make test: all passed"
 
 setup:
@@ -133,14 +133,35 @@ soak: build $(VENV)/ready
 	PG_HISTORIES=20000 $(CARGO) test --release --lib -p paymentsgate-auth leased_lives -- --nocapture
 	PG_SOAK=600 $(MACHINES)
 
-# The vendor's own SDK against the emulator, in an environment of its own.
+# The vendor's own SDK against the emulator, in an environment of its own, by itself and with our tokens.
 build/witness/ready: tests/witness/requirements.txt | setup
 	python3 -m venv build/witness
 	build/witness/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 test-witness: build build/witness/ready
-	build/witness/bin/python -m pytest -q tests/witness
+	PYTHONPATH=bindings/python/src build/witness/bin/python -m pytest -q tests/witness
+
+# What `pip install` makes of a clean copy, installed elsewhere.
+test-wheel: build $(VENV)/ready
+	$(PYTHON) -m pytest -q -s tests/wheel
+
+# A wheel for PyPI, in dist/: linked for an old glibc, checked and named by auditwheel, and tried here.
+build/venv-wheel/ready: bindings/python/release-requirements.txt | setup
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+WHEEL_GLIBC := 2.17
+wheel: build build/venv-wheel/ready $(VENV)/ready
+	rm -rf build/wheel-linked dist
+	PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" CARGO=cargo-zigbuild CARGO_TARGET_DIR=$(abspath $(TARGET)) \
+	PG_WHEEL_TARGET=$$(rustc --print host-tuple).$(WHEEL_GLIBC) \
+	    python -m build --no-isolation --outdir build/wheel-linked
+	PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" \
+	    auditwheel repair --plat manylinux_$(subst .,_,$(WHEEL_GLIBC))_$$(uname -m) --wheel-dir dist build/wheel-linked/*.whl
+	mv build/wheel-linked/*.tar.gz dist
+	PG_WHEEL=$$(ls dist/*.whl) $(PYTHON) -m pytest -q -s tests/wheel
 
 lint: build $(VENV)/ready
 	$(CARGO) fmt --all --check
@@ -222,4 +243,4 @@ bench-go: build
 
 clean:
 	$(CARGO) clean
-	rm -rf build
+	rm -rf build dist

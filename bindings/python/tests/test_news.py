@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -284,6 +287,40 @@ def test_a_logger_s_level_counts(
             session.token()
     eventually(lambda: not log_threads())
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_the_library_s_own_logger(
+    sandbox: Sandbox, settings: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "paymentsgate_auth")
+    with Session(settings) as session:
+        session.log_to()
+        session.token()
+    eventually(lambda: not log_threads())
+    assert {record.name for record in caplog.records} == {"paymentsgate_auth"}
+    assert {logging.INFO, logging.DEBUG} <= {record.levelno for record in caplog.records}
+
+
+def test_no_line_goes_anywhere_unless_the_program_says_so(settings: Config) -> None:
+    program = """if True:
+        import json, logging, sys, paymentsgate_auth
+        logger = logging.getLogger("paymentsgate_auth")
+        assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
+        assert logger.level == logging.NOTSET and logger.propagate
+        session = paymentsgate_auth.Session(json.loads(sys.argv[1]))
+        session.log_to()
+        news = session.subscribe(paymentsgate_auth.LogLevel.WARN)
+        try:
+            session.token()
+        except paymentsgate_auth.Refused:
+            session.close()
+        assert any(event.kind == paymentsgate_auth.EventKind.LOG for event in news)
+    """
+    account = {"account_id": "another", "public_key": key(settings)}
+    del settings["credentials_file"]
+    command = [sys.executable, "-c", program, json.dumps({**settings, **account})]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_a_logger_does_not_keep_a_session_alive(settings: Config, logger: logging.Logger) -> None:

@@ -4,6 +4,8 @@
 ...     headers = {"Authorization": f"Bearer {session.token().access_token}"}
 """
 
+import logging as _logging
+
 from ._async_session import AsyncSession
 from ._client import Client
 from ._error import (
@@ -59,3 +61,6 @@ __all__ = [
     "check_store",
     "library_version",
 ]
+
+# The program decides where the log goes. Without this, warnings of a program that did not would go to stderr.
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())

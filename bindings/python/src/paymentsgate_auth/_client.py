@@ -10,7 +10,7 @@ from ._async_session import AsyncSession
 from ._error import Closed, InvalidCall, Status, make
 from ._library import Handle, Text, library, milliseconds
 from ._session import Session
-from ._settings import Settings, Value, new_client, new_config, texts
+from ._settings import Settings, Value, base_url, new_client, new_config, texts
 from ._token import Token
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Client:
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         # Here and below: a traceback that shows local variables must find no secret in them.
         del settings, keywords
-        self._handle: Handle | None = new_client(new_config(chosen))
+        self._open(new_config(chosen), base_url(chosen))
 
     @classmethod
     def from_env(cls, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]) -> Self:
@@ -39,8 +39,13 @@ class Client:
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
         client = cls.__new__(cls)
-        client._handle = new_client(new_config(chosen, from_env=True))
+        client._open(new_config(chosen, from_env=True), base_url(chosen, from_env=True))
         return client
+
+    def _open(self, config: Handle, url: str) -> None:
+        self.base_url = url
+        """Where the service is, as it was set."""
+        self._handle: Handle | None = new_client(config)
 
     def issue(
         self, account_id: str | None = None, public_key: str | None = None, *, timeout: float | None = None
@@ -90,7 +95,7 @@ class Client:
         """
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
-        return Session._on(self._open_handle(), new_config(chosen))
+        return Session._on(self._open_handle(), new_config(chosen), self.base_url)
 
     def async_session(
         self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]
@@ -98,7 +103,7 @@ class Client:
         """Opens a session for programs that do not block, as :meth:`session`."""
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
-        return AsyncSession._on(self._open_handle(), new_config(chosen))
+        return AsyncSession._on(self._open_handle(), new_config(chosen), self.base_url)
 
     def close(self) -> None:
         """Gives the connections up once the last call under way has ended. Tokens and sessions live on.

@@ -20,7 +20,7 @@ from ._log import write_log
 from ._queue import SLICE, perform, rest
 from ._request import Body, Headers, request_arguments
 from ._response import Response
-from ._settings import Config, Settings, Value, new_client, new_config, texts
+from ._settings import Config, Settings, Value, base_url, new_client, new_config, texts
 from ._store import close_at_exit
 from ._subscription import Subscription
 from ._token import Token
@@ -37,7 +37,7 @@ class SessionBase:
         # Here and below: a traceback that shows local variables must find no secret in them.
         del settings, keywords
         config = new_config(chosen)
-        self._open(new_client(config), config)
+        self._open(new_client(config), config, base_url(chosen))
 
     @classmethod
     def from_env(cls, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]) -> Self:
@@ -45,15 +45,17 @@ class SessionBase:
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
         config = new_config(chosen, from_env=True)
-        return cls._on(new_client(config), config)
+        return cls._on(new_client(config), config, base_url(chosen, from_env=True))
 
     @classmethod
-    def _on(cls, client: Handle, config: Config) -> Self:
+    def _on(cls, client: Handle, config: Config, url: str) -> Self:
         session = cls.__new__(cls)
-        session._open(client, config)
+        session._open(client, config, url)
         return session
 
-    def _open(self, client: Handle, config: Config) -> None:
+    def _open(self, client: Handle, config: Config, url: str) -> None:
+        self.base_url = url
+        """Where the service is that the token is for, as it was set."""
         self._kept = Kept()
         self._handle = make(library.pg_session_free, library.pg_session_open, client, config)
         if config.has_store:
@@ -83,13 +85,14 @@ class SessionBase:
         health: dict[str, Any] = _json.loads(string_at(text._as_parameter_))
         return health
 
-    def log_to(self, logger: logging.Logger) -> None:
+    def log_to(self, logger: logging.Logger | None = None) -> None:
         """Writes the lines of the session's log to a logger, until the session ends.
 
-        A thread does that. The logger's level at this moment says how much it is told. A forked child, which
+        If none is given it is ``paymentsgate_auth``, which has no handler but a ``NullHandler``. A thread
+        does the writing. The logger's level at this moment says how much it is told. A forked child, which
         does not have the thread, asks anew.
         """
-        write_log(self._handle, logger)
+        write_log(self._handle, logger or logging.getLogger(__package__))
 
     def _kept_for(self, timeout: float | None, min_remaining: float) -> Token | None:
         """The token that need not be asked for. A negative time is for the library to refuse."""

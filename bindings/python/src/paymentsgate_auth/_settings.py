@@ -74,6 +74,16 @@ def new_config(settings: list[tuple[bytes, Text | Store]], *, from_env: bool = F
     return config
 
 
+def base_url(settings: list[tuple[bytes, Text | Store]], *, from_env: bool = False) -> str:
+    """Where the service is, as :func:`new_config` is told: the library does not give settings back."""
+    given = [
+        text._as_parameter_.decode()
+        for name, text in settings
+        if name == b"base_url" and isinstance(text, Text)
+    ]
+    return str((given or [os.environ.get("PAYMENTSGATE_BASE_URL", "") if from_env else ""])[-1])
+
+
 def new_client(config: Handle) -> Handle:
     return make(library.pg_client_free, library.pg_client_new, config)
 

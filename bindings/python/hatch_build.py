@@ -1,0 +1,54 @@
+"""Has cargo make the shared library, and puts it beside the package.
+
+The wheel is tagged for this machine (``linux_x86_64``): what other systems it runs on is for auditwheel to
+find out.
+
+Variables: CARGO (``cargo`` if not set) and PG_WHEEL_TARGET, a ``--target`` for it. With ``cargo-zigbuild``
+and ``x86_64-unknown-linux-gnu.2.17`` the library is linked for an older glibc.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class CargoHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Runs for each wheel. An editable one gets no library: it finds one by PAYMENTSGATE_AUTH_LIB."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "editable":
+            return
+        root = Path(self.root)
+        build_data["pure_python"] = False
+        build_data["tag"] = "py3-none-" + re.sub(r"\W", "_", sysconfig.get_platform())
+        build_data["force_include"][made_by_cargo(root)] = f"paymentsgate_auth/{soname(root)}"
+
+
+def made_by_cargo(root: Path) -> str:
+    """The path of the library, wherever cargo is set up to leave it."""
+    cargo, target = os.environ.get("CARGO") or "cargo", os.environ.get("PG_WHEEL_TARGET")
+    command = [cargo, "rustc", "--locked", "--release", "--lib", "--crate-type", "cdylib"]
+    command += ["--message-format", "json-render-diagnostics", *(["--target", target] if target else [])]
+    try:
+        told = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
+    except FileNotFoundError:
+        raise SystemExit(
+            f"paymentsgate-auth: this is the source and not a wheel, and there is no {cargo} to build it "
+            "with: install Rust 1.88 or newer (https://rustup.rs), or a wheel"
+        ) from None
+    files = [file for line in told.splitlines() for file in json.loads(line).get("filenames", [])]
+    return str(next(file for file in reversed(files) if file.endswith("paymentsgate_auth.so")))
+
+
+def soname(root: Path) -> str:
+    """The name that the package looks for: it has the number of the ABI."""
+    abi = re.search(r"^const ABI_MAJOR: u32 = (\d+);", (root / "build.rs").read_text(), re.M)
+    if not abi:
+        raise SystemExit("paymentsgate-auth: build.rs does not say its ABI_MAJOR")
+    return f"libpaymentsgate_auth.so.{abi[1]}"

@@ -1,0 +1,75 @@
+"""A session's token for requests: the extra ``paymentsgate-auth[requests]``.
+
+>>> with Session.from_env() as session:
+...     answer = requests.get(f"{session.base_url}/wallet", auth=SessionAuth(session), timeout=30)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from requests import PreparedRequest, Response
+from requests.auth import AuthBase
+from requests.exceptions import UnrewindableBodyError
+from requests.utils import rewind_body
+
+from ._bearer import bearer, is_at_home, withdrawn
+from ._session import Session
+from ._token import Token
+
+__all__ = ["SessionAuth"]
+
+
+class SessionAuth(AuthBase):
+    """Gives each request the token of a session. Blocks while there is none.
+
+    Only requests to the origin of the session's ``base_url`` get it; others pass as they are. A 401 is
+    reported to the session, and the request made once more with a newer token, unless its body was a stream
+    that cannot be rewound: then the 401 is the answer, and the next request has the newer token.
+
+    Where no token can be had, the request raises what ``session.token(timeout)`` does, a
+    :class:`~paymentsgate_auth.PaymentsGateError`. ``timeout`` is in seconds and bounds the wait for a token
+    alone; None waits as long as it takes.
+    """
+
+    def __init__(self, session: Session, *, timeout: float | None = None) -> None:
+        self._session = session
+        self._timeout = timeout
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Called by requests when it prepares a request."""
+        if is_at_home(self._session, request.url or ""):
+            token = self._session.token(self._timeout)
+            request.headers["Authorization"] = bearer(token)
+            request.register_hook("response", partial(self._answered, token))
+        return request
+
+    def _answered(self, token: Token, response: Response, **options: Any) -> Response:
+        if not (self._withdrawn(token, response) and _rewound(response.request)):
+            return response
+        # Read and closed, so that the connection is free for the next.
+        _ = response.content
+        response.close()
+        request = response.request.copy()
+        token = self._session.token(self._timeout)
+        request.headers["Authorization"] = bearer(token)
+        again: Response = response.connection.send(request, **options)
+        again.history.append(response)
+        self._withdrawn(token, again)
+        return again
+
+    def _withdrawn(self, token: Token, response: Response) -> bool:
+        sent = response.request.headers.get("Authorization")
+        return withdrawn(self._session, token, response.status_code, sent)
+
+
+def _rewound(request: PreparedRequest) -> bool:
+    """Whether the body can be sent once more."""
+    if request.body is None or isinstance(request.body, bytes | str):
+        return True
+    try:
+        rewind_body(request)
+    except UnrewindableBodyError:
+        return False
+    return True

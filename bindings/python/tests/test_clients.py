@@ -1,0 +1,225 @@
+"""httpx, requests and aiohttp with a session's token: one renewal after a 401, and no token for strangers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import httpx
+import pytest
+from sandbox import Sandbox
+from test_request import PAYIN, calls, last
+from test_session import key
+from ways import REWINDS_FILES, WAYS, Ask
+
+from paymentsgate_auth import AsyncSession, DeadlineExceeded, Refused, Session, Token
+from paymentsgate_auth._bearer import is_at_home
+from paymentsgate_auth.httpx import SessionAuth
+
+Config = dict[str, str]
+BODY = json.dumps(PAYIN).encode()
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def ask(way: str, settings: Config) -> Iterator[Ask]:
+    with WAYS[way](settings) as ask:
+        yield ask
+
+
+def revoke(sandbox: Sandbox) -> None:
+    sandbox.ask("POST", "/revoke", {"all": True})
+
+
+def outcomes(sandbox: Sandbox, route: str) -> dict[str, int]:
+    """How often the service gave each HTTP status."""
+    counted: dict[str, int] = sandbox.counters()["routes"][route]["outcomes"]
+    return counted
+
+
+def test_one_token_for_many_requests(sandbox: Sandbox, ask: Ask) -> None:
+    assert [ask("GET", "/wallet").status for _ in range(3)] == [200, 200, 200]
+    assert "USDT" in ask("GET", "/wallet").text
+    assert calls(sandbox, "issue") == 1
+
+
+def test_a_refused_token_is_replaced_once(sandbox: Sandbox, ask: Ask) -> None:
+    assert ask("GET", "/wallet").status == 200
+    revoke(sandbox)
+    answer = ask("POST", "/deals/payin", BODY)
+    assert answer.status < 300, answer.text
+    assert json.loads(last(sandbox, "payin")["body"]) == PAYIN
+    assert (outcomes(sandbox, "payin")["401"], calls(sandbox, "payin")) == (1, 2)
+    assert (sandbox.counters()["payins"], calls(sandbox, "issue")) == (1, 2)
+    assert ask("GET", "/wallet").status == 200
+    assert outcomes(sandbox, "wallet") == {"200": 2}
+
+
+def test_a_stream_is_not_sent_twice(sandbox: Sandbox, ask: Ask) -> None:
+    ask("GET", "/wallet")
+    revoke(sandbox)
+    assert ask("POST", "/deals/payin", iter([BODY[:9], BODY[9:]])).status == 401
+    assert outcomes(sandbox, "payin") == {"401": 1}
+    assert last(sandbox, "payin")["body"].encode() == BODY
+    # The token was reported all the same.
+    assert ask("GET", "/wallet").status == 200
+    assert outcomes(sandbox, "wallet") == {"200": 2}
+
+
+def test_a_file_is_sent_again_whole_or_not_at_all(sandbox: Sandbox, ask: Ask, way: str) -> None:
+    ask("GET", "/wallet")
+    revoke(sandbox)
+    status = ask("POST", "/deals/payin", io.BytesIO(BODY)).status
+    assert (status < 300) if way in REWINDS_FILES else (status == 401)
+    assert calls(sandbox, "payin") == (2 if way in REWINDS_FILES else 1)
+    assert last(sandbox, "payin")["body"].encode() == BODY
+
+
+def test_a_service_that_refuses_every_token_is_asked_twice(sandbox: Sandbox, ask: Ask) -> None:
+    sandbox.fault(route="wallet", times=None, action={"kind": "status", "status": 401})
+    assert ask("GET", "/wallet").status == 401
+    assert calls(sandbox, "wallet") == 2
+    # Tokens refused when new: another would not help, and none is bought.
+    assert ask("GET", "/wallet").status == 401
+    assert (calls(sandbox, "wallet"), calls(sandbox, "issue")) == (3, 2)
+
+
+def test_each_refusal_is_reported_and_two_are_enough(
+    sandbox: Sandbox, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However hopeful the session is."""
+    reported: list[Token] = []
+    monkeypatch.setattr(Session, "reject", lambda _, token: reported.append(token))
+    monkeypatch.setattr(AsyncSession, "reject", lambda _, token: reported.append(token))
+    sandbox.fault(route="wallet", times=None, action={"kind": "status", "status": 401})
+    assert ask("GET", "/wallet").status == 401
+    assert (calls(sandbox, "wallet"), len(reported)) == (2, 2)
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_any_other_answer_is_the_answer(sandbox: Sandbox, ask: Ask, status: int) -> None:
+    sandbox.fault(route="wallet", action={"kind": "status", "status": status})
+    assert ask("GET", "/wallet").status == status
+    assert (calls(sandbox, "wallet"), calls(sandbox, "issue")) == (1, 1)
+
+
+def test_without_a_token_the_request_says_why(sandbox: Sandbox, settings: Config, way: str) -> None:
+    account = {name: value for name, value in settings.items() if name != "credentials_file"}
+    account |= {"account_id": "another", "public_key": key(settings)}
+    with WAYS[way](account) as ask, pytest.raises(Refused):
+        ask("GET", "/wallet")
+    assert calls(sandbox, "wallet") == 0
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Another host: refuses whatever it is asked, and keeps what it was sent."""
+
+    seen: list[dict[str, str]]
+
+    def do_GET(self) -> None:
+        self.seen.append({name.lower(): value for name, value in self.headers.items()})
+        self.send_response(401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Not in the tests' output."""
+
+
+@pytest.fixture
+def stranger() -> Iterator[HTTPServer]:
+    Stranger.seen = []
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_another_host_is_sent_no_token(sandbox: Sandbox, ask: Ask, stranger: HTTPServer) -> None:
+    assert ask("GET", f"http://127.0.0.1:{stranger.server_port}/wallet").status == 401
+    assert ["authorization" in headers for headers in Stranger.seen] == [False]
+    assert calls(sandbox, "issue") == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "at_home"),
+    [
+        ("https://pay.example/wallet", True),
+        ("https://pay.example:443/deals?a=https://other.example", True),
+        ("HTTPS://Pay.Example", True),
+        ("http://pay.example/wallet", False),
+        ("http://pay.example:443/wallet", False),
+        ("https://pay.example:8443/wallet", False),
+        ("https://pay.example.other.example/wallet", False),
+        ("https://pay.example@other.example/wallet", False),
+        ("https://other.example/https://pay.example", False),
+        ("https://pay.example:port/wallet", False),
+        ("/wallet", False),
+        ("", False),
+    ],
+)
+def test_whose_url_it_is(settings: Config, url: str, at_home: bool) -> None:
+    with Session({**settings, "base_url": "https://pay.example/api"}) as session:
+        assert is_at_home(session, url) is at_home
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirect_takes_no_token_along(
+    sandbox: Sandbox, ask: Ask, stranger: HTTPServer, status: int
+) -> None:
+    to = {"location": f"http://127.0.0.1:{stranger.server_port}/wallet"}
+    sandbox.fault(route="wallet", action={"kind": "status", "status": status, "headers": to})
+    # The stranger's 401 says nothing of a token that it was not sent.
+    assert ask("GET", "/wallet").status == 401
+    assert ["authorization" in headers for headers in Stranger.seen] == [False]
+    assert ask("GET", "/wallet").status == 200
+    assert (calls(sandbox, "wallet"), calls(sandbox, "issue")) == (2, 1)
+
+
+def test_what_a_redirect_followed_is_not_done_again(sandbox: Sandbox, ask: Ask) -> None:
+    """The pay-in was acted upon; then the token was refused where its answer led to."""
+    sandbox.fault(
+        route="payin",
+        point="after",
+        action={"kind": "status", "status": 303, "headers": {"location": "/wallet"}},
+    )
+    sandbox.fault(route="wallet", action={"kind": "status", "status": 401})
+    ask("POST", "/deals/payin", BODY)
+    assert calls(sandbox, "payin") == 1
+    assert ask("GET", "/wallet").status == 200
+    assert calls(sandbox, "issue") == 2
+
+
+def test_httpx_clients_need_their_kind_of_session(settings: Config) -> None:
+    blocking, awaited = SessionAuth(Session(settings)), SessionAuth(AsyncSession(settings))
+    with pytest.raises(TypeError, match=r"an httpx\.Client needs a Session"), httpx.Client() as client:
+        client.get("http://127.0.0.1", auth=awaited)
+
+    async def work() -> None:
+        async with httpx.AsyncClient() as client:
+            await client.get("http://127.0.0.1", auth=blocking)
+
+    with pytest.raises(TypeError, match="needs an AsyncSession"):
+        asyncio.run(work())
+
+
+def test_the_wait_for_a_token_has_an_end(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(route="issue", times=None, action={"kind": "hang"})
+    with (
+        Session(settings) as session,
+        httpx.Client(auth=SessionAuth(session, timeout=0.05)) as client,
+        pytest.raises(DeadlineExceeded),
+    ):
+        client.get(f"{session.base_url}/wallet")
+    assert calls(sandbox, "wallet") == 0

@@ -1,0 +1,236 @@
+"""The wheel, installed elsewhere: it carries all that it needs, and does the main job."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sandbox import Sandbox, started
+
+ROOT = Path(__file__).parents[2]
+OURS = ("PAYMENTSGATE_", "PG_", "PYTHON", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+"""The environment without anything that helps to find the library or the package."""
+PACKAGE = ROOT / "bindings" / "python" / "src" / "paymentsgate_auth"
+LIBRARY = "paymentsgate_auth/libpaymentsgate_auth.so.1"
+
+JOB = """
+import paymentsgate_auth
+from paymentsgate_auth import Session, library_version
+
+with Session.from_env() as session:
+    token = session.token(timeout=30)
+    assert token.remaining > 60
+    assert session.request("GET", "/wallet").status == 200
+    session.reject(token)
+    assert session.token(timeout=30).fingerprint != token.fingerprint
+    assert session.request("GET", "/wallet").status == 200
+print(library_version())
+print(paymentsgate_auth.__file__)
+with open("/proc/self/maps") as maps:
+    print({line.split()[-1] for line in maps if "libpaymentsgate_auth" in line})
+"""
+
+USER_PROGRAM = """
+from paymentsgate_auth import AsyncSession, LogLevel, PaymentsGateError, Session, Token
+
+def pay(amount: float) -> tuple[int, str | None]:
+    try:
+        with Session(base_url="https://secure.example", credentials_file="credentials.json") as session:
+            token: Token = session.token(timeout=5, min_remaining=60.0)
+            answer = session.request("POST", "/deals/payin", json={"amount": amount})
+            for event in session.subscribe(LogLevel.WARN):
+                print(event.kind.name, event.text)
+            return answer.status, token.refresh_token
+    except PaymentsGateError as error:
+        return error.http_status or 0, error.server_code
+
+async def wallet(session: AsyncSession) -> bytes:
+    return (await session.request("GET", "/wallet")).body
+"""
+WRONG_USE = """
+from paymentsgate_auth import Session
+
+with Session(base_url=443, colour="red") as session:
+    number: int = session.token().access_token
+"""
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """What a command says, which must succeed."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**CLEAN, **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made from a copy of what git has or would have: nothing that lies about helps."""
+    copy = tmp_path_factory.mktemp("copy")
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout
+    packed = ["tar", "--create", "--null", "--files-from=-", "--ignore-failed-read"]
+    with subprocess.Popen(["tar", "--extract"], cwd=copy, stdin=subprocess.PIPE) as unpack:
+        subprocess.run(packed, cwd=ROOT, input=names, stdout=unpack.stdin, check=True)
+        assert unpack.stdin
+        unpack.stdin.close()
+    run(sys.executable, "-m", "build", "--sdist", copy, cwd=copy)
+    (file,) = (copy / "dist").iterdir()
+    return file
+
+
+@pytest.fixture(scope="session")
+def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one that PG_WHEEL names; else one that is made from the source distribution alone."""
+    if given := os.environ.get("PG_WHEEL"):
+        return Path(given).resolve()
+    # At one path, so that cargo finds the crates that it has compiled. The times are those of unpacking: the
+    # archive's never change, and cargo would take new sources for old ones.
+    source = ROOT / "build" / "wheel"
+    subprocess.run(["rm", "-rf", source], check=True)
+    source.mkdir(parents=True)
+    sdist = request.getfixturevalue("sdist")
+    subprocess.run(["tar", "-xmzf", sdist, "--strip-components=1"], cwd=source, check=True)
+    target = os.environ.get("CARGO_TARGET_DIR") or str(ROOT / "target")
+    to = tmp_path_factory.mktemp("wheel")
+    build: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", to]
+    run(*build, source / "bindings" / "python", cwd=to, CARGO_TARGET_DIR=target)
+    (file,) = to.iterdir()
+    return file
+
+
+@pytest.fixture(scope="session")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment's interpreter, with the wheel and nothing else."""
+    home = tmp_path_factory.mktemp("venv")
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    run(python, "-m", "pip", "install", "--no-index", wheel, cwd=home)
+    return python
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    with started() as sandbox:
+        yield sandbox
+
+
+def environment(sandbox: Sandbox) -> dict[str, str]:
+    return {
+        "PAYMENTSGATE_BASE_URL": sandbox.address["https"],
+        "PAYMENTSGATE_TLS_CA_FILE": sandbox.address["ca_file"],
+        "PAYMENTSGATE_CREDENTIALS_FILE": sandbox.address["credentials_file"],
+    }
+
+
+def test_the_main_job(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    version, package, mapped = run(python, "-I", "-c", JOB, cwd=tmp_path, **environment(sandbox)).splitlines()
+    assert version == re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]  # type: ignore[index]
+    # Its own library, and no other on the way.
+    assert Path(package).is_relative_to(python.parents[1])
+    assert mapped == repr({str(Path(package).parent / Path(LIBRARY).name)})
+
+
+def test_the_command(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    said = run(python, "-m", "paymentsgate_auth", "status", "--json", cwd=tmp_path, **environment(sandbox))
+    assert json.loads(said)["phase"] == "fresh"
+
+
+def test_what_is_in_it(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
+    sources = {f"paymentsgate_auth/{file.name}" for file in PACKAGE.iterdir() if file.is_file()}
+    assert "paymentsgate_auth/py.typed" in sources
+    licences = {name for name in names if ".dist-info/licenses/" in name}
+    assert {Path(name).name for name in licences} == {"LICENSE-MIT", "LICENSE-APACHE"}
+    assert sources | {LIBRARY} <= names
+    rest = names - sources - licences - {LIBRARY}
+    # auditwheel leaves a bill of materials.
+    about = {Path(name).name for name in rest if ".dist-info/" in name}
+    assert about - {"auditwheel.cdx.json"} == {"METADATA", "WHEEL", "RECORD"}
+    assert {name for name in rest if ".dist-info/" not in name} == set()
+
+
+def test_pip_and_twine_find_nothing_wrong(python: Path, wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    assert "No broken requirements" in run(python, "-m", "pip", "check", cwd=tmp_path)
+    said = run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=tmp_path)
+    assert said.count("PASSED") == 2
+
+
+def test_it_runs_where_its_name_says(wheel: Path, tmp_path: Path) -> None:
+    """auditwheel, and the newest symbol of glibc that the library wants."""
+    said = " ".join(run(sys.executable, "-m", "auditwheel", "show", wheel, cwd=tmp_path).split())
+    tag = wheel.stem.split("-")[-1]
+    assert "-py3-none-" in wheel.name
+    if "musllinux" in tag:
+        assert tag.split(".")[0] in said
+        return
+    zipfile.ZipFile(wheel).extract(LIBRARY, tmp_path)
+    symbols = run("objdump", "-T", LIBRARY, cwd=tmp_path)
+    newest = max(tuple(map(int, found.split("."))) for found in re.findall(r"GLIBC_(\d+\.\d+)", symbols))
+    here = tuple(map(int, platform.libc_ver()[1].split(".")))
+    promised = [tuple(map(int, found)) for found in re.findall(r"manylinux_(\d+)_(\d+)", tag)]
+    print(f"{wheel.name}: {wheel.stat().st_size} bytes, glibc {'.'.join(map(str, newest))} or newer; {said}")
+    assert newest <= (promised or [here])[0]
+    # Nothing is wanted that such a system may lack.
+    assert f'manylinux_{newest[0]}_{newest[1]}_{platform.machine()}"' in said
+
+
+def test_the_library_is_what_the_build_asked_for(wheel: Path, tmp_path: Path) -> None:
+    """Another linker keeps its promises: name, symbols, no unloading, room for the thread's own pointer."""
+    zipfile.ZipFile(wheel).extract(LIBRARY, tmp_path)
+    dynamic = run("readelf", "--dynamic", "--wide", LIBRARY, cwd=tmp_path)
+    assert "[libpaymentsgate_auth.so.1]" in dynamic
+    assert "NODELETE" in dynamic
+    symbols = run("nm", "--dynamic", "--defined-only", LIBRARY, cwd=tmp_path)
+    exports = (ROOT / "abi" / "exports.txt").read_text().splitlines()
+    assert {line.split()[-1] for line in symbols.splitlines()} == {
+        line for line in exports if line[:3] == "pg_"
+    }
+    if "musllinux" not in wheel.name and platform.machine() == "x86_64":
+        assert "R_X86_64_TPOFF64" in run("readelf", "--relocs", "--wide", LIBRARY, cwd=tmp_path)
+
+
+def test_its_types_serve_a_strict_program(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(USER_PROGRAM)
+    (tmp_path / "wrong.py").write_text(WRONG_USE)
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python)]
+    assert "Success" in run(*mypy, "shop.py", cwd=tmp_path)
+    wrong = subprocess.run([*mypy, "wrong.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert len(re.findall(r"\[(?:call-arg|arg-type|typeddict-item|assignment)\]", wrong.stdout)) == 3, (
+        wrong.stdout
+    )
+
+
+def test_without_cargo_the_source_says_what_is_missing(sdist: Path, tmp_path: Path) -> None:
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--wheel-dir",
+        tmp_path,
+        sdist,
+    ]
+    environment = {**os.environ, "CARGO": "no-cargo-here"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode != 0
+    assert "there is no no-cargo-here to build it with: install Rust" in done.stdout + done.stderr
