@@ -5,16 +5,22 @@
 PREFIX  ?= /usr/local
 LIBDIR  ?= $(PREFIX)/lib
 DESTDIR ?=
+# In the pkg-config file. With '$${pcfiledir}/../..' the tree may be moved, as that of `make dist` may.
+PC_PREFIX ?= $(PREFIX)
 CARGO   ?= cargo
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-ABI     := $(shell sed -n 's/^const ABI_MAJOR: u32 = \(.*\);/\1/p' build.rs)
-# What a static link needs besides: `cargo rustc --lib --crate-type staticlib -- --print native-static-libs`.
-NATIVE_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+# The number of the library's file: the ABI, then what was added to it.
+SO      := $(shell sed -n '/^\[package.metadata.capi.library\]/,/^version_/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+ABI     := $(firstword $(subst ., ,$(SO)))
+# What a static link needs besides: `cargo rustc --lib --crate-type staticlib -- --print native-static-libs`, without what
+# the compiler adds by itself, libc and the one of the two libgcc that fits.
+NATIVE_LIBS := -lutil -lrt -lpthread -lm -ldl
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 
 # Whatever is not Rust builds against this tree, just as against an installed library.
 STAGE   := $(CURDIR)/build/stage
+MOVABLE := PC_PREFIX='$$$${pcfiledir}/../..'
 VENV    := $(CURDIR)/build/venv
 PYTHON  := $(VENV)/bin/python
 export PG_SANDBOX            := $(CURDIR)/build/pg-sandbox
@@ -28,12 +34,12 @@ EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo test soak bench lint install clean setup library generate
+.PHONY: build demo test soak bench lint audit install uninstall dist deb notices clean setup library generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-python bench-go
 .PHONY: test-rust test-c test-go test-python test-behaviours test-witness
 
 build: library
-	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib
+	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
 	$(CARGO) build --release --package pg-sandbox
 	@install -m 755 $(TARGET)/release/pg-sandbox $(PG_SANDBOX)
 
@@ -55,16 +61,55 @@ generate:
 	PG_UPDATE_HEADER=1 $(CARGO) build --lib
 	PG_UPDATE_DOCS=1 $(CARGO) test --test docs
 
+NAME    := libpaymentsgate_auth
+CMAKE   := $(LIBDIR)/cmake/PaymentsgateAuth
+# What the templates of the two package files are filled with.
+FILL     = sed -e 's|@PREFIX@|$(PC_PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' -e 's|@VERSION@|$(VERSION)|' \
+    -e 's|@PRIVATE_LIBS@|$(NATIVE_LIBS)|' -e 's|@LINK_LIBRARIES@|$(NATIVE_LIBS:-l%=%)|' -e 's|@SO@|$(SO)|' -e 's|@ABI@|$(ABI)|' \
+    -e "s|@TO_PREFIX@|$$(realpath -ms --relative-to=$(CMAKE) $(PREFIX))|"
+
 install: library
-	@install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
+	@install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKE)
 	@install -m 644 include/paymentsgate_auth.h include/paymentsgate_auth.hpp $(DESTDIR)$(PREFIX)/include/
-	@install -m 755 $(TARGET)/release/libpaymentsgate_auth.so $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so.$(VERSION)
-	@ln -sf libpaymentsgate_auth.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so.$(ABI)
-	@ln -sf libpaymentsgate_auth.so.$(ABI) $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so
-	@install -m 644 $(TARGET)/release/libpaymentsgate_auth.a $(DESTDIR)$(LIBDIR)/
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	    -e 's|@PRIVATE_LIBS@|$(NATIVE_LIBS)|' paymentsgate_auth.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/paymentsgate_auth.pc
+	@install -m 755 $(TARGET)/release/$(NAME).so $(DESTDIR)$(LIBDIR)/$(NAME).so.$(SO)
+	@ln -sf $(NAME).so.$(SO) $(DESTDIR)$(LIBDIR)/$(NAME).so.$(ABI)
+	@ln -sf $(NAME).so.$(ABI) $(DESTDIR)$(LIBDIR)/$(NAME).so
+	@install -m 644 $(TARGET)/release/$(NAME).a $(DESTDIR)$(LIBDIR)/
+	@$(FILL) paymentsgate_auth.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/paymentsgate_auth.pc
+	@for part in Config ConfigVersion; do \
+	    $(FILL) cmake/PaymentsgateAuth$$part.cmake.in > $(DESTDIR)$(CMAKE)/PaymentsgateAuth$$part.cmake || exit 1; \
+	done
 	@echo "installed paymentsgate-auth $(VERSION) below $(DESTDIR)$(PREFIX)"
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/include/,paymentsgate_auth.h paymentsgate_auth.hpp)
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(addprefix $(NAME),.so.$(SO) .so.$(ABI) .so .a) pkgconfig/paymentsgate_auth.pc)
+	rm -rf $(DESTDIR)$(CMAKE)
+
+# The same sources give the same bytes: times are those of the last commit.
+export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),315532800)
+HOST    := $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
+DIST    := $(CURDIR)/dist
+ARCHIVE := paymentsgate-auth-$(VERSION)-$(HOST)
+SUMS     = cd $(DIST) && rm -f SHA256SUMS && sha256sum * > SHA256SUMS && ls -l
+
+dist: library notices
+	@rm -rf build/dist && mkdir -p build/dist/$(ARCHIVE) $(DIST)
+	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(CURDIR)/build/dist/$(ARCHIVE) \
+	    LIBDIR=$(CURDIR)/build/dist/$(ARCHIVE)/lib $(MOVABLE)
+	@strip --strip-debug --enable-deterministic-archives build/dist/$(ARCHIVE)/lib/$(NAME).a
+	@cp -R README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT docs examples build/notices/* build/dist/$(ARCHIVE)/
+	tar -C build/dist --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+	    --format=gnu -cf - $(ARCHIVE) | gzip -9 -n > $(DIST)/$(ARCHIVE).tar.gz
+	@$(SUMS)
+
+deb: library notices
+	scripts/deb $(VERSION) $(DIST)
+	@$(SUMS)
+
+# Whose code the library holds.
+notices:
+	@scripts/third-party build/notices
 
 build/examples/%_c: examples/c/%.c build
 	@mkdir -p $(@D)
@@ -203,4 +248,4 @@ bench-go: build
 
 clean:
 	$(CARGO) clean
-	rm -rf build
+	rm -rf build dist
