@@ -34,12 +34,12 @@ EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo test soak bench lint audit install uninstall dist deb notices clean setup library generate
+.PHONY: build demo test soak bench lint audit install place uninstall dist deb notices clean setup library generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-python bench-go
 .PHONY: test-rust test-c test-go test-python test-behaviours test-witness
 
 build: library
-	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
+	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
 	$(CARGO) build --release --package pg-sandbox
 	@install -m 755 $(TARGET)/release/pg-sandbox $(PG_SANDBOX)
 
@@ -68,7 +68,10 @@ FILL     = sed -e 's|@PREFIX@|$(PC_PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%
     -e 's|@PRIVATE_LIBS@|$(NATIVE_LIBS)|' -e 's|@LINK_LIBRARIES@|$(NATIVE_LIBS:-l%=%)|' -e 's|@SO@|$(SO)|' -e 's|@ABI@|$(ABI)|' \
     -e "s|@TO_PREFIX@|$$(realpath -ms --relative-to=$(CMAKE) $(PREFIX))|"
 
-install: library
+install: library place
+
+# Installs what was built.
+place:
 	@install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKE)
 	@install -m 644 include/paymentsgate_auth.h include/paymentsgate_auth.hpp $(DESTDIR)$(PREFIX)/include/
 	@install -m 755 $(TARGET)/release/$(NAME).so $(DESTDIR)$(LIBDIR)/$(NAME).so.$(SO)
@@ -86,8 +89,8 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(addprefix $(NAME),.so.$(SO) .so.$(ABI) .so .a) pkgconfig/paymentsgate_auth.pc)
 	rm -rf $(DESTDIR)$(CMAKE)
 
-# The same sources give the same bytes: times are those of the last commit.
-export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),315532800)
+# The same sources give the same bytes: times are those of the last commit. Not for cargo, which would build anew.
+EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),315532800)
 HOST    := $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 DIST    := $(CURDIR)/dist
 ARCHIVE := paymentsgate-auth-$(VERSION)-$(HOST)
@@ -95,16 +98,16 @@ SUMS     = cd $(DIST) && rm -f SHA256SUMS && sha256sum * > SHA256SUMS && ls -l
 
 dist: library notices
 	@rm -rf build/dist && mkdir -p build/dist/$(ARCHIVE) $(DIST)
-	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(CURDIR)/build/dist/$(ARCHIVE) \
+	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(CURDIR)/build/dist/$(ARCHIVE) \
 	    LIBDIR=$(CURDIR)/build/dist/$(ARCHIVE)/lib $(MOVABLE)
 	@strip --strip-debug --enable-deterministic-archives build/dist/$(ARCHIVE)/lib/$(NAME).a
 	@cp -R README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT docs examples build/notices/* build/dist/$(ARCHIVE)/
-	tar -C build/dist --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+	tar -C build/dist --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
 	    --format=gnu -cf - $(ARCHIVE) | gzip -9 -n > $(DIST)/$(ARCHIVE).tar.gz
 	@$(SUMS)
 
 deb: library notices
-	scripts/deb $(VERSION) $(DIST)
+	scripts/deb $(VERSION) $(EPOCH) $(DIST)
 	@$(SUMS)
 
 # Whose code the library holds.
