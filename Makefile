@@ -91,7 +91,7 @@ uninstall:
 
 # The same sources give the same bytes: times are those of the last commit. Not for cargo, which would build anew.
 EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),315532800)
-HOST    := $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
+HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
 DIST    := $(CURDIR)/dist
 ARCHIVE := paymentsgate-auth-$(VERSION)-$(HOST)
 SUMS     = cd $(DIST) && rm -f SHA256SUMS && sha256sum * > SHA256SUMS && ls -l

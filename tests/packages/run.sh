@@ -127,7 +127,7 @@ blocks() { grep -c "^\`\`\`$2\$" "$root/docs/$1"; }
 # Every command line of a page, in a folder with the page's program, which then runs.
 page_of() { # page language file
     (
-        mkdir -p "$shop/$2" && cd "$shop/$2" && block "$1" "$2" 1 >"$3" && export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig" &&
+        mkdir -p "$shop/page_$2" && cd "$shop/page_$2" && block "$1" "$2" 1 >"$3" && export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig" &&
             for nth in $(seq "$(blocks "$1" sh)"); do
                 rm -f shop && block "$1" sh "$nth" >commands && sh -eux commands &&
                     LD_LIBRARY_PATH="$prefix/$libdir" ./shop | tee said && grep 'a token: ' said || exit 1
@@ -172,7 +172,7 @@ debs() { ls "$dist"/libpaymentsgate-auth*_"${version}"_*.deb; }
 # For this system's packages they are to be had as they are: nothing but what is installed is needed.
 # shellcheck disable=SC2046
 debs_fit_this_system() { apt-get install --simulate --no-install-recommends $(debs); }
-debs_by_lintian() { debs | xargs lintian --allow-root --fail-on error,warning,info,pedantic --display-info --pedantic; }
+debs_by_lintian() { debs | xargs lintian --allow-root --fail-on error,warning,pedantic --pedantic; }
 # Into a root of their own, so that this system stays as it is.
 # shellcheck disable=SC2046
 install_debs() {
