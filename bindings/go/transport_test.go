@@ -110,7 +110,7 @@ func TestTransportMakesARefusedRequestOnceMore(t *testing.T) {
 	}
 	want := []string{"Bearer " + first.AccessToken(), "Bearer " + second.AccessToken()}
 	if len(shop.tokens) != 2 || shop.tokens[0] != want[0] || shop.tokens[1] != want[1] {
-		t.Errorf("%q, not %q", shop.tokens, want)
+		t.Fatalf("%q, not %q", shop.tokens, want)
 	}
 	if shop.bodies[0] != "order" || shop.bodies[1] != "order" {
 		t.Errorf("%q", shop.bodies)
