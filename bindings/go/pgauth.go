@@ -1,5 +1,5 @@
 // Package pgauth keeps a PaymentsGate API session alive. It is a thin layer over the C library paymentsgate_auth, which
-// pkg-config has to find.
+// pkg-config has to find; with the build tag pgauth_static the library becomes part of the program.
 //
 //	client, err := pgauth.NewClient(pgauth.Env())
 //	session, err := client.Open()
@@ -11,7 +11,10 @@
 //	token, err := session.Token(ctx)
 //	request.Header.Set("Authorization", "Bearer "+token.AccessToken())
 //
-// Session.Subscribe tells what happens meanwhile. Client.Issue and Client.Refresh are the two bare calls to the service,
+// or give their client a Transport, which does that and reports a token that was refused. Package pgoauth2, a module of its
+// own, makes a session a TokenSource of golang.org/x/oauth2.
+//
+// Session.Subscribe tells what happens meanwhile, and Subscription.LogTo writes it to a slog.Handler. Client.Issue and Client.Refresh are the two bare calls to the service,
 // for callers who keep the pair themselves.
 //
 // Every type may be used from any number of goroutines at once. Whoever waits is a parked goroutine, as with a socket:
@@ -19,7 +22,6 @@
 // as every call into C does.
 package pgauth
 
-// #cgo pkg-config: paymentsgate_auth
 // #include <paymentsgate_auth.h>
 import "C"
 

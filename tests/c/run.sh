@@ -23,7 +23,8 @@ sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit
 # The library's thread lives as long as the process, by design: what it holds is reachable, and no leak.
 memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
-programs='abi session queue news request store hpp example_c example_session_c example_queue_c example_cpp example_session_cpp'
+programs='abi session queue news request store hpp example_c example_session_c example_queue_c example_curl_c example_cpp'
+programs="$programs example_session_cpp example_curl_cpp"
 passed=0
 
 # name command…: one test. Its output is shown only where it fails.
@@ -64,6 +65,8 @@ build_all() { # suffix options…
         build ../../examples/c/session.c "example_session_c$suffix" "$@" &&
         build ../../examples/c/queue.c "example_queue_c$suffix" "$@" &&
         build ../../examples/c/sqlite_store.c "sqlite_store$suffix" "$@" &&
+        build ../../examples/c/curl.c "example_curl_c$suffix" "$@" &&
+        build ../../examples/cpp/curl.cpp "example_curl_cpp$suffix" "$@" &&
         build ../../examples/cpp/issue_refresh.cpp "example_cpp$suffix" "$@" &&
         build ../../examples/cpp/session.cpp "example_session_cpp$suffix" "$@" &&
         build ../behaviours/driver.c "driver_c$suffix" "$@" &&

@@ -1,0 +1,230 @@
+#!/bin/sh
+# What outside users do: take the library as it is installed, archived and packaged, build programs with it alone, far from
+# this tree, and run them against the emulator (scripts/with-sandbox runs this). Ends at the first failure.
+set -eu
+: "${PAYMENTSGATE_BASE_URL:?run by scripts/with-sandbox}"
+version=${1:?the version} dist=${2:?the folder of the archive and the Debian packages}
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
+# Nothing here may find the tree that the other tests build against.
+unset PKG_CONFIG_PATH LD_LIBRARY_PATH PAYMENTSGATE_AUTH_LIB
+# libcurl heeds https_proxy, and no proxy reaches this machine's loopback.
+export no_proxy=127.0.0.1
+warnings='-Wall -Wextra -Wpedantic -Werror'
+passed=0
+
+# name command…: one test. Its output is shown only where it fails.
+passes() {
+    name=$1
+    shift
+    if ! "$@" >"$work/log" 2>&1; then
+        cat "$work/log"
+        echo "FAILED: $name ($passed passed before it)"
+        exit 1
+    fi
+    passed=$((passed + 1))
+    echo "passed: $name"
+}
+
+shared() { readelf -d "$1" | grep -q 'NEEDED.*libpaymentsgate_auth.so.1\]'; }
+alone() { ! readelf -d "$1" | grep -q 'NEEDED.*paymentsgate'; }
+whole() { ! readelf -l "$1" | grep -q INTERP; }
+
+# The tree that is used: its prefix, and how pkg-config finds the library in it.
+use() { # prefix libdir options…
+    prefix=$1 libdir=$2
+    shift 2
+    pc_options=$*
+    export PKG_CONFIG_LIBDIR="$prefix/$libdir/pkgconfig:$(pkg-config --variable pc_path pkg-config)"
+    shop=$(mktemp -d "$work/shop.XXXXXX")
+    cp "$root"/tests/packages/outside/* "$root"/examples/c/*.c "$root"/examples/cpp/*.cpp "$shop"
+}
+# shellcheck disable=SC2086 # options are words
+pc() { pkg-config $pc_options "$@"; }
+
+# program options… : a session's program, in C or C++, built by pkg-config.
+# shellcheck disable=SC2046 # flags are words
+c() { program=$1; shift; "${CC:-cc}" -std=c99 $warnings "$shop/session.c" "$@" -o "$shop/$program"; }
+cpp() { program=$1; shift; "${CXX:-c++}" -std=c++17 $warnings "$shop/session.cpp" "$@" -o "$shop/$program"; }
+# As docs/c.md says.
+archive_flags() {
+    echo "$(pc --cflags paymentsgate_auth) -l:libpaymentsgate_auth.a $(pc --static --libs paymentsgate_auth | sed 's/-lpaymentsgate_auth//')"
+}
+
+# shellcheck disable=SC2046
+build_by_pkg_config() {
+    test "$(pc --modversion paymentsgate_auth)" = "$version" &&
+        c c $(pc --cflags --libs paymentsgate_auth) &&
+        cpp cpp $(pc --cflags --libs paymentsgate_auth) &&
+        c c_archive $(archive_flags) && cpp cpp_archive $(archive_flags) &&
+        c c_static -static $(pc --static --cflags --libs paymentsgate_auth) &&
+        cpp cpp_static -static $(pc --static --cflags --libs paymentsgate_auth)
+}
+
+build_by_cmake() {
+    env -u CC -u CXX cmake -S "$shop" -B "$shop/build" -DCMAKE_PREFIX_PATH="$prefix" -DWANTED="$version" &&
+        cmake --build "$shop/build" && mv "$shop"/build/cmake_c* "$shop" &&
+        grep -q "PaymentsgateAuth_DIR:PATH=$prefix/" "$shop/build/CMakeCache.txt"
+}
+
+runs() { LD_LIBRARY_PATH="$prefix/$libdir" "$shop/$1" && "$2" "$shop/$1"; }
+# Without the tree.
+runs_alone() { "$shop/$1" && "$2" "$shop/$1"; }
+
+is_used() { # name
+    passes "$1: build with pkg-config" build_by_pkg_config
+    passes "$1: build with CMake" build_by_cmake
+    for program in c cpp cmake_c cmake_cpp; do passes "$1: $program" runs $program shared; done
+    for program in c_archive cpp_archive cmake_c_archive cmake_cpp_archive; do
+        passes "$1: $program" runs_alone $program alone
+    done
+    for program in c_static cpp_static; do passes "$1: $program" runs_alone $program whole; done
+}
+
+# The headers as others use them: beside libcurl, which answers a 401 as the library does.
+# shellcheck disable=SC2046
+beside_libcurl() {
+    "${CC:-cc}" -std=c99 $warnings "$shop/curl.c" $(pc --cflags --libs paymentsgate_auth libcurl) -o "$shop/curl_c" &&
+        after_a_401 curl_c
+}
+
+# shellcheck disable=SC2046
+beside_libcurl_in_cpp() { # compiler
+    for standard in c++17 c++20; do
+        "$1" -std=$standard -fno-rtti $warnings "$shop/curl.cpp" $(pc --cflags --libs paymentsgate_auth libcurl) \
+            -o "$shop/curl_cpp" && after_a_401 curl_cpp || return 1
+    done
+}
+
+after_a_401() {
+    curl --noproxy '*' -fsS "$PG_SANDBOX_ADMIN/faults" -d '{"route": "wallet", "action": {"kind": "status", "status": 401}}' &&
+        LD_LIBRARY_PATH="$prefix/$libdir" "$shop/$1" | tee "$shop/said" && test "$(grep -c '^HTTP' "$shop/said")" = 2
+}
+
+# Go, in a module of somebody else. CGO_LDFLAGS keeps what is cached of one tree from the next.
+go_program() { # package tags
+    rm -rf "$shop/go" && mkdir "$shop/go" && cp "$1"/*.go "$shop/go/" && (
+        cd "$shop/go" && cat >go.mod <<END && cp "$root/bindings/go/pgoauth2/go.sum" . &&
+module outside
+go 1.24.0
+require github.com/paymentsgate-auth/paymentsgate-auth/bindings/go v0.1.0
+require github.com/paymentsgate-auth/paymentsgate-auth/bindings/go/pgoauth2 v0.1.0
+require golang.org/x/oauth2 v0.34.0
+replace github.com/paymentsgate-auth/paymentsgate-auth/bindings/go => $root/bindings/go
+replace github.com/paymentsgate-auth/paymentsgate-auth/bindings/go/pgoauth2 => $root/bindings/go/pgoauth2
+END
+            CGO_LDFLAGS="-L$prefix/$libdir" go build -tags "$2" -o "$shop/go_program" .)
+}
+go_shared() { go_program "$root/examples/go/session" '' && runs go_program shared; }
+go_static() { go_program "$root/examples/go/session" pgauth_static && runs_alone go_program alone; }
+
+# The nth block of a language in a page of docs/.
+block() { awk -v lang="$2" -v nth="$3" '$0 == "```" lang { n++; on = n == nth; next } /^```/ { on = 0 } on' "$root/docs/$1"; }
+blocks() { grep -c "^\`\`\`$2\$" "$root/docs/$1"; }
+
+# Every command line of a page, in a folder with the page's program, which then runs.
+page_of() { # page language file
+    (
+        mkdir -p "$shop/page_$2" && cd "$shop/page_$2" && block "$1" "$2" 1 >"$3" && export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig" &&
+            for nth in $(seq "$(blocks "$1" sh)"); do
+                rm -f shop && block "$1" sh "$nth" >commands && sh -eux commands &&
+                    LD_LIBRARY_PATH="$prefix/$libdir" ./shop | tee said && grep 'a token: ' said || exit 1
+            done &&
+            block "$1" cmake 1 >CMakeLists.txt && cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" && cmake --build build &&
+            ./build/shop | grep 'a token: '
+    )
+}
+page_of_go() {
+    mkdir -p "$shop/one" "$shop/two" && block go.md go 1 >"$shop/one/main.go" && block go.md go 2 >"$shop/two/main.go" &&
+        test "$(blocks go.md go)" = 2 && go_program "$shop/two" '' && go_program "$shop/one" '' && runs go_program shared &&
+        gofmt -l "$shop/one" "$shop/two" | (! grep .) &&
+        (cd "$shop/go" && export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig" LD_LIBRARY_PATH="$prefix/$libdir" &&
+            for nth in $(seq "$(blocks go.md sh)"); do
+                rm -f shop && block go.md sh "$nth" >commands && sh -eux commands && ./shop | grep 'a token: ' || exit 1
+            done)
+}
+
+make_install() { make -C "$root" --no-print-directory "$@" DESTDIR= PREFIX="$work/prefix" LIBDIR="$work/prefix/lib"; }
+versioned() {
+    (cd "$work/prefix/lib" && test "$(readlink libpaymentsgate_auth.so)" = libpaymentsgate_auth.so.1 &&
+        test -f "$(readlink libpaymentsgate_auth.so.1)" && readelf -d libpaymentsgate_auth.so | grep 'SONAME.*\[libpaymentsgate_auth.so.1\]')
+}
+nothing_left() { test -z "$(find "$1" ! -type d)"; }
+
+archive=paymentsgate-auth-$version-$(rustc -vV | sed -n 's/^host: //p')
+archive_is_whole() {
+    (cd "$dist" && sha256sum --check --strict SHA256SUMS && grep -q "  $archive.tar.gz\$" SHA256SUMS) &&
+        tar -xzf "$dist/$archive.tar.gz" -C "$work" && (cd "$work/$archive" && for file in README.md CHANGELOG.md \
+            LICENSE-MIT LICENSE-APACHE THIRD-PARTY-NOTICES.txt sbom.cdx.json docs/c.md include/paymentsgate_auth.h \
+            include/paymentsgate_auth.hpp lib/libpaymentsgate_auth.a lib/libpaymentsgate_auth.so \
+            lib/pkgconfig/paymentsgate_auth.pc lib/cmake/PaymentsgateAuth/PaymentsgateAuthConfig.cmake; do
+            test -s $file || { echo "$file is missing"; exit 1; }
+        done) && ! grep -rIl "$root" "$work/$archive" &&
+        grep -q '^ring ' "$work/$archive/THIRD-PARTY-NOTICES.txt" && grep -q '"pkg:cargo/ring@' "$work/$archive/sbom.cdx.json"
+}
+archive_is_reproducible() {
+    make -C "$root" --no-print-directory dist DIST="$work/again" && cmp "$dist/$archive.tar.gz" "$work/again/$archive.tar.gz"
+}
+
+debs() { ls "$dist"/libpaymentsgate-auth*_"${version}"_*.deb; }
+# For this system's packages they are to be had as they are: nothing but what is installed is needed.
+# shellcheck disable=SC2046
+debs_fit_this_system() { apt-get install --simulate --no-install-recommends $(debs); }
+debs_by_lintian() { debs | xargs lintian --allow-root --fail-on error,warning,pedantic --pedantic; }
+# Into a root of their own, so that this system stays as it is.
+# shellcheck disable=SC2046
+install_debs() {
+    mkdir -p "$work/deb/var/lib/dpkg/info" "$work/deb/var/lib/dpkg/updates" && : >"$work/deb/var/lib/dpkg/status" &&
+        dpkg --root="$work/deb" --force-depends --force-script-chrootless --force-not-root --install $(debs) &&
+        find "$work/deb/usr" -name '*.pc' | xargs grep '^prefix=/usr$'
+}
+remove_debs() {
+    dpkg --root="$work/deb" --force-depends --force-not-root --purge libpaymentsgate-auth-dev libpaymentsgate-auth1 &&
+        nothing_left "$work/deb/usr"
+}
+
+passes 'cmake: versions' cmake -D TEMPLATE="$root/cmake/PaymentsgateAuthConfigVersion.cmake.in" -D WORK="$work" \
+    -P "$root/tests/packages/versions.cmake"
+
+passes 'install' make_install install
+passes 'install: the library has its links' versioned
+use "$work/prefix" lib
+is_used 'install'
+passes 'install: libcurl' beside_libcurl
+for compiler in g++ clang++; do
+    if command -v $compiler >/dev/null; then
+        passes "install: libcurl, $compiler, C++17 and C++20 without RTTI" beside_libcurl_in_cpp $compiler
+    else
+        echo "$compiler IS NOT INSTALLED, its check is left out (apt-get install clang)"
+    fi
+done
+passes 'install: go' go_shared
+passes 'install: go, static' go_static
+passes 'docs: c.md' page_of c.md c shop.c
+passes 'docs: cpp.md' page_of cpp.md cpp shop.cpp
+passes 'docs: go.md' page_of_go
+cp -a "$work/prefix" "$work/moved"
+passes 'uninstall' make_install uninstall
+passes 'uninstall: nothing is left' nothing_left "$work/prefix"
+use "$work/moved" lib --define-prefix
+is_used 'install, moved'
+
+passes 'archive' archive_is_whole
+use "$work/$archive" lib
+is_used 'archive'
+passes 'archive: reproducible' archive_is_reproducible
+mv "$work/$archive" "$work/elsewhere"
+use "$work/elsewhere" lib
+is_used 'archive, moved'
+passes 'archive, moved: go, static' go_static
+
+passes 'debian: fits this system' debs_fit_this_system
+passes 'debian: lintian' debs_by_lintian
+passes 'debian: install' install_debs
+use "$work/deb/usr" "lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)" --define-variable=prefix="$work/deb/usr"
+is_used 'debian'
+passes 'debian: remove' remove_debs
+echo "$passed passed, 0 failed"
