@@ -286,6 +286,37 @@ fn without_the_folder_there_are_tokens_all_the_same_and_it_heals() {
 }
 
 #[test]
+fn a_pair_bought_without_the_folder_is_everybodys_once_it_is_back() {
+    let bench = Bench::new();
+    let session = bench.session();
+    session.token(PATIENCE, NOW).unwrap();
+    let before = bench.record();
+    let (here, gone) = (bench.folder.path().join("sessions"), bench.folder.path().join("gone"));
+    fs::rename(&here, &gone).unwrap();
+    fs::write(&here, "in the way").unwrap();
+    bench.pass(3600);
+    let private = session.token(PATIENCE, NOW).unwrap();
+    let try_to_publish = || {
+        bench.pass(301);
+        // More than is left, so that it is not answered from memory.
+        session.token(PATIENCE, Duration::from_secs(3600)).unwrap()
+    };
+    try_to_publish();
+    eventually("it fails", || !session.health().unwrap().refreshing);
+    fs::remove_file(&here).unwrap();
+    fs::rename(&gone, &here).unwrap();
+    try_to_publish();
+    eventually("it is published", || bench.record() != before);
+    let other = bench.session();
+    let adopted = other.token(PATIENCE, NOW).unwrap();
+    assert_eq!(adopted.token.fingerprint(), private.token.fingerprint());
+    assert_eq!(bench.calls(), (2, 0));
+    bench.pass(3600);
+    let next = other.token(PATIENCE, NOW).unwrap();
+    assert_eq!((bench.calls(), next.generation), ((2, 1), adopted.generation + 1), "with its refresh token");
+}
+
+#[test]
 fn who_wants_no_private_pair_is_told_of_the_store() {
     let bench = Bench::new();
     let session = bench.session_with(&[("on_store_down", "fail")]);
