@@ -223,6 +223,16 @@ fn many_reports_of_one_token_count_once() {
 }
 
 #[test]
+fn an_old_token_that_was_only_just_adopted_is_refused_as_an_old_one() {
+    for (born, issue_only) in [(0, false), (990, true)] {
+        let mut machine = Machine::new(Policy::default(), true, 0, at(1000));
+        machine.hold(committed(1, born), at(1000), &mut || 0.5);
+        let (_, actions) = machine.report(*committed(1, born).token().fingerprint(), at(1001));
+        assert_eq!(digest(&actions).0.unwrap().issue_only, issue_only, "born at {born}");
+    }
+}
+
+#[test]
 fn close_answers_those_who_wait_for_a_flight() {
     let mut scene = Scene::new();
     assert!(digest(&scene.ask(3600, 60, 0)).1.is_empty());

@@ -354,7 +354,9 @@ impl Machine {
         if held.refused_fresh {
             return Verdict::RejectedFresh;
         }
-        let verdict = self.rejections.get_or_insert_default().judge(now.boot.saturating_sub(held.since), now);
+        // Since its birth, wherever that was: an old one that was adopted a moment ago is old.
+        let age = now.since(held.committed.token().anchor);
+        let verdict = self.rejections.get_or_insert_default().judge(age, now);
         held.refused_fresh = verdict == Verdict::RejectedFresh;
         if verdict == Verdict::Renewing {
             held.refused = true;

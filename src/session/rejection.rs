@@ -52,7 +52,7 @@ pub struct Rejections {
 }
 
 impl Rejections {
-    /// A report of the token there is, which has been here for `age`.
+    /// A report of the token there is, which is as old as `age`.
     pub fn judge(&mut self, age: Duration, now: Moment) -> Verdict {
         if now.boot < self.open_until {
             return Verdict::RejectedFresh;
