@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::first;
 use crate::runtime::process::PerProcess;
+use crate::secret::redact;
 use crate::status::Status;
 use crate::transport::TlsSettings;
 
@@ -304,14 +305,18 @@ impl Server {
         let mut trouble = self.failed(error);
         if error.code().is_none() && !self.address.has_tls {
             let advice = "if that port is one for TLS, write rediss:// in store; else look at the server";
-            trouble.error = self.trouble(&error.to_string(), advice);
+            trouble.error = self.trouble(&self.words(error), advice);
         }
         trouble
     }
 
-    /// The words of the server hold nothing that it was sent.
+    /// A server may echo what it was sent. Records come behind a script, longer than any echo; the password does not.
+    fn words(&self, error: &RedisError) -> String {
+        redact(error.to_string(), &self.address.password.iter().collect::<Vec<_>>())
+    }
+
     fn failed(&self, error: &RedisError) -> Trouble {
-        let what = error.to_string();
+        let what = self.words(error);
         let trouble =
             |advice, is_of_connection| Trouble { error: self.trouble(&what, advice), is_of_connection };
         match error.code() {
@@ -400,6 +405,26 @@ mod tests {
         let tls = Arc::new(TlsSettings::load(&Config::default()).unwrap());
         let servers = Servers::new(tls, Arc::new(SystemClock));
         servers.at(&Address::parse(url).unwrap()).unwrap()
+    }
+
+    /// As a proxy may that does not know HELLO.
+    #[test]
+    fn a_password_that_the_server_echoes_is_in_no_error() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://shop:hunter2@{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let answer = "-ERR not understood: HELLO 3 AUTH shop hunter2\r\n".repeat(3);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let server = server(&url);
+        let asked = run(async move { server.ask::<String>(redis::cmd("PING")).await }, PATIENCE);
+        let error = asked.unwrap().unwrap().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
 
     #[test]
