@@ -166,7 +166,7 @@ impl World {
     fn happen(&mut self, coming: Coming) {
         match coming {
             Coming::Fly(input) => {
-                let step = self.flight.as_mut().unwrap().next(input);
+                let step = self.flight.as_mut().unwrap().next(input, self.now.boot);
                 self.fly(step);
             }
             Coming::Ask => self.ask(),
@@ -279,7 +279,7 @@ impl World {
             }
             None => Flight::new(plan),
         };
-        let step = flight.next(Input::Start);
+        let step = flight.next(Input::Start, self.now.boot);
         self.flight = Some(flight);
         self.fly(step);
     }
@@ -330,7 +330,7 @@ impl World {
                     found.token().remaining(now) > windows.margin
                 };
                 found.committed = found.committed.filter(is_usable);
-                Input::Loaded(found, now.boot)
+                Input::Loaded(found)
             }
             Step::Intend => Input::Intended(ready(self.store.intend()).unwrap()),
             Step::Refresh(refresh) => Input::Called(Box::new(self.service.refresh(refresh, self.now))),

@@ -395,7 +395,7 @@ impl Core {
         };
         let mut input = Input::Start;
         loop {
-            input = match flight.next(input) {
+            input = match flight.next(input, self.now().boot) {
                 Step::Land(landing) => {
                     // What is committed is committed; a lock that cannot be freed dies with its time.
                     let _ = means.store.unlock().await;
@@ -427,7 +427,7 @@ impl Core {
             Step::Load => {
                 let Loaded { committed, cooling } = store.load().await?;
                 let committed = committed.filter(|found| self.is_usable(found));
-                Input::Loaded(Loaded { committed, cooling }, self.now().boot)
+                Input::Loaded(Loaded { committed, cooling })
             }
             Step::Intend => Input::Intended(store.intend().await?),
             Step::Retract(refresh) => {

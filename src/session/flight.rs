@@ -13,9 +13,10 @@ use crate::token::{Doubtful, Fingerprint, Pair, RefreshToken};
 
 /// Issue is tried this often in one flight.
 const ISSUE_TRIES: u32 = 3;
-/// A pair that the store does not take is offered again this often, so long apart: two seconds in all.
-const COMMIT_TRIES: u32 = 5;
-const COMMIT_PAUSE: Duration = Duration::from_millis(400);
+/// A pair that the store does not take is offered again for so long, with pauses of at most this length. A store that hangs
+/// is not asked twice: whoever waits has waited for its own limit.
+const OFFERED_FOR: Duration = Duration::from_secs(2);
+const OFFER_PAUSE: Duration = Duration::from_millis(400);
 /// Many processes that lose one store do not issue in the same moment.
 const SCATTER: Duration = Duration::from_secs(10);
 
@@ -112,8 +113,8 @@ pub enum Input {
     Start,
     /// The lock is held, or there is something newer.
     Locked(Lock),
-    /// The store was read, at that time on the boot clock; a token that is too old to be handed out counts as none.
-    Loaded(Loaded, Duration),
+    /// The store was read; a token that is too old to be handed out counts as none.
+    Loaded(Loaded),
     /// The intent is written.
     Intended(Option<RefreshToken>),
     /// A call has ended.
@@ -206,9 +207,10 @@ pub struct Flight {
     is_intending: bool,
     /// It has failed once.
     has_failed_to_intend: bool,
-    /// A pair that the store has not taken, and how often it was offered.
+    /// A pair that the store has not taken.
     offered: Option<Pair>,
-    offers: u32,
+    /// Since when it has been offered, on the boot clock.
+    offered_since: Option<Duration>,
     unpublished: Option<Pair>,
 }
 
@@ -229,7 +231,7 @@ impl Flight {
             is_intending: false,
             has_failed_to_intend: false,
             offered: None,
-            offers: 0,
+            offered_since: None,
             unpublished: None,
         }
     }
@@ -242,15 +244,15 @@ impl Flight {
         flight
     }
 
-    /// The step after `input`.
-    pub fn next(&mut self, input: Input) -> Step {
+    /// The step after `input`, which came at `now` on the boot clock.
+    pub fn next(&mut self, input: Input, now: Duration) -> Step {
         match input {
             Input::Start => Step::Lock,
             Input::Locked(lock) => {
                 self.is_locked = lock == Lock::Held;
                 Step::Load
             }
-            Input::Loaded(found, now) => self.after_load(found, now),
+            Input::Loaded(found) => self.after_load(found, now),
             Input::Intended(refresh) => {
                 self.is_intending = false;
                 match refresh {
@@ -259,7 +261,7 @@ impl Flight {
                 }
             }
             Input::Called(result) => match *result {
-                Ok(pair) => self.commit(pair),
+                Ok(pair) => self.commit(pair, now),
                 Err(failure) if self.log.issues > 0 => self.after_failed_issue(failure.error),
                 Err(failure) => self.after_failed_refresh(failure),
             },
@@ -269,11 +271,11 @@ impl Flight {
                 self.fail()
             }
             Input::Committed(committed) => self.land(Ok(committed)),
-            Input::Uncommitted(Uncommitted { error, pair }) => self.offer_again(error, pair),
+            Input::Uncommitted(Uncommitted { error, pair }) => self.offer_again(error, pair, now),
             // Others may have taken the lock meanwhile, and have something newer.
             Input::Resumed if self.offered.is_some() => Step::Lock,
             Input::Resumed => self.issue(),
-            Input::StoreFailed(error) => self.without_the_store(error),
+            Input::StoreFailed(error) => self.without_the_store(error, now),
             Input::Stopped(error) => self.land(Err(error)),
         }
     }
@@ -313,9 +315,9 @@ impl Flight {
     }
 
     /// Nothing was presented yet, or nothing that is not accounted for: who must have a token gets one of its own.
-    fn without_the_store(&mut self, error: Error) -> Step {
+    fn without_the_store(&mut self, error: Error, now: Duration) -> Step {
         if let Some(pair) = self.offered.take() {
-            return self.offer_again(error, pair);
+            return self.offer_again(error, pair, now);
         }
         if std::mem::take(&mut self.is_intending) && !std::mem::replace(&mut self.has_failed_to_intend, true)
         {
@@ -331,16 +333,16 @@ impl Flight {
         self.fail()
     }
 
-    fn offer_again(&mut self, error: Error, pair: Pair) -> Step {
+    fn offer_again(&mut self, error: Error, pair: Pair, now: Duration) -> Step {
         if self.plan.publishes {
             // There is no hurry: the next flight is as good.
             (self.error, self.unpublished) = (Some(error), Some(pair));
             return self.fail();
         }
-        self.offers += 1;
-        if self.offers < COMMIT_TRIES {
+        let since = *self.offered_since.get_or_insert(now);
+        if now.saturating_sub(since) < OFFERED_FOR {
             self.offered = Some(pair);
-            return Step::Pause { most: COMMIT_PAUSE };
+            return Step::Pause { most: OFFER_PAUSE };
         }
         self.store_error = Some(error.clone());
         if self.plan.is_strict {
@@ -365,7 +367,8 @@ impl Flight {
         Step::Refresh(refresh)
     }
 
-    fn commit(&mut self, pair: Pair) -> Step {
+    fn commit(&mut self, pair: Pair, now: Duration) -> Step {
+        self.offered_since = Some(now);
         self.kept = self.copy_for_host(&pair);
         // Without the lock nothing is written.
         if self.store_error.is_some() { Step::Keep(pair) } else { Step::Commit(pair) }
@@ -429,5 +432,69 @@ impl Flight {
             kept: self.kept.take(),
             unpublished: self.unpublished.take(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Moment;
+    use crate::expiry::Lifetime;
+    use crate::token::Token;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pair() -> Pair {
+        let lifetime = Lifetime { length: 3600 * SECOND, disagreement: Duration::ZERO };
+        let anchor = Moment { boot: Duration::ZERO, wall: Duration::ZERO };
+        Pair { token: Token::new(Secret::new("a").unwrap(), lifetime, anchor), refresh: None }
+    }
+
+    /// A flight that has bought a pair and was told at 10 s to commit it.
+    fn bought() -> (Flight, Pair) {
+        let mut flight = Flight::new(Plan {
+            cause: Cause::Asked,
+            base: 0,
+            stored: 0,
+            refused: None,
+            issue_only: true,
+            may_issue: true,
+            may_live_alone: true,
+            is_strict: false,
+            strikes: 0,
+            heeds_cooling: true,
+            on_ambiguous: OnAmbiguous::Issue,
+            host_keeps: false,
+            publishes: false,
+        });
+        for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
+            flight.next(input, SECOND);
+        }
+        match flight.next(Input::Called(Box::new(Ok(pair()))), 10 * SECOND) {
+            Step::Commit(pair) => (flight, pair),
+            step => panic!("{step:?}"),
+        }
+    }
+
+    fn down() -> Error {
+        Error::new(Status::PG_ERR_STORE, "down")
+    }
+
+    fn refused(pair: Pair) -> Input {
+        Input::Uncommitted(Uncommitted { error: down(), pair })
+    }
+
+    #[test]
+    fn a_pair_is_offered_to_a_store_for_two_seconds_and_then_handed_out() {
+        let (mut flight, pair) = bought();
+        assert!(matches!(flight.next(refused(pair), 11 * SECOND), Step::Pause { .. }));
+        assert!(matches!(flight.next(Input::Resumed, 11 * SECOND), Step::Lock));
+        assert!(matches!(flight.next(Input::StoreFailed(down()), 12 * SECOND), Step::Keep(_)));
+    }
+
+    #[test]
+    fn a_store_that_hangs_is_not_offered_it_twice() {
+        let (mut flight, pair) = bought();
+        assert!(matches!(flight.next(refused(pair), 15 * SECOND), Step::Keep(_)));
     }
 }

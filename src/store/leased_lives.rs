@@ -295,7 +295,7 @@ async fn fly(
     let mut flight = Flight::new(plan);
     let mut input = Input::Start;
     loop {
-        let step = match flight.next(input) {
+        let step = match flight.next(input, clock.now().boot) {
             Step::Land(landing) => {
                 let _ = store.unlock().await;
                 return *landing;
@@ -318,7 +318,7 @@ async fn take(
         Step::Load => {
             let Loaded { committed, cooling } = store.load().await?;
             let is_usable = |found: &super::Committed| found.token().remaining(clock.now()) > LIFE / 60;
-            Input::Loaded(Loaded { committed: committed.filter(is_usable), cooling }, clock.now().boot)
+            Input::Loaded(Loaded { committed: committed.filter(is_usable), cooling })
         }
         Step::Intend => Input::Intended(store.intend().await?),
         Step::Retract(refresh) => {

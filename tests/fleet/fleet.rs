@@ -276,7 +276,7 @@ impl Fleet {
         }
         match own {
             Own::Fly(input) => {
-                let step = process.flight.as_mut().unwrap().1.next(input);
+                let step = process.flight.as_mut().unwrap().1.next(input, now.boot);
                 let may_adopt = std::mem::take(&mut process.may_adopt);
                 assert!(
                     !may_adopt || matches!(step, Step::Land(_)),

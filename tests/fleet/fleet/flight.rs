@@ -24,9 +24,10 @@ fn store_error() -> Error {
 
 impl Fleet {
     pub(super) fn launch(&mut self, pid: Pid, plan: Plan) {
+        let now = self.now().boot;
         let process = self.processes.get_mut(&pid).unwrap();
         let mut flight = process.flight(plan.clone());
-        let step = flight.next(Input::Start);
+        let step = flight.next(Input::Start, now);
         process.flight = Some((plan, flight));
         process.locks = 0;
         let one_in = |rng: &mut Rng, many: Option<u32>| many.is_some_and(|many| rng.u32(0..many) == 0);
@@ -60,7 +61,7 @@ impl Fleet {
                 let process = self.processes.get_mut(&pid).unwrap();
                 process.patience = Some(now.boot + PATIENCE);
                 process.locks += 1;
-                assert!(process.locks < 10, "a flight goes round and round for the lock");
+                assert!(process.locks < 30, "a flight goes round and round for the lock");
                 self.plan(PATIENCE, Coming::To(pid, Own::Look));
                 return self.plan(Duration::ZERO, Coming::To(pid, Own::Look));
             }
@@ -76,7 +77,7 @@ impl Fleet {
                 found.committed = found.committed.filter(is_usable);
                 let process = self.processes.get_mut(&pid).unwrap();
                 process.may_adopt = found.committed.as_ref().is_some_and(|found| process.is_served_by(found));
-                Input::Loaded(found, now.boot)
+                Input::Loaded(found)
             }),
             Step::Intend => {
                 assert_eq!(self.holder, Some(pid), "invariant 2: an intent without the lock");
@@ -188,7 +189,7 @@ impl Fleet {
             let others = self.holder.replace(pid).filter(|holder| *holder != pid);
             assert!(others.is_none(), "invariant 2: two processes have the lock");
         }
-        let step = process.flight.as_mut().unwrap().1.next(input);
+        let step = process.flight.as_mut().unwrap().1.next(input, now.boot);
         self.fly(pid, step);
     }
 
