@@ -6,6 +6,7 @@
 
 import logging as _logging
 
+from ._async_client import AsyncClient
 from ._async_session import AsyncSession
 from ._client import Client
 from ._error import (
@@ -32,6 +33,7 @@ from ._subscription import AsyncSubscription, Subscription
 from ._token import Token
 
 __all__ = [
+    "AsyncClient",
     "AsyncSession",
     "AsyncSubscription",
     "Client",

@@ -53,14 +53,17 @@ class Config(Handle):
     has_store = False
 
 
-def texts(settings: Mapping[str, Value]) -> list[tuple[bytes, Text | Store]]:
+Chosen = list[tuple[bytes, Text | Store]]
+
+
+def texts(settings: Mapping[str, Value]) -> Chosen:
     """The names and values that ``pg_config_set_sized`` takes, and a store."""
     return [
         (_name(name).encode("utf-8", "surrogatepass"), _text(name, value)) for name, value in settings.items()
     ]
 
 
-def new_config(settings: list[tuple[bytes, Text | Store]], *, from_env: bool = False) -> Config:
+def new_config(settings: Chosen, *, from_env: bool = False) -> Config:
     """Settings for the library. Those given come after the variables."""
     config = Config(library.pg_config_new(), library.pg_config_free)
     if from_env:
@@ -74,7 +77,7 @@ def new_config(settings: list[tuple[bytes, Text | Store]], *, from_env: bool = F
     return config
 
 
-def base_url(settings: list[tuple[bytes, Text | Store]], *, from_env: bool = False) -> str:
+def base_url(settings: Chosen, *, from_env: bool = False) -> str:
     """Where the service is, as :func:`new_config` is told: the library does not give settings back."""
     given = [
         text._as_parameter_.decode()
