@@ -27,7 +27,7 @@ from ._event import Event, EventKind, LogLevel
 from ._library import library_version
 from ._response import Headers, Response
 from ._session import Session
-from ._settings import Settings
+from ._settings import Setting, Settings, settings
 from ._store import Record, Store, check_store
 from ._subscription import AsyncSubscription, Subscription
 from ._token import Token
@@ -54,6 +54,7 @@ __all__ = [
     "Response",
     "ServiceError",
     "Session",
+    "Setting",
     "Settings",
     "Status",
     "Store",
@@ -62,6 +63,7 @@ __all__ = [
     "Token",
     "check_store",
     "library_version",
+    "settings",
 ]
 
 # The program decides where the log goes. Without this, warnings of a program that did not would go to stderr.

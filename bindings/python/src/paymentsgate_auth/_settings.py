@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 from ._error import check, make
 from ._library import Handle, Text, library
@@ -45,6 +45,35 @@ class Settings(TypedDict, total=False):
     durability: Literal["relaxed", "strict"]
     on_ambiguous: Literal["issue", "replay", "fail"]
     keep_warm: bool
+
+
+class Setting(NamedTuple):
+    """A row of the library's table of settings."""
+
+    name: str
+    """The library's own; as a keyword it has an underscore for a dot."""
+    type: str
+    """``text``, ``secret``, ``path``, ``url``, ``boolean``, ``milliseconds`` and so on."""
+    default: str
+    """Empty where it has none."""
+    range: str
+    """The values that it takes, in words."""
+    description: str
+    """What it does."""
+
+
+def settings() -> list[Setting]:
+    """The table of settings of the library that is loaded."""
+    columns = (
+        library.pg_setting_name,
+        library.pg_setting_type,
+        library.pg_setting_default,
+        library.pg_setting_range,
+        library.pg_setting_description,
+    )
+    return [
+        Setting(*(column(row).decode() for column in columns)) for row in range(library.pg_setting_count())
+    ]
 
 
 class Config(Handle):
