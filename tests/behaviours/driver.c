@@ -6,22 +6,25 @@
  *   set NAME VALUE · env · client · issue ACCOUNT KEY TIMEOUT_MS · refresh ACCESS REFRESH TIMEOUT_MS ·
  *   open · open_pair ACCESS REFRESH EXPIRES_IN_S · token TIMEOUT_MS MIN_REMAINING_MS · reject HTTP_STATUS ·
  *   credentials ACCOUNT KEY · request METHOD PATH HEADERS BODY TIMEOUT_MS · subscribe LEVEL · events · health ·
- *   close TIMEOUT_MS · raw WHAT
+ *   close TIMEOUT_MS · start CALL… · cancel · end · store KIND · check_store KIND · version · settings · raw WHAT
  *
  * A text is `-` for NULL, `x` and the hex of its bytes, or `@access` and `@refresh` for those of the last token.
  * Each answer is a block of lines `key<TAB>hex of the value` that ends in an empty line.
  */
 
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <paymentsgate_auth.h>
 
-enum { MOST_WORDS = 6, MOST_HEADERS = 32, NEWS = 7 };
+#include "../c/memory_store.h"
+
+enum { MOST_WORDS = 7, MOST_HEADERS = 32, NEWS = 7, STARTED = 8 };
 
 struct state {
     pg_config *config;
@@ -30,6 +33,7 @@ struct state {
     pg_token *token;
     pg_session *session;
     pg_queue *news;
+    pg_queue *under_way;
 };
 
 struct text {
@@ -67,8 +71,8 @@ static void put_number(const char *key, int64_t value)
     put_text(key, digits);
 }
 
-/* Frees the error, which is NULL where nobody asked for it. */
-static void put_status(pg_status status, pg_error *error)
+/* The error is NULL where nobody asked for it. */
+static void put_outcome(pg_status status, const pg_error *error)
 {
     put_text("status", pg_status_name(status));
     if (error == NULL)
@@ -86,6 +90,12 @@ static void put_status(pg_status status, pg_error *error)
     put_number("fate", pg_error_refresh_token_fate(error));
     if (pg_error_status(error) != status)
         put_text("status", "the error has another status than the call");
+}
+
+/* Frees the error. */
+static void put_status(pg_status status, pg_error *error)
+{
+    put_outcome(status, error);
     pg_error_free(error);
 }
 
@@ -98,8 +108,42 @@ static void put_token(struct state *state, pg_token *token)
     put_number("lifetime_ms", pg_token_lifetime_ms(token));
     put_number("disagreement_ms", pg_token_lifetime_disagreement_ms(token));
     put_number("remaining_ms", pg_token_remaining_ms(token));
+    put_number("generation", (int64_t)pg_token_generation(token));
     pg_token_free(state->token);
     state->token = token;
+}
+
+static int by_text(const void *one, const void *other)
+{
+    return strcmp(*(char *const *)one, *(char *const *)other);
+}
+
+/* In the order of the alphabet: languages differ in how they keep headers. */
+static void put_headers(const pg_response *response)
+{
+    char *lines[MOST_HEADERS], all[4096] = "";
+    size_t count = pg_response_header_count(response), length = 0;
+    if (count > MOST_HEADERS)
+        give_up("there are more headers than one answer can hold");
+    for (size_t i = 0; i < count; i++)
+        if (asprintf(&lines[i], "%s: %s", pg_response_header_name(response, i), pg_response_header_value(response, i)) < 0)
+            give_up("there is no memory");
+    qsort(lines, count, sizeof *lines, by_text);
+    for (size_t i = 0; i < count; i++) {
+        length += (size_t)snprintf(all + length, sizeof all - length, "%s%s", i == 0 ? "" : "\n", lines[i]);
+        if (length >= sizeof all)
+            give_up("the headers are longer than one answer can hold");
+        free(lines[i]);
+    }
+    put_text("response_headers", all);
+}
+
+static void put_response(const pg_response *response)
+{
+    put_number("response_status", pg_response_status(response));
+    put_text("response_type", pg_response_header(response, "Content-Type"));
+    put_headers(response);
+    put_bytes("response_body", pg_response_body(response), pg_response_body_length(response));
 }
 
 /* Words. */
@@ -252,10 +296,8 @@ static void token(struct state *state, int64_t timeout_ms, int64_t min_remaining
         ? pg_session_token(state->session, timeout_ms, &token, &error)
         : pg_session_token_lasting(state->session, min_remaining_ms, timeout_ms, &token, &error);
     put_status(status, error);
-    if (status == PG_OK) {
+    if (status == PG_OK)
         put_token(state, token);
-        put_number("generation", (int64_t)pg_token_generation(token));
-    }
 }
 
 static void reject(struct state *state, int64_t http_status)
@@ -295,12 +337,63 @@ static void request(struct state *state, struct text method, struct text path, s
     pg_status status = pg_session_request(state->session, method.bytes, path.bytes, headers.bytes == NULL ? NULL : lines,
                                           (const uint8_t *)body.bytes, body.length, timeout_ms, &response, &error);
     put_status(status, error);
-    if (status == PG_OK) {
-        put_number("response_status", pg_response_status(response));
-        put_text("response_type", pg_response_header(response, "Content-Type"));
-        put_bytes("response_body", pg_response_body(response), pg_response_body_length(response));
-    }
+    if (status == PG_OK)
+        put_response(response);
     pg_response_free(response);
+}
+
+/* A call that goes on under way: its words are those of the command that waits. */
+static void start(struct state *state, char **words, int count)
+{
+    const char *call = words[0];
+    const pg_queue *queue = state->under_way;
+    const char *headers[MOST_HEADERS + 1];
+    struct text texts[4] = { { NULL, 0 } };
+    pg_error *error = NULL;
+    pg_status status = PG_OK;
+    if (strcmp(call, "token") == 0 && count == 3) {
+        status = pg_session_token_start(state->session, queue, STARTED, number_of(words[2]), number_of(words[1]), &error);
+        put_status(status, error);
+        return;
+    }
+    int64_t timeout_ms = number_of(words[count - 1]);
+    for (int i = 0; i < count - 2; i++)
+        texts[i] = text_of(words[i + 1], state);
+    lines_of(texts[2], headers);
+    if (strcmp(call, "issue") == 0 && count == 4)
+        status = pg_issue_token_start(state->client, queue, STARTED, texts[0].bytes, texts[1].bytes, timeout_ms, &error);
+    else if (strcmp(call, "refresh") == 0 && count == 4)
+        status = pg_refresh_token_start(state->client, queue, STARTED, texts[0].bytes, texts[1].bytes, timeout_ms, &error);
+    else if (strcmp(call, "request") == 0 && count == 6)
+        status = pg_session_request_start(state->session, queue, STARTED, texts[0].bytes, texts[1].bytes, headers,
+                                          (const uint8_t *)texts[3].bytes, texts[3].length, timeout_ms, &error);
+    else
+        give_up("start does not know this call");
+    put_status(status, error);
+}
+
+static void cancel(struct state *state)
+{
+    pg_error *error = NULL;
+    pg_status status = pg_queue_cancel(state->under_way, STARTED, &error);
+    put_status(status, error);
+}
+
+/* Waits for the descriptor, as a program with an event loop does. */
+static void end(struct state *state)
+{
+    struct pollfd readable = { -1, POLLIN, 0 };
+    pg_event *event = NULL;
+    if (pg_queue_fd(state->under_way, &readable.fd, NULL) != PG_OK || poll(&readable, 1, -1) != 1)
+        give_up("the queue cannot be waited for");
+    if (pg_queue_poll(state->under_way, 0, &event, NULL) != PG_OK || pg_event_id(event) != STARTED)
+        give_up("there is no event, or one of another number");
+    put_outcome(pg_event_status(event), pg_event_error(event));
+    if (pg_event_token(event) != NULL)
+        put_token(state, pg_token_ref(pg_event_token(event)));
+    if (pg_event_response(event) != NULL)
+        put_response(pg_event_response(event));
+    pg_event_free(event);
 }
 
 static void subscribe(struct state *state, int64_t level)
@@ -328,11 +421,22 @@ static const char *name_of(pg_kind kind)
     }
 }
 
+static const char *name_of_level(pg_log_level level)
+{
+    switch (level) {
+    case PG_LOG_ERROR: return "error";
+    case PG_LOG_WARN: return "warn";
+    case PG_LOG_INFO: return "info";
+    case PG_LOG_DEBUG: return "debug";
+    default: return "unknown";
+    }
+}
+
 /* All that wait. */
 static void events(struct state *state)
 {
-    char kinds[1024] = "";
-    size_t length = 0;
+    char kinds[1024] = "", log[16384] = "";
+    size_t length = 0, log_length = 0;
     int64_t kept = 0;
     pg_event *event = NULL;
     pg_error *error = NULL;
@@ -340,7 +444,10 @@ static void events(struct state *state)
     while ((status = pg_queue_poll(state->news, 0, &event, &error)) == PG_OK && event != NULL) {
         length += (size_t)snprintf(kinds + length, sizeof kinds - length, "%s%s", length == 0 ? "" : ",",
                                    name_of(pg_event_kind(event)));
-        if (length >= sizeof kinds)
+        if (pg_event_kind(event) == PG_EVENT_LOG)
+            log_length += (size_t)snprintf(log + log_length, sizeof log - log_length, "%s%s %s", log_length == 0 ? "" : "\n",
+                                           name_of_level(pg_event_log_level(event)), pg_event_text(event));
+        if (length >= sizeof kinds || log_length >= sizeof log)
             give_up("there are more events than one answer can hold");
         kept += pg_token_refresh_token(pg_event_token(event)) != NULL;
         pg_event_free(event);
@@ -348,6 +455,7 @@ static void events(struct state *state)
     put_status(status, error);
     put_text("events", kinds);
     put_number("kept", kept);
+    put_text("log", log);
 }
 
 static void health(struct state *state)
@@ -365,6 +473,64 @@ static void close_session(struct state *state, int64_t timeout_ms)
     pg_error *error = NULL;
     pg_status status = pg_session_close(state->session, timeout_ms, &error);
     put_status(status, error);
+}
+
+/* Whoever uses it last frees it. */
+static void free_table(void *table)
+{
+    munmap(table, sizeof(struct table));
+}
+
+static pg_store store_of_kind(const char *kind)
+{
+    struct table *table = new_table();
+    pg_store store = store_of(table);
+    table->is_stale = strcmp(kind, "forgetful") == 0;
+    table->failure = strcmp(kind, "down") == 0 ? "the disk is full" : NULL;
+    store.free = free_table;
+    return store;
+}
+
+static void set_store(struct state *state, const char *kind)
+{
+    pg_error *error = NULL;
+    pg_store store = store_of_kind(kind);
+    pg_status status = pg_config_set_store(state->config, &store, &error);
+    put_status(status, error);
+    if (status != PG_OK)
+        free_table(store.context);
+}
+
+static void check_store(const char *kind)
+{
+    pg_error *error = NULL;
+    pg_store store = store_of_kind(kind);
+    pg_status status = pg_store_check(&store, &error);
+    put_status(status, error);
+    free_table(store.context);
+}
+
+static void version(void)
+{
+    if (pg_abi_version() != PG_ABI_VERSION)
+        give_up("the library has another ABI");
+    put_status(PG_OK, NULL);
+    put_text("version", pg_version());
+}
+
+static void settings(void)
+{
+    char all[32768] = "";
+    size_t length = 0;
+    for (size_t row = 0; row < pg_setting_count(); row++) {
+        length += (size_t)snprintf(all + length, sizeof all - length, "%s%s\t%s\t%s\t%s\t%s", row == 0 ? "" : "\n",
+                                   pg_setting_name(row), pg_setting_type(row), pg_setting_default(row),
+                                   pg_setting_range(row), pg_setting_description(row));
+        if (length >= sizeof all)
+            give_up("the table is longer than one answer can hold");
+    }
+    put_status(PG_OK, NULL);
+    put_text("settings", all);
 }
 
 /* Every _free and every getter takes NULL; answers PG_OK or what does not hold. */
@@ -559,9 +725,11 @@ static int split(char *line, char *words[MOST_WORDS])
 
 int main(void)
 {
-    struct state state = { pg_config_new(), pg_config_new(), NULL, NULL, NULL, NULL };
+    struct state state = { pg_config_new(), pg_config_new(), NULL, NULL, NULL, NULL, NULL };
     char *line = NULL, *words[MOST_WORDS];
     size_t room = 0;
+    if (pg_queue_new(&state.under_way, NULL) != PG_OK)
+        give_up("there is no queue");
 
     while (getline(&line, &room, stdin) != -1) {
         int count = split(line, words);
@@ -597,6 +765,20 @@ int main(void)
             health(&state);
         else if (strcmp(command, "close") == 0 && count == 2)
             close_session(&state, number_of(words[1]));
+        else if (strcmp(command, "start") == 0 && count >= 4)
+            start(&state, words + 1, count - 1);
+        else if (strcmp(command, "cancel") == 0 && count == 1)
+            cancel(&state);
+        else if (strcmp(command, "end") == 0 && count == 1)
+            end(&state);
+        else if (strcmp(command, "store") == 0 && count == 2)
+            set_store(&state, words[1]);
+        else if (strcmp(command, "check_store") == 0 && count == 2)
+            check_store(words[1]);
+        else if (strcmp(command, "version") == 0 && count == 1)
+            version();
+        else if (strcmp(command, "settings") == 0 && count == 1)
+            settings();
         else if (strcmp(command, "raw") == 0 && count == 2)
             raw(&state, words[1]);
         else
@@ -608,6 +790,7 @@ int main(void)
     pg_token_free(state.token);
     pg_session_free(state.session);
     pg_queue_free(state.news);
+    pg_queue_free(state.under_way);
     pg_client_free(state.client);
     pg_config_free(state.without_credentials);
     pg_config_free(state.config);

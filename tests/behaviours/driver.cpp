@@ -1,6 +1,7 @@
 // Plays the behaviour tables through the C++ header. The commands and answers are those of driver.c; what C++
 // cannot express, such as a name that is NULL, is answered with the status `unsupported`.
 
+#include <algorithm>
 #include <iostream>
 #include <optional>
 #include <sstream>
@@ -8,7 +9,11 @@
 #include <string_view>
 #include <vector>
 
+#include <poll.h>
+
 #include <paymentsgate_auth.hpp>
+
+#include "../c/memory_store.hpp"
 
 namespace {
 
@@ -21,7 +26,10 @@ struct state {
     std::optional<pg::token> token;
     std::optional<pg::session> session;
     std::optional<pg::queue> news;
+    pg::queue under_way;
 };
+
+constexpr std::uint64_t started = 8;
 
 struct bad_command : std::runtime_error {
     using std::runtime_error::runtime_error;
@@ -71,6 +79,26 @@ void put_token(const pg::token &token) {
     put_number("lifetime_ms", token.lifetime().count());
     put_number("disagreement_ms", token.lifetime_disagreement().count());
     put_number("remaining_ms", token.remaining().count());
+    put_number("generation", static_cast<long long>(token.generation()));
+}
+
+void put_response(const pg::response &response) {
+    put_number("response_status", response.status());
+    if (const auto type = response.header("Content-Type")) {
+        put("response_type", *type);
+    }
+    // In the order of the alphabet: languages differ in how they keep headers.
+    std::vector<std::string> lines;
+    for (const auto &[name, value] : response.headers()) {
+        lines.push_back(std::string(name).append(": ").append(value));
+    }
+    std::sort(lines.begin(), lines.end());
+    std::string all;
+    for (const auto &line : lines) {
+        all.append(all.empty() ? "" : "\n").append(line);
+    }
+    put("response_headers", all);
+    put("response_body", response.body());
 }
 
 // Words.
@@ -189,7 +217,6 @@ bool token(state &state, pg::timeout timeout, std::chrono::milliseconds min_rema
     state.token = found ? *found : state.session->token(timeout, min_remaining);
     put("status", "PG_OK");
     put_token(*state.token);
-    put_number("generation", static_cast<long long>(state.token->generation()));
     return true;
 }
 
@@ -228,11 +255,78 @@ bool request(state &state, const text &method, const text &path, const text &hea
     }
     const pg::response response = state.session->request(*method, *path, headers_of(headers), body, timeout);
     put("status", "PG_OK");
-    put_number("response_status", response.status());
-    if (const auto type = response.header("Content-Type")) {
-        put("response_type", *type);
+    put_response(response);
+    return true;
+}
+
+// A call that goes on under way: its words are those of the command that waits.
+bool start(state &state, const std::vector<std::string> &words) {
+    const std::string &call = words[1];
+    const pg::timeout timeout = timeout_of(words[call == "token" ? 2 : words.size() - 1]);
+    const auto given = [&](std::size_t word) { return text_of(words[word], state); };
+    if (call == "token" && state.session && words.size() == 4) {
+        state.session->token_start(state.under_way, started, timeout, std::chrono::milliseconds(std::stoll(words[3])));
+    } else if (call == "issue" && state.client && words.size() == 5) {
+        if (given(2)) {
+            state.client->issue_start(state.under_way, started, *given(2), given(3).value(), timeout);
+        } else {
+            state.client->issue_start(state.under_way, started, timeout);
+        }
+    } else if (call == "refresh" && state.client && words.size() == 5) {
+        if (state.token && words[2] == "@access" && words[3] == "@refresh") {
+            state.client->refresh_start(state.under_way, started, *state.token, timeout);
+        } else {
+            state.client->refresh_start(state.under_way, started, given(2), given(3).value(), timeout);
+        }
+    } else if (call == "request" && state.session && words.size() == 7) {
+        state.session->request_start(state.under_way, started, given(2).value(), given(3).value(), headers_of(given(4)),
+                                     given(5), timeout);
+    } else {
+        return false;
     }
-    put("response_body", response.body());
+    put("status", "PG_OK");
+    return true;
+}
+
+// Waits for the descriptor, as a program with an event loop does.
+bool end(state &state) {
+    pollfd readable{state.under_way.fd(), POLLIN, 0};
+    if (poll(&readable, 1, -1) != 1) {
+        throw bad_command("the queue cannot be waited for");
+    }
+    const auto event = state.under_way.poll(std::chrono::milliseconds(0));
+    if (!event || event->id() != started) {
+        throw bad_command("there is no event, or one of another number");
+    }
+    if (const auto failure = event->error()) {
+        throw *failure;
+    }
+    put("status", "PG_OK");
+    if (auto token = event->token()) {
+        state.token = *token;
+        put_token(*token);
+    }
+    if (const auto response = event->response()) {
+        put_response(*response);
+    }
+    return true;
+}
+
+std::shared_ptr<memory_store> store(const std::string &kind) {
+    auto made = std::make_shared<memory_store>();
+    made->ignores_versions = kind == "forgetful";
+    made->throws = kind == "down";
+    return made;
+}
+
+bool settings() {
+    std::string all;
+    for (const auto &row : pg::settings()) {
+        all.append(all.empty() ? "" : "\n").append(row.name).append("\t").append(row.type).append("\t");
+        all.append(row.default_value).append("\t").append(row.range).append("\t").append(row.description);
+    }
+    put("status", "PG_OK");
+    put("settings", all);
     return true;
 }
 
@@ -260,20 +354,34 @@ std::string_view name_of(pg_kind kind) {
     }
 }
 
+std::string_view name_of(pg_log_level level) {
+    switch (level) {
+        case PG_LOG_ERROR: return "error";
+        case PG_LOG_WARN: return "warn";
+        case PG_LOG_INFO: return "info";
+        case PG_LOG_DEBUG: return "debug";
+        default: return "unknown";
+    }
+}
+
 // All that wait.
 bool events(const state &state) {
     if (!state.news) {
         return false;
     }
-    std::string kinds;
+    std::string kinds, log;
     int kept = 0;
     while (const auto event = state.news->poll(std::chrono::milliseconds(0))) {
         kinds.append(kinds.empty() ? "" : ",").append(name_of(event->kind()));
         kept += event->token() && event->token()->refresh_token() ? 1 : 0;
+        if (event->kind() == PG_EVENT_LOG) {
+            log.append(log.empty() ? "" : "\n").append(name_of(event->log_level())).append(" ").append(event->text());
+        }
     }
     put("status", "PG_OK");
     put("events", kinds);
     put_number("kept", kept);
+    put("log", log);
     return true;
 }
 
@@ -349,6 +457,35 @@ bool run(state &state, const std::vector<std::string> &words) {
     }
     if (command == "close" && words.size() == 2) {
         return close(state, timeout_of(words[1]));
+    }
+    if (command == "start" && words.size() >= 4) {
+        return start(state, words);
+    }
+    if (command == "cancel" && words.size() == 1) {
+        state.under_way.cancel(started);
+        put("status", "PG_OK");
+        return true;
+    }
+    if (command == "end" && words.size() == 1) {
+        return end(state);
+    }
+    if (command == "store" && words.size() == 2) {
+        state.config.set_store(store(words[1]));
+        put("status", "PG_OK");
+        return true;
+    }
+    if (command == "check_store" && words.size() == 2) {
+        pg::check_store(store(words[1]));
+        put("status", "PG_OK");
+        return true;
+    }
+    if (command == "version" && words.size() == 1) {
+        put("status", "PG_OK");
+        put("version", pg::version());
+        return true;
+    }
+    if (command == "settings" && words.size() == 1) {
+        return settings();
     }
     if (command == "raw" && words.size() == 2) {
         return false;

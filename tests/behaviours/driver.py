@@ -1,14 +1,35 @@
-"""The Python driver of the table of behaviours. Its protocol is in README.md."""
+"""The Python driver of the table of behaviours; with the word `async` its interface for event loops."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
-from paymentsgate_auth import Client, EventKind, PaymentsGateError, Session, Subscription, Token
+from memory_store import MemoryStore
+
+from paymentsgate_auth import (
+    AsyncClient,
+    AsyncSession,
+    AsyncSubscription,
+    Client,
+    EventKind,
+    PaymentsGateError,
+    Response,
+    Session,
+    Subscription,
+    Token,
+    check_store,
+    library_version,
+    settings,
+)
+from paymentsgate_auth._settings import Value
 
 Answer = dict[str, object]
+Result = TypeVar("Result")
+OK: Answer = {"status": "PG_OK"}
 UNSUPPORTED: Answer = {"status": "unsupported"}
 CREDENTIALS = "credentials_file", "account_id", "public_key", "public_key_file"
 
@@ -16,87 +37,96 @@ CREDENTIALS = "credentials_file", "account_id", "public_key", "public_key_file"
 class Driver:
     """What the commands so far have left: settings, a client, a session, the last token."""
 
-    def __init__(self) -> None:
-        self.settings: dict[str, str] = {}
-        self.make: Callable[[dict[str, str]], Client] = Client
-        self.client: Client | None = None
-        self.session: Session | None = None
-        self.news: Subscription | None = None
+    def __init__(self, face: type[Client] | type[AsyncClient]) -> None:
+        self.face = face
+        self.settings: dict[str, Value] = {}
+        self.make: Callable[[dict[str, Value]], Client | AsyncClient] = face
+        self.client: Client | AsyncClient | None = None
+        self.session: Session | AsyncSession | None = None
+        self.news: Subscription | AsyncSubscription | None = None
         self.token: Token | None = None
+        self.under_way: asyncio.Task[Answer] | None = None
 
-    def obey(self, command: str, words: list[str]) -> Answer:
+    async def obey(self, command: str, words: list[str]) -> Answer:
         match command, words:
             case "set", [name, value]:
                 # Python checks settings when the client is made.
                 self.settings[self.text(name) or ""] = self.text(value) or ""
-                return {"status": "PG_OK"}
             case "env", []:
-                self.make = Client.from_env
-                return {"status": "PG_OK"}
+                self.make = self.face.from_env
             case "client", []:
                 self.client = self.make(self.settings)
-                return {"status": "PG_OK"}
+            case "store", [kind]:
+                self.settings["store"] = store(kind)
+            case "check_store", [kind]:
+                check_store(store(kind))
             case "issue", [account, key, timeout] if self.client:
                 given = self.text(account), self.text(key)
-                return self.keep(self.client.issue(*given, timeout=seconds(timeout)))
+                return self.keep(await settled(self.client.issue(*given, timeout=seconds(timeout))))
             case "refresh", [access, refresh, timeout] if self.client and refresh != "-":
                 token, bearer = self.text(refresh) or "", self.text(access)
-                return self.keep(self.client.refresh(token, access_token=bearer, timeout=seconds(timeout)))
+                pair = self.client.refresh(token, access_token=bearer, timeout=seconds(timeout))
+                return self.keep(await settled(pair))
             case "open", [] if self.client:
-                return self.open(self.client, self.settings)
+                self.open(self.client, self.settings)
             case "open_pair", [access, refresh, expires_in] if self.client and "-" not in (access, refresh):
-                pair = {"access_token": self.text(access) or "", "refresh_token": self.text(refresh) or ""}
+                texts = {"access_token": self.text(access) or "", "refresh_token": self.text(refresh) or ""}
                 if (age := self.text(expires_in)) is not None:
-                    pair["access_token_expires_in_s"] = age
+                    texts["access_token_expires_in_s"] = age
                 without = {name: text for name, text in self.settings.items() if name not in CREDENTIALS}
-                return self.open(self.make(without), {**without, **pair})
-        return self.obey_session(self.session, command, words) if self.session else UNSUPPORTED
+                self.open(self.make(without), {**without, **texts})
+            case "version", []:
+                return {**OK, "version": library_version()}
+            case "settings", []:
+                return {**OK, "settings": "\n".join("\t".join(setting) for setting in settings())}
+            case "start", [command, *words] if self.face is AsyncClient:
+                self.under_way = asyncio.ensure_future(self.obey(command, words))
+                # It begins when this one waits.
+                await asyncio.sleep(0)
+            case "cancel", [] if self.under_way:
+                self.under_way.cancel()
+            case "end", [] if self.under_way:
+                try:
+                    return await self.under_way
+                except asyncio.CancelledError:
+                    return {"status": "canceled"}
+            case _:
+                return await self.obey_session(self.session, command, words) if self.session else UNSUPPORTED
+        return OK
 
-    def obey_session(self, session: Session, command: str, words: list[str]) -> Answer:
+    async def obey_session(self, session: Session | AsyncSession, command: str, words: list[str]) -> Answer:
         match command, words:
             case "token", [timeout, min_remaining]:
                 token = session.token(seconds(timeout), int(min_remaining) / 1000)
-                return {**self.keep(token), "generation": token.generation}
+                return self.keep(await settled(token))
             case "reject", [http_status] if self.token:
                 session.reject(self.token, int(http_status))
             case "credentials", [account, key] if "-" not in words:
                 session.set_credentials(self.text(account) or "", self.text(key) or "")
             case "request", [method, path, headers, body, timeout]:
-                return self.request(session, method, path, headers, body, timeout)
+                lines, content = (self.text(headers) or "").split("\n"), self.text(body)
+                response = session.request(
+                    self.text(method) or "",
+                    self.text(path) or "",
+                    headers=None if headers == "-" else list(zip(lines[::2], lines[1::2], strict=True)),
+                    body=None if content is None else content.encode("utf-8", "surrogateescape"),
+                    timeout=seconds(timeout),
+                )
+                return answered(await settled(response))
             case "subscribe", [level]:
                 self.news = session.subscribe(int(level))
             case "events", [] if self.news:
-                return events(self.news)
+                return await events(self.news)
             case "health", []:
-                return {"status": "PG_OK", "health": json.dumps(session.health())}
+                return {**OK, "health": json.dumps(session.health())}
             case "close", [timeout]:
-                session.close(seconds(timeout))
+                await settled(session.close(seconds(timeout)))
             case _:
                 return UNSUPPORTED
-        return {"status": "PG_OK"}
+        return OK
 
-    def open(self, client: Client, settings: dict[str, str]) -> Answer:
+    def open(self, client: Client | AsyncClient, settings: dict[str, Value]) -> None:
         self.session, self.news = client.session(settings), None
-        return {"status": "PG_OK"}
-
-    def request(
-        self, session: Session, method: str, path: str, headers: str, body: str, timeout: str
-    ) -> Answer:
-        lines = (self.text(headers) or "").split("\n")
-        content = self.text(body)
-        response = session.request(
-            self.text(method) or "",
-            self.text(path) or "",
-            headers=None if headers == "-" else list(zip(lines[::2], lines[1::2], strict=True)),
-            body=None if content is None else content.encode("utf-8", "surrogateescape"),
-            timeout=seconds(timeout),
-        )
-        return {
-            "status": "PG_OK",
-            "response_status": response.status,
-            "response_type": response.headers.get("content-type"),
-            "response_body": response.body.decode("utf-8", "surrogateescape"),
-        }
 
     def text(self, word: str) -> str | None:
         if word == "@access":
@@ -110,24 +140,53 @@ class Driver:
     def keep(self, token: Token) -> Answer:
         self.token = token
         return {
-            "status": "PG_OK",
+            **OK,
             "fingerprint": token.fingerprint,
             "access_length": len(token.access_token),
             "refresh_length": len(token.refresh_token or ""),
             "lifetime_ms": round(token.lifetime * 1000),
             "disagreement_ms": round(token.lifetime_disagreement * 1000),
             "remaining_ms": round(token.remaining * 1000),
+            "generation": token.generation,
         }
 
 
-def events(news: Subscription) -> Answer:
-    """All that wait."""
-    waiting = list(iter(lambda: news.poll(0), None))
-    pairs = [event.token for event in waiting if event.kind is EventKind.ROTATED and event.token]
+async def settled(result: Result | Awaitable[Result]) -> Result:
+    """What a call answers, in both faces."""
+    return await result if isinstance(result, Awaitable) else result
+
+
+def store(kind: str) -> MemoryStore:
+    store = MemoryStore()
+    store.ignores_versions = kind == "forgetful"
+    store.error = OSError("the disk is full") if kind == "down" else None
+    return store
+
+
+def answered(response: Response) -> Answer:
+    names = sorted(response.headers)
+    headers = [f"{name}: {value}" for name in names for value in response.headers.get_all(name)]
     return {
-        "status": "PG_OK",
+        **OK,
+        "response_status": response.status,
+        "response_type": response.headers.get("content-type"),
+        "response_headers": "\n".join(headers),
+        "response_body": response.body.decode("utf-8", "surrogateescape"),
+    }
+
+
+async def events(news: Subscription | AsyncSubscription) -> Answer:
+    """All that wait."""
+    waiting = []
+    while event := await settled(news.poll(0)):
+        waiting.append(event)
+    pairs = [event.token for event in waiting if event.kind is EventKind.ROTATED and event.token]
+    lines = [f"{event.level.name.lower()} {event.text}" for event in waiting if event.text is not None]
+    return {
+        **OK,
         "events": ",".join(event.kind.name.lower() for event in waiting),
         "kept": sum(token.refresh_token is not None for token in pairs),
+        "log": "\n".join(lines),
     }
 
 
@@ -150,18 +209,36 @@ def failure(error: PaymentsGateError) -> Answer:
     }
 
 
-def main() -> None:
-    driver = Driver()
+def at_once(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Runs what waits for nothing that is awaited."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        answer: Answer = end.value
+        return answer
+    raise AssertionError("the blocking face has something to await")
+
+
+def play(driver: Driver, run: Callable[[Coroutine[Any, Any, Answer]], Answer]) -> None:
     for line in sys.stdin:
         command, *words = line.rstrip("\n").split("\t")
         try:
-            answer = driver.obey(command, words)
+            answer = run(driver.obey(command, words))
         except PaymentsGateError as error:
             answer = failure(error)
         for key, value in answer.items():
             if value is not None:
                 print(key, str(value).encode("utf-8", "surrogateescape").hex(), sep="\t")
         print(flush=True)
+
+
+def main() -> None:
+    if sys.argv[1:] == ["async"]:
+        loop = asyncio.new_event_loop()
+        play(Driver(AsyncClient), loop.run_until_complete)
+        loop.close()
+    else:
+        play(Driver(Client), at_once)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from operator import mul
 from pathlib import Path
@@ -20,7 +22,13 @@ import pytest
 import yaml
 from sandbox import Sandbox, closed_port, started
 
-VARIABLES = {"c": "PG_DRIVER_C", "cpp": "PG_DRIVER_CPP", "py": "PG_DRIVER_PY", "go": "PG_DRIVER_GO"}
+VARIABLES = {
+    "c": "PG_DRIVER_C",
+    "cpp": "PG_DRIVER_CPP",
+    "py": "PG_DRIVER_PY",
+    "pya": "PG_DRIVER_PYA",  # for event loops
+    "go": "PG_DRIVER_GO",
+}
 LANGUAGES = os.environ.get("PG_LANGUAGES", " ".join(VARIABLES)).replace(",", " ").split()
 FATES = {"none": 0, "unsent": 1, "not_consumed": 2, "refused": 3, "unknown": 4}
 # A driver that takes longer hangs.
@@ -28,9 +36,12 @@ PATIENCE_S = 20
 # A token that only looks like one: it is presented where no real one can be had.
 LITERAL_TOKEN = "a-refresh-token-of-another-day"
 # The beginnings of the keys whose values may be shown to anybody.
-SHOWN = ("text", "server_", "health")
+SHOWN = ("text", "server_", "health", "log")
 # Their texts quote the system, which sees one event now as this and now as that.
 SYSTEM_WORDED = ("PG_ERR_CONNECT", "PG_ERR_CONNECTION_LOST", "PG_ERR_PROXY", "PG_ERR_TLS")
+
+MANIFEST = Path(__file__).parents[2] / "Cargo.toml"
+VERSION = re.findall(r'^version = "(.+)"$', MANIFEST.read_text(), re.M)[0]
 
 Answer = dict[str, str]
 
@@ -150,13 +161,8 @@ class Driver:
         assert code == 0, f"the driver ended with {code}"
 
 
-@pytest.fixture(scope="session", params=LANGUAGES)
-def language(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="session")
 def command(language: str) -> list[str]:
+    """The language's driver."""
     variable = VARIABLES[language]
     if variable not in os.environ:
         pytest.fail(f"set {variable} to the driver's command, or name the languages to test in PG_LANGUAGES")
@@ -164,35 +170,40 @@ def command(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def sandbox(language: str) -> Iterator[Sandbox]:
-    with started() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture(scope="session")
-def seen() -> dict[str, list[Answer]]:
-    """What the first language came to, by case: the others must come to the same."""
-    return {}
+def sandboxes() -> Iterator[dict[str, Sandbox]]:
+    """Each language has an emulator of its own: they play at the same time."""
+    with ExitStack() as stack:
+        yield {language: stack.enter_context(started()) for language in LANGUAGES}
 
 
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
 def test_behaviour(
-    case: Case,
-    language: str,
-    command: list[str],
-    sandbox: Sandbox,
-    seen: dict[str, list[Answer]],
-    tmp_path: Path,
+    case: Case, sandboxes: dict[str, Sandbox], tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    if language not in case.only:
+    languages = [language for language in LANGUAGES if language in case.only]
+    if not languages:
         pytest.skip(case.because)
+    told: list[list[Answer]] = []
+    with ThreadPoolExecutor(len(languages)) as pool:
+        plays = {
+            language: pool.submit(played, case, sandboxes[language], tmp_path / language, command(language))
+            for language in languages
+        }
+        for language, play in plays.items():
+            with subtests.test(language):
+                told.append(play.result())
+                assert told[0] == told[-1], "another language came to something else"
+
+
+def played(case: Case, sandbox: Sandbox, folder: Path, command: list[str]) -> list[Answer]:
+    """One case in one language: what was said."""
     sandbox.reset()
-    play = Play(case, sandbox, tmp_path, command)
+    folder.mkdir()
+    play = Play(case, sandbox, folder, command)
     play.run()
     play.check_the_emulator()
     play.check_secrets()
-    told = play.told()
-    assert seen.setdefault(case.name, told) == told, "another language came to something else"
+    return play.told()
 
 
 class Play:
@@ -209,6 +220,7 @@ class Play:
             "proxy_address": sandbox.address["proxy"].removeprefix("http://"),
             "http_address": sandbox.address["http"].removeprefix("http://"),
             "closed": closed_port(),
+            "version": VERSION,
             "dir": str(folder),
         }
         for name, content in case.files.items():
@@ -223,6 +235,7 @@ class Play:
         self.settings = {name: self.filled(value) for name, value in settings.items() if value is not None}
         environment = {name: self.filled(value) for name, value in case.environment.items()}
         self.driver = Driver(command, environment)
+        self.started = ""
         self.answers: list[Answer] = []
 
     def filled(self, value: Any) -> Any:
@@ -261,12 +274,15 @@ class Play:
     def take(self, step: dict[str, Any]) -> None:
         expect = step.get("expect", {"status": "PG_OK"})
         match next(iter(step.items())):
-            case "issue", given:
-                words = (given.get("account"), given.get("key"))
-                self.check(self.driver("issue", *map(self.word, words), timeout(given)), expect)
-            case "refresh", given:
-                words = (given.get("access", "@access"), given.get("refresh", "@refresh"))
-                self.check(self.driver("refresh", *map(self.word, words), timeout(given)), expect)
+            case ("issue" | "refresh" | "request" | "token") as name, given:
+                self.check(self.driver(*self.call(name, given)), self.expected(name, expect))
+            case "start", call:
+                ((self.started, given),) = call.items()
+                self.check(self.driver("start", *self.call(self.started, given)), expect)
+            case "cancel", _:
+                self.check(self.driver("cancel"), expect)
+            case "end", _:
+                self.check(self.driver("end"), self.expected(self.started, expect))
             case "open", settings:
                 commands = [["set", word(name), self.word(value)] for name, value in settings.items()]
                 self.check(self.first_failure([*commands, ["open"]]), expect)
@@ -274,20 +290,15 @@ class Play:
                 pair = {"access": "@access", "refresh": "@refresh", "expires_in_s": None, **given}
                 texts = [pair["access"], pair["refresh"], pair["expires_in_s"]]
                 self.check(self.driver("open_pair", *map(self.word, texts)), expect)
-            case "request", given:
-                headers = "\n".join(text for pair in given.get("headers", {}).items() for text in pair)
-                texts = [given.get("method", "GET"), given["path"], headers or None, given.get("body")]
-                self.check(self.driver("request", *map(self.word, texts), timeout(given)), expect)
             case "subscribe", level:
                 self.check(self.driver("subscribe", str(level)), expect)
             case "events", kinds:
                 answer = self.driver("events")
-                assert answer["status"] == "PG_OK", answer
+                self.check(answer, expect)
                 assert [kind for kind in answer["events"].split(",") if kind] == kinds, answer
                 assert int(answer["kept"]) == step.get("kept", 0), answer
-            case "token", given:
-                least = str(given.get("min_remaining_ms", 0))
-                self.check(self.driver("token", timeout(given), least), {"refresh_token": False, **expect})
+                log = self.lasting("log", answer["log"])
+                assert [line for line in log.split("\n") if line] == step.get("log", []), answer
             case "reject", http_status:
                 self.check(self.driver("reject", str(http_status)), expect)
             case "credentials", given:
@@ -297,6 +308,14 @@ class Play:
                 self.check(self.driver("health"), expect)
             case "close", given:
                 self.check(self.driver("close", timeout(given)), expect)
+            case "store", kind:
+                self.check(self.driver("store", kind), expect)
+            case "check_store", kind:
+                self.check(self.driver("check_store", kind), expect)
+            case ("version" | "settings") as command, _:
+                self.check(self.driver(command), expect)
+            case "until", counters:
+                self.wait_for(counters)
             case "wait_s", seconds:
                 time.sleep(seconds)
             case "raw", what:
@@ -312,6 +331,37 @@ class Play:
             case other, _:
                 pytest.fail(f"no step is called {other}")
 
+    def call(self, name: str, given: dict[str, Any]) -> list[str]:
+        """A call that waits, as a command."""
+        match name:
+            case "token":
+                return ["token", timeout(given), str(given.get("min_remaining_ms", 0))]
+            case "issue":
+                texts = [given.get("account"), given.get("key")]
+            case "refresh":
+                texts = [given.get("access", "@access"), given.get("refresh", "@refresh")]
+            case "request":
+                headers = "\n".join(text for pair in given.get("headers", {}).items() for text in pair)
+                texts = [given.get("method", "GET"), given["path"], headers or None, given.get("body")]
+            case other:
+                pytest.fail(f"no call is called {other}")
+        return [name, *map(self.word, texts), timeout(given)]
+
+    def expected(self, call: str, expect: dict[str, Any]) -> dict[str, Any]:
+        """A session keeps its refresh token to itself."""
+        return {"refresh_token": False, **expect} if call == "token" else expect
+
+    def wait_for(self, counters: dict[str, Any]) -> None:
+        """Until the emulator has seen so much."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return check_part(self.sandbox.counters(), counters)
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+
     def word(self, value: str | bytes | None) -> str:
         return value if value in ("@access", "@refresh") else word(self.filled(value))
 
@@ -323,6 +373,8 @@ class Play:
             self.check_token(answer, expect)
             self.check_response(answer, expect)
             check_part(json.loads(answer.get("health", "{}")), expect.get("health", {}), "the health")
+            for key in ("version", "settings"):
+                assert self.filled(expect.get(key, "")) in answer.get(key, ""), (key, answer)
             return
         for key in ("http_status", "server_code", "server_message", "server_details", "retry_after_ms"):
             wanted = self.filled(expect.get(key))
@@ -355,6 +407,8 @@ class Play:
             return
         assert int(answer["response_status"]) == expect.get("response_status", 200), answer
         assert answer.get("response_type") == expect.get("response_type", "application/json"), answer
+        headers = dict(line.split(": ", 1) for line in answer["response_headers"].split("\n"))
+        check_part(headers, expect.get("headers", {}), "the response's headers")
         assert expect.get("body", "") in answer["response_body"], answer
 
     def check_the_emulator(self) -> None:
@@ -373,7 +427,6 @@ class Play:
 
     def told(self) -> list[Answer]:
         """What was said, without what differs from run to run."""
-        by_length = sorted(self.places.items(), key=lambda place: -len(place[1]))
         told = []
         for answer in self.answers:
             lasting = {key: value for key, value in answer.items() if not key.endswith(("_ms", "_length"))}
@@ -382,12 +435,18 @@ class Play:
             lasting.pop("response_body", None)
             if answer["status"] in SYSTEM_WORDED:
                 lasting.pop("text")
-            for name, value in by_length:
-                lasting = {key: text.replace(value, f"{{{name}}}") for key, text in lasting.items()}
-            # Some texts tell the time, or the name of an account's record.
-            text = re.sub(r"\bpg-[0-9a-f]{16}\b|\d+", "#", lasting.get("text", ""))
-            told.append({**lasting, "text": text})
+            told.append({key: self.lasting(key, text) for key, text in lasting.items()})
         return told
+
+    def lasting(self, key: str, text: str) -> str:
+        """A value without what differs: places, times, names of tokens and of an account's record."""
+        for name, value in sorted(self.places.items(), key=lambda place: -len(place[1])):
+            text = text.replace(value, f"{{{name}}}")
+        if key not in ("text", "log", "response_headers"):
+            return text
+        # Python says which exception a store has raised.
+        text = text.replace("OSError: ", "")
+        return re.sub(r"\b(?:pg-)?[0-9a-f]{16}\b|\d+|^date: .*", "#", text, flags=re.M)
 
 
 def check_part(seen: Any, wanted: Any, path: str = "the emulator") -> None:

@@ -16,7 +16,7 @@ import paymentsgate_auth
 
 PRELUDE = """
 import asyncio, json, logging, os, signal, sys, threading
-from paymentsgate_auth import AsyncSession, LogLevel, PaymentsGateError, Session
+from paymentsgate_auth import AsyncClient, AsyncSession, LogLevel, PaymentsGateError, Session
 settings = json.loads(sys.argv[1])
 """
 
@@ -42,18 +42,19 @@ cycle = [session, news]; cycle.append(cycle)
 sys.exit(7)
 """,
     "with a loop closed under it": """
-session, loop = AsyncSession(settings), asyncio.new_event_loop()
+session, client, loop = AsyncSession(settings), AsyncClient(settings), asyncio.new_event_loop()
 news = session.subscribe()
-tasks = [loop.create_task(ask) for ask in (session.token(), session.request("GET", "/wallet"), news.poll())]
+asks = session.token(), session.request("GET", "/wallet"), news.poll(), client.issue(), client.refresh("t")
+tasks = [loop.create_task(ask) for ask in asks]
 for task in tasks: task._log_destroy_pending = False
 for _ in range(3): loop.run_until_complete(asyncio.sleep(0))
 loop.close()
 sys.exit(7)
 """,
     "with a loop left open": """
-session, loop = AsyncSession(settings), asyncio.new_event_loop()
-task = loop.create_task(session.token())
-task._log_destroy_pending = False
+session, client, loop = AsyncSession(settings), AsyncClient(settings), asyncio.new_event_loop()
+tasks = [loop.create_task(ask) for ask in (session.token(), client.issue(), client.refresh("token"))]
+for task in tasks: task._log_destroy_pending = False
 for _ in range(3): loop.run_until_complete(asyncio.sleep(0))
 sys.exit(7)
 """,

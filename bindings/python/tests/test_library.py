@@ -13,8 +13,8 @@ from typing import get_type_hints
 import pytest
 
 import paymentsgate_auth
-from paymentsgate_auth import Settings, library_version
-from paymentsgate_auth._library import _SIGNATURES, library
+from paymentsgate_auth import Settings, library_version, settings
+from paymentsgate_auth._library import _SIGNATURES
 
 PACKAGE = Path(paymentsgate_auth.__file__).parent
 HEADER = Path(__file__).parents[3] / "include" / "paymentsgate_auth.h"
@@ -95,5 +95,8 @@ def test_every_function_of_the_header_is_declared() -> None:
 
 
 def test_the_keywords_are_the_library_s_settings() -> None:
-    names = [library.pg_setting_name(index).decode() for index in range(library.pg_setting_count())]
-    assert list(get_type_hints(Settings)) == [name.replace(".", "_") for name in names]
+    table = settings()
+    assert list(get_type_hints(Settings)) == [setting.name.replace(".", "_") for setting in table]
+    rows = {setting.name: setting for setting in table}
+    assert rows["refresh_timeout_ms"][1:3] == ("milliseconds", "45000")
+    assert all(setting.type and setting.range and setting.description for setting in table)

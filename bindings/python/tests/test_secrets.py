@@ -7,12 +7,13 @@ import copy
 import logging
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 from sandbox import Sandbox
 
-from paymentsgate_auth import AsyncSession, Client, PaymentsGateError, Session
+from paymentsgate_auth import AsyncClient, AsyncSession, Client, PaymentsGateError, Session, Token
 
 SECRET = "hunter2-hunter2-hunter2"
 
@@ -50,6 +51,7 @@ def test_tokens_clients_and_sessions_do_not_travel(
         lambda client: client.refresh(SECRET + "\0"),
         lambda client: client.refresh(SECRET, access_token=SECRET + "\n"),
         lambda client: client.refresh("token\ud800", access_token=SECRET),
+        lambda client: client.refresh(client.session().token(), access_token=SECRET),
         lambda client: Client(base_url="https://host", account_id="a", public_key=SECRET),
         lambda client: Client({"proxy": f"ftp://user:{SECRET}@host"}),
         lambda client: Client.from_env(base_url=f"https://user:{SECRET}@host"),
@@ -74,6 +76,23 @@ def test_no_frame_of_a_traceback_holds_one(
 ) -> None:
     with pytest.raises(PaymentsGateError) as raised:
         call(Client(settings))
+    shows_nothing(raised.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.issue("account", SECRET),
+        lambda client: client.refresh(SECRET),
+        lambda client: client.refresh(SECRET + "\0", access_token=SECRET),
+        lambda client: client.refresh("token\ud800", access_token=SECRET),
+    ],
+)
+def test_no_frame_of_a_task_holds_one(
+    settings: dict[str, str], call: Callable[[AsyncClient], Coroutine[Any, Any, Token]]
+) -> None:
+    with pytest.raises(PaymentsGateError) as raised:
+        asyncio.run(call(AsyncClient(settings)))
     shows_nothing(raised.value)
 
 

@@ -10,14 +10,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from memory_store import MemoryStore
 from sandbox import Sandbox
 from test_session import calls
 
@@ -27,7 +27,6 @@ from paymentsgate_auth import (
     ConfigurationError,
     DeadlineExceeded,
     InvalidCall,
-    Record,
     Session,
     Status,
     StoreError,
@@ -40,49 +39,6 @@ sys.path.append(str(EXAMPLES))
 from sqlite_store import SqliteStore  # noqa: E402
 
 Config = dict[str, str]
-
-
-class MemoryStore:
-    """What it takes; and what it raises in every call, if it is told to."""
-
-    def __init__(self) -> None:
-        self.mutex = threading.Lock()
-        self.locks: dict[str, tuple[str, float]] = {}
-        self.records: dict[str, Record] = {}
-        self.error: BaseException | None = None
-        self.ignores_versions = False
-
-    def lock(self, key: str, owner: str, lease: float) -> bool:
-        with self._call():
-            holder, until = self.locks.get(key, (owner, 0.0))
-            if holder != owner and until > time.monotonic():
-                return False
-            self.locks[key] = owner, time.monotonic() + lease
-            return True
-
-    def unlock(self, key: str, owner: str) -> None:
-        with self._call():
-            if self.locks.get(key, ("", 0))[0] == owner:
-                del self.locks[key]
-
-    def load(self, key: str) -> Record | None:
-        with self._call():
-            return self.records.get(key)
-
-    def save(self, key: str, expected_version: int, version: int, data: bytes) -> bool:
-        with self._call():
-            there = self.records.get(key, Record(0, b"")).version
-            if there != expected_version and not self.ignores_versions:
-                return False
-            self.records[key] = Record(version, data)
-            return True
-
-    @contextmanager
-    def _call(self) -> Iterator[None]:
-        with self.mutex:
-            if self.error:
-                raise self.error
-            yield
 
 
 def test_the_contract() -> None:

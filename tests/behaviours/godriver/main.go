@@ -34,7 +34,7 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		driver.answer(driver.obey(strings.Split(strings.TrimSuffix(line, "\n"), "\t")))
+		driver.answer(driver.obey(context.Background(), strings.Split(strings.TrimSuffix(line, "\n"), "\t")))
 	}
 }
 
@@ -45,7 +45,22 @@ type driver struct {
 	session  *pgauth.Session
 	news     *pgauth.Subscription
 	token    *pgauth.Token
+	underWay *operation
 }
+
+// An operation is a call that a goroutine waits for.
+type operation struct {
+	cancel context.CancelFunc
+	ended  chan struct{}
+	made   any
+	err    error
+}
+
+// version and settings are answers.
+type (
+	version  string
+	settings []pgauth.Setting
+)
 
 // A setting without a name is all of the environment's.
 type setting struct {
@@ -54,8 +69,8 @@ type setting struct {
 }
 
 // obey carries one command out and says what it has made: a *pgauth.Token, a pgauth.Health, a *pgauth.Response,
-// []pgauth.Event or nothing.
-func (d *driver) obey(words []string) (any, error) {
+// []pgauth.Event, a version, settings or nothing.
+func (d *driver) obey(ctx context.Context, words []string) (any, error) {
 	command, arguments := words[0], make([]argument, len(words)-1)
 	for i, word := range words[1:] {
 		arguments[i] = d.read(word)
@@ -79,8 +94,26 @@ func (d *driver) obey(words []string) (any, error) {
 		client, err := pgauth.NewClient(d.options()...)
 		d.client = client
 		return nil, err
+	case command == "store" && len(arguments) == 1:
+		d.settings = append(d.settings, setting{"store", pgauth.WithStore(newStore(words[1]))})
+		return nil, nil
+	case command == "check_store" && len(arguments) == 1:
+		return nil, pgauth.CheckStore(newStore(words[1]))
+	case command == "version" && len(arguments) == 0:
+		return version(pgauth.Version()), nil
+	case command == "settings" && len(arguments) == 0:
+		return settings(pgauth.Settings()), nil
+	case command == "start" && len(arguments) > 0:
+		d.underWay = d.start(words[1:])
+		return nil, nil
+	case command == "cancel" && d.underWay != nil:
+		d.underWay.cancel()
+		return nil, nil
+	case command == "end" && d.underWay != nil:
+		<-d.underWay.ended
+		return d.underWay.made, d.underWay.err
 	case (command == "issue" || command == "refresh") && len(arguments) == 3 && d.client != nil:
-		ctx, cancel, err := within(words[3])
+		ctx, cancel, err := within(ctx, words[3])
 		if err != nil {
 			return nil, err
 		}
@@ -97,15 +130,26 @@ func (d *driver) obey(words []string) (any, error) {
 	case command == "open_pair" && len(arguments) == 3:
 		return nil, d.openPair(arguments[0], arguments[1], arguments[2])
 	case d.session != nil:
-		return d.obeyForSession(command, words[1:], arguments)
+		return d.obeyForSession(ctx, command, words[1:], arguments)
 	}
 	return nil, errUnsupported
 }
 
-func (d *driver) obeyForSession(command string, words []string, arguments []argument) (any, error) {
+// start has a goroutine obey, whose context can be canceled.
+func (d *driver) start(words []string) *operation {
+	ctx, cancel := context.WithCancel(context.Background())
+	started := &operation{cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		started.made, started.err = d.obey(ctx, words)
+		close(started.ended)
+	}()
+	return started
+}
+
+func (d *driver) obeyForSession(ctx context.Context, command string, words []string, arguments []argument) (any, error) {
 	switch {
 	case command == "token" && len(arguments) == 2:
-		ctx, cancel, err := within(words[0])
+		ctx, cancel, err := within(ctx, words[0])
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +172,7 @@ func (d *driver) obeyForSession(command string, words []string, arguments []argu
 		if !method.given || !path.given {
 			return nil, errUnsupported
 		}
-		ctx, cancel, err := within(words[4])
+		ctx, cancel, err := within(ctx, words[4])
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +189,7 @@ func (d *driver) obeyForSession(command string, words []string, arguments []argu
 	case command == "health" && len(arguments) == 0:
 		return d.session.Health()
 	case command == "close" && len(arguments) == 1:
-		ctx, cancel, err := within(words[0])
+		ctx, cancel, err := within(ctx, words[0])
 		if err != nil {
 			return nil, err
 		}
@@ -247,16 +291,16 @@ func (d *driver) refresh(ctx context.Context, access, refresh argument) (*pgauth
 }
 
 // within is a context that ends after so many milliseconds, never for -1.
-func within(word string) (context.Context, context.CancelFunc, error) {
+func within(ctx context.Context, word string) (context.Context, context.CancelFunc, error) {
 	ms := number(word)
 	switch {
 	case ms == -1:
-		return context.Background(), func() {}, nil
+		return ctx, func() {}, nil
 	case ms < 0:
 		return nil, nil, errUnsupported
 	}
 	// A time.Duration ends after 292 years, which is not far enough for every row.
-	ctx, cancel := context.WithDeadline(context.Background(), time.UnixMilli(time.Now().UnixMilli()+ms))
+	ctx, cancel := context.WithDeadline(ctx, time.UnixMilli(time.Now().UnixMilli()+ms))
 	return ctx, cancel, nil
 }
 
@@ -318,27 +362,58 @@ func (d *driver) success(made any) {
 		d.number("lifetime_ms", made.Lifetime().Milliseconds())
 		d.number("disagreement_ms", made.LifetimeDisagreement().Milliseconds())
 		d.number("remaining_ms", made.Remaining().Milliseconds())
-		if generation := made.Generation(); generation != 0 {
-			d.number("generation", int64(generation))
-		}
+		d.number("generation", int64(made.Generation()))
 	case pgauth.Health:
 		d.write("health", string(made.Raw))
 	case *pgauth.Response:
 		d.number("response_status", int64(made.StatusCode))
 		d.present("response_type", made.Header.Get("Content-Type"))
+		d.write("response_headers", headerLines(made.Header))
 		d.write("response_body", string(made.Body))
 	case []pgauth.Event:
-		var kinds []string
+		var kinds, lines []string
 		kept := 0
 		for _, event := range made {
 			kinds = append(kinds, event.Kind.String())
 			if event.Token != nil && event.Token.RefreshToken() != "" {
 				kept++
 			}
+			if event.Kind == pgauth.EventLog {
+				lines = append(lines, levels[event.Level]+" "+event.Text)
+			}
 		}
 		d.write("events", strings.Join(kinds, ","))
 		d.number("kept", int64(kept))
+		d.write("log", strings.Join(lines, "\n"))
+	case version:
+		d.write("version", string(made))
+	case settings:
+		var lines []string
+		for _, row := range made {
+			columns := []string{row.Name, row.Type, row.Default, row.Range, row.Description}
+			lines = append(lines, strings.Join(columns, "\t"))
+		}
+		d.write("settings", strings.Join(lines, "\n"))
 	}
+}
+
+var levels = map[pgauth.LogLevel]string{
+	pgauth.LogError: "error",
+	pgauth.LogWarn:  "warn",
+	pgauth.LogInfo:  "info",
+	pgauth.LogDebug: "debug",
+}
+
+// headerLines has the order of the alphabet: languages differ in how they keep headers.
+func headerLines(header http.Header) string {
+	var lines []string
+	for name, values := range header {
+		for _, value := range values {
+			lines = append(lines, strings.ToLower(name)+": "+value)
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 func (d *driver) failure(failure *pgauth.Error) {

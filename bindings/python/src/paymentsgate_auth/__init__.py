@@ -6,6 +6,7 @@
 
 import logging as _logging
 
+from ._async_client import AsyncClient
 from ._async_session import AsyncSession
 from ._client import Client
 from ._error import (
@@ -26,12 +27,13 @@ from ._event import Event, EventKind, LogLevel
 from ._library import library_version
 from ._response import Headers, Response
 from ._session import Session
-from ._settings import Settings
+from ._settings import Setting, Settings, settings
 from ._store import Record, Store, check_store
 from ._subscription import AsyncSubscription, Subscription
 from ._token import Token
 
 __all__ = [
+    "AsyncClient",
     "AsyncSession",
     "AsyncSubscription",
     "Client",
@@ -52,6 +54,7 @@ __all__ = [
     "Response",
     "ServiceError",
     "Session",
+    "Setting",
     "Settings",
     "Status",
     "Store",
@@ -60,6 +63,7 @@ __all__ = [
     "Token",
     "check_store",
     "library_version",
+    "settings",
 ]
 
 # The program decides where the log goes. Without this, warnings of a program that did not would go to stderr.

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ._async_session import AsyncSession
 from ._error import Closed, InvalidCall, Status, make
 from ._library import Handle, Text, library, milliseconds
-from ._session import Session
-from ._settings import Settings, Value, base_url, new_client, new_config, texts
+from ._session import Session, SessionBase
+from ._settings import Chosen, Settings, Value, base_url, new_client, new_config, texts
 from ._token import Token
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+Texts = tuple[Text | None, Text | None]
+_Kind = TypeVar("_Kind", bound=SessionBase)
 
-class Client:
-    """TLS, proxy, pool of connections and perhaps credentials, for one service.
 
-    Settings are given as keywords (``tls_ca_file`` is the library's ``tls.ca_file``), or as a mapping of the
-    library's own names, or both. Any number of threads may use a client at once; so may a forked child.
-    """
+class ClientBase:
+    """What clients have in common, whether they block or not."""
 
     def __init__(self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]) -> None:
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
@@ -47,6 +46,32 @@ class Client:
         """Where the service is, as it was set."""
         self._handle: Handle | None = new_client(config)
 
+    def close(self) -> None:
+        """Gives the connections up once the last call under way has ended. Tokens and sessions live on.
+
+        May be called again."""
+        self._handle = None
+
+    def _session(self, kind: type[_Kind], chosen: Chosen) -> _Kind:
+        return kind._on(self._open_handle(), new_config(chosen), self.base_url)
+
+    def _open_handle(self) -> Handle:
+        handle = self._handle
+        if handle is None:
+            raise Closed("the client is closed", status=Status.CLOSED)
+        return handle
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client cannot be pickled or copied; make one in each process")
+
+
+class Client(ClientBase):
+    """TLS, proxy, pool of connections and perhaps credentials, for one service.
+
+    Settings are given as keywords (``tls_ca_file`` is the library's ``tls.ca_file``), or as a mapping of the
+    library's own names, or both. Any number of threads may use a client at once; so may a forked child.
+    """
+
     def issue(
         self, account_id: str | None = None, public_key: str | None = None, *, timeout: float | None = None
     ) -> Token:
@@ -55,7 +80,7 @@ class Client:
         Nothing is spent by it. ``timeout`` bounds the whole call, in seconds; None takes the setting
         ``issue_timeout_ms``, 0 sends nothing. Python handles signals, Ctrl-C too, when the call has ended.
         """
-        given = (_text(account_id), _text(public_key))
+        given = (text(account_id), text(public_key))
         del account_id, public_key
         return self._call(library.pg_issue_token_sized, given, timeout)
 
@@ -69,19 +94,10 @@ class Client:
         text of a refresh token there is one only if it is given. ``timeout`` is as for :meth:`issue`, with
         ``refresh_timeout_ms``.
         """
-        if isinstance(token, Token):
-            if token.refresh_token is None:
-                raise InvalidCall(
-                    f"refresh: the token {token.fingerprint} has no refresh token; issue a new pair",
-                    status=Status.INVALID_ARGUMENT,
-                    needs_credentials=True,
-                )
-            bearer = token.access_token if access_token is None else access_token
-            given = (_text(bearer), _text(token.refresh_token))
-            del bearer
-        else:
-            given = (_text(access_token), _text(token))
-        del token, access_token
+        bearer = text(access_token)
+        del access_token
+        given = refresh_texts(token, bearer)
+        del token
         return self._call(library.pg_refresh_token_sized, given, timeout)
 
     def session(
@@ -95,7 +111,7 @@ class Client:
         """
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
-        return Session._on(self._open_handle(), new_config(chosen), self.base_url)
+        return self._session(Session, chosen)
 
     def async_session(
         self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]
@@ -103,25 +119,13 @@ class Client:
         """Opens a session for programs that do not block, as :meth:`session`."""
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
-        return AsyncSession._on(self._open_handle(), new_config(chosen), self.base_url)
+        return self._session(AsyncSession, chosen)
 
-    def close(self) -> None:
-        """Gives the connections up once the last call under way has ended. Tokens and sessions live on.
-
-        May be called again."""
-        self._handle = None
-
-    def _call(self, function: Any, given: tuple[Text | None, Text | None], timeout: float | None) -> Token:
+    def _call(self, function: Any, given: Texts, timeout: float | None) -> Token:
         first, second = given
         texts_and_lengths = (first, len(first or ()), second, len(second or ()))
         handle = self._open_handle()
         return Token(make(library.pg_token_free, function, handle, *texts_and_lengths, milliseconds(timeout)))
-
-    def _open_handle(self) -> Handle:
-        handle = self._handle
-        if handle is None:
-            raise Closed("the client is closed", status=Status.CLOSED)
-        return handle
 
     def __enter__(self) -> Self:
         return self
@@ -134,9 +138,20 @@ class Client:
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Client cannot be pickled or copied; make one in each process")
+
+def refresh_texts(token: Token | str, access_token: Text | None) -> Texts:
+    """The access token, if it is to be sent, and the refresh token."""
+    if not isinstance(token, Token):
+        return access_token, Text(token)
+    if token.refresh_token is None:
+        raise InvalidCall(
+            f"refresh: the token {token.fingerprint} has no refresh token; issue a new pair",
+            status=Status.INVALID_ARGUMENT,
+            needs_credentials=True,
+        )
+    bearer = Text(token.access_token) if access_token is None else access_token
+    return bearer, Text(token.refresh_token)
 
 
-def _text(text: str | None) -> Text | None:
-    return None if text is None else Text(text)
+def text(given: str | None) -> Text | None:
+    return None if given is None else Text(given)

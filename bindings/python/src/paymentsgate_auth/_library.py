@@ -216,6 +216,15 @@ class Text:
         return len(self._as_parameter_)
 
 
+def terminated(text: Text | None) -> Text | None:
+    """A text for a function that takes no length.
+
+    It would end at a NUL inside. So such a text becomes an empty one: the library refuses both, in the same
+    words.
+    """
+    return Text("") if text and b"\0" in text._as_parameter_ else text
+
+
 def milliseconds(seconds: float | None) -> int:
     """A time on its way into the library; None is its default."""
     if seconds is None:

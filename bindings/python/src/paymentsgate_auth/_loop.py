@@ -25,8 +25,8 @@ class Operations:
         self._waiting: dict[int, asyncio.Future[Handle]] = {}
         self._watched: int | None = None
 
-    async def perform(self, start: Any, session: Handle, *arguments: object) -> Handle:
-        """Starts an operation of a session, and waits for the event that it ends in.
+    async def perform(self, start: Any, owner: Handle, *arguments: object) -> Handle:
+        """Starts an operation of a session or client, and waits for the event that it ends in.
 
         It is canceled with its task. What has ended when it was started does not go through the loop.
         """
@@ -34,7 +34,7 @@ class Operations:
         number, ended = next(self._numbers), loop.create_future()
         self._waiting[number] = ended
         try:
-            check(start, session, self._queue.handle, number, *arguments)
+            check(start, owner, self._queue.handle, number, *arguments)
             self._take()
             if not ended.done():
                 self._watch(loop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 from ._error import check, make
 from ._library import Handle, Text, library
@@ -47,20 +47,52 @@ class Settings(TypedDict, total=False):
     keep_warm: bool
 
 
+class Setting(NamedTuple):
+    """A row of the library's table of settings."""
+
+    name: str
+    """The library's own; as a keyword it has an underscore for a dot."""
+    type: str
+    """``text``, ``secret``, ``path``, ``url``, ``boolean``, ``milliseconds`` and so on."""
+    default: str
+    """Empty where it has none."""
+    range: str
+    """The values that it takes, in words."""
+    description: str
+    """What it does."""
+
+
+def settings() -> list[Setting]:
+    """The table of settings of the library that is loaded."""
+    columns = (
+        library.pg_setting_name,
+        library.pg_setting_type,
+        library.pg_setting_default,
+        library.pg_setting_range,
+        library.pg_setting_description,
+    )
+    return [
+        Setting(*(column(row).decode() for column in columns)) for row in range(library.pg_setting_count())
+    ]
+
+
 class Config(Handle):
     """Settings in the library's own form."""
 
     has_store = False
 
 
-def texts(settings: Mapping[str, Value]) -> list[tuple[bytes, Text | Store]]:
+Chosen = list[tuple[bytes, Text | Store]]
+
+
+def texts(settings: Mapping[str, Value]) -> Chosen:
     """The names and values that ``pg_config_set_sized`` takes, and a store."""
     return [
         (_name(name).encode("utf-8", "surrogatepass"), _text(name, value)) for name, value in settings.items()
     ]
 
 
-def new_config(settings: list[tuple[bytes, Text | Store]], *, from_env: bool = False) -> Config:
+def new_config(settings: Chosen, *, from_env: bool = False) -> Config:
     """Settings for the library. Those given come after the variables."""
     config = Config(library.pg_config_new(), library.pg_config_free)
     if from_env:
@@ -74,7 +106,7 @@ def new_config(settings: list[tuple[bytes, Text | Store]], *, from_env: bool = F
     return config
 
 
-def base_url(settings: list[tuple[bytes, Text | Store]], *, from_env: bool = False) -> str:
+def base_url(settings: Chosen, *, from_env: bool = False) -> str:
     """Where the service is, as :func:`new_config` is told: the library does not give settings back."""
     given = [
         text._as_parameter_.decode()
