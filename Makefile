@@ -174,7 +174,7 @@ test-python: build $(VENV)/ready
 test-behaviours: build $(DRIVERS) $(VENV)/ready
 	PG_DRIVER_C=build/drivers/c PG_DRIVER_CPP=build/drivers/cpp PG_DRIVER_GO=build/drivers/go \
 	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PG_DRIVER_PYA="$(PYTHON) tests/behaviours/driver.py async" PYTHONPATH=bindings/python/src \
-	    $(PYTHON) -m pytest -q tests/behaviours
+	    $(PYTHON) -m pytest -q -o verbosity_subtests=0 tests/behaviours
 
 # Real processes on one store: two machines made of network namespaces, and forty processes in bad weather.
 MACHINES := PYTHONPATH=bindings/python/src:tests/behaviours $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/machines
