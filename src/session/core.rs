@@ -358,7 +358,9 @@ impl Core {
         };
         runtime.spawn(async move {
             let store = means.store.clone();
-            let landing = match defect::contain_future(core.fly(plan, means)).await {
+            // In memory of its own, which is free before anybody is answered and asks for more that stays.
+            let flight = Box::pin(defect::contain_future(core.fly(plan, means)));
+            let landing = match flight.await {
                 Ok(landing) => landing,
                 Err(error) => {
                     // Others wait for the lock.
