@@ -140,7 +140,7 @@ build/examples/session_go: build
 
 build/drivers/c: tests/behaviours/driver.c build
 	@mkdir -p $(@D)
-	$(CC) -std=c99 -O1 -g $(WARNINGS) -o $@ $< $(LINK)
+	$(CC) -std=c99 -O1 -g $(WARNINGS) -pthread -o $@ $< $(LINK)
 
 build/drivers/cpp: tests/behaviours/driver.cpp build
 	@mkdir -p $(@D)
@@ -173,7 +173,8 @@ test-python: build $(VENV)/ready
 
 test-behaviours: build $(DRIVERS) $(VENV)/ready
 	PG_DRIVER_C=build/drivers/c PG_DRIVER_CPP=build/drivers/cpp PG_DRIVER_GO=build/drivers/go \
-	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PG_DRIVER_PYA="$(PYTHON) tests/behaviours/driver.py async" PYTHONPATH=bindings/python/src \
+	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PG_DRIVER_PYA="$(PYTHON) tests/behaviours/driver.py async" \
+	PYTHONPATH=bindings/python/src \
 	    $(PYTHON) -m pytest -q -o verbosity_subtests=0 tests/behaviours
 
 # Real processes on one store: two machines made of network namespaces, and forty processes in bad weather.
