@@ -29,7 +29,7 @@ impl RedisServer {
         for _ in 0..10 {
             let port = free_port();
             let mut process = spawn(port, folder.path(), &options);
-            if is_up(&mut process, port) {
+            if is_up(&mut process, port, folder.path()) {
                 return RedisServer { process, port, folder, options };
             }
         }
@@ -102,7 +102,11 @@ impl RedisServer {
     /// The same without waiting for it to have read that.
     pub(crate) fn begin_again(&mut self) {
         self.process = spawn(self.port, self.folder.path(), &self.options);
-        assert!(is_up(&mut self.process, self.port), "not again: {}", log(self.folder.path()));
+        assert!(
+            is_up(&mut self.process, self.port, self.folder.path()),
+            "not again: {}",
+            log(self.folder.path())
+        );
     }
 }
 
@@ -114,6 +118,7 @@ impl Drop for RedisServer {
 }
 
 fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
+    let _ = fs::remove_file(folder.join("log"));
     let program = if has("valkey-server") { "valkey-server" } else { "redis-server" };
     Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--logfile", "log", "--dir"])
@@ -124,12 +129,12 @@ fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
         .expect("redis-server is not installed: scripts/setup does that")
 }
 
-/// Waits until it can be talked to. `false`: it has ended.
-fn is_up(process: &mut Child, port: u16) -> bool {
+/// Waits until it can be talked to. `false`: it has ended. Its log tells it from a stranger who took the port meanwhile.
+fn is_up(process: &mut Child, port: u16, folder: &Path) -> bool {
     let begun = Instant::now();
     while process.try_wait().unwrap().is_none() {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return process.try_wait().unwrap().is_none();
+        if log(folder).contains("Server initialized") && TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return true;
         }
         assert!(begun.elapsed() < Duration::from_secs(30), "a server does not listen");
         thread::sleep(Duration::from_millis(5));
