@@ -33,11 +33,9 @@ pub(super) fn fallible(error_out: *mut *mut pg_error, work: impl FnOnce() -> Res
 /// process would end at the border, as in every `extern "C"` function.
 #[inline]
 pub(super) fn quick(error_out: *mut *mut pg_error, work: impl FnOnce() -> Option<()>) -> bool {
-    let done = work().is_some();
-    if done {
-        clear(error_out);
-    }
-    done
+    // First: nothing of it has to be kept across the work.
+    clear(error_out);
+    work().is_some()
 }
 
 /// For exports that make an object: `out` is NULL unless the work succeeds.

@@ -71,7 +71,7 @@ pub unsafe extern "C" fn pg_session_token(
     let answered = quick(error, || {
         // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
         let slot = unsafe { token.as_mut() }?;
-        *slot = fresh(session, timeout_ms, |grant| Some(pg_token::share(grant.clone())))?;
+        *slot = glance(session, timeout_ms, |grant| Some(pg_token::share(grant.clone())))?;
         Some(())
     });
     if answered { Status::PG_OK } else { hand_out(session, 0, timeout_ms, token, error) }
@@ -113,12 +113,7 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
         if buffer.is_null() {
             return None;
         }
-        let written = fresh(session, timeout_ms, |grant| copy(&grant.token.access, buffer, capacity))?;
-        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
-        if let Some(length) = unsafe { length.as_mut() } {
-            *length = written;
-        }
-        Some(())
+        glance(session, timeout_ms, |grant| copy(&grant.token.access, buffer, capacity, length))
     });
     if answered { Status::PG_OK } else { copy_out(session, timeout_ms, buffer, capacity, length, error) }
 }
@@ -344,7 +339,7 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
 /// What `take` makes of the session's token, if the arguments are good and it is fresh. Without a panic, as long as `take`
 /// has none.
 #[inline]
-fn fresh<T>(
+fn glance<T>(
     session: *const pg_session,
     timeout_ms: i64,
     take: impl FnOnce(&Arc<Grant>) -> Option<T>,
@@ -353,19 +348,23 @@ fn fresh<T>(
         return None;
     }
     // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-    unsafe { session.as_ref() }?.session.fresh(take)
+    unsafe { session.as_ref() }?.session.glance(take)
 }
 
-/// Copies a text with its NUL, if it fits; its length.
+/// Copies a text with its NUL, if it fits, and tells its length.
 #[inline]
-fn copy(text: &Secret, buffer: *mut c_char, capacity: usize) -> Option<usize> {
+fn copy(text: &Secret, buffer: *mut c_char, capacity: usize, length: *mut usize) -> Option<()> {
     let text = text.expose_with_nul();
+    // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
+    if let Some(length) = unsafe { length.as_mut() } {
+        *length = text.len() - 1;
+    }
     if capacity < text.len() {
         return None;
     }
     // SAFETY: the caller's contract makes `capacity` bytes writable, and the text fits.
     unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
-    Some(text.len() - 1)
+    Some(())
 }
 
 #[cold]
@@ -403,10 +402,10 @@ fn copy_out(
     error: *mut *mut pg_error,
 ) -> Status {
     fallible(error, || {
-        let mut unread = 0;
         // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
-        let length = unsafe { length.as_mut() }.unwrap_or(&mut unread);
-        *length = 0;
+        if let Some(length) = unsafe { length.as_mut() } {
+            *length = 0;
+        }
         let session = &borrowed(session, "session")?.session;
         if buffer.is_null() {
             return Err(null("buffer"));
@@ -414,9 +413,8 @@ fn copy_out(
         let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
         let grant = session.token(timeout, Duration::ZERO)?;
         let access = &grant.token.access;
-        *length = access.expose().len();
-        copy(access, buffer, capacity).map(drop).ok_or_else(|| {
-            let wanted = format!("is too small; give at least {} bytes", *length + 1);
+        copy(access, buffer, capacity, length).ok_or_else(|| {
+            let wanted = format!("is too small; give at least {} bytes", access.expose().len() + 1);
             invalid("capacity", &wanted)
         })
     })

@@ -12,21 +12,20 @@ static KIND: AtomicU8 = AtomicU8::new(UNDECIDED);
 
 /// What is stored before it is seen by whoever passes a heavy end afterwards, or else what he stored before that is
 /// seen by what is loaded after it.
-#[inline]
 pub(super) fn light() {
-    match KIND.load(Ordering::Relaxed) {
-        UNEQUAL => compiler_fence(Ordering::SeqCst),
-        _ => light_of_equals(),
-    }
+    decide();
+    let _ = quick_light();
 }
 
-#[cold]
-fn light_of_equals() {
-    if decide() == UNEQUAL {
-        compiler_fence(Ordering::SeqCst);
-    } else {
-        fence(Ordering::SeqCst);
+/// The same without a call, so that a reader in a hurry has nothing to keep across it. `None` until it is decided.
+#[inline]
+pub(super) fn quick_light() -> Option<()> {
+    match KIND.load(Ordering::Relaxed) {
+        UNEQUAL => compiler_fence(Ordering::SeqCst),
+        EQUAL => fence(Ordering::SeqCst),
+        _ => return None,
     }
+    Some(())
 }
 
 /// The heavy end. False where it could not be passed, which tells nothing about anybody's light end.

@@ -31,18 +31,18 @@ pub(super) fn slots() -> &'static Places<Slot> {
     &SLOTS
 }
 
-/// A slot of this thread's that is free.
+/// The slot that this thread keeps, if it has one and it is free.
 #[inline]
+pub(super) fn own_slot() -> Option<&'static Place<Slot>> {
+    own::get().filter(|slot| slot.is_free())
+}
+
+/// A slot of this thread's that is free.
 pub(super) fn free_slot() -> FreeSlot {
-    match own::get() {
-        Some(slot) if slot.is_free() => FreeSlot(slot),
-        own => another(own.is_none()),
-    }
+    own_slot().map_or_else(|| another(own::get().is_none()), FreeSlot)
 }
 
 /// For a thread's first read; or one inside another, from a signal handler or a `look`; or one at the thread's very end.
-#[cold]
-#[inline(never)]
 fn another(is_first: bool) -> FreeSlot {
     let slot = SLOTS.take();
     let is_kept = is_first && LEAVING.try_with(|_| own::set(Some(slot))).is_ok();
@@ -56,14 +56,12 @@ pub(super) struct FreeSlot(&'static Place<Slot>);
 impl Deref for FreeSlot {
     type Target = Place<Slot>;
 
-    #[inline]
     fn deref(&self) -> &Place<Slot> {
         self.0
     }
 }
 
 impl Drop for FreeSlot {
-    #[inline]
     fn drop(&mut self) {
         if self.0.is_spare() {
             self.0.give_back();

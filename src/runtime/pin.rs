@@ -7,7 +7,8 @@
 use std::ptr;
 
 use super::barrier;
-use super::here::{free_slot, slots};
+use super::here::{free_slot, own_slot, slots};
+use super::slot::{Pin, Slot};
 use crate::sync::{AtomicPtr, Ordering};
 
 /// The value, or none.
@@ -17,6 +18,8 @@ pub(crate) struct Pinned<T> {
     retired: AtomicPtr<Node<T>>,
 }
 
+/// In this order, so that a value's address is its node's.
+#[repr(C)]
 struct Node<T> {
     value: T,
     /// The next retired one.
@@ -40,22 +43,41 @@ impl<T> Pinned<T> {
     }
 
     /// The same for a `look` that has use for a number which no other reader has meanwhile.
-    #[inline]
     pub(crate) fn read_as<R>(&self, look: impl FnOnce(Option<&T>, usize) -> R) -> R {
         let slot = free_slot();
-        let mut seen = self.current.load(Ordering::Relaxed);
-        let _pin = loop {
-            let pin = slot.pin(seen.cast());
+        loop {
+            let (seen, _pin) = self.pin(&slot);
             barrier::light();
-            // Either this sees that the value was replaced, or whoever replaced it sees the pin.
-            let now = self.current.load(Ordering::Acquire);
-            if now == seen {
-                break pin;
+            if let Some(value) = self.pinned(seen) {
+                return look(value, slot.number());
             }
-            seen = now;
-        };
+        }
+    }
+
+    /// The same in a hurry, for a reader who has another way: only where there is a value that nobody replaces at this
+    /// moment, and not for a thread's first read nor for one inside another. Up to `look` it makes no call.
+    #[inline]
+    pub(crate) fn glance<R>(&self, look: impl FnOnce(&T, usize) -> Option<R>) -> Option<R> {
+        let slot = own_slot()?;
+        let (seen, _pin) = self.pin(slot);
+        barrier::quick_light()?;
+        look(self.pinned(seen)??, slot.number())
+    }
+
+    /// What is the current one, noted until the pin is dropped.
+    #[inline]
+    fn pin<'a>(&self, slot: &'a Slot) -> (*mut Node<T>, Pin<'a>) {
+        let seen = self.current.load(Ordering::Relaxed);
+        (seen, slot.pin(seen.cast()))
+    }
+
+    /// Behind a fence, what was noted, if it still is the current one. Either this sees that it was replaced, or whoever
+    /// replaced it sees the pin.
+    #[inline]
+    fn pinned(&self, seen: *mut Node<T>) -> Option<Option<&T>> {
+        let is_current = self.current.load(Ordering::Acquire) == seen;
         // SAFETY: null, or a node that nobody frees while it is pinned.
-        look(unsafe { seen.as_ref() }.map(|node| &node.value), slot.number())
+        is_current.then(|| unsafe { seen.as_ref() }.map(|node| &node.value))
     }
 
     /// Puts another value in its place, and frees those that nobody reads any more.
@@ -149,6 +171,17 @@ mod tests {
         pinned.replace(Some(third.clone()));
         drop(pinned);
         assert_eq!(Arc::strong_count(&third), 1);
+    }
+
+    #[test]
+    fn a_glance_sees_what_a_read_sees_and_is_not_for_one_inside_another() {
+        let pinned = Pinned::new(Some(7));
+        let glance = || pinned.glance(|value, _| Some(*value));
+        pinned.read(|_| assert_eq!(glance(), None));
+        assert_eq!(glance(), Some(7));
+        assert_eq!(pinned.glance(|_, _| glance()), None);
+        pinned.replace(None);
+        assert_eq!(glance(), None);
     }
 
     #[test]

@@ -35,7 +35,6 @@ impl Slot {
         self.pinned.load(Ordering::Acquire) == pointer
     }
 
-    #[inline]
     pub(super) fn is_spare(&self) -> bool {
         self.is_spare.load(Ordering::Relaxed)
     }

@@ -99,17 +99,22 @@ impl Session {
         Ok(session)
     }
 
-    /// What `take` makes of the token there is, if it is fresh. From memory: no lock, no allocation, and no panic, as long
-    /// as `take` has none.
+    /// What `take` makes of the token there is, if it is seen at a glance that it is fresh. No lock, no allocation, and no
+    /// panic, as long as `take` has none. Where it comes to nothing, [`Session::fresh`] looks closer.
     #[inline]
-    pub fn fresh<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
-        self.published.read(Duration::ZERO, take)
+    pub fn glance<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
+        self.published.glance(take)
+    }
+
+    /// The token there is, if it is fresh and at least `min_remaining` of its life is left. From memory; asks nobody.
+    pub fn fresh(&self, min_remaining: Duration) -> Option<Arc<Grant>> {
+        self.published.read(min_remaining, Arc::clone)
     }
 
     /// A token that works now, with at least `min_remaining` of its life left if that can be had. From memory
     /// while it is fresh; otherwise waits until the deadline. Zero never blocks.
     pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
-        match self.published.read(min_remaining, |grant| Some(grant.clone())) {
+        match self.fresh(min_remaining) {
             Some(grant) => Ok(grant),
             None => Ok(self.core()?.ask(timeout, min_remaining)?.grant),
         }
@@ -126,7 +131,7 @@ impl Session {
 
     /// The same without waiting: the answer ends an operation of a queue.
     pub fn token_start(&self, end: Completion, timeout: Duration, min_remaining: Duration) {
-        match self.published.read(min_remaining, |grant| Some(grant.clone())) {
+        match self.fresh(min_remaining) {
             Some(grant) => end.complete(Body::Token(Ok(grant))),
             None => match self.core() {
                 Ok(core) => core.ask_for(end, timeout, min_remaining),

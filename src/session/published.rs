@@ -156,13 +156,7 @@ impl Published {
     }
 
     /// What `take` makes of the token, if it may be handed out without further thought.
-    #[inline]
-    pub(super) fn read<T>(
-        &self,
-        min_remaining: Duration,
-        take: impl FnOnce(&Arc<Grant>) -> Option<T>,
-    ) -> Option<T> {
-        // Before anything else has to be kept across the call.
+    pub(super) fn read<T>(&self, min_remaining: Duration, take: impl FnOnce(&Arc<Grant>) -> T) -> Option<T> {
         let second = self.second();
         self.snapshot.read_as(|snapshot, reader| {
             let seen = snapshot?;
@@ -170,8 +164,22 @@ impl Published {
             if !is_leased && !self.is_fresh(seen, min_remaining) {
                 return None;
             }
-            // Before the taking, which is a call: nothing has to be kept across it.
             self.served.count(reader);
+            Some(take(&seen.committed.grant))
+        })
+    }
+
+    /// The same in a hurry, for whoever asks [`Published::read`] if this has none: within the lease alone.
+    #[inline]
+    pub(super) fn glance<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
+        // Before anything else has to be kept across the call.
+        let second = self.second();
+        self.snapshot.glance(|seen, reader| {
+            if !seen.lease().holds(second) {
+                return None;
+            }
+            // Before the taking, which is a call: nothing has to be kept across it.
+            self.served.quick_count(reader)?;
             take(&seen.committed.grant)
         })
     }
@@ -191,8 +199,6 @@ impl Published {
         }
     }
 
-    #[cold]
-    #[inline(never)]
     fn is_fresh(&self, seen: &Snapshot, min_remaining: Duration) -> bool {
         self.asked.store(true, Ordering::Relaxed);
         self.is_vouched_for() && seen.is_fresh(self.now(), min_remaining)

@@ -103,7 +103,7 @@ async fn perform(core: &Core, request: &ApiRequest, timeout: Duration) -> Outcom
 
 /// A token, from memory or from the machine.
 async fn token(core: &Core, deadline: Duration) -> Result<Arc<Grant>, Error> {
-    if let Some(grant) = core.published.read(Duration::ZERO, |grant| Some(grant.clone())) {
+    if let Some(grant) = core.published.read(Duration::ZERO, Arc::clone) {
         return Ok(grant);
     }
     let (sender, answer) = oneshot::channel::<Answer>();

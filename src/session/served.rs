@@ -19,23 +19,22 @@ struct Counter(AtomicU64);
 
 impl Served {
     /// One more, by the reader of that number: no two readers have the same one at once.
-    #[inline]
     pub(super) fn count(&self, reader: usize) {
-        match self.0.get() {
-            Some(counters) if reader < OWN => {
-                let own = &counters[reader].0;
-                own.store(own.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            }
-            _ => self.count_shared(reader),
-        }
+        self.0.get_or_init(Box::default);
+        let _ = self.quick_count(reader);
     }
 
-    #[cold]
-    #[inline(never)]
-    fn count_shared(&self, reader: usize) {
-        let counters = self.0.get_or_init(Box::default);
-        let place = if reader < OWN { reader } else { OWN + reader % SHARED };
-        counters[place].0.fetch_add(1, Ordering::Relaxed);
+    /// The same without a call. `None` if nobody has counted so far.
+    #[inline]
+    pub(super) fn quick_count(&self, reader: usize) -> Option<()> {
+        let counters = self.0.get()?;
+        if reader < OWN {
+            let own = &counters[reader].0;
+            own.store(own.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        } else {
+            counters[OWN + reader % SHARED].0.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(())
     }
 
     /// All that were counted; in a forked child with those of its parent.

@@ -71,7 +71,21 @@ pub fn one_reads_while_another_replaces() {
     });
 }
 
-/// The same with two who replace it.
+/// The same for a reader in a hurry, who may see nothing instead.
+pub fn one_glances_while_another_replaces() {
+    model(None, 2, |pinned, canary| {
+        let glancing = {
+            let pinned = pinned.clone();
+            // SAFETY: loom panics where somebody frees it meanwhile.
+            let look = |canary: &Canary, _| Some(canary.content.with(|content| unsafe { *content }));
+            thread::spawn(move || pinned.glance(look))
+        };
+        pinned.replace(Some(canary(1)));
+        assert!(glancing.join().unwrap().is_none_or(|number| number < 2));
+    });
+}
+
+/// A reader, and two who replace the value.
 pub fn one_reads_while_two_replace() {
     model(Some(2), 3, |pinned, canary| {
         let replacing = {

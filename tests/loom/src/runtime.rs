@@ -15,6 +15,11 @@ mod barrier {
         fence(Ordering::SeqCst);
     }
 
+    pub(super) fn quick_light() -> Option<()> {
+        light();
+        Some(())
+    }
+
     pub(super) fn heavy() -> bool {
         fence(Ordering::SeqCst);
         true
@@ -44,6 +49,11 @@ mod here {
     /// Always a spare one, so that slots change hands in every order too.
     pub(super) fn free_slot() -> FreeSlot {
         FreeSlot(slots().take())
+    }
+
+    /// One that its thread keeps.
+    pub(super) fn own_slot() -> Option<&'static Place<Slot>> {
+        Some(slots().take())
     }
 
     impl Deref for FreeSlot {

@@ -13,6 +13,11 @@ fn one_reads_while_another_replaces() {
 }
 
 #[test]
+fn one_glances_while_another_replaces() {
+    pin::one_glances_while_another_replaces();
+}
+
+#[test]
 fn one_reads_while_two_replace() {
     pin::one_reads_while_two_replace();
 }
