@@ -502,6 +502,21 @@ pg_status pg_client_new(const struct pg_config *config,
                         struct pg_error **error);
 
 /**
+ * The health of the client's sessions as numbers, in the text format of Prometheus (0.0.4): to be answered by whoever
+ * scrapes the program, as `text/plain; version=0.0.4`. Those are told that have been put to use in this process, by a call
+ * for a token or any other, and are not closed. Each has two labels: `session`, a number of its own, and `login`, a hash
+ * that tells accounts apart; no secret is in it. docs/metrics.md has the names. `*text` is owned by the caller, who frees
+ * it with pg_text_free, and NULL on failure. Any thread; does not block; works in a forked child.
+ *
+ * Errors: PG_ERR_NULL_POINTER.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_client_metrics(const struct pg_client *client,
+                            char **text,
+                            struct pg_error **error);
+
+/**
  * Buys a first pair with credentials: POST /auth/token. Nothing is spent by it, so it may be called again after
  * any failure. `account_id` and `public_key` (base64 of the PEM file) are copied; both NULL: those of the
  * settings. `timeout_ms` bounds the whole call; PG_TIMEOUT_DEFAULT takes `issue_timeout_ms`, 0 sends nothing and

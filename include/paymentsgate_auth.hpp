@@ -147,6 +147,13 @@ Object *made_by(Function *function, Arguments... arguments) {
     return made;
 }
 
+/// Calls a function that hands out a text.
+template <typename Function, typename... Arguments>
+std::string text_by(Function *function, Arguments... arguments) {
+    const std::unique_ptr<char, freed_by<pg_text_free>> text(made_by<char>(function, arguments...));
+    return text.get();
+}
+
 /// An empty view may hold a null pointer, which to C would mean that the text was not given at all.
 inline const char *pointer(std::string_view given) noexcept { return given.data() == nullptr ? "" : given.data(); }
 
@@ -599,6 +606,9 @@ public:
                      detail::milliseconds(limit));
     }
 
+    /// pg_client_metrics: the health of the client's sessions, in the text format of Prometheus. Does not block.
+    std::string metrics() const { return detail::text_by(pg_client_metrics, handle_.get()); }
+
 private:
     friend class session;
 
@@ -690,11 +700,7 @@ public:
     }
 
     /// pg_session_health: how the session is, as a JSON object without secrets. Does not block.
-    std::string health() const {
-        const std::unique_ptr<char, detail::freed_by<pg_text_free>> json(
-            detail::made_by<char>(pg_session_health, handle_.get()));
-        return json.get();
-    }
+    std::string health() const { return detail::text_by(pg_session_health, handle_.get()); }
 
     /// pg_session_close: whoever waits is thrown PG_ERR_CLOSED, and so is every later call. Blocks until a call under
     /// way has ended or the deadline, which throws PG_ERR_TIMEOUT; closed it is all the same.

@@ -51,17 +51,37 @@ type LastRefresh struct {
 
 // Health tells how the session is. It does not wait.
 func (s *Session) Health() (Health, error) {
-	var text *C.char
-	var failure *C.pg_error
-	C.pg_session_health(s.ptr, &text, &failure)
+	text, err := takeText(func(text **C.char, failure **C.pg_error) { C.pg_session_health(s.ptr, text, failure) })
 	runtime.KeepAlive(s)
-	if failure != nil {
-		return Health{}, takeError(failure)
+	if err != nil {
+		return Health{}, err
 	}
-	defer C.pg_text_free(text)
-	health := Health{Raw: json.RawMessage(C.GoString(text))}
+	health := Health{Raw: json.RawMessage(text)}
 	if err := json.Unmarshal(health.Raw, &health); err != nil {
 		return Health{}, fmt.Errorf("pgauth: the session's health: %w", err)
 	}
 	return health, nil
+}
+
+// Metrics tells the health of the client's sessions in the text format of Prometheus, for a handler that answers with
+// Content-Type text/plain; version=0.0.4. Those are told that have been put to use in this process and are not closed. It
+// does not wait.
+func (c *Client) Metrics() (string, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
+		return "", failed(ErrClosed, "the client is closed", FateNone)
+	}
+	return takeText(func(text **C.char, failure **C.pg_error) { C.pg_client_metrics(c.ptr, text, failure) })
+}
+
+func takeText(make func(text **C.char, failure **C.pg_error)) (string, error) {
+	var text *C.char
+	var failure *C.pg_error
+	make(&text, &failure)
+	if failure != nil {
+		return "", takeError(failure)
+	}
+	defer C.pg_text_free(text)
+	return C.GoString(text), nil
 }

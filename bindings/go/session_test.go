@@ -6,7 +6,9 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -449,6 +451,34 @@ func everythingIsClosed(t *testing.T, session *pgauth.Session) {
 		if !errors.Is(err, pgauth.ErrClosed) || failure(t, err).Status.String() != "PG_ERR_CLOSED" {
 			t.Error(err)
 		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	client := start(t)
+	session, err := client.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Token(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := client.Metrics()
+	if err != nil || !strings.Contains(text, "# TYPE paymentsgate_auth_session_phase gauge\n") ||
+		!regexp.MustCompile(`(?m)^paymentsgate_auth_session_issues_total\{session="\d+",login="[0-9a-f]{16}"\} 1$`).MatchString(text) {
+		t.Errorf("%v\n%s", err, text)
+	}
+	if err := session.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := client.Metrics(); err != nil || strings.Contains(text, "session=") {
+		t.Errorf("of a closed session: %v\n%s", err, text)
+	}
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Metrics(); !errors.Is(err, pgauth.ErrClosed) {
+		t.Errorf("of a closed client: %v", err)
 	}
 }
 

@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Refresh(RefreshArguments),
     /// Say what the store holds, without a call to the service. The exit code tells, too.
     Status(StatusArguments),
+    /// Say what the store holds as metrics for Prometheus, without a call to the service.
+    Metrics(MetricsArguments),
     /// Check settings, files, clock, network, service and store, one by one.
     Doctor(DoctorArguments),
     /// Remove the account's session from the store.
@@ -87,6 +89,13 @@ pub(crate) struct StatusArguments {
     /// One JSON object instead; docs/command-line.md gives its keys.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct MetricsArguments {
+    /// Write them to a file, which is replaced as a whole, for the textfile collector of node_exporter.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args)]

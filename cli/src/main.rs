@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod login;
 mod logout;
+mod metrics;
 mod page;
 mod refresh;
 mod settings;
@@ -74,6 +75,7 @@ fn run(command: &Command, settings: &Settings, color: Color) -> Result<Exit, Tro
         Command::Token(arguments) => token::run(arguments, settings, color),
         Command::Refresh(arguments) => refresh::run(arguments, settings, &mut page),
         Command::Status(arguments) => status::run(arguments, settings, &mut page),
+        Command::Metrics(arguments) => metrics::run(arguments, settings, &mut page),
         Command::Doctor(arguments) => doctor::run(arguments, settings, &mut page),
         Command::Logout => logout::run(settings, &mut page),
     }

@@ -4,6 +4,7 @@
 
 mod bench;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use bench::{ACCESS, Bench, ZEROS, contents};
@@ -218,4 +219,68 @@ fn a_reader_who_has_seen_enough_is_no_failure_and_a_full_disk_is_one() {
     let ended = command.spawn().unwrap().wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
     assert!(String::from_utf8(ended.stderr).unwrap().starts_with("error: cannot write: "));
+}
+
+/// The lines without a comment.
+fn samples(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+#[test]
+fn metrics_tell_what_the_store_holds() {
+    let bench = Bench::new();
+    let login =
+        bench.record().path().file_name().unwrap().to_str().unwrap().trim_start_matches("pg-").to_owned();
+    let empty = bench.run(&["metrics"]).ends(0).out;
+    assert_eq!(
+        samples(&empty),
+        ["up", "refresh_token_held", "refresh_token_taken", "credentials_strikes"].map(|name| {
+            let value = u8::from(name == "up");
+            format!("paymentsgate_auth_store_{name}{{login=\"{login}\"}} {value}")
+        })
+    );
+
+    let record = bench.seed(3600, 3000);
+    let text = bench.run(&["metrics"]).ends(0).out;
+    assert!(
+        text.contains("# TYPE paymentsgate_auth_store_generation gauge\npaymentsgate_auth_store_generation{")
+    );
+    let value = |name: &str| -> f64 {
+        let line = samples(&text).into_iter().find(|line| line.contains(name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let left = value("expiry_timestamp_seconds") - SystemClock.now().wall.as_secs_f64();
+    assert!((2900.0..=3001.0).contains(&left), "{left}");
+    assert_eq!((value("_generation"), value("_held"), value("_taken")), (1.0, 1.0, 0.0));
+
+    assert!(record.intend().unwrap().is_some());
+    let text = bench.run(&["metrics"]).ends(0).out;
+    assert!(text.contains(&format!("refresh_token_taken{{login=\"{login}\"}} 1\n")), "{text}");
+    assert_eq!(bench.calls(), (0, 0));
+}
+
+#[test]
+fn metrics_replace_their_file_as_a_whole_also_where_the_store_cannot_be_read() {
+    let bench = Bench::new();
+    drop(bench.seed(3600, 3000));
+    let (file, path) = (bench.file("pg.prom", "old\n"), bench.path("pg.prom"));
+    assert_eq!(bench.run(&["metrics", "--output", &file]).ends(0).out, "");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        text.contains("paymentsgate_auth_store_up{") && text.contains("} 1\n") && !text.starts_with("old")
+    );
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+
+    let in_the_way = bench.file("in-the-way", "");
+    let store = format!("file:{in_the_way}/sessions");
+    bench.run(&["metrics", "--store", &store, "--output", &file]).ends(6);
+    bench
+        .run(&["metrics", "--output", "/no/such/folder/pg.prom"])
+        .ends(1)
+        .says(&["/no/such/folder", "--output"]);
+    bench.run(&["metrics", "--store", "memory:"]).ends(3);
+    let names = std::fs::read_dir(bench.folder.path()).unwrap();
+    let left: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!left.iter().any(|name| name.ends_with(".new")), "{left:?}");
 }

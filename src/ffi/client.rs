@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use super::boundary::{
-    borrowed, fallible, infallible, invalid, optional_sized_text, optional_text, output, producing,
+    borrowed, c_text, fallible, infallible, invalid, optional_sized_text, optional_text, output, producing,
     sized_text, text, timeout,
 };
 use super::{pg_config, pg_error, pg_queue, pg_token};
@@ -13,6 +13,7 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::Operation;
 use crate::secret::Secret;
+use crate::session::metrics;
 use crate::status::{Fate, Status};
 use crate::token::RefreshToken;
 
@@ -45,6 +46,27 @@ pub unsafe extern "C" fn pg_client_new(
     producing(client, "client", error, || {
         let client = Client::new(&borrowed(config, "config")?.config)?;
         Ok(Box::into_raw(Box::new(pg_client { client })))
+    })
+}
+
+/// The health of the client's sessions as numbers, in the text format of Prometheus (0.0.4): to be answered by whoever
+/// scrapes the program, as `text/plain; version=0.0.4`. Those are told that have been put to use in this process, by a call
+/// for a token or any other, and are not closed. Each has two labels: `session`, a number of its own, and `login`, a hash
+/// that tells accounts apart; no secret is in it. docs/metrics.md has the names. `*text` is owned by the caller, who frees
+/// it with pg_text_free, and NULL on failure. Any thread; does not block; works in a forked child.
+///
+/// Errors: PG_ERR_NULL_POINTER.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_client_metrics(
+    client: *const pg_client,
+    text: *mut *mut c_char,
+    error: *mut *mut pg_error,
+) -> Status {
+    producing(text, "text", error, || {
+        let metrics = metrics::of_client(&borrowed(client, "client")?.client)?;
+        Ok(c_text(&metrics).into_raw())
     })
 }
 

@@ -278,6 +278,18 @@ impl Core {
         if self.published.take_asked() { Event::Asked } else { Event::Tick }
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().machine.is_closed()
+    }
+
+    /// The name of its record in a store, whether it has one or not: it tells accounts apart, and is no secret. Empty for a
+    /// session from a pair alone.
+    pub(super) fn login(&self) -> String {
+        let credentials = self.state().credentials.clone();
+        let key = credentials.and_then(|credentials| self.client.record_key(&credentials).ok());
+        key.map(|key| key.name()).unwrap_or_default()
+    }
+
     pub(super) fn health(&self) -> Health {
         let now = self.now();
         let state = self.state();

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::flight::{Cause, Landing};
 use super::machine::Machine;
+use super::phase::Phase;
 use crate::clock::Moment;
 use crate::store::Committed;
 
@@ -83,7 +84,7 @@ impl Tally {
 #[derive(Debug, Serialize)]
 pub struct Health {
     /// `fresh`, `advisory`, `mandatory` or `expired`.
-    pub phase: &'static str,
+    pub phase: Phase,
     /// The number of the current pair; 0: none yet.
     pub generation: u64,
     /// The current token, as it may be shown.
@@ -117,7 +118,7 @@ impl Health {
         let obstacle = machine.obstacle(now);
         let token = held.map(Committed::token);
         Health {
-            phase: machine.phase(now).name(),
+            phase: machine.phase(now),
             generation: held.map_or(0, |held| held.generation()),
             fingerprint: token.map(|token| token.fingerprint().to_string()),
             seconds_left: token.map_or(0, |token| token.remaining(now).as_secs()),

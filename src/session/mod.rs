@@ -2,14 +2,17 @@
 //!
 //! In reading order: [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under way),
 //! [`login`] and [`rejection`] (what is held against credentials and tokens), `core` (performs it),
-//! `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`; [`operator`] (the same by hand).
+//! `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`; [`health`] and [`metrics`] (what
+//! it says of itself), [`operator`] (the same by hand).
 
 mod core;
+mod enrolled;
 pub mod flight;
 mod handoff;
 pub mod health;
 pub mod login;
 pub mod machine;
+pub mod metrics;
 pub mod operator;
 pub mod phase;
 mod published;
@@ -23,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use self::core::Core;
+use self::enrolled::Enrolled;
 use self::health::Health;
 use self::machine::{Policy, closed};
 use self::published::Published;
@@ -52,7 +56,7 @@ pub struct Session {
     published: Arc<Published>,
     credentials: Pinned<Arc<Credentials>>,
     closed: AtomicBool,
-    core: PerProcess<Arc<Core>>,
+    core: PerProcess<Enrolled>,
 }
 
 impl Session {
@@ -195,7 +199,7 @@ impl Session {
         self.closed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         match self.core.get() {
-            Some(core) if !core.close(timeout) => {}
+            Some(enrolled) if !enrolled.core.close(timeout) => {}
             // Nothing was ever begun in this process; what a parent published ends here too.
             None => {
                 self.published.set(None);
@@ -211,7 +215,7 @@ impl Session {
         if self.is_closed() {
             return Err(closed());
         }
-        let core = self.core.get_or_try_init(|| self.core_on(self.open_store()?, None))?;
+        let core = &self.core.get_or_try_init(|| self.core_on(self.open_store()?, None))?.core;
         // A close at this very moment either found the core, or is seen here.
         if self.is_closed() {
             core.close(Duration::ZERO);
@@ -225,9 +229,10 @@ impl Session {
         self.closed.load(Ordering::SeqCst)
     }
 
-    fn core_on(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Arc<Core>, Error> {
+    fn core_on(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Enrolled, Error> {
         let credentials = self.credentials.read(|credentials| credentials.cloned());
-        Core::new(self.client.clone(), self.published.clone(), self.policy, credentials, store, first)
+        let (client, published) = (self.client.clone(), self.published.clone());
+        Enrolled::new(Core::new(client, published, self.policy, credentials, store, first)?)
     }
 
     /// The place of the current credentials.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::core::{Core, Means};
 use super::flight::{Cause, Landing, Plan};
 use super::machine::Policy;
+use super::metrics::{self, Kept};
 use super::phase::{Phase, Windows};
 use super::published::Published;
 use crate::client::Client;
@@ -72,6 +73,12 @@ impl Operator {
     /// What the store holds. Takes no lock, calls nobody, changes nothing.
     pub fn look(&self) -> Result<Inspection, Error> {
         self.on_store(LOOK, |store| async move { store.inspect().await })
+    }
+
+    /// What was found, as metrics; `None`: it could not be read.
+    pub fn metrics(&self, found: Option<Inspection>) -> Result<String, Error> {
+        let login = self.client.record_key(&self.credentials)?.name();
+        Ok(metrics::of_store(&login, Kept { found, now: self.now() }))
     }
 
     /// The moment now, on the clocks that the store's moments belong to.

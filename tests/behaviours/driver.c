@@ -5,7 +5,7 @@
  *
  *   set NAME VALUE · env · client · issue ACCOUNT KEY TIMEOUT_MS · refresh ACCESS REFRESH TIMEOUT_MS ·
  *   open · open_pair ACCESS REFRESH EXPIRES_IN_S · token TIMEOUT_MS MIN_REMAINING_MS · reject HTTP_STATUS ·
- *   credentials ACCOUNT KEY · request METHOD PATH HEADERS BODY TIMEOUT_MS · subscribe LEVEL · events · health ·
+ *   credentials ACCOUNT KEY · request METHOD PATH HEADERS BODY TIMEOUT_MS · subscribe LEVEL · events · health · metrics ·
  *   close TIMEOUT_MS · start CALL… · cancel · end · store KIND · check_store KIND · version · settings · raw WHAT
  *
  * A text is `-` for NULL, `x` and the hex of its bytes, or `@access` and `@refresh` for those of the last token.
@@ -468,6 +468,16 @@ static void health(struct state *state)
     pg_text_free(json);
 }
 
+static void metrics(struct state *state)
+{
+    char *text = NULL;
+    pg_error *error = NULL;
+    pg_status status = pg_client_metrics(state->client, &text, &error);
+    put_status(status, error);
+    put_text("metrics", text);
+    pg_text_free(text);
+}
+
 static void close_session(struct state *state, int64_t timeout_ms)
 {
     pg_error *error = NULL;
@@ -589,6 +599,8 @@ int main(void)
             events(&state);
         else if (strcmp(command, "health") == 0 && count == 1)
             health(&state);
+        else if (strcmp(command, "metrics") == 0 && count == 1)
+            metrics(&state);
         else if (strcmp(command, "close") == 0 && count == 2)
             close_session(&state, number_of(words[1]));
         else if (strcmp(command, "start") == 0 && count >= 4)

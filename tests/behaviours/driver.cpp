@@ -455,6 +455,12 @@ bool run(state &state, const std::vector<std::string> &words) {
     if (command == "health" && words.size() == 1) {
         return health(state);
     }
+    if (command == "metrics" && words.size() == 1 && state.client) {
+        const std::string metrics = state.client->metrics();
+        put("status", "PG_OK");
+        put("metrics", metrics);
+        return true;
+    }
     if (command == "close" && words.size() == 2) {
         return close(state, timeout_of(words[1]));
     }

@@ -75,6 +75,8 @@ class Driver:
                     texts["access_token_expires_in_s"] = age
                 without = {name: text for name, text in self.settings.items() if name not in CREDENTIALS}
                 self.open(self.make(without), {**without, **texts})
+            case "metrics", [] if self.client:
+                return {**OK, "metrics": self.client.metrics()}
             case "version", []:
                 return {**OK, "version": library_version()}
             case "settings", []:

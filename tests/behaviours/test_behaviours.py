@@ -36,7 +36,7 @@ PATIENCE_S = 20
 # A token that only looks like one: it is presented where no real one can be had.
 LITERAL_TOKEN = "a-refresh-token-of-another-day"
 # The beginnings of the keys whose values may be shown to anybody.
-SHOWN = ("text", "server_", "health", "log")
+SHOWN = ("text", "server_", "health", "metrics", "log")
 # Their texts quote the system, which sees one event now as this and now as that.
 SYSTEM_WORDED = ("PG_ERR_CONNECT", "PG_ERR_CONNECTION_LOST", "PG_ERR_PROXY", "PG_ERR_TLS")
 
@@ -312,7 +312,7 @@ class Play:
                 self.check(self.driver("store", kind), expect)
             case "check_store", kind:
                 self.check(self.driver("check_store", kind), expect)
-            case ("version" | "settings") as command, _:
+            case ("version" | "settings" | "metrics") as command, _:
                 self.check(self.driver(command), expect)
             case "until", counters:
                 self.wait_for(counters)
@@ -373,8 +373,10 @@ class Play:
             self.check_token(answer, expect)
             self.check_response(answer, expect)
             check_part(json.loads(answer.get("health", "{}")), expect.get("health", {}), "the health")
-            for key in ("version", "settings"):
-                assert self.filled(expect.get(key, "")) in answer.get(key, ""), (key, answer)
+            for key in ("version", "settings", "metrics"):
+                pieces = expect.get(key, [])
+                for piece in [pieces] if isinstance(pieces, str) else pieces:
+                    assert self.filled(piece) in answer.get(key, ""), (key, answer)
             return
         for key in ("http_status", "server_code", "server_message", "server_details", "retry_after_ms"):
             wanted = self.filled(expect.get(key))
@@ -432,6 +434,7 @@ class Play:
             lasting = {key: value for key, value in answer.items() if not key.endswith(("_ms", "_length"))}
             lasting.pop("fingerprint", None)
             lasting.pop("health", None)
+            lasting.pop("metrics", None)
             lasting.pop("response_body", None)
             if answer["status"] in SYSTEM_WORDED:
                 lasting.pop("text")

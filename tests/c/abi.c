@@ -207,6 +207,7 @@ static void test_outputs_are_null_after_a_failure(void)
     FAILS(PG_ERR_NULL_POINTER, token, no_token, pg_session_token_lasting(NULL, 0, 0, &token, &error));
     FAILS(PG_ERR_INVALID_ARGUMENT, token, no_token, pg_session_token_lasting(session, -1, 0, &token, &error));
     FAILS(PG_ERR_NULL_POINTER, text, no_text, pg_session_health(NULL, &text, &error));
+    FAILS(PG_ERR_NULL_POINTER, text, no_text, pg_client_metrics(NULL, &text, &error));
 
     /* These hand out nothing but an error. */
 #define REFUSED(wanted, call) FAILS(wanted, text, NULL, call)
@@ -215,6 +216,7 @@ static void test_outputs_are_null_after_a_failure(void)
     REFUSED(PG_ERR_NULL_POINTER, pg_session_token(session, 0, NULL, &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_token_lasting(session, 0, 0, NULL, &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_health(session, NULL, &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_client_metrics(client, NULL, &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials(NULL, "a", "k", &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials(session, NULL, "k", &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials(session, "a", NULL, &error));

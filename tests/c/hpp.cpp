@@ -91,6 +91,8 @@ void test_tokens_are_shared(pg::client client) {
     CHECK(copy.remaining() > 0ms && copy.remaining() <= copy.lifetime() && copy.lifetime_disagreement() == 0ms);
     const pg::client other = std::move(client);
     CHECK(thrown_by([&] { client.issue(); }).status() == PG_ERR_NULL_POINTER);
+    CHECK(thrown_by([&] { client.metrics(); }).status() == PG_ERR_NULL_POINTER);
+    CHECK(other.metrics().find("paymentsgate_auth_build_info{") != std::string::npos);
     CHECK(other.refresh(copy.access_token(), *copy.refresh_token()).access_token().size() > 0);
 }
 

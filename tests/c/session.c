@@ -135,6 +135,43 @@ static void test_health_holds_no_secret(void)
     pg_session_free(session);
 }
 
+static void test_metrics_are_of_the_client_and_its_open_sessions(void)
+{
+    pg_error *error = NULL;
+    char *text = NULL, *of_other = NULL;
+    pg_config *config = new_config();
+    pg_client *client = new_client(), *other = new_client();
+    pg_session *first = NULL, *second = NULL;
+    OK(pg_session_open(client, config, &first, &error));
+    OK(pg_session_open(client, config, &second, &error));
+    OK(pg_client_metrics(client, &text, &error));
+    CHECK(strstr(text, "paymentsgate_auth_build_info{") != NULL);
+    CHECK(strstr(text, "session=") == NULL); /* Nothing was asked of either so far. */
+    pg_text_free(text);
+
+    pg_token *token = token_of(first);
+    pg_token_free(token_of(second));
+    OK(pg_client_metrics(client, &text, &error));
+    OK(pg_client_metrics(other, &of_other, &error));
+    const char *issues = strstr(text, "# TYPE paymentsgate_auth_session_issues_total counter\n");
+    CHECK(issues != NULL && strstr(of_other, "session=") == NULL);
+    CHECK(number_after("} ", issues) == 1 && number_after("} ", strstr(issues, "} ") + 1) == 1);
+    CHECK(strstr(text, pg_token_access_token(token)) == NULL);
+    pg_text_free(of_other);
+    pg_text_free(text);
+
+    OK(pg_session_close(first, 0, &error));
+    pg_session_free(second);
+    OK(pg_client_metrics(client, &text, &error));
+    CHECK(strstr(text, "session=") == NULL);
+    pg_text_free(text);
+    pg_token_free(token);
+    pg_session_free(first);
+    pg_client_free(other);
+    pg_client_free(client);
+    pg_config_free(config);
+}
+
 static void *wait_for_a_token(void *session)
 {
     pg_token *token = NULL;
@@ -219,6 +256,7 @@ int main(void)
     test_copies();
     test_reports();
     test_health_holds_no_secret();
+    test_metrics_are_of_the_client_and_its_open_sessions();
     test_generation_word();
     test_close_tells_who_waits();
     tell_emulator("POST", "/reset", NULL);

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sandbox import Sandbox
 from test_calls import wallet
 
@@ -125,6 +127,35 @@ def test_health(sandbox: Sandbox, settings: Config) -> None:
     assert health["fingerprint"] == token.fingerprint
     assert health["counters"]["issues"] == 1
     assert not any(secret in str(health) for secret in [token.access_token, *sandbox.secrets()])
+
+
+def test_metrics(sandbox: Sandbox, settings: Config) -> None:
+    """Read by the parser of Prometheus' own client."""
+    client = Client(settings)
+    first, second = client.session(settings), client.session(settings)
+    tokens = [first.token(), second.token()]
+    text = client.metrics()
+    assert text.isascii()
+    assert first.metrics().count("\n") == text.count("\n")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    issues = families["paymentsgate_auth_session_issues"]
+    assert (issues.type, [sample.value for sample in issues.samples]) == ("counter", [1, 1])
+    numbers, logins = zip(*[(s.labels["session"], s.labels["login"]) for s in issues.samples], strict=True)
+    assert (len(set(numbers)), len(set(logins))) == (2, 1)
+    assert re.fullmatch("[0-9a-f]{16}", logins[0])
+    remaining = families["paymentsgate_auth_session_token_remaining_seconds"]
+    assert remaining.type == "gauge"
+    assert all(3000 < sample.value <= 3600 for sample in remaining.samples)
+    assert all(family.documentation for family in families.values())
+    secrets = [*(token.access_token for token in tokens), *sandbox.secrets()]
+    assert not any(secret in text for secret in secrets)
+    first.close()
+    second.close()
+    left = [family.name for family in text_string_to_metric_families(client.metrics())]
+    assert left == ["paymentsgate_auth_build_info"]
+    client.close()
+    with pytest.raises(Closed):
+        client.metrics()
 
 
 def test_no_time_never_waits(sandbox: Sandbox, settings: Config) -> None:

@@ -56,9 +56,10 @@ type operation struct {
 	err    error
 }
 
-// version and settings are answers.
+// version, settings and metrics are answers.
 type (
 	version  string
+	metrics  string
 	settings []pgauth.Setting
 )
 
@@ -99,6 +100,9 @@ func (d *driver) obey(ctx context.Context, words []string) (any, error) {
 		return nil, nil
 	case command == "check_store" && len(arguments) == 1:
 		return nil, pgauth.CheckStore(newStore(words[1]))
+	case command == "metrics" && len(arguments) == 0 && d.client != nil:
+		text, err := d.client.Metrics()
+		return metrics(text), err
 	case command == "version" && len(arguments) == 0:
 		return version(pgauth.Version()), nil
 	case command == "settings" && len(arguments) == 0:
@@ -385,6 +389,8 @@ func (d *driver) success(made any) {
 		d.write("events", strings.Join(kinds, ","))
 		d.number("kept", int64(kept))
 		d.write("log", strings.Join(lines, "\n"))
+	case metrics:
+		d.write("metrics", string(made))
 	case version:
 		d.write("version", string(made))
 	case settings:

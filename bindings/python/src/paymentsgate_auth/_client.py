@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ._async_session import AsyncSession
-from ._error import Closed, InvalidCall, Status, make
+from ._error import Closed, InvalidCall, Status, make, text_of
 from ._library import Handle, Text, library, milliseconds
 from ._session import Session, SessionBase
 from ._settings import Chosen, Settings, Value, base_url, new_client, new_config, texts
@@ -51,6 +51,14 @@ class ClientBase:
 
         May be called again."""
         self._handle = None
+
+    def metrics(self) -> str:
+        """The health of the client's sessions as numbers, in the text format of Prometheus.
+
+        To be answered to whoever scrapes the program, as ``text/plain; version=0.0.4``. Those sessions are
+        told that have been put to use in this process and are not closed. Does not block.
+        """
+        return text_of(library.pg_client_metrics, self._open_handle())
 
     def _session(self, kind: type[_Kind], chosen: Chosen) -> _Kind:
         return kind._on(self._open_handle(), new_config(chosen), self.base_url)

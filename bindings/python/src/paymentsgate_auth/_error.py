@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from ctypes import byref, c_void_p
+from ctypes import byref, c_void_p, string_at
 from typing import Any
 
 from ._library import Handle, library, text_from
@@ -187,6 +187,12 @@ def make(free: Callable[[Any], None], function: Any, *arguments: object) -> Hand
     pointer = c_void_p()
     check(function, *arguments, byref(pointer))
     return Handle(pointer, free)
+
+
+def text_of(function: Any, *arguments: object) -> str:
+    """Makes a call of the library whose output is a text."""
+    text = make(library.pg_text_free, function, *arguments)
+    return string_at(text._as_parameter_).decode()
 
 
 def exception(error: Handle | int) -> PaymentsGateError:

@@ -90,6 +90,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(c_char_p, c_size_t, c_char_p, c_size_t, _OUT),
     ),
     "pg_session_health": (c_int32, c_void_p, _OUT, _OUT),
+    "pg_client_metrics": (c_int32, c_void_p, _OUT, _OUT),
     "pg_session_close": (c_int32, c_void_p, c_int64, _OUT),
     "pg_session_ref": (c_void_p, c_void_p),
     "pg_session_free": (None, c_void_p),

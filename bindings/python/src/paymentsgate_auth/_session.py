@@ -8,11 +8,10 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from ctypes import string_at
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ._error import DeadlineExceeded, check, make
+from ._error import DeadlineExceeded, check, make, text_of
 from ._event import LogLevel, token_from
 from ._kept import Kept
 from ._library import Handle, Text, library, milliseconds
@@ -56,6 +55,7 @@ class SessionBase:
     def _open(self, client: Handle, config: Config, url: str) -> None:
         self.base_url = url
         """Where the service is that the token is for, as it was set."""
+        self._client = client
         self._kept = Kept()
         self._handle = make(library.pg_session_free, library.pg_session_open, client, config)
         if config.has_store:
@@ -81,9 +81,15 @@ class SessionBase:
 
     def health(self) -> dict[str, Any]:
         """How the session is, without secrets: phase, generation, counters and so on. Does not block."""
-        text = make(library.pg_text_free, library.pg_session_health, self._handle)
-        health: dict[str, Any] = _json.loads(string_at(text._as_parameter_))
+        health: dict[str, Any] = _json.loads(text_of(library.pg_session_health, self._handle))
         return health
+
+    def metrics(self) -> str:
+        """The health of all sessions of this one's client, as :meth:`Client.metrics`.
+
+        A session that was opened by itself is the only one of its client.
+        """
+        return text_of(library.pg_client_metrics, self._client)
 
     def log_to(self, logger: logging.Logger | None = None) -> None:
         """Writes the lines of the session's log to a logger, until the session ends.

@@ -1,0 +1,293 @@
+//! Health as numbers over time: the text format of Prometheus (0.0.4), from one table for sessions and one for what a
+//! store holds. Labels are a session's number and the name of its login's record, which is a hash: no secret is in them.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::enrolled::sessions_of;
+use super::health::Health;
+use crate::client::Client;
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::store::{Committed, Inspection};
+
+/// Whether a number may fall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any time.
+    Gauge,
+    /// Only where the process or the session begins anew.
+    Counter,
+}
+
+impl Kind {
+    /// As the format has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+        }
+    }
+}
+
+/// One metric of a subject.
+pub struct Metric<T> {
+    /// Its name, the unit and `_total` in it.
+    pub name: &'static str,
+    /// Whether it may fall.
+    pub kind: Kind,
+    /// What it tells, in one line.
+    pub help: &'static str,
+    /// `None`: there is nothing to tell, and no sample.
+    read: fn(&T) -> Option<f64>,
+}
+
+/// What a store holds of an account, at some moment.
+pub struct Kept {
+    /// `None`: it could not be read.
+    pub found: Option<Inspection>,
+    /// The moment.
+    pub now: Moment,
+}
+
+/// Of the library itself, beside the two tables.
+pub const BUILD_INFO: &str = "paymentsgate_auth_build_info";
+const BUILD_INFO_HELP: &str = "1, with the version of the library.";
+
+/// Of each session. The names are the keys of its health.
+pub const SESSION_METRICS: &[Metric<Health>] = &[
+    gauge(
+        "session_phase",
+        "How the token is: 0 fresh, 1 advisory, 2 mandatory, 3 expired or none.",
+        |health| Some(f64::from(health.phase as u8)),
+    ),
+    gauge("session_generation", "Which pair of the session its token is from; 0: none yet.", |health| {
+        count(health.generation)
+    }),
+    gauge("session_token_remaining_seconds", "What is left of the token's life.", |health| {
+        count(health.seconds_left)
+    }),
+    gauge("session_refresh_token_held", "1: there is a refresh token to buy the next pair with.", |health| {
+        flag(health.has_refresh_token)
+    }),
+    gauge("session_refreshing", "1: a call to the service is under way.", |health| flag(health.refreshing)),
+    gauge("session_obstacle", "1: the session waits before it calls the service again.", |health| {
+        flag(health.obstacle.is_some())
+    }),
+    gauge("session_obstacle_remaining_seconds", "How long it waits, if that ends by itself.", |health| {
+        health.obstacle_seconds_left.and_then(count)
+    }),
+    gauge("session_last_refresh_age_seconds", "How long ago the last renewal ended.", |health| {
+        count(health.last_refresh.as_ref()?.seconds_ago)
+    }),
+    gauge("session_last_refresh_duration_seconds", "How long the last renewal took.", |health| {
+        Some(count(health.last_refresh.as_ref()?.took_ms)? / 1000.0)
+    }),
+    gauge("session_last_refresh_succeeded", "1: the last renewal came to a token.", |health| {
+        flag(health.last_refresh.as_ref()?.succeeded)
+    }),
+    gauge(
+        "session_clock_skew_seconds",
+        "How far the service's clock was ahead of this machine's when the token came.",
+        |health| health.clock_skew_seconds.map(|seconds| seconds as f64),
+    ),
+    gauge(
+        "session_lifetime_disagreement_seconds",
+        "How far the service's own statements of the token's life are apart, if by more than a minute.",
+        |health| count(health.lifetime_disagreement_seconds),
+    ),
+    counter("session_served_total", "Callers who got a token from memory.", |health| {
+        count(health.counters.served)
+    }),
+    counter("session_waited_total", "Callers who had to wait.", |health| count(health.counters.waited)),
+    counter("session_refreshes_total", "Refresh calls to the service.", |health| {
+        count(health.counters.refreshes)
+    }),
+    counter("session_issues_total", "Issue calls to the service.", |health| count(health.counters.issues)),
+    counter("session_refused_total", "Refresh tokens that the service refused.", |health| {
+        count(health.counters.refused)
+    }),
+    counter("session_ambiguous_total", "Refreshes whose answer was lost.", |health| {
+        count(health.counters.ambiguous)
+    }),
+    counter("session_rejected_total", "Reports that the service refused the current token.", |health| {
+        count(health.counters.rejected)
+    }),
+    counter("session_failed_total", "Renewals that came to no token.", |health| {
+        count(health.counters.failed)
+    }),
+];
+
+/// Of an account's place in a store.
+pub const STORE_METRICS: &[Metric<Kept>] = &[
+    gauge("store_up", "1: the store could be read.", |kept| flag(kept.found.is_some())),
+    gauge("store_generation", "Which pair the store holds; absent: none.", |kept| {
+        count(kept.committed()?.generation())
+    }),
+    gauge("store_token_expiry_timestamp_seconds", "When the token in the store expires.", |kept| {
+        let remaining = kept.committed()?.token().remaining(kept.now);
+        count((kept.now.wall + remaining).as_secs())
+    }),
+    gauge("store_refresh_token_held", "1: the store holds a refresh token that may be presented.", |kept| {
+        flag(kept.found.as_ref()?.loaded.committed.as_ref().is_some_and(|held| held.has_refresh))
+    }),
+    gauge(
+        "store_refresh_token_taken",
+        "1: a process has taken the refresh token and has not said what became of it.",
+        |kept| flag(kept.found.as_ref()?.intent.is_some()),
+    ),
+    gauge("store_credentials_strikes", "How often in a row the service refused the credentials.", |kept| {
+        let refusal = kept.found.as_ref()?.loaded.cooling.as_ref();
+        count(
+            refusal
+                .filter(|refusal| refusal.until > kept.now.boot)
+                .map_or(0, |refusal| refusal.strikes as u64),
+        )
+    }),
+];
+
+const fn gauge<T>(name: &'static str, help: &'static str, read: fn(&T) -> Option<f64>) -> Metric<T> {
+    Metric { name, kind: Kind::Gauge, help, read }
+}
+
+const fn counter<T>(name: &'static str, help: &'static str, read: fn(&T) -> Option<f64>) -> Metric<T> {
+    Metric { name, kind: Kind::Counter, help, read }
+}
+
+/// Above 2^53 a float leaves some out; no counter of ours comes there.
+fn count(number: u64) -> Option<f64> {
+    Some(number as f64)
+}
+
+fn flag(is_so: bool) -> Option<f64> {
+    Some(f64::from(u8::from(is_so)))
+}
+
+impl Kept {
+    fn committed(&self) -> Option<&Committed> {
+        self.found.as_ref()?.loaded.committed.as_ref()
+    }
+}
+
+/// The metrics of all sessions of a client that have been put to use in this process and are not closed.
+pub fn of_client(client: &Arc<Client>) -> Result<String, Error> {
+    let open = sessions_of(client)?.into_iter().filter(|(_, core)| !core.is_closed());
+    let sessions: Vec<_> = open
+        .map(|(number, core)| (format!("session=\"{number}\",login=\"{}\"", core.login()), core.health()))
+        .collect();
+    let mut text = String::new();
+    write_family(&mut text, BUILD_INFO, Kind::Gauge, BUILD_INFO_HELP, || {
+        let version = env!("CARGO_PKG_VERSION");
+        [(format!("version=\"{version}\""), 1.0)].into_iter()
+    });
+    write_all(&mut text, SESSION_METRICS, &sessions);
+    Ok(text)
+}
+
+/// The metrics of one account's place in a store.
+pub(super) fn of_store(login: &str, kept: Kept) -> String {
+    let mut text = String::new();
+    write_all(&mut text, STORE_METRICS, &[(format!("login=\"{login}\""), kept)]);
+    text
+}
+
+fn write_all<T>(text: &mut String, metrics: &[Metric<T>], subjects: &[(String, T)]) {
+    for Metric { name, kind, help, read } in metrics {
+        write_family(text, &format!("paymentsgate_auth_{name}"), *kind, help, || {
+            subjects.iter().filter_map(|(labels, subject)| Some((labels.clone(), read(subject)?)))
+        });
+    }
+}
+
+/// A metric without samples is left out whole.
+fn write_family<S: Iterator<Item = (String, f64)>>(
+    text: &mut String,
+    name: &str,
+    kind: Kind,
+    help: &str,
+    samples: impl FnOnce() -> S,
+) {
+    let mut samples = samples().peekable();
+    if samples.peek().is_some() {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
+    }
+    for (labels, value) in samples {
+        let _ = writeln!(text, "{name}{{{labels}}} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::session::health::{LastRefresh, Tally};
+    use crate::session::phase::Phase;
+
+    fn health() -> Health {
+        let mut counters = Tally::default();
+        counters.served = 12;
+        Health {
+            phase: Phase::Mandatory,
+            generation: 3,
+            fingerprint: Some("0011223344556677".into()),
+            seconds_left: 90,
+            has_refresh_token: true,
+            refreshing: false,
+            obstacle: None,
+            obstacle_seconds_left: None,
+            last_refresh: Some(LastRefresh {
+                cause: "background",
+                seconds_ago: 7,
+                took_ms: 1250,
+                succeeded: false,
+            }),
+            clock_skew_seconds: Some(-2),
+            lifetime_disagreement_seconds: 0,
+            last_error: Some("text".into()),
+            counters,
+        }
+    }
+
+    fn told(subjects: &[(String, Health)]) -> String {
+        let mut text = String::new();
+        write_all(&mut text, SESSION_METRICS, subjects);
+        text
+    }
+
+    #[test]
+    fn each_metric_is_told_once_with_a_line_for_each_session() {
+        let text = told(&[("session=\"1\"".into(), health()), ("session=\"2\"".into(), health())]);
+        let family = "# HELP paymentsgate_auth_session_last_refresh_duration_seconds How long the last renewal took.\n\
+                      # TYPE paymentsgate_auth_session_last_refresh_duration_seconds gauge\n\
+                      paymentsgate_auth_session_last_refresh_duration_seconds{session=\"1\"} 1.25\n\
+                      paymentsgate_auth_session_last_refresh_duration_seconds{session=\"2\"} 1.25\n";
+        assert!(text.contains(family), "{text}");
+        for line in [
+            "paymentsgate_auth_session_phase{session=\"1\"} 2\n",
+            "paymentsgate_auth_session_clock_skew_seconds{session=\"2\"} -2\n",
+            "paymentsgate_auth_session_last_refresh_succeeded{session=\"1\"} 0\n",
+            "# TYPE paymentsgate_auth_session_served_total counter\n",
+            "paymentsgate_auth_session_served_total{session=\"1\"} 12\n",
+        ] {
+            assert!(text.contains(line), "{line}?\n{text}");
+        }
+        assert!(!text.contains("obstacle_remaining"), "there is none:\n{text}");
+        assert!(!text.contains("0011223344556677") && !text.contains("text"), "{text}");
+        assert_eq!(told(&[]), "");
+    }
+
+    #[test]
+    fn names_are_of_the_form_that_prometheus_asks_for() {
+        let all = SESSION_METRICS.iter().map(|metric| (metric.name, metric.kind, metric.help));
+        let all: Vec<_> =
+            all.chain(STORE_METRICS.iter().map(|metric| (metric.name, metric.kind, metric.help))).collect();
+        let names: BTreeSet<_> = all.iter().map(|(name, ..)| name).collect();
+        assert_eq!(names.len(), all.len(), "a name twice");
+        for (name, kind, help) in all {
+            assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+            assert!(help.ends_with('.') && !help.contains(['\\', '\n']), "{help}");
+        }
+    }
+}
