@@ -35,7 +35,7 @@ EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/machines ../../tests/wheel ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo test soak bench lint audit install place uninstall dist deb wheel notices clean setup library command generate
+.PHONY: build demo live test soak bench lint audit install place uninstall dist deb wheel notices clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
 .PHONY: test-rust test-c test-go test-packages test-python test-behaviours test-witness test-machines test-wheel
 
@@ -44,8 +44,11 @@ build: library
 	$(CARGO) build --release --package pg-sandbox
 	@install -m 755 $(TARGET)/release/pg-sandbox $(PG_SANDBOX)
 
-demo: build $(EXAMPLES)
-	@scripts/with-sandbox scripts/demo
+demo: build live $(EXAMPLES)
+	@PG_LIVE=$(abspath $(TARGET))/debug/paymentsgate-live scripts/with-sandbox scripts/demo
+
+live: setup
+	$(CARGO) build --package paymentsgate-live
 
 test: test-rust test-c test-go test-packages test-python test-behaviours test-witness test-machines test-wheel
 	@echo "make test: all passed"

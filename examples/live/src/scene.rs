@@ -1,0 +1,114 @@
+//! What there is to see at one moment.
+
+use std::time::Duration;
+
+use paymentsgate_auth::session::health::Health;
+
+use crate::story::END;
+
+/// A line of what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) at: Duration,
+    pub(crate) kind: Kind,
+    pub(crate) text: String,
+}
+
+/// Who says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The story.
+    Story,
+    /// The session's log.
+    Log,
+    /// The same, where something goes wrong.
+    Warning,
+}
+
+#[derive(Debug)]
+pub(crate) struct Scene {
+    /// Since the beginning.
+    pub(crate) now: Duration,
+    pub(crate) health: Health,
+    /// The whole life of a token.
+    pub(crate) lifetime: Duration,
+    pub(crate) is_network_up: bool,
+    /// Tokens handed to callers.
+    pub(crate) tokens: u64,
+    /// Requests of callers that the service answered.
+    pub(crate) answered: u64,
+    /// Requests that did not get through, as the network was down.
+    pub(crate) unreached: u64,
+    /// Callers who got no token, or one that did not work.
+    pub(crate) outages: u64,
+    /// Calls that the service saw.
+    pub(crate) issues: u64,
+    pub(crate) refreshes: u64,
+    /// How often any refresh token was presented, at the most.
+    pub(crate) most_presentations: u64,
+    pub(crate) lines: Vec<Line>,
+}
+
+impl Scene {
+    pub(crate) fn is_over(&self) -> bool {
+        self.now >= END
+    }
+
+    /// Nobody went without, and nothing was presented twice.
+    pub(crate) fn is_good(&self) -> bool {
+        self.outages == 0 && self.most_presentations <= 1
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        let Scene { tokens, answered, unreached, outages, issues, refreshes, most_presentations, .. } = self;
+        let minutes = self.now.as_secs() / 60;
+        format!(
+            "{minutes} minutes: {tokens} tokens handed out, {outages} outages; {answered} requests answered, {unreached} did not \
+             get through while the network was down.\nFor that the service saw {issues} issue and {refreshes} refresh calls, \
+             and no refresh token more than {most_presentations} time."
+        )
+    }
+
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        use paymentsgate_auth::session::health::Tally;
+        use paymentsgate_auth::session::phase::Phase;
+        let line = |minutes: u64, kind, text: &str| Line {
+            at: Duration::from_secs(60 * minutes),
+            kind,
+            text: text.into(),
+        };
+        Scene {
+            now: Duration::from_secs(56 * 60 + 15),
+            health: Health {
+                phase: Phase::Advisory,
+                generation: 2,
+                fingerprint: Some("00112233445566aa".into()),
+                seconds_left: 705,
+                has_refresh_token: true,
+                refreshing: true,
+                obstacle: None,
+                obstacle_seconds_left: None,
+                last_refresh: None,
+                clock_skew_seconds: Some(0),
+                lifetime_disagreement_seconds: 0,
+                last_error: None,
+                counters: Tally::default(),
+            },
+            lifetime: Duration::from_secs(3600),
+            is_network_up: true,
+            tokens: 675,
+            answered: 615,
+            unreached: 60,
+            outages: 0,
+            issues: 1,
+            refreshes: 1,
+            most_presentations: 1,
+            lines: vec![
+                line(8, Kind::Story, "the service revokes the token"),
+                line(8, Kind::Warning, "the service refused the token"),
+                line(9, Kind::Log, "token of generation 2"),
+            ],
+        }
+    }
+}
