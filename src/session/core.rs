@@ -534,6 +534,9 @@ impl State {
 
     /// Who does not listen any more is forgotten.
     fn tell(&mut self, notice: Notice) {
+        if let Notice::CredentialsRejected(error) = &notice {
+            self.log(Level::PG_LOG_ERROR, || format!("other credentials are wanted: {error}"));
+        }
         self.subscribers.retain(|subscriber| subscriber.to.tell(Body::Notice(notice.clone())));
     }
 

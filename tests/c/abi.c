@@ -170,6 +170,7 @@ static void test_outputs_are_null_after_a_failure(void)
     pg_session *session = new_session();
 
     OK(pg_config_set(empty, "user_agent", "shop/1.0", &error));
+    OK(pg_config_set_sized(empty, "user_agent", "shop/1.1 and more", 8, &error));
 
 #define FAILS(wanted, output, garbage, call) \
     do { \
@@ -221,6 +222,9 @@ static void test_outputs_are_null_after_a_failure(void)
     REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials(session, NULL, "k", &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials(session, "a", NULL, &error));
     REFUSED(PG_ERR_INVALID_UTF8, pg_session_set_credentials(session, "\xff", "k", &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials_sized(session, NULL, 1, "k", 1, &error));
+    REFUSED(PG_ERR_INVALID_ARGUMENT, pg_session_set_credentials_sized(session, "a", 0, "k", 1, &error));
+    REFUSED(PG_ERR_INVALID_ARGUMENT, pg_session_set_credentials_sized(session, "a\0b", 3, "k", 1, &error));
     REFUSED(PG_ERR_INVALID_ARGUMENT, pg_session_set_credentials(session, "", "k", &error));
     REFUSED(PG_ERR_INVALID_PEM, pg_session_set_credentials(session, "a", "k", &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_reject(session, NULL, 401, &error));

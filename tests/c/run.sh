@@ -17,7 +17,8 @@ trap 'test -z "$sandbox" || kill "$sandbox"; rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
 
 export PKG_CONFIG_PATH="$STAGE/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
-link="$(pkg-config --cflags --libs paymentsgate_auth libcurl sqlite3) -pthread -ldl -Wl,-rpath,$STAGE/lib"
+# Lazily bound, so that the dynamic linker tells of a function when it is called.
+link="$(pkg-config --cflags --libs paymentsgate_auth libcurl sqlite3) -pthread -ldl -Wl,-rpath,$STAGE/lib -Wl,-z,lazy"
 warnings='-Wall -Wextra -Wpedantic -Werror'
 sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
 # The library's thread lives as long as the process, by design: what it holds is reachable, and no leak.
@@ -171,6 +172,22 @@ PG_ERR_INVALID_ARGUMENT	subscribe	5
 PG_OK	issue	-	-	-1
 PG_OK	open_pair	@access	@refresh	x$(hex 3600)
 PG_OK	token	0	0
+PG_OK	version
+PG_OK	settings
+PG_OK	metrics
+PG_OK	start	issue	-	-	-1
+PG_OK	end
+PG_OK	start	refresh	@access	@refresh	-1
+PG_OK	end
+PG_OK	check_store	memory
+PG_ERR_STORE	check_store	forgetful
+PG_ERR_STORE	check_store	down
+PG_OK	store	memory
+PG_OK	open
+PG_OK	start	token	-1	0
+PG_OK	end
+PG_OK	start	request	x$(hex GET)	x$(hex /wallet)	-	-	-1
+PG_OK	end
 PG_OK	subscribe	3
 END
     cp "$work/cpp.commands" "$work/c.commands"
@@ -237,6 +254,17 @@ refuses_another_abi() {
         catches 'ABI 4711' env LD_PRELOAD="$work/other.so" "$work/example_cpp"
 }
 
+# What C programs have called, by the dynamic linker's own account: it binds a function at its first call. What stands before
+# the program begins was only looked up, as C++ does with all it may call.
+every_export_is_called() {
+    for account in "$work"/bound.*; do
+        sed -n '1,/transferring control/!s/.*binding file .*\/\([^/ ]*\) \[.*libpaymentsgate_auth[^ ]* .*symbol `\(pg_[a-z0-9_]*\).*/\1 \2/p' "$account"
+    done | grep -v '^libpaymentsgate_auth' | cut -d ' ' -f 2 | sort -u >"$work/called"
+    grep -v '^#' "$root/abi/exports.txt" | sort >"$work/exports"
+    test -s "$work/called" && ! comm -13 "$work/called" "$work/exports" | grep .
+}
+noting_calls() { LD_DEBUG=bindings LD_DEBUG_OUTPUT="$work/bound" "$@"; }
+
 start_sandbox
 write_commands
 write_broken_program
@@ -251,10 +279,13 @@ passes 'build: membarrier' build membarrier.c membarrier -std=c11
 passes 'build: wiped' build wiped.c wiped -std=c11
 # Not linked with the library: it loads it.
 passes 'build: unload' "${CC:-cc}" -std=c99 -g -Wall -Wextra -Werror -I "$STAGE/include" unload.c -ldl -o "$work/unload"
-for program in $programs fork fork_session fork_queue fork_store membarrier wiped; do passes "$program" "$work/$program"; done
+for program in $programs fork fork_session fork_queue fork_store membarrier wiped; do
+    passes "$program" noting_calls "$work/$program"
+done
 passes 'sqlite_store' share_a_database "$work/sqlite_store" plain
 passes 'unload' "$work/unload" "$STAGE/lib/libpaymentsgate_auth.so.1"
 for driver in c cpp; do passes "driver_$driver" plays "$work/$driver.commands" "$work/driver_$driver"; done
+passes 'every export is called by a test in C' every_export_is_called
 passes 'another ABI is refused' refuses_another_abi
 
 # shellcheck disable=SC2086 # words
