@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use paymentsgate_auth::session::metrics::{BUILD_INFO, Kind, SESSION_METRICS, STORE_METRICS};
 use paymentsgate_auth::settings::SETTINGS;
+use paymentsgate_auth::status::Status;
+use syn::{Expr, ExprLit, Item, Lit, Meta};
 
 #[test]
 fn the_table_of_settings_is_the_librarys() {
@@ -29,6 +31,96 @@ fn the_table_of_settings_is_the_librarys() {
         );
     }
     is_committed("docs/settings.md", &page);
+}
+
+/// Each variant or field of a type that is documented, and the paragraphs of its comment.
+fn documented(file: &str, name: &str) -> Vec<(String, Vec<String>)> {
+    let items = syn::parse_file(&read(file)).unwrap().items.into_iter();
+    let mut found: Vec<(String, Vec<syn::Attribute>)> = Vec::new();
+    for item in items {
+        match item {
+            Item::Enum(item) if item.ident == name => {
+                found.extend(item.variants.into_iter().map(|part| (part.ident.to_string(), part.attrs)))
+            }
+            Item::Struct(item) if item.ident == name => {
+                let is_shown = |part: &syn::Field| matches!(part.vis, syn::Visibility::Public(_));
+                let parts = item.fields.into_iter().filter(is_shown);
+                found.extend(parts.map(|part| (part.ident.unwrap().to_string(), part.attrs)))
+            }
+            _ => {}
+        }
+    }
+    assert!(!found.is_empty(), "{file} has no {name}");
+    found.into_iter().map(|(name, attributes)| (name, paragraphs(&attributes))).collect()
+}
+
+fn paragraphs(attributes: &[syn::Attribute]) -> Vec<String> {
+    let line = |attribute: &syn::Attribute| match &attribute.meta {
+        Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value().trim().to_owned()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let lines: Vec<_> = attributes.iter().filter_map(line).collect();
+    lines.split(|line| line.is_empty()).map(|paragraph| paragraph.join(" ")).collect()
+}
+
+#[test]
+fn the_page_of_errors_is_the_librarys() {
+    let mut page = String::from(
+        "# Errors\n\n\
+         Made from the library's own statuses; do not edit. Every call that fails has one, under the same number and \
+         the same name in every language, and a text that says what happened, with which setting or file, and what to do. \
+         New ones may be added: treat one that you do not know as a failure.\n\n\
+         Decide by what the error says of itself rather than by the number: whether the same call may succeed later \
+         (`pg_error_is_retryable`, the last column where nothing else speaks against it), whether only credentials help \
+         (`pg_error_needs_credentials`), and after a refresh what became of the refresh token (below).\n",
+    );
+    let groups = ["The call", "The settings", "The network", "The service's answer", "The store"];
+    let mut group = None;
+    let statuses = documented("src/status.rs", "Status").into_iter().zip(Status::ALL);
+    for ((name, paragraphs), status) in statuses.filter(|(_, status)| **status != Status::PG_OK) {
+        assert_eq!(name, format!("{status:?}"));
+        let [meaning, advice] = &paragraphs[..] else { panic!("{name} has not two paragraphs") };
+        let number = *status as usize;
+        if group != Some(number / 100) {
+            group = Some(number / 100);
+            let title = groups.get(number / 100).unwrap_or(&"The library and the system");
+            page += &format!(
+                "\n## {title}\n\n| number | status | what it means | what to do | again? |\n|---|---|---|---|---|\n"
+            );
+        }
+        let again = if status.is_transient() { "yes" } else { "" };
+        page += &format!("| {number} | `{name}` | {meaning} | {advice} | {again} |\n");
+    }
+    page += "\n## The fate of a refresh token\n\n\
+             After a failed refresh, `pg_error_refresh_token_fate`. A session sees to it by itself.\n\n\
+             | number | fate | what it means |\n|---|---|---|\n";
+    for (number, (name, paragraphs)) in documented("src/status.rs", "Fate").iter().enumerate() {
+        page += &format!("| {number} | `{name}` | {} |\n", paragraphs.join(" "));
+    }
+    is_committed("docs/errors.md", &page);
+}
+
+#[test]
+fn the_page_of_health_is_the_librarys() {
+    let mut page = String::from(
+        "# Health\n\n\
+         Made from the library's own fields; do not edit. What a session says of itself: `pg_session_health` answers it as a \
+         JSON object, `session.health()` in C++ and Python, `session.Health()` in Go. It holds no secret, costs no call to the \
+         service and does not wait. New keys may be added. As numbers over time: [metrics.md](metrics.md).\n",
+    );
+    let file = "src/session/health.rs";
+    let parts = [("", "Health"), ("`last_refresh`", "LastRefresh"), ("`counters`", "Tally")];
+    for (title, name) in parts {
+        let title = if title.is_empty() { String::new() } else { format!("\n## {title}\n") };
+        page += &format!("{title}\n| key | what it tells |\n|---|---|\n");
+        for (key, paragraphs) in documented(file, name) {
+            page += &format!("| `{key}` | {} |\n", paragraphs.join(" "));
+        }
+    }
+    is_committed("docs/health.md", &page);
 }
 
 #[test]
