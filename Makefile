@@ -32,10 +32,10 @@ WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
 EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c \
     sqlite_store_c curl_c curl_cpp)
-PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/machines ../../tests/wheel ../../tests/witness
+PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/docs ../../tests/machines ../../tests/wheel ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo live test soak bench lint audit install place uninstall dist deb wheel notices clean setup library command generate
+.PHONY: build demo live docs c-api test-docs test soak bench lint audit install place uninstall dist deb wheel notices clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
 .PHONY: test-rust test-c test-go test-packages test-python test-behaviours test-witness test-machines test-wheel
 
@@ -50,7 +50,7 @@ demo: build live $(EXAMPLES)
 live: setup
 	$(CARGO) build --package paymentsgate-live
 
-test: test-rust test-c test-go test-packages test-python test-behaviours test-witness test-machines test-wheel
+test: test-rust test-c test-go test-docs test-packages test-python test-behaviours test-witness test-machines test-wheel
 	@echo "make test: all passed"
 
 setup:
@@ -166,6 +166,27 @@ test-c: build
 test-go: build
 	cd bindings/go && go vet ./... && go test -race -count=1 ./...
 	cd bindings/go/pgoauth2 && go vet ./... && $(CURDIR)/scripts/with-sandbox go test -race -count=1 ./...
+
+# Every block of code in the documents, every link; and the reference of the C interface without a warning.
+test-docs: build command c-api $(VENV)/ready
+	PYTHONPATH=$(CURDIR)/bindings/python/src:$(CURDIR)/tests/behaviours $(PYTHON) -m pytest -q -p no:cacheprovider tests/docs
+
+c-api: setup
+	@scripts/setup docs
+	@rm -rf build/c-api && mkdir -p build
+	doxygen scripts/Doxyfile
+
+# The documents as a site, in build/site. No test: mdBook takes minutes to be built, once.
+MDBOOK := 0.5.4
+build/tools/bin/mdbook: | setup
+	$(CARGO) install mdbook --version $(MDBOOK) --locked --root build/tools --target-dir $(TARGET)/tools
+
+docs: build c-api build/tools/bin/mdbook $(VENV)/ready
+	build/tools/bin/mdbook build
+	cp -R build/c-api build/site/
+	PYTHONPATH=bindings/python/src $(PYTHON) -m pdoc --docformat restructuredtext --output-directory build/site/python-api paymentsgate_auth
+	@mkdir -p build/site/go-api && cd bindings/go && go doc -all . > $(CURDIR)/build/site/go-api/pgauth.txt
+	scripts/check-site build/site
 
 # What outside users do with what is installed, archived and packaged.
 test-packages: build dist deb

@@ -1,4 +1,5 @@
-/*
+/**
+ * @file
  * paymentsgate-auth for C++17 and later: the C interface with destructors, exceptions and the types of std.
  *
  * - A failure is thrown as pg::error, which carries all that the C interface knows of it. Besides, std::bad_alloc
@@ -187,11 +188,11 @@ inline std::int64_t milliseconds(timeout limit) noexcept {
 
 /// One row of the table of settings. Static texts.
 struct setting {
-    std::string_view name;
+    std::string_view name;           ///< As in config::set().
     std::string_view type;           ///< "text", "secret", "path", "url", "boolean", "milliseconds" and so on
     std::string_view default_value;  ///< Empty where there is none.
     std::string_view range;          ///< The values that it takes, in words.
-    std::string_view description;
+    std::string_view description;    ///< What it does.
 };
 
 /// The table of settings. Any thread; never blocks.
@@ -211,8 +212,8 @@ class store {
 public:
     /// What load() finds.
     struct record {
-        std::uint64_t version;
-        std::string bytes;
+        std::uint64_t version;  ///< From 1 on.
+        std::string bytes;      ///< As they were saved.
     };
 
     virtual ~store() = default;

@@ -180,7 +180,7 @@ PG_OK	end
 PG_OK	start	refresh	@access	@refresh	-1
 PG_OK	end
 PG_OK	check_store	memory
-PG_ERR_STORE	check_store	forgetful
+PG_ERR_INVALID_ARGUMENT	check_store	forgetful
 PG_ERR_STORE	check_store	down
 PG_OK	store	memory
 PG_OK	open

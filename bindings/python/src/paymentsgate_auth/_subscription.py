@@ -58,8 +58,8 @@ class _News:
 class Subscription(_News, Iterator[Event]):
     """News of a :class:`Session`, from when it was made until the session or it is closed.
 
-    Iterating waits for each piece, and ends with the subscription. One thread at a time; ``close`` may be
-    called by any. It is over in a forked child, which subscribes anew.
+    Iterating waits for each piece, and ends with the subscription. One thread at a time; any thread may
+    close it. It is over in a forked child, which subscribes anew.
     """
 
     def poll(self, timeout: float | None = None) -> Event | None:

@@ -1,0 +1,245 @@
+"""Every block of code in the documents is played, every link leads somewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pglast
+import pytest
+import yaml
+from pages import PAGES, ROOT, Block, anchors, blocks, links
+from sandbox import Sandbox, started
+
+BLOCKS = list(blocks())
+AROUND: dict[str, str] = yaml.safe_load((ROOT / "tests/docs/around.yaml").read_text())
+MONITORING = ROOT / "examples/monitoring"
+# Played by tests/packages, with a library that is installed.
+INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
+COMMAND_LINE = ROOT / "build/paymentsgate-auth"
+MAKEFILE = (ROOT / "Makefile").read_text()
+# Of other projects: that they exist is theirs to see to.
+OTHERS = {"curl", "pip", "go", "jq", "url()", "pytest"}
+GO_MODULE = f"""module outside
+go 1.24.0
+require github.com/paymentsgate-auth/paymentsgate-auth/bindings/go v0.1.0
+require github.com/paymentsgate-auth/paymentsgate-auth/bindings/go/pgoauth2 v0.1.0
+require golang.org/x/oauth2 v0.34.0
+replace github.com/paymentsgate-auth/paymentsgate-auth/bindings/go => {ROOT}/bindings/go
+replace github.com/paymentsgate-auth/paymentsgate-auth/bindings/go/pgoauth2 => {ROOT}/bindings/go/pgoauth2
+"""
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Sandbox]:
+    with started() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def environment(running: Sandbox) -> dict[str, str]:
+    """The emulator for a program that is run; each HTTP client takes its trust from the environment."""
+    running.reset()
+    address = running.address
+    trust = dict.fromkeys(
+        ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PAYMENTSGATE_TLS_CA_FILE"), address["ca_file"]
+    )
+    return {
+        **os.environ,
+        **trust,
+        "NO_PROXY": "127.0.0.1",
+        "PAYMENTSGATE_BASE_URL": address["https"],
+        "PAYMENTSGATE_CREDENTIALS_FILE": address["credentials_file"],
+    }
+
+
+def of(*languages: str) -> pytest.MarkDecorator:
+    chosen = [block for block in BLOCKS if block.language in languages]
+    return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
+
+
+def whole(block: Block, environment: dict[str, str]) -> str:
+    """The program that a block is, or is a part of, with the emulator's address."""
+    code, around = block.code, AROUND.get(block.name, "@\n")
+    # What a part includes comes first.
+    includes = "".join(re.findall("^#include .*\n", code, re.M)) if around != "@\n" else ""
+    code = code.replace(includes, "", 1)
+    before, after = around.split("@\n")
+    inner = textwrap.indent(code, "    ") if before.endswith("async def main():\n") else code
+    program = includes + before + inner + after
+    url = environment["PAYMENTSGATE_BASE_URL"]
+    program = re.sub(r"https://secure\.(example|sandbox\.paymentsgate\.io)", url, program)
+    return program.replace('"credentials.json"', json.dumps(environment["PAYMENTSGATE_CREDENTIALS_FILE"]))
+
+
+def run(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
+    return done
+
+
+@of("python")
+def test_python(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    program = whole(block, environment)
+    done = run([sys.executable, "-W", "error", "-c", program], environment, tmp_path)
+    if "print" in block.code and block.name not in AROUND:
+        assert done.stdout
+    if "basicConfig" in block.code:
+        assert "paymentsgate_auth" in done.stderr
+
+
+@of("c", "cpp")
+def test_c_and_cpp(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    compiler = [os.environ.get("CC", "cc"), "-std=c99"]
+    if block.language == "cpp":
+        compiler = [os.environ.get("CXX", "c++"), "-std=c++17"]
+    source = tmp_path / f"shop.{block.language}"
+    source.write_text(whole(block, environment))
+    flags = run(
+        ["pkg-config", "--cflags", "--libs", "paymentsgate_auth"], environment, tmp_path
+    ).stdout.split()
+    warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    run([*compiler, *warnings, str(source), *flags, "-o", "shop"], environment, tmp_path)
+    assert re.search("Bearer|a token:", run(["./shop"], environment, tmp_path).stdout)
+
+
+@of("go")
+def test_go(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "go.mod").write_text(GO_MODULE)
+    shutil.copy(ROOT / "bindings/go/pgoauth2/go.sum", tmp_path)
+    (tmp_path / "main.go").write_text(whole(block, environment))
+    run(["go", "vet", "."], environment, tmp_path)
+    run(["go", "run", "."], environment, tmp_path)
+    if block.name not in AROUND:
+        assert run(["gofmt", "-l", "."], environment, tmp_path).stdout == ""
+
+
+@of("sql")
+def test_sql(block: Block) -> None:
+    """SQLite prepares each statement; PostgreSQL's own parser reads them."""
+    if "PRAGMA" not in block.code:
+        assert len(pglast.parse_sql(block.code)) > 5
+        return
+    database = sqlite3.connect(":memory:")
+    for statement in re.sub("--.*", "", block.code).split(";"):
+        values = {"1": "key", "2": "owner", "3": 1000}
+        database.execute(statement, values if "?" in statement else {})
+
+
+@of("sh", "cmake")
+def test_what_needs_an_installed_library_is_played_by_the_packages(block: Block) -> None:
+    page = str(block.page.relative_to(ROOT))
+    assert page in INSTALLED
+    assert block.page.name in (ROOT / "tests/packages/run.sh").read_text()
+
+
+@of("")
+def test_command_lines(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    """An indented block is command lines, or JSON, or something to look at."""
+    if block.code.lstrip().startswith("{") and block.code.rstrip().endswith("}") and "$" not in block.code:
+        json.loads(block.code)
+        return
+    lines = block.code.replace("\\\n", " ").splitlines()
+    commands = [line.removeprefix("$ ") for line in lines if is_command(line.removeprefix("$ "))]
+    if not commands:
+        return
+    for line in commands:
+        play(line, environment, tmp_path)
+
+
+def is_command(line: str) -> bool:
+    first = line.split(" ")[0]
+    return bool(first) and not line[0].isspace() and (first in CHECKS or "=" in first)
+
+
+def play(line: str, environment: dict[str, str], folder: Path) -> None:
+    words = shlex.split(line, comments=True)
+    while "=" in words[0]:
+        words.pop(0)
+    first = words[0]
+    if first in OTHERS:
+        return
+    CHECKS[first](words, environment, folder)
+
+
+def make(words: list[str], _environment: dict[str, str], _folder: Path) -> None:
+    for target in words[1:]:
+        if "=" in target:
+            assert re.search(
+                rf"^{target.split('=')[0]}\s*\??:?=|\$\({target.split('=')[0]}\)", MAKEFILE, re.M
+            ), target
+        else:
+            assert re.search(rf"^{target}:", MAKEFILE, re.M), f"make has no target {target}"
+
+
+def command_line(words: list[str], environment: dict[str, str], folder: Path) -> None:
+    """With --help behind it everything before that is looked at, and nothing is done."""
+    run([str(COMMAND_LINE), *words[1:], "--help"], environment, folder)
+
+
+def python(words: list[str], environment: dict[str, str], folder: Path) -> None:
+    run([sys.executable, *words[1:], "--help"], environment, folder)
+
+
+def cargo(words: list[str], environment: dict[str, str], folder: Path) -> None:
+    for option in ("-p", "--package"):
+        if option in words:
+            package = words[words.index(option) + 1]
+            run(["cargo", "pkgid", "--manifest-path", str(ROOT / "Cargo.toml"), package], environment, folder)
+    if "--test" in words:
+        assert list((ROOT / "tests").glob(f"{words[words.index('--test') + 1]}*"))
+
+
+CHECKS = {
+    "make": make,
+    "paymentsgate-auth": command_line,
+    "python": python,
+    "cargo": cargo,
+    **dict.fromkeys(OTHERS, make),
+}
+
+
+def test_every_block_has_a_player() -> None:
+    known = {"python", "c", "cpp", "go", "sql", "sh", "cmake", ""}
+    unknown = [block.name for block in BLOCKS if block.language not in known]
+    assert unknown == []
+    names = {block.name for block in BLOCKS}
+    assert set(AROUND) <= names, "around.yaml names blocks that are gone"
+
+
+def test_the_rules_of_the_alerts_are_whole() -> None:
+    [group] = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_every_link_leads_somewhere() -> None:
+    broken = []
+    for page, link in links():
+        target, _, heading = link.partition("#")
+        if "://" in target:
+            continue
+        file = (page.parent / target).resolve() if target else page
+        if not file.exists() or (heading and heading not in anchors(file)):
+            broken.append(f"{page.relative_to(ROOT)}: {link}")
+    assert broken == []
+
+
+def test_every_page_is_in_the_summary() -> None:
+    summary = (ROOT / "docs/SUMMARY.md").read_text()
+    pages = {page.name for page in PAGES if page.parent.name == "docs" and page.parent.parent == ROOT}
+    missing = [page for page in pages - {"SUMMARY.md"} if f"({page})" not in summary]
+    assert missing == []
