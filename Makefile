@@ -8,6 +8,8 @@ DESTDIR ?=
 # In the pkg-config file. With '$${pcfiledir}/../..' the tree may be moved, as that of `make dist` may.
 PC_PREFIX ?= $(PREFIX)
 CARGO   ?= cargo
+# Every release build is one of these: CARGO without paths of this machine in what it makes.
+RELEASE := CARGO='$(CARGO)' $(CURDIR)/scripts/cargo-release
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # The number of the library's file: the ABI, then what was added to it.
@@ -35,13 +37,13 @@ EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_
 PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/docs ../../tests/machines ../../tests/wheel ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
-.PHONY: build demo live docs c-api test-docs test soak bench lint audit install place uninstall dist deb wheel notices clean setup library command generate
+.PHONY: build demo live docs c-api test-docs test soak bench lint audit install place place-command uninstall dist deb wheel clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
 .PHONY: test-rust test-c test-go test-packages test-python test-behaviours test-witness test-machines test-wheel
 
 build: library
 	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
-	$(CARGO) build --release --package pg-sandbox
+	$(RELEASE) build --release --package pg-sandbox
 	@install -m 755 $(TARGET)/release/pg-sandbox $(PG_SANDBOX)
 
 demo: build live $(EXAMPLES)
@@ -58,17 +60,21 @@ setup:
 
 # Without the rlib, which the tests link: beside it rustc skips the link-time optimization of the whole (600 kB, and speed).
 library: setup
-	$(CARGO) rustc --release --lib --crate-type cdylib,staticlib
+	$(RELEASE) rustc --release --lib --crate-type cdylib,staticlib
 
 # The command line links the rlib, so it is built in a folder of its own: in one, each would undo the other.
 command: setup
-	$(CARGO) build --release --package paymentsgate-auth-cli --target-dir $(TARGET)/cli
+	$(RELEASE) build --release --package paymentsgate-auth-cli --target-dir $(TARGET)/cli
 	@install -D -m 755 $(TARGET)/cli/release/paymentsgate-auth build/paymentsgate-auth
+	@rm -rf build/pages
+	$(CARGO) run --quiet --package paymentsgate-auth-cli --features pages --bin paymentsgate-auth-pages -- build/pages
 
-# Renews what is made from the sources and committed: the header, the table of settings.
+# Renews what is made from the sources and committed: the header, pages of the documents, whose code is in a release.
 generate:
 	PG_UPDATE_HEADER=1 $(CARGO) build --lib
 	PG_UPDATE_DOCS=1 $(CARGO) test --test docs
+	scripts/third-party notices > build/notices && mv build/notices THIRD-PARTY-NOTICES.txt
+	scripts/third-party bill paymentsgate-auth > build/bill && mv build/bill sbom.cdx.json
 
 NAME    := libpaymentsgate_auth
 CMAKE   := $(LIBDIR)/cmake/PaymentsgateAuth
@@ -77,10 +83,23 @@ FILL     = sed -e 's|@PREFIX@|$(PC_PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%
     -e 's|@PRIVATE_LIBS@|$(NATIVE_LIBS)|' -e 's|@LINK_LIBRARIES@|$(NATIVE_LIBS:-l%=%)|' -e 's|@SO@|$(SO)|' -e 's|@ABI@|$(ABI)|' \
     -e "s|@TO_PREFIX@|$$(realpath -ms --relative-to=$(CMAKE) $(PREFIX))|"
 
-install: library command place
-	@install -D -m 755 build/paymentsgate-auth $(DESTDIR)$(PREFIX)/bin/paymentsgate-auth
+# What the command line is beside the program; Debian has a place of its own for what zsh completes.
+SHARE  := $(PREFIX)/share
+ZSH    ?= $(SHARE)/zsh/site-functions
+EXTRAS  = $(SHARE)/bash-completion/completions/paymentsgate-auth $(SHARE)/fish/vendor_completions.d/paymentsgate-auth.fish \
+    $(ZSH)/_paymentsgate-auth
+
+install: library command place place-command
 
 # Installs what was built.
+place-command:
+	@install -D -m 755 build/paymentsgate-auth $(DESTDIR)$(PREFIX)/bin/paymentsgate-auth
+	@install -d $(DESTDIR)$(SHARE)/man/man1 $(addprefix $(DESTDIR),$(dir $(EXTRAS)))
+	@install -m 644 build/pages/*.1 $(DESTDIR)$(SHARE)/man/man1/
+	@install -m 644 build/pages/paymentsgate-auth.bash $(DESTDIR)$(word 1,$(EXTRAS))
+	@install -m 644 build/pages/paymentsgate-auth.fish $(DESTDIR)$(word 2,$(EXTRAS))
+	@install -m 644 build/pages/_paymentsgate-auth $(DESTDIR)$(word 3,$(EXTRAS))
+
 place:
 	@install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKE)
 	@install -m 644 include/paymentsgate_auth.h include/paymentsgate_auth.hpp $(DESTDIR)$(PREFIX)/include/
@@ -95,7 +114,8 @@ place:
 	@echo "installed paymentsgate-auth $(VERSION) below $(DESTDIR)$(PREFIX)"
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/paymentsgate-auth $(addprefix $(DESTDIR)$(PREFIX)/include/,paymentsgate_auth.h paymentsgate_auth.hpp)
+	rm -f $(DESTDIR)$(PREFIX)/bin/paymentsgate-auth $(DESTDIR)$(SHARE)/man/man1/paymentsgate-auth*.1 $(addprefix $(DESTDIR),$(EXTRAS))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/include/,paymentsgate_auth.h paymentsgate_auth.hpp)
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(addprefix $(NAME),.so.$(SO) .so.$(ABI) .so .a) pkgconfig/paymentsgate_auth.pc)
 	rm -rf $(DESTDIR)$(CMAKE)
 
@@ -106,24 +126,24 @@ DIST    := $(CURDIR)/dist
 ARCHIVE := paymentsgate-auth-$(VERSION)-$(HOST)
 SUMS     = cd $(DIST) && rm -f SHA256SUMS && sha256sum * > SHA256SUMS && ls -l
 
-dist: library notices
+dist: library command
 	@rm -rf build/dist && mkdir -p build/dist/$(ARCHIVE) $(DIST)
-	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(CURDIR)/build/dist/$(ARCHIVE) \
+	@$(MAKE) --no-print-directory place place-command DESTDIR= PREFIX=$(CURDIR)/build/dist/$(ARCHIVE) \
 	    LIBDIR=$(CURDIR)/build/dist/$(ARCHIVE)/lib $(MOVABLE)
 	@strip --strip-debug --enable-deterministic-archives build/dist/$(ARCHIVE)/lib/$(NAME).a
-	@cp -R README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT docs examples build/notices/* build/dist/$(ARCHIVE)/
+	@cp -R README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT THIRD-PARTY-NOTICES.txt docs examples build/dist/$(ARCHIVE)/
+	@rm -rf build/dist/$(ARCHIVE)/examples/live
+	@for part in paymentsgate-auth paymentsgate-auth-cli; do \
+	    scripts/third-party bill $$part > build/dist/$(ARCHIVE)/$$part.cdx.json || exit 1; \
+	done
 	tar -C build/dist --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
 	    --format=gnu -cf - $(ARCHIVE) | gzip -9 -n > $(DIST)/$(ARCHIVE).tar.gz
 	@$(SUMS)
 
-deb: library notices
+deb: library command
 	@scripts/setup packages
 	scripts/deb $(VERSION) $(EPOCH) $(DIST)
 	@$(SUMS)
-
-# Whose code the library holds.
-notices:
-	@scripts/third-party build/notices
 
 build/examples/%_c: examples/c/%.c build
 	@mkdir -p $(@D)
@@ -208,9 +228,9 @@ test-machines: build $(VENV)/ready
 
 # The simulated lives of `make test`, by the thousand, and its real processes for ten minutes on each store.
 soak: build $(VENV)/ready
-	PG_HISTORIES=20000 $(CARGO) test --release --test simulation -- --nocapture
-	PG_HISTORIES=3000 $(CARGO) test --release --test fleet -- --nocapture
-	PG_HISTORIES=20000 $(CARGO) test --release --lib -p paymentsgate-auth leased_lives -- --nocapture
+	PG_HISTORIES=20000 $(RELEASE) test --release --test simulation -- --nocapture
+	PG_HISTORIES=3000 $(RELEASE) test --release --test fleet -- --nocapture
+	PG_HISTORIES=20000 $(RELEASE) test --release --lib -p paymentsgate-auth leased_lives -- --nocapture
 	PG_SOAK=600 $(MACHINES)
 
 # The vendor's own SDK against the emulator, in an environment of its own, by itself and with our tokens.
@@ -234,7 +254,8 @@ build/venv-wheel/ready: bindings/python/release-requirements.txt | setup
 
 WHEEL_GLIBC := 2.17
 wheel: build build/venv-wheel/ready $(VENV)/ready
-	rm -rf build/wheel-linked dist
+	rm -rf build/wheel-linked $(DIST)/*.whl
+	@mkdir -p $(DIST)
 	PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" CARGO=cargo-zigbuild CARGO_TARGET_DIR=$(abspath $(TARGET)) \
 	PG_WHEEL_TARGET=$$(rustc --print host-tuple).$(WHEEL_GLIBC) \
 	    python -m build --no-isolation --outdir build/wheel-linked
@@ -252,6 +273,8 @@ lint: build $(VENV)/ready
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) test --test abi --test docs
 	$(DENY) licenses bans sources
+	scripts/third-party notices | cmp - THIRD-PARTY-NOTICES.txt
+	scripts/third-party bill paymentsgate-auth | cmp - sbom.cdx.json
 	cd bindings/python && $(VENV)/bin/ruff check $(PYTHON_CODE) && $(VENV)/bin/ruff format --check $(PYTHON_CODE)
 	cd bindings/python && $(VENV)/bin/mypy
 	@test -z "$$(gofmt -l benches/go_token bindings/go examples/go tests/behaviours/godriver | tee /dev/stderr)"
@@ -314,7 +337,7 @@ bench-storm: build/benches/storm
 
 # A refresh on each shared store, beside the disk, and 40 processes at an expired token.
 bench-store: setup
-	@$(CARGO) bench --bench store
+	@$(RELEASE) bench --bench store
 
 build/venv-bench/ready: benches/requirements.txt | setup
 	python3 -m venv $(@D)

@@ -10,6 +10,7 @@ and ``x86_64-unknown-linux-gnu.2.17`` the library is linked for an older glibc.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -33,15 +34,14 @@ class CargoHook(BuildHookInterface):  # type: ignore[type-arg]
 def made_by_cargo(root: Path) -> str:
     """The path of the library, wherever cargo is set up to leave it."""
     cargo, target = os.environ.get("CARGO") or "cargo", os.environ.get("PG_WHEEL_TARGET")
-    command = [cargo, "rustc", "--locked", "--release", "--lib", "--crate-type", "cdylib"]
-    command += ["--message-format", "json-render-diagnostics", *(["--target", target] if target else [])]
-    try:
-        told = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
-    except FileNotFoundError:
+    if not shutil.which(cargo):
         raise SystemExit(
             f"paymentsgate-auth: this is the source and not a wheel, and there is no {cargo} to build it "
             "with: install Rust 1.88 or newer (https://rustup.rs), or a wheel"
-        ) from None
+        )
+    command = [str(root / "scripts" / "cargo-release"), "rustc", "--locked", "--release", "--lib", "--crate-type", "cdylib"]
+    command += ["--message-format", "json-render-diagnostics", *(["--target", target] if target else [])]
+    told = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
     files = [file for line in told.splitlines() for file in json.loads(line).get("filenames", [])]
     return str(next(file for file in reversed(files) if file.endswith("paymentsgate_auth.so")))
 

@@ -158,18 +158,33 @@ archive=paymentsgate-auth-$version-$(rustc -vV | sed -n 's/^host: //p')
 archive_is_whole() {
     (cd "$dist" && sha256sum --check --strict SHA256SUMS && grep -q "  $archive.tar.gz\$" SHA256SUMS) &&
         tar -xzf "$dist/$archive.tar.gz" -C "$work" && (cd "$work/$archive" && for file in README.md CHANGELOG.md \
-            LICENSE-MIT LICENSE-APACHE THIRD-PARTY-NOTICES.txt sbom.cdx.json docs/c.md include/paymentsgate_auth.h \
+            LICENSE-MIT LICENSE-APACHE THIRD-PARTY-NOTICES.txt paymentsgate-auth.cdx.json paymentsgate-auth-cli.cdx.json docs/c.md \
+            include/paymentsgate_auth.h \
             include/paymentsgate_auth.hpp lib/libpaymentsgate_auth.a lib/libpaymentsgate_auth.so \
             lib/pkgconfig/paymentsgate_auth.pc lib/cmake/PaymentsgateAuth/PaymentsgateAuthConfig.cmake; do
             test -s $file || { echo "$file is missing"; exit 1; }
-        done) && ! grep -rIl "$root" "$work/$archive" &&
-        grep -q '^ring ' "$work/$archive/THIRD-PARTY-NOTICES.txt" && grep -q '"pkg:cargo/ring@' "$work/$archive/sbom.cdx.json"
+        done) && no_path_of_this_machine "$work/$archive" &&
+        grep -q '^ring ' "$work/$archive/THIRD-PARTY-NOTICES.txt" && grep -q '^clap ' "$work/$archive/THIRD-PARTY-NOTICES.txt" &&
+        grep -q '"pkg:cargo/ring@' "$work/$archive/paymentsgate-auth.cdx.json" && ! grep 'cargo/clap@' "$work/$archive/paymentsgate-auth.cdx.json" &&
+        grep -q '"pkg:cargo/clap@' "$work/$archive/paymentsgate-auth-cli.cdx.json"
+}
+# Not in the text of a panic either.
+no_path_of_this_machine() { ! grep -rlaF -e "$root/" -e "$HOME/" -e "${CARGO_HOME:-$HOME/.cargo}/" "$1"; }
+# The command line, its manual pages, and what shells complete.
+command_line_is_whole() { # prefix zsh's folder
+    test "$("$1/bin/paymentsgate-auth" --version)" = "paymentsgate-auth $version" &&
+        PAYMENTSGATE_STORE="file:$work/no-session" "$1/bin/paymentsgate-auth" status | grep none &&
+        for command in '' -login -token -refresh -status -metrics -doctor -logout; do
+            gunzip -cf "$1/share/man/man1/paymentsgate-auth$command.1"* | grep -q '^\.TH' || { echo "no page $command"; return 1; }
+        done &&
+        bash -c ". '$1/share/bash-completion/completions/paymentsgate-auth' && complete -p paymentsgate-auth" &&
+        grep -q doctor "$1/share/fish/vendor_completions.d/paymentsgate-auth.fish" && grep -q '^#compdef' "$1/share/zsh/$2/_paymentsgate-auth"
 }
 archive_is_reproducible() {
     make -C "$root" --no-print-directory dist DIST="$work/again" && cmp "$dist/$archive.tar.gz" "$work/again/$archive.tar.gz"
 }
 
-debs() { ls "$dist"/libpaymentsgate-auth*_"${version}"_*.deb; }
+debs() { ls "$dist"/*paymentsgate-auth*_"${version}"_*.deb; }
 # For this system's packages they are to be had as they are: nothing but what is installed is needed.
 # shellcheck disable=SC2046
 debs_fit_this_system() { apt-get install --simulate --no-install-recommends $(debs); }
@@ -179,10 +194,10 @@ debs_by_lintian() { debs | xargs lintian --allow-root --fail-on error,warning,pe
 install_debs() {
     mkdir -p "$work/deb/var/lib/dpkg/info" "$work/deb/var/lib/dpkg/updates" && : >"$work/deb/var/lib/dpkg/status" &&
         dpkg --root="$work/deb" --force-depends --force-script-chrootless --force-not-root --install $(debs) &&
-        find "$work/deb/usr" -name '*.pc' | xargs grep '^prefix=/usr$'
+        find "$work/deb/usr" -name '*.pc' | xargs grep '^prefix=/usr$' && no_path_of_this_machine "$work/deb/usr"
 }
 remove_debs() {
-    dpkg --root="$work/deb" --force-depends --force-not-root --purge libpaymentsgate-auth-dev libpaymentsgate-auth1 &&
+    dpkg --root="$work/deb" --force-depends --force-not-root --purge libpaymentsgate-auth-dev libpaymentsgate-auth1 paymentsgate-auth &&
         nothing_left "$work/deb/usr"
 }
 
@@ -191,6 +206,7 @@ passes 'cmake: versions' cmake -D TEMPLATE="$root/cmake/PaymentsgateAuthConfigVe
 
 passes 'install' make_install install
 passes 'install: the library has its links' versioned
+passes 'install: the command line' command_line_is_whole "$work/prefix" site-functions
 use "$work/prefix" lib
 is_used 'install'
 passes 'install: libcurl' beside_libcurl
@@ -218,6 +234,7 @@ is_used 'archive'
 passes 'archive: reproducible' archive_is_reproducible
 mv "$work/$archive" "$work/elsewhere"
 use "$work/elsewhere" lib
+passes 'archive, moved: the command line' command_line_is_whole "$work/elsewhere" site-functions
 is_used 'archive, moved'
 passes 'archive, moved: go, static' go_static
 
@@ -225,6 +242,7 @@ passes 'debian: fits this system' debs_fit_this_system
 passes 'debian: lintian' debs_by_lintian
 passes 'debian: install' install_debs
 use "$work/deb/usr" "lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)" --define-variable=prefix="$work/deb/usr"
+passes 'debian: the command line' command_line_is_whole "$work/deb/usr" vendor-completions
 is_used 'debian'
 passes 'debian: remove' remove_debs
 echo "$passed passed, 0 failed"

@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -205,6 +206,34 @@ def test_the_library_is_what_the_build_asked_for(wheel: Path, tmp_path: Path) ->
     }
     if "musllinux" not in wheel.name and platform.machine() == "x86_64":
         assert "R_X86_64_TPOFF64" in run("readelf", "--relocs", "--wide", LIBRARY, cwd=tmp_path)
+
+
+def test_it_carries_its_licences_and_says_what_it_is_made_of(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    named = re.findall("^License-File: (.*)$", archive.read(metadata).decode(), re.M)
+    assert sorted(named) == ["LICENSE-APACHE", "LICENSE-MIT", "THIRD-PARTY-NOTICES.txt"]
+    folder = metadata.removesuffix("METADATA")
+    assert all(archive.read(f"{folder}licenses/{name}") == (ROOT / name).read_bytes() for name in named)
+    bill = json.loads(archive.read(f"{folder}sboms/sbom.cdx.json"))
+    assert {"ring", "rustls"} <= {component["name"] for component in bill["components"]}
+
+
+def test_no_path_of_the_machine_that_built_it_is_in_it(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    paths = [str(Path.home()), str(ROOT), os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo")]
+    for name in archive.namelist():
+        assert not any(f"{path}/".encode() in archive.read(name) for path in paths), name
+
+
+def test_the_same_sources_make_the_same_source_distribution(sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames()}
+        archive.extractall(tmp_path, filter="data")
+    assert {"THIRD-PARTY-NOTICES.txt", "sbom.cdx.json", "scripts/cargo-release", "Cargo.lock"} <= names
+    [tree] = tmp_path.iterdir()
+    run(sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path, tree, cwd=tmp_path)
+    assert (tmp_path / sdist.name).read_bytes() == sdist.read_bytes()
 
 
 def test_its_types_serve_a_strict_program(python: Path, tmp_path: Path) -> None:
