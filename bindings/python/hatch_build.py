@@ -39,7 +39,8 @@ def made_by_cargo(root: Path) -> str:
             f"paymentsgate-auth: this is the source and not a wheel, and there is no {cargo} to build it "
             "with: install Rust 1.88 or newer (https://rustup.rs), or a wheel"
         )
-    command = [str(root / "scripts" / "cargo-release"), "rustc", "--locked", "--release", "--lib", "--crate-type", "cdylib"]
+    command = [str(root / "scripts" / "cargo-release"), "rustc", "--locked", "--release", "--lib"]
+    command += ["--crate-type", "cdylib"]
     command += ["--message-format", "json-render-diagnostics", *(["--target", target] if target else [])]
     told = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
     files = [file for line in told.splitlines() for file in json.loads(line).get("filenames", [])]
