@@ -102,6 +102,7 @@ type Error struct {
 	NeedsCredentials bool // only credentials can go on from here
 }
 
+// Error is the text, which holds no secret.
 func (e *Error) Error() string {
 	return "pgauth: " + e.Text
 }
