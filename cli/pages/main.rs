@@ -1,6 +1,6 @@
 //! pages FOLDER: the manual pages of the command line and what shells complete, from its own account of itself.
 
-#![allow(dead_code, reason = "of what a command does nothing is needed here")]
+#![expect(dead_code, reason = "of what a command does nothing is needed here")]
 
 #[path = "../src/arguments.rs"]
 mod arguments;
