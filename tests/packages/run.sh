@@ -6,6 +6,7 @@ set -eu
 version=${1:?the version} dist=${2:?the folder of the archive and the Debian packages}
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
@@ -59,8 +60,11 @@ build_by_pkg_config() {
     test "$(pc --modversion paymentsgate_auth)" = "$version" &&
         c c $(pc --cflags --libs paymentsgate_auth) &&
         cpp cpp $(pc --cflags --libs paymentsgate_auth) &&
-        c c_archive $(archive_flags) && cpp cpp_archive $(archive_flags) &&
-        c c_static -static $(pc --static --cflags --libs paymentsgate_auth) &&
+        c c_archive $(archive_flags) && cpp cpp_archive $(archive_flags)
+}
+# shellcheck disable=SC2046
+build_static_by_pkg_config() {
+    c c_static -static $(pc --static --cflags --libs paymentsgate_auth) &&
         cpp cpp_static -static $(pc --static --cflags --libs paymentsgate_auth)
 }
 
@@ -74,14 +78,18 @@ runs() { LD_LIBRARY_PATH="$prefix/$libdir" "$shop/$1" && "$2" "$shop/$1"; }
 # Without the tree.
 runs_alone() { "$shop/$1" && "$2" "$shop/$1"; }
 
-is_used() { # name
+is_used_by_pkg_config() { # name
     passes "$1: build with pkg-config" build_by_pkg_config
-    passes "$1: build with CMake" build_by_cmake
-    for program in c cpp cmake_c cmake_cpp; do passes "$1: $program" runs $program shared; done
-    for program in c_archive cpp_archive cmake_c_archive cmake_cpp_archive; do
-        passes "$1: $program" runs_alone $program alone
-    done
+    for program in c cpp; do passes "$1: $program" runs $program shared; done
+    for program in c_archive cpp_archive; do passes "$1: $program" runs_alone $program alone; done
+}
+is_used() { # name
+    is_used_by_pkg_config "$1"
+    passes "$1: build static with pkg-config" build_static_by_pkg_config
     for program in c_static cpp_static; do passes "$1: $program" runs_alone $program whole; done
+    passes "$1: build with CMake" build_by_cmake
+    for program in cmake_c cmake_cpp; do passes "$1: $program" runs $program shared; done
+    for program in cmake_c_archive cmake_cpp_archive; do passes "$1: $program" runs_alone $program alone; done
 }
 
 # The headers as others use them: beside libcurl, which answers a 401 as the library does.
@@ -147,6 +155,13 @@ page_of_go() {
             done)
 }
 
+# As cargo would publish it, so that what the package leaves out is missed.
+cargo_cinstall() {
+    package="$work/package/paymentsgate-auth-$version"
+    (cd "$root" && cargo package --no-verify --allow-dirty --package paymentsgate-auth --target-dir "$work/packaged") &&
+        mkdir "$work/package" && tar -xzf "$work/packaged/package/paymentsgate-auth-$version.crate" -C "$work/package" &&
+        (cd "$package" && cargo cinstall --prefix="$work/prefix" --libdir=lib --locked --target-dir "$target/capi")
+}
 make_install() { make -C "$root" --no-print-directory "$@" DESTDIR= PREFIX="$work/prefix" LIBDIR="$work/prefix/lib"; }
 versioned() {
     (cd "$work/prefix/lib" && test "$(readlink libpaymentsgate_auth.so)" = libpaymentsgate_auth.so.1 &&
@@ -227,6 +242,12 @@ passes 'uninstall' make_install uninstall
 passes 'uninstall: nothing is left' nothing_left "$work/prefix"
 use "$work/moved" lib --define-prefix
 is_used 'install, moved'
+
+passes 'cargo cinstall' cargo_cinstall
+passes 'cargo cinstall: the library has its links' versioned
+use "$work/prefix" lib
+is_used_by_pkg_config 'cargo cinstall'
+rm -r "$work/prefix"
 
 passes 'archive' archive_is_whole
 use "$work/$archive" lib
