@@ -3,10 +3,13 @@
  * cold (a new client and a new connection for each call), over HTTP/2 and HTTP/1.1.
  */
 #define _GNU_SOURCE
+#include <pthread.h>
+#include <semaphore.h>
+
 #include "measure.h"
 #include "way.h"
 
-enum { WAYS = 2, ROUNDS = 21, WARM_CALLS = 100, COLD_CALLS = 151 };
+enum { WAYS = 2, ROUNDS = 21, WARM_CALLS = 100, COLD_CALLS = 151, HANDOVERS = 2000 };
 
 static const struct way *const ways[WAYS] = {&pg_way, &curl_way};
 
@@ -53,6 +56,36 @@ static void cold(const char *what, const char *url)
     compare(what, medians);
 }
 
+static sem_t there, back;
+
+static void *answer(void *unused)
+{
+    for (int i = 0; i < ROUNDS * HANDOVERS; i++) {
+        sem_wait(&there);
+        sem_post(&back);
+    }
+    return unused;
+}
+
+/* What it costs to have another thread do it, as the library does and libcurl does not. */
+static void hand_over(void)
+{
+    double times[ROUNDS];
+    pthread_t other;
+    if (sem_init(&there, 0, 0) != 0 || sem_init(&back, 0, 0) != 0 || pthread_create(&other, NULL, answer, NULL) != 0)
+        exit(1);
+    for (int round = 0; round < ROUNDS; round++) {
+        double begin = now_ns();
+        for (int i = 0; i < HANDOVERS; i++) {
+            sem_post(&there);
+            sem_wait(&back);
+        }
+        times[round] = (now_ns() - begin) / HANDOVERS;
+    }
+    pthread_join(other, NULL);
+    printf("%-28s %9.1f us\n", "to another thread and back", median(times, ROUNDS) / 1e3);
+}
+
 int main(void)
 {
     const char *http2 = getenv("PG_SANDBOX_FIXED"), *http1 = getenv("PG_SANDBOX_FIXED_HTTP1");
@@ -61,5 +94,6 @@ int main(void)
     warm("warm, HTTP/1.1", http1);
     cold("cold, HTTP/2", http2);
     cold("cold, HTTP/1.1", http1);
+    hand_over();
     return 0;
 }

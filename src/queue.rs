@@ -36,6 +36,7 @@ struct State {
     under_way: HashMap<u64, UnderWay>,
     bell: Option<Bell>,
     serials: u64,
+    sleepers: Sleepers,
 }
 
 struct UnderWay {
@@ -83,13 +84,17 @@ impl Queue {
         let mut state = inner.state();
         while state.events.is_empty() {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            state.sleepers.fall_asleep();
             state = match left {
-                Some(Duration::ZERO) => return Ok(None),
                 Some(left) => {
                     inner.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
                 None => inner.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
+            state.sleepers.rise();
         }
         Ok(state.take())
     }
@@ -135,9 +140,17 @@ impl Inner {
             return None;
         }
         let UnderWay { operation, hook, .. } = state.under_way.remove(&id)?;
-        state.put(Event { id, body: body(operation) });
-        self.arrived.notify_one();
+        self.put(state, Event { id, body: body(operation) });
         hook
+    }
+
+    /// Wakes a sleeper outside of the lock, which it needs at once.
+    fn put(&self, mut state: MutexGuard<'_, State>, event: Event) {
+        state.put(event);
+        if state.sleepers.call() {
+            drop(state);
+            self.arrived.notify_one();
+        }
     }
 }
 
@@ -203,12 +216,11 @@ impl Completion {
 
     /// An event of an operation that goes on. Whether it does.
     pub fn tell(&self, body: Body) -> bool {
-        let mut state = self.inner.state();
+        let state = self.inner.state();
         let goes_on = state.has(self);
         // Lines that nobody reads must not fill the memory.
         if goes_on && !(matches!(body, Body::Log(..)) && state.events.len() >= MOST_WAITING_LINES) {
-            state.put(Event { id: self.id, body });
-            self.inner.arrived.notify_one();
+            self.inner.put(state, Event { id: self.id, body });
         }
         goes_on
     }
@@ -223,6 +235,34 @@ impl Drop for Completion {
     fn drop(&mut self) {
         let text = "the operation was lost to a defect of paymentsgate-auth; please report it";
         self.end(|operation| operation.failed(Error::new(Status::PG_ERR_INTERNAL, text)));
+    }
+}
+
+/// The threads that wait for an event to come. To call one is a system call, even where none is left to call: they are
+/// counted, so that none is called twice.
+#[derive(Default)]
+struct Sleepers {
+    /// Those who were called among them.
+    asleep: usize,
+    called: usize,
+}
+
+impl Sleepers {
+    fn fall_asleep(&mut self) {
+        self.asleep += 1;
+    }
+
+    /// Called or not: who rises by itself may leave another one's call uncounted, which costs one more, never one less.
+    fn rise(&mut self) {
+        self.asleep -= 1;
+        self.called = self.called.saturating_sub(1);
+    }
+
+    /// Whether there is somebody to call.
+    fn call(&mut self) -> bool {
+        let is_any = self.called < self.asleep;
+        self.called += usize::from(is_any);
+        is_any
     }
 }
 
@@ -260,5 +300,50 @@ impl Bell {
             Ok(count) => count == rest.len(),
             Err(error) => error.kind() == ErrorKind::Interrupted,
         } {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Threads sleep, are called, rise late or by themselves, in any order; a condition variable wakes whom it likes.
+    #[test]
+    fn an_event_finds_a_thread_that_is_up_or_calls_one() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..2000 {
+            let (mut sleepers, mut asleep, mut rising) = (Sleepers::default(), 0, 0);
+            let mut waiting = 0_usize;
+            for _ in 0..60 {
+                match rng.u8(..4) {
+                    // Nobody falls asleep beside an event.
+                    0 if waiting == 0 => {
+                        sleepers.fall_asleep();
+                        asleep += 1;
+                    }
+                    1 if asleep > 0 => {
+                        asleep -= 1;
+                        rising += 1;
+                    }
+                    2 if rising > 0 => {
+                        sleepers.rise();
+                        rising -= 1;
+                        waiting = waiting.saturating_sub(1);
+                    }
+                    3 => {
+                        waiting += 1;
+                        if sleepers.call() && asleep > 0 {
+                            asleep -= 1;
+                            rising += 1;
+                        }
+                    }
+                    _ => {}
+                }
+                assert!(
+                    asleep == 0 || rising >= waiting,
+                    "{asleep} sleep on, {rising} rise for {waiting} events"
+                );
+            }
+        }
     }
 }

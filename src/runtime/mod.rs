@@ -14,14 +14,14 @@ mod slot;
 pub(crate) mod word;
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::task::Poll;
 use std::time::Duration;
 use std::{io, ptr, thread};
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use self::process::PerProcess;
 use crate::defect;
@@ -83,15 +83,19 @@ pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
 /// One thread that drives a current-thread runtime: one context switch per call, where a multi-thread runtime
 /// with a single worker takes six.
 pub(crate) struct Runtime {
-    handle: Handle,
     /// Dropped with the runtime, which ends the thread.
-    _alive: oneshot::Sender<()>,
+    inbox: UnboundedSender<Work>,
 }
 
+/// Its result goes where it likes.
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Runtime {
-    /// Performs a future on our thread.
+    /// Performs a future on our thread. Through an inbox, since tokio's own way in wakes the thread each time, awake or
+    /// not: what comes while it is busy costs no system call, and is begun together.
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
-        self.handle.spawn(future);
+        // The thread takes until we are gone.
+        let _ = self.inbox.send(Box::pin(future));
     }
 
     fn start() -> Result<Self, Error> {
@@ -109,17 +113,20 @@ impl Runtime {
             .max_blocking_threads(16)
             .build()
             .map_err(refused)?;
-        let handle = runtime.handle().clone();
-        let (_alive, ended) = oneshot::channel::<()>();
+        let (inbox, mut works) = unbounded_channel::<Work>();
         with_signals_blocked(|| {
             thread::Builder::new().name("pg-auth".into()).spawn(move || {
-                let _ = runtime.block_on(ended);
+                runtime.block_on(async {
+                    while let Some(work) = works.recv().await {
+                        tokio::spawn(work);
+                    }
+                });
                 // Waiting for a getaddrinfo that hangs would hang whoever drops us.
                 runtime.shutdown_background();
             })
         })
         .map_err(refused)?;
-        Ok(Runtime { handle, _alive })
+        Ok(Runtime { inbox })
     }
 }
 

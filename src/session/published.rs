@@ -38,7 +38,6 @@ pub(super) struct Published {
 
 struct Snapshot {
     committed: Committed,
-    windows: Windows,
     lease: AtomicU64,
 }
 
@@ -73,8 +72,7 @@ impl Lease {
 
 impl Snapshot {
     fn new(committed: Committed) -> Self {
-        let windows = Windows::of(&committed.token().lifetime);
-        Snapshot { committed, windows, lease: AtomicU64::new(Lease::NONE.0) }
+        Snapshot { committed, lease: AtomicU64::new(Lease::NONE.0) }
     }
 
     #[inline]
@@ -86,15 +84,15 @@ impl Snapshot {
     fn is_fresh(&self, now: Moment, min_remaining: Duration) -> bool {
         let lease = self.lease();
         let token = self.committed.token();
-        let remaining = token.remaining(now);
+        let (windows, remaining) = (Windows::of(&token.lifetime), token.remaining(now));
         let is_fresh =
-            lease != Lease::WITHDRAWN && remaining > self.windows.mandatory && !token.wall_has_jumped(now);
+            lease != Lease::WITHDRAWN && remaining > windows.mandatory && !token.wall_has_jumped(now);
         if is_fresh {
-            let renewed = Lease::new(&self.windows, remaining, now);
+            let renewed = Lease::new(&windows, remaining, now);
             // Whoever was quicker has renewed it as well, or withdrawn it.
             let _ = self.lease.compare_exchange(lease.0, renewed.0, Ordering::Relaxed, Ordering::Relaxed);
         }
-        is_fresh && self.windows.suffices(remaining, min_remaining)
+        is_fresh && windows.suffices(remaining, min_remaining)
     }
 }
 

@@ -14,11 +14,13 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import pglast
+import postgresql
 import pytest
 import yaml
 from pages import PAGES, ROOT, Block, anchors, blocks, links
 from sandbox import Sandbox, started
+
+from paymentsgate_auth import Session, Store, check_store
 
 BLOCKS = list(blocks())
 AROUND: dict[str, str] = yaml.safe_load((ROOT / "tests/docs/around.yaml").read_text())
@@ -126,15 +128,33 @@ def test_go(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
 
 
 @of("sql")
-def test_sql(block: Block) -> None:
-    """SQLite prepares each statement; PostgreSQL's own parser reads them."""
+def test_sql(block: Block, running: Sandbox) -> None:
+    """SQLite prepares each statement; PostgreSQL keeps a session by them."""
     if "PRAGMA" not in block.code:
-        assert len(pglast.parse_sql(block.code)) > 5
+        with postgresql.server() as where:
+            keeps_a_session(postgresql.PostgresqlStore(where, block.code), running)
         return
     database = sqlite3.connect(":memory:")
     for statement in re.sub("--.*", "", block.code).split(";"):
         values = {"1": "key", "2": "owner", "3": 1000}
         database.execute(statement, values if "?" in statement else {})
+
+
+def keeps_a_session(store: Store, running: Sandbox) -> None:
+    check_store(store)
+    running.reset()
+    settings = {
+        "base_url": running.address["https"],
+        "tls.ca_file": running.address["ca_file"],
+        "credentials_file": running.address["credentials_file"],
+    }
+    with Session(settings, store=store) as first, Session(settings, store=store) as second:
+        tokens = [first.token().fingerprint, second.token().fingerprint]
+        first.reject(first.token())
+        tokens += [first.token().fingerprint, second.token().fingerprint]
+    assert tokens[0] == tokens[1] != tokens[2]
+    # What is refused so young is not worth a refresh.
+    assert running.counters()["routes"]["issue"]["calls"] == 2
 
 
 @of("sh", "cmake")

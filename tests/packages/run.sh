@@ -164,8 +164,10 @@ cargo_cinstall() {
 }
 make_install() { make -C "$root" --no-print-directory "$@" DESTDIR= PREFIX="$work/prefix" LIBDIR="$work/prefix/lib"; }
 versioned() {
-    (cd "$work/prefix/lib" && test "$(readlink libpaymentsgate_auth.so)" = libpaymentsgate_auth.so.1 &&
-        test -f "$(readlink libpaymentsgate_auth.so.1)" && readelf -d libpaymentsgate_auth.so | grep 'SONAME.*\[libpaymentsgate_auth.so.1\]')
+    (cd "$work/prefix/lib" && test -L libpaymentsgate_auth.so && test -L libpaymentsgate_auth.so.1 &&
+        test "$(readlink -f libpaymentsgate_auth.so)" = "$(readlink -f libpaymentsgate_auth.so.1)" &&
+        readlink -f libpaymentsgate_auth.so | grep 'so\.1\.[0-9.]*$' &&
+        readelf -d libpaymentsgate_auth.so | grep 'SONAME.*\[libpaymentsgate_auth.so.1\]')
 }
 nothing_left() { test -z "$(find "$1" ! -type d)"; }
 
@@ -199,6 +201,11 @@ archive_is_reproducible() {
     make -C "$root" --no-print-directory dist DIST="$work/again" && cmp "$dist/$archive.tar.gz" "$work/again/$archive.tar.gz"
 }
 
+debs_are_reproducible() {
+    make -C "$root" --no-print-directory deb DIST="$work/debs_again" && for deb in $(debs); do
+        cmp "$deb" "$work/debs_again/$(basename "$deb")" || exit 1
+    done
+}
 debs() { ls "$dist"/*paymentsgate-auth*_"${version}"_*.deb; }
 # For this system's packages they are to be had as they are: nothing but what is installed is needed.
 # shellcheck disable=SC2046
@@ -266,4 +273,5 @@ use "$work/deb/usr" "lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)" --define-va
 passes 'debian: the command line' command_line_is_whole "$work/deb/usr" vendor-completions
 is_used 'debian'
 passes 'debian: remove' remove_debs
+passes 'debian: reproducible' debs_are_reproducible
 echo "$passed passed, 0 failed"
