@@ -18,11 +18,6 @@ twice='-include paymentsgate_auth.h -include paymentsgate_auth.h'
 
 for pair in gcc:g++ clang:clang++; do
     cc=${pair%:*} cxx=${pair#*:}
-    if ! command -v "$cc" >/dev/null; then
-        echo "header: $cc IS NOT INSTALLED, its checks are left out (apt-get install $cc)"
-        [ "$cc" != gcc ] || exit 1
-        continue
-    fi
     for standard in c99 c11 c17; do compiles "$cc" c "$standard" "$twice" </dev/null; done
     for standard in c++11 c++14 c++17 c++20; do compiles "$cxx" c++ "$standard" "$twice" </dev/null; done
     for standard in c++17 c++20 c++2b; do compiles "$cxx" c++ "$standard" '' <hpp.cpp; done

@@ -155,12 +155,13 @@ page_of_go() {
             done)
 }
 
-# As cargo would publish it, so that what the package leaves out is missed.
+# As cargo would publish it, so that what the package leaves out is missed. Not optimized as a whole, which takes a minute.
 cargo_cinstall() {
     package="$work/package/paymentsgate-auth-$version"
     (cd "$root" && cargo package --no-verify --allow-dirty --package paymentsgate-auth --target-dir "$work/packaged") &&
         mkdir "$work/package" && tar -xzf "$work/packaged/package/paymentsgate-auth-$version.crate" -C "$work/package" &&
-        (cd "$package" && cargo cinstall --prefix="$work/prefix" --libdir=lib --locked --target-dir "$target/capi")
+        (cd "$package" && export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 &&
+            cargo cinstall --prefix="$work/prefix" --libdir=lib --locked --target-dir "$target/capi")
 }
 make_install() { make -C "$root" --no-print-directory "$@" DESTDIR= PREFIX="$work/prefix" LIBDIR="$work/prefix/lib"; }
 versioned() {
@@ -233,11 +234,7 @@ use "$work/prefix" lib
 is_used 'install'
 passes 'install: libcurl' beside_libcurl
 for compiler in g++ clang++; do
-    if command -v $compiler >/dev/null; then
-        passes "install: libcurl, $compiler, C++17 and C++20 without RTTI" beside_libcurl_in_cpp $compiler
-    else
-        echo "$compiler IS NOT INSTALLED, its check is left out (apt-get install clang)"
-    fi
+    passes "install: libcurl, $compiler, C++17 and C++20 without RTTI" beside_libcurl_in_cpp $compiler
 done
 passes 'install: go' go_shared
 passes 'install: go, static' go_static
