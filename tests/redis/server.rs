@@ -51,7 +51,7 @@ impl RedisServer {
 
     pub(crate) fn cli_bytes(&self, arguments: &[&str]) -> Vec<u8> {
         let port = self.port.to_string();
-        let client = if has("valkey-server") { "valkey-cli" } else { "redis-cli" };
+        let client = if has("valkey-cli") { "valkey-cli" } else { "redis-cli" };
         Command::new(client).args(["-p", &port]).args(arguments).output().unwrap().stdout
     }
 

@@ -322,8 +322,10 @@ impl Server {
         match error.code() {
             Some("WRONGPASS" | "NOAUTH") => self.refused(&what, "check user and password in store"),
             Some("NOPERM") => self.refused(&what, RIGHTS),
-            // What a script may not do.
-            Some(_) if what.contains("user executing the script") => self.refused(&what, RIGHTS),
+            // What a script may not do: in the words of Redis 7.0, and of Valkey and later ones.
+            Some(_) if what.contains("user executing the script") || what.contains("ACL failure in script") => {
+                self.refused(&what, RIGHTS)
+            }
             Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => self.refused(
                 &what,
                 "a node of a cluster is at this address, and not the one for this account; name a proxy in front of it",
