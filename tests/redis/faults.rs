@@ -230,7 +230,7 @@ fn a_failover_is_followed() {
     let proxy = bench.proxy();
     let session = bench.session_at(&proxy.url(), &[]);
     assert_eq!(generation(&session), 2);
-    let next = RedisServer::start(&["--replicaof", &format!("127.0.0.1 {}", bench.redis.port)]);
+    let next = RedisServer::start(&["--replicaof", "127.0.0.1", &bench.redis.port.to_string()]);
     eventually("a replica in step", || next.cli(&["info", "replication"]).contains("master_link_status:up"));
     eventually("the record there", || next.cli(&["dbsize"]) == "1");
     next.cli(&["replicaof", "no", "one"]);

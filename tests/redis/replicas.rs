@@ -10,7 +10,7 @@ use crate::server::RedisServer;
 use crate::shared::{Bench, generation};
 
 fn replica_of(bench: &Bench) -> RedisServer {
-    let replica = RedisServer::start(&["--replicaof", &format!("127.0.0.1 {}", bench.redis.port)]);
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &bench.redis.port.to_string()]);
     // Acknowledged, and not only connected.
     eventually("a replica in step", || bench.redis.cli(&["wait", "1", "1000"]) == "1");
     replica

@@ -51,7 +51,7 @@ impl RedisServer {
 
     pub(crate) fn cli_bytes(&self, arguments: &[&str]) -> Vec<u8> {
         let port = self.port.to_string();
-        let client = if has("valkey-cli") { "valkey-cli" } else { "redis-cli" };
+        let client = first_of(["valkey-cli", "redis-cli"]);
         Command::new(client).args(["-p", &port]).args(arguments).output().unwrap().stdout
     }
 
@@ -119,8 +119,7 @@ impl Drop for RedisServer {
 
 fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
     let _ = fs::remove_file(folder.join("log"));
-    let program = if has("valkey-server") { "valkey-server" } else { "redis-server" };
-    Command::new(program)
+    Command::new(first_of(["valkey-server", "redis-server"]))
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--logfile", "log", "--dir"])
         .arg(folder)
         .args(options)
@@ -142,9 +141,12 @@ fn is_up(process: &mut Child, port: u16, folder: &Path) -> bool {
     false
 }
 
-fn has(program: &str) -> bool {
+/// What the path has first.
+fn first_of(programs: [&str; 2]) -> &str {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+    let mut folders = std::env::split_paths(&path);
+    let found = folders.find_map(|folder| programs.into_iter().find(|program| folder.join(program).exists()));
+    found.unwrap_or(programs[1])
 }
 
 fn log(folder: &Path) -> String {

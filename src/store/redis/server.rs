@@ -319,10 +319,10 @@ impl Server {
         let what = self.words(error);
         let trouble =
             |advice, is_of_connection| Trouble { error: self.trouble(&what, advice), is_of_connection };
-        match error.code() {
+        match code(error, &what) {
             Some("WRONGPASS" | "NOAUTH") => self.refused(&what, "check user and password in store"),
             Some("NOPERM") => self.refused(&what, RIGHTS),
-            // What a script may not do: in the words of Redis 7.0, and of Valkey and later ones.
+            // What a script may not do: in the words of Redis 7.0, and of later ones and Valkey.
             Some(_) if what.contains("user executing the script") || what.contains("ACL failure in script") => {
                 self.refused(&what, RIGHTS)
             }
@@ -352,6 +352,13 @@ impl Server {
     fn trouble(&self, what: &str, advice: &str) -> Error {
         Error::new(Status::PG_ERR_STORE, format!("store {}: {what}; {advice}", self.address))
     }
+}
+
+/// The first word of what the server said. Redis 6 puts that of a command in a script behind words of its own:
+/// `ERR Error running script (call to f_…): @user_script:16: @user_script: 16: -OOM command not allowed …`
+fn code<'a>(error: &'a RedisError, what: &'a str) -> Option<&'a str> {
+    let within = if what.contains("Error running script") { what.rsplit_once(": -") } else { None };
+    within.and_then(|(_, said)| said.split(' ').next()).or_else(|| error.code())
 }
 
 /// What to do about a failure of TLS, by its words.
