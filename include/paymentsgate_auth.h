@@ -189,7 +189,7 @@ enum pg_status
      */
     PG_ERR_CONNECTION_LOST = 208,
     /**
-     * The server refused the HTTP/2 stream and so did not look at the request.
+     * The server did not look at the request: it refused the HTTP/2 stream, or went away before it came to it.
      *
      * Try again.
      */
@@ -307,7 +307,8 @@ enum pg_fate
      */
     PG_FATE_UNSENT = 1,
     /**
-     * The server said that it did not use it (429, 425, a refused HTTP/2 stream): it may be presented again.
+     * The server said that it did not use it (429, 425, an HTTP/2 stream that it refused or did not come to): it may be
+     * presented again.
      */
     PG_FATE_NOT_CONSUMED = 2,
     /**

@@ -106,7 +106,7 @@ pub enum Status {
     ///
     /// See the fate of the refresh token; a request that only reads may be made again.
     PG_ERR_CONNECTION_LOST = 208,
-    /// The server refused the HTTP/2 stream and so did not look at the request.
+    /// The server did not look at the request: it refused the HTTP/2 stream, or went away before it came to it.
     ///
     /// Try again.
     PG_ERR_STREAM_REFUSED = 209,
@@ -250,7 +250,8 @@ pub enum Fate {
     PG_FATE_NONE = 0,
     /// No byte of it left this machine: it may be presented again.
     PG_FATE_UNSENT = 1,
-    /// The server said that it did not use it (429, 425, a refused HTTP/2 stream): it may be presented again.
+    /// The server said that it did not use it (429, 425, an HTTP/2 stream that it refused or did not come to): it may be
+    /// presented again.
     PG_FATE_NOT_CONSUMED = 2,
     /// The server refused it: issue a new pair.
     PG_FATE_REFUSED = 3,

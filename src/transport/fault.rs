@@ -65,11 +65,13 @@ fn known(link: &(dyn StdError + 'static), host: Option<&str>) -> Option<Status> 
     if let Some(error) = link.downcast_ref::<TlsError>() {
         return Some(tls_status(error));
     }
-    // RFC 9113, 8.7: a stream refused in this way has not been processed.
-    let stream_refused = link.downcast_ref::<h2::Error>().is_some_and(|error| {
-        error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    // RFC 9113, 8.7: a stream refused in this way has not been processed, nor has one behind the last of which the server
+    // said so when it went away; on the others that error does not come.
+    let is_unprocessed = link.downcast_ref::<h2::Error>().is_some_and(|error| {
+        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (is_refused || error.is_go_away())
     });
-    stream_refused.then_some(Status::PG_ERR_STREAM_REFUSED)
+    is_unprocessed.then_some(Status::PG_ERR_STREAM_REFUSED)
 }
 
 fn tls_status(error: &TlsError) -> Status {

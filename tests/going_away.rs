@@ -1,0 +1,119 @@
+//! A server that closes its connections in order, as all do from time to time: it says with a GOAWAY frame of HTTP/2 up
+//! to which request it has looked. What comes behind that was not processed (RFC 9113, 6.8 and 8.7).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::config::Config;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::status::{Fate, Status};
+use paymentsgate_auth::token::RefreshToken;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+type Tls = StreamOwned<ServerConnection, TcpStream>;
+
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
+const DATA: u8 = 0;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+/// Of a client.
+const FIRST_STREAM: u32 = 1;
+
+/// A server's side of TLS; its certificate goes into that file.
+fn tls(ca_file: &Path) -> Arc<ServerConfig> {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(ca_file, made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.into()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+/// Kind and flags.
+fn read_frame(tls: &mut Tls) -> (u8, u8) {
+    let mut head = [0; 9];
+    tls.read_exact(&mut head).unwrap();
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    tls.read_exact(&mut vec![0; length as usize]).unwrap();
+    (head[3], head[4])
+}
+
+/// On the connection itself, which is stream 0.
+fn write_frame(tls: &mut Tls, kind: u8, flags: u8, payload: &[u8]) {
+    let length = u8::try_from(payload.len()).unwrap();
+    tls.write_all(&[&[0, 0, length, kind, flags, 0, 0, 0, 0], payload].concat()).unwrap();
+    tls.flush().unwrap();
+}
+
+/// Reads a request to its end, says that it goes away and has looked at what came up to `last_stream`, and is gone.
+fn go_away(tls: &mut Tls, last_stream: u32) {
+    tls.read_exact(&mut [0; "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).unwrap();
+    write_frame(tls, SETTINGS, 0, &[]);
+    loop {
+        match read_frame(tls) {
+            (SETTINGS, flags) if flags & ACK == 0 => write_frame(tls, SETTINGS, ACK, &[]),
+            (DATA, flags) if flags & END_STREAM != 0 => break,
+            _ => {}
+        }
+    }
+    let no_error = 0_u32;
+    write_frame(tls, GOAWAY, 0, &[last_stream.to_be_bytes(), no_error.to_be_bytes()].concat());
+    tls.conn.send_close_notify();
+    let _ = tls.flush();
+}
+
+fn refresh_at_a_server_that_goes_away(last_stream: u32) -> Error {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    let config = tls(&ca_file);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let tcp = listener.accept().unwrap().0;
+        go_away(&mut StreamOwned::new(ServerConnection::new(config).unwrap(), tcp), last_stream);
+    });
+    let mut settings = Config::default();
+    settings.set("base_url", &url).unwrap();
+    settings.set("tls.ca_file", ca_file.to_str().unwrap()).unwrap();
+    let refresh = RefreshToken::new(Secret::new("r3fr3sh").unwrap());
+    let error = Client::new(&settings).unwrap().refresh(None, refresh, PATIENCE).unwrap_err();
+    server.join().unwrap();
+    error
+}
+
+#[test]
+fn what_it_has_not_looked_at_keeps_the_refresh_token_good() {
+    let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1);
+    assert_eq!(
+        (error.status, error.fate),
+        (Status::PG_ERR_STREAM_REFUSED, Fate::PG_FATE_NOT_CONSUMED),
+        "{error}"
+    );
+    assert!(error.is_retryable());
+}
+
+#[test]
+fn what_it_may_have_looked_at_may_have_spent_it() {
+    let error = refresh_at_a_server_that_goes_away(FIRST_STREAM);
+    assert_eq!(
+        (error.status, error.fate),
+        (Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN),
+        "{error}"
+    );
+}
