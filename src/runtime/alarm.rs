@@ -4,10 +4,14 @@ pub(crate) use self::system::Alarm;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
-    use std::io;
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::os::fd::OwnedFd;
     use std::time::Duration;
 
+    use rustix::io::{Result, read};
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    };
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
@@ -31,48 +35,28 @@ mod system {
         }
     }
 
-    fn timer() -> io::Result<OwnedFd> {
-        // SAFETY: takes two numbers.
-        let timer =
-            unsafe { libc::timerfd_create(libc::CLOCK_BOOTTIME, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
-        if timer < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a descriptor that was just made and is nobody else's.
-        Ok(unsafe { OwnedFd::from_raw_fd(timer) })
+    fn timer() -> Result<OwnedFd> {
+        timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)
     }
 
-    fn set(timer: &OwnedFd, time: Duration) -> io::Result<()> {
+    fn set(timer: &OwnedFd, time: Duration) -> Result<()> {
         // Zero would switch it off.
         let time = time.max(Duration::from_nanos(1));
-        let value = libc::timespec {
-            tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        let it_value = Timespec {
+            tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: time.subsec_nanos().into(),
         };
-        let once =
-            libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-        // SAFETY: reads one structure; where the old setting would go is null.
-        match unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &once, std::ptr::null_mut()) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        let once = Itimerspec { it_interval: Timespec::default(), it_value };
+        timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+        Ok(())
     }
 
     async fn ring(timer: &AsyncFd<OwnedFd>) {
         while let Ok(mut ready) = timer.readable().await {
             // What rang for an earlier sleep is not there to be read.
-            if ready.try_io(|timer| read(timer.get_ref())).is_ok() {
+            if ready.try_io(|timer| Ok(read(timer, &mut [0; 8])?)).is_ok() {
                 return;
             }
-        }
-    }
-
-    fn read(timer: &OwnedFd) -> io::Result<()> {
-        let mut times = [0; 8];
-        // SAFETY: writes the eight bytes that a timer has to say.
-        match unsafe { libc::read(timer.as_raw_fd(), times.as_mut_ptr().cast(), times.len()) } {
-            8 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
         }
     }
 }
