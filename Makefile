@@ -39,7 +39,7 @@ DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
 .PHONY: build demo live docs c-api test-docs test soak bench lint audit install place place-command uninstall dist deb wheel clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
-.PHONY: test-rust test-servers test-c test-go test-packages test-python test-behaviours test-witness test-machines test-audit test-wheel
+.PHONY: test-rust test-servers test-architectures test-c test-go test-packages test-python test-behaviours test-witness test-machines test-audit test-wheel
 
 build: library
 	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
@@ -196,6 +196,11 @@ test-servers: build/servers/ready
 	    PATH="$(CURDIR)/build/servers/$$server:$$PATH" $(CARGO) test --test redis -- $(SERVER_TESTS) \
 	        --skip tls --skip certificate --skip loads_its_data || exit 1; \
 	done
+
+# Other kinds of machine: a quarter of an hour, and root for a Debian of its own.
+test-architectures:
+	@scripts/setup architectures
+	tests/architectures/run.sh
 
 test-c: build
 	STAGE=$(STAGE) tests/c/run.sh
