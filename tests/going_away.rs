@@ -30,6 +30,22 @@ const ACK: u8 = 1;
 /// Of a client.
 const FIRST_STREAM: u32 = 1;
 
+/// How a server goes.
+#[derive(Clone, Copy, Debug)]
+struct Leave {
+    /// Why, as a code of HTTP/2: 0 is for no trouble, 2 for some within the server.
+    reason: u32,
+    /// It says good-bye to TLS too.
+    is_orderly: bool,
+}
+
+const LEAVES: [Leave; 4] = [
+    Leave { reason: 0, is_orderly: true },
+    Leave { reason: 0, is_orderly: false },
+    Leave { reason: 2, is_orderly: true },
+    Leave { reason: 2, is_orderly: false },
+];
+
 /// A server's side of TLS; its certificate goes into that file.
 fn tls(ca_file: &Path) -> Arc<ServerConfig> {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
@@ -62,7 +78,7 @@ fn write_frame(tls: &mut Tls, kind: u8, flags: u8, payload: &[u8]) {
 }
 
 /// Reads a request to its end, says that it goes away and has looked at what came up to `last_stream`, and is gone.
-fn go_away(tls: &mut Tls, last_stream: u32) {
+fn go_away(tls: &mut Tls, last_stream: u32, leave: Leave) {
     tls.read_exact(&mut [0; "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).unwrap();
     write_frame(tls, SETTINGS, 0, &[]);
     loop {
@@ -72,13 +88,14 @@ fn go_away(tls: &mut Tls, last_stream: u32) {
             _ => {}
         }
     }
-    let no_error = 0_u32;
-    write_frame(tls, GOAWAY, 0, &[last_stream.to_be_bytes(), no_error.to_be_bytes()].concat());
-    tls.conn.send_close_notify();
-    let _ = tls.flush();
+    write_frame(tls, GOAWAY, 0, &[last_stream.to_be_bytes(), leave.reason.to_be_bytes()].concat());
+    if leave.is_orderly {
+        tls.conn.send_close_notify();
+        let _ = tls.flush();
+    }
 }
 
-fn refresh_at_a_server_that_goes_away(last_stream: u32) -> Error {
+fn refresh_at_a_server_that_goes_away(last_stream: u32, leave: Leave) -> Error {
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");
     let config = tls(&ca_file);
@@ -86,7 +103,7 @@ fn refresh_at_a_server_that_goes_away(last_stream: u32) -> Error {
     let url = format!("https://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let tcp = listener.accept().unwrap().0;
-        go_away(&mut StreamOwned::new(ServerConnection::new(config).unwrap(), tcp), last_stream);
+        go_away(&mut StreamOwned::new(ServerConnection::new(config).unwrap(), tcp), last_stream, leave);
     });
     let mut settings = Config::default();
     settings.set("base_url", &url).unwrap();
@@ -99,21 +116,25 @@ fn refresh_at_a_server_that_goes_away(last_stream: u32) -> Error {
 
 #[test]
 fn what_it_has_not_looked_at_keeps_the_refresh_token_good() {
-    let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1);
-    assert_eq!(
-        (error.status, error.fate),
-        (Status::PG_ERR_STREAM_REFUSED, Fate::PG_FATE_NOT_CONSUMED),
-        "{error}"
-    );
-    assert!(error.is_retryable());
+    for leave in LEAVES {
+        let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1, leave);
+        assert_eq!(
+            (error.status, error.fate),
+            (Status::PG_ERR_STREAM_REFUSED, Fate::PG_FATE_NOT_CONSUMED),
+            "{leave:?}: {error}"
+        );
+        assert!(error.is_retryable());
+    }
 }
 
 #[test]
 fn what_it_may_have_looked_at_may_have_spent_it() {
-    let error = refresh_at_a_server_that_goes_away(FIRST_STREAM);
-    assert_eq!(
-        (error.status, error.fate),
-        (Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN),
-        "{error}"
-    );
+    for leave in LEAVES {
+        let error = refresh_at_a_server_that_goes_away(FIRST_STREAM, leave);
+        assert_eq!(
+            (error.status, error.fate),
+            (Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN),
+            "{leave:?}: {error}"
+        );
+    }
 }
