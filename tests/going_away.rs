@@ -23,10 +23,16 @@ type Tls = StreamOwned<ServerConnection, TcpStream>;
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
+/// `:status: 200` and `content-length: 9` in HPACK.
+const HEAD: [u8; 5] = [0x88, 0x0f, 0x0d, 1, b'9'];
+/// The stream of what concerns all.
+const CONNECTION: u32 = 0;
 /// Of a client.
 const FIRST_STREAM: u32 = 1;
 
@@ -37,13 +43,15 @@ struct Leave {
     reason: u32,
     /// It says good-bye to TLS too.
     is_orderly: bool,
+    /// In the middle of an answer.
+    has_begun: bool,
 }
 
 const LEAVES: [Leave; 4] = [
-    Leave { reason: 0, is_orderly: true },
-    Leave { reason: 0, is_orderly: false },
-    Leave { reason: 2, is_orderly: true },
-    Leave { reason: 2, is_orderly: false },
+    Leave { reason: 0, is_orderly: true, has_begun: false },
+    Leave { reason: 0, is_orderly: false, has_begun: false },
+    Leave { reason: 2, is_orderly: true, has_begun: false },
+    Leave { reason: 2, is_orderly: false, has_begun: false },
 ];
 
 /// A server's side of TLS; its certificate goes into that file.
@@ -70,25 +78,33 @@ fn read_frame(tls: &mut Tls) -> (u8, u8) {
     (head[3], head[4])
 }
 
-/// On the connection itself, which is stream 0.
-fn write_frame(tls: &mut Tls, kind: u8, flags: u8, payload: &[u8]) {
+fn write_frame(tls: &mut Tls, stream: u32, kind: u8, flags: u8, payload: &[u8]) {
     let length = u8::try_from(payload.len()).unwrap();
-    tls.write_all(&[&[0, 0, length, kind, flags, 0, 0, 0, 0], payload].concat()).unwrap();
+    tls.write_all(&[&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], payload].concat()).unwrap();
     tls.flush().unwrap();
 }
 
 /// Reads a request to its end, says that it goes away and has looked at what came up to `last_stream`, and is gone.
 fn go_away(tls: &mut Tls, last_stream: u32, leave: Leave) {
     tls.read_exact(&mut [0; "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).unwrap();
-    write_frame(tls, SETTINGS, 0, &[]);
+    write_frame(tls, CONNECTION, SETTINGS, 0, &[]);
     loop {
         match read_frame(tls) {
-            (SETTINGS, flags) if flags & ACK == 0 => write_frame(tls, SETTINGS, ACK, &[]),
+            (SETTINGS, flags) if flags & ACK == 0 => write_frame(tls, CONNECTION, SETTINGS, ACK, &[]),
             (DATA, flags) if flags & END_STREAM != 0 => break,
             _ => {}
         }
     }
-    write_frame(tls, GOAWAY, 0, &[last_stream.to_be_bytes(), leave.reason.to_be_bytes()].concat());
+    if leave.has_begun {
+        write_frame(tls, FIRST_STREAM, HEADERS, END_HEADERS, &HEAD);
+    }
+    write_frame(
+        tls,
+        CONNECTION,
+        GOAWAY,
+        0,
+        &[last_stream.to_be_bytes(), leave.reason.to_be_bytes()].concat(),
+    );
     if leave.is_orderly {
         tls.conn.send_close_notify();
         let _ = tls.flush();
@@ -131,6 +147,18 @@ fn what_it_has_not_looked_at_keeps_the_refresh_token_good() {
 fn what_it_may_have_looked_at_may_have_spent_it() {
     for leave in LEAVES {
         let error = refresh_at_a_server_that_goes_away(FIRST_STREAM, leave);
+        assert_eq!(
+            (error.status, error.fate),
+            (Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN),
+            "{leave:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn who_has_begun_to_answer_has_looked_whatever_it_says() {
+    for leave in LEAVES.map(|leave| Leave { has_begun: true, ..leave }) {
+        let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1, leave);
         assert_eq!(
             (error.status, error.fate),
             (Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN),

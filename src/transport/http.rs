@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
-use reqwest::{Proxy, Url, Version, redirect, retry};
+use reqwest::{Method, Proxy, StatusCode, Url, Version, redirect, retry};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::admission::Admission;
@@ -79,8 +79,13 @@ impl HttpTransport {
 
     async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<Answer, Failed> {
         let url = self.url(&request.path);
-        let failed = |error: reqwest::Error| {
+        let failed = |error: reqwest::Error, has_begun: bool| {
             let (status, cause) = fault::classify(&error, self.base_url.host_str(), self.proxy.is_in_force());
+            // Who has begun to answer has looked at the request, whatever it says afterwards.
+            let status = match status {
+                Status::PG_ERR_STREAM_REFUSED if has_begun => Status::PG_ERR_CONNECTION_LOST,
+                status => status,
+            };
             let text = format!("{} {}: {cause}; {}", request.method, shown(&url), fault::advice(status));
             Failed { connecting: error.is_connect(), error: Error::new(status, text) }
         };
@@ -98,7 +103,8 @@ impl HttpTransport {
         let body =
             GatedBody::new(request.body.unwrap_or_default(), gate, self.clock.clone(), admission.clone());
         let sending = http.request(request.method.clone(), url.clone()).headers(headers);
-        let mut response = sending.body(reqwest::Body::wrap(body)).send().await.map_err(failed)?;
+        let response = sending.body(reqwest::Body::wrap(body)).send().await;
+        let mut response = response.map_err(|error| failed(error, false))?;
         if let Some(place) = &mut place {
             place.answered(response.version() == Version::HTTP_2);
         }
@@ -109,8 +115,9 @@ impl HttpTransport {
             ..Answer::default()
         };
         let limit = request.limit.bytes;
+        let promised = promised_length(&request.method, &response);
         let mut content = Zeroizing::new(Vec::new());
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(error, true))? {
             if content.len() + chunk.len() > limit {
                 answer.exceeds = Some(request.limit);
                 return Ok(answer);
@@ -120,6 +127,17 @@ impl HttpTransport {
             if let Ok(mut buffer) = chunk.try_into_mut() {
                 buffer.as_mut().zeroize();
             }
+        }
+        // Over HTTP/2 a server may end an answer early and call that no error.
+        if let Some(promised) = promised.filter(|promised| *promised != content.len() as u64) {
+            let text = format!(
+                "{} {}: the answer ended after {} of {promised} bytes; {}",
+                request.method,
+                shown(&url),
+                content.len(),
+                fault::advice(Status::PG_ERR_CONNECTION_LOST)
+            );
+            return Err(Error::new(Status::PG_ERR_CONNECTION_LOST, text).into());
         }
         answer.body = content;
         Ok(answer)
@@ -180,6 +198,13 @@ fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.into()
+}
+
+/// How many bytes the body is to have, if that is told. An answer to HEAD, and one that nothing has changed, tells of a body
+/// that does not come.
+fn promised_length(method: &Method, response: &reqwest::Response) -> Option<u64> {
+    let is_bare = *method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
+    response.content_length().filter(|_| !is_bare)
 }
 
 /// A vector that grows by itself leaves copies of tokens in freed memory.
