@@ -5,8 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pg_sandbox::{Address, Credentials};
+use reqwest::blocking::Response;
 
-use crate::desk::eventually;
+use crate::desk::{eventually, plain_builder};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pg-sandbox");
 
@@ -15,6 +16,10 @@ fn start(command: &mut Command) -> (Child, Address) {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     (child, serde_json::from_str(&line).unwrap())
+}
+
+fn get(url: &str) -> Response {
+    plain_builder().build().unwrap().get(url).send().unwrap()
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -38,8 +43,7 @@ fn it_tells_where_everything_is_and_cleans_up_on_sigterm() {
         (&credentials.account_id, &credentials.public_key),
         (&address.account_id, &address.public_key)
     );
-    let answer = reqwest::blocking::get(format!("{}/wallet", address.urls.http));
-    assert_eq!(answer.unwrap().status(), 401);
+    assert_eq!(get(&format!("{}/wallet", address.urls.http)).status(), 401);
     terminate(child.id());
     assert!(child.wait().unwrap().success());
     assert!(!address.ca_file.exists());
@@ -76,7 +80,7 @@ fn switches_and_places_are_taken_from_the_command_line() {
     command.args(["--switch", "rotation=window=30", "--switch", "refused_status=400", "--dir"]).arg(&folder);
     let (mut child, address) = start(&mut command);
     assert_eq!(address.ca_file, folder.join("ca.pem"));
-    let switches = reqwest::blocking::get(format!("{}/switches", address.urls.admin)).unwrap();
+    let switches = get(&format!("{}/switches", address.urls.admin));
     let switches: serde_json::Value = switches.json().unwrap();
     assert_eq!(switches["rotation"]["window"], 30);
     assert_eq!(switches["refused_status"], 400);

@@ -76,18 +76,22 @@ pub(crate) fn issue_with(client: &Client, sandbox: &Sandbox, base: &str) -> reqw
     client.post(format!("{base}/auth/token")).json(&body).send()
 }
 
-/// A client that trusts the emulator, makes a connection for each call, and neither retries nor follows.
-pub(crate) fn builder(sandbox: &Sandbox) -> ClientBuilder {
+/// A client that makes a connection for each call, and neither retries nor follows.
+pub(crate) fn plain_builder() -> ClientBuilder {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
-    let ca = Certificate::from_pem(&fs::read(&sandbox.address().ca_file).unwrap()).unwrap();
     Client::builder()
-        .tls_certs_only([ca])
         .no_proxy()
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .pool_max_idle_per_host(0)
         .timeout(Duration::from_secs(10))
+}
+
+/// One that trusts the emulator.
+pub(crate) fn builder(sandbox: &Sandbox) -> ClientBuilder {
+    let ca = Certificate::from_pem(&fs::read(&sandbox.address().ca_file).unwrap()).unwrap();
+    plain_builder().tls_certs_only([ca])
 }
 
 /// Everything an error says, down to its cause.
