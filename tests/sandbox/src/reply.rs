@@ -35,6 +35,14 @@ pub(crate) fn honest(answer: &Answer) -> Response<Reply> {
     response
 }
 
+/// The answer to HEAD, which tells the length of the body that it has not.
+pub(crate) fn without_body(mut response: Response<Reply>) -> Response<Reply> {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response.map(|_| Either::Left(Full::default()))
+}
+
 /// An answer that a fault asks for.
 pub(crate) fn instead(
     status: u16,

@@ -9,7 +9,7 @@ use h2::Reason;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::DATE;
-use hyper::{Request, Response, Version};
+use hyper::{Method, Request, Response, Version};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -65,8 +65,10 @@ impl Service {
     ) -> Result<Response<Reply>, h2::Error> {
         control.lift_limit();
         let version = request.version();
+        let is_head = request.method() == Method::HEAD;
         let verdict = self.verdict(request).await?;
         match verdict.end {
+            End::Answer(response) if is_head => Ok(reply::without_body(response)),
             End::Answer(response) => Ok(response),
             End::Cut(response, bytes) => {
                 control.cut_after(bytes);
