@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -109,6 +109,9 @@ fn go_away(tls: &mut Tls, last_stream: u32, leave: Leave) {
         tls.conn.send_close_notify();
         let _ = tls.flush();
     }
+    // With what the client still sends unread, the system would reset the connection, and perhaps be quicker than the frames.
+    tls.sock.shutdown(Shutdown::Write).unwrap();
+    let _ = tls.sock.read_to_end(&mut Vec::new());
 }
 
 fn refresh_at_a_server_that_goes_away(last_stream: u32, leave: Leave) -> Error {

@@ -30,11 +30,12 @@ debian() {
     esac
 }
 
+# Its last step is the folder that tells that it is whole.
 make_system() {
+    rm -rf --one-file-system "$system"
     debootstrap --variant=minbase trixie "$system" "$archive"
     printf 'deb %s trixie main\ndeb [arch=amd64] %s trixie-backports main\n' $archive $archive \
         >"$system/etc/apt/sources.list"
-    mkdir -p "$system/src"
     chroot "$system" sh -euc '
         dpkg --add-architecture arm64
         dpkg --add-architecture i386
@@ -42,6 +43,7 @@ make_system() {
         apt-get install -yqq --no-install-recommends -t trixie-backports rustc cargo
         apt-get install -yqq --no-install-recommends libc6-dev g++-aarch64-linux-gnu g++-i686-linux-gnu redis-server \
             libc6:arm64 libgcc-s1:arm64 libc6:i386 libgcc-s1:i386'
+    mkdir "$system/src"
 }
 
 # Taken out of its package: to install it would bring the compiler's own libraries for the other machine.
