@@ -243,9 +243,11 @@ enum pg_status
      */
     PG_ERR_BORN_EXPIRED = 307,
     /**
-     * The service refuses tokens that it has only just issued. Another token would not help.
+     * The service refuses tokens that it has only just issued, one after the other. The next one comes after a pause
+     * (`pg_error_retry_after_ms`); until then this one goes on being served.
      *
-     * Look at the account: its rights, or whether it is blocked.
+     * Look at the account: its rights, whether it is blocked, or whether other processes log in with it and have no store in
+     * common.
      */
     PG_ERR_REJECTED_FRESH = 308,
     /**
@@ -808,6 +810,15 @@ const char *pg_error_server_details(const struct pg_error *error);
 int64_t pg_error_retry_after_ms(const struct pg_error *error);
 
 /**
+ * What had failed before the deadline passed: with PG_ERR_TIMEOUT of a session, the status of its last attempt to get a
+ * token, for example PG_ERR_CONNECT; pg_error_text tells of it, too. PG_OK if nothing is known, and with every other
+ * status. Any thread; never blocks.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_error_cause(const struct pg_error *error);
+
+/**
  * Whether the very same call may succeed later and is safe to make again. False where a refresh token may have
  * been spent. Any thread; never blocks.
  *
@@ -1200,6 +1211,36 @@ pg_status pg_session_token_start(const struct pg_session *session,
                                  struct pg_error **error);
 
 /**
+ * Another token than the one there is, got now: what an operator reaches for, or a test. With a Refresh, or an Issue
+ * where that is refused; all who ask meanwhile share one call, and what others put into the store in the meantime will do.
+ * Not needed in the life of a session: pg_session_token refreshes in time, and pg_session_reject replaces a token that
+ * the service refused. Where nothing newer comes before the deadline that is an error; the token there is may live on and
+ * is still to be had. `timeout_ms` and `*token` are those of pg_session_token. Any thread; blocks until the deadline.
+ *
+ * Errors: PG_ERR_TIMEOUT (see pg_error_cause), PG_ERR_REFUSED, PG_ERR_CLOSED, every network and answer status.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_refresh(const struct pg_session *session,
+                             int64_t timeout_ms,
+                             struct pg_token **token,
+                             struct pg_error **error);
+
+/**
+ * pg_session_refresh without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, as that of
+ * pg_session_token_start does. Any thread; never blocks.
+ *
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+ *
+ * Since 0.1.0.
+ */
+pg_status pg_session_refresh_start(const struct pg_session *session,
+                                   const struct pg_queue *queue,
+                                   uint64_t id,
+                                   int64_t timeout_ms,
+                                   struct pg_error **error);
+
+/**
  * News of the session from now on, each as an event of that number on the queue: PG_EVENT_ROTATED and its kin, and the lines
  * of the session's log up to `log_level` as PG_EVENT_LOG. It ends with PG_EVENT_ENDED when the session is closed or
  * pg_queue_cancel is called; nothing comes after that. Any number of queues may subscribe. A forked child subscribes anew.
@@ -1221,8 +1262,8 @@ pg_status pg_session_subscribe(const struct pg_session *session,
  * about the token and changes nothing: 403 speaks of rights. `token` is borrowed. Any thread; does not block on the
  * network.
  *
- * Errors: PG_ERR_REJECTED_FRESH (the service refuses tokens that it has just issued), PG_ERR_CLOSED,
- * PG_ERR_NULL_POINTER.
+ * Errors: PG_ERR_REJECTED_FRESH (the service refuses tokens that it has just issued: the next one is got by a report after
+ * pg_error_retry_after_ms, until then the token goes on being served), PG_ERR_CLOSED, PG_ERR_NULL_POINTER.
  *
  * Since 0.1.0.
  */
@@ -1232,10 +1273,11 @@ pg_status pg_session_reject(const struct pg_session *session,
                             struct pg_error **error);
 
 /**
- * Replaces the credentials, for example after a key was changed. What was held against the old ones is forgotten; the
- * current token goes on being served. Both texts are copied. Any thread; does not block.
+ * Replaces the key of the session's account. What was held against the old one is forgotten; the current token goes on
+ * being served. A session belongs to one account: credentials of another one are refused, open another session for them. A
+ * session from a pair alone takes those of any account, once. Both texts are copied. Any thread; does not block.
  *
- * Errors: PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT, PG_ERR_CLOSED, PG_ERR_NULL_POINTER, PG_ERR_INVALID_UTF8.
+ * Errors: PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT (among others: another account), PG_ERR_CLOSED, PG_ERR_NULL_POINTER, PG_ERR_INVALID_UTF8.
  *
  * Since 0.1.0.
  */

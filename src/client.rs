@@ -114,6 +114,11 @@ impl Client {
         Ok(RecordKey::new(base_url, account_id.expose(), public_key.expose()))
     }
 
+    /// No flight of a session takes longer: the lock, a Refresh, three times an Issue, and the writing of it.
+    pub(crate) fn longest_flight(&self) -> Duration {
+        2 * (self.refresh_timeout + 3 * self.issue_timeout) + Duration::from_secs(60)
+    }
+
     /// Issues a pair, with the client's own credentials if none are given. Blocks until the deadline at the most.
     pub fn issue(
         self: &Arc<Self>,

@@ -20,6 +20,8 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// What became of the refresh token that the call was given.
     pub fate: Fate,
+    /// What had failed before a deadline passed, where that is known.
+    pub cause: Option<Status>,
     /// The service may have acted on the request, so that making it again could act twice.
     pub may_have_acted: bool,
 }
@@ -45,6 +47,7 @@ impl Error {
             server: None,
             retry_after: None,
             fate: Fate::PG_FATE_NONE,
+            cause: None,
             may_have_acted: false,
         }
     }

@@ -105,9 +105,14 @@ impl Call {
             // An answer without a new refresh token leaves the old one in force.
             Ok((token, refresh)) => Ok(Pair { token, refresh: refresh.or(presented) }),
             Err(error) => {
+                let is_of_the_api = error.status == Status::PG_ERR_REFUSED && error.server.is_some();
                 let (refresh, doubtful) = match fate {
                     Fate::PG_FATE_UNSENT | Fate::PG_FATE_NOT_CONSUMED => (presented, None),
                     Fate::PG_FATE_UNKNOWN => (None, presented.and_then(RefreshToken::doubted)),
+                    // A gateway may have refused it in the service's place.
+                    Fate::PG_FATE_REFUSED if !is_of_the_api => {
+                        (None, presented.and_then(RefreshToken::doubted))
+                    }
                     Fate::PG_FATE_NONE | Fate::PG_FATE_REFUSED => (None, None),
                 };
                 Err(Failure { error, refresh, doubtful })

@@ -142,9 +142,11 @@ pub enum Status {
     ///
     /// Try again later; look at the clocks.
     PG_ERR_BORN_EXPIRED = 307,
-    /// The service refuses tokens that it has only just issued. Another token would not help.
+    /// The service refuses tokens that it has only just issued, one after the other. The next one comes after a pause
+    /// (`pg_error_retry_after_ms`); until then this one goes on being served.
     ///
-    /// Look at the account: its rights, or whether it is blocked.
+    /// Look at the account: its rights, whether it is blocked, or whether other processes log in with it and have no store in
+    /// common.
     PG_ERR_REJECTED_FRESH = 308,
     /// The store cannot be read or written, or its lock cannot be had. The text names the store.
     ///

@@ -38,6 +38,11 @@ impl RefreshToken {
         &self.secret
     }
 
+    /// Presented once more, it did not leave or was not used up: what it was before.
+    pub fn undo_replay(self) -> Result<Doubtful, RefreshToken> {
+        if self.replayed { Ok(Doubtful(self.secret)) } else { Err(self) }
+    }
+
     /// It was presented and its fate is not known: all that may still be done with it.
     pub fn doubted(self) -> Option<Doubtful> {
         (!self.replayed).then_some(Doubtful(self.secret))
@@ -69,12 +74,14 @@ pub struct Token {
     fingerprint: OnceLock<Fingerprint>,
     /// How many seconds the service's clock was ahead of ours when the token came, where it told.
     pub clock_skew: Option<i64>,
+    /// How many tokens in a row before this one the service refused young.
+    pub refused_young: u32,
 }
 
 impl Token {
     /// A token whose request began to leave at `anchor`.
     pub fn new(access: Secret, lifetime: Lifetime, anchor: Moment) -> Self {
-        Token { access, lifetime, anchor, fingerprint: OnceLock::new(), clock_skew: None }
+        Token { access, lifetime, anchor, fingerprint: OnceLock::new(), clock_skew: None, refused_young: 0 }
     }
 
     /// The name under which it may be shown.

@@ -15,7 +15,7 @@ use paymentsgate_auth::session::flight::{Cause, Landing, Log, Plan};
 use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy};
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::store::Committed;
+use paymentsgate_auth::store::{Committed, Refusal};
 use paymentsgate_auth::token::{Grant, Token};
 
 /// A session whose first token, of an hour, came at second 0.
@@ -61,7 +61,7 @@ impl Scene {
         self.callers += 1;
         let deadline = Duration::from_secs(now + patience);
         let min_remaining = Duration::from_secs(min_remaining);
-        self.step(Event::Ask { id: self.callers, deadline, min_remaining }, now)
+        self.step(Event::Ask { id: self.callers, deadline, min_remaining, is_newer: false }, now)
     }
 }
 
@@ -167,7 +167,12 @@ fn success_wipes_out_what_was_held_against_the_service() {
 fn a_wall_clock_that_ran_ahead_makes_it_mandatory_once() {
     let mut scene = Scene::new();
     let jumped = Moment { wall: at(1000).wall + Duration::from_secs(61), ..at(1000) };
-    let ask = |id| Event::Ask { id, deadline: Duration::from_secs(1060), min_remaining: Duration::ZERO };
+    let ask = |id| Event::Ask {
+        id,
+        deadline: Duration::from_secs(1060),
+        min_remaining: Duration::ZERO,
+        is_newer: false,
+    };
     let actions = scene.machine.step(ask(1), jumped, &mut || 0.5);
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
     let lost = landing(Err(Error::new(Status::PG_ERR_CONNECT, "no way")));
@@ -205,21 +210,93 @@ fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
     assert!(digest(&machine.step(Event::Tick, then, &mut || 0.0)).0.is_some());
 }
 
+/// What the service gives for a plan: a token of that generation, born then.
+fn successor(plan: &Plan, generation: u64, born: u64) -> Event {
+    let mut successor = committed(generation, born);
+    Arc::get_mut(&mut successor.grant).unwrap().token.refused_young = plan.refused_young;
+    landing_of_flight(successor)
+}
+
+fn landing_of_flight(successor: Committed) -> Event {
+    Event::Landed(Box::new(landing_of(Ok(successor), Log { issues: 1, ..Log::default() })))
+}
+
+/// Reports the token of that generation, and lands what follows in the same second.
+fn report(scene: &mut Scene, generation: u64, now: u64) -> Verdict {
+    let (verdict, actions) = scene.machine.report(*committed(generation, 0).token().fingerprint(), at(now));
+    if let Some(plan) = digest(&actions).0.cloned() {
+        scene.step(successor(&plan, generation + 1, now), now);
+    }
+    verdict
+}
+
+fn later(seconds: u64) -> Verdict {
+    // Half of the dice: an eighth more.
+    Verdict::RejectedFresh { retry_after: Duration::from_millis(seconds * 1125) }
+}
+
+#[test]
+fn two_revocations_in_a_row_cost_two_calls_and_no_time() {
+    let mut scene = Scene::new();
+    assert_eq!(report(&mut scene, 1, 1000), Verdict::Renewing);
+    assert_eq!(report(&mut scene, 2, 1005), Verdict::Renewing);
+    assert_eq!(digest(&scene.ask(1006, 5, 0)).1, [Ok(3)]);
+}
+
 #[test]
 fn many_reports_of_one_token_count_once() {
     let mut scene = Scene::new();
-    let fingerprint = |generation| *committed(generation, 0).token().fingerprint();
-    assert_eq!(scene.machine.report(fingerprint(1), at(1)).0, Verdict::Renewing);
-    scene.step(landing(Ok(committed(2, 1))), 1);
+    assert_eq!(report(&mut scene, 1, 1000), Verdict::Renewing);
+    assert_eq!(report(&mut scene, 2, 1001), Verdict::Renewing);
     for _ in 0..5 {
-        assert_eq!(scene.machine.report(fingerprint(2), at(2)).0, Verdict::RejectedFresh);
+        assert_eq!(report(&mut scene, 3, 1001), later(1));
+        assert_eq!(digest(&scene.ask(1001, 5, 0)).1, [Ok(3)], "it goes on being served");
     }
-    scene.step(landing(Ok(committed(3, 3))), 3);
+    assert_eq!(report(&mut scene, 3, 1003), Verdict::Renewing);
+    assert_eq!(report(&mut scene, 4, 1003), later(2), "the second pause, not the sixth");
+}
+
+#[test]
+fn a_service_that_refuses_every_token_is_asked_once_a_minute_and_for_as_long_as_it_takes() {
+    let mut scene = Scene::new();
+    let (mut generation, mut last) = (1, 0);
+    let mut replaced = Vec::new();
+    for now in 1000..4000 {
+        if report(&mut scene, generation, now) == Verdict::Renewing {
+            replaced.push(now - last);
+            (generation, last) = (generation + 1, now);
+        }
+    }
     assert_eq!(
-        scene.machine.report(fingerprint(3), at(40)).0,
-        Verdict::Renewing,
-        "the breaker has not opened"
+        replaced[1..9],
+        [1, 2, 3, 5, 9, 18, 36, 68],
+        "1 s, doubled up to a minute, and an eighth more"
     );
+    assert!(replaced[8..].iter().all(|pause| *pause == 68) && replaced.len() > 40, "{replaced:?}");
+}
+
+#[test]
+fn what_the_service_accepted_or_left_alone_for_half_a_minute_is_replaced_at_once() {
+    let mut scene = Scene::new();
+    report(&mut scene, 1, 1000);
+    report(&mut scene, 2, 1001);
+    report(&mut scene, 3, 1003);
+    assert_eq!(report(&mut scene, 4, 1004), later(2).minus(1));
+    scene.machine.accept(*committed(4, 0).token().fingerprint());
+    assert_eq!(report(&mut scene, 4, 1005), Verdict::Renewing, "a row begins anew at a second");
+    assert_eq!(report(&mut scene, 5, 1036), Verdict::Renewing);
+    assert_eq!(report(&mut scene, 6, 1037), Verdict::Renewing, "the row has ended");
+}
+
+trait Minus {
+    fn minus(self, seconds: u64) -> Verdict;
+}
+
+impl Minus for Verdict {
+    fn minus(self, seconds: u64) -> Verdict {
+        let Verdict::RejectedFresh { retry_after } = self else { panic!("{self:?}") };
+        Verdict::RejectedFresh { retry_after: retry_after - Duration::from_secs(seconds) }
+    }
 }
 
 #[test]
@@ -284,7 +361,11 @@ fn a_spent_pair_without_credentials_ends_in_an_error_and_in_peace() {
     assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
     assert_eq!(digest(&scene.ask(4000, 5, 0)).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
     assert_eq!(scene.machine.next_wake(at(4000)), None, "no timer rings for what cannot be helped");
-    assert!(digest(&scene.step(Event::NewCredentials, 4001)).0.is_some_and(|plan| plan.may_issue));
+    assert!(
+        digest(&scene.step(Event::NewCredentials { has_new_record: false }, 4001))
+            .0
+            .is_some_and(|plan| plan.may_issue)
+    );
 }
 
 #[test]
@@ -296,12 +377,13 @@ fn to_fail_on_a_lost_answer_lasts_until_there_are_new_credentials() {
     scene.ask(3590, 5, 0);
     let log = Log { refreshes: 1, ambiguous: true, spent: true, ..Log::default() };
     let lost = Error::new(Status::PG_ERR_CONNECTION_LOST, "lost");
-    let landing = Landing { lost: Some(lost.clone()), ..landing_of(Err(lost), log) };
+    let refusal = Refusal::after(0, true, lost.clone(), at(3591));
+    let landing = Landing { lost: Some(lost.clone()), refusal: Some(refusal), ..landing_of(Err(lost), log) };
     let actions = scene.step(Event::Landed(Box::new(landing)), 3591);
     let ambiguous = |action: &Action| matches!(action, Action::Tell(Notice::Ambiguous(_)));
     assert!(actions.iter().any(ambiguous));
     assert_eq!(digest(&scene.ask(9000, 5, 0)).1, [Err(Status::PG_ERR_CONNECTION_LOST)]);
-    assert!(digest(&scene.step(Event::NewCredentials, 9001)).0.is_some());
+    assert!(digest(&scene.step(Event::NewCredentials { has_new_record: false }, 9001)).0.is_some());
 }
 
 fn news(actions: &[Action]) -> Vec<&'static str> {

@@ -5,6 +5,7 @@
 
 mod bench;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, MutexGuard};
 use std::thread;
@@ -74,6 +75,10 @@ impl Bench {
     fn fault(&self, route: Route, point: Point, action: Action) {
         self.sandbox.inject(Fault::new(route, action).at(point)).unwrap();
     }
+}
+
+fn failure(status: u16) -> Action {
+    Action::Status { status, body: None, headers: BTreeMap::new() }
 }
 
 /// So many threads ask at the same moment.
@@ -231,15 +236,58 @@ fn a_crowd_at_one_deadline_is_told_of_the_deadline() {
 }
 
 #[test]
-fn a_service_that_refuses_fresh_tokens_is_asked_once_more_and_not_again() {
+fn tokens_that_are_refused_young_are_replaced_once_and_then_with_pauses() {
     let bench = Bench::new();
     bench.session.reject(*bench.token().token.fingerprint()).unwrap();
     let second = bench.token();
     assert_eq!(bench.calls(), (2, 0), "the successor of a token refused when new comes from Issue");
     let error = bench.session.reject(*second.token.fingerprint()).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_REJECTED_FRESH);
+    let wait = error.retry_after.unwrap();
+    assert!(wait <= Duration::from_millis(1250) && error.text.contains("store"), "{wait:?} {error}");
     assert_eq!(bench.token().generation, 2, "it goes on being served");
     assert_eq!(bench.calls(), (2, 0));
+    let health = bench.session.health().unwrap();
+    assert_eq!((health.refused_young, health.replacement_seconds_left.is_some()), (1, true));
+    bench.pass(2);
+    bench.session.reject(*second.token.fingerprint()).unwrap();
+    assert_eq!(bench.token().generation, 3);
+    assert_eq!(bench.calls(), (3, 0));
+}
+
+#[test]
+fn a_new_token_is_got_on_demand_and_by_all_who_demand_it_at_once() {
+    let bench = Bench::new();
+    let first = bench.token();
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        bench.fault(Route::Refresh, Point::Before, Action::Delay { ms: 300 });
+        for _ in 0..8 {
+            scope.spawn(|| {
+                barrier.wait();
+                let newer = bench.session.refresh(PATIENCE).unwrap();
+                assert_ne!(*newer.token.fingerprint(), *first.token.fingerprint());
+            });
+        }
+    });
+    assert_eq!(bench.calls(), (1, 1));
+    bench.fault(Route::Any, Point::Before, Action::Hang);
+    let error = bench.session.refresh(Duration::from_millis(200)).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "what is not newer is no answer: {error}");
+    assert_eq!(bench.token().generation, 2, "and the token there is goes on being served");
+}
+
+#[test]
+fn the_first_cause_stands_behind_a_timeout_and_in_health_while_the_flight_goes_on() {
+    let bench = Bench::new();
+    bench.fault(Route::Issue, Point::Before, failure(503));
+    bench.fault(Route::Issue, Point::Before, Action::Hang);
+    let waiting = || bench.session.token(Duration::from_secs(3), NOW).unwrap_err();
+    let error = waiting();
+    assert_eq!((error.status, error.cause), (Status::PG_ERR_TIMEOUT, Some(Status::PG_ERR_SERVER)));
+    assert!(error.text.contains("503"), "{error}");
+    let health = bench.session.health().unwrap();
+    assert!(health.refreshing && health.last_error.unwrap().contains("503"));
 }
 
 #[test]
@@ -258,9 +306,15 @@ fn refused_credentials_are_not_presented_again_and_new_ones_are() {
         assert!((25..=30).contains(&wait), "the longer of the two waits is told: {wait} s");
     }
     assert_eq!(bench.calls(), (1, 0), "one strike, then cooling");
-    bench
+    let error = bench
         .session
         .set_credentials(Credentials::new(&other.account_id, &other.public_key, "test").unwrap())
+        .unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_INVALID_ARGUMENT, "a session has one account: {error}");
+    assert_eq!(bench.session.token(PATIENCE, NOW).unwrap_err().status, Status::PG_ERR_REFUSED);
+    bench
+        .session
+        .set_credentials(Credentials::new(&good.account_id, &good.public_key, "test").unwrap())
         .unwrap();
     assert_eq!(bench.token().generation, 1);
 }
@@ -336,9 +390,10 @@ fn what_is_said_of_old_credentials_is_not_held_against_new_ones() {
 fn sessions_of_two_accounts_do_not_mix() {
     let bench = Bench::new();
     let other = bench.sandbox.add_account().unwrap();
-    let config = config(&bench.sandbox);
+    let mut config = Config::default();
+    config.set("account_id", &other.account_id).unwrap();
+    config.set("public_key", &other.public_key).unwrap();
     let second = Session::open(&bench.client, &config).unwrap();
-    second.set_credentials(Credentials::new(&other.account_id, &other.public_key, "test").unwrap()).unwrap();
     let (one, two) = (bench.token(), second.token(PATIENCE, NOW).unwrap());
     assert_ne!(*one.token.fingerprint(), *two.token.fingerprint());
     second.reject(*one.token.fingerprint()).unwrap();

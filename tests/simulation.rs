@@ -24,7 +24,7 @@ use paymentsgate_auth::session::phase::Windows;
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, MemoryStore, Refusal, Store, Uncommitted};
-use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken, Token};
+use paymentsgate_auth::token::{Doubtful, Fingerprint, Pair, RefreshToken, Token};
 
 use simulated::{HOUR, START, Service, TOLERANCE, histories, ready};
 
@@ -34,7 +34,7 @@ fn store_error() -> Error {
 
 #[derive(Debug)]
 enum Coming {
-    Fly(Input),
+    Fly(Box<Input>),
     Ask,
     Report,
     Due(WaiterId),
@@ -56,6 +56,7 @@ struct World {
     base: u64,
     /// Of a pair that was bought while the store was down.
     unpublished: Option<RefreshToken>,
+    doubtful: Option<Doubtful>,
     agenda: BTreeMap<(Duration, u64), Coming>,
     sequence: u64,
     waiting: BTreeMap<WaiterId, Duration>,
@@ -83,6 +84,7 @@ impl World {
             host_keeps,
             fail_without_store: rng.u8(0..4) == 0,
             is_strict: rng.u8(0..4) == 0,
+            is_shared: !host_keeps && rng.bool(),
         };
         let replays = policy.on_ambiguous == OnAmbiguous::Replay
             || host_keeps && policy.on_ambiguous == OnAmbiguous::Issue;
@@ -98,6 +100,7 @@ impl World {
             flight: None,
             base: 0,
             unpublished: None,
+            doubtful: None,
             agenda: BTreeMap::new(),
             sequence: 0,
             waiting: BTreeMap::new(),
@@ -166,7 +169,7 @@ impl World {
     fn happen(&mut self, coming: Coming) {
         match coming {
             Coming::Fly(input) => {
-                let step = self.flight.as_mut().unwrap().next(input, self.now.boot);
+                let step = self.flight.as_mut().unwrap().next(*input, self.now.boot);
                 self.fly(step);
             }
             Coming::Ask => self.ask(),
@@ -203,7 +206,7 @@ impl World {
 
     fn new_credentials(&mut self) {
         self.has_credentials = true;
-        self.step(Event::NewCredentials);
+        self.step(Event::NewCredentials { has_new_record: false });
     }
 
     fn ask(&mut self) {
@@ -218,7 +221,8 @@ impl World {
         if self.rng.bool() {
             self.plan(patience, Coming::Due(id));
         }
-        self.step(Event::Ask { id, deadline, min_remaining });
+        let is_newer = self.rng.u32(0..16) == 0;
+        self.step(Event::Ask { id, deadline, min_remaining, is_newer });
         assert!(!patience.is_zero() || !self.waiting.contains_key(&id), "deadline 0 is answered now");
     }
 
@@ -277,7 +281,7 @@ impl World {
                 let pair = Pair { token: held.token().clone(), refresh: self.unpublished.take() };
                 Flight::publishing(plan, pair)
             }
-            None => Flight::new(plan),
+            None => Flight::new(plan, self.doubtful.take()),
         };
         let step = flight.next(Input::Start, self.now.boot);
         self.flight = Some(flight);
@@ -317,7 +321,9 @@ impl World {
                 Input::Uncommitted(Uncommitted { error: store_error(), pair })
             }
             Step::Commit(pair) => Input::Committed(ready(self.store.commit(self.base, pair)).unwrap()),
-            Step::Cool(strikes, error) => Input::Cooled(Refusal::after(strikes, error, self.now)),
+            Step::Cool { strikes, have_worked, error } => {
+                Input::Cooled(Refusal::after(strikes, have_worked, error, self.now))
+            }
             Step::Lock | Step::Load | Step::Intend if self.is_store_down() => {
                 Input::StoreFailed(store_error())
             }
@@ -340,7 +346,7 @@ impl World {
             }
             Step::Pause { most } => {
                 let pause = self.seconds(most.as_secs_f64());
-                return self.plan(pause, Coming::Fly(Input::Resumed));
+                return self.plan(pause, Coming::Fly(Box::new(Input::Resumed)));
             }
             Step::Land(mut landing) => {
                 self.flight = None;
@@ -349,11 +355,12 @@ impl World {
                 } else if landing.result.is_ok() && landing.store_error.is_none() {
                     self.unpublished = None;
                 }
+                self.doubtful = landing.doubtful.take();
                 return self.land(*landing);
             }
         };
         let latency = if matches!(input, Input::Called(_)) { self.seconds(3.0) } else { self.seconds(0.01) };
-        self.plan(latency, Coming::Fly(input));
+        self.plan(latency, Coming::Fly(Box::new(input)));
     }
 
     fn is_store_down(&self) -> bool {
@@ -404,7 +411,7 @@ impl World {
             let (id, deadline) = (self.sequence, self.now.boot + Duration::from_secs(60));
             self.waiting.insert(id, deadline);
             self.plan(Duration::from_secs(60), Coming::Due(id));
-            self.step(Event::Ask { id, deadline, min_remaining: Duration::ZERO });
+            self.step(Event::Ask { id, deadline, min_remaining: Duration::ZERO, is_newer: false });
             self.run(self.now.boot + Duration::from_secs(61));
         }
         if !self.has_credentials && !self.machine.held().is_some_and(|held| held.has_refresh) {

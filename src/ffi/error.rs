@@ -111,6 +111,16 @@ pub unsafe extern "C" fn pg_error_retry_after_ms(error: *const pg_error) -> i64 
     })
 }
 
+/// What had failed before the deadline passed: with PG_ERR_TIMEOUT of a session, the status of its last attempt to get a
+/// token, for example PG_ERR_CONNECT; pg_error_text tells of it, too. PG_OK if nothing is known, and with every other
+/// status. Any thread; never blocks.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_error_cause(error: *const pg_error) -> Status {
+    get(error, Status::PG_OK, |error| error.error.cause)
+}
+
 /// Whether the very same call may succeed later and is safe to make again. False where a refresh token may have
 /// been spent. Any thread; never blocks.
 ///

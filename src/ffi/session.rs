@@ -161,6 +161,51 @@ pub unsafe extern "C" fn pg_session_token_start(
     })
 }
 
+/// Another token than the one there is, got now: what an operator reaches for, or a test. With a Refresh, or an Issue
+/// where that is refused; all who ask meanwhile share one call, and what others put into the store in the meantime will do.
+/// Not needed in the life of a session: pg_session_token refreshes in time, and pg_session_reject replaces a token that
+/// the service refused. Where nothing newer comes before the deadline that is an error; the token there is may live on and
+/// is still to be had. `timeout_ms` and `*token` are those of pg_session_token. Any thread; blocks until the deadline.
+///
+/// Errors: PG_ERR_TIMEOUT (see pg_error_cause), PG_ERR_REFUSED, PG_ERR_CLOSED, every network and answer status.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_refresh(
+    session: *const pg_session,
+    timeout_ms: i64,
+    token: *mut *mut pg_token,
+    error: *mut *mut pg_error,
+) -> Status {
+    producing(token, "token", error, || {
+        let session = &borrowed(session, "session")?.session;
+        Ok(pg_token::share(session.refresh(timeout(timeout_ms)?.unwrap_or(FOR_EVER))?))
+    })
+}
+
+/// pg_session_refresh without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, as that of
+/// pg_session_token_start does. Any thread; never blocks.
+///
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+///
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_session_refresh_start(
+    session: *const pg_session,
+    queue: *const pg_queue,
+    id: u64,
+    timeout_ms: i64,
+    error: *mut *mut pg_error,
+) -> Status {
+    fallible(error, || {
+        let session = &borrowed(session, "session")?.session;
+        let queue = &borrowed(queue, "queue")?.queue;
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+        session.refresh_start(queue.begin(id, Operation::Token)?, timeout);
+        Ok(())
+    })
+}
+
 /// News of the session from now on, each as an event of that number on the queue: PG_EVENT_ROTATED and its kin, and the lines
 /// of the session's log up to `log_level` as PG_EVENT_LOG. It ends with PG_EVENT_ENDED when the session is closed or
 /// pg_queue_cancel is called; nothing comes after that. Any number of queues may subscribe. A forked child subscribes anew.
@@ -192,8 +237,8 @@ pub unsafe extern "C" fn pg_session_subscribe(
 /// about the token and changes nothing: 403 speaks of rights. `token` is borrowed. Any thread; does not block on the
 /// network.
 ///
-/// Errors: PG_ERR_REJECTED_FRESH (the service refuses tokens that it has just issued), PG_ERR_CLOSED,
-/// PG_ERR_NULL_POINTER.
+/// Errors: PG_ERR_REJECTED_FRESH (the service refuses tokens that it has just issued: the next one is got by a report after
+/// pg_error_retry_after_ms, until then the token goes on being served), PG_ERR_CLOSED, PG_ERR_NULL_POINTER.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -214,10 +259,11 @@ pub unsafe extern "C" fn pg_session_reject(
     })
 }
 
-/// Replaces the credentials, for example after a key was changed. What was held against the old ones is forgotten; the
-/// current token goes on being served. Both texts are copied. Any thread; does not block.
+/// Replaces the key of the session's account. What was held against the old one is forgotten; the current token goes on
+/// being served. A session belongs to one account: credentials of another one are refused, open another session for them. A
+/// session from a pair alone takes those of any account, once. Both texts are copied. Any thread; does not block.
 ///
-/// Errors: PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT, PG_ERR_CLOSED, PG_ERR_NULL_POINTER, PG_ERR_INVALID_UTF8.
+/// Errors: PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT (among others: another account), PG_ERR_CLOSED, PG_ERR_NULL_POINTER, PG_ERR_INVALID_UTF8.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]

@@ -27,7 +27,7 @@ use crate::queue::Completion;
 use crate::runtime;
 use crate::status::Status;
 use crate::store::{Committed, Loaded, Refusal, Store};
-use crate::token::{Fingerprint, Pair, RefreshToken};
+use crate::token::{Doubtful, Fingerprint, Pair, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
 const HANDOVER: Duration = Duration::from_millis(40);
@@ -44,6 +44,8 @@ pub(super) type Stopped = oneshot::Receiver<()>;
 
 /// What a flight works with, from its beginning to its end.
 pub(super) struct Means {
+    /// The number of the record that the credentials have: another one once they were replaced.
+    pub(super) record: u64,
     pub(super) store: Arc<dyn Store>,
     pub(super) credentials: Option<Arc<Credentials>>,
 }
@@ -63,12 +65,27 @@ pub(super) struct Core {
     /// A flight has landed, a request has ended, or answers have been given.
     ended: Condvar,
     numbers: AtomicU64,
+    /// The token there is follows others that the service refused young.
+    has_row: AtomicBool,
+}
+
+/// What a caller wants.
+#[derive(Clone, Copy)]
+pub(super) struct Wish {
+    /// When the answer is due, on the boot clock.
+    pub(super) deadline: Duration,
+    /// Less life than this counts as mandatory.
+    pub(super) min_remaining: Duration,
+    /// Only another token than the one there is will do.
+    pub(super) is_newer: bool,
 }
 
 struct State {
     machine: Machine,
     credentials: Option<Arc<Credentials>>,
     store: Arc<dyn Store>,
+    /// Grows when the credentials are replaced by others with another record.
+    record: u64,
     waiting: BTreeMap<WaiterId, Reply>,
     /// How many threads have answers in their hands.
     answering: usize,
@@ -78,8 +95,12 @@ struct State {
     due: Option<Due>,
     /// Since when a flight is under way, and why.
     flying: Option<(Cause, Duration)>,
-    /// Of a pair that was bought while the store was down.
+    /// Of a pair that was got while the store was down.
     unpublished: Option<RefreshToken>,
+    /// What a flight has left for the next one.
+    doubtful: Option<Doubtful>,
+    /// The token that was last reported, and how often.
+    reported: Option<(Fingerprint, u64)>,
     tally: Tally,
     /// Seeded by the system in each process: workers forked from one parent must not draw alike.
     rng: fastrand::Rng,
@@ -111,6 +132,7 @@ impl Core {
             machine,
             credentials,
             store,
+            record: 0,
             waiting: BTreeMap::new(),
             answering: 0,
             requests: BTreeMap::new(),
@@ -118,6 +140,8 @@ impl Core {
             due: None,
             flying: None,
             unpublished: None,
+            doubtful: None,
+            reported: None,
             tally: Tally::default(),
             rng,
         };
@@ -128,6 +152,7 @@ impl Core {
             state: Mutex::new(state),
             ended: Condvar::new(),
             numbers: AtomicU64::new(1),
+            has_row: AtomicBool::new(false),
         }))
     }
 
@@ -140,11 +165,17 @@ impl Core {
     }
 
     /// Asks the machine under a new number, and has its answer given to `reply`, perhaps before this returns.
-    pub(super) fn enlist(&self, id: WaiterId, deadline: Duration, min_remaining: Duration, reply: Reply) {
-        self.step(Event::Ask { id, deadline, min_remaining }, |state| {
+    pub(super) fn enlist(&self, id: WaiterId, wish: Wish, reply: Reply) {
+        let Wish { deadline, min_remaining, is_newer } = wish;
+        self.step(Event::Ask { id, deadline, min_remaining, is_newer }, |state| {
             state.waiting.insert(id, reply);
             state.tally.waited += 1;
         });
+    }
+
+    /// A wish of a caller who waits so long.
+    pub(super) fn wish(&self, timeout: Duration, min_remaining: Duration) -> Wish {
+        Wish { deadline: self.now().boot.saturating_add(timeout), min_remaining, is_newer: false }
     }
 
     /// A caller who has asked does not want the answer any more.
@@ -156,12 +187,12 @@ impl Core {
     }
 
     /// Asks the machine, and waits for its answer until the deadline.
-    pub(super) fn ask(&self, timeout: Duration, min_remaining: Duration) -> Answer {
+    pub(super) fn ask(&self, timeout: Duration, wish: Wish) -> Answer {
         let (giver, taker) = handoff();
         let patience = Instant::now() + timeout.min(FOR_EVER);
         let id = self.number();
         let reply = Box::new(move |answer| giver.give(answer));
-        self.enlist(id, self.now().boot.saturating_add(timeout), min_remaining, reply);
+        self.enlist(id, wish, reply);
         taker
             .wait(patience)
             .or_else(|| {
@@ -175,7 +206,7 @@ impl Core {
     }
 
     /// Asks the machine, whose answer ends an operation of a queue.
-    pub(super) fn ask_for(&self, end: Completion, timeout: Duration, min_remaining: Duration) {
+    pub(super) fn ask_for(&self, end: Completion, wish: Wish) {
         let id = self.number();
         let is_canceled = Arc::new(AtomicBool::new(false));
         let (core, canceled) = (self.me.clone(), is_canceled.clone());
@@ -186,7 +217,7 @@ impl Core {
         let reply = Box::new(move |answer: Answer| {
             end.complete(Body::Token(answer.map(|committed| committed.grant)))
         });
-        self.enlist(id, self.now().boot.saturating_add(timeout), min_remaining, reply);
+        self.enlist(id, wish, reply);
         if is_canceled.load(Ordering::SeqCst) {
             // Perhaps before it was there to leave.
             self.leave(id);
@@ -203,9 +234,16 @@ impl Core {
         let mut state = self.state();
         let (verdict, actions) = state.machine.report(refused, self.now());
         state.tally.rejected += u64::from(verdict != Verdict::Newer);
-        state.log(Level::PG_LOG_WARN, || format!("the service refused the token {refused}: {verdict}"));
+        state.note_report(refused, verdict);
         self.perform(state, actions);
         verdict
+    }
+
+    /// The service answered a request with that token, and not with 401. Costs nothing unless tokens were refused young.
+    pub(super) fn accept(&self, accepted: Fingerprint) {
+        if self.has_row.load(Ordering::Relaxed) {
+            self.state().machine.accept(accepted);
+        }
     }
 
     /// News from now on, and lines of the log up to that level, until the session is closed.
@@ -240,14 +278,34 @@ impl Core {
         self.ended.notify_all();
     }
 
-    /// Another login has another place in the store.
-    pub(super) fn set_credentials(&self, credentials: Arc<Credentials>, store: Option<Arc<dyn Store>>) {
-        self.step(Event::NewCredentials, |state| {
-            state.credentials = Some(credentials);
-            if let Some(store) = store {
-                state.store = store;
-            }
-        });
+    /// Replaces the credentials, with the record that they have in the store, as one: what a flight under way gets goes to
+    /// the record that it began with. `keep` is told which ones are in place, in the order in which they came.
+    pub(super) fn set_credentials(
+        &self,
+        credentials: Arc<Credentials>,
+        store: Option<Arc<dyn Store>>,
+        keep: impl FnOnce(&Arc<Credentials>),
+    ) -> Result<(), Error> {
+        let mut state = self.state();
+        let old = state.credentials.as_ref();
+        if old.is_some_and(|old| old.account_id.expose() != credentials.account_id.expose()) {
+            let text = "a session belongs to one account, and these credentials are of another one; open another session \
+                        for it";
+            return Err(Error::new(Status::PG_ERR_INVALID_ARGUMENT, text));
+        }
+        let is_same_key = old.is_some_and(|old| old.public_key.expose() == credentials.public_key.expose());
+        let has_new_record = store.is_some() && !is_same_key;
+        keep(&credentials);
+        state.credentials = Some(credentials);
+        if has_new_record {
+            state.record += 1;
+            (state.unpublished, state.doubtful) = (None, None);
+        }
+        if let Some(store) = store {
+            state.store = store;
+        }
+        self.step_with(state, Event::NewCredentials { has_new_record });
+        Ok(())
     }
 
     /// Ends all work; waits for what is under way until the deadline. Whether it has ended.
@@ -256,11 +314,20 @@ impl Core {
             state.log(Level::PG_LOG_INFO, || "the session is closed".into());
             state.requests.values_mut().for_each(|stop| drop(stop.take()));
         });
-        for Subscriber { to, .. } in std::mem::take(&mut self.state().subscribers) {
-            to.fail(closed());
-        }
+        self.end_subscriptions();
         let waited = self.ended.wait_timeout_while(self.state(), timeout, |state| state.is_at_work());
         !waited.unwrap_or_else(PoisonError::into_inner).0.is_at_work()
+    }
+
+    /// Those who keep the pairs hear of one that is under way first.
+    fn end_subscriptions(&self) {
+        let mut state = self.state();
+        if !state.machine.is_closed() || state.machine.owes_news() {
+            return;
+        }
+        let subscribers = std::mem::take(&mut state.subscribers);
+        drop(state);
+        subscribers.into_iter().for_each(|subscriber| subscriber.to.fail(closed()));
     }
 
     pub(super) fn tick(&self) {
@@ -330,7 +397,11 @@ impl Core {
                     state.flying = Some((plan.cause, self.now().boot));
                     launches.push((
                         plan,
-                        Means { store: state.store.clone(), credentials: state.credentials.clone() },
+                        Means {
+                            record: state.record,
+                            store: state.store.clone(),
+                            credentials: state.credentials.clone(),
+                        },
                     ));
                 }
                 Action::Answer(id, answer) => {
@@ -343,6 +414,7 @@ impl Core {
             state.waiting = BTreeMap::new();
         }
         let next = state.machine.next_wake(self.now());
+        self.has_row.store(state.machine.refused_young(self.now()).0 > 0, Ordering::Relaxed);
         // Without a thread there are no timers: callers then get the error of the flight.
         let is_set = state.due.map(|(at, _)| at) == next
             || Timers::get(&self.client.clock)
@@ -366,27 +438,33 @@ impl Core {
         let Some(core) = self.me.upgrade() else { return };
         let runtime = match runtime::started() {
             Ok(runtime) => runtime,
-            Err(error) => return self.land(Landing::crashed(error)),
+            Err(error) => return self.land(Landing::crashed(error), means.record),
         };
+        let limit = self.client.longest_flight();
+        let under_way = FlightUnderWay { core: Some(core.clone()), record: means.record };
         runtime.spawn(async move {
             let store = means.store.clone();
             // In memory of its own, which is free before anybody is answered and asks for more that stays.
-            let flight = Box::pin(defect::contain_future(core.fly(plan, means)));
-            let landing = match flight.await {
-                Ok(landing) => landing,
-                Err(error) => {
+            let flight = Box::pin(tokio::time::timeout(limit, core.fly(plan, means)));
+            let landing = match defect::contain_future(flight).await {
+                Ok(Ok(landing)) => landing,
+                broken_off => {
                     // Others wait for the lock.
-                    let _ = store.unlock().await;
-                    Landing::crashed(error)
+                    let _ = defect::contain_future(store.unlock()).await;
+                    Landing::crashed(broken_off.err().unwrap_or_else(|| took_too_long(limit)))
                 }
             };
-            let _ = defect::contain(|| core.land(landing));
+            under_way.land(landing);
         });
     }
 
-    fn land(&self, mut landing: Landing) {
+    /// `record`: whose number the flight was launched under. What it brings for that one is not for another.
+    fn land(&self, mut landing: Landing, record: u64) {
         let now = self.now();
         let mut state = self.state();
+        if record != state.record {
+            (landing.unpublished, landing.doubtful) = (None, None);
+        }
         if let Some((cause, began)) = state.flying.take() {
             state.tally.add(cause, began, now, &landing);
         }
@@ -396,7 +474,9 @@ impl Core {
         } else if landing.result.is_ok() && landing.store_error.is_none() {
             state.unpublished = None;
         }
+        state.doubtful = landing.doubtful.take();
         self.step_with(state, Event::Landed(Box::new(landing)));
+        self.end_subscriptions();
         self.ended.notify_all();
     }
 
@@ -405,7 +485,10 @@ impl Core {
         let generations = (plan.base, plan.stored);
         let mut flight = match self.take_unpublished(plan.publishes) {
             Some(pair) => Flight::publishing(plan, pair),
-            None => Flight::new(plan),
+            None => {
+                let doubtful = self.state().doubtful.take();
+                Flight::new(plan, doubtful)
+            }
         };
         let mut input = Input::Start;
         loop {
@@ -428,7 +511,7 @@ impl Core {
         &self,
         step: Step,
         (base, stored): (u64, u64),
-        Means { store, credentials }: &Means,
+        Means { record, store, credentials }: &Means,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
         Ok(match step {
@@ -439,9 +522,9 @@ impl Core {
             Step::Issue | Step::Pause { .. } if is_closed => Input::Stopped(closed()),
             Step::Lock => Input::Locked(store.lock(stored).await?),
             Step::Load => {
-                let Loaded { committed, cooling } = store.load().await?;
-                let committed = committed.filter(|found| self.is_usable(found));
-                Input::Loaded(Loaded { committed, cooling })
+                let found = store.load().await?;
+                let committed = found.committed.filter(|found| self.is_usable(found));
+                Input::Loaded(Loaded { committed, ..found })
             }
             Step::Intend => Input::Intended(store.intend().await?),
             Step::Retract(refresh) => {
@@ -455,17 +538,18 @@ impl Core {
             Step::Keep(pair) => {
                 let Pair { token, refresh } = pair;
                 // Not to be presented: it is for the store, once that is back.
-                self.state().unpublished = refresh;
+                let mut state = self.state();
+                state.unpublished = refresh.filter(|_| state.record == *record);
                 Input::Committed(Committed::private(token, base + 1))
             }
-            Step::Cool(strikes, error) => {
-                let refusal = Refusal::after(strikes, error, self.now());
+            Step::Cool { strikes, have_worked, error } => {
+                let refusal = Refusal::after(strikes, have_worked, error, self.now());
                 // Others will find out for themselves where they cannot be told.
                 let _ = store.cool(refusal.clone()).await;
                 Input::Cooled(refusal)
             }
             Step::Refresh(refresh) => {
-                self.call(self.refresh_call(refresh), self.client.refresh_timeout).await
+                self.call(self.refresh_call(refresh), self.refresh_timeout(credentials.is_some())).await
             }
             Step::Issue => match credentials {
                 Some(credentials) => {
@@ -499,15 +583,63 @@ impl Core {
         Call::Refresh { refresh, access: held.map(|committed| committed.token().access.clone()) }
     }
 
+    /// A Refresh is given its time as long as there is a token to hand out, or nothing but the refresh token; where callers
+    /// have nothing and an Issue would help them, no more than an Issue.
+    fn refresh_timeout(&self, can_issue: bool) -> Duration {
+        let longest = self.client.refresh_timeout;
+        let left = self.state().machine.usable_for(self.now());
+        if can_issue { longest.min(self.client.issue_timeout.max(left)) } else { longest }
+    }
+
     async fn call(&self, call: Call, timeout: Duration) -> Input {
         let Client { transport, clock, limit, .. } = &*self.client;
-        Input::Called(Box::new(call.make(&**transport, &**clock, *limit, timeout).await))
+        self.state().machine.note_call(call.name(), self.now());
+        let called = call.make(&**transport, &**clock, *limit, timeout).await;
+        if let Err(failure) = &called {
+            self.state().machine.note_setback(&failure.error);
+        }
+        Input::Called(Box::new(called))
     }
 
     fn is_usable(&self, found: &Committed) -> bool {
         let windows = Windows::of(&found.token().lifetime);
         windows.phase(found.token().remaining(self.now())) < Phase::Expired
     }
+}
+
+/// A flight that has begun. However it ends, it lands: a task that the runtime drops lands here, too.
+struct FlightUnderWay {
+    core: Option<Arc<Core>>,
+    record: u64,
+}
+
+impl FlightUnderWay {
+    fn land(mut self, landing: Landing) {
+        if let Some(core) = self.core.take() {
+            land_contained(&core, landing, self.record);
+        }
+    }
+}
+
+impl Drop for FlightUnderWay {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.take() {
+            let text = "the library's own thread has gone; the next call starts another one";
+            land_contained(&core, Landing::crashed(Error::new(Status::PG_ERR_SYSTEM, text)), self.record);
+        }
+    }
+}
+
+/// A defect on the way down is told to those who wait as well.
+fn land_contained(core: &Core, landing: Landing, record: u64) {
+    if let Err(error) = defect::contain(|| core.land(landing, record)) {
+        let _ = defect::contain(|| core.land(Landing::crashed(error), record));
+    }
+}
+
+fn took_too_long(limit: Duration) -> Error {
+    let text = format!("the flight took longer than {} s and was given up", limit.as_secs());
+    Error::new(Status::PG_ERR_TIMEOUT, text)
 }
 
 /// A thread that gives answers, outside of the lock: a close waits for it, so as to have the last word.
@@ -549,7 +681,31 @@ impl State {
         }
     }
 
+    /// One line for each token, however many report it; then how many did.
+    fn note_report(&mut self, refused: Fingerprint, verdict: Verdict) {
+        if let Some((reported, times)) = &mut self.reported
+            && *reported == refused
+        {
+            *times += 1;
+            return;
+        }
+        self.log_reports();
+        self.reported = Some((refused, 1));
+        self.log(Level::PG_LOG_WARN, || format!("the service refused the token {refused}: {verdict}"));
+    }
+
+    fn log_reports(&mut self) {
+        if let Some((reported, times)) = self.reported.filter(|(_, times)| *times > 1) {
+            self.reported = Some((reported, 1));
+            self.log(Level::PG_LOG_INFO, || format!("the token {reported} was reported {times} times"));
+        }
+    }
+
     fn log_landing(&mut self, Landing { result, log, lost, store_error, .. }: &Landing) {
+        if log.looked_only && result.is_err() {
+            return;
+        }
+        self.log_reports();
         if let Some(error) = lost {
             self.log(Level::PG_LOG_WARN, || format!("the answer to a refresh was lost: {error}"));
         }

@@ -17,8 +17,6 @@ const ISSUE_TRIES: u32 = 3;
 /// is not asked twice: whoever waits has waited for its own limit.
 const OFFERED_FOR: Duration = Duration::from_secs(2);
 const OFFER_PAUSE: Duration = Duration::from_millis(400);
-/// Many processes that lose one store do not issue in the same moment.
-const SCATTER: Duration = Duration::from_secs(10);
 
 /// What a flight is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,24 +29,60 @@ pub struct Plan {
     pub stored: u64,
     /// The token that the service refused: a successor must differ from it.
     pub refused: Option<Fingerprint>,
+    /// How many tokens in a row the service has refused young: this is kept with the successor.
+    pub refused_young: u32,
+    /// Look into the store for a newer pair, and call nobody.
+    pub looks_only: bool,
     /// Leave the refresh token alone.
     pub issue_only: bool,
+    /// There are credentials.
+    pub can_issue: bool,
     /// Whether Issue may be called.
     pub may_issue: bool,
     /// A pair of this process's own will do if the store is down.
     pub may_live_alone: bool,
+    /// Many processes that lose one store do not issue in the same moment: the longest wait before a pair of one's own.
+    pub scatter: Duration,
     /// A pair that the store does not take is not handed out.
     pub is_strict: bool,
     /// How often in a row the credentials have been refused.
     pub strikes: usize,
+    /// The credentials have got a pair before.
+    pub have_worked: bool,
     /// What others were refused counts.
-    pub heeds_cooling: bool,
+    pub respects_cooling: bool,
     /// What to do when the answer to the Refresh is lost.
     pub on_ambiguous: OnAmbiguous,
     /// The host keeps a copy of every refresh token.
     pub host_keeps: bool,
     /// The token there is belongs to this process alone: let the store have it.
     pub publishes: bool,
+}
+
+impl Plan {
+    /// For the successor of a generation that is in the store, with credentials that nothing is known against.
+    pub fn plain(base: u64) -> Self {
+        Plan {
+            cause: Cause::Asked,
+            base,
+            stored: base,
+            refused: None,
+            refused_young: 0,
+            looks_only: false,
+            issue_only: false,
+            can_issue: true,
+            may_issue: true,
+            may_live_alone: true,
+            scatter: Duration::from_secs(1),
+            is_strict: false,
+            strikes: 0,
+            have_worked: false,
+            respects_cooling: true,
+            on_ambiguous: OnAmbiguous::Issue,
+            host_keeps: false,
+            publishes: false,
+        }
+    }
 }
 
 /// Why a flight is made.
@@ -95,8 +129,15 @@ pub enum Step {
     Commit(Pair),
     /// Keep the pair in this process alone: the store is down.
     Keep(Pair),
-    /// Let all who share the store know that the credentials were refused, so often in a row.
-    Cool(usize, Error),
+    /// Let all who share the store know what the service answered, so that none of them asks it too soon.
+    Cool {
+        /// How often in a row the credentials have been refused.
+        strikes: usize,
+        /// They have got a pair before.
+        have_worked: bool,
+        /// The answer.
+        error: Error,
+    },
     /// Wait, then go on. The share (0 to 1) of the longest wait is the driver's to draw.
     Pause {
         /// The longest wait.
@@ -125,7 +166,7 @@ pub enum Input {
     Committed(Committed),
     /// The store did not take the pair.
     Uncommitted(Uncommitted),
-    /// All know of the refusal.
+    /// All who share the store know of it.
     Cooled(Refusal),
     /// The pause is over.
     Resumed,
@@ -144,7 +185,7 @@ pub struct Landing {
     pub log: Log,
     /// Why it is not known what became of a refresh token.
     pub lost: Option<Error>,
-    /// What the credentials have come to for all who share the store.
+    /// Until when all who share the store leave the service alone, and why.
     pub refusal: Option<Refusal>,
     /// Why the store could not be used; the pair, if there is one, is this process's own.
     pub store_error: Option<Error>,
@@ -152,6 +193,8 @@ pub struct Landing {
     pub kept: Option<Secret>,
     /// The pair that was to be published, and could not.
     pub unpublished: Option<Pair>,
+    /// A refresh token that may be spent, to be presented once more after a pause.
+    pub doubtful: Option<Doubtful>,
 }
 
 impl Landing {
@@ -165,6 +208,7 @@ impl Landing {
             store_error: None,
             kept: None,
             unpublished: None,
+            doubtful: None,
         }
     }
 }
@@ -186,6 +230,15 @@ pub struct Log {
     pub credentials_refused: bool,
     /// The successor came from elsewhere.
     pub adopted: bool,
+    /// It only looked into the store.
+    pub looked_only: bool,
+}
+
+impl Log {
+    /// Whether the token that it came to is another one than there was, as far as the service gives another one.
+    pub fn has_flown(&self) -> bool {
+        self.adopted || self.refreshes + self.issues > 0
+    }
 }
 
 /// A flight under way.
@@ -196,7 +249,7 @@ pub struct Flight {
     /// Why the last call failed.
     error: Option<Error>,
     refreshed: bool,
-    /// A refresh token that may be spent, and is to be presented once more.
+    /// A refresh token that may be spent, and is to be presented once more: by this flight, or by the next one.
     doubtful: Option<Doubtful>,
     lost: Option<Error>,
     refusal: Option<Refusal>,
@@ -215,14 +268,14 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// A flight that has not begun.
-    pub fn new(plan: Plan) -> Self {
+    /// A flight that has not begun. `doubtful` is what the last one has left.
+    pub fn new(plan: Plan, doubtful: Option<Doubtful>) -> Self {
         Flight {
+            log: Log { looked_only: plan.looks_only, ..Log::default() },
             plan,
-            log: Log::default(),
             error: None,
             refreshed: false,
-            doubtful: None,
+            doubtful,
             lost: None,
             refusal: None,
             store_error: None,
@@ -238,7 +291,7 @@ impl Flight {
 
     /// One that offers the store a pair which was bought while the store was down.
     pub fn publishing(plan: Plan, pair: Pair) -> Self {
-        let mut flight = Flight::new(plan);
+        let mut flight = Flight::new(plan, None);
         flight.kept = flight.copy_for_host(&pair);
         flight.offered = Some(pair);
         flight
@@ -247,6 +300,7 @@ impl Flight {
     /// The step after `input`, which came at `now` on the boot clock.
     pub fn next(&mut self, input: Input, now: Duration) -> Step {
         match input {
+            Input::Start if self.plan.looks_only => Step::Load,
             Input::Start => Step::Lock,
             Input::Locked(lock) => {
                 self.is_locked = lock == Lock::Held;
@@ -265,7 +319,7 @@ impl Flight {
                 Err(failure) if self.log.issues > 0 => self.after_failed_issue(failure.error),
                 Err(failure) => self.after_failed_refresh(failure),
             },
-            Input::Retracted => self.fail(),
+            Input::Retracted => self.cool_or_fail(),
             Input::Cooled(refusal) => {
                 self.refusal = Some(refusal);
                 self.fail()
@@ -292,6 +346,11 @@ impl Flight {
             self.kept.take_if(|_| ours != Some(*successor.token().fingerprint()));
             return self.land(Ok(successor));
         }
+        self.plan.have_worked |= found.has_worked;
+        let may_refresh = self.respect(found.cooling, now);
+        if self.plan.looks_only {
+            return self.fail();
+        }
         if !self.is_locked {
             // What had come was nothing for us.
             return Step::Lock;
@@ -299,19 +358,32 @@ impl Flight {
         if let Some(pair) = self.offered.take() {
             return Step::Commit(pair);
         }
-        if let Some(refusal) = found.cooling.filter(|_| self.plan.heeds_cooling) {
-            self.plan.strikes = self.plan.strikes.max(refusal.strikes);
-            if now < refusal.until {
-                self.plan.may_issue = false;
-                self.error.get_or_insert(refusal.error.clone());
-                self.refusal = Some(refusal);
-            }
-        }
         if self.plan.issue_only || self.refreshed {
             return self.recover();
         }
+        if !may_refresh {
+            return self.fail();
+        }
+        if let Some(doubtful) = self.doubtful.take() {
+            return self.present(doubtful.replay());
+        }
         self.is_intending = true;
         Step::Intend
+    }
+
+    /// Takes over what others left in the store. Whether a Refresh may be made.
+    fn respect(&mut self, found: Option<Refusal>, now: Duration) -> bool {
+        let Some(refusal) = found.filter(|_| self.plan.respects_cooling) else { return true };
+        let is_withheld = Refusal::is_withheld(refusal.error.status);
+        self.plan.strikes = self.plan.strikes.max(refusal.strikes);
+        if now >= refusal.until || (is_withheld && self.plan.on_ambiguous != OnAmbiguous::Fail) {
+            return true;
+        }
+        self.plan.may_issue = false;
+        self.error.get_or_insert(refusal.error.clone());
+        let may_refresh = !refusal.blocks_refresh();
+        self.refusal = Some(refusal);
+        may_refresh
     }
 
     /// Nothing was presented yet, or nothing that is not accounted for: who must have a token gets one of its own.
@@ -326,9 +398,11 @@ impl Flight {
         }
         self.store_error = Some(error.clone());
         self.error.get_or_insert(error);
-        self.doubtful = None;
-        if self.plan.may_live_alone && self.plan.may_issue && self.log.issues == 0 {
-            return Step::Pause { most: SCATTER };
+        if self.is_withheld() {
+            return self.cool_or_fail();
+        }
+        if self.plan.may_live_alone && self.plan.may_issue && !self.plan.looks_only && self.log.issues == 0 {
+            return Step::Pause { most: self.plan.scatter };
         }
         self.fail()
     }
@@ -354,11 +428,19 @@ impl Flight {
 
     /// The refresh token is gone, or is left alone.
     fn recover(&mut self) -> Step {
-        match (self.doubtful.take(), self.plan.on_ambiguous) {
-            (Some(doubtful), _) => self.present(doubtful.replay()),
-            (None, OnAmbiguous::Fail) if self.log.ambiguous => self.fail(),
-            (None, _) => self.issue(),
+        if self.is_withheld() {
+            return self.cool_or_fail();
         }
+        if self.refreshed && self.doubtful.is_some() {
+            // What spoilt the answer may still be there: the next flight presents it once more.
+            return self.fail();
+        }
+        self.issue()
+    }
+
+    /// The answer was lost, and the setting says to leave it at that.
+    fn is_withheld(&self) -> bool {
+        self.log.ambiguous && self.plan.on_ambiguous == OnAmbiguous::Fail
     }
 
     fn present(&mut self, refresh: RefreshToken) -> Step {
@@ -367,8 +449,9 @@ impl Flight {
         Step::Refresh(refresh)
     }
 
-    fn commit(&mut self, pair: Pair, now: Duration) -> Step {
+    fn commit(&mut self, mut pair: Pair, now: Duration) -> Step {
         self.offered_since = Some(now);
+        pair.token.refused_young = self.plan.refused_young;
         self.kept = self.copy_for_host(&pair);
         // Without the lock nothing is written.
         if self.store_error.is_some() { Step::Keep(pair) } else { Step::Commit(pair) }
@@ -381,13 +464,26 @@ impl Flight {
 
     fn after_failed_refresh(&mut self, Failure { error, refresh, doubtful }: Failure) -> Step {
         self.log.refused |= error.fate == Fate::PG_FATE_REFUSED;
-        self.log.spent = refresh.is_none();
+        self.doubtful = doubtful.filter(|_| match error.fate {
+            // Something that is not the API refused it, and nothing else is left.
+            Fate::PG_FATE_REFUSED => !self.plan.can_issue,
+            _ => self.plan.on_ambiguous == OnAmbiguous::Replay,
+        });
+        let refresh = match refresh.map(RefreshToken::undo_replay) {
+            Some(Ok(doubtful)) => {
+                self.doubtful = Some(doubtful);
+                self.error = Some(error);
+                return self.cool_or_fail();
+            }
+            Some(Err(refresh)) => Some(refresh),
+            None => None,
+        };
+        self.log.spent = refresh.is_none() && self.doubtful.is_none();
         if error.fate == Fate::PG_FATE_UNKNOWN {
             self.log.ambiguous = true;
             self.lost = Some(error.clone());
         }
         self.error = Some(error);
-        self.doubtful = doubtful.filter(|_| self.plan.on_ambiguous == OnAmbiguous::Replay);
         match refresh {
             Some(refresh) => Step::Retract(refresh),
             None => Step::Load,
@@ -411,11 +507,30 @@ impl Flight {
         if again && self.log.issues < ISSUE_TRIES {
             return Step::Pause { most: Duration::from_secs(1) * self.log.issues };
         }
-        if self.log.credentials_refused { Step::Cool(self.plan.strikes + 1, error) } else { self.fail() }
+        self.plan.strikes += usize::from(self.log.credentials_refused);
+        self.cool_or_fail()
+    }
+
+    /// The end of a flight that failed. What the service answered is told to all who share the store.
+    fn cool_or_fail(&mut self) -> Step {
+        use Status::{PG_ERR_BLOCKED, PG_ERR_RATE_LIMITED, PG_ERR_REDIRECT, PG_ERR_REFUSED};
+        let is_told = |error: &Error| {
+            matches!(error.status, PG_ERR_REFUSED | PG_ERR_RATE_LIMITED | PG_ERR_BLOCKED | PG_ERR_REDIRECT)
+        };
+        let (strikes, have_worked) = (self.plan.strikes, self.plan.have_worked);
+        match &self.error {
+            Some(error) if is_told(error) || self.is_withheld() => {
+                Step::Cool { strikes, have_worked, error: error.clone() }
+            }
+            _ => self.fail(),
+        }
     }
 
     fn fail(&mut self) -> Step {
         let error = self.error.take().unwrap_or_else(|| {
+            if self.plan.looks_only {
+                return Error::new(Status::PG_ERR_STORE, "the store has nothing newer");
+            }
             let text = "the session has neither a refresh token that may be presented nor credentials; set credentials";
             Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
         });
@@ -424,6 +539,7 @@ impl Flight {
 
     fn land(&mut self, result: Result<Committed, Error>) -> Step {
         Step::Land(Box::new(Landing {
+            doubtful: self.doubtful.take().filter(|_| result.is_err()),
             result,
             log: self.log,
             lost: self.lost.take(),
@@ -452,21 +568,7 @@ mod tests {
 
     /// A flight that has bought a pair and was told at 10 s to commit it.
     fn bought() -> (Flight, Pair) {
-        let mut flight = Flight::new(Plan {
-            cause: Cause::Asked,
-            base: 0,
-            stored: 0,
-            refused: None,
-            issue_only: true,
-            may_issue: true,
-            may_live_alone: true,
-            is_strict: false,
-            strikes: 0,
-            heeds_cooling: true,
-            on_ambiguous: OnAmbiguous::Issue,
-            host_keeps: false,
-            publishes: false,
-        });
+        let mut flight = Flight::new(Plan { issue_only: true, ..Plan::plain(0) }, None);
         for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
             flight.next(input, SECOND);
         }

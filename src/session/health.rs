@@ -60,6 +60,9 @@ impl Tally {
     /// A flight has ended that began at that time on the boot clock.
     pub(super) fn add(&mut self, cause: Cause, began: Duration, now: Moment, landing: &Landing) {
         let Landing { result, log, .. } = landing;
+        if log.looked_only && result.is_err() {
+            return;
+        }
         self.refreshes += u64::from(log.refreshes);
         self.issues += u64::from(log.issues);
         self.refused += u64::from(log.refused);
@@ -106,8 +109,12 @@ pub struct Health {
     pub clock_skew_seconds: Option<i64>,
     /// How far the service's own statements of the token's lifetime are apart, if by more than a minute.
     pub lifetime_disagreement_seconds: u64,
-    /// Why the last flight failed, if it did.
+    /// Why the last call failed, if no pair has come since; also while a flight goes on.
     pub last_error: Option<String>,
+    /// How many tokens in a row before the current one the service refused within half a minute of their birth.
+    pub refused_young: u32,
+    /// How long a report of the current token would have to wait for its successor because of them.
+    pub replacement_seconds_left: Option<u64>,
     /// Counters.
     pub counters: Tally,
 }
@@ -117,6 +124,7 @@ impl Health {
         let held = machine.held();
         let obstacle = machine.obstacle(now);
         let token = held.map(Committed::token);
+        let (row, pause) = machine.refused_young(now);
         Health {
             phase: machine.phase(now),
             generation: held.map_or(0, |held| held.generation()),
@@ -132,7 +140,9 @@ impl Health {
             last_refresh: tally.last_refresh(now),
             clock_skew_seconds: token.and_then(|token| token.clock_skew),
             lifetime_disagreement_seconds: token.map_or(0, |token| token.lifetime.disagreement.as_secs()),
-            last_error: tally.last.as_ref().and_then(|flown| flown.error.as_deref().map(str::to_owned)),
+            last_error: machine.setback().map(|error| error.text.clone()),
+            refused_young: row,
+            replacement_seconds_left: (!pause.is_zero()).then(|| pause.as_secs() + 1),
             counters: Tally { served, ..tally.clone() },
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::flight::{Cause, Landing, Plan};
 use super::login::{Login, Obstacle};
 use super::phase::{Phase, Windows};
-use super::rejection::{Rejections, Verdict};
+use super::rejection::{Reports, Verdict, spacing};
 use crate::clock::Moment;
 use crate::config::OnAmbiguous;
 use crate::error::Error;
@@ -19,6 +19,12 @@ use crate::token::Fingerprint;
 /// Between failures: the least and the most while someone waits, and while nobody does.
 const URGENT_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 const IDLE_PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
+/// A caller who comes so long after a failure, and finds no token, ends the pause.
+const PROBE_AFTER: Duration = Duration::from_millis(1500);
+/// While the service is left alone, somebody who asks has the store looked into, this often at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The longest waits before a pair of one's own while the store is down: with a token that still lives, and without one.
+const SCATTER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
 
 /// A caller who waits.
 pub type WaiterId = u64;
@@ -34,6 +40,8 @@ pub enum Event {
         deadline: Duration,
         /// Less life than this counts as mandatory.
         min_remaining: Duration,
+        /// Only another token than the one there is will do.
+        is_newer: bool,
     },
     /// The deadline of a caller has passed, or the caller went away.
     Leave(WaiterId),
@@ -44,7 +52,10 @@ pub enum Event {
     /// The flight has ended.
     Landed(Box<Landing>),
     /// New credentials are in place.
-    NewCredentials,
+    NewCredentials {
+        /// They have another record in the store.
+        has_new_record: bool,
+    },
     /// The session ends.
     Close,
 }
@@ -78,6 +89,8 @@ pub struct Policy {
     pub fail_without_store: bool,
     /// A pair that the store does not take is not handed out.
     pub is_strict: bool,
+    /// Others may put a pair into the store.
+    pub is_shared: bool,
 }
 
 /// Chance, drawn by the driver: a number from 0 to 1.
@@ -96,11 +109,18 @@ pub struct Machine {
     is_new_login: bool,
     /// The credentials were replaced while a flight was under way with the old ones.
     replaced: bool,
+    /// The credentials have got a pair before.
+    have_worked: bool,
+    /// Why the last call failed, of the flight under way or the last one.
+    setback: Option<Box<Error>>,
+    /// The call that is under way, and since when on the boot clock.
+    calling: Option<(&'static str, Duration)>,
+    /// When the store was last looked into.
+    looked_at: Duration,
     pause: Option<Box<Pause>>,
     flying: bool,
     waiters: BTreeMap<WaiterId, Waiter>,
     last_asked: Duration,
-    rejections: Option<Box<Rejections>>,
     /// The last flight failed.
     degraded: bool,
     closed: bool,
@@ -117,18 +137,23 @@ struct Held {
     published: bool,
     /// The service refused it: it is not handed out, and its successor must differ.
     refused: bool,
-    /// The service refused it when new, as it had its predecessor: it is served all the same.
-    refused_fresh: bool,
+    reports: Reports,
+    /// From 0 to 1: where in its range the pause before the next replacement is.
+    spacing: f64,
     /// The wall clock has had its say.
     witnessed: bool,
     /// How much of its life is over is not known.
     doubted: bool,
+    /// It was got with credentials that have been replaced since: it is never written to the record of the new ones.
+    is_of_another_record: bool,
 }
 
 #[derive(Debug)]
 struct Waiter {
     deadline: Duration,
     min_remaining: Duration,
+    /// The token that will not do.
+    instead_of: Option<Fingerprint>,
 }
 
 /// After a failed flight.
@@ -137,6 +162,8 @@ struct Pause {
     error: Error,
     urgent_until: Duration,
     idle_until: Duration,
+    /// From then on a caller who comes ends it.
+    probe_from: Duration,
     last: Duration,
 }
 
@@ -151,11 +178,14 @@ impl Machine {
             login: if has_credentials { Login::Good } else { Login::Absent },
             is_new_login: false,
             replaced: false,
+            have_worked: false,
+            setback: None,
+            calling: None,
+            looked_at: Duration::ZERO,
             pause: None,
             flying: false,
             waiters: BTreeMap::new(),
             last_asked: now.boot,
-            rejections: None,
             degraded: false,
             closed: false,
         }
@@ -164,6 +194,7 @@ impl Machine {
     /// Takes over a token from elsewhere that readers have: adopted, or inherited through a fork.
     pub fn hold(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
         self.stored = committed.generation();
+        self.have_worked = true;
         self.take_on(committed, now, dice);
     }
 
@@ -176,9 +207,11 @@ impl Machine {
             since: now.boot,
             published: !doubted,
             refused: false,
-            refused_fresh: false,
+            reports: Reports::default(),
+            spacing: dice(),
             witnessed: false,
             doubted,
+            is_of_another_record: false,
         });
     }
 
@@ -186,9 +219,11 @@ impl Machine {
     pub fn step(&mut self, event: Event, now: Moment, dice: Dice<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Ask { id, deadline, min_remaining } => {
+            Event::Ask { id, deadline, min_remaining, is_newer } => {
                 self.last_asked = now.boot;
-                self.waiters.insert(id, Waiter { deadline, min_remaining });
+                self.end_pause(now);
+                let instead_of = self.held().filter(|_| is_newer).map(|held| *held.token().fingerprint());
+                self.waiters.insert(id, Waiter { deadline, min_remaining, instead_of });
             }
             Event::Leave(id) => {
                 if let Some(waiter) = self.waiters.get_mut(&id) {
@@ -198,11 +233,14 @@ impl Machine {
             Event::Asked => self.last_asked = now.boot,
             Event::Tick => {}
             Event::Landed(landing) => self.land(*landing, now, dice, &mut actions),
-            Event::NewCredentials => {
+            Event::NewCredentials { has_new_record } => {
                 self.login = Login::Good;
                 self.pause = None;
                 self.replaced = self.flying;
                 self.is_new_login = true;
+                if has_new_record {
+                    self.leave_record();
+                }
             }
             Event::Close => {
                 self.closed = true;
@@ -214,6 +252,16 @@ impl Machine {
         }
         self.settle(now, &mut actions);
         actions
+    }
+
+    /// The flight under way begins a call.
+    pub fn note_call(&mut self, call: &'static str, now: Moment) {
+        self.calling = Some((call, now.boot));
+    }
+
+    /// It has failed; the flight goes on.
+    pub fn note_setback(&mut self, error: &Error) {
+        (self.setback, self.calling) = (Some(Box::new(error.clone())), None);
     }
 
     /// The service refused this token: what that comes to, and the actions.
@@ -244,8 +292,11 @@ impl Machine {
         let wanted = background.is_some() || !self.waiters.is_empty();
         let next = match self.obstacle(now) {
             _ if self.flying => None,
-            // It may not go away by itself; then there is nothing to wait for.
-            Some(obstacle) => obstacle.until.filter(|_| wanted),
+            // It may not go away by itself; then there is nothing to wait for, save what others get.
+            Some(obstacle) => {
+                let look = (self.policy.is_shared && !self.waiters.is_empty()).then(|| self.next_look());
+                obstacle.until.filter(|_| wanted).into_iter().chain(look).min()
+            }
             None => background,
         };
         let withdrawal = self.held.as_ref().filter(|held| held.published).map(Held::turns_mandatory);
@@ -263,21 +314,25 @@ impl Machine {
 
     fn land(&mut self, landing: Landing, now: Moment, dice: Dice<'_>, actions: &mut Vec<Action>) {
         self.flying = false;
+        self.calling = None;
+        self.looked_at = now.boot;
         let replaced = std::mem::take(&mut self.replaced);
         self.is_new_login &= replaced;
         if let Some(error) = landing.lost {
             self.tell(Notice::Ambiguous(error), actions);
         }
         match landing.result {
+            // It is in the record of the old credentials, and stays there.
+            Ok(_) if replaced && self.policy.is_shared => {}
             Ok(committed) => {
                 let same = self.held.as_ref().is_some_and(|held| {
                     held.refused && *held.committed.token().fingerprint() == *committed.token().fingerprint()
                 });
-                if let Some(rejections) = &mut self.rejections {
-                    rejections.renewed(committed.token().anchor.boot);
-                }
                 let pause = self.pause.take();
-                if landing.log.issues > 0 {
+                self.setback = None;
+                self.have_worked = true;
+                // A pair ends every obstacle, whoever got it.
+                if self.login != Login::Absent {
                     self.login = Login::Good;
                 }
                 let is_good = !same && !committed.is_doubted;
@@ -285,6 +340,10 @@ impl Machine {
                 if let Some(held) = &mut self.held {
                     held.refused = same;
                     held.published = is_good && !self.closed;
+                }
+                if landing.log.has_flown() {
+                    // It is the answer to all who wanted another one, be it the same.
+                    self.waiters.values_mut().for_each(|waiter| waiter.instead_of = None);
                 }
                 if landing.store_error.is_none() {
                     self.stored = committed.generation();
@@ -295,8 +354,13 @@ impl Machine {
                     let error = Error::new(Status::PG_ERR_REJECTED_FRESH, text);
                     self.pause = Some(Pause::after(error, pause, now, dice));
                 }
-                // Whoever keeps the pairs hears of one before anybody can use it.
-                self.tell(Notice::rotated(&committed.grant, landing.kept), actions);
+                // A host that keeps the pairs hears of one before anybody can use it, even behind a close.
+                let rotated = Notice::rotated(&committed.grant, landing.kept);
+                if self.policy.host_keeps {
+                    actions.push(Action::Tell(rotated));
+                } else {
+                    self.tell(rotated, actions);
+                }
                 if !self.closed {
                     actions.push(Action::Publish(is_good.then(|| committed.clone())));
                 }
@@ -309,26 +373,61 @@ impl Machine {
             Err(error) if landing.unpublished.is_some() => {
                 self.pause = Some(Pause::after(error, self.pause.take(), now, dice));
             }
+            Err(_) if landing.log.looked_only => {
+                if let Some(refusal) = landing.refusal.filter(|_| !replaced && self.login != Login::Absent) {
+                    self.login = Login::Refused(Box::new(refusal));
+                }
+            }
             Err(error) => {
                 if landing.log.credentials_refused && !replaced {
                     self.tell(Notice::CredentialsRejected(error.clone()), actions);
                 }
                 self.tell(Notice::RefreshFailed(error.clone()), actions);
                 self.degrade(error.clone(), actions);
-                if let Some(refusal) = landing.refusal.filter(|_| !replaced) {
+                if let Some(refusal) = landing.refusal.filter(|_| !replaced && self.login != Login::Absent) {
                     self.login = Login::Refused(Box::new(refusal));
-                }
-                if landing.log.ambiguous && self.policy.on_ambiguous == OnAmbiguous::Fail && !replaced {
-                    self.login = Login::Withheld(Box::new(error.clone()));
                 }
                 if let Some(held) = &mut self.held {
                     held.witnessed = true;
                     held.doubted = false;
                     held.committed.has_refresh &= !landing.log.spent;
                 }
+                self.setback = Some(Box::new(error.clone()));
                 // What the service said of the old credentials is not held against the new ones.
                 self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, dice));
+                if landing.doubtful.is_some() {
+                    self.spare_doubtful(now);
+                }
             }
+        }
+    }
+
+    /// The refresh token may be spent and is presented once more, and never again: as late as the token there is allows, so
+    /// that what spoilt the answer has time to go away.
+    fn spare_doubtful(&mut self, now: Moment) {
+        let (Some(pause), Some(held)) = (&mut self.pause, &self.held) else { return };
+        let spare = held.remaining(now).saturating_sub(held.windows().margin);
+        let latest = now.boot.saturating_add(spare).min(pause.idle_until);
+        pause.urgent_until = pause.urgent_until.max(latest);
+        pause.probe_from = pause.urgent_until;
+    }
+
+    /// The record of the credentials there were is left to them, with its numbers and its refresh token; the token goes on
+    /// being served.
+    fn leave_record(&mut self) {
+        self.stored = 0;
+        self.have_worked = false;
+        if let Some(held) = &mut self.held {
+            held.committed.has_refresh = false;
+            held.is_of_another_record = true;
+        }
+    }
+
+    /// The service had time since the last failure: for a caller who comes now and finds nothing, the next try is made now.
+    fn end_pause(&mut self, now: Moment) {
+        let has_token = self.held.as_ref().is_some_and(|held| held.is_usable(now));
+        if let Some(pause) = self.pause.as_mut().filter(|pause| !has_token && pause.probe_from <= now.boot) {
+            pause.urgent_until = pause.urgent_until.min(now.boot);
         }
     }
 
@@ -350,14 +449,10 @@ impl Machine {
         if held.refused {
             return Verdict::Renewing;
         }
-        // Many threads report the same token; it counts once.
-        if held.refused_fresh {
-            return Verdict::RejectedFresh;
-        }
         // Since its birth, wherever that was: an old one that was adopted a moment ago is old.
-        let age = now.since(held.committed.token().anchor);
-        let verdict = self.rejections.get_or_insert_default().judge(age, now);
-        held.refused_fresh = verdict == Verdict::RejectedFresh;
+        let token = held.committed.token();
+        let age = now.since(token.anchor);
+        let verdict = held.reports.judge(age, &token.lifetime, token.refused_young, held.spacing);
         if verdict == Verdict::Renewing {
             held.refused = true;
             held.published = false;
@@ -366,13 +461,35 @@ impl Machine {
         verdict
     }
 
+    /// The service answered a request with this token, and not with 401.
+    pub fn accept(&mut self, accepted: Fingerprint) {
+        if let Some(held) = &mut self.held
+            && *held.committed.token().fingerprint() == accepted
+        {
+            held.reports.accept();
+        }
+    }
+
+    /// How many tokens in a row before the one there is the service refused young, and how long a report would have to wait
+    /// for the next one.
+    pub fn refused_young(&self, now: Moment) -> (u32, Duration) {
+        let Some(held) = &self.held else { return (0, Duration::ZERO) };
+        let token = held.committed.token();
+        let pause = spacing(token.refused_young, held.spacing);
+        (token.refused_young, pause.saturating_sub(now.since(token.anchor)))
+    }
+
     /// Answers who can be answered, launches what is needed, and turns away whom nothing can help in time.
     fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.withdraw(now, actions);
         self.serve(now, actions);
-        if !self.flying && !self.closed && self.needs_flight(now) && self.obstacle(now).is_none() {
-            self.flying = true;
-            actions.push(Action::Launch(self.plan(now)));
+        if !self.flying && !self.closed && self.needs_flight(now) {
+            let is_free = self.obstacle(now).is_none();
+            // What keeps us from calling the service keeps nobody from finding what others got.
+            if is_free || self.may_look(now) {
+                self.flying = true;
+                actions.push(Action::Launch(Plan { looks_only: !is_free, ..self.plan(now) }));
+            }
         }
         self.turn_away(now, actions);
         if self.waiters.is_empty() {
@@ -396,7 +513,9 @@ impl Machine {
         let (phase, remaining) = (held.phase(now), held.remaining(now));
         let (committed, windows) = (held.committed.clone(), held.windows());
         self.waiters.retain(|id, waiter| {
-            let enough = phase < Phase::Mandatory && windows.suffices(remaining, waiter.min_remaining);
+            let enough = waiter.takes(&committed)
+                && phase < Phase::Mandatory
+                && windows.suffices(remaining, waiter.min_remaining);
             if enough {
                 actions.push(Action::Answer(*id, Ok(committed.clone())));
             }
@@ -409,12 +528,27 @@ impl Machine {
         let rested = now.boot.saturating_sub(held.since) >= held.windows().floor;
         let due = !self.waiters.is_empty()
             || (held.remaining(now) <= held.background_at && self.is_wanted(held, now));
-        held.refused || self.publishes(held, now) || (due && (rested || held.doubted || !held.is_usable(now)))
+        let is_another_wanted = self.waiters.values().any(|waiter| !waiter.takes(&held.committed));
+        held.refused
+            || is_another_wanted
+            || self.publishes(held, now)
+            || (due && (rested || held.doubted || held.has_jumped(now) || !held.is_usable(now)))
+    }
+
+    /// Whether somebody waits for what others may have put into the store by now.
+    fn may_look(&self, now: Moment) -> bool {
+        self.policy.is_shared && !self.waiters.is_empty() && now.boot >= self.next_look()
+    }
+
+    fn next_look(&self) -> Duration {
+        self.looked_at.saturating_add(LOOK_EVERY)
     }
 
     /// When a token that was bought while the store was down is offered to it. One that is nearly over is no use to others.
     fn published_at(&self, held: &Held, now: Moment) -> Option<Duration> {
-        let is_ours_alone = held.committed.generation() != self.stored && held.phase(now) < Phase::Mandatory;
+        let is_ours_alone = held.committed.generation() != self.stored
+            && !held.is_of_another_record
+            && held.phase(now) < Phase::Mandatory;
         is_ours_alone.then(|| held.since.saturating_add(IDLE_PAUSE.0))
     }
 
@@ -443,6 +577,9 @@ impl Machine {
             OnAmbiguous::Issue if self.login == Login::Absent => OnAmbiguous::Replay,
             chosen => chosen,
         };
+        let successor_of = self.held.as_ref().filter(|held| held.refused);
+        let refused_young =
+            successor_of.map_or(0, |held| held.reports.next_row(held.committed.token().refused_young));
         Plan {
             cause,
             on_ambiguous,
@@ -454,19 +591,32 @@ impl Machine {
                 && self.held.as_ref().is_none_or(|held| held.phase(now) >= Phase::Mandatory),
             is_strict: self.policy.is_strict,
             publishes: self.held.as_ref().is_some_and(|held| self.publishes(held, now)),
+            scatter: self.scatter(now),
             strikes: self.login.strikes(),
-            heeds_cooling: !self.is_new_login,
+            have_worked: self.have_worked,
+            respects_cooling: !self.is_new_login,
             refused,
+            refused_young,
+            looks_only: false,
+            can_issue: self.login != Login::Absent,
             issue_only: self.is_issue_only(),
             may_issue: self.login.obstacle(now).is_none(),
         }
     }
 
-    /// Whether the next successor may come from Issue alone. Without credentials there is only the other way.
+    /// Processes that lose their store at once spread their calls as far as what they have lasts.
+    fn scatter(&self, now: Moment) -> Duration {
+        match self.held.as_ref().filter(|held| held.is_usable(now)) {
+            Some(held) => (held.remaining(now).saturating_sub(held.windows().margin) / 2).min(SCATTER.0),
+            None => SCATTER.1,
+        }
+    }
+
+    /// Whether the next successor may come from Issue alone: that of a token that was refused young. Without credentials
+    /// there is only the other way.
     fn is_issue_only(&self) -> bool {
-        let can_issue = self.login != Login::Absent;
-        let wants_issue = self.rejections.as_ref().is_some_and(|rejections| rejections.wants_issue());
-        can_issue && wants_issue && self.held.as_ref().is_some_and(|held| held.refused)
+        let is_young = |held: &Held| held.refused && held.reports.next_row(0) > 0;
+        self.login != Login::Absent && self.held.as_ref().is_some_and(is_young)
     }
 
     /// The token there is, fit to be handed out or not.
@@ -474,9 +624,25 @@ impl Machine {
         self.held.as_ref().map(|held| &held.committed)
     }
 
+    /// Why the last call failed, if no pair has come since.
+    pub fn setback(&self) -> Option<&Error> {
+        self.setback.as_deref()
+    }
+
     /// Whether the session has ended.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether the host is still to hear of a pair that a flight may bring.
+    pub fn owes_news(&self) -> bool {
+        self.flying && self.policy.host_keeps
+    }
+
+    /// How long the token there is may still be handed out.
+    pub fn usable_for(&self, now: Moment) -> Duration {
+        let usable = self.held.as_ref().filter(|held| held.is_usable(now));
+        usable.map_or(Duration::ZERO, |held| held.remaining(now).saturating_sub(held.windows().margin))
     }
 
     /// Whether a flight is under way.
@@ -490,7 +656,11 @@ impl Machine {
             return Some(Obstacle { error: closed(), until: None });
         }
         let has_refresh = self.held.as_ref().is_some_and(|held| held.committed.has_refresh);
-        let login = if has_refresh && !self.is_issue_only() { None } else { self.login.obstacle(now) };
+        let login = if has_refresh && !self.is_issue_only() {
+            self.login.obstacle_to_refresh(now)
+        } else {
+            self.login.obstacle(now)
+        };
         let pause = self.pause.as_ref().and_then(|pause| {
             let until = if self.waiters.is_empty() { pause.idle_until } else { pause.urgent_until };
             (now.boot < until).then(|| Obstacle { error: pause.error.clone(), until: Some(until) })
@@ -502,20 +672,24 @@ impl Machine {
     /// Who cannot be helped before the deadline gets what there is: a token that still lives, or the reason.
     fn turn_away(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let flying = self.flying && !self.closed;
-        let obstacle = if flying { None } else { self.obstacle(now) };
+        let obstacle = self.obstacle(now);
+        let (setback, calling) = (self.setback.as_deref(), self.calling);
+        // A service in trouble refuses credentials that have worked, too.
+        let have_worked = self.have_worked;
+        let is_waited_out = |obstacle: &Obstacle| have_worked || obstacle.error.status.is_transient();
         let living = self.held.as_ref().filter(|held| held.is_usable(now) && !self.closed);
         let living = living.map(|held| held.committed.clone());
         self.waiters.retain(|id, waiter| {
             let late = now.boot >= waiter.deadline;
-            let hopeless = !flying
-                && (living.is_some()
-                    || obstacle.as_ref().is_some_and(|obstacle| obstacle.outlasts(waiter.deadline)));
+            let living = living.as_ref().filter(|living| waiter.takes(living));
+            let outlasts = |obstacle: &Obstacle| obstacle.outlasts(waiter.deadline, is_waited_out(obstacle));
+            let hopeless = !flying && (living.is_some() || obstacle.as_ref().is_some_and(outlasts));
             if !late && !hopeless {
                 return true;
             }
-            let answer = living.clone().ok_or_else(|| match &obstacle {
+            let answer = living.cloned().ok_or_else(|| match &obstacle {
                 Some(obstacle) => obstacle.explain(now),
-                None => timeout(),
+                None => timeout(setback, calling, now),
             });
             actions.push(Action::Answer(*id, answer));
             false
@@ -532,7 +706,7 @@ impl Held {
         self.committed.token().remaining(now)
     }
 
-    /// When it does, on the boot clock.
+    /// When it turns mandatory, on the boot clock.
     fn turns_mandatory(&self) -> Duration {
         let token = self.committed.token();
         token.anchor.boot + token.lifetime.length.saturating_sub(self.windows().mandatory)
@@ -547,8 +721,18 @@ impl Held {
             return Phase::Expired;
         }
         let phase = self.windows().phase(self.remaining(now));
-        let jumped = !self.witnessed && self.committed.token().wall_has_jumped(now);
-        if jumped || self.doubted { phase.max(Phase::Mandatory) } else { phase }
+        if self.has_jumped(now) || self.doubted { phase.max(Phase::Mandatory) } else { phase }
+    }
+
+    /// The wall clock says that more time has passed than the boot clock has counted; that counts once.
+    fn has_jumped(&self, now: Moment) -> bool {
+        !self.witnessed && self.committed.token().wall_has_jumped(now)
+    }
+}
+
+impl Waiter {
+    fn takes(&self, committed: &Committed) -> bool {
+        self.instead_of.is_none_or(|unwanted| unwanted != *committed.token().fingerprint())
     }
 }
 
@@ -567,14 +751,25 @@ impl Pause {
             error,
             urgent_until: now.boot.saturating_add(urgent),
             idle_until: now.boot.saturating_add(idle),
+            probe_from: now.boot.saturating_add(asked.max(PROBE_AFTER)),
             last: urgent,
         })
     }
 }
 
-fn timeout() -> Error {
-    let text = "no token within the deadline; the library goes on trying, ask again";
-    Error::new(Status::PG_ERR_TIMEOUT, text)
+/// The deadline of a caller has passed while the library goes on trying: with what has failed so far, or what is under way.
+fn timeout(setback: Option<&Error>, calling: Option<(&'static str, Duration)>, now: Moment) -> Error {
+    let mut text = "no token within the deadline; the library goes on trying, ask again".to_owned();
+    let Some(setback) = setback else {
+        if let Some((call, since)) = calling {
+            let waited = now.boot.saturating_sub(since).as_millis();
+            text += &format!(". The service has not answered {call} for {waited} ms");
+        }
+        return Error::new(Status::PG_ERR_TIMEOUT, text);
+    };
+    text += &format!(". The last attempt failed: {}", setback.text);
+    let cause = Some(setback.cause.unwrap_or(setback.status));
+    Error { cause, http_status: setback.http_status, ..Error::new(Status::PG_ERR_TIMEOUT, text) }
 }
 
 /// The answer of a session that has ended.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
-use self::core::Core;
+use self::core::{Core, Wish};
 use self::enrolled::Enrolled;
 use self::health::Health;
 use self::machine::{Policy, closed};
@@ -80,6 +80,7 @@ impl Session {
             host_keeps: pair.is_some(),
             fail_without_store: config.fail_without_store,
             is_strict: config.is_strict,
+            is_shared: place != Place::Memory,
         };
         let session = Session {
             client: client.clone(),
@@ -120,7 +121,26 @@ impl Session {
     pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
         match self.fresh(min_remaining) {
             Some(grant) => Ok(grant),
-            None => Ok(self.core()?.ask(timeout, min_remaining)?.grant),
+            None => {
+                let core = self.core()?;
+                Ok(core.ask(timeout, core.wish(timeout, min_remaining))?.grant)
+            }
+        }
+    }
+
+    /// Another token than the one there is, got now: with a Refresh, or an Issue where that is refused. All who ask meanwhile
+    /// share one call. Where nothing newer comes before the deadline it is an error, though the token there is may live on.
+    pub fn refresh(&self, timeout: Duration) -> Result<Arc<Grant>, Error> {
+        let core = self.core()?;
+        let wish = Wish { is_newer: true, ..core.wish(timeout, Duration::ZERO) };
+        Ok(core.ask(timeout, wish)?.grant)
+    }
+
+    /// The same without waiting: the answer ends an operation of a queue.
+    pub fn refresh_start(&self, end: Completion, timeout: Duration) {
+        match self.core() {
+            Ok(core) => core.ask_for(end, Wish { is_newer: true, ..core.wish(timeout, Duration::ZERO) }),
+            Err(error) => end.fail(error),
         }
     }
 
@@ -138,7 +158,7 @@ impl Session {
         match self.fresh(min_remaining) {
             Some(grant) => end.complete(Body::Token(Ok(grant))),
             None => match self.core() {
-                Ok(core) => core.ask_for(end, timeout, min_remaining),
+                Ok(core) => core.ask_for(end, core.wish(timeout, min_remaining)),
                 Err(error) => end.fail(error),
             },
         }
@@ -170,22 +190,31 @@ impl Session {
     pub fn reject(&self, refused: Fingerprint) -> Result<(), Error> {
         match self.core()?.reject(refused) {
             Verdict::Newer | Verdict::Renewing => Ok(()),
-            Verdict::RejectedFresh => {
-                let text = "the service refuses tokens that it has only just issued; another one would not help: look \
-                            at the account's rights";
-                Err(Error::new(Status::PG_ERR_REJECTED_FRESH, text))
+            Verdict::RejectedFresh { retry_after } => {
+                let mut text = format!(
+                    "the service refuses tokens that it has only just issued; this one goes on being served, and a report \
+                     after {} ms replaces it. Look at the account's rights",
+                    retry_after.as_millis()
+                );
+                if !self.policy.is_shared {
+                    text += ", and whether other processes log in with it: each Issue may end the tokens before it, so let \
+                             them share one with the setting store";
+                }
+                let error = Error::new(Status::PG_ERR_REJECTED_FRESH, text);
+                Err(Error { retry_after: Some(retry_after), ..error })
             }
         }
     }
 
-    /// Replaces the credentials, and forgets what was held against the old ones.
+    /// Replaces the key of the session's account, and forgets what was held against the old one. Another account is refused.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
-        let credentials = Arc::new(credentials);
-        self.credentials.replace(Some(credentials.clone()));
-        // A store in memory goes on; in a shared one another login has another record.
-        let store = if self.place == Place::Memory { None } else { Some(self.open_store()?) };
-        self.core()?.set_credentials(credentials, store);
-        Ok(())
+        // A store in memory goes on; in a shared one another key has another record.
+        let store = match self.place {
+            Place::Memory => None,
+            _ => Some(self.place.open(&self.client, Some(&credentials), self.keyring.clone())?),
+        };
+        let keep = |credentials: &Arc<Credentials>| self.credentials.replace(Some(credentials.clone()));
+        self.core()?.set_credentials(Arc::new(credentials), store, keep)
     }
 
     /// How the session is.

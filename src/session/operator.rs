@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Means};
-use super::flight::{Cause, Landing, Plan};
+use super::flight::{Landing, Plan};
 use super::machine::Policy;
 use super::metrics::{self, Kept};
 use super::phase::{Phase, Windows};
@@ -100,19 +100,13 @@ impl Operator {
         let first = found.loaded.committed.clone();
         let base = first.as_ref().map_or(0, Committed::generation);
         let plan = Plan {
-            cause: Cause::Asked,
-            base,
-            stored: base,
-            refused: None,
             issue_only: matches!(renewal, Renewal::Issue | Renewal::ForcedIssue),
-            may_issue: true,
             may_live_alone: renewal == Renewal::Due && !self.fail_without_store,
             is_strict: renewal != Renewal::Due || self.is_strict,
             strikes: found.loaded.cooling.as_ref().map_or(0, |refusal| refusal.strikes),
-            heeds_cooling: renewal != Renewal::ForcedIssue,
+            respects_cooling: renewal != Renewal::ForcedIssue,
             on_ambiguous: self.on_ambiguous,
-            host_keeps: false,
-            publishes: false,
+            ..Plan::plain(base)
         };
         let (credentials, store) = (Some(self.credentials.clone()), self.store.clone());
         let published = Arc::new(Published::new(&self.client.clock));
@@ -124,7 +118,7 @@ impl Operator {
             store.clone(),
             first,
         )?;
-        let flight = async move { core.fly(plan, Means { store, credentials }).await };
+        let flight = async move { core.fly(plan, Means { record: 0, store, credentials }).await };
         let landing = runtime::run(flight, timeout)?.ok_or_else(|| {
             let text = "no token within the deadline; give it more time";
             Error::new(Status::PG_ERR_TIMEOUT, text)

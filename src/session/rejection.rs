@@ -1,147 +1,156 @@
-//! Reports that the business API refused a token. One report renews the token; a service that refuses what it
-//! has just issued is not asked again and again.
+//! Reports that the business API refused a token. A token that is refused young is replaced at once; while its successors
+//! go on being refused young, replacements are spaced. There is no last one.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::expiry::Lifetime;
 
-/// A token refused at this age was never good.
-const FRESH: Duration = Duration::from_secs(30);
-/// So many of them within so long open the breaker.
-const BREAKER_COUNT: usize = 3;
-const BREAKER_WINDOW: Duration = Duration::from_secs(5 * 60);
-/// How long the breaker stays open at first and at most.
-const BREAKER_OPEN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
+/// A token refused at less than this age, or a quarter of its life, was never good, or was revoked at once.
+const YOUNG: Duration = Duration::from_secs(30);
+/// Between two replacements: the first pause, and the longest.
+const SPACING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// What a report came to.
+/// What a report comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// There is a newer token already.
     Newer,
     /// The token is withdrawn and a successor is on its way.
     Renewing,
-    /// The successor of a token that was refused when new is refused when new: another one would not help. The
-    /// token goes on being served.
-    RejectedFresh,
+    /// It is the last of a row of tokens that were refused young. It goes on being served, and a report after the pause
+    /// replaces it.
+    RejectedFresh {
+        /// How long that is from now.
+        retry_after: Duration,
+    },
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Verdict::Newer => "there is a newer one",
-            Verdict::Renewing => "it is being replaced",
-            Verdict::RejectedFresh => "so was its predecessor when new, another one would not help",
-        })
+        match self {
+            Verdict::Newer => f.write_str("there is a newer one"),
+            Verdict::Renewing => f.write_str("it is being replaced"),
+            Verdict::RejectedFresh { retry_after } => write!(
+                f,
+                "so were the ones before it when young; the next one comes after {} ms",
+                retry_after.as_millis()
+            ),
+        }
     }
 }
 
-/// The memory of reports.
-#[derive(Debug, Default)]
-pub struct Rejections {
-    /// The token there is was issued because its predecessor was refused when new.
-    successor_of_fresh: bool,
-    /// The next successor must come from Issue.
-    wants_issue: bool,
-    /// The last time that a token was refused when new.
-    refused_at: Duration,
-    rejected_fresh: VecDeque<Duration>,
-    open_until: Duration,
-    open_for: Duration,
+/// What reports have said of the token there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reports {
+    /// It was refused young.
+    was_young: bool,
+    /// The service has accepted it.
+    was_accepted: bool,
 }
 
-impl Rejections {
-    /// A report of the token there is, which is as old as `age`.
-    pub fn judge(&mut self, age: Duration, now: Moment) -> Verdict {
-        if now.boot < self.open_until {
-            return Verdict::RejectedFresh;
-        }
-        if age >= FRESH {
-            self.successor_of_fresh = false;
-            // While the breaker was open the token grew old: only a time without refusals makes good.
-            if now.boot.saturating_sub(self.open_until) > BREAKER_WINDOW {
-                self.open_for = Duration::ZERO;
+impl Reports {
+    /// A report of a token at that age, which `refused_young` tokens in a row went before; `share` (0 to 1) is drawn once
+    /// for each token. Never [`Verdict::Newer`].
+    pub fn judge(&mut self, age: Duration, lifetime: &Lifetime, refused_young: u32, share: f64) -> Verdict {
+        // The first refusal decides: a token that is reported again while it waits for its successor does not grow old.
+        self.was_young |= age < YOUNG.min(lifetime.length / 4);
+        let pause = spacing(self.row(refused_young), share);
+        match pause.checked_sub(age) {
+            Some(retry_after) if self.was_young && !retry_after.is_zero() => {
+                Verdict::RejectedFresh { retry_after }
             }
-            return Verdict::Renewing;
+            _ => Verdict::Renewing,
         }
-        if !self.successor_of_fresh {
-            (self.wants_issue, self.refused_at) = (true, now.boot);
-            return Verdict::Renewing;
-        }
-        self.rejected_fresh.push_back(now.boot);
-        self.rejected_fresh.retain(|at| now.boot.saturating_sub(*at) <= BREAKER_WINDOW);
-        if self.rejected_fresh.len() >= BREAKER_COUNT {
-            self.rejected_fresh.clear();
-            self.open_for = (self.open_for * 2).clamp(BREAKER_OPEN.0, BREAKER_OPEN.1);
-            self.open_until = now.boot.saturating_add(self.open_for);
-        }
-        Verdict::RejectedFresh
     }
 
-    /// A successor is there, born at that time on the boot clock. One that others had before proves nothing.
-    pub fn renewed(&mut self, born: Duration) {
-        self.successor_of_fresh = std::mem::take(&mut self.wants_issue) && born >= self.refused_at;
+    /// The service answered a request with it, and not with 401.
+    pub fn accept(&mut self) {
+        self.was_accepted = true;
     }
 
-    /// Whether the refresh token is left alone for the next successor.
-    pub fn wants_issue(&self) -> bool {
-        self.wants_issue
+    /// How many tokens in a row the service has refused young, if the token's successor is bought now; 0: this one was not
+    /// refused young, and a Refresh will do.
+    pub fn next_row(&self, refused_young: u32) -> u32 {
+        if self.was_young { self.row(refused_young).saturating_add(1) } else { 0 }
     }
+
+    /// An accepted token begins a new row. The row does not begin at zero where others went before it: one part of an API may
+    /// accept what another refuses, and each refusal would replace the token at once.
+    fn row(&self, refused_young: u32) -> u32 {
+        if self.was_accepted { refused_young.min(1) } else { refused_young }
+    }
+}
+
+/// The pause after so many replacements in a row: 1 s, 2 s, 4 s … 60 s, and up to a quarter more.
+pub fn spacing(row: u32, share: f64) -> Duration {
+    if row == 0 {
+        return Duration::ZERO;
+    }
+    let doubled = SPACING.0.saturating_mul(1_u32.checked_shl(row - 1).unwrap_or(u32::MAX)).min(SPACING.1);
+    doubled + (doubled / 4).mul_f64(share.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Moment {
-        Moment { boot: Duration::from_secs(seconds), wall: Duration::ZERO }
+    const HOUR: Lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+
+    fn judge(reports: &mut Reports, age: u64, refused_young: u32) -> Verdict {
+        reports.judge(Duration::from_secs(age), &HOUR, refused_young, 0.0)
     }
 
-    const NEW: Duration = Duration::from_secs(5);
-    const OLD: Duration = Duration::from_secs(40);
-
-    #[test]
-    fn a_token_refused_when_new_gets_one_issue() {
-        let mut rejections = Rejections::default();
-        assert_eq!(rejections.judge(OLD, at(0)), Verdict::Renewing);
-        assert!(!rejections.wants_issue());
-        rejections.renewed(at(0).boot);
-        assert_eq!(rejections.judge(NEW, at(5)), Verdict::Renewing);
-        assert!(rejections.wants_issue());
-        rejections.renewed(at(5).boot);
-        assert_eq!(rejections.judge(NEW, at(10)), Verdict::RejectedFresh);
+    fn refused_fresh(seconds: u64) -> Verdict {
+        Verdict::RejectedFresh { retry_after: Duration::from_secs(seconds) }
     }
 
     #[test]
-    fn a_successor_that_others_had_before_the_refusal_is_not_the_last_try() {
-        let mut rejections = Rejections::default();
-        assert_eq!(rejections.judge(NEW, at(5)), Verdict::Renewing);
-        rejections.renewed(at(3).boot);
-        assert_eq!(rejections.judge(NEW, at(6)), Verdict::Renewing);
-        assert!(rejections.wants_issue());
+    fn an_old_token_and_the_first_young_one_are_replaced_at_once() {
+        let mut old = Reports::default();
+        assert_eq!((judge(&mut old, 40, 0), old.next_row(0)), (Verdict::Renewing, 0));
+        let mut young = Reports::default();
+        assert_eq!((judge(&mut young, 5, 0), young.next_row(0)), (Verdict::Renewing, 1));
     }
 
     #[test]
-    fn three_of_those_open_the_breaker_which_doubles() {
-        let mut rejections = Rejections { successor_of_fresh: true, ..Rejections::default() };
-        for seconds in [1, 2, 3] {
-            assert_eq!(rejections.judge(NEW, at(seconds)), Verdict::RejectedFresh);
+    fn young_is_at_most_a_quarter_of_a_life() {
+        let brief = Lifetime { length: Duration::from_secs(12), ..HOUR };
+        let mut reports = Reports::default();
+        reports.judge(Duration::from_secs(4), &brief, 0, 0.0);
+        assert_eq!(reports.next_row(0), 0);
+        reports.judge(Duration::from_secs(2), &brief, 0, 0.0);
+        assert_eq!(reports.next_row(0), 1);
+    }
+
+    #[test]
+    fn replacements_of_a_row_are_spaced_and_never_end() {
+        for (row, pause) in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (40, 60), (u32::MAX, 60)] {
+            let mut reports = Reports::default();
+            assert_eq!(judge(&mut reports, 0, row), refused_fresh(pause), "{row}");
+            assert_eq!(judge(&mut reports, pause - 1, row), refused_fresh(1), "{row}");
+            assert_eq!(judge(&mut reports, pause, row), Verdict::Renewing, "{row}");
+            assert_eq!(reports.next_row(row), row.saturating_add(1));
         }
-        assert_eq!(rejections.judge(OLD, at(62)), Verdict::RejectedFresh, "open for 60 s");
-        for seconds in [64, 65, 66] {
-            assert_eq!(rejections.judge(NEW, at(seconds)), Verdict::RejectedFresh);
-        }
-        assert_eq!(rejections.judge(OLD, at(66 + 119)), Verdict::RejectedFresh, "open for 120 s");
-        assert_eq!(rejections.judge(OLD, at(66 + 121)), Verdict::Renewing);
     }
 
     #[test]
-    fn far_apart_they_do_not_add_up() {
-        let mut rejections = Rejections { successor_of_fresh: true, ..Rejections::default() };
-        for seconds in [0, 400, 800, 1200] {
-            assert_eq!(rejections.judge(NEW, at(seconds)), Verdict::RejectedFresh);
-        }
-        assert_eq!(rejections.judge(OLD, at(1201)), Verdict::Renewing);
+    fn a_token_that_grew_old_unrefused_ends_the_row() {
+        let mut reports = Reports::default();
+        assert_eq!((judge(&mut reports, 31, 9), reports.next_row(9)), (Verdict::Renewing, 0));
+    }
+
+    #[test]
+    fn an_accepted_token_begins_a_row_of_its_own() {
+        let mut reports = Reports::default();
+        reports.accept();
+        assert_eq!((judge(&mut reports, 2, 9), reports.next_row(9)), (Verdict::Renewing, 2));
+        assert_eq!(judge(&mut reports, 0, 9), refused_fresh(1));
+    }
+
+    #[test]
+    fn a_pause_is_drawn_a_quarter_longer_at_most() {
+        assert_eq!(spacing(1, 1.0), Duration::from_millis(1250));
+        assert_eq!(spacing(7, 7.0), Duration::from_secs(75));
     }
 }

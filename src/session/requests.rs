@@ -89,8 +89,13 @@ async fn perform(core: &Core, request: &ApiRequest, timeout: Duration) -> Outcom
         }
         let reply = client.transport.send(request.bearing(&grant, client.request_limit, left)).await;
         let is_refused = reply.result.as_ref().is_ok_and(|answer| answer.status == 401);
-        if is_refused && core.reject(*grant.token.fingerprint()) == Verdict::RejectedFresh {
-            attempts.give_up_renewing();
+        if is_refused {
+            let verdict = core.reject(*grant.token.fingerprint());
+            if matches!(verdict, Verdict::RejectedFresh { .. }) {
+                attempts.give_up_renewing();
+            }
+        } else if reply.result.is_ok() {
+            core.accept(*grant.token.fingerprint());
         }
         let why = match attempts.after(request, reply) {
             Next::Done(outcome) => return outcome.map(Arc::new),
@@ -110,7 +115,8 @@ async fn token(core: &Core, deadline: Duration) -> Result<Arc<Grant>, Error> {
     // Who has given up does not mind.
     let id = core.number();
     let _waiting = Waiting { core, id };
-    core.enlist(id, deadline, Duration::ZERO, Box::new(move |answer| drop(sender.send(answer))));
+    let left = deadline.saturating_sub(core.client.clock.now().boot);
+    core.enlist(id, core.wish(left, Duration::ZERO), Box::new(move |answer| drop(sender.send(answer))));
     match answer.await {
         Ok(answer) => answer.map(|committed| committed.grant),
         Err(_) => Err(closed()),

@@ -15,12 +15,11 @@ use super::leased::{Acquired, Backend, Draft, LeasedStore, Sight, Terms};
 use super::ledger::Ledger;
 use super::{Loaded, Refusal, Store, Storing};
 use crate::clock::{BootId, Clock, Moment};
-use crate::config::OnAmbiguous;
 use crate::error::Error;
 use crate::expiry::Lifetime;
 use crate::protocol::Failure;
 use crate::secret::Secret;
-use crate::session::flight::{Cause, Flight, Input, Landing, Plan, Step};
+use crate::session::flight::{Flight, Input, Landing, Plan, Step};
 use crate::status::{Fate, Status};
 use crate::token::{Pair, RefreshToken, Token};
 use zeroize::Zeroizing;
@@ -244,21 +243,7 @@ async fn live(world: Shared, owner: usize) {
         while clock.now().boot < due {
             turn().await;
         }
-        let plan = Plan {
-            cause: Cause::Asked,
-            base: generation,
-            stored,
-            refused: None,
-            issue_only: false,
-            may_issue: true,
-            may_live_alone: true,
-            is_strict: false,
-            strikes: 0,
-            heeds_cooling: true,
-            on_ambiguous: OnAmbiguous::Issue,
-            host_keeps: false,
-            publishes: false,
-        };
+        let plan = Plan { stored, ..Plan::plain(generation) };
         look(&world).flying += 1;
         let landing = fly(plan, &store, &world, &clock, generation).await;
         look(&world).flying -= 1;
@@ -292,7 +277,7 @@ async fn fly(
     base: u64,
 ) -> Landing {
     let stored = plan.stored;
-    let mut flight = Flight::new(plan);
+    let mut flight = Flight::new(plan, None);
     let mut input = Input::Start;
     loop {
         let step = match flight.next(input, clock.now().boot) {
@@ -316,9 +301,9 @@ async fn take(
     Ok(match step {
         Step::Lock => Input::Locked(store.lock(stored).await?),
         Step::Load => {
-            let Loaded { committed, cooling } = store.load().await?;
+            let found = store.load().await?;
             let is_usable = |found: &super::Committed| found.token().remaining(clock.now()) > LIFE / 60;
-            Input::Loaded(Loaded { committed: committed.filter(is_usable), cooling })
+            Input::Loaded(Loaded { committed: found.committed.filter(is_usable), ..found })
         }
         Step::Intend => Input::Intended(store.intend().await?),
         Step::Retract(refresh) => {
@@ -330,7 +315,9 @@ async fn take(
             Err(uncommitted) => Input::Uncommitted(uncommitted),
         },
         Step::Keep(pair) => Input::Committed(super::Committed::private(pair.token, base + 1)),
-        Step::Cool(strikes, error) => Input::Cooled(Refusal::after(strikes, error, clock.now())),
+        Step::Cool { strikes, have_worked, error } => {
+            Input::Cooled(Refusal::after(strikes, have_worked, error, clock.now()))
+        }
         Step::Pause { .. } => {
             turn().await;
             Input::Resumed

@@ -12,7 +12,7 @@ use super::keyring::Keyring;
 use super::record::{Access, Cooling, Intent, Record, Refresh};
 use super::stamp::Stamp;
 use super::{Claimant, Committed, Form, Inspection, Loaded, Refusal};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, FOR_EVER, Moment};
 use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
 use crate::secret::Secret;
@@ -114,7 +114,7 @@ impl Ledger {
         let Some(entry) = found else { return Loaded::default() };
         if entry.generation < self.generation() {
             let seen = self.seen.clone().map(|seen| Committed { has_refresh: false, ..seen });
-            return Loaded { committed: seen, cooling: None };
+            return Loaded { committed: seen, cooling: None, has_worked: true };
         }
         let loaded = self.loaded(&entry);
         if let Some(committed) = &loaded.committed {
@@ -187,9 +187,9 @@ impl Ledger {
         base: u64,
         pair: &Pair,
     ) -> Result<(Bytes, Committed), Error> {
-        let (found, access, cooling) = match found {
-            Some(Entry { generation, record }) => (generation, record.access, record.cooling),
-            None => (0, None, None),
+        let (found, access) = match found {
+            Some(Entry { generation, record }) => (generation, record.access),
+            None => (0, None),
         };
         let seen = self.generation();
         let is_ours = access.is_some_and(|access| access.secret.expose() == pair.token.access.expose());
@@ -205,14 +205,14 @@ impl Ledger {
             secret: pair.token.access.clone(),
             length: pair.token.lifetime.length,
             anchor: self.stamp(pair.token.anchor),
+            refused_young: pair.token.refused_young,
         };
         let refresh = match &pair.refresh {
             Some(refresh) => Refresh::Kept(refresh.secret().clone()),
             None => Refresh::None,
         };
-        // A refusal of Issue that is not over outlives a Refresh; who was let in again was let in after it.
-        let cooling = cooling.filter(|cooling| !self.remaining(cooling).is_zero());
-        let bytes = self.wrap(generation, &Record { access: Some(access), refresh, cooling })?;
+        // A new pair ends every obstacle, for all who share the record.
+        let bytes = self.wrap(generation, &Record { access: Some(access), refresh, cooling: None })?;
         Ok((bytes, committed(pair, generation)))
     }
 
@@ -302,7 +302,8 @@ impl Ledger {
             let has_refresh = matches!(record.refresh, Refresh::Kept(_));
             self.committed(access, *generation, has_refresh)
         });
-        Loaded { committed, cooling: record.cooling.as_ref().map(|cooling| self.refusal(cooling)) }
+        let cooling = record.cooling.as_ref().map(|cooling| self.refusal(cooling));
+        Loaded { committed, cooling, has_worked: record.access.is_some() }
     }
 
     fn committed(&self, access: &Access, generation: u64, has_refresh: bool) -> Committed {
@@ -319,21 +320,28 @@ impl Ledger {
             None => (access.length, now, true),
         };
         let lifetime = Lifetime { length, disagreement: Duration::ZERO };
-        let token = Token::new(access.secret.clone(), lifetime, anchor);
+        let mut token = Token::new(access.secret.clone(), lifetime, anchor);
+        token.refused_young = access.refused_young;
         Committed { grant: Arc::new(Grant { token, generation, refresh: None }), has_refresh, is_doubted }
     }
 
-    fn remaining(&self, cooling: &Cooling) -> Duration {
-        self.local(cooling.until).wait(LONGEST_COOLING, &*self.clock)
-    }
-
     fn refusal(&self, cooling: &Cooling) -> Refusal {
-        let until = self.clock.now().boot.saturating_add(self.remaining(cooling));
+        let longest = if Refusal::is_withheld(cooling.status) { FOR_EVER } else { LONGEST_COOLING };
+        let left = self.local(cooling.until).wait(longest, &*self.clock);
+        let until = self.clock.now().boot.saturating_add(left);
         let code = cooling.code.as_deref().unwrap_or("no code");
-        let text = format!(
-            "the service refused the credentials ({code}), as another session has left in the store; check \
-             account_id and public_key"
-        );
+        let what = match cooling.status {
+            Status::PG_ERR_REFUSED => {
+                format!("the service refused the credentials ({code}); check account_id and public_key")
+            }
+            Status::PG_ERR_RATE_LIMITED => "the service had too many requests; wait and try again".into(),
+            Status::PG_ERR_BLOCKED | Status::PG_ERR_REDIRECT => {
+                "something refused Issue, but not in the API's own way; check base_url, proxies and firewalls"
+                    .into()
+            }
+            _ => "the answer to a refresh was lost, and on_ambiguous is fail; set credentials".into(),
+        };
+        let text = format!("{what} (another session of this account has left this in the store)");
         let server = cooling
             .code
             .clone()

@@ -43,7 +43,8 @@ impl Store for MemoryStore {
 
     /// A session knows by itself what it was refused.
     fn load(&self) -> Storing<'_, Loaded> {
-        done(Loaded { committed: self.record().committed.clone(), cooling: None })
+        let committed = self.record().committed.clone();
+        done(Loaded { has_worked: committed.is_some(), committed, cooling: None })
     }
 
     /// Taking it out of the record is the intent: who dies now leaves none behind.
@@ -69,7 +70,7 @@ impl Store for MemoryStore {
     }
 
     fn inspect(&self) -> Storing<'_, Inspection> {
-        let loaded = Loaded { committed: self.record().committed.clone(), cooling: None };
+        let loaded = Loaded { committed: self.record().committed.clone(), ..Loaded::default() };
         done(Inspection { place: "memory:".into(), loaded, ..Inspection::default() })
     }
 

@@ -28,6 +28,7 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::error::Error;
+use crate::status::Status;
 use crate::token::{Grant, Pair, RefreshToken, Token};
 
 use self::custom::CustomBackend;
@@ -134,15 +135,30 @@ impl Committed {
     }
 }
 
-/// The service refused the credentials this often in a row; they are not presented before `until`.
+/// What the service answered that keeps all who share the store from calling it before `until`: the credentials refused,
+/// too many requests, or a refusal that is not the API's. It never keeps them from looking into the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// 1, 2, and from 3 on: rejected.
+    /// How often in a row the credentials were refused.
     pub strikes: usize,
     /// On the boot clock.
     pub until: Duration,
     /// What the service said.
     pub error: Error,
+}
+
+impl Refusal {
+    /// Whether no call may be made, not even a Refresh.
+    pub fn blocks_refresh(&self) -> bool {
+        self.error.status == Status::PG_ERR_RATE_LIMITED
+    }
+
+    /// Whether it stands for a lost answer with `on_ambiguous = fail`: that ends with new credentials or a new pair, not
+    /// with time.
+    pub fn is_withheld(status: Status) -> bool {
+        use Status::*;
+        !matches!(status, PG_ERR_REFUSED | PG_ERR_RATE_LIMITED | PG_ERR_BLOCKED | PG_ERR_REDIRECT)
+    }
 }
 
 /// What came of asking for the lock.
@@ -161,6 +177,8 @@ pub struct Loaded {
     pub committed: Option<Committed>,
     /// Somebody was refused, and the service is to be left alone for a while.
     pub cooling: Option<Refusal>,
+    /// The credentials have worked before: there was a pair.
+    pub has_worked: bool,
 }
 
 /// What lies in a store, for whoever looks into it. It holds no more than may be shown, save the token.

@@ -26,6 +26,8 @@ pub(super) struct Access {
     pub(super) secret: Secret,
     pub(super) length: Duration,
     pub(super) anchor: Stamp,
+    /// How many tokens in a row before this one the service refused young.
+    pub(super) refused_young: u32,
 }
 
 /// The refresh token: whoever takes it leaves an intent in its place, so that a record never offers one twice.
@@ -64,11 +66,17 @@ impl Record {
         let code = self.cooling.as_ref().and_then(|cooling| cooling.code.as_ref()).map_or(0, String::len);
         // One allocation of the final size: growing would leave copies behind.
         let mut to = Writer(Zeroizing::new(Vec::with_capacity(FIXED_ROOM + access + refresh + code)));
-        to.byte(self.access.is_some().into());
-        if let Some(Access { secret, length, anchor }) = &self.access {
-            to.text(secret.expose());
-            to.duration(*length);
-            to.stamp(anchor);
+        match &self.access {
+            None => to.byte(0),
+            Some(Access { secret, length, anchor, refused_young }) => {
+                to.byte(if *refused_young == 0 { 1 } else { 2 });
+                to.text(secret.expose());
+                to.duration(*length);
+                to.stamp(anchor);
+                if *refused_young > 0 {
+                    to.bytes(&refused_young.to_be_bytes());
+                }
+            }
         }
         match &self.refresh {
             Refresh::None => to.byte(0),
@@ -99,7 +107,12 @@ impl Record {
         let mut from = Reader(bytes);
         let access = match from.byte()? {
             0 => None,
-            1 => Some(Access { secret: from.secret()?, length: from.duration()?, anchor: from.stamp()? }),
+            form @ (1 | 2) => Some(Access {
+                secret: from.secret()?,
+                length: from.duration()?,
+                anchor: from.stamp()?,
+                refused_young: if form == 1 { 0 } else { u32::from_be_bytes(from.array()?) },
+            }),
             _ => return None,
         };
         let refresh = match from.byte()? {
@@ -211,9 +224,9 @@ pub(super) mod tests {
 
     /// Records of every shape.
     pub(in crate::store) fn records() -> Vec<Record> {
-        let access = || {
+        let access = |refused_young| {
             let secret = Secret::new("an access token").unwrap();
-            Some(Access { secret, length: Duration::from_secs(3600), anchor: stamp(5) })
+            Some(Access { secret, length: Duration::from_secs(3600), anchor: stamp(5), refused_young })
         };
         let kept = Refresh::Kept(Secret::new("ein Schlüssel").unwrap());
         let intent = Intent { refresh: *b"0123456789abcdef", pid: 4711, since: stamp(9) };
@@ -228,8 +241,8 @@ pub(super) mod tests {
         let bare = Cooling { until: nameless, http_status: None, code: None, ..cooling() };
         vec![
             Record { access: None, refresh: Refresh::None, cooling: None },
-            Record { access: access(), refresh: kept, cooling: None },
-            Record { access: access(), refresh: Refresh::Claimed(intent), cooling: Some(bare) },
+            Record { access: access(0), refresh: kept, cooling: None },
+            Record { access: access(3), refresh: Refresh::Claimed(intent), cooling: Some(bare) },
             Record { access: None, refresh: Refresh::None, cooling: Some(cooling()) },
         ]
     }

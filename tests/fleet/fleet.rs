@@ -104,6 +104,7 @@ impl Fleet {
             keep_warm: rng.bool(),
             fail_without_store: rng.u8(0..4) == 0,
             is_strict: rng.u8(0..4) == 0,
+            is_shared: true,
             ..Policy::default()
         };
         Fleet {
@@ -204,7 +205,7 @@ impl Fleet {
                 self.losses += 1;
                 self.service.good.clear();
                 self.service.is_locked = true;
-                let most = 3 + last.as_secs() / PROBE;
+                let most = 5 + last.as_secs() / PROBE;
                 self.plan(last, Coming::Admission { probes: self.probes, crashes: self.crashes, most });
             }
             Coming::Admission { probes, crashes, most } => {

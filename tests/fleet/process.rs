@@ -95,7 +95,7 @@ impl Process {
     ) -> Option<Plan> {
         let deadline = now.boot + patience;
         self.waiting.insert(id, deadline);
-        let plan = self.step(Event::Ask { id, deadline, min_remaining }, now);
+        let plan = self.step(Event::Ask { id, deadline, min_remaining, is_newer: false }, now);
         assert!(!patience.is_zero() || !self.waiting.contains_key(&id), "deadline 0 is answered now");
         plan
     }
@@ -147,7 +147,7 @@ impl Process {
                 let pair = Pair { token: held.token().clone(), refresh: self.unpublished.take() };
                 Flight::publishing(plan, pair)
             }
-            None => Flight::new(plan),
+            None => Flight::new(plan, None),
         }
     }
 

@@ -93,6 +93,8 @@ impl Scene {
                 clock_skew_seconds: Some(0),
                 lifetime_disagreement_seconds: 0,
                 last_error: None,
+                refused_young: 0,
+                replacement_seconds_left: None,
                 counters: Tally::default(),
             },
             lifetime: Duration::from_secs(3600),

@@ -94,8 +94,8 @@ impl Fleet {
                 self.processes.get_mut(&pid).unwrap().unpublished = refresh;
                 Input::Committed(Committed::private(token, base + 1))
             }
-            Step::Cool(strikes, error) => {
-                let refusal = Refusal::after(strikes, error, now);
+            Step::Cool { strikes, have_worked, error } => {
+                let refusal = Refusal::after(strikes, have_worked, error, now);
                 let _ = self.keep(pid, |record| record.cool(&refusal));
                 Input::Cooled(refusal)
             }
