@@ -51,7 +51,7 @@ enum Coming {
 /// What comes to one process.
 #[derive(Debug)]
 enum Own {
-    Fly(Input),
+    Fly(Box<Input>),
     /// Is the lock free, or not wanted any more?
     Look,
     Tick(Duration),
@@ -277,7 +277,7 @@ impl Fleet {
         }
         match own {
             Own::Fly(input) => {
-                let step = process.flight.as_mut().unwrap().1.next(input, now.boot);
+                let step = process.flight.as_mut().unwrap().1.next(*input, now.boot);
                 let may_adopt = std::mem::take(&mut process.may_adopt);
                 assert!(
                     !may_adopt || matches!(step, Step::Land(_)),

@@ -66,7 +66,7 @@ impl Fleet {
                 return self.plan(Duration::ZERO, Coming::To(pid, Own::Look));
             }
             Step::Pause { most } => {
-                return self.plan_within(most, Coming::To(pid, Own::Fly(Input::Resumed)));
+                return self.plan_within(most, Coming::To(pid, Own::Fly(Box::new(Input::Resumed))));
             }
             Step::Land(landing) => return self.land(pid, *landing),
             Step::Load => self.keep(pid, RecordFile::load).map_or_else(Input::StoreFailed, |mut found| {
@@ -122,7 +122,7 @@ impl Fleet {
             Input::Called(_) => Duration::from_secs(3),
             _ => Duration::from_millis(10),
         };
-        self.plan_within(most, Coming::To(pid, Own::Fly(input)));
+        self.plan_within(most, Coming::To(pid, Own::Fly(Box::new(input))));
     }
 
     /// One operation on the record. A doomed process dies in one of them, somewhere in its middle.
