@@ -213,7 +213,7 @@ impl Fleet {
                 // Who dies after a probe cannot tell of it.
                 let (probes, most) = (self.probes - probes, most + self.crashes - crashes);
                 let is_fair = self.weather.is_fair();
-                assert!(!is_fair || probes <= most, "invariant 6: {probes} probes, {most} are plenty");
+                assert!(!is_fair || probes <= most, "invariant 8: {probes} probes, {most} are plenty");
             }
             Coming::Outage { last } => {
                 self.disk.set_down(true);

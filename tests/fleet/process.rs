@@ -162,9 +162,9 @@ impl Process {
         let generation = committed.generation();
         if is_private {
             let last = self.newest.as_ref().map_or(0, Committed::generation);
-            assert!(generation > last, "invariant 3: an own pair is newer than what there was");
+            assert!(generation > last, "an own pair is newer than what there was");
         } else {
-            assert!(generation > self.stored, "invariant 3: generation {generation} after {}", self.stored);
+            assert!(generation > self.stored, "generation {generation} after {}", self.stored);
             self.stored = generation;
         }
         self.newest = Some(committed.clone());
@@ -175,13 +175,13 @@ impl Process {
         let latest = deadline + TOLERANCE;
         let is_excused = self.stops.iter().any(|stop| *stop.start() <= latest && deadline <= *stop.end());
         let is_in_time = now.boot <= latest || is_excused;
-        assert!(is_in_time, "invariant 4: answered {:?} after the deadline", now.boot - deadline);
+        assert!(is_in_time, "invariant 3: answered {:?} after the deadline", now.boot - deadline);
         match result {
             Ok(committed) => {
                 self.served += 1;
                 let margin = Windows::of(&committed.token().lifetime).margin;
                 let remaining = committed.token().remaining(now);
-                assert!(remaining > margin, "invariant 4: a token with {remaining:?} left is handed out");
+                assert!(remaining > margin, "a token with {remaining:?} left is handed out");
             }
             Err(error) => {
                 self.failed += 1;

@@ -143,14 +143,14 @@ impl Fleet {
     fn inspect(&mut self) {
         let Some(found) = open(&self.folder, &self.clock, Arc::new(SystemDisk)).load().unwrap().committed
         else {
-            assert!(self.lineage.is_empty(), "invariant 3: the record is gone");
+            assert!(self.lineage.is_empty(), "the record is gone");
             return;
         };
         let (generation, fingerprint) = (found.generation(), *found.token().fingerprint());
         let last = self.lineage.last_key_value().map_or(0, |(last, _)| *last);
-        assert!(generation >= last, "invariant 3: generation {generation} after {last}");
+        assert!(generation >= last, "generation {generation} after {last}");
         let token = *self.lineage.entry(generation).or_insert(fingerprint);
-        assert_eq!(token, fingerprint, "invariant 3: two tokens of generation {generation}");
+        assert_eq!(token, fingerprint, "two tokens of generation {generation}");
         if generation > last {
             self.moved = self.now().boot;
             self.stir();

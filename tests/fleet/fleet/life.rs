@@ -85,7 +85,7 @@ impl Fleet {
         assert_eq!(self.callers().1, before.2, "in calm everybody gets a token");
         let newest = self.lineage.last_key_value().map(|(generation, token)| (*generation, *token));
         for (pid, process) in &self.processes {
-            assert_eq!(process.serves(), newest, "invariant 5: process {pid} does not serve the newest pair");
+            assert_eq!(process.serves(), newest, "invariant 6: process {pid} does not serve the newest pair");
         }
     }
 
