@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::flight::{Cause, Landing, Plan};
+use super::held::Held;
 use super::login::{Login, Obstacle};
-use super::phase::{Phase, Windows};
-use super::rejection::{Reports, Verdict, spacing};
+use super::pause::{self, Pause};
+use super::phase::Phase;
+use super::rejection::{Verdict, spacing};
 use crate::clock::Moment;
 use crate::config::OnAmbiguous;
 use crate::error::Error;
@@ -16,11 +18,6 @@ use crate::status::Status;
 use crate::store::Committed;
 use crate::token::Fingerprint;
 
-/// Between failures: the least and the most while someone waits, and while nobody does.
-const URGENT_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-const IDLE_PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
-/// A caller who comes so long after a failure, and finds no token, ends the pause.
-const PROBE_AFTER: Duration = Duration::from_millis(1500);
 /// While the service is left alone, somebody who asks has the store looked into, this often at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest waits before a pair of one's own while the store is down: with a token that still lives, and without one.
@@ -126,45 +123,12 @@ pub struct Machine {
     closed: bool,
 }
 
-/// The token there is.
-#[derive(Debug)]
-struct Held {
-    committed: Committed,
-    /// The background refresh starts when so much remains.
-    background_at: Duration,
-    since: Duration,
-    /// Readers have it without asking.
-    published: bool,
-    /// The service refused it: it is not handed out, and its successor must differ.
-    refused: bool,
-    reports: Reports,
-    /// From 0 to 1: where in its range the pause before the next replacement is.
-    spacing: f64,
-    /// The wall clock has had its say.
-    witnessed: bool,
-    /// How much of its life is over is not known.
-    doubted: bool,
-    /// It was got with credentials that have been replaced since: it is never written to the record of the new ones.
-    is_of_another_record: bool,
-}
-
 #[derive(Debug)]
 struct Waiter {
     deadline: Duration,
     min_remaining: Duration,
     /// The token that will not do.
     instead_of: Option<Fingerprint>,
-}
-
-/// After a failed flight.
-#[derive(Debug)]
-struct Pause {
-    error: Error,
-    urgent_until: Duration,
-    idle_until: Duration,
-    /// From then on a caller who comes ends it.
-    probe_from: Duration,
-    last: Duration,
 }
 
 impl Machine {
@@ -199,20 +163,7 @@ impl Machine {
     }
 
     fn take_on(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
-        let windows = Windows::of(&committed.token().lifetime);
-        let doubted = committed.is_doubted;
-        self.held = Some(Held {
-            committed,
-            background_at: windows.background_at(dice()),
-            since: now.boot,
-            published: !doubted,
-            refused: false,
-            reports: Reports::default(),
-            spacing: dice(),
-            witnessed: false,
-            doubted,
-            is_of_another_record: false,
-        });
+        self.held = Some(Held::new(committed, now, dice));
     }
 
     /// One event in, the actions out.
@@ -221,7 +172,10 @@ impl Machine {
         match event {
             Event::Ask { id, deadline, min_remaining, is_newer } => {
                 self.last_asked = now.boot;
-                self.end_pause(now);
+                let has_token = self.held.as_ref().is_some_and(|held| held.is_usable(now));
+                if let Some(pause) = self.pause.as_mut().filter(|_| !has_token) {
+                    pause.end_for_caller(now);
+                }
                 let instead_of = self.held().filter(|_| is_newer).map(|held| *held.token().fingerprint());
                 self.waiters.insert(id, Waiter { deadline, min_remaining, instead_of });
             }
@@ -288,7 +242,7 @@ impl Machine {
             background.map(|held| due(held).min(self.published_at(held, now).unwrap_or(Duration::MAX)));
         // Nobody has asked: look now and then whether somebody reads again, who would otherwise have to wait at the end.
         let look = self.held.as_ref().filter(|held| background.is_none() && held.is_usable(now));
-        let look = look.map(|held| due(held).max(now.boot.saturating_add(IDLE_PAUSE.0)));
+        let look = look.map(|held| due(held).max(now.boot.saturating_add(pause::IDLE.0)));
         let wanted = background.is_some() || !self.waiters.is_empty();
         let next = match self.obstacle(now) {
             _ if self.flying => None,
@@ -395,21 +349,12 @@ impl Machine {
                 self.setback = Some(Box::new(error.clone()));
                 // What the service said of the old credentials is not held against the new ones.
                 self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, dice));
-                if landing.doubtful.is_some() {
-                    self.spare_doubtful(now);
+                let usable_for = self.usable_for(now);
+                if let Some(pause) = self.pause.as_mut().filter(|_| landing.doubtful.is_some()) {
+                    pause.spare(usable_for, now);
                 }
             }
         }
-    }
-
-    /// The refresh token may be spent and is presented once more, and never again: as late as the token there is allows, so
-    /// that what spoilt the answer has time to go away.
-    fn spare_doubtful(&mut self, now: Moment) {
-        let (Some(pause), Some(held)) = (&mut self.pause, &self.held) else { return };
-        let spare = held.remaining(now).saturating_sub(held.windows().margin);
-        let latest = now.boot.saturating_add(spare).min(pause.idle_until);
-        pause.urgent_until = pause.urgent_until.max(latest);
-        pause.probe_from = pause.urgent_until;
     }
 
     /// The record of the credentials there were is left to them, with its numbers and its refresh token; the token goes on
@@ -420,14 +365,6 @@ impl Machine {
         if let Some(held) = &mut self.held {
             held.committed.has_refresh = false;
             held.is_of_another_record = true;
-        }
-    }
-
-    /// The service had time since the last failure: for a caller who comes now and finds nothing, the next try is made now.
-    fn end_pause(&mut self, now: Moment) {
-        let has_token = self.held.as_ref().is_some_and(|held| held.is_usable(now));
-        if let Some(pause) = self.pause.as_mut().filter(|pause| !has_token && pause.probe_from <= now.boot) {
-            pause.urgent_until = pause.urgent_until.min(now.boot);
         }
     }
 
@@ -549,7 +486,7 @@ impl Machine {
         let is_ours_alone = held.committed.generation() != self.stored
             && !held.is_of_another_record
             && held.phase(now) < Phase::Mandatory;
-        is_ours_alone.then(|| held.since.saturating_add(IDLE_PAUSE.0))
+        is_ours_alone.then(|| held.since.saturating_add(pause::IDLE.0))
     }
 
     /// Whether that is now.
@@ -607,7 +544,7 @@ impl Machine {
     /// Processes that lose their store at once spread their calls as far as what they have lasts.
     fn scatter(&self, now: Moment) -> Duration {
         match self.held.as_ref().filter(|held| held.is_usable(now)) {
-            Some(held) => (held.remaining(now).saturating_sub(held.windows().margin) / 2).min(SCATTER.0),
+            Some(held) => (held.usable_for(now) / 2).min(SCATTER.0),
             None => SCATTER.1,
         }
     }
@@ -642,7 +579,7 @@ impl Machine {
     /// How long the token there is may still be handed out.
     pub fn usable_for(&self, now: Moment) -> Duration {
         let usable = self.held.as_ref().filter(|held| held.is_usable(now));
-        usable.map_or(Duration::ZERO, |held| held.remaining(now).saturating_sub(held.windows().margin))
+        usable.map_or(Duration::ZERO, |held| held.usable_for(now))
     }
 
     /// Whether a flight is under way.
@@ -697,63 +634,9 @@ impl Machine {
     }
 }
 
-impl Held {
-    fn windows(&self) -> Windows {
-        Windows::of(&self.committed.token().lifetime)
-    }
-
-    fn remaining(&self, now: Moment) -> Duration {
-        self.committed.token().remaining(now)
-    }
-
-    /// When it turns mandatory, on the boot clock.
-    fn turns_mandatory(&self) -> Duration {
-        let token = self.committed.token();
-        token.anchor.boot + token.lifetime.length.saturating_sub(self.windows().mandatory)
-    }
-
-    fn is_usable(&self, now: Moment) -> bool {
-        !self.refused && self.remaining(now) > self.windows().margin
-    }
-
-    fn phase(&self, now: Moment) -> Phase {
-        if self.refused {
-            return Phase::Expired;
-        }
-        let phase = self.windows().phase(self.remaining(now));
-        if self.has_jumped(now) || self.doubted { phase.max(Phase::Mandatory) } else { phase }
-    }
-
-    /// The wall clock says that more time has passed than the boot clock has counted; that counts once.
-    fn has_jumped(&self, now: Moment) -> bool {
-        !self.witnessed && self.committed.token().wall_has_jumped(now)
-    }
-}
-
 impl Waiter {
     fn takes(&self, committed: &Committed) -> bool {
         self.instead_of.is_none_or(|unwanted| unwanted != *committed.token().fingerprint())
-    }
-}
-
-impl Pause {
-    /// Decorrelated jitter: the next pause is drawn between the least and three times the last one.
-    fn after(error: Error, before: Option<Box<Pause>>, now: Moment, dice: Dice<'_>) -> Box<Self> {
-        let draw = |(least, most): (Duration, Duration), last: Duration, share: f64| {
-            let upper = (last * 3).clamp(least, most);
-            least + (upper - least).mul_f64(share.clamp(0.0, 1.0))
-        };
-        let last = before.map_or(URGENT_PAUSE.0, |before| before.last);
-        let asked = error.retry_after.unwrap_or_default();
-        let urgent = draw(URGENT_PAUSE, last, dice()).max(asked);
-        let idle = draw(IDLE_PAUSE, IDLE_PAUSE.1, dice()).max(asked);
-        Box::new(Pause {
-            error,
-            urgent_until: now.boot.saturating_add(urgent),
-            idle_until: now.boot.saturating_add(idle),
-            probe_from: now.boot.saturating_add(asked.max(PROBE_AFTER)),
-            last: urgent,
-        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! One account's life: a token that works, at any moment, from any thread.
 //!
 //! In reading order: [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under way),
-//! [`login`] and [`rejection`] (what is held against credentials and tokens), `core` (performs it),
+//! [`login`] and [`rejection`] (what is held against credentials and tokens), `held` (the token there is), `pause` (the
+//! back-off), `core` (performs it),
 //! `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`; [`health`] and [`metrics`] (what
 //! it says of itself), [`operator`] (the same by hand).
 
@@ -10,10 +11,12 @@ mod enrolled;
 pub mod flight;
 mod handoff;
 pub mod health;
+mod held;
 pub mod login;
 pub mod machine;
 pub mod metrics;
 pub mod operator;
+mod pause;
 pub mod phase;
 mod published;
 pub mod rejection;

@@ -1,0 +1,87 @@
+//! The token that a session has: how long it may be handed out, and what was said against it.
+
+use std::time::Duration;
+
+use super::machine::Dice;
+use super::phase::{Phase, Windows};
+use super::rejection::Reports;
+use crate::clock::Moment;
+use crate::store::Committed;
+
+/// The token there is.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) committed: Committed,
+    /// The background refresh starts when so much remains.
+    pub(super) background_at: Duration,
+    pub(super) since: Duration,
+    /// Readers have it without asking.
+    pub(super) published: bool,
+    /// The service refused it: it is not handed out, and its successor must differ.
+    pub(super) refused: bool,
+    pub(super) reports: Reports,
+    /// From 0 to 1: where in its range the pause before the next replacement is.
+    pub(super) spacing: f64,
+    /// The wall clock has had its say.
+    pub(super) witnessed: bool,
+    /// How much of its life is over is not known.
+    pub(super) doubted: bool,
+    /// It was got with credentials that have been replaced since: it is never written to the record of the new ones.
+    pub(super) is_of_another_record: bool,
+}
+
+impl Held {
+    /// A token that has just come, or was adopted.
+    pub(super) fn new(committed: Committed, now: Moment, dice: Dice<'_>) -> Self {
+        let windows = Windows::of(&committed.token().lifetime);
+        let doubted = committed.is_doubted;
+        Held {
+            committed,
+            background_at: windows.background_at(dice()),
+            since: now.boot,
+            published: !doubted,
+            refused: false,
+            reports: Reports::default(),
+            spacing: dice(),
+            witnessed: false,
+            doubted,
+            is_of_another_record: false,
+        }
+    }
+
+    pub(super) fn windows(&self) -> Windows {
+        Windows::of(&self.committed.token().lifetime)
+    }
+
+    pub(super) fn remaining(&self, now: Moment) -> Duration {
+        self.committed.token().remaining(now)
+    }
+
+    /// When it turns mandatory, on the boot clock.
+    pub(super) fn turns_mandatory(&self) -> Duration {
+        let token = self.committed.token();
+        token.anchor.boot + token.lifetime.length.saturating_sub(self.windows().mandatory)
+    }
+
+    pub(super) fn is_usable(&self, now: Moment) -> bool {
+        !self.refused && self.remaining(now) > self.windows().margin
+    }
+
+    pub(super) fn phase(&self, now: Moment) -> Phase {
+        if self.refused {
+            return Phase::Expired;
+        }
+        let phase = self.windows().phase(self.remaining(now));
+        if self.has_jumped(now) || self.doubted { phase.max(Phase::Mandatory) } else { phase }
+    }
+
+    /// How long it may still be handed out.
+    pub(super) fn usable_for(&self, now: Moment) -> Duration {
+        self.remaining(now).saturating_sub(self.windows().margin)
+    }
+
+    /// The wall clock says that more time has passed than the boot clock has counted; that counts once.
+    pub(super) fn has_jumped(&self, now: Moment) -> bool {
+        !self.witnessed && self.committed.token().wall_has_jumped(now)
+    }
+}
