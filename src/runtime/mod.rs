@@ -11,6 +11,7 @@ pub(crate) mod pin;
 mod places;
 pub(crate) mod process;
 mod slot;
+mod wiped;
 pub(crate) mod word;
 
 use std::future::{Future, poll_fn};
