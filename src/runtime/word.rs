@@ -56,12 +56,20 @@ pub(crate) fn reset_all() {
     WORDS.iter().for_each(|word| word.store(0, Ordering::Release));
 }
 
+/// Tests that keep a number in a word, or reset all of them, one after the other.
+#[cfg(test)]
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_word_is_zero_for_its_next_owner() {
+        let _alone = alone();
         let word = Word::new();
         let other = Word::new();
         word.set(7);

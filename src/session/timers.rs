@@ -158,3 +158,111 @@ impl Drop for Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::client::Client;
+    use crate::clock::SystemClock;
+    use crate::config::Config;
+    use crate::credentials::Credentials;
+    use crate::secret::Secret;
+    use crate::session::machine::Policy;
+    use crate::session::published::Published;
+    use crate::store::MemoryStore;
+    use crate::transport::{Request, Sending, Transport};
+
+    /// A service that never answers.
+    struct Silent;
+
+    impl Transport for Silent {
+        fn send(&self, _: Request) -> Sending<'_> {
+            Box::pin(pending())
+        }
+    }
+
+    fn core() -> Arc<Core> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let client = Client::with_parts(&Config::default(), Box::new(Silent), clock.clone()).unwrap();
+        let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
+        let credentials = Some(Arc::new(Credentials { account_id, public_key }));
+        let published = Arc::new(Published::new(&clock));
+        Core::new(client, published, Policy::default(), credentials, Arc::new(MemoryStore::default()), None)
+            .unwrap()
+    }
+
+    fn entries(timers: &Timers, core: &Arc<Core>) -> Vec<Due> {
+        let agenda = timers.agenda();
+        let ours = agenda.due.iter().filter(|(_, weak)| weak.as_ptr() == Arc::as_ptr(core));
+        ours.map(|(due, _)| *due).collect()
+    }
+
+    /// A caller who waits until then, for a token that never comes.
+    fn ask(core: &Core, hours: u64) {
+        let deadline = SystemClock.now().boot + Duration::from_secs(hours * 3600);
+        core.enlist(core.number(), deadline, Duration::ZERO, Box::new(drop));
+    }
+
+    #[test]
+    fn a_session_has_one_timer_though_another_is_set_while_one_rings() {
+        let (core, clock) = (core(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let timers = Timers::get(&clock).unwrap();
+        for hours in (1..100).rev() {
+            ask(&core, hours + 1);
+            let [rung] = entries(&timers, &core)[..] else { panic!("no timer, or many") };
+            // The task takes it out, and before it ticks another thread sets an earlier one.
+            timers.agenda().due.remove(&rung);
+            ask(&core, hours);
+            core.tick(rung);
+            assert_eq!(entries(&timers, &core).len(), 1, "at {hours} hours");
+        }
+    }
+
+    #[test]
+    fn threads_that_ask_while_timers_ring_leave_one() {
+        let (core, clock) = (core(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let timers = Timers::get(&clock).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (1..200).rev().for_each(|hours| ask(&core, hours)));
+            }
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let rung = entries(&timers, &core).first().copied();
+                    if let Some(rung) = rung.filter(|rung| timers.agenda().due.remove(rung).is_some()) {
+                        core.tick(rung);
+                    }
+                }
+            });
+        });
+        assert_eq!(entries(&timers, &core).len(), 1);
+    }
+
+    #[test]
+    fn a_task_that_has_ended_begins_again_with_the_next_look() {
+        let (timers, clock) = (Arc::<Timers>::default(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let runtime = runtime::started().unwrap();
+        let runs =
+            |timers: &Timers| timers.runs_on.load(Ordering::Acquire) == ptr::from_ref(runtime).cast_mut();
+        let running = |begun| Running {
+            timers: timers.clone(),
+            clock: clock.clone(),
+            runtime: ptr::from_ref(runtime).addr(),
+            begun,
+        };
+        let set = || timers.runs_on.store(ptr::from_ref(runtime).cast_mut(), Ordering::Release);
+        let _alone = word::alone();
+        let word = word::Word::new();
+        word.set(7);
+        set();
+        drop(running(Instant::now()));
+        assert!(!runs(&timers) && word.get() == 0);
+        timers.run_on(runtime, &clock);
+        assert!(runs(&timers));
+        // After a longer life by itself.
+        drop(running(Instant::now().checked_sub(SHORT_LIFE).unwrap()));
+        assert!(runs(&timers));
+    }
+}
