@@ -2,7 +2,12 @@
 
 #![allow(unsafe_code, reason = "clock_gettime has no safe face in std for CLOCK_BOOTTIME")]
 
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ring::digest::SHA256;
 
 /// Longer than any program runs, and short enough to be added to a clock.
 pub const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -32,7 +37,8 @@ impl Moment {
     }
 }
 
-/// One run of the machine from its start to its end: only within it can readings of the boot clock be compared.
+/// One run of one boot clock: only within it can readings be compared. A run of the machine, and the time namespace that
+/// shifts its clocks for the processes in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootId(pub [u8; 16]);
 
@@ -42,6 +48,39 @@ impl BootId {
         let digits = text.trim().replace('-', "");
         let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
         Some(BootId(number.to_be_bytes()))
+    }
+
+    /// Another name for a clock that differs from the boot clock of that run.
+    fn of_other_clock(self, difference: &str) -> Self {
+        let digest = ring::digest::digest(&SHA256, &[&self.0, difference.as_bytes()].concat());
+        let mut name = [0; 16];
+        name.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+        BootId(name)
+    }
+
+    /// As Linux tells it, through `read`, which reads the file or follows the link of a name below `/proc`. `None` where
+    /// it is not known which clock it is.
+    fn of_process(kind: Kind, read: impl Fn(&str) -> io::Result<String>) -> Option<Self> {
+        let boot = BootId::parse(&read("sys/kernel/random/boot_id").ok()?)?;
+        let clock = match kind {
+            Kind::Boot => "boottime",
+            Kind::Monotonic => "monotonic",
+        };
+        let shift = match read("self/timens_offsets") {
+            Ok(offsets) => {
+                // They are those of the next child, whose namespace may be another one.
+                if read("self/ns/time").ok()? != read("self/ns/time_for_children").ok()? {
+                    return None;
+                }
+                let line = offsets.lines().find(|line| line.starts_with(clock))?;
+                line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+            }
+            // A kernel without time namespaces.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "0 0".into(),
+            Err(_) => return None,
+        };
+        let is_plain = kind == Kind::Boot && shift == "0 0";
+        Some(if is_plain { boot } else { boot.of_other_clock(&format!("{clock} {shift}")) })
     }
 }
 
@@ -72,13 +111,24 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
-        Moment { boot: boot_time(), wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+        Moment {
+            boot: BOOT_CLOCK.now(read),
+            wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        }
     }
 
-    /// Read anew each time: 10 µs, next to the write to a disk that it is wanted for.
+    /// Read anew each time: some 20 µs, next to the write to a disk that it is wanted for.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn boot_id(&self) -> Option<BootId> {
-        BootId::parse(&std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?)
+        let below_proc = |name: &str| {
+            let path = Path::new("/proc").join(name);
+            match name.starts_with("self/ns/") {
+                true => std::fs::read_link(path).map(|to| to.to_string_lossy().into_owned()),
+                false => std::fs::read_to_string(path),
+            }
+        };
+        BOOT_CLOCK.now(read);
+        BootId::of_process(BOOT_CLOCK.kind(), below_proc)
     }
 
     fn is_system(&self) -> bool {
@@ -94,23 +144,72 @@ impl Clock for SystemClock {
     }
 }
 
-/// `CLOCK_BOOTTIME` counts while the machine sleeps; `std::time::Instant` on Linux does not.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const BOOT_CLOCK: libc::clockid_t = libc::CLOCK_BOOTTIME;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const BOOT_CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
+static BOOT_CLOCK: BootClock = BootClock { kind: AtomicU8::new(UNDECIDED), ahead: AtomicU64::new(0) };
 
-fn boot_time() -> Duration {
-    let time = read(BOOT_CLOCK);
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+/// `CLOCK_BOOTTIME` counts while the machine sleeps; `std::time::Instant` on Linux does not. Where the system has no such
+/// clock, or refuses it later, the monotonic clock takes its place for the rest of the process, so that time goes on.
+struct BootClock {
+    kind: AtomicU8,
+    /// By how many nanoseconds it was ahead of the monotonic clock at the first look.
+    ahead: AtomicU64,
 }
 
-#[inline]
-fn read(clock: libc::clockid_t) -> libc::timespec {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Boot,
+    Monotonic,
+}
+
+const UNDECIDED: u8 = 0;
+const BOOT: u8 = 1;
+const MONOTONIC: u8 = 2;
+
+impl BootClock {
+    /// The time by a function that reads the clocks; `None`: the system refuses that clock.
+    fn now(&self, read: impl Fn(libc::clockid_t) -> Option<Duration>) -> Duration {
+        let kind = self.kind.load(Ordering::Acquire);
+        let boot = system_clock().filter(|_| kind != MONOTONIC).and_then(&read);
+        if kind == BOOT
+            && let Some(boot) = boot
+        {
+            return boot;
+        }
+        let monotonic = read(libc::CLOCK_MONOTONIC).unwrap_or_default();
+        match boot {
+            Some(boot) => {
+                let ahead = boot.saturating_sub(monotonic).as_nanos().try_into().unwrap_or(u64::MAX);
+                self.ahead.store(ahead, Ordering::Relaxed);
+                // Threads that race here have all seen it.
+                let _ = self.kind.compare_exchange(UNDECIDED, BOOT, Ordering::AcqRel, Ordering::Relaxed);
+                boot
+            }
+            None => {
+                self.kind.store(MONOTONIC, Ordering::Release);
+                monotonic.saturating_add(Duration::from_nanos(self.ahead.load(Ordering::Relaxed)))
+            }
+        }
+    }
+
+    /// Which one it is, after the first look.
+    fn kind(&self) -> Kind {
+        if self.kind.load(Ordering::Acquire) == MONOTONIC { Kind::Monotonic } else { Kind::Boot }
+    }
+}
+
+/// The clock that counts while the machine sleeps, if the system may have one.
+fn system_clock() -> Option<libc::clockid_t> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return Some(libc::CLOCK_BOOTTIME);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    None
+}
+
+fn read(clock: libc::clockid_t) -> Option<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec to write to; on failure it stays zero.
-    unsafe { libc::clock_gettime(clock, &mut time) };
-    time
+    // SAFETY: `time` is a valid timespec to write to.
+    let is_refused = unsafe { libc::clock_gettime(clock, &mut time) } != 0;
+    let time = || Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?));
+    if is_refused { None } else { time() }
 }
 
 #[cfg(test)]
@@ -144,5 +243,71 @@ mod tests {
         assert!(["", "0011", "zz112233-4455-6677-8899-aabbccddeeff"].map(BootId::parse) == [None; 3]);
         #[cfg(target_os = "linux")]
         assert!(SystemClock.boot_id().is_some() && SystemClock.boot_id() == SystemClock.boot_id());
+    }
+
+    const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff\n";
+
+    /// A process by its `timens_offsets`, and whether its children live in the same namespace.
+    fn named(kind: Kind, offsets: io::Result<&str>, has_moved: bool) -> Option<BootId> {
+        let offsets = offsets.map(str::to_owned).map_err(|error| error.kind());
+        BootId::of_process(kind, |name| match name {
+            "sys/kernel/random/boot_id" => Ok(UUID.into()),
+            "self/timens_offsets" => offsets.clone().map_err(io::Error::from),
+            "self/ns/time" => Ok("time:[1]".into()),
+            "self/ns/time_for_children" => Ok(if has_moved { "time:[2]" } else { "time:[1]" }.into()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        })
+    }
+
+    #[test]
+    fn a_shifted_clock_has_another_name() {
+        let offsets = |boot: &str| format!("monotonic           5         6\nboottime   {boot}\n");
+        let shifted = |boot: &str| named(Kind::Boot, Ok(&offsets(boot)), false).unwrap();
+        let plain = BootId::parse(UUID).unwrap();
+        assert_eq!(shifted("         0         0"), plain);
+        assert_eq!(shifted("1000 0"), shifted("   1000         0"));
+        let others = [plain, shifted("1000 0"), shifted("-1000 0"), shifted("0 1000"), shifted("1000 1")];
+        for (index, one) in others.iter().enumerate() {
+            assert!(!others[..index].contains(one));
+        }
+        let no_namespaces = || Err(io::ErrorKind::NotFound.into());
+        assert_eq!(named(Kind::Boot, no_namespaces(), false), Some(plain));
+        // The other clock stands still while the machine sleeps.
+        let monotonic = named(Kind::Monotonic, no_namespaces(), false).unwrap();
+        assert!(!others.contains(&monotonic));
+        assert_ne!(named(Kind::Monotonic, Ok(&offsets("0 0")), false).unwrap(), monotonic);
+    }
+
+    #[test]
+    fn a_clock_of_which_nothing_is_known_has_no_name() {
+        let plain = "monotonic 0 0\nboottime 0 0\n";
+        assert_eq!(named(Kind::Boot, Ok(plain), true), None);
+        assert_eq!(named(Kind::Boot, Err(io::ErrorKind::PermissionDenied.into()), false), None);
+        assert_eq!(named(Kind::Boot, Ok("monotonic 0 0\n"), false), None);
+    }
+
+    /// Seconds of the boot and of the monotonic clock.
+    fn reading(boot: Option<u64>, monotonic: u64) -> impl Fn(libc::clockid_t) -> Option<Duration> {
+        move |clock| match clock {
+            libc::CLOCK_MONOTONIC => Some(Duration::from_secs(monotonic)),
+            _ => boot.map(Duration::from_secs),
+        }
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn where_the_boot_clock_is_refused_time_goes_on() {
+        let clock = || BootClock { kind: AtomicU8::new(UNDECIDED), ahead: AtomicU64::new(0) };
+        let seconds = |clock: &BootClock, boot, monotonic| clock.now(reading(boot, monotonic)).as_secs();
+        let never = clock();
+        assert_eq!([10, 12].map(|now| seconds(&never, None, now)), [10, 12]);
+        // Decided once: it does not come back, and time does not jump.
+        assert_eq!((seconds(&never, Some(5000), 13), never.kind()), (13, Kind::Monotonic));
+
+        let refused_later = clock();
+        assert_eq!((seconds(&refused_later, Some(1010), 10), refused_later.kind()), (1010, Kind::Boot));
+        assert_eq!(seconds(&refused_later, Some(1020), 15), 1020);
+        assert_eq!([20, 30].map(|now| seconds(&refused_later, None, now)), [1020, 1030]);
+        assert_eq!(refused_later.kind(), Kind::Monotonic);
     }
 }

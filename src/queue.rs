@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::event::{Body, Event, Operation};
 use crate::runtime::process::PerProcess;
+use crate::runtime::streams;
 use crate::status::Status;
 
 /// Lines of a log beyond so many waiting events are dropped.
@@ -275,6 +276,7 @@ struct Bell {
 
 impl Bell {
     fn new() -> Result<Self, Error> {
+        streams::occupy()?;
         let pair = || {
             let (waiting, ringing) = UnixStream::pair()?;
             waiting.set_nonblocking(true)?;

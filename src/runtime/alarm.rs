@@ -15,24 +15,33 @@ mod system {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    /// A timer of the kernel's on the boot clock; without one, where there are no descriptors left, one of tokio's.
+    use crate::runtime::streams;
+
+    /// A timer of the kernel's on the boot clock; one of tokio's, which stands still while the machine sleeps, where
+    /// the system refuses it.
     pub(crate) struct Alarm(Option<AsyncFd<OwnedFd>>);
 
     impl Alarm {
         /// An alarm for a task on our thread.
         pub(crate) fn new() -> Self {
-            // SAFETY: a descriptor that the timer owns, and that nobody replaces or closes before it.
-            let watched = |timer| unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) };
-            Alarm(timer().ok().and_then(|timer| watched(timer).ok()))
+            Alarm(None)
         }
 
         /// Sleeps for so long. One sleep at a time.
-        pub(crate) async fn sleep(&self, time: Duration) {
+        pub(crate) async fn sleep(&mut self, time: Duration) {
+            // Asked for again each time: there may have been no descriptor left.
+            self.0 = self.0.take().or_else(watched_timer);
             match &self.0 {
                 Some(timer) if set(timer.get_ref(), time).is_ok() => ring(timer).await,
                 _ => tokio::time::sleep(time).await,
             }
         }
+    }
+
+    fn watched_timer() -> Option<AsyncFd<OwnedFd>> {
+        streams::occupy().ok()?;
+        // SAFETY: a descriptor that the timer owns, and that nobody replaces or closes before it.
+        unsafe { AsyncFd::register_with_interest(timer().ok()?, Interest::READABLE) }.ok()
     }
 
     fn timer() -> Result<OwnedFd> {
@@ -73,7 +82,7 @@ mod system {
             Alarm
         }
 
-        pub(crate) async fn sleep(&self, time: Duration) {
+        pub(crate) async fn sleep(&mut self, time: Duration) {
             tokio::time::sleep(time).await;
         }
     }
@@ -90,7 +99,7 @@ mod tests {
     fn it_rings_each_time_and_not_before() {
         let slept = run(
             async {
-                let alarm = Alarm::new();
+                let mut alarm = Alarm::new();
                 // Left in the middle: the next one takes its place.
                 let early =
                     tokio::time::timeout(Duration::from_millis(5), alarm.sleep(Duration::from_secs(60)));

@@ -11,6 +11,8 @@ pub(crate) mod pin;
 mod places;
 pub(crate) mod process;
 mod slot;
+pub(crate) mod streams;
+mod wiped;
 pub(crate) mod word;
 
 use std::future::{Future, poll_fn};
@@ -21,6 +23,7 @@ use std::time::Duration;
 use std::{io, ptr, thread};
 
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use self::process::PerProcess;
@@ -66,10 +69,10 @@ pub(crate) async fn first<T>(work: impl Future<Output = T>, stop: impl Future) -
     .await
 }
 
-/// Our thread, started if it is not there yet.
+/// Our thread, started if it is not there yet, or not any more.
 pub(crate) fn started() -> Result<&'static Runtime, Error> {
     static RUNTIME: PerProcess<Runtime> = PerProcess::new();
-    RUNTIME.get_or_try_init(Runtime::start)
+    RUNTIME.get_or_replace(Runtime::is_running, Runtime::start)
 }
 
 /// Performs what may block: here, unless this is our thread.
@@ -94,8 +97,17 @@ impl Runtime {
     /// Performs a future on our thread. Through an inbox, since tokio's own way in wakes the thread each time, awake or
     /// not: what comes while it is busy costs no system call, and is begun together.
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
-        // The thread takes until we are gone.
-        let _ = self.inbox.send(Box::pin(future));
+        // A thread that has ended gives the work back. Work that nobody takes is dropped, and its guards end what it was for.
+        if let Err(SendError(work)) = self.inbox.send(Box::pin(future))
+            && let Ok(next) = started()
+        {
+            let _ = next.inbox.send(work);
+        }
+    }
+
+    /// Whether the thread takes work. It does until tokio panics, say because the host has closed its descriptors.
+    fn is_running(&self) -> bool {
+        !self.inbox.is_closed()
     }
 
     fn start() -> Result<Self, Error> {
@@ -105,6 +117,7 @@ impl Runtime {
             );
             Error::new(Status::PG_ERR_SYSTEM, text)
         };
+        streams::occupy()?;
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -116,13 +129,16 @@ impl Runtime {
         let (inbox, mut works) = unbounded_channel::<Work>();
         with_signals_blocked(|| {
             thread::Builder::new().name("pg-auth".into()).spawn(move || {
-                runtime.block_on(async {
+                let take_all = async {
                     while let Some(work) = works.recv().await {
                         tokio::spawn(work);
                     }
-                });
-                // Waiting for a getaddrinfo that hangs would hang whoever drops us.
-                runtime.shutdown_background();
+                };
+                let _ = defect::contain(|| runtime.block_on(take_all));
+                // Whatever ended it: from now on another thread is started, and the guards of what is dropped may ask for it.
+                let _ = defect::contain(|| drop(works));
+                // Waiting for a getaddrinfo that hangs would hang who drops us.
+                let _ = defect::contain(|| runtime.shutdown_background());
             })
         })
         .map_err(refused)?;

@@ -1,10 +1,12 @@
-//! The fork protocol: whatever holds threads, sockets or locks sits in a [`PerProcess`], which knows the process that
-//! made it. A child finds its parent's value, leaks it (its thread does not exist here, its locks may be held for ever,
-//! its connections belong to the parent) and makes its own.
+//! The fork protocol: what holds threads, sockets or locks sits in a [`PerProcess`], which knows the process that
+//! made it. A child finds its parent's value, leaks it (its thread does not exist here, its locks may stay held, its
+//! connections belong to the parent) and makes its own. Processes are told apart by an epoch that moves with each fork:
+//! a process id can come back, and each process namespace has a process 1.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
+use super::wiped::Cell;
 use super::word;
 use crate::error::Error;
 
@@ -15,7 +17,7 @@ pub(crate) struct PerProcess<T> {
 }
 
 struct Owned<T> {
-    pid: u32,
+    epoch: u64,
     value: T,
 }
 
@@ -27,19 +29,26 @@ impl<T: Send + Sync> PerProcess<T> {
 
     /// This process's value, if it has been made.
     pub(crate) fn get(&self) -> Option<&T> {
-        let seen = self.slot.load(Ordering::Acquire);
-        // SAFETY: the slot holds null or a leaked box, freed only by our drop, which needs `&mut self`.
-        unsafe { seen.as_ref() }.filter(|owned| owned.pid == pid()).map(|owned| &owned.value)
+        self.of_this_process(self.slot.load(Ordering::Acquire))
     }
 
     /// This process's value, made now if there is none. Threads that race make one each; one is kept.
     pub(crate) fn get_or_try_init(&self, make: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
+        self.get_or_replace(|_| true, make)
+    }
+
+    /// The same, where a value that does not work any more counts as none. It is leaked: others may be using it.
+    pub(crate) fn get_or_replace(
+        &self,
+        works: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<&T, Error> {
         let seen = self.slot.load(Ordering::Acquire);
-        if let Some(value) = self.get() {
+        if let Some(value) = self.of_this_process(seen).filter(|value| works(value)) {
             return Ok(value);
         }
-        let pid = pid();
-        let fresh = Box::into_raw(Box::new(Owned { pid, value: make()? }));
+        let epoch = epoch();
+        let fresh = Box::into_raw(Box::new(Owned { epoch, value: make()? }));
         let kept = match self.slot.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(winner) => {
@@ -51,51 +60,73 @@ impl<T: Send + Sync> PerProcess<T> {
         // SAFETY: as above; a winner can only have been put there by a thread of this process.
         Ok(unsafe { &(*kept).value })
     }
+
+    fn of_this_process(&self, seen: *mut Owned<T>) -> Option<&T> {
+        // SAFETY: null or a leaked box, freed only by our drop, which needs `&mut self`.
+        unsafe { seen.as_ref() }.filter(|owned| owned.epoch == epoch()).map(|owned| &owned.value)
+    }
 }
 
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let slot = *self.slot.get_mut();
         // SAFETY: null or a leaked box that only we own now.
-        if unsafe { slot.as_ref() }.is_some_and(|owned| owned.pid == pid()) {
+        if unsafe { slot.as_ref() }.is_some_and(|owned| owned.epoch == epoch()) {
             // SAFETY: as above.
             drop(unsafe { Box::from_raw(slot) });
         }
     }
 }
 
-static PID: AtomicU32 = AtomicU32::new(0);
+/// Where the epoch is, once a process of this line has asked for it. A fork leaves zero there.
+static PLACE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
-/// This process, without a system call after the first time.
-pub(crate) fn pid() -> u32 {
-    match known_pid() {
-        0 => learn_pid(),
+/// Which process of its line of forks this is: another number than that of any forebear. No system call after the
+/// first time.
+pub(crate) fn epoch() -> u64 {
+    // SAFETY: null, or a cell, which is never freed.
+    match unsafe { PLACE.load(Ordering::Acquire).as_ref() }.map_or(0, |cell| cell.load(Ordering::Acquire)) {
+        0 => begin_epoch(),
         known => known,
     }
 }
 
-/// This process, or 0 as long as nobody has asked.
-#[inline]
-pub(crate) fn known_pid() -> u32 {
-    PID.load(Ordering::Acquire)
+#[cold]
+fn begin_epoch() -> u64 {
+    /// No epoch so far is greater, here or in a forebear.
+    static GREATEST: AtomicU64 = AtomicU64::new(0);
+    register_handler();
+    let cell = place();
+    // Before it can be seen: a child that is forked in between must not take the same.
+    let next = GREATEST.fetch_add(1, Ordering::AcqRel) + 1;
+    cell.compare_exchange(0, next, Ordering::AcqRel, Ordering::Acquire).map_or_else(|first| first, |_| next)
 }
 
-#[cold]
-fn learn_pid() -> u32 {
+fn place() -> &'static AtomicU64 {
+    let fresh = Cell::default().place();
+    let (none, place) = (ptr::null_mut(), ptr::from_ref(fresh).cast_mut());
+    match PLACE.compare_exchange(none, place, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => fresh,
+        // SAFETY: a cell, which is never freed.
+        Err(first) => unsafe { &*first },
+    }
+}
+
+fn register_handler() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     extern "C" fn in_child() {
-        PID.store(0, Ordering::Release);
+        // SAFETY: null, or a cell, which is never freed.
+        if let Some(cell) = unsafe { PLACE.load(Ordering::Acquire).as_ref() } {
+            cell.store(0, Ordering::Release);
+        }
         word::reset_all();
     }
     // Two threads may both register: the handler does no harm twice.
     if !REGISTERED.load(Ordering::Acquire) {
         // SAFETY: the handler only stores to atomics, and the library is never unloaded (-z nodelete).
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        REGISTERED.store(true, Ordering::Release);
+        let is_refused = unsafe { libc::pthread_atfork(None, None, Some(in_child)) } != 0;
+        REGISTERED.store(!is_refused, Ordering::Release);
     }
-    let id = std::process::id();
-    PID.store(id, Ordering::Release);
-    id
 }
 
 #[cfg(test)]
@@ -108,7 +139,64 @@ mod tests {
         assert_eq!(*cell.get_or_try_init(|| Ok(1)).unwrap(), 1);
         assert_eq!(*cell.get_or_try_init(|| Ok(2)).unwrap(), 1);
         // SAFETY: nobody else uses the cell; this is what a child finds after a fork.
-        unsafe { (*cell.slot.load(Ordering::Acquire)).pid ^= 1 };
+        unsafe { (*cell.slot.load(Ordering::Acquire)).epoch += 1 };
         assert_eq!(*cell.get_or_try_init(|| Ok(3)).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_value_that_works_no_more_is_replaced() {
+        let cell = PerProcess::new();
+        let works = |value: &i32| *value > 1;
+        assert_eq!(*cell.get_or_replace(works, || Ok(1)).unwrap(), 1);
+        assert_eq!(*cell.get_or_replace(works, || Ok(2)).unwrap(), 2);
+        assert_eq!(*cell.get_or_replace(works, || Ok(3)).unwrap(), 2);
+        assert!(cell.get_or_replace(|_| false, || Err(crate::session::machine::closed())).is_err());
+        assert_eq!(cell.get(), Some(&2));
+    }
+
+    /// Runs `check` in a child that `fork` makes; whether it held there. It may not allocate.
+    #[cfg(target_os = "linux")]
+    fn holds_in_child(fork: impl Fn() -> libc::pid_t, check: impl Fn() -> bool) -> bool {
+        match fork() {
+            0 => {
+                // SAFETY: ends the child without the handlers of the process; the alarm ends one that hangs.
+                unsafe {
+                    libc::alarm(20);
+                    libc::_exit(i32::from(!check()))
+                }
+            }
+            child => {
+                let mut status = -1;
+                // SAFETY: a child of ours, and a place for its end.
+                let ended = unsafe { libc::waitpid(child, &mut status, 0) };
+                ended == child && child > 0 && status == 0
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_epoch_moves_with_each_fork_and_comes_to_nobody_twice() {
+        let _alone = word::alone();
+        let word = word::Word::new();
+        word.set(7);
+        let cell = PerProcess::new();
+        cell.get_or_try_init(|| Ok(1)).unwrap();
+        let ours = epoch();
+        // SAFETY: neither makes anything but a child, which only reads and writes atomics.
+        let bare = || unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t };
+        // SAFETY: as above.
+        let ordinary = || unsafe { libc::fork() };
+        let is_new = || cell.get().is_none() && word.get() == 0 && epoch() > ours && epoch() == epoch();
+        // Not an ordinary fork after a bare one: the C library would wait for locks of threads that are not there.
+        for (child, grandchild) in [(true, true), (false, true), (false, false)] {
+            let fork = |is_bare: bool| move || if is_bare { bare() } else { ordinary() };
+            let in_child = || {
+                let childs = epoch();
+                is_new() && holds_in_child(fork(grandchild), || is_new() && epoch() > childs)
+            };
+            assert!(holds_in_child(fork(child), in_child), "bare clone: {child}, then {grandchild}");
+        }
+        assert_eq!((epoch(), word.get(), cell.get()), (ours, 7, Some(&1)));
     }
 }

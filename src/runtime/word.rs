@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::places::{Place, Places};
 use super::process;
+use super::wiped::Cell;
 
-static WORDS: Places<AtomicU64> = Places { first: AtomicPtr::new(ptr::null_mut()) };
+static WORDS: Places<Cell> = Places { first: AtomicPtr::new(ptr::null_mut()) };
 
 /// A word, zero at first. Zero again when it is dropped.
-pub(crate) struct Word(&'static Place<AtomicU64>);
+pub(crate) struct Word(&'static Place<Cell>);
 
 impl Word {
     /// A word of its own.
     pub(crate) fn new() -> Self {
-        // Whoever knows the process has registered the handler that a fork needs.
-        process::pid();
+        // An epoch has registered the handler that a fork needs.
+        process::epoch();
         Word(WORDS.take())
     }
 
@@ -50,9 +51,16 @@ pub(crate) fn unique_number() -> u64 {
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// In a forked child, before anything else runs there.
-pub(super) fn reset_all() {
+/// In a forked child, before anything else runs there; or where nobody is left who would reset them in time.
+pub(crate) fn reset_all() {
     WORDS.iter().for_each(|word| word.store(0, Ordering::Release));
+}
+
+/// Tests that keep a number in a word, or reset all of them, one after the other.
+#[cfg(test)]
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -61,6 +69,7 @@ mod tests {
 
     #[test]
     fn a_word_is_zero_for_its_next_owner() {
+        let _alone = alone();
         let word = Word::new();
         let other = Word::new();
         word.set(7);

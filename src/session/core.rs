@@ -330,9 +330,9 @@ impl Core {
         subscribers.into_iter().for_each(|subscriber| subscriber.to.fail(closed()));
     }
 
-    pub(super) fn tick(&self) {
-        // The timer that rang is gone.
-        self.step(self.passing(), |state| state.due = None);
+    /// The timer that rang is gone; another one may have been set meanwhile.
+    pub(super) fn tick(&self, rung: Due) {
+        self.step(self.passing(), |state| state.due = state.due.filter(|due| *due != rung));
     }
 
     /// Sees to it that the published token is withdrawn in time, also one that was inherited.
@@ -380,7 +380,11 @@ impl Core {
     }
 
     /// Publishes under the lock, so that readers see generations in order; tells callers outside of it.
-    fn perform(&self, mut state: MutexGuard<'_, State>, actions: Vec<Action>) {
+    fn perform(&self, mut state: MutexGuard<'_, State>, mut actions: Vec<Action>) {
+        let timers = Timers::get(&self.client.clock);
+        if let Err(error) = &timers {
+            actions.extend(state.strand(self.now(), error));
+        }
         let mut answers = Vec::new();
         let mut launches = Vec::new();
         for action in actions {
@@ -415,12 +419,8 @@ impl Core {
         }
         let next = state.machine.next_wake(self.now());
         self.has_row.store(state.machine.refused_young(self.now()).0 > 0, Ordering::Relaxed);
-        // Without a thread there are no timers: callers then get the error of the flight.
-        let is_set = state.due.map(|(at, _)| at) == next
-            || Timers::get(&self.client.clock)
-                .map(|timers| state.due = timers.set(state.due, next, &self.me))
-                .is_ok();
-        if is_set {
+        if let Ok(timers) = timers {
+            state.due = timers.set(state.due, next, &self.me);
             self.published.vouch();
         }
         if answers.is_empty() {
@@ -662,6 +662,17 @@ impl Drop for Answering<'_> {
 impl State {
     fn is_at_work(&self) -> bool {
         self.flying.is_some() || self.answering > 0 || !self.requests.is_empty()
+    }
+
+    /// Without timers nobody would be answered at his deadline: those who wait get what there is, or why there is no more.
+    fn strand(&mut self, now: Moment, error: &Error) -> Vec<Action> {
+        let State { machine, waiting, rng, .. } = self;
+        let left = waiting.keys().flat_map(|id| machine.step(Event::Leave(*id), now, &mut || rng.f64()));
+        let explained = |action| match action {
+            Action::Answer(id, Err(_)) => Action::Answer(id, Err(error.clone())),
+            other => other,
+        };
+        left.map(explained).collect()
     }
 
     /// Who does not listen any more is forgotten.

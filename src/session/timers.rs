@@ -4,20 +4,27 @@
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::core::Core;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::defect;
 use crate::error::Error;
 use crate::runtime::alarm::Alarm;
-use crate::runtime::{self, process::PerProcess};
+use crate::runtime::{self, Runtime, process::PerProcess, word};
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// A session whose tick ran into a defect is looked at again after so long.
+const AFTER_A_DEFECT: Duration = Duration::from_secs(1);
+/// A thread that lived shorter than this is started anew by the next caller, not by itself: a system that ends each at once
+/// would keep us busy.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// When it is due, and a number that makes it unique.
 pub(super) type Due = (Duration, u64);
@@ -26,6 +33,8 @@ pub(super) type Due = (Duration, u64);
 pub(super) struct Timers {
     agenda: Mutex<Agenda>,
     changed: Notify,
+    /// The runtime that the task is on; null: it is on none.
+    runs_on: AtomicPtr<Runtime>,
 }
 
 #[derive(Default)]
@@ -38,17 +47,29 @@ impl Timers {
     /// The timers of this process, running.
     pub(super) fn get(clock: &Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
         static TIMERS: PerProcess<Arc<Timers>> = PerProcess::new();
-        let timers = TIMERS.get_or_try_init(|| {
-            let timers = Arc::<Timers>::default();
-            // Whoever loses a race to make them drops the last handle, which ends the task.
-            runtime::started()?.spawn(run(Arc::downgrade(&timers), clock.clone()));
-            Ok(timers)
-        })?;
+        let timers = TIMERS.get_or_try_init(|| Ok(Arc::default()))?;
+        timers.run_on(runtime::started()?, clock);
         Ok(timers.clone())
+    }
+
+    /// Begins the task, unless that runtime has it already. One that has ended has it no more.
+    fn run_on(self: &Arc<Self>, runtime: &'static Runtime, clock: &Arc<dyn Clock>) {
+        let runtime_now = ptr::from_ref(runtime).cast_mut();
+        let runs_on = self.runs_on.load(Ordering::Acquire);
+        let (taken, not_taken) = (Ordering::AcqRel, Ordering::Relaxed);
+        if runs_on != runtime_now
+            && self.runs_on.compare_exchange(runs_on, runtime_now, taken, not_taken).is_ok()
+        {
+            let (timers, clock, begun) = (self.clone(), clock.clone(), Instant::now());
+            runtime.spawn(run(Running { timers, clock, runtime: runtime_now.addr(), begun }));
+        }
     }
 
     /// Moves a session's next look to another time.
     pub(super) fn set(&self, before: Option<Due>, next: Option<Duration>, core: &Weak<Core>) -> Option<Due> {
+        if before.map(|(at, _)| at) == next {
+            return before;
+        }
         let mut agenda = self.agenda();
         if let Some(before) = before {
             agenda.due.remove(&before);
@@ -68,28 +89,38 @@ impl Timers {
     }
 
     /// Takes out what is due until then, and says how long to sleep from now on.
-    fn take_due(&self, until: Duration, now: Duration) -> (Vec<Weak<Core>>, Duration) {
+    fn take_due(&self, until: Duration, now: Duration) -> (BTreeMap<Due, Weak<Core>>, Duration) {
         let mut agenda = self.agenda();
         let later = agenda.due.split_off(&(until, u64::MAX));
         let due = std::mem::replace(&mut agenda.due, later);
         let next = agenda.due.keys().next().map(|(at, _)| at.saturating_sub(now));
-        (due.into_values().collect(), next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))
+        (due, next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))
+    }
+
+    /// Ticks what is due, and says how long to sleep from now on.
+    fn turn(&self, now: Moment, before: Moment) -> Duration {
+        // Where the wall clock ran ahead, programs that look at no clock have to ask again.
+        let until = if now.wall_has_jumped(before) { Duration::MAX } else { now.boot };
+        let (due, sleep) = self.take_due(until, now.boot);
+        for (rung, weak) in due {
+            let Some(core) = weak.upgrade() else { continue };
+            // A defect in one session must not stop the timers of all, nor its own.
+            if defect::contain(|| core.tick(rung)).is_err() {
+                self.set(None, Some(now.boot.saturating_add(AFTER_A_DEFECT)), &weak);
+            }
+        }
+        sleep
     }
 }
 
-async fn run(timers: Weak<Timers>, clock: Arc<dyn Clock>) {
-    let alarm = Alarm::new();
+async fn run(running: Running) {
+    let Running { timers, clock, .. } = &running;
+    let mut alarm = Alarm::new();
     let mut before = clock.now();
-    while let Some(timers) = timers.upgrade() {
+    loop {
         let now = clock.now();
-        // Where the wall clock ran ahead, programs that look at no clock have to ask again.
-        let until = if now.wall_has_jumped(before) { Duration::MAX } else { now.boot };
+        let sleep = timers.turn(now, before);
         before = now;
-        let (due, sleep) = timers.take_due(until, now.boot);
-        for core in due.iter().filter_map(Weak::upgrade) {
-            // A defect in one session must not stop the timers of all.
-            let _ = defect::contain(|| core.tick());
-        }
         let mut changed = pin!(timers.changed.notified());
         let mut rung = pin!(alarm.sleep(sleep));
         poll_fn(|context| {
@@ -98,5 +129,140 @@ async fn run(timers: Weak<Timers>, clock: Arc<dyn Clock>) {
             if awake { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+}
+
+/// The task. It ends only with its runtime, and then begins anew on the next one.
+struct Running {
+    timers: Arc<Timers>,
+    clock: Arc<dyn Clock>,
+    /// The address of its runtime.
+    runtime: usize,
+    begun: Instant,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let ours = ptr::without_provenance_mut(self.runtime);
+        let runs_on = &self.timers.runs_on;
+        if runs_on.compare_exchange(ours, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            // Another one has taken over.
+            return;
+        }
+        // Nobody withdraws tokens in time now: programs that look at no clock have to ask, and begin it anew.
+        word::reset_all();
+        if self.begun.elapsed() >= SHORT_LIFE
+            && let Ok(runtime) = runtime::started()
+        {
+            self.timers.run_on(runtime, &self.clock);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::client::Client;
+    use crate::clock::SystemClock;
+    use crate::config::Config;
+    use crate::credentials::Credentials;
+    use crate::secret::Secret;
+    use crate::session::machine::Policy;
+    use crate::session::published::Published;
+    use crate::store::MemoryStore;
+    use crate::transport::{Request, Sending, Transport};
+
+    /// A service that never answers.
+    struct Silent;
+
+    impl Transport for Silent {
+        fn send(&self, _: Request) -> Sending<'_> {
+            Box::pin(pending())
+        }
+    }
+
+    fn core() -> Arc<Core> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let client = Client::with_parts(&Config::default(), Box::new(Silent), clock.clone()).unwrap();
+        let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
+        let credentials = Some(Arc::new(Credentials { account_id, public_key }));
+        let published = Arc::new(Published::new(&clock));
+        Core::new(client, published, Policy::default(), credentials, Arc::new(MemoryStore::default()), None)
+            .unwrap()
+    }
+
+    fn entries(timers: &Timers, core: &Arc<Core>) -> Vec<Due> {
+        let agenda = timers.agenda();
+        let ours = agenda.due.iter().filter(|(_, weak)| weak.as_ptr() == Arc::as_ptr(core));
+        ours.map(|(due, _)| *due).collect()
+    }
+
+    /// A caller who waits until then, for a token that never comes.
+    fn ask(core: &Core, hours: u64) {
+        let deadline = SystemClock.now().boot + Duration::from_secs(hours * 3600);
+        core.enlist(core.number(), deadline, Duration::ZERO, Box::new(drop));
+    }
+
+    #[test]
+    fn a_session_has_one_timer_though_another_is_set_while_one_rings() {
+        let (core, clock) = (core(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let timers = Timers::get(&clock).unwrap();
+        for hours in (1..100).rev() {
+            ask(&core, hours + 1);
+            let [rung] = entries(&timers, &core)[..] else { panic!("no timer, or many") };
+            // The task takes it out, and before it ticks another thread sets an earlier one.
+            timers.agenda().due.remove(&rung);
+            ask(&core, hours);
+            core.tick(rung);
+            assert_eq!(entries(&timers, &core).len(), 1, "at {hours} hours");
+        }
+    }
+
+    #[test]
+    fn threads_that_ask_while_timers_ring_leave_one() {
+        let (core, clock) = (core(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let timers = Timers::get(&clock).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (1..200).rev().for_each(|hours| ask(&core, hours)));
+            }
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let rung = entries(&timers, &core).first().copied();
+                    if let Some(rung) = rung.filter(|rung| timers.agenda().due.remove(rung).is_some()) {
+                        core.tick(rung);
+                    }
+                }
+            });
+        });
+        assert_eq!(entries(&timers, &core).len(), 1);
+    }
+
+    #[test]
+    fn a_task_that_has_ended_begins_again_with_the_next_look() {
+        let (timers, clock) = (Arc::<Timers>::default(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let runtime = runtime::started().unwrap();
+        let runs =
+            |timers: &Timers| timers.runs_on.load(Ordering::Acquire) == ptr::from_ref(runtime).cast_mut();
+        let running = |begun| Running {
+            timers: timers.clone(),
+            clock: clock.clone(),
+            runtime: ptr::from_ref(runtime).addr(),
+            begun,
+        };
+        let set = || timers.runs_on.store(ptr::from_ref(runtime).cast_mut(), Ordering::Release);
+        let _alone = word::alone();
+        let word = word::Word::new();
+        word.set(7);
+        set();
+        drop(running(Instant::now()));
+        assert!(!runs(&timers) && word.get() == 0);
+        timers.run_on(runtime, &clock);
+        assert!(runs(&timers));
+        // After a longer life by itself.
+        drop(running(Instant::now().checked_sub(SHORT_LIFE).unwrap()));
+        assert!(runs(&timers));
     }
 }

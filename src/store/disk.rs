@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::process::geteuid;
 
 use crate::error::Error;
+use crate::runtime::streams;
 use crate::status::Status;
 
 /// Nobody but the owner.
@@ -41,6 +42,7 @@ pub struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn open(&self, path: &Path) -> io::Result<File> {
+        streams::occupy().map_err(io::Error::other)?;
         OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
     }
 
@@ -49,6 +51,7 @@ impl Disk for SystemDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
+        streams::occupy().map_err(io::Error::other)?;
         OpenOptions::new().write(true).create_new(true).mode(PRIVATE).custom_flags(CAREFUL).open(path)
     }
 
@@ -75,6 +78,7 @@ impl Disk for SystemDisk {
 
 /// Opens a lock file, made if there is none. It is never written to.
 pub(super) fn open_lock_file(path: &Path) -> io::Result<File> {
+    streams::occupy().map_err(io::Error::other)?;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(PRIVATE).custom_flags(CAREFUL);
     options.open(path)

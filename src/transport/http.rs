@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ProxyChoice};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
+use crate::runtime::streams;
 use crate::status::Status;
 
 /// An idle connection older than this is not used again: many servers and gateways close theirs soon, and a
@@ -97,6 +98,7 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
+        streams::occupy().map_err(|error| Failed { error, connecting: true })?;
         let (http, admission) = self.http.get_or_try_init(|| Ok((self.build()?, Arc::default())))?;
         // A connection that takes as long as it may holds up nobody else.
         let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::first;
 use crate::runtime::process::PerProcess;
+use crate::runtime::streams;
 use crate::secret::redact;
 use crate::status::Status;
 use crate::transport::TlsSettings;
@@ -236,6 +237,7 @@ impl Server {
 
     async fn dial(&self) -> Result<Link, Trouble> {
         let Address { host, port, has_tls, .. } = &self.address;
+        streams::occupy().map_err(|error| Trouble { error, is_of_connection: false })?;
         let stream =
             TcpStream::connect((host.as_str(), *port)).await.map_err(|error| self.unreachable(&error))?;
         let _ = stream.set_nodelay(true);
