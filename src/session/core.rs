@@ -413,6 +413,9 @@ impl Core {
                 Step::Land(landing) => {
                     // What is committed is committed; a lock that cannot be freed dies with its time.
                     let _ = means.store.unlock().await;
+                    for note in means.store.news() {
+                        self.state().log(Level::PG_LOG_WARN, || note);
+                    }
                     return *landing;
                 }
                 step => {

@@ -6,14 +6,18 @@ mod custom;
 mod disk;
 mod envelope;
 mod file;
+#[cfg(test)]
+mod hangs;
 mod key;
 mod keyring;
 mod leased;
 #[cfg(test)]
 mod leased_lives;
 mod ledger;
+mod limited;
 mod lock;
 mod memory;
+mod notes;
 mod record;
 mod record_file;
 mod redis;
@@ -87,7 +91,7 @@ impl Place {
             Place::Folder(folder) => {
                 // As long as the flight of somebody else may take, and some time to write.
                 let patience = client.refresh_timeout + client.issue_timeout + Duration::from_secs(10);
-                Ok(Arc::new(FileStore::open(folder, key, keyring, clock, patience)?))
+                Ok(Arc::new(FileStore::new(folder, key, keyring, clock, patience)?))
             }
             Place::Redis(address) => {
                 let terms = Terms::new(client.refresh_timeout, client.issue_timeout);
@@ -242,5 +246,10 @@ pub trait Store: Send + Sync {
     /// What the host should know of the place that it chose.
     fn warning(&self) -> Option<String> {
         None
+    }
+
+    /// What it should know since this was last asked.
+    fn news(&self) -> Vec<String> {
+        Vec::new()
     }
 }

@@ -112,7 +112,7 @@ fn what_is_no_regular_file_is_refused() {
 fn a_folder_in_which_others_replace_files_is_refused() {
     let parent = folder();
     let open = |folder: &Path| {
-        RecordFile::open(folder, key("account"), None, Arc::new(SystemClock), Arc::new(SystemDisk))
+        RecordFile::new(folder, key("account"), None, Arc::new(SystemClock), Arc::new(SystemDisk))
             .map(|_| ())
     };
     for (mode, is_good) in [(0o700, true), (0o755, true), (0o1777, true), (0o777, false), (0o770, false)] {
