@@ -160,6 +160,10 @@ impl Store for FileStore {
         }))
     }
 
+    fn prepare(&self) -> Storing<'_, ()> {
+        Box::pin(self.perform(RecordFile::enter))
+    }
+
     fn inspect(&self) -> Storing<'_, Inspection> {
         Box::pin(self.perform(RecordFile::inspect))
     }

@@ -237,7 +237,12 @@ pub trait Store: Send + Sync {
     /// Frees the lock, if it is held.
     fn unlock(&self) -> Storing<'_, ()>;
 
-    /// What lies there. Takes no lock and changes nothing.
+    /// Sees to it that the place can be used, as far as that is known without its lock.
+    fn prepare(&self) -> Storing<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// What lies there. Takes no lock and changes no record.
     fn inspect(&self) -> Storing<'_, Inspection>;
 
     /// Removes all that is kept of the account, durably.

@@ -99,7 +99,7 @@ impl RecordFile {
         Ok(state.ledger.load(found))
     }
 
-    /// What lies there, as it is. Needs no lock and changes nothing.
+    /// What lies there, as it is. Needs no lock and changes no record.
     pub fn inspect(&self) -> Result<Inspection, Error> {
         match open_folder(&self.folder) {
             Ok(folder) => drop(close_folder(&self.folder, &folder)?),
@@ -226,7 +226,7 @@ impl RecordFile {
     }
 
     /// Sees to it that the folder is there and that nobody else replaces files in it.
-    fn enter(&self) -> Result<(), Error> {
+    pub(super) fn enter(&self) -> Result<(), Error> {
         let failed = |error: io::Error| unusable("make or open", &self.folder, &error);
         let folder = match open_folder(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
