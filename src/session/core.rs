@@ -26,7 +26,7 @@ use crate::protocol::Call;
 use crate::queue::Completion;
 use crate::runtime;
 use crate::status::Status;
-use crate::store::{Committed, Loaded, Refusal, Store};
+use crate::store::{Committed, Loaded, Refusal, Store, keeping};
 use crate::token::{Fingerprint, Pair, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
@@ -468,11 +468,14 @@ impl Core {
                 Input::Cooled(refusal)
             }
             Step::Refresh(refresh) => {
-                self.call(self.refresh_call(refresh), self.client.refresh_timeout).await
+                let call = self.call(self.refresh_call(refresh), self.client.refresh_timeout);
+                keeping(&**store, call).await
             }
             Step::Issue => match credentials {
                 Some(credentials) => {
-                    self.call(Call::Issue(Credentials::clone(credentials)), self.client.issue_timeout).await
+                    store.make_sure().await?;
+                    let call = Call::Issue(Credentials::clone(credentials));
+                    keeping(&**store, self.call(call, self.client.issue_timeout)).await
                 }
                 None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,
@@ -481,7 +484,7 @@ impl Core {
             },
             Step::Pause { most } => {
                 let pause = most.mul_f64(self.state().rng.f64());
-                tokio::time::sleep(pause).await;
+                keeping(&**store, tokio::time::sleep(pause)).await;
                 Input::Resumed
             }
             Step::Land(_) => Input::Start,

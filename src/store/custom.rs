@@ -104,7 +104,7 @@ impl CustomBackend {
         &self,
         work: impl FnOnce(&mut Calls) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.calls.perform(work, |limit| trouble(&format!("no answer within {limit:?}"))).await
+        self.calls.perform(work, late).await
     }
 }
 
@@ -138,6 +138,10 @@ impl Backend for CustomBackend {
             }
             Ok(is_saved)
         }))
+    }
+
+    fn renew(&self, lease: Duration, _version: u64) -> Storing<'_, bool> {
+        Box::pin(self.calls.perform_aside(move |calls| Ok(calls.is_ours && calls.lock(lease)?), late))
     }
 
     fn release(&self) -> Storing<'_, ()> {
@@ -215,6 +219,10 @@ impl Calls {
 
 fn failed(call: &str) -> impl Fn(String) -> Error + use<'_> {
     move |words| trouble(&format!("`{call}` failed: {words}"))
+}
+
+fn late(limit: Duration) -> Error {
+    trouble(&format!("no answer within {} s", limit.as_secs_f32()))
 }
 
 /// The store did not do what it should, which may pass.

@@ -97,8 +97,9 @@ impl FileStore {
 
     fn too_slow(&self, limit: Duration) -> Error {
         let text = format!(
-            "store {}: no answer within {limit:?}; the disk or the network file system hangs",
-            self.path.display()
+            "store {}: no answer within {} s; the disk or the network file system hangs",
+            self.path.display(),
+            limit.as_secs_f32()
         );
         Error::new(Status::PG_ERR_STORE, text)
     }

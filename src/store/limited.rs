@@ -26,23 +26,24 @@ pub(super) struct Limited<T: GiveUp> {
     limit: Duration,
 }
 
-/// The turn of one operation. If nobody waits any more when it ends, or it is never begun, all is let go of.
+/// The turn of one operation.
 struct Turn<T: GiveUp> {
     subject: OwnedMutexGuard<T>,
-    is_answered: bool,
+    /// If nobody waits any more when it ends, or it is never begun.
+    lets_go: bool,
     /// So that the next session of the place, too, finds the threads that hang, and makes no others.
     _workers: Arc<Workers>,
 }
 
 impl<T: GiveUp> Turn<T> {
     fn end(&mut self, is_answered: bool) {
-        self.is_answered = is_answered;
+        self.lets_go &= !is_answered;
     }
 }
 
 impl<T: GiveUp> Drop for Turn<T> {
     fn drop(&mut self) {
-        if !self.is_answered {
+        if self.lets_go {
             let _ = defect::contain(|| self.subject.give_up());
         }
     }
@@ -68,15 +69,33 @@ impl<T: GiveUp> Limited<T> {
     }
 
     /// Performs an operation and waits for it, up to the limit; `late` is the error then. One that was given up before it
-    /// began is not done. A panic in it is an error.
+    /// began is not done, and after one that was given up all is let go of. A panic in it is an error.
     pub(super) async fn perform<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
         late: impl FnOnce(Duration) -> Error,
     ) -> Result<R, Error> {
+        self.take_turn(work, late, true).await
+    }
+
+    /// The same for what may be given up in the middle of a flight: nothing is let go of.
+    pub(super) async fn perform_aside<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
+        late: impl FnOnce(Duration) -> Error,
+    ) -> Result<R, Error> {
+        self.take_turn(work, late, false).await
+    }
+
+    async fn take_turn<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
+        late: impl FnOnce(Duration) -> Error,
+        lets_go: bool,
+    ) -> Result<R, Error> {
         let performed = async {
             let subject = self.subject.clone().lock_owned().await;
-            let mut turn = Turn { subject, is_answered: false, _workers: self.workers.clone() };
+            let mut turn = Turn { subject, lets_go, _workers: self.workers.clone() };
             let (answer, waiting) = oneshot::channel();
             self.workers.submit(Box::new(move || {
                 if !answer.is_closed() {

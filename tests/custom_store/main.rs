@@ -127,7 +127,7 @@ fn each_call_fails_at_each_step() {
                     eventually("who cannot read frees the lock", || !bench.table.is_locked());
                 }
                 bench.table.repair();
-                // Stands for the minute in which a lease ends that nobody frees.
+                // Stands for the time in which a lease ends that nobody frees.
                 bench.table.end_leases();
 
                 bench.pass(40);
