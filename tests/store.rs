@@ -5,7 +5,7 @@
 
 mod bench;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -33,8 +33,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let _turn = turn();
-        let folder =
-            tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+        let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         Bench { sandbox: Sandbox::start(Options::default()).unwrap(), folder, _turn }
     }
 
@@ -321,7 +320,6 @@ fn who_wants_no_private_pair_is_told_of_the_store() {
     let bench = Bench::new();
     let session = bench.session_with(&[("on_store_down", "fail")]);
     let here = bench.folder.path().join("sessions");
-    fs::rename(&here, bench.folder.path().join("gone")).unwrap();
     fs::write(&here, "in the way").unwrap();
     let error = session.token(Duration::from_millis(300), NOW).unwrap_err();
     assert!(matches!(error.status, Status::PG_ERR_STORE | Status::PG_ERR_STORE_REFUSED), "{error}");
@@ -408,12 +406,35 @@ fn keys_of_a_store_that_contradict_are_told_when_the_session_is_opened() {
     }
 }
 
+/// What a person must mend, and may mend while the session runs.
 #[test]
-fn a_store_that_is_not_ours_is_told_when_the_session_is_opened() {
+fn a_store_that_cannot_be_used_when_the_session_is_opened_is_as_one_that_is_down() {
     let bench = Bench::new();
-    fs::write(bench.folder.path().join("sessions"), "a file").unwrap();
-    let config = bench.config();
-    let error = Session::open(&client(&config, &bench.sandbox.urls().https), &config).err().unwrap();
-    assert!(matches!(error.status, Status::PG_ERR_STORE | Status::PG_ERR_STORE_REFUSED), "{error}");
-    assert!(error.text.contains("sessions"), "{error}");
+    let here = bench.folder.path().join("sessions");
+    fs::write(&here, "a file").unwrap();
+    let told = bench.session_with(&[("on_store_down", "fail")]);
+    let error = told.token(PATIENCE, NOW).unwrap_err();
+    assert!(error.status == Status::PG_ERR_STORE_REFUSED && error.text.contains("not a folder"), "{error}");
+    assert!(told.health().unwrap().last_error.unwrap().contains("not a folder"));
+    let alone = bench.session();
+    assert_eq!(alone.token(PATIENCE, NOW).unwrap().generation, 1);
+    fs::remove_file(&here).unwrap();
+    bench.pass(3600);
+    assert_eq!(alone.token(PATIENCE, NOW).unwrap().generation, 2);
+    assert_eq!(bench.session().token(PATIENCE, NOW).unwrap().generation, 2, "it is everybody's");
+    assert_eq!(bench.calls(), (2, 0));
+}
+
+/// As Kubernetes leaves a folder and its files for `fsGroup`, at each start.
+#[test]
+fn modes_that_a_mount_has_changed_are_put_right() {
+    let bench = Bench::new();
+    bench.session().token(PATIENCE, NOW).unwrap();
+    let here = bench.folder.path().join("sessions");
+    for entry in fs::read_dir(&here).unwrap() {
+        fs::set_permissions(entry.unwrap().path(), Permissions::from_mode(0o660)).unwrap();
+    }
+    fs::set_permissions(&here, Permissions::from_mode(0o2770)).unwrap();
+    assert_eq!(bench.session().token(PATIENCE, NOW).unwrap().generation, 1);
+    assert_eq!(bench.calls(), (1, 0));
 }

@@ -14,6 +14,7 @@ mod slot;
 pub(crate) mod streams;
 mod wiped;
 pub(crate) mod word;
+pub(crate) mod workers;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -27,14 +28,13 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use self::process::PerProcess;
+use self::workers::Workers;
 use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
 
 /// How much longer than its own deadline a task may take to say so. Callers are promised 50 ms.
 const GRACE: Duration = Duration::from_millis(40);
-/// A thread that waits for a name or a disk goes away after this long without work.
-const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// Runs a future on our thread and waits for it. A future that does not end within `patience` (it should, by its
 /// own deadline) is left behind, and the answer is `None`.
@@ -75,11 +75,22 @@ pub(crate) fn started() -> Result<&'static Runtime, Error> {
     RUNTIME.get_or_replace(Runtime::is_running, Runtime::start)
 }
 
-/// Performs what may block: here, unless this is our thread.
+/// Performs what may block: here, unless this is our thread and another one can be started.
 pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
-    match Handle::try_current() {
-        Ok(ours) => drop(ours.spawn_blocking(work)),
-        Err(_) => work(),
+    static WORKERS: Workers = Workers::new("pg-aside", 4);
+    let work = Once(Some(Box::new(work)));
+    if Handle::try_current().is_ok() {
+        // Refused, it is dropped, and so performed here.
+        let _ = WORKERS.submit(Box::new(move || drop(work)));
+    }
+}
+
+/// Work that is performed when this is dropped, wherever that is.
+struct Once(Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|work| work());
     }
 }
 
@@ -118,14 +129,7 @@ impl Runtime {
             Error::new(Status::PG_ERR_SYSTEM, text)
         };
         streams::occupy()?;
-        let runtime = Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .thread_name("pg-blocking")
-            .thread_keep_alive(BLOCKING_KEEP_ALIVE)
-            .max_blocking_threads(16)
-            .build()
-            .map_err(refused)?;
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
         let (inbox, mut works) = unbounded_channel::<Work>();
         with_signals_blocked(|| {
             thread::Builder::new().name("pg-auth".into()).spawn(move || {

@@ -26,7 +26,7 @@ use crate::protocol::Call;
 use crate::queue::Completion;
 use crate::runtime;
 use crate::status::Status;
-use crate::store::{Committed, Loaded, Refusal, Store};
+use crate::store::{Committed, Loaded, Refusal, Store, keeping};
 use crate::token::{Doubtful, Fingerprint, Pair, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
@@ -496,6 +496,9 @@ impl Core {
                 Step::Land(landing) => {
                     // What is committed is committed; a lock that cannot be freed dies with its time.
                     let _ = means.store.unlock().await;
+                    for note in means.store.news() {
+                        self.state().log(Level::PG_LOG_WARN, || note);
+                    }
                     return *landing;
                 }
                 step => {
@@ -549,11 +552,14 @@ impl Core {
                 Input::Cooled(refusal)
             }
             Step::Refresh(refresh) => {
-                self.call(self.refresh_call(refresh), self.refresh_timeout(credentials.is_some())).await
+                let timeout = self.refresh_timeout(credentials.is_some());
+                keeping(&**store, self.call(self.refresh_call(refresh), timeout)).await
             }
             Step::Issue => match credentials {
                 Some(credentials) => {
-                    self.call(Call::Issue(Credentials::clone(credentials)), self.client.issue_timeout).await
+                    store.make_sure().await?;
+                    let call = Call::Issue(Credentials::clone(credentials));
+                    keeping(&**store, self.call(call, self.client.issue_timeout)).await
                 }
                 None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,
@@ -562,7 +568,7 @@ impl Core {
             },
             Step::Pause { most } => {
                 let pause = most.mul_f64(self.state().rng.f64());
-                tokio::time::sleep(pause).await;
+                keeping(&**store, tokio::time::sleep(pause)).await;
                 Input::Resumed
             }
             Step::Land(_) => Input::Start,

@@ -48,7 +48,8 @@ pub enum Renewal {
 }
 
 impl Operator {
-    /// Opens the place that the configuration names. Reads its files; connects nowhere.
+    /// Opens the place that the configuration names, which a session would do when it first uses it. Reads its files;
+    /// connects nowhere.
     pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
         if config.pair()?.is_some() {
             let text = "access_token and refresh_token are set: a pair that its host keeps, which would be lost here; \
@@ -60,14 +61,16 @@ impl Operator {
             Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
         })?;
         let store = config.store.open(client, Some(&credentials), config.keyring()?)?;
-        Ok(Operator {
+        let operator = Operator {
             client: client.clone(),
             credentials: Arc::new(credentials),
             store,
             on_ambiguous: config.on_ambiguous,
             fail_without_store: config.fail_without_store,
             is_strict: config.is_strict,
-        })
+        };
+        operator.on_store(LOOK, |store| async move { store.prepare().await })?;
+        Ok(operator)
     }
 
     /// What the store holds. Takes no lock, calls nobody, changes nothing.

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::custom::{Host, HostStore, Kept, PATIENCE, PLACE};
+use super::custom::{Host, HostStore, Kept, PLACE};
 use super::leased::new_owner;
+use super::limited::LIMIT;
 use crate::error::Error;
 use crate::runtime::with_signals_blocked;
 use crate::status::Status;
@@ -28,7 +29,7 @@ const FIRST: u64 = (1 << 62) + 1;
 
 /// Puts every promise of the contract to the test. The error is the first that is broken, in words, or what the store said
 /// when it failed. Takes about a second; what it saves stays there.
-pub fn check(HostStore(host): &HostStore) -> Result<(), Error> {
+pub fn check(HostStore { host, .. }: &HostStore) -> Result<(), Error> {
     let (tell, told) = channel();
     let watched = Watched { host: host.clone(), tell: tell.clone() };
     let prefix = format!("check-{}", new_owner()?);
@@ -40,7 +41,7 @@ pub fn check(HostStore(host): &HostStore) -> Result<(), Error> {
     .map_err(|error| no_thread(&error))?;
     let mut under_way = Vec::new();
     loop {
-        match told.recv_timeout(PATIENCE) {
+        match told.recv_timeout(LIMIT) {
             Ok(Told::Begun(call)) => under_way.push(call),
             Ok(Told::Ended(call)) => {
                 if let Some(at) = under_way.iter().position(|other| *other == call) {
@@ -50,7 +51,7 @@ pub fn check(HostStore(host): &HostStore) -> Result<(), Error> {
             Ok(Told::Over(result)) => return result,
             Err(RecvTimeoutError::Timeout) => {
                 let call = under_way.first().unwrap_or(&"a call");
-                let late = broken(format!("`{call}` has not returned within {} s", PATIENCE.as_secs()));
+                let late = broken(format!("`{call}` has not returned within {} s", LIMIT.as_secs()));
                 return Err(Error { status: Status::PG_ERR_TIMEOUT, ..late });
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -218,12 +219,8 @@ impl Trial {
         promise(is_ours, || "`lock` refused the lock of a key that nobody has".into())?;
         let granted = Instant::now();
         while !self.host.lock(&key, &b, LONG_LEASE)? {
-            promise(granted.elapsed() < PATIENCE, || {
-                format!(
-                    "a lease of {} ms is not over after {} s",
-                    SHORT_LEASE.as_millis(),
-                    PATIENCE.as_secs()
-                )
+            promise(granted.elapsed() < LIMIT, || {
+                format!("a lease of {} ms is not over after {} s", SHORT_LEASE.as_millis(), LIMIT.as_secs())
             })?;
             thread::sleep(PAUSE);
         }

@@ -5,24 +5,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore, oneshot};
-use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::key::RecordKey;
 use super::leased::{Acquired, Backend, Draft, Sight, new_owner};
+use super::limited::{GiveUp, LIMIT, Limited};
 use super::{Storing, envelope};
 use crate::clock::Clock;
-use crate::defect;
 use crate::error::Error;
-use crate::runtime::process::PerProcess;
+use crate::runtime::workers::Workers;
 use crate::status::Status;
 
-/// How long the library waits for what it asks of the host.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// So many threads may be in the host's code at once. There are twice as many: names must still be resolved when all of
-/// these hang.
+/// So many threads may be in the code of one store at once.
 const MOST_THREADS: usize = 8;
 /// How errors name the place.
 pub(super) const PLACE: &str = "(custom)";
@@ -59,12 +54,16 @@ impl fmt::Debug for Kept {
 
 /// A store of the host's own, as a configuration holds it.
 #[derive(Clone)]
-pub struct HostStore(pub(super) Arc<dyn Host>);
+pub struct HostStore {
+    pub(super) host: Arc<dyn Host>,
+    /// The threads that call it, which all its sessions have in common.
+    workers: Arc<Workers>,
+}
 
 impl HostStore {
     /// For the host that performs it.
     pub fn new(host: Arc<dyn Host>) -> Self {
-        HostStore(host)
+        HostStore { host, workers: Arc::new(Workers::new("pg-store", MOST_THREADS)) }
     }
 }
 
@@ -76,7 +75,7 @@ impl fmt::Debug for HostStore {
 
 impl PartialEq for HostStore {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.host, &other.host)
     }
 }
 
@@ -84,49 +83,28 @@ impl Eq for HostStore {}
 
 /// One account's record in a store of the host's own.
 pub(super) struct CustomBackend {
-    /// One call at a time. One that hangs keeps the next ones waiting, not their threads.
-    calls: Arc<Mutex<Calls>>,
+    calls: Limited<Calls>,
     is_sealed: bool,
 }
 
 impl CustomBackend {
     pub(super) fn new(
-        HostStore(host): &HostStore,
+        store: &HostStore,
         key: &RecordKey,
         clock: Arc<dyn Clock>,
         is_sealed: bool,
     ) -> Result<Self, Error> {
         let key = CString::new(key.name()).unwrap_or_default();
         let owner = CString::new(new_owner()?).unwrap_or_default();
-        let calls = Calls { host: host.clone(), key, owner, clock, is_ours: false, nothing: 0 };
-        Ok(CustomBackend { calls: Arc::new(Mutex::new(calls)), is_sealed })
+        let calls = Calls { host: store.host.clone(), key, owner, clock, is_ours: false, nothing: 0 };
+        Ok(CustomBackend { calls: Limited::new(calls, store.workers.clone(), LIMIT), is_sealed })
     }
 
-    /// Performs calls on a thread that may block, and waits for them as long as the patience lasts.
     async fn perform<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Calls) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        static THREADS: PerProcess<Arc<Semaphore>> = PerProcess::new();
-        let threads = THREADS.get_or_try_init(|| Ok(Arc::new(Semaphore::new(MOST_THREADS))))?;
-        let performed = async {
-            let mut calls = self.calls.clone().lock_owned().await;
-            let thread = threads.clone().acquire_owned().await;
-            let (answer, waiting) = oneshot::channel();
-            spawn_blocking(move || {
-                let _thread = thread;
-                let result = defect::contain(|| work(&mut calls)).and_then(|done| done);
-                // Whoever asked has gone on without the lease.
-                if answer.send(result).is_err() {
-                    let _ = defect::contain(|| calls.give_up());
-                }
-            });
-            waiting.await
-        };
-        match timeout(PATIENCE, performed).await {
-            Ok(Ok(result)) => result,
-            _ => Err(trouble(&format!("no answer within {} s", PATIENCE.as_secs()))),
-        }
+        self.calls.perform(work, late).await
     }
 }
 
@@ -160,6 +138,10 @@ impl Backend for CustomBackend {
             }
             Ok(is_saved)
         }))
+    }
+
+    fn renew(&self, lease: Duration, _version: u64) -> Storing<'_, bool> {
+        Box::pin(self.calls.perform_aside(move |calls| Ok(calls.is_ours && calls.lock(lease)?), late))
     }
 
     fn release(&self) -> Storing<'_, ()> {
@@ -196,6 +178,12 @@ struct Calls {
     nothing: u64,
 }
 
+impl GiveUp for Calls {
+    fn give_up(&mut self) {
+        let _ = self.unlock();
+    }
+}
+
 impl Calls {
     fn lock(&mut self, lease: Duration) -> Result<bool, Error> {
         self.is_ours = self.host.lock(&self.key, &self.owner, lease).map_err(failed("lock"))?;
@@ -207,10 +195,6 @@ impl Calls {
             self.host.unlock(&self.key, &self.owner).map_err(failed("unlock"))?;
         }
         Ok(())
-    }
-
-    fn give_up(&mut self) {
-        let _ = self.unlock();
     }
 
     fn look(&mut self, is_held: bool) -> Result<Sight, Error> {
@@ -235,6 +219,10 @@ impl Calls {
 
 fn failed(call: &str) -> impl Fn(String) -> Error + use<'_> {
     move |words| trouble(&format!("`{call}` failed: {words}"))
+}
+
+fn late(limit: Duration) -> Error {
+    trouble(&format!("no answer within {} s", limit.as_secs_f32()))
 }
 
 /// The store did not do what it should, which may pass.

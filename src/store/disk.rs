@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::Mode;
 use rustix::process::geteuid;
 
 use crate::error::Error;
@@ -84,52 +85,92 @@ pub(super) fn open_lock_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Refuses a file that others could have written or can read.
-pub(super) fn check_private(path: &Path, file: &File) -> Result<(), Error> {
-    let about = file.metadata().map_err(|error| unusable("look at", path, &error))?;
-    let (us, path) = (geteuid().as_raw(), path.display());
+/// Opens a folder, to look at it and to put its mode right.
+pub(super) fn open_folder(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
+}
+
+/// Refuses a file that is not ours. One that others may use is for its owner alone from now on: whoever mounts a volume may
+/// change modes (Kubernetes does, for `fsGroup`). What was done, in words.
+pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, Error> {
+    let look = || file.metadata().map_err(|error| unusable("look at", path, &error));
+    let (about, us, shown) = (look()?, geteuid().as_raw(), path.display());
     if !about.is_file() {
-        return Err(refused(format!("store {path}: not a regular file; move it away")));
+        return Err(refused(format!("store {shown}: not a regular file; move it away")));
     }
     if about.uid() != us {
         let owner = about.uid();
         return Err(refused(format!(
-            "store {path}: it belongs to user {owner}, while this program runs as user {us}; \
-             run it as user {owner}, give each user a folder of its own, or `chown {us} {path}`"
+            "store {shown}: it belongs to user {owner}, while this program runs as user {us}; \
+             run it as user {owner}, give each user a folder of its own, or `chown {us} {shown}`"
         )));
     }
-    if about.mode() & 0o077 != 0 {
+    let is_open = |mode: u32| mode & 0o077 != 0;
+    if !is_open(about.mode()) {
+        return Ok(None);
+    }
+    let changed = rustix::fs::fchmod(file, Mode::from_raw_mode(PRIVATE));
+    if changed.is_err() || is_open(look()?.mode()) {
         let mode = about.mode() & 0o777;
         return Err(refused(format!(
-            "store {path}: others may use it (mode {mode:03o}), and it holds tokens; `chmod 600 {path}`"
+            "store {shown}: others may use it (mode {mode:03o}), and it holds tokens; `chmod 600 {shown}`"
         )));
     }
-    Ok(())
+    Ok(Some(format!(
+        "store {shown}: others could use it (mode {:03o}); its mode is 600 again",
+        about.mode() & 0o777
+    )))
 }
 
-/// Refuses a folder in which others can replace files.
-pub(super) fn check_folder(path: &Path) -> Result<(), Error> {
-    let about = fs::metadata(path).map_err(|error| unusable("look at", path, &error))?;
-    let path = path.display();
-    if !about.is_dir() {
-        return Err(refused(format!("store {path}: not a folder; name a folder, or one to be made")));
-    }
-    let is_shared = about.mode() & 0o022 != 0 && about.mode() & 0o1000 == 0;
-    if is_shared {
-        let mode = about.mode() & 0o777;
+/// Refuses a folder in which others can replace files. One of ours that a group or all may write to is ours alone again. What
+/// was done, in words.
+pub(super) fn close_folder(path: &Path, folder: &File) -> Result<Option<String>, Error> {
+    let look = || folder.metadata().map_err(|error| unusable("look at", path, &error));
+    let (about, us, shown) = (look()?, geteuid().as_raw(), path.display());
+    // What root can do it can do in any folder.
+    if ![us, 0].contains(&about.uid()) {
+        let owner = about.uid();
         return Err(refused(format!(
-            "store {path}: others can replace files in this folder (mode {mode:03o}); `chmod go-w {path}`, or name \
+            "store {shown}: this folder belongs to user {owner}, who can replace files in it, while this program runs as \
+             user {us}; name a folder in it that does not exist yet, or `chown {us} {shown}`"
+        )));
+    }
+    let is_shared = |mode: u32| mode & 0o022 != 0 && mode & 0o1000 == 0;
+    let mode = about.mode() & 0o7777;
+    if !is_shared(mode) {
+        return Ok(None);
+    }
+    let is_mended = about.uid() == us
+        && rustix::fs::fchmod(folder, Mode::from_raw_mode(mode & !0o022)).is_ok()
+        && !is_shared(look()?.mode());
+    if !is_mended {
+        return Err(refused(format!(
+            "store {shown}: others can replace files in this folder (mode {mode:03o}); `chmod go-w {shown}`, or name \
              a folder in it that does not exist yet"
         )));
     }
-    Ok(())
+    Ok(Some(format!(
+        "store {shown}: others could replace files in this folder (mode {mode:03o}); its mode is {:03o} now",
+        mode & !0o022
+    )))
+}
+
+/// Whether the file system has no way to sync a folder (CIFS, 9p): names last as well as they do there.
+pub(super) fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
 /// A file operation failed: what, on what, and why.
 pub(super) fn unusable(verb: &str, path: &Path, error: &io::Error) -> Error {
     let path = path.display();
-    if error.raw_os_error() == Some(libc::ELOOP) {
-        return refused(format!("store {path}: a symbolic link, which is not followed; remove it"));
+    match error.raw_os_error() {
+        Some(libc::ELOOP) => {
+            return refused(format!("store {path}: a symbolic link, which is not followed; remove it"));
+        }
+        Some(libc::ENOTDIR) => {
+            return refused(format!("store {path}: not a folder; name a folder, or one to be made"));
+        }
+        _ => {}
     }
     let text = format!(
         "store: cannot {verb} {path}: {error}; check that the folder exists, its permissions, and the free space"

@@ -1,70 +1,71 @@
 //! A store in a folder, shared by the threads and processes of one user on one machine.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::disk::SystemDisk;
 use super::key::RecordKey;
 use super::keyring::Keyring;
+use super::limited::{GiveUp, LIMIT, Limited};
+use super::notes::Notes;
 use super::record_file::RecordFile;
 use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::clock::Clock;
-use crate::defect;
 use crate::error::Error;
+use crate::runtime::process::PerProcess;
+use crate::runtime::workers::Workers;
 use crate::status::Status;
 use crate::token::{Pair, RefreshToken};
 
 /// Between two looks at a lock that somebody else holds, in milliseconds: the last of many is to have the new token within
 /// a tenth of a second.
 const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
+/// So many operations on one folder may be under way at a time, and so hang.
+pub(super) const MOST_THREADS: usize = 4;
 
 /// One account's place in a folder. The disk is waited for on threads that come and go, never on the library's own.
 pub struct FileStore {
-    file: Arc<RecordFile>,
+    file: Limited<RecordFile>,
+    path: PathBuf,
+    notes: Arc<Notes>,
     patience: Duration,
 }
 
+impl GiveUp for RecordFile {
+    /// Whoever asked may have been given the lock, or has it from before.
+    fn give_up(&mut self) {
+        self.unlock();
+    }
+}
+
 impl FileStore {
-    /// The place of that account in a folder, which is made if its parent is there. `patience` is how long to wait for
-    /// the lock: as long as the flight of somebody else may take.
-    pub fn open(
+    /// The place of that account in a folder, which is made when it is first used, if its parent is there. `patience` is how
+    /// long to wait for the lock: as long as the flight of somebody else may take.
+    pub fn new(
         folder: &Path,
         key: RecordKey,
         keyring: Option<Keyring>,
         clock: Arc<dyn Clock>,
         patience: Duration,
     ) -> Result<Self, Error> {
-        let file = Arc::new(RecordFile::open(folder, key, keyring, clock, Arc::new(SystemDisk))?);
-        Ok(FileStore { file, patience })
+        let file = RecordFile::new(folder, key, keyring, clock, Arc::new(SystemDisk));
+        Ok(FileStore::on(file, workers(folder)?, LIMIT, patience))
     }
 
-    /// Performs an operation, whose panic is an error.
+    pub(super) fn on(file: RecordFile, workers: Arc<Workers>, limit: Duration, patience: Duration) -> Self {
+        let (path, notes) = (file.path().to_owned(), file.notes());
+        FileStore { file: Limited::new(file, workers, limit), path, notes, patience }
+    }
+
     async fn perform<T: Send + 'static>(
         &self,
         work: impl FnOnce(&RecordFile) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.blocking(|file| contained(|| work(file))).await
-    }
-
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&RecordFile) -> T + Send + 'static) -> T {
-        let (answer, waiting) = oneshot::channel();
-        self.spawn(Box::new(move |file| drop(answer.send(work(file)))));
-        match waiting.await {
-            Ok(done) => done,
-            // Only a runtime that is going down gives up a task, and with it whoever waits here.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// One kind of task for all operations: each kind is some kilobytes of code.
-    fn spawn(&self, work: Box<dyn FnOnce(&RecordFile) + Send>) {
-        let file = self.file.clone();
-        spawn_blocking(move || work(&file));
+        self.file.perform(move |file| work(file), |limit| self.too_slow(limit)).await
     }
 
     async fn wait_for_lock(&self, base: u64) -> Result<Lock, Error> {
@@ -88,11 +89,40 @@ impl FileStore {
     fn too_long(&self) -> Error {
         let text = format!(
             "store {}: another process has held the lock for more than {} s; look for one that hangs or is stopped",
-            self.file.path().display(),
+            self.path.display(),
             self.patience.as_secs()
         );
         Error::new(Status::PG_ERR_STORE, text)
     }
+
+    fn too_slow(&self, limit: Duration) -> Error {
+        let text = format!(
+            "store {}: no answer within {} s; the disk or the network file system hangs",
+            self.path.display(),
+            limit.as_secs_f32()
+        );
+        Error::new(Status::PG_ERR_STORE, text)
+    }
+}
+
+/// The threads for a folder, which all its accounts have in common.
+fn workers(folder: &Path) -> Result<Arc<Workers>, Error> {
+    static FOLDERS: PerProcess<Mutex<BTreeMap<PathBuf, Weak<Workers>>>> = PerProcess::new();
+    let folders = FOLDERS.get_or_try_init(|| Ok(Mutex::default()))?;
+    let mut folders = folders.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(workers) = folders.get(folder).and_then(Weak::upgrade) {
+        return Ok(workers);
+    }
+    folders.retain(|_, workers| workers.strong_count() > 0);
+    let workers = Arc::new(Workers::new("pg-folder", MOST_THREADS));
+    folders.insert(folder.to_owned(), Arc::downgrade(&workers));
+    Ok(workers)
+}
+
+/// For the record alone: the pair itself stays with the flight, should the disk hang.
+fn copy(pair: &Pair) -> Pair {
+    let refresh = pair.refresh.as_ref().map(|refresh| RefreshToken::new(refresh.secret().clone()));
+    Pair { token: pair.token.clone(), refresh }
 }
 
 impl Store for FileStore {
@@ -113,9 +143,9 @@ impl Store for FileStore {
     }
 
     fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
-        let write = move |file: &RecordFile| (contained(|| file.commit(base, &pair)), pair);
-        Box::pin(async {
-            let (result, pair) = self.blocking(write).await;
+        let written = copy(&pair);
+        Box::pin(async move {
+            let result = self.perform(move |file| file.commit(base, &written)).await;
             result.map_err(|error| Uncommitted { error, pair })
         })
     }
@@ -131,6 +161,10 @@ impl Store for FileStore {
         }))
     }
 
+    fn prepare(&self) -> Storing<'_, ()> {
+        Box::pin(self.perform(RecordFile::enter))
+    }
+
     fn inspect(&self) -> Storing<'_, Inspection> {
         Box::pin(self.perform(RecordFile::inspect))
     }
@@ -140,30 +174,10 @@ impl Store for FileStore {
     }
 
     fn warning(&self) -> Option<String> {
-        let network = network_file_system(self.file.path().parent()?)?;
-        Some(format!(
-            "store {}: on a network file system ({network}), whose locks and renames may not hold; use a local disk, or \
-             a store made for many machines",
-            self.file.path().display()
-        ))
+        self.notes.all()
     }
-}
 
-fn contained<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    defect::contain(work).and_then(|done| done)
-}
-
-/// Its name, if the folder is on one.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn network_file_system(folder: &Path) -> Option<&'static str> {
-    match rustix::fs::statfs(folder).ok()?.f_type as u32 {
-        0x6969 => Some("NFS"),
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
-        _ => None,
+    fn news(&self) -> Vec<String> {
+        self.notes.news()
     }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn network_file_system(_folder: &Path) -> Option<&'static str> {
-    None
 }

@@ -3,10 +3,13 @@
 //! The lease only saves calls to the service. What keeps the record whole is its version, and what keeps a refresh token from
 //! being presented twice is the intent: a holder who was stopped, and wakes up after its lease, finds another version.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ring::rand::{self, SystemRandom};
+use tokio::time::sleep;
 
 use super::envelope;
 use super::ledger::{Bytes, Entry, Found, Ledger};
@@ -16,12 +19,12 @@ use crate::error::Error;
 use crate::status::Status;
 use crate::token::{Pair, RefreshToken};
 
-/// The least that a lease lasts.
-const LEAST_LEASE: Duration = Duration::from_secs(60);
-/// What must be left of a lease when the longest call has ended: time to write.
-const RESERVE: Duration = Duration::from_secs(5);
-/// What a lease is longer than the longest flight.
-const ALLOWANCE: Duration = Duration::from_secs(15);
+/// How long a lease lasts: what a holder that was killed costs the others.
+pub(super) const LEASE: Duration = Duration::from_secs(6);
+/// While its flight runs it is renewed as often; a call to the service begins within so long of a renewal.
+pub(super) const RENEWAL: Duration = Duration::from_secs(2);
+/// After a renewal that has failed.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 /// Between two looks at a lease that somebody else holds, in milliseconds.
 const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
 
@@ -37,8 +40,17 @@ pub(super) trait Backend: Send + Sync {
     /// Replaces the record, durably, if its version is still that one. `false`: it is not.
     fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool>;
 
+    /// Renews the lease, if it is ours, or is over and nobody has taken it or written since that version. `false`: it is
+    /// lost. To give it up in the middle does no harm.
+    fn renew(&self, lease: Duration, version: u64) -> Storing<'_, bool>;
+
     /// Frees the lease, if it is ours.
     fn release(&self) -> Storing<'_, ()>;
+
+    /// Sleeps.
+    fn rest(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(sleep(time))
+    }
 
     /// Returns when somebody has committed or freed the lease, as far as that is told, and after `most` at the latest.
     fn pause(&self, most: Duration) -> Storing<'_, ()>;
@@ -74,24 +86,6 @@ pub(super) struct Draft<'a> {
     pub(super) sets_aside: bool,
 }
 
-/// How long the steps of a flight may take.
-#[derive(Clone, Copy)]
-pub(super) struct Terms {
-    lease: Duration,
-    /// The lease must have so much left for a refresh token to be presented.
-    reserve: Duration,
-    /// For the lease of somebody else, who may be dead.
-    patience: Duration,
-}
-
-impl Terms {
-    /// By the time that the two calls may take, Issue up to three times.
-    pub(super) fn new(refresh: Duration, issue: Duration) -> Self {
-        let lease = LEAST_LEASE.max(refresh + ALLOWANCE).max(issue * 3 + ALLOWANCE);
-        Terms { lease, reserve: refresh + RESERVE, patience: lease + ALLOWANCE }
-    }
-}
-
 /// The name of one session, unlike any other's, in this process or another.
 pub(super) fn new_owner() -> Result<String, Error> {
     let chance: [u8; 16] = rand::generate(&SystemRandom::new())
@@ -109,14 +103,15 @@ pub(super) fn new_owner() -> Result<String, Error> {
 pub(super) struct LeasedStore<B> {
     backend: B,
     clock: Arc<dyn Clock>,
-    terms: Terms,
+    /// For the lease of somebody else, who renews it as long as its flight takes.
+    patience: Duration,
     state: Mutex<State>,
 }
 
 struct State {
     ledger: Ledger,
-    /// When the lease ends, on the boot clock; `None`: it is not ours.
-    until: Option<Duration>,
+    /// When the lease was last asked for or renewed, from before that, on the boot clock; `None`: it is not ours.
+    held: Option<Duration>,
     version: u64,
     record: Option<Bytes>,
     /// The record has been read and nobody has looked at it yet.
@@ -145,36 +140,36 @@ impl State {
     }
 
     fn overtaken(&self) -> Error {
-        self.ledger.trouble("the lease is over, and others have taken it")
+        self.ledger.trouble("the lease is over, or others have taken it")
     }
 }
 
 impl<B: Backend> LeasedStore<B> {
-    pub(super) fn new(backend: B, ledger: Ledger, clock: Arc<dyn Clock>, terms: Terms) -> Self {
+    pub(super) fn new(backend: B, ledger: Ledger, clock: Arc<dyn Clock>, patience: Duration) -> Self {
         let state = State {
             ledger,
-            until: None,
+            held: None,
             version: 0,
             record: None,
             is_news: false,
             is_doubtful: false,
             is_broken: false,
         };
-        LeasedStore { backend, clock, terms, state: Mutex::new(state) }
+        LeasedStore { backend, clock, patience, state: Mutex::new(state) }
     }
 
     async fn wait_for_lease(&self, base: u64) -> Result<Lock, Error> {
-        let give_up = self.now() + self.terms.patience;
+        let give_up = self.now() + self.patience;
         // A newer record that cannot be read is waited for as if there were none.
         let mut known = base.max(self.state().ledger.generation());
         loop {
             let asked = self.now();
             let is_last = asked >= give_up;
-            match self.backend.acquire(self.terms.lease, known).await? {
+            match self.backend.acquire(LEASE, known).await? {
                 Acquired::Held(sight) => {
                     let mut state = self.state();
                     state.see(sight, self.clock.now());
-                    (state.until, state.is_news) = (Some(asked + self.terms.lease), true);
+                    (state.held, state.is_news) = (Some(asked), true);
                     return Ok(Lock::Held);
                 }
                 Acquired::Busy(Some(sight)) => {
@@ -200,7 +195,17 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn read(&self) -> Result<Loaded, Error> {
         if !std::mem::take(&mut self.state().is_news) {
+            let was_held = self.state().held.is_some();
             self.look().await?;
+            let (is_held, base) = {
+                let state = self.state();
+                (state.held.is_some(), state.ledger.generation())
+            };
+            if was_held && !is_held {
+                // Whoever was stopped past its lease waits for those who have taken it.
+                self.wait_for_lease(base).await?;
+                self.state().is_news = false;
+            }
         }
         let mut state = self.state();
         let entry = state.entry()?;
@@ -210,9 +215,9 @@ impl<B: Backend> LeasedStore<B> {
     /// Reads the record anew. A lease that turns out to be lost is lost.
     async fn look(&self) -> Result<(), Error> {
         let asked = self.now();
-        let sight = self.backend.load(self.terms.lease).await?;
+        let sight = self.backend.load(LEASE).await?;
         let mut state = self.state();
-        state.until = state.until.filter(|_| sight.is_held).map(|_| asked + self.terms.lease);
+        state.held = state.held.filter(|_| sight.is_held).map(|_| asked);
         state.see(sight, self.clock.now());
         Ok(())
     }
@@ -224,7 +229,12 @@ impl<B: Backend> LeasedStore<B> {
             state.ledger.claim(entry)?
         };
         let Some(claim) = claim else { return Ok(None) };
-        let written = self.write(&claim.intent, false).await.and_then(|()| self.check_reserve());
+        let written = match self.write(&claim.intent, false).await {
+            Ok(()) => {
+                self.is_sure().await.and_then(|is_sure| if is_sure { Ok(()) } else { Err(self.overtaken()) })
+            }
+            failed => failed,
+        };
         if let Err(error) = written {
             // It was not handed out, so it may stay, should the store take that back.
             if self.held().await.is_ok() {
@@ -235,14 +245,42 @@ impl<B: Backend> LeasedStore<B> {
         Ok(Some(RefreshToken::new(claim.secret)))
     }
 
-    /// Whoever was stopped for long must not present what others may have given up for lost.
-    fn check_reserve(&self) -> Result<(), Error> {
-        let state = self.state();
-        let left = state.until.unwrap_or_default().saturating_sub(self.now());
-        if left > self.terms.reserve {
-            return Ok(());
+    /// Whether a call to the service may begin: the lease was asked for or renewed a moment ago, or is so now. Whoever was
+    /// stopped for long must not present what others may have given up for lost. Without a lease there is nothing to lose.
+    async fn is_sure(&self) -> Result<bool, Error> {
+        let is_recent = |state: &State| state.held.is_none_or(|at| self.now().saturating_sub(at) <= RENEWAL);
+        if is_recent(&self.state()) {
+            return Ok(true);
         }
-        Err(state.ledger.trouble("it took so long to answer that the lease is nearly over"))
+        Ok(self.renew().await? && is_recent(&self.state()))
+    }
+
+    async fn renew(&self) -> Result<bool, Error> {
+        let (asked, version) = (self.now(), self.state().version);
+        let is_renewed = self.backend.renew(LEASE, version).await?;
+        let mut state = self.state();
+        if is_renewed {
+            state.held = state.held.map(|_| asked);
+        }
+        Ok(is_renewed)
+    }
+
+    /// Renews the lease for as long as this is awaited.
+    async fn go_on_renewing(&self) {
+        loop {
+            let Some(at) = self.state().held else { return };
+            let due = (at + RENEWAL).saturating_sub(self.now());
+            if !due.is_zero() {
+                self.backend.rest(due).await;
+                continue;
+            }
+            match self.renew().await {
+                Ok(true) => {}
+                // The commit will tell what has become of the record.
+                Ok(false) => return,
+                Err(_) => self.backend.rest(RENEWAL_PAUSE).await,
+            }
+        }
     }
 
     async fn put_back(&self, refresh: &RefreshToken) -> Result<(), Error> {
@@ -266,7 +304,7 @@ impl<B: Backend> LeasedStore<B> {
                 state.ledger.keep(&committed);
                 return Ok(committed);
             }
-            if state.until.is_none() {
+            if state.held.is_none() {
                 return Err(state.overtaken());
             }
             state.ledger.succeed(entry, base, pair)?
@@ -293,22 +331,27 @@ impl<B: Backend> LeasedStore<B> {
             let generation = envelope::generation(record);
             (state.version, Draft { record, generation, is_last, sets_aside: state.is_broken })
         };
-        let is_done = self.backend.write(self.terms.lease, version, draft).await?;
+        let is_done = self.backend.write(LEASE, version, draft).await?;
         let mut state = self.state();
         state.is_doubtful = false;
         if !is_done {
-            state.until = None;
+            state.held = None;
             return Err(state.overtaken());
         }
         (state.version, state.record, state.is_broken) =
             (version.saturating_add(1), Some(record.clone()), false);
-        state.until = (!is_last).then_some(asked + self.terms.lease);
+        state.held = (!is_last).then_some(asked);
         Ok(())
     }
 
     async fn free(&self) -> Result<(), Error> {
         // Not one that was freed with the last write, nor one that is lost.
-        if self.state().until.take().is_some() { self.backend.release().await } else { Ok(()) }
+        if self.state().held.take().is_some() { self.backend.release().await } else { Ok(()) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn backend(&self) -> &B {
+        &self.backend
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -321,10 +364,14 @@ impl<B: Backend> LeasedStore<B> {
             self.look().await?;
         }
         let state = self.state();
-        if state.until.is_none() {
+        if state.held.is_none() {
             return Err(state.overtaken());
         }
         Ok(state)
+    }
+
+    fn overtaken(&self) -> Error {
+        self.state().overtaken()
     }
 
     fn now(&self) -> Duration {
@@ -332,10 +379,10 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     fn too_long(&self) -> Error {
-        let seconds = self.terms.patience.as_secs();
+        let seconds = self.patience.as_secs();
         let what = format!(
-            "others have held the lease for more than {seconds} s; look for a process that hangs, and whether all have the \
-             same timeouts"
+            "others have held the lease for more than {seconds} s, longer than a flight takes; look whether all have the same \
+             timeouts"
         );
         Error::new(Status::PG_ERR_STORE, self.state().ledger.trouble(&what).text)
     }
@@ -373,9 +420,20 @@ impl<B: Backend> Store for LeasedStore<B> {
         Box::pin(self.free())
     }
 
+    fn make_sure(&self) -> Storing<'_, ()> {
+        Box::pin(async {
+            // One that cannot be asked has nothing to say against a call that uses nothing up.
+            if self.is_sure().await.unwrap_or(true) { Ok(()) } else { Err(self.overtaken()) }
+        })
+    }
+
+    fn keep(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.go_on_renewing())
+    }
+
     fn inspect(&self) -> Storing<'_, Inspection> {
         Box::pin(async {
-            let sight = self.backend.load(self.terms.lease).await?;
+            let sight = self.backend.load(LEASE).await?;
             let mut state = self.state();
             if let Some(wall) = sight.wall {
                 state.ledger.set_store_clock(wall, self.clock.now());

@@ -11,9 +11,9 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::key::RecordKey;
-use super::leased::{Acquired, Backend, Draft, LeasedStore, Sight, Terms};
+use super::leased::{Acquired, Backend, Draft, LEASE, LeasedStore, RENEWAL, Sight};
 use super::ledger::Ledger;
-use super::{Loaded, Refusal, Store, Storing};
+use super::{Loaded, Refusal, Store, Storing, keeping};
 use crate::clock::{BootId, Clock, Moment};
 use crate::error::Error;
 use crate::expiry::Lifetime;
@@ -25,6 +25,7 @@ use crate::token::{Pair, RefreshToken, Token};
 use zeroize::Zeroizing;
 
 const LIFE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_secs(110);
 const PROCESSES: usize = 5;
 const STEPS: usize = 4000;
 /// When the world began, by its own clock.
@@ -36,6 +37,8 @@ struct World {
     now: Duration,
     /// Nothing goes wrong.
     is_calm: bool,
+    /// How long the next call takes.
+    next_call: Option<Duration>,
     server: Server,
     /// Writes that their sender has given up, and that arrive all the same.
     late: Vec<Late>,
@@ -46,6 +49,8 @@ struct World {
     flying: usize,
     /// The server has lost what it had: old tokens may be in it again.
     has_forgotten: bool,
+    /// It has lost who had the lease.
+    was_emptied: bool,
 }
 
 #[derive(Clone, Default)]
@@ -95,8 +100,10 @@ impl Server {
             (self.fence, self.generation) = (next, late.generation);
             self.record = Some(late.record.clone());
         }
-        if self.is_ours(late.owner, now) {
-            self.lock = (!late.is_last).then_some((late.owner, now + lease));
+        if !late.is_last {
+            self.lock = Some((late.owner, now + lease));
+        } else if self.is_ours(late.owner, now) {
+            self.lock = None;
         }
         true
     }
@@ -193,6 +200,27 @@ impl Backend for Wire {
         })
     }
 
+    fn renew(&self, lease: Duration, version: u64) -> Storing<'_, bool> {
+        Box::pin(self.ask(move |world| {
+            let (now, server) = (world.now, &mut world.server);
+            let is_free = server.lock.is_none_or(|(_, until)| until <= now) && server.fence == version;
+            let is_renewed = server.is_ours(self.owner, now) || is_free;
+            if is_renewed {
+                server.lock = Some((self.owner, now + lease));
+            }
+            is_renewed
+        }))
+    }
+
+    fn rest(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let until = look(&self.world).now + time;
+            while look(&self.world).now < until {
+                turn().await;
+            }
+        })
+    }
+
     fn release(&self) -> Storing<'_, ()> {
         Box::pin(self.ask(|world| {
             if world.server.is_ours(self.owner, world.now) {
@@ -236,8 +264,7 @@ async fn live(world: Shared, owner: usize) {
     let clock = Arc::new(MachineClock { world: world.clone(), machine: (owner % 3) as u8 });
     let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
     let ledger = Ledger::new(key, None, clock.clone(), "simulated".into());
-    let terms = Terms::new(Duration::from_secs(45), Duration::from_secs(15));
-    let store = LeasedStore::new(Wire { world: world.clone(), owner }, ledger, clock.clone(), terms);
+    let store = LeasedStore::new(Wire { world: world.clone(), owner }, ledger, clock.clone(), PATIENCE);
     let (mut stored, mut generation, mut due) = (0, 0, Duration::ZERO);
     loop {
         while clock.now().boot < due {
@@ -319,13 +346,36 @@ async fn take(
             Input::Cooled(Refusal::after(strikes, have_worked, error, clock.now()))
         }
         Step::Pause { .. } => {
-            turn().await;
+            keeping(store, turn()).await;
             Input::Resumed
         }
-        Step::Refresh(refresh) => Input::Called(Box::new(refreshed(refresh, world, clock).await)),
-        Step::Issue => Input::Called(Box::new(issued(world, clock).await)),
+        Step::Refresh(refresh) => {
+            let server = look(world);
+            let is_ours = server.server.is_ours(store.backend().owner, server.now);
+            assert!(is_ours || server.was_emptied, "a call without the lease");
+            drop(server);
+            Input::Called(Box::new(keeping(store, refreshed(refresh, world, clock)).await))
+        }
+        Step::Issue => {
+            store.make_sure().await?;
+            Input::Called(Box::new(keeping(store, issued(world, clock)).await))
+        }
         Step::Land(_) => unreachable!(),
     })
+}
+
+/// The service takes its time: for some calls longer than a lease lasts.
+async fn wait(world: &Shared) {
+    let until = {
+        let mut world = look(world);
+        let most = if world.rng.f64() < 0.05 { 15_000 } else { 1 };
+        let drawn = Duration::from_millis(world.rng.u64(..most));
+        world.now + world.next_call.take().unwrap_or(drawn)
+    };
+    turn().await;
+    while look(world).now < until {
+        turn().await;
+    }
 }
 
 async fn refreshed(refresh: RefreshToken, world: &Shared, clock: &MachineClock) -> Result<Pair, Failure> {
@@ -351,7 +401,7 @@ async fn refreshed(refresh: RefreshToken, world: &Shared, clock: &MachineClock) 
         Some(false) => failure(Status::PG_ERR_REFUSED, Fate::PG_FATE_REFUSED, None),
         None => failure(Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN, None),
     };
-    turn().await;
+    wait(world).await;
     if look(world).chance(0.05) {
         return failure(Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN, None);
     }
@@ -363,7 +413,7 @@ async fn issued(world: &Shared, clock: &MachineClock) -> Result<Pair, Failure> {
     let anchor = clock.now();
     look(world).service.calls += 1;
     let pair = look(world).service.pair(anchor);
-    turn().await;
+    wait(world).await;
     if look(world).chance(0.05) {
         let error = Error::new(Status::PG_ERR_CONNECTION_LOST, "no answer");
         return Err(Failure { error, refresh: None, doubtful: None });
@@ -385,19 +435,51 @@ impl Service {
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// One history. The service's calls, and the generation that the server ends with.
-fn history(seed: u64, is_calm: bool) -> (u64, u64) {
-    let world = Arc::new(Mutex::new(World {
+fn world(seed: u64, is_calm: bool) -> Shared {
+    Arc::new(Mutex::new(World {
         rng: Rng::with_seed(seed),
         now: BEGINNING,
         is_calm,
+        next_call: None,
         server: Server::default(),
         late: Vec::new(),
         backup: None,
         service: Service::default(),
         flying: 0,
         has_forgotten: false,
-    }));
+        was_emptied: false,
+    }))
+}
+
+/// A holder whose first call takes long, and another process that waits; the first one is killed after a while, or lives. When
+/// the other one has a pair, and how many calls there were then.
+fn wait_for_a_holder(killed_after: Option<Duration>) -> (Duration, u64) {
+    let world = world(1, true);
+    look(&world).next_call = Some(Duration::from_secs(40));
+    let mut context = Context::from_waker(Waker::noop());
+    let mut holder: Option<Task> = Some(Box::pin(live(world.clone(), 0)));
+    let mut waiter: Task = Box::pin(live(world.clone(), 1));
+    loop {
+        let age = look(&world).now - BEGINNING;
+        assert!(age < PATIENCE * 2, "there is no end to it");
+        holder = holder.filter(|_| killed_after.is_none_or(|after| age < after));
+        if let Some(holder) = &mut holder {
+            assert!(holder.as_mut().poll(&mut context).is_pending());
+        }
+        // Once the first one has the lease.
+        if !age.is_zero() {
+            assert!(waiter.as_mut().poll(&mut context).is_pending());
+        }
+        if look(&world).flying == usize::from(killed_after.is_some()) && look(&world).server.generation > 0 {
+            return (age, look(&world).service.calls);
+        }
+        look(&world).now += Duration::from_millis(20);
+    }
+}
+
+/// One history. The service's calls, and the generation that the server ends with.
+fn history(seed: u64, is_calm: bool) -> (u64, u64) {
+    let world = world(seed, is_calm);
     let mut owners = 0..;
     let mut start =
         || -> (Task, Duration) { (Box::pin(live(world.clone(), owners.next().unwrap())), Duration::ZERO) };
@@ -437,7 +519,7 @@ fn mishap(world: &mut World) {
     if !world.late.is_empty() && world.chance(0.05) {
         let which = world.rng.usize(..world.late.len());
         let late = world.late.swap_remove(which);
-        world.server.write(&late, Duration::from_secs(60), now);
+        world.server.write(&late, LEASE, now);
     }
     if world.chance(0.0005) {
         world.backup = Some(world.server.clone());
@@ -446,13 +528,14 @@ fn mishap(world: &mut World) {
     if world.chance(0.0003) {
         world.server = Server::default();
         world.late.clear();
+        world.was_emptied = true;
     }
     if world.chance(0.0002)
         && let Some(backup) = world.backup.take()
     {
         world.server = backup;
         world.late.clear();
-        world.has_forgotten = true;
+        (world.has_forgotten, world.was_emptied) = (true, true);
     }
 }
 
@@ -472,5 +555,19 @@ fn where_nothing_goes_wrong_each_generation_is_one_call() {
         // The last one may be under way.
         let is_one_each = calls == generation || calls == generation + 1;
         assert!(generation > 2 && is_one_each, "seed {seed}: {calls} calls, {generation} generations");
+    }
+}
+
+#[test]
+fn a_holder_that_lives_is_waited_for_and_one_that_dies_for_its_lease_alone() {
+    let (age, calls) = wait_for_a_holder(None);
+    assert!(age >= Duration::from_secs(40) && calls == 1, "after {age:?}, {calls} calls");
+    for dies in [Duration::from_millis(100), Duration::from_secs(5), Duration::from_secs(20)] {
+        let (age, calls) = wait_for_a_holder(Some(dies));
+        assert!(
+            age <= dies + LEASE + Duration::from_millis(500) && calls == 2,
+            "after {age:?}, {calls} calls"
+        );
+        assert!(age + RENEWAL >= dies + LEASE, "after {age:?}: not before the lease is over");
     }
 }

@@ -17,7 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 
-use super::disk::{check_private, open_lock_file, unusable};
+use super::disk::{make_private, open_lock_file, unusable};
+use super::notes::Notes;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 
@@ -32,7 +33,7 @@ type Table = HashMap<Inode, Vec<File>>;
 
 impl Held {
     /// The lock, if it is free.
-    pub(super) fn try_new(path: &Path) -> Result<Option<Self>, Error> {
+    pub(super) fn try_new(path: &Path, notes: &Notes) -> Result<Option<Self>, Error> {
         let failed = |error: io::Error| unusable("lock", path, &error);
         let mut table = table()?;
         if inode_at(path).is_some_and(|inode| table.contains_key(&inode)) {
@@ -45,7 +46,7 @@ impl Held {
             files.push(file);
             return Ok(None);
         }
-        check_private(path, &file)?;
+        notes.extend(make_private(path, &file)?);
         match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
             Ok(()) => {}
             // Two names for a lock that another process holds.
@@ -60,6 +61,11 @@ impl Held {
         }
         table.insert(inode, vec![file]);
         Ok(Some(Held(inode)))
+    }
+
+    /// Whether its file is still in its place: the lock of one that was removed keeps nobody out.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        inode_at(path) == Some(self.0)
     }
 }
 

@@ -6,22 +6,26 @@ mod custom;
 mod disk;
 mod envelope;
 mod file;
+#[cfg(test)]
+mod hangs;
 mod key;
 mod keyring;
 mod leased;
 #[cfg(test)]
 mod leased_lives;
 mod ledger;
+mod limited;
 mod lock;
 mod memory;
+mod notes;
 mod record;
 mod record_file;
 mod redis;
 mod stamp;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +36,7 @@ use crate::status::Status;
 use crate::token::{Grant, Pair, RefreshToken, Token};
 
 use self::custom::CustomBackend;
-use self::leased::{LeasedStore, Terms};
+use self::leased::LeasedStore;
 use self::ledger::Ledger;
 pub use self::redis::Address;
 use self::redis::RedisBackend;
@@ -45,6 +49,11 @@ pub use key::RecordKey;
 pub use keyring::Keyring;
 pub use memory::MemoryStore;
 pub use record_file::RecordFile;
+
+/// So often a flight tries Issue.
+const ISSUE_TRIES: u32 = 3;
+/// What it may need besides its calls.
+const FLIGHT_ALLOWANCE: Duration = Duration::from_secs(20);
 
 /// Where the records of sessions are kept: the setting `store`, or a store of the host's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,24 +92,20 @@ impl Place {
         let Some(credentials) = credentials else { return Ok(Arc::new(MemoryStore::default())) };
         let key = client.record_key(credentials)?;
         let clock = client.clock.clone();
+        // As long as the flight of somebody else may take, with its pauses and the time to write.
+        let patience = client.refresh_timeout + client.issue_timeout * ISSUE_TRIES + FLIGHT_ALLOWANCE;
         match self {
             Place::Memory => Ok(Arc::new(MemoryStore::default())),
-            Place::Folder(folder) => {
-                // As long as the flight of somebody else may take, and some time to write.
-                let patience = client.refresh_timeout + client.issue_timeout + Duration::from_secs(10);
-                Ok(Arc::new(FileStore::open(folder, key, keyring, clock, patience)?))
-            }
+            Place::Folder(folder) => Ok(Arc::new(FileStore::new(folder, key, keyring, clock, patience)?)),
             Place::Redis(address) => {
-                let terms = Terms::new(client.refresh_timeout, client.issue_timeout);
                 let backend = RedisBackend::new(client.servers.at(address)?, &key, keyring.is_some())?;
                 let ledger = Ledger::new(key, keyring, clock.clone(), address.to_string());
-                Ok(Arc::new(LeasedStore::new(backend, ledger, clock, terms)))
+                Ok(Arc::new(LeasedStore::new(backend, ledger, clock, patience)))
             }
             Place::Custom(host) => {
-                let terms = Terms::new(client.refresh_timeout, client.issue_timeout);
                 let backend = CustomBackend::new(host, &key, clock.clone(), keyring.is_some())?;
                 let ledger = Ledger::new(key, keyring, clock.clone(), custom::PLACE.into());
-                Ok(Arc::new(LeasedStore::new(backend, ledger, clock, terms)))
+                Ok(Arc::new(LeasedStore::new(backend, ledger, clock, patience)))
             }
         }
     }
@@ -223,6 +228,17 @@ pub struct Uncommitted {
     pub pair: Pair,
 }
 
+/// Does what takes long and is no operation on the store, while the lock is kept from ending by itself.
+pub async fn keeping<T>(store: &dyn Store, work: impl Future<Output = T>) -> T {
+    let (mut work, mut keep) = (pin!(work), pin!(store.keep()));
+    let mut is_kept = true;
+    poll_fn(|context| {
+        is_kept = is_kept && keep.as_mut().poll(context).is_pending();
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
 /// A future of a store.
 pub type Storing<'a, T, E = Error> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
@@ -251,7 +267,22 @@ pub trait Store: Send + Sync {
     /// Frees the lock, if it is held.
     fn unlock(&self) -> Storing<'_, ()>;
 
-    /// What lies there. Takes no lock and changes nothing.
+    /// Before a call to the service: an error where the lock was held and others have it now.
+    fn make_sure(&self) -> Storing<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Keeps the lock from ending by itself, as long as this is awaited: see [`keeping`].
+    fn keep(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Sees to it that the place can be used, as far as that is known without its lock.
+    fn prepare(&self) -> Storing<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// What lies there. Takes no lock and changes no record.
     fn inspect(&self) -> Storing<'_, Inspection>;
 
     /// Removes all that is kept of the account, durably.
@@ -260,5 +291,10 @@ pub trait Store: Send + Sync {
     /// What the host should know of the place that it chose.
     fn warning(&self) -> Option<String> {
         None
+    }
+
+    /// What it should know since this was last asked.
+    fn news(&self) -> Vec<String> {
+        Vec::new()
     }
 }

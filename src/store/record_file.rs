@@ -1,7 +1,7 @@
 //! One account's record in a folder: each step of a flight as one operation that blocks.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::disk::{Disk, check_folder, check_private, unusable};
+use super::disk::{Disk, close_folder, is_unsupported, make_private, open_folder, unusable};
 use super::key::RecordKey;
 use super::keyring::Keyring;
 use super::ledger::{Bytes, Entry, Found, Ledger};
 use super::lock::Held;
+use super::notes::Notes;
 use super::{Committed, Inspection, Loaded, Refusal};
 use crate::clock::Clock;
 use crate::error::Error;
@@ -29,6 +30,7 @@ pub struct RecordFile {
     path: PathBuf,
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
+    notes: Arc<Notes>,
     state: Mutex<State>,
 }
 
@@ -38,24 +40,18 @@ struct State {
 }
 
 impl RecordFile {
-    /// The record of that account in a folder, which is made if its parent is there. With a keyring it is sealed.
-    pub fn open(
+    /// The record of that account in a folder. With a keyring it is sealed. Nothing is looked at before it is used.
+    pub fn new(
         folder: &Path,
         key: RecordKey,
         keyring: Option<Keyring>,
         clock: Arc<dyn Clock>,
         disk: Arc<dyn Disk>,
-    ) -> Result<Self, Error> {
-        let failed = |error: io::Error| unusable("make or find", folder, &error);
-        match DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => {}
-        }
-        let folder = fs::canonicalize(folder).map_err(failed)?;
-        check_folder(&folder)?;
-        let path = folder.join(format!("pg-{}", key.name()));
+    ) -> Self {
+        let (folder, path) = (folder.to_owned(), folder.join(format!("pg-{}", key.name())));
         let ledger = Ledger::new(key, keyring, clock.clone(), path.display().to_string());
-        Ok(RecordFile { folder, path, clock, disk, state: Mutex::new(State { lock: None, ledger }) })
+        let state = Mutex::new(State { lock: None, ledger });
+        RecordFile { folder, path, clock, disk, notes: Arc::default(), state }
     }
 
     /// Where the record is.
@@ -63,11 +59,20 @@ impl RecordFile {
         &self.path
     }
 
-    /// Takes the lock, if nobody else has it. A lock that is held already, because its flight broke off, is kept.
+    /// What the host should know of the place.
+    pub(super) fn notes(&self) -> Arc<Notes> {
+        self.notes.clone()
+    }
+
+    /// Takes the lock, if nobody else has it. A lock that is held already, because its flight broke off, is kept. The folder
+    /// is made if its parent is there.
     pub fn try_lock(&self) -> Result<bool, Error> {
         let mut state = self.state();
-        if state.lock.is_none() {
-            state.lock = Held::try_new(&self.beside(".lock"))?;
+        self.enter()?;
+        let path = self.beside(".lock");
+        if !state.lock.as_ref().is_some_and(|held| held.is_at(&path)) {
+            state.lock = None;
+            state.lock = Held::try_new(&path, &self.notes)?;
         }
         Ok(state.lock.is_some())
     }
@@ -94,8 +99,14 @@ impl RecordFile {
         Ok(state.ledger.load(found))
     }
 
-    /// What lies there, as it is. Needs no lock and changes nothing.
+    /// What lies there, as it is. Needs no lock and changes no record.
     pub fn inspect(&self) -> Result<Inspection, Error> {
+        match open_folder(&self.folder) {
+            Ok(folder) => drop(close_folder(&self.folder, &folder)?),
+            // Nothing has been kept yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable("open", &self.folder, &error)),
+        }
         let bytes = self.read_bytes()?;
         self.state().ledger.inspect(bytes.as_ref())
     }
@@ -110,7 +121,7 @@ impl RecordFile {
         removed
             .and_then(|()| self.remove_others(".corrupt-", None))
             .and_then(|()| self.remove_others(".tmp-", None))
-            .and_then(|()| self.disk.sync_folder(&self.folder))
+            .and_then(|()| self.sync_folder())
             .map_err(|error| unusable("remove", &self.path, &error))?;
         state.ledger.forget();
         Ok(())
@@ -179,7 +190,7 @@ impl RecordFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        check_private(&self.path, &file)?;
+        self.notes.extend(make_private(&self.path, &file)?);
         let length = file.metadata().map_err(failed)?.len().min(MOST_BYTES);
         // Room for all of it and a byte more: growing would leave a copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
@@ -196,8 +207,46 @@ impl RecordFile {
             .and_then(|file| disk.write(&file, record).and_then(|()| disk.sync(&file)))
             .and_then(|()| disk.rename(&temporary, &self.path))
             .inspect_err(|_| drop(disk.remove(&temporary)))
-            .and_then(|()| disk.sync_folder(&self.folder))
+            .and_then(|()| self.sync_folder())
             .map_err(|error| unusable("write", &self.path, &error))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        match self.disk.sync_folder(&self.folder) {
+            Err(error) if is_unsupported(&error) => {
+                self.notes.extend([format!(
+                    "store {}: this file system cannot sync a folder ({error}); after a loss of power an older record may \
+                     be there",
+                    self.folder.display()
+                )]);
+                Ok(())
+            }
+            synced => synced,
+        }
+    }
+
+    /// Sees to it that the folder is there and that nobody else replaces files in it.
+    pub(super) fn enter(&self) -> Result<(), Error> {
+        let failed = |error: io::Error| unusable("make or open", &self.folder, &error);
+        let folder = match open_folder(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match DirBuilder::new().mode(0o700).create(&self.folder) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+                    _ => open_folder(&self.folder),
+                }
+            }
+            opened => opened,
+        };
+        let folder = folder.map_err(failed)?;
+        self.notes.extend(close_folder(&self.folder, &folder)?);
+        self.notes.extend(network_file_system(&folder).map(|network| {
+            format!(
+                "store {}: on a network file system ({network}), whose locks and renames may not hold; use a local disk, \
+                 or a store made for many machines",
+                self.path.display()
+            )
+        }));
+        Ok(())
     }
 
     /// Keeps the newest broken record, for whoever wants to know what broke it. If that fails, the next commit
@@ -231,4 +280,19 @@ impl RecordFile {
         path.push(suffix);
         path.into()
     }
+}
+
+/// Its name, if the folder is on one.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn network_file_system(folder: &File) -> Option<&'static str> {
+    match rustix::fs::fstatfs(folder).ok()?.f_type as u32 {
+        0x6969 => Some("NFS"),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
+        _ => None,
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn network_file_system(_folder: &File) -> Option<&'static str> {
+    None
 }

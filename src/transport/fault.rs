@@ -5,6 +5,7 @@ use std::io;
 
 use rustls::{CertificateError, Error as TlsError};
 
+use crate::error::Error;
 use crate::status::Status;
 
 /// A host name that did not resolve. Our own type, so that it can be told from a refused connection.
@@ -65,6 +66,10 @@ fn known(link: &(dyn StdError + 'static), host: Option<&str>) -> Option<Status> 
     if let Some(error) = link.downcast_ref::<TlsError>() {
         return Some(tls_status(error));
     }
+    // Ours already, such as a thread that the system refused.
+    if let Some(error) = link.downcast_ref::<Error>() {
+        return Some(error.status);
+    }
     // RFC 9113, 8.7: a stream refused in this way has not been processed, nor has one behind the last of which the server
     // said so when it went away; on the others that error does not come.
     let is_unprocessed = link.downcast_ref::<h2::Error>().is_some_and(|error| {
@@ -107,6 +112,7 @@ pub(super) fn advice(status: Status) -> &'static str {
             "check that base_url has the host name that the certificate is for"
         }
         Status::PG_ERR_STREAM_REFUSED => "the server is going away or busy",
+        Status::PG_ERR_SYSTEM => "nothing was sent",
         _ => "check the network between here and the host",
     }
 }

@@ -11,6 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::admission::Admission;
 use super::fault::{self, ResolveError};
 use super::gate::{Gate, GatedBody};
+use super::resolver::{self, Unresolved};
 use super::tls::TlsSettings;
 use super::{Answer, Reply, Request, Sending, Transport};
 use crate::clock::Clock;
@@ -225,15 +226,18 @@ fn set_up_failed(error: impl std::fmt::Display) -> Error {
     Error::new(Status::PG_ERR_INTERNAL, format!("the request cannot be set up: {error}"))
 }
 
-/// `getaddrinfo` on a thread that comes and goes.
+/// The system's resolver, as the HTTP library asks it.
 struct SystemResolver;
 
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            match tokio::net::lookup_host((name.as_str(), 0)).await {
-                Ok(addresses) => Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs),
-                Err(error) => Err(ResolveError { host: name.as_str().to_owned(), error }.into()),
+            match resolver::resolve(name.as_str(), 0).await {
+                Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
+                Err(Unresolved::Unknown(error)) => {
+                    Err(ResolveError { host: name.as_str().to_owned(), error }.into())
+                }
+                Err(Unresolved::NoThread(error)) => Err(error.into()),
             }
         })
     }

@@ -4,6 +4,7 @@ mod admission;
 mod fault;
 mod gate;
 mod http;
+mod resolver;
 mod tls;
 
 use std::borrow::Cow;
@@ -21,6 +22,7 @@ use crate::secret::Secret;
 use crate::status::Status;
 
 pub use http::HttpTransport;
+pub(crate) use resolver::{Unresolved, resolve};
 pub(crate) use tls::TlsSettings;
 
 /// A request to a path below the base URL.

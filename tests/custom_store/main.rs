@@ -127,7 +127,7 @@ fn each_call_fails_at_each_step() {
                     eventually("who cannot read frees the lock", || !bench.table.is_locked());
                 }
                 bench.table.repair();
-                // Stands for the minute in which a lease ends that nobody frees.
+                // Stands for the time in which a lease ends that nobody frees.
                 bench.table.end_leases();
 
                 bench.pass(40);
@@ -188,28 +188,31 @@ fn a_call_that_hangs_is_left_behind() {
 }
 
 #[test]
-fn sessions_that_all_hang_leave_threads_for_others() {
+fn sessions_that_all_hang_have_eight_threads_and_leave_others_theirs() {
     let bench = Bench::new();
+    bench.table.arm(Call::Lock, 0, Trouble::HangForEver);
+    let hung_store = HostStore::new(bench.table.clone());
     let hung: Vec<_> = (0..20)
         .map(|_| {
-            let table = Arc::new(Table::default());
-            table.arm(Call::Lock, 0, Trouble::Hang);
             let mut config = config(&bench.sandbox);
-            config.set_store(HostStore::new(table.clone()));
+            config.set_store(hung_store.clone());
             let session = Session::open(&client(&config, &bench.sandbox.urls().https), &config).unwrap();
             let _ = session.token(NOW, NOW);
-            (table, session)
+            session
         })
         .collect();
-    eventually("eight threads hang", || hung.iter().map(|(table, _)| table.hanging()).sum::<u32>() == 8);
-    // One whose host name is resolved on such a thread too.
-    let config = config(&bench.sandbox);
+    eventually("eight threads hang", || bench.table.hanging() == 8);
+    // One whose host name is resolved on a thread, too, and which has a store of its own.
+    let table = Arc::new(Table::default());
+    let mut config = config(&bench.sandbox);
+    config.set_store(HostStore::new(table));
     let url = bench.sandbox.urls().https.replace("127.0.0.1", "localhost");
     let session = Session::open(&client(&config, &url), &config).unwrap();
     assert!(session.token(PATIENCE, NOW).is_ok());
-    for (table, session) in hung {
+    assert_eq!(bench.table.hanging(), 8);
+    bench.table.repair();
+    for session in hung {
         let _ = session.close(NOW);
-        table.repair();
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Trouble {
     FailForEver,
     /// It returns when it is let go.
     Hang,
+    /// It does so, and so does every later one.
+    HangForEver,
 }
 
 /// How a store breaks its contract.
@@ -149,11 +151,11 @@ impl Table {
             }
             _ => None,
         };
-        if trouble.is_some() {
+        if trouble.is_some_and(|trouble| trouble != Trouble::HangForEver) {
             state.trouble = None;
         }
         match trouble {
-            Some(Trouble::Hang) => {
+            Some(Trouble::Hang | Trouble::HangForEver) => {
                 state.hanging += 1;
                 while state.hanging > 0 {
                     state = self.let_go.wait(state).unwrap();

@@ -31,7 +31,7 @@ pub(crate) fn keyring(bytes: &[u8]) -> Keyring {
 }
 
 pub(crate) fn account(folder: &Path, account_id: &str, keyring: Option<Keyring>) -> RecordFile {
-    RecordFile::open(folder, key(account_id), keyring, Arc::new(SystemClock), Arc::new(SystemDisk)).unwrap()
+    RecordFile::new(folder, key(account_id), keyring, Arc::new(SystemClock), Arc::new(SystemDisk))
 }
 
 pub(crate) fn record(folder: &Path) -> RecordFile {
@@ -44,7 +44,7 @@ pub(crate) fn sealed_record(folder: &Path) -> RecordFile {
 }
 
 pub(crate) fn store(folder: &Path, patience: Duration) -> FileStore {
-    FileStore::open(folder, key("account"), None, Arc::new(SystemClock), patience).unwrap()
+    FileStore::new(folder, key("account"), None, Arc::new(SystemClock), patience).unwrap()
 }
 
 pub(crate) fn pair_at(access: &str, refresh: &str, anchor: Moment) -> Pair {

@@ -22,8 +22,7 @@ fn moment(boot: u64, wall: u64) -> Moment {
 fn left(then: (Moment, Option<BootId>), now: (Moment, Option<BootId>)) -> (u64, bool) {
     let folder = folder();
     let clock = Arc::new(TestClock(Mutex::new(then)));
-    let open =
-        || RecordFile::open(folder.path(), key("a"), None, clock.clone(), Arc::new(SystemDisk)).unwrap();
+    let open = || RecordFile::new(folder.path(), key("a"), None, clock.clone(), Arc::new(SystemDisk));
     let writer = open();
     assert!(writer.try_lock().unwrap());
     writer.commit(0, &pair_at("a1", "r1", then.0)).unwrap();
@@ -68,8 +67,7 @@ fn after_a_restart_the_wall_clock_counts() {
 fn a_refusal_outlives_a_restart_and_never_lasts_for_years() {
     let folder = folder();
     let clock = Arc::new(TestClock(Mutex::new((moment(5000, 0), BOOT))));
-    let record =
-        RecordFile::open(folder.path(), key("a"), None, clock.clone(), Arc::new(SystemDisk)).unwrap();
+    let record = RecordFile::new(folder.path(), key("a"), None, clock.clone(), Arc::new(SystemDisk));
     assert!(record.try_lock().unwrap());
     let error = Error::new(Status::PG_ERR_REFUSED, "no");
     record.cool(&Refusal { strikes: 3, until: Duration::from_secs(5900), error }).unwrap();

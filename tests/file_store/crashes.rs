@@ -42,8 +42,7 @@ fn await_note(folder: &Path, name: &str) -> String {
 /// A whole flight, in a process that kills itself at the given step.
 fn fly_and_die(folder: &Path, keyring: Option<Keyring>, at: u64) {
     let disk = Arc::new(TestDisk::new(Trouble::Kill));
-    let record =
-        RecordFile::open(folder, key("account"), keyring, Arc::new(SystemClock), disk.clone()).unwrap();
+    let record = RecordFile::new(folder, key("account"), keyring, Arc::new(SystemClock), disk.clone());
     disk.arm(at);
     let here = || disk.step(|| Ok(())).unwrap();
     here();

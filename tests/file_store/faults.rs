@@ -22,7 +22,7 @@ struct Flown {
 
 fn armed(folder: &Path, trouble: Trouble, at: u64) -> (Arc<TestDisk>, RecordFile) {
     let disk = Arc::new(TestDisk::new(trouble));
-    let record = RecordFile::open(folder, key("account"), None, Arc::new(SystemClock), disk.clone()).unwrap();
+    let record = RecordFile::new(folder, key("account"), None, Arc::new(SystemClock), disk.clone());
     disk.arm(at);
     (disk, record)
 }

@@ -97,8 +97,7 @@ fn a_removal_that_fails_or_may_not_last_is_told() {
         fs::write(format!("{}.corrupt-1", path.display()), "tokens").unwrap();
         let disk = Arc::new(TestDisk::new(Trouble::Fail));
         let record =
-            RecordFile::open(folder.path(), key("account"), None, Arc::new(SystemClock), disk.clone())
-                .unwrap();
+            RecordFile::new(folder.path(), key("account"), None, Arc::new(SystemClock), disk.clone());
         assert!(record.try_lock().unwrap());
         disk.arm(at);
         match record.forget() {

@@ -1,8 +1,8 @@
 //! What is not trusted: files that others could have written or can read, other accounts, other versions. And what
 //! is broken, which heals.
 
-use std::fs::{self, Permissions};
-use std::io::Write;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,11 +10,14 @@ use std::sync::Arc;
 use paymentsgate_auth::clock::SystemClock;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::store::{RecordFile, SystemDisk};
+use paymentsgate_auth::store::{Disk, RecordFile, Store, SystemDisk};
 use ring::digest::{SHA256, digest};
 use rustix::process::geteuid;
+use tokio::runtime::Builder;
 
-use crate::bench::{access, account, beside, claim, folder, key, loaded, pair, record, seeded};
+use crate::bench::{
+    PATIENCE, access, account, beside, claim, folder, key, loaded, pair, record, seeded, store,
+};
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -44,27 +47,27 @@ fn all_that_is_made_is_for_its_owner_alone() {
     assert_eq!(name, format!("pg-{}", key("account").name()));
 }
 
+/// As a mount with `fsGroup` leaves them.
 #[test]
-fn a_record_that_others_may_use_is_refused() {
-    for mode in [0o640, 0o604, 0o620, 0o601] {
+fn files_of_ours_that_others_may_use_are_put_right_and_told_once() {
+    for others in [0o660, 0o640, 0o604, 0o620, 0o601] {
         let (folder, path) = seeded();
-        chmod(&path, mode);
-        let record = record(folder.path());
-        assert_refused(&record.load().unwrap_err(), &path, "chmod 600");
-        assert!(record.try_lock().unwrap());
-        assert_refused(&record.intend().unwrap_err(), &path, "chmod 600");
-        assert_refused(&record.commit(1, &pair(2)).unwrap_err(), &path, "chmod 600");
-        chmod(&path, 0o600);
-        assert_eq!(claim(&record).as_deref(), Some("r1"), "nothing has happened to it");
+        let lock = beside(&path, ".lock").remove(0);
+        for file in [&path, &lock] {
+            chmod(file, others);
+        }
+        let store = store(folder.path(), PATIENCE);
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            store.lock(9).await.unwrap();
+            assert_eq!(access(&store.load().await.unwrap().committed.unwrap()), "a1");
+            store.unlock().await.unwrap();
+        });
+        assert_eq!((mode(&path), mode(&lock)), (0o600, 0o600));
+        let told = store.news();
+        assert!(told.len() == 2 && told.iter().all(|text| text.contains("others could use it")), "{told:?}");
+        assert!(store.news().is_empty() && store.warning().unwrap().contains(path.to_str().unwrap()));
     }
-}
-
-#[test]
-fn a_lock_file_that_others_may_use_is_refused() {
-    let (folder, path) = seeded();
-    let lock = &beside(&path, ".lock")[0];
-    chmod(lock, 0o666);
-    assert_refused(&record(folder.path()).try_lock().unwrap_err(), lock, "chmod 600");
 }
 
 #[test]
@@ -109,28 +112,96 @@ fn what_is_no_regular_file_is_refused() {
 }
 
 #[test]
-fn a_folder_in_which_others_replace_files_is_refused() {
+fn a_folder_of_ours_in_which_others_replace_files_is_put_right() {
     let parent = folder();
-    let open = |folder: &Path| {
-        RecordFile::open(folder, key("account"), None, Arc::new(SystemClock), Arc::new(SystemDisk))
-            .map(|_| ())
-    };
-    for (mode, is_good) in [(0o700, true), (0o755, true), (0o1777, true), (0o777, false), (0o770, false)] {
-        chmod(parent.path(), mode);
-        match open(parent.path()) {
-            Ok(()) => assert!(is_good, "{mode:o}"),
-            Err(error) => {
-                assert!(!is_good, "{mode:o}: {error}");
-                assert_refused(&error, parent.path(), "chmod go-w");
-            }
-        }
+    for (before, after) in
+        [(0o700, 0o700), (0o755, 0o755), (0o1777, 0o1777), (0o777, 0o755), (0o770, 0o750), (0o2770, 0o2750)]
+    {
+        chmod(parent.path(), before);
+        let store = store(parent.path(), PATIENCE);
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            store.lock(9).await.unwrap();
+            store.unlock().await.unwrap();
+        });
+        assert_eq!(mode(parent.path()), after, "{before:o}");
+        assert_eq!(store.news().len(), usize::from(before != after), "{before:o}");
     }
+}
+
+#[test]
+fn what_is_no_folder_of_ours_is_told_when_it_is_used() {
+    let parent = folder();
+    let path = parent.path().join("folder");
+    fs::write(&path, "in the way").unwrap();
+    assert_refused(&record(&path).try_lock().unwrap_err(), &path, "not a folder");
     let missing = parent.path().join("missing").join("folder");
-    let error = open(&missing).unwrap_err();
+    let error = record(&missing).try_lock().unwrap_err();
     assert!(
         error.status == Status::PG_ERR_STORE && error.text.contains(missing.to_str().unwrap()),
         "{error}"
     );
+    if geteuid().is_root() {
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        chown(&path, Some(65534), None).unwrap();
+        assert_refused(&record(&path).try_lock().unwrap_err(), &path, "user 65534");
+    }
+}
+
+#[test]
+fn a_folder_that_is_removed_is_made_anew() {
+    let parent = folder();
+    let path = parent.path().join("folder");
+    let ours = record(&path);
+    assert!(ours.try_lock().unwrap());
+    ours.commit(0, &pair(1)).unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    assert!(ours.commit(1, &pair(2)).is_err());
+    // As a flight goes on: the lock that was held keeps nobody out any more.
+    assert!(ours.try_lock().unwrap() && !record(&path).try_lock().unwrap());
+    assert_eq!(ours.commit(1, &pair(2)).unwrap().generation(), 2);
+    assert_eq!(access(&loaded(&record(&path)).unwrap()), "a2");
+}
+
+/// As CIFS and 9p are.
+#[test]
+fn a_file_system_that_cannot_sync_folders_is_told_once_and_no_failure() {
+    struct NoSync(i32);
+    impl Disk for NoSync {
+        fn open(&self, path: &Path) -> io::Result<File> {
+            SystemDisk.open(path)
+        }
+        fn read(&self, file: &File, most: u64, into: &mut Vec<u8>) -> io::Result<()> {
+            SystemDisk.read(file, most, into)
+        }
+        fn create(&self, path: &Path) -> io::Result<File> {
+            SystemDisk.create(path)
+        }
+        fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+            SystemDisk.write(file, bytes)
+        }
+        fn sync(&self, file: &File) -> io::Result<()> {
+            SystemDisk.sync(file)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            SystemDisk.rename(from, to)
+        }
+        fn sync_folder(&self, _path: &Path) -> io::Result<()> {
+            Err(io::Error::from_raw_os_error(self.0))
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            SystemDisk.remove(path)
+        }
+    }
+    for (code, is_good) in [(libc::EINVAL, true), (libc::EOPNOTSUPP, true), (libc::EIO, false)] {
+        let (folder, _) = seeded();
+        let disk = Arc::new(NoSync(code));
+        let record = RecordFile::new(folder.path(), key("account"), None, Arc::new(SystemClock), disk);
+        assert!(record.try_lock().unwrap() && loaded(&record).is_some());
+        assert_eq!(record.intend().is_ok(), is_good, "{code}");
+        assert_eq!(record.commit(1, &pair(2)).is_ok(), is_good, "{code}");
+    }
 }
 
 #[test]

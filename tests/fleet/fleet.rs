@@ -92,7 +92,7 @@ pub(crate) struct Fleet {
 
 fn open(folder: &TempDir, clock: &Arc<SimClock>, disk: Arc<dyn Disk>) -> RecordFile {
     let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
-    RecordFile::open(folder.path(), key, None, clock.clone(), disk).unwrap()
+    RecordFile::new(folder.path(), key, None, clock.clone(), disk)
 }
 
 impl Fleet {

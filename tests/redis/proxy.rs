@@ -11,6 +11,7 @@ use crate::bench::PATIENCE;
 /// What each script begins with, and so is known by.
 pub(crate) const ACQUIRE: &str = "-- Takes the lease";
 pub(crate) const LOAD: &str = "-- Reads the record";
+pub(crate) const RENEW: &str = "-- Renews the lease";
 pub(crate) const WRITE: &str = "-- Replaces the record";
 pub(crate) const RELEASE: &str = "-- Frees the lease";
 

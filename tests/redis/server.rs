@@ -65,7 +65,7 @@ impl RedisServer {
         self.cli(&["hget", &self.key("session"), name])
     }
 
-    /// As if the minute had passed that a lease lasts.
+    /// As if the time had passed that a lease lasts.
     pub(crate) fn end_lease(&self) {
         self.cli(&["del", &self.key("lock")]);
     }

@@ -152,7 +152,7 @@ impl Bench {
     /// The account's record, as a session of another process has it.
     pub(crate) fn record(&self) -> RecordFile {
         let folder = self.path("sessions");
-        RecordFile::open(&folder, self.key(), None, Arc::new(SystemClock), Arc::new(SystemDisk)).unwrap()
+        RecordFile::new(&folder, self.key(), None, Arc::new(SystemClock), Arc::new(SystemDisk))
     }
 
     /// A session of that lifetime and so much left of it, made by hand.
@@ -185,8 +185,8 @@ impl Bench {
             let keys = Keyring::parse(&format!("{ZEROS},{ONES}"));
             let folder = self.path("sessions");
             let sealed =
-                RecordFile::open(&folder, self.key(), keys, Arc::new(SystemClock), Arc::new(SystemDisk));
-            let found = sealed.ok().and_then(|record| record.load().ok()?.committed);
+                RecordFile::new(&folder, self.key(), keys, Arc::new(SystemClock), Arc::new(SystemDisk));
+            let found = sealed.load().ok().and_then(|loaded| loaded.committed);
             secrets.extend(found.map(|found| (true, found.token().access.expose().to_owned())));
         }
         secrets

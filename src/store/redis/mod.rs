@@ -94,6 +94,12 @@ impl Backend for RedisBackend {
         Box::pin(async move { self.server.write(command).await })
     }
 
+    fn renew(&self, lease: Duration, version: u64) -> Storing<'_, bool> {
+        let mut command = self.script(include_str!("renew.lua"), lease);
+        command.arg(version);
+        Box::pin(async move { self.server.ask(command).await })
+    }
+
     fn release(&self) -> Storing<'_, ()> {
         let mut command = redis::cmd("EVAL");
         command.arg(include_str!("release.lua")).arg(1).arg(&self.lock).arg(&self.owner).arg(&self.channel);

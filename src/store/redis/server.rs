@@ -25,7 +25,7 @@ use crate::runtime::process::PerProcess;
 use crate::runtime::streams;
 use crate::secret::redact;
 use crate::status::Status;
-use crate::transport::TlsSettings;
+use crate::transport::{TlsSettings, Unresolved, resolve};
 
 /// For one question with its answer, and a new connection before it if that is needed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -238,8 +238,7 @@ impl Server {
     async fn dial(&self) -> Result<Link, Trouble> {
         let Address { host, port, has_tls, .. } = &self.address;
         streams::occupy().map_err(|error| Trouble { error, is_of_connection: false })?;
-        let stream =
-            TcpStream::connect((host.as_str(), *port)).await.map_err(|error| self.unreachable(&error))?;
+        let stream = self.connect(host, *port).await?;
         let _ = stream.set_nodelay(true);
         if !has_tls {
             return self.log_in(stream).await;
@@ -255,6 +254,21 @@ impl Server {
             is_of_connection: false,
         })?;
         self.log_in(connected.map_err(|error| self.unreachable(&error))?).await
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Trouble> {
+        let addresses = resolve(host, port).await.map_err(|unresolved| match unresolved {
+            Unresolved::Unknown(error) => self.unreachable(&error),
+            Unresolved::NoThread(error) => Trouble { error, is_of_connection: false },
+        })?;
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
+        }
+        Err(self.unreachable(&failure))
     }
 
     async fn log_in(

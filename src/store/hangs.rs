@@ -1,0 +1,300 @@
+//! A disk that hangs: what its sessions are told, what others do meanwhile, and what comes of it when it goes on.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+use super::disk::{Disk, SystemDisk};
+use super::file::{FileStore, MOST_THREADS};
+use super::key::RecordKey;
+use super::limited::LIMIT;
+use super::record_file::RecordFile;
+use super::{Lock, Refusal, Store};
+use crate::clock::{Clock, SystemClock};
+use crate::error::Error;
+use crate::expiry::Lifetime;
+use crate::runtime::workers::{Workers, tests::refuse};
+use crate::secret::Secret;
+use crate::status::Status;
+use crate::token::{Pair, RefreshToken, Token};
+use crate::transport::resolve;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(50);
+
+/// A step that does not return until the disk goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Open,
+    Sync,
+    Rename,
+}
+
+#[derive(Default)]
+struct HangingDisk {
+    state: Mutex<State>,
+    goes_on: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    at: Option<Step>,
+    hanging: usize,
+}
+
+impl HangingDisk {
+    fn hang(&self, at: Step) {
+        self.state.lock().unwrap().at = Some(at);
+    }
+
+    fn go_on(&self) {
+        self.state.lock().unwrap().at = None;
+        self.goes_on.notify_all();
+    }
+
+    fn hanging(&self) -> usize {
+        self.state.lock().unwrap().hanging
+    }
+
+    fn step<T>(&self, step: Step, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state.lock().unwrap();
+        state.hanging += 1;
+        state = self.goes_on.wait_while(state, |state| state.at == Some(step)).unwrap();
+        state.hanging -= 1;
+        drop(state);
+        work()
+    }
+}
+
+impl Disk for HangingDisk {
+    fn open(&self, path: &Path) -> io::Result<File> {
+        self.step(Step::Open, || SystemDisk.open(path))
+    }
+
+    fn read(&self, file: &File, most: u64, into: &mut Vec<u8>) -> io::Result<()> {
+        SystemDisk.read(file, most, into)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        SystemDisk.create(path)
+    }
+
+    fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        SystemDisk.write(file, bytes)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.step(Step::Sync, || SystemDisk.sync(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step(Step::Rename, || SystemDisk.rename(from, to))
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.sync_folder(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+}
+
+/// A folder on such a disk, with the threads that its sessions share.
+struct Bench {
+    folder: TempDir,
+    disk: Arc<HangingDisk>,
+    workers: Arc<Workers>,
+    runtime: Runtime,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Bench::with(Workers::new("pg-folder", MOST_THREADS))
+    }
+
+    fn with(workers: Workers) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        Bench { folder, disk: Arc::default(), workers: Arc::new(workers), runtime }
+    }
+
+    /// The record of an account, as another process has it, whose disk is well.
+    fn other(&self, account: &str) -> RecordFile {
+        RecordFile::new(self.folder.path(), key(account), None, Arc::new(SystemClock), Arc::new(SystemDisk))
+    }
+
+    fn store(&self, account: &str, limit: Duration) -> FileStore {
+        let clock = Arc::new(SystemClock);
+        let file = RecordFile::new(self.folder.path(), key(account), None, clock, self.disk.clone());
+        FileStore::on(file, self.workers.clone(), limit, PATIENCE)
+    }
+
+    /// A store of an account in whose record pair 1 is; the lock is held.
+    fn locked(&self, account: &str) -> FileStore {
+        let record = self.other(account);
+        assert!(record.try_lock().unwrap());
+        record.commit(0, &pair(1)).unwrap();
+        record.unlock();
+        let store = self.store(account, SHORT);
+        self.runtime.block_on(async {
+            assert_eq!(store.lock(1).await.unwrap(), Lock::Held);
+            assert_eq!(store.load().await.unwrap().committed.unwrap().generation(), 1);
+        });
+        store
+    }
+
+    /// The operation is given up.
+    fn given_up<T: std::fmt::Debug>(&self, operation: impl Future<Output = Result<T, Error>>) {
+        let error = self.runtime.block_on(operation).unwrap_err();
+        let is_told = error.status == Status::PG_ERR_STORE && error.text.contains("no answer within");
+        assert!(is_told && error.text.contains("hangs") && error.is_retryable(), "{error}");
+    }
+
+    /// Another process takes the lock, since nobody has it any more.
+    fn others_turn(&self, account: &str) -> RecordFile {
+        let record = self.other(account);
+        eventually(|| record.try_lock().unwrap());
+        record.load().unwrap();
+        record
+    }
+}
+
+fn key(account: &str) -> RecordKey {
+    RecordKey::new(&"https://pay.example".parse().unwrap(), account, "key")
+}
+
+fn pair(number: u64) -> Pair {
+    let secret = |kind: &str| Secret::new(&format!("{kind}{number}")).unwrap();
+    let lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+    let token = Token::new(secret("a"), lifetime, SystemClock.now());
+    Pair { token, refresh: Some(RefreshToken::new(secret("r"))) }
+}
+
+fn eventually(is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether a whole flight succeeds.
+async fn flies(store: &FileStore) {
+    assert_eq!(store.lock(0).await.unwrap(), Lock::Held);
+    store.load().await.unwrap();
+    assert!(store.intend().await.unwrap().is_none());
+    store.commit(0, pair(1)).await.unwrap();
+    store.unlock().await.unwrap();
+}
+
+#[test]
+fn twenty_sessions_that_hang_keep_nothing_from_another_folder_and_names() {
+    let (hung, good) = (Bench::new(), Bench::new());
+    hung.disk.hang(Step::Open);
+    let stores: Vec<_> = (0..20).map(|number| hung.store(&number.to_string(), SHORT)).collect();
+    for store in &stores {
+        hung.given_up(store.load());
+    }
+    assert_eq!(hung.disk.hanging(), MOST_THREADS, "the others wait for these threads");
+    let store = good.store("account", PATIENCE);
+    good.runtime.block_on(async {
+        flies(&store).await;
+        assert!(!resolve("localhost", 80).await.ok().unwrap().is_empty());
+    });
+    assert_eq!(hung.disk.hanging(), MOST_THREADS);
+    hung.disk.go_on();
+    let healed = hung.store("account", PATIENCE);
+    hung.runtime.block_on(flies(&healed));
+}
+
+#[test]
+fn the_lock_of_an_operation_that_was_given_up_is_freed_when_it_ends() {
+    let bench = Bench::new();
+    let store = bench.locked("account");
+    bench.disk.hang(Step::Open);
+    bench.given_up(store.load());
+    bench.given_up(store.unlock());
+    assert!(!bench.other("account").try_lock().unwrap());
+    bench.disk.go_on();
+    bench.others_turn("account");
+}
+
+#[test]
+fn an_operation_that_was_given_up_before_it_began_is_not_done() {
+    let bench = Bench::new();
+    let stores: Vec<_> = (0..=MOST_THREADS).map(|number| bench.locked(&number.to_string())).collect();
+    bench.disk.hang(Step::Open);
+    // The last one finds all threads taken, and asks twice.
+    for store in stores.iter().chain(stores.last()) {
+        let refusal = Refusal {
+            strikes: 3,
+            until: SystemClock.now().boot + PATIENCE,
+            error: Error::new(Status::PG_ERR_REFUSED, "no"),
+        };
+        bench.given_up(store.cool(refusal));
+    }
+    bench.disk.go_on();
+    let record = bench.others_turn(&MOST_THREADS.to_string());
+    assert!(record.load().unwrap().cooling.is_none(), "not done, and its lock freed");
+    let record = bench.others_turn("0");
+    assert!(record.load().unwrap().cooling.is_some(), "this one had begun");
+}
+
+#[test]
+fn an_intent_that_succeeds_too_late_claims_the_record_and_no_more() {
+    let bench = Bench::new();
+    let store = bench.locked("account");
+    bench.disk.hang(Step::Rename);
+    bench.given_up(async { store.intend().await.map(|_| ()) });
+    bench.disk.go_on();
+    let record = bench.others_turn("account");
+    assert!(record.intend().unwrap().is_none());
+    assert_eq!(record.commit(1, &pair(2)).unwrap().generation(), 2);
+}
+
+#[test]
+fn a_commit_that_hangs_gives_the_pair_back_and_is_adopted_if_it_succeeds() {
+    let bench = Bench::new();
+    let store = bench.locked("account");
+    bench.disk.hang(Step::Sync);
+    let uncommitted = bench.runtime.block_on(store.commit(1, pair(2))).unwrap_err();
+    assert!(uncommitted.error.text.contains("no answer within"), "{}", uncommitted.error);
+    assert_eq!(uncommitted.pair.refresh.unwrap().secret().expose(), "r2");
+    bench.disk.go_on();
+    assert_eq!(bench.others_turn("account").load().unwrap().committed.unwrap().generation(), 2);
+}
+
+#[test]
+fn a_late_commit_does_not_overwrite_a_newer_pair() {
+    let bench = Bench::new();
+    let store = bench.locked("account");
+    bench.disk.hang(Step::Open);
+    assert!(bench.runtime.block_on(store.commit(1, pair(2))).is_err());
+    // As if the lock had been lost meanwhile.
+    let lock = format!("{}.lock", bench.other("account").path().display());
+    std::fs::remove_file(lock).unwrap();
+    let record = bench.others_turn("account");
+    assert_eq!(record.commit(1, &pair(3)).unwrap().generation(), 2);
+    bench.disk.go_on();
+    // The next operation is performed, so it has ended.
+    eventually(|| bench.runtime.block_on(store.unlock()).is_ok());
+    assert_eq!(record.load().unwrap().committed.unwrap().token().access.expose(), "a3");
+}
+
+#[test]
+fn a_refused_thread_is_told_as_what_it_is() {
+    let bench = Bench::with(Workers::started_by(refuse, "pg-folder", MOST_THREADS));
+    let store = bench.store("account", LIMIT);
+    let error = bench.runtime.block_on(store.lock(0)).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_SYSTEM, "{error}");
+    assert!(error.is_retryable() && error.text.contains("RLIMIT_NPROC"), "{error}");
+    let uncommitted = bench.runtime.block_on(store.commit(0, pair(1))).unwrap_err();
+    assert_eq!(uncommitted.error.status, Status::PG_ERR_SYSTEM);
+    assert!(uncommitted.pair.refresh.is_some());
+}
