@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::{Body, Level};
-use crate::expiry::Lifetime;
+use crate::expiry::{ExpiresIn, Lifetime};
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Response};
 use crate::runtime::pin::Pinned;
@@ -281,8 +281,8 @@ fn first_pair(
 ) -> Committed {
     let expires_in = config.access_token_expires_in;
     let lifetime = match expires_in {
-        Some(length) => Lifetime { length, disagreement: Duration::ZERO },
-        None => Lifetime::from_sources(None, access.expose(), None),
+        Some(length) => Lifetime::of(length),
+        None => Lifetime::from_sources(ExpiresIn::Absent, access.expose(), None),
     };
     let token = Token::new(access.clone(), lifetime, client.clock.now());
     let pair = Pair { token, refresh: Some(RefreshToken::new(refresh.clone())) };

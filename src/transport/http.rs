@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Proxy, StatusCode, Url, Version, redirect, retry};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -91,6 +91,8 @@ impl HttpTransport {
         };
         let mut headers = request.headers;
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        // Nothing is unpacked here. Without the header a server may choose any coding.
+        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         if let Some(token) = &request.bearer {
             let line = Zeroizing::new(format!("Bearer {}", token.expose()));
             let mut value = HeaderValue::from_str(&line).map_err(set_up_failed)?;

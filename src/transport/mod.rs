@@ -29,7 +29,7 @@ pub struct Request {
     pub method: Method,
     /// Below the base URL, without a slash in front; perhaps with a query.
     pub path: Cow<'static, str>,
-    /// Besides `Accept`, which asks for JSON where it is not here.
+    /// Besides `Accept`, which asks for JSON where it is not here, and `Accept-Encoding`, which asks for a body as it is.
     pub headers: HeaderMap,
     /// For `Authorization: Bearer …`.
     pub bearer: Option<Secret>,
