@@ -45,7 +45,7 @@ impl Client {
         let base_url = config.base_url.clone().ok_or_else(no_base_url)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tls = Arc::new(TlsSettings::load(config)?);
-        let transport = HttpTransport::with_tls(config, base_url, clock.clone(), tls.clone());
+        let transport = HttpTransport::with_tls(config, base_url, clock.clone(), tls.clone())?;
         Client::assembled(config, Box::new(transport), clock, tls)
     }
 

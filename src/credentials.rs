@@ -94,6 +94,9 @@ fn check_public_key(text: &str, origin: &str) -> Result<Secret, Error> {
             "is a bare PEM; the service wants it base64-encoded once more: use public_key_file, or encode it",
         );
     }
+    if text.contains(char::is_whitespace) {
+        return invalid("has several lines; give the base64 of the PEM file in one line (`base64 -w0`)");
+    }
     let Ok(pem) = TOLERANT_BASE64.decode(text).map(Zeroizing::new) else {
         return invalid("is not base64; give the base64 of the PEM file, or set public_key_file");
     };
@@ -113,8 +116,7 @@ fn is_pem(text: &str) -> bool {
 fn read_secret_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Error> {
     let bytes = read_file(setting, path)?;
     match std::str::from_utf8(&bytes) {
-        // Some editors put a byte order mark in front.
-        Ok(text) => Ok(Zeroizing::new(text.trim_start_matches('\u{feff}').to_owned())),
+        Ok(text) => Ok(Zeroizing::new(without_mark(text).to_owned())),
         Err(_) => {
             let text = format!("{setting} {}: not a text file (bytes that are not UTF-8)", path.display());
             let status = match setting {
@@ -124,6 +126,11 @@ fn read_secret_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Err
             Err(Error::new(status, text))
         }
     }
+}
+
+/// A text without the one byte order mark that some editors and servers put in front of it.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Reads a file that a setting names.
@@ -184,13 +191,23 @@ mod tests {
     #[test]
     fn a_public_key_must_be_the_base64_of_a_pem() {
         for (text, wrong) in
-            [("", "empty"), (PEM, "bare PEM"), ("%%%", "not base64"), ("aGVsbG8=", "not of a PEM")]
+            [("", "empty"), (PEM, "bare PEM"), ("%%%", "not base64"), ("aGVsbG8=", "not of a PEM"), ("aGVs\nbG8=", "`base64 -w0`")]
         {
             let error = Credentials::new("a-1", text, "here").unwrap_err();
             assert_eq!(error.status, Status::PG_ERR_INVALID_PEM);
             assert!(error.text.contains(wrong), "{}", error.text);
         }
         assert!(Credentials::new("a-1", encoded().trim_end_matches('='), "here").is_ok());
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_a_final_newline_are_no_part_of_the_credentials() {
+        let json = format!("\u{feff}{{\"account_id\":\"a-1\\n\",\"public_key\":\"{}\\n\"}}", encoded());
+        let credentials = file(&json).unwrap();
+        assert_eq!(credentials.account_id.expose(), "a-1");
+        assert_eq!(credentials.public_key.expose(), encoded());
+        let wrapped = json.replace(&encoded(), &encoded().replace("QUJ", "QUJ\\n").replacen('L', "L\\n", 1));
+        assert!(file(&wrapped).unwrap_err().text.contains("`base64 -w0`"));
     }
 
     #[test]

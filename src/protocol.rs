@@ -13,7 +13,7 @@ use serde_json::value::{RawValue, Value};
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Moment};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, without_mark};
 use crate::error::{Error, ServerError};
 use crate::expiry::{ExpiresIn, Lifetime};
 use crate::secret::{Secret, redact};
@@ -237,11 +237,6 @@ fn packing(answer: &Answer) -> Option<String> {
     let said = answer.header(CONTENT_ENCODING).filter(|codings| !codings.split(',').all(is_plain));
     let is_gzip = answer.body.starts_with(&[0x1f, 0x8b]);
     said.or(is_gzip.then_some("gzip")).map(|codings| codings.chars().take(32).collect())
-}
-
-/// JSON without the one byte order mark that some servers put in front of it.
-fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn answer_error(answer: &Answer, status: Status, text: String) -> Error {

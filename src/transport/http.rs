@@ -11,10 +11,11 @@ use zeroize::{Zeroize, Zeroizing};
 use super::admission::Admission;
 use super::fault::{self, ResolveError};
 use super::gate::{Gate, GatedBody};
+use super::proxy::proxy_for;
 use super::tls::TlsSettings;
 use super::{Answer, Reply, Request, Sending, Transport};
 use crate::clock::Clock;
-use crate::config::{Config, ProxyChoice};
+use crate::config::Config;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::status::Status;
@@ -27,7 +28,8 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 pub struct HttpTransport {
     base_url: Url,
     tls: Arc<TlsSettings>,
-    proxy: ProxyChoice,
+    /// On the way to the base URL.
+    proxy: Option<Url>,
     user_agent: String,
     connect_timeout: Duration,
     clock: Arc<dyn Clock>,
@@ -38,7 +40,7 @@ pub struct HttpTransport {
 impl HttpTransport {
     /// Reads the files that the configuration names; connects nowhere.
     pub fn new(config: &Config, base_url: Url, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        Ok(HttpTransport::with_tls(config, base_url, clock, Arc::new(TlsSettings::load(config)?)))
+        HttpTransport::with_tls(config, base_url, clock, Arc::new(TlsSettings::load(config)?))
     }
 
     pub(crate) fn with_tls(
@@ -46,16 +48,16 @@ impl HttpTransport {
         base_url: Url,
         clock: Arc<dyn Clock>,
         tls: Arc<TlsSettings>,
-    ) -> Self {
-        HttpTransport {
+    ) -> Result<Self, Error> {
+        Ok(HttpTransport {
+            proxy: proxy_for(&base_url, &config.proxy, |name| std::env::var_os(name))?,
             base_url,
             tls,
-            proxy: config.proxy.clone(),
             user_agent: config.user_agent.clone(),
             connect_timeout: config.connect_timeout,
             clock,
             http: PerProcess::new(),
-        }
+        })
     }
 
     fn build(&self) -> Result<reqwest::Client, Error> {
@@ -67,12 +69,9 @@ impl HttpTransport {
             .dns_resolver(Arc::new(SystemResolver))
             .redirect(redirect::Policy::none())
             .retry(retry::never());
-        // Plain http goes to this machine only: through a proxy it would leave it.
-        let proxy = if self.base_url.scheme() == "http" { &ProxyChoice::Direct } else { &self.proxy };
-        let builder = match proxy {
-            ProxyChoice::Direct => builder.no_proxy(),
-            ProxyChoice::Environment => builder,
-            ProxyChoice::Through(url) => builder.proxy(Proxy::all(url.clone()).map_err(set_up_failed)?),
+        let builder = match &self.proxy {
+            None => builder.no_proxy(),
+            Some(url) => builder.proxy(Proxy::all(url.clone()).map_err(set_up_failed)?),
         };
         builder.build().map_err(set_up_failed)
     }
@@ -80,7 +79,7 @@ impl HttpTransport {
     async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<Answer, Failed> {
         let url = self.url(&request.path);
         let failed = |error: reqwest::Error, has_begun: bool| {
-            let (status, cause) = fault::classify(&error, self.base_url.host_str(), self.proxy.is_in_force());
+            let (status, cause) = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
             // Who has begun to answer has looked at the request, whatever it says afterwards.
             let status = match status {
                 Status::PG_ERR_STREAM_REFUSED if has_begun => Status::PG_ERR_CONNECTION_LOST,

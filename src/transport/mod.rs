@@ -4,6 +4,7 @@ mod admission;
 mod fault;
 mod gate;
 mod http;
+mod proxy;
 mod tls;
 
 use std::borrow::Cow;
