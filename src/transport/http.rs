@@ -1,6 +1,6 @@
 //! The real transport: reqwest on rustls.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -12,7 +12,7 @@ use super::admission::Admission;
 use super::fault::{self, ResolveError};
 use super::gate::{Gate, GatedBody};
 use super::proxy::proxy_for;
-use super::tls::TlsSettings;
+use super::tls::{TlsFiles, TlsSettings};
 use super::{Answer, Reply, Request, Sending, Transport};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -34,7 +34,15 @@ pub struct HttpTransport {
     connect_timeout: Duration,
     clock: Arc<dyn Clock>,
     /// Connections, TLS tickets and their locks must not be shared with a forked child.
-    http: PerProcess<(reqwest::Client, Arc<Admission>)>,
+    link: PerProcess<Mutex<Option<Link>>>,
+}
+
+/// Connections, all of them made with the same version of the TLS files.
+#[derive(Clone)]
+struct Link {
+    files: Arc<TlsFiles>,
+    http: reqwest::Client,
+    admission: Arc<Admission>,
 }
 
 impl HttpTransport {
@@ -56,13 +64,29 @@ impl HttpTransport {
             user_agent: config.user_agent.clone(),
             connect_timeout: config.connect_timeout,
             clock,
-            http: PerProcess::new(),
+            link: PerProcess::new(),
         })
     }
 
-    fn build(&self) -> Result<reqwest::Client, Error> {
+    /// The connections there are, or fresh ones where the TLS files have changed. Requests under way keep the old ones.
+    fn link(&self) -> Result<Link, Error> {
+        let files = self.tls.files();
+        let link = self.link.get_or_try_init(|| Ok(Mutex::default()))?;
+        let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = link.as_ref().filter(|link| Arc::ptr_eq(&link.files, &files)) {
+            return Ok(link.clone());
+        }
+        match (self.build(&files), link.clone()) {
+            (Ok(http), _) => Ok(link.insert(Link { files, http, admission: Arc::default() }).clone()),
+            // What has worked goes on: the files are good, so it is the system's roots that cannot be read now.
+            (Err(_), Some(last)) => Ok(last),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn build(&self, files: &TlsFiles) -> Result<reqwest::Client, Error> {
         let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls.client_config()?)
+            .tls_backend_preconfigured(self.tls.client_config(files)?)
             .user_agent(&self.user_agent)
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
@@ -79,14 +103,13 @@ impl HttpTransport {
     async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<Answer, Failed> {
         let url = self.url(&request.path);
         let failed = |error: reqwest::Error, has_begun: bool| {
-            let (status, cause) = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
+            let mut fault = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
             // Who has begun to answer has looked at the request, whatever it says afterwards.
-            let status = match status {
-                Status::PG_ERR_STREAM_REFUSED if has_begun => Status::PG_ERR_CONNECTION_LOST,
-                status => status,
-            };
-            let text = format!("{} {}: {cause}; {}", request.method, shown(&url), fault::advice(status));
-            Failed { connecting: error.is_connect(), error: Error::new(status, text) }
+            if has_begun && fault.status == Status::PG_ERR_STREAM_REFUSED {
+                fault.status = Status::PG_ERR_CONNECTION_LOST;
+            }
+            let text = format!("{} {}: {}", request.method, shown(&url), fault.text());
+            Failed { connecting: error.is_connect(), error: Error::new(fault.status, text) }
         };
         let mut headers = request.headers;
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
@@ -98,7 +121,7 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let (http, admission) = self.http.get_or_try_init(|| Ok((self.build()?, Arc::default())))?;
+        let Link { http, admission, .. } = self.link()?;
         // A connection that takes as long as it may holds up nobody else.
         let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
         let body =
