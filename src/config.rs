@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::credentials::{self, Credentials};
+use crate::credentials::{self, Credentials, CredentialsSource};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::settings::{SETTINGS, Setting};
@@ -177,6 +177,19 @@ impl Config {
             let shown = setting.kind.shown(value);
             Error::new(misfit.status, format!("{shown_name} = {shown}: it must be {}", misfit.wanted))
         })
+    }
+
+    /// Where the credentials that the settings name come from, if there are any. Reads the files.
+    pub(crate) fn credentials_source(&self) -> Result<Option<CredentialsSource>, Error> {
+        let login = Config {
+            credentials_file: self.credentials_file.clone(),
+            account_id: self.account_id.clone(),
+            public_key: self.public_key.clone(),
+            public_key_file: self.public_key_file.clone(),
+            ..Config::default()
+        };
+        let file = self.credentials_file.clone().or_else(|| self.public_key_file.clone());
+        CredentialsSource::new(file, move || login.credentials())
     }
 
     /// The credentials that the settings name, if any. Reads the files.

@@ -1,6 +1,7 @@
 //! A service account: who we are, and the public key that proves it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::alphabet;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::rotation::Rotated;
 use crate::secret::Secret;
 use crate::status::Status;
 
@@ -55,6 +57,67 @@ impl Credentials {
             file.public_key.filter(|text| !text.trim().is_empty()).ok_or_else(|| lacking("public_key"))?;
         Credentials::new(&account_id, &public_key, &origin)
     }
+}
+
+/// Where the credentials of an account come from. Those in a file are read again when it has changed.
+pub struct CredentialsSource {
+    files: Rotated<Credentials>,
+}
+
+impl CredentialsSource {
+    /// `read` gives them, from that file if there is one. `None`: there are none.
+    pub(crate) fn new(
+        file: Option<PathBuf>,
+        read: impl Fn() -> Result<Option<Credentials>, Error> + Send + Sync + 'static,
+    ) -> Result<Option<Self>, Error> {
+        let Some(first) = read()? else { return Ok(None) };
+        let paths: Vec<_> = file.into_iter().collect();
+        let shown = paths.iter().map(|path| path.display().to_string()).collect::<String>();
+        // Between this reading and the one that counts, the file may have changed.
+        let account: OnceLock<Secret> = OnceLock::new();
+        let make = move || {
+            let found = read()?.unwrap_or_else(|| first.clone());
+            let account = account.get_or_init(|| found.account_id.clone());
+            if found.account_id == *account { Ok(found) } else { Err(other_account(&shown, account, &found)) }
+        };
+        Ok(Some(CredentialsSource { files: Rotated::new(paths, Box::new(make))? }))
+    }
+
+    /// Those that are there now; where the file cannot be used, or is another account's, those that it held last. Looks
+    /// at the file, which may block.
+    pub fn look(&self) -> Arc<Credentials> {
+        self.files.look()
+    }
+
+    /// Those that the last look has found.
+    pub fn last(&self) -> Arc<Credentials> {
+        self.files.last()
+    }
+
+    /// Another key of the account than the one that was `seen` here last, if the file has one now. To be asked before an
+    /// Issue, and after one that was refused. Looks at the file, which may block.
+    pub fn renewed(&self, seen: &Credentials) -> Option<Arc<Credentials>> {
+        let found = self.files.look();
+        // What is in a file that cannot be used now is not known: what was seen last goes on.
+        let is_new = self.files.trouble().is_none() && found.public_key != seen.public_key;
+        is_new.then_some(found)
+    }
+
+    /// Why the file as it is now cannot be used.
+    pub fn trouble(&self) -> Option<Error> {
+        self.files.trouble()
+    }
+}
+
+/// A session belongs to one account, and its store and tokens with it.
+fn other_account(file: &str, ours: &Secret, found: &Credentials) -> Error {
+    let text = format!(
+        "credentials_file {file}: it has become that of another account ({}), while this client and its sessions go on with {}; put the \
+         account's own file back, or make a new client for the other one",
+        found.account_id.expose(),
+        ours.expose()
+    );
+    Error::new(Status::PG_ERR_INVALID_CREDENTIALS_FILE, text)
 }
 
 #[derive(Deserialize)]
@@ -190,9 +253,13 @@ mod tests {
 
     #[test]
     fn a_public_key_must_be_the_base64_of_a_pem() {
-        for (text, wrong) in
-            [("", "empty"), (PEM, "bare PEM"), ("%%%", "not base64"), ("aGVsbG8=", "not of a PEM"), ("aGVs\nbG8=", "`base64 -w0`")]
-        {
+        for (text, wrong) in [
+            ("", "empty"),
+            (PEM, "bare PEM"),
+            ("%%%", "not base64"),
+            ("aGVsbG8=", "not of a PEM"),
+            ("aGVs\nbG8=", "`base64 -w0`"),
+        ] {
             let error = Credentials::new("a-1", text, "here").unwrap_err();
             assert_eq!(error.status, Status::PG_ERR_INVALID_PEM);
             assert!(error.text.contains(wrong), "{}", error.text);
@@ -208,6 +275,70 @@ mod tests {
         assert_eq!(credentials.public_key.expose(), encoded());
         let wrapped = json.replace(&encoded(), &encoded().replace("QUJ", "QUJ\\n").replacen('L', "L\\n", 1));
         assert!(file(&wrapped).unwrap_err().text.contains("`base64 -w0`"));
+    }
+
+    fn source(path: &Path) -> CredentialsSource {
+        let read = path.to_owned();
+        let read = move || Credentials::from_file(&read).map(Some);
+        CredentialsSource::new(Some(path.to_owned()), read).unwrap().unwrap()
+    }
+
+    fn write(path: &Path, account: &str, key: &str) {
+        let key = TOLERANT_BASE64.encode(PEM.replace("AAAA", key));
+        let json = format!(r#"{{"account_id":"{account}","public_key":"{key}"}}"#);
+        let new = path.with_extension("new");
+        std::fs::write(&new, json).unwrap();
+        std::fs::rename(&new, path).unwrap();
+    }
+
+    #[test]
+    fn a_new_key_of_the_same_account_is_seen_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials.json");
+        write(&path, "a-1", "AAAA");
+        let source = source(&path);
+        let first = source.last();
+        assert!(source.renewed(&first).is_none());
+        write(&path, "a-1", "BBBB");
+        let second = source.renewed(&first).unwrap();
+        assert_ne!(second.public_key, first.public_key);
+        assert!(source.renewed(&second).is_none());
+        write(&path, "a-1", "BBBB");
+        assert!(source.renewed(&second).is_none(), "another file, the same key");
+    }
+
+    #[test]
+    fn a_file_that_is_broken_or_gone_changes_nothing_and_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials.json");
+        write(&path, "a-1", "AAAA");
+        let source = source(&path);
+        let first = source.last();
+        std::fs::write(&path, "{").unwrap();
+        assert!(source.renewed(&first).is_none());
+        assert!(source.trouble().unwrap().text.contains("credentials.json"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(source.renewed(&first).is_none());
+        assert_eq!(source.trouble().unwrap().status, Status::PG_ERR_FILE_UNREADABLE);
+        assert_eq!(source.look().public_key, first.public_key);
+        write(&path, "a-1", "BBBB");
+        assert!(source.renewed(&first).is_some() && source.trouble().is_none());
+    }
+
+    #[test]
+    fn the_file_of_another_account_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials.json");
+        write(&path, "a-1", "AAAA");
+        let source = source(&path);
+        let first = source.last();
+        write(&path, "b-2", "BBBB");
+        assert!(source.renewed(&first).is_none());
+        assert_eq!(source.look().account_id, first.account_id);
+        let text = source.trouble().unwrap().text;
+        assert!(text.contains("a-1") && text.contains("b-2") && text.contains("credentials.json"), "{text}");
+        write(&path, "a-1", "CCCC");
+        assert!(source.renewed(&first).is_some());
     }
 
     #[test]

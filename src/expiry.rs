@@ -231,7 +231,9 @@ mod tests {
 
     #[test]
     fn a_number_is_read_in_any_form() {
-        for json in ["3600", "3600.0", "3600.999", "3.6e3", "36E+2", r#""3600""#, r#"" 3600.0 ""#, r#""3.6e3""#] {
+        for json in
+            ["3600", "3600.0", "3600.999", "3.6e3", "36E+2", r#""3600""#, r#"" 3600.0 ""#, r#""3.6e3""#]
+        {
             assert_eq!(by_field(json), (3600, None), "{json}");
         }
         for huge in ["1e400", "99999999999999999999999", r#""1e400""#, "9223372036854775808"] {
@@ -241,8 +243,20 @@ mod tests {
             assert_eq!(by_field(low), (300, Some(Remark::BelowASecond)), "{low}");
         }
         for wrong in [
-            "true", "{}", r#"{"seconds":3600}"#, "[3600]", r#""""#, r#""an hour""#, r#""inf""#, r#""NaN""#,
-            r#""infinity""#, r#""3600s""#, r#""0x10""#, r#""e""#, r#""1_000""#, r#""+-1""#,
+            "true",
+            "{}",
+            r#"{"seconds":3600}"#,
+            "[3600]",
+            r#""""#,
+            r#""an hour""#,
+            r#""inf""#,
+            r#""NaN""#,
+            r#""infinity""#,
+            r#""3600s""#,
+            r#""0x10""#,
+            r#""e""#,
+            r#""1_000""#,
+            r#""+-1""#,
         ] {
             assert_eq!(by_field(wrong), (300, Some(Remark::NotANumber)), "{wrong}");
         }
@@ -268,9 +282,8 @@ mod tests {
 
     #[test]
     fn a_life_within_the_margin_is_born_expired() {
-        let lived = |seconds| {
-            Lifetime::from_sources(ExpiresIn::Seconds(seconds), "opaque", None).is_born_expired()
-        };
+        let lived =
+            |seconds| Lifetime::from_sources(ExpiresIn::Seconds(seconds), "opaque", None).is_born_expired();
         assert!(lived(1) && lived(5));
         assert!(!lived(6) && !lived(3600));
     }

@@ -147,9 +147,7 @@ impl Call {
         answer.check_size()?;
         // Some gateways label a plain body, so that the body decides; a label explains what cannot be read.
         let unreadable = |what: &str| match packing(answer) {
-            Some(encoding) => {
-                malformed(&format!("is compressed ({encoding:?}), which was not asked for"))
-            }
+            Some(encoding) => malformed(&format!("is compressed ({encoding:?}), which was not asked for")),
             None => malformed(what),
         };
         let text = std::str::from_utf8(&answer.body).map_err(|_| unreadable("is not UTF-8"))?;

@@ -193,7 +193,9 @@ fn encoded(body: &[u8], encoding: Option<&str>) -> Answer {
 #[test]
 fn the_body_decides_whether_it_is_compressed() {
     let pair = br#"{"access_token":"a"}"#;
-    for encoding in ["identity", "Identity", "IDENTITY", "none", "", "utf-8", "UTF8", "identity, identity", "gzip"] {
+    for encoding in
+        ["identity", "Identity", "IDENTITY", "none", "", "utf-8", "UTF8", "identity, identity", "gzip"]
+    {
         assert!(judged(refresh(), encoded(pair, Some(encoding))).is_ok(), "{encoding}");
     }
     let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\xabVJLNN-.\x8e/\xc9\xcfN\xcdS\xb2RJT\xaa\x05\0";

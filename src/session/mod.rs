@@ -63,7 +63,8 @@ impl Session {
     /// Opens a session for the account that the configuration names. Reads its files; connects nowhere.
     pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
         let pair = config.pair()?;
-        let credentials = config.credentials()?.or_else(|| client.credentials.clone());
+        let credentials =
+            config.credentials()?.or_else(|| Some(Credentials::clone(&client.credentials.as_ref()?.look())));
         if credentials.is_none() && pair.is_none() {
             let text = "a session needs credentials (set credentials_file, or account_id and public_key) or a pair (set \
                         access_token and refresh_token)";

@@ -108,7 +108,10 @@ impl HttpTransport {
             if has_begun && fault.status == Status::PG_ERR_STREAM_REFUSED {
                 fault.status = Status::PG_ERR_CONNECTION_LOST;
             }
-            let text = format!("{} {}: {}", request.method, shown(&url), fault.text());
+            // Files that cannot be used may be why: what is in use is older.
+            let besides = self.tls.trouble().filter(|_| error.is_connect());
+            let besides = besides.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
+            let text = format!("{} {}: {}{besides}", request.method, shown(&url), fault.text());
             Failed { connecting: error.is_connect(), error: Error::new(fault.status, text) }
         };
         let mut headers = request.headers;

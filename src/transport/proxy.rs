@@ -152,7 +152,10 @@ mod tests {
             (&[("https_proxy", "https://one:1")], Some("https://one:1/")),
             (&[("ALL_PROXY", "one:1"), ("HTTPS_PROXY", "")], Some("http://one:1/")),
             (&[("HTTPS_PROXY", "http://one:1"), ("https_proxy", "http://two:2")], Some("http://one:1/")),
-            (&[("https_proxy", "http://user:word@one:1"), ("all_proxy", "two")], Some("http://user:word@one:1/")),
+            (
+                &[("https_proxy", "http://user:word@one:1"), ("all_proxy", "two")],
+                Some("http://user:word@one:1/"),
+            ),
             (&[("HTTPS_PROXY", " localhost:3128 ")], Some("http://localhost:3128/")),
             // For plain http, which goes to this machine only.
             (&[("HTTP_PROXY", "http://one:1"), ("http_proxy", "http://two:2")], None),
@@ -183,17 +186,38 @@ mod tests {
     fn exceptions_are_domains_addresses_blocks_and_ports() {
         let host = "https://api.shop.example/";
         for list in [
-            "*", "a, *", "api.shop.example", "shop.example", ".shop.example", "*.shop.example", "SHOP.Example.",
-            "api.shop.example:443", "shop.example:443", "*:443", "other  shop.example", "other,shop.example",
+            "*",
+            "a, *",
+            "api.shop.example",
+            "shop.example",
+            ".shop.example",
+            "*.shop.example",
+            "SHOP.Example.",
+            "api.shop.example:443",
+            "shop.example:443",
+            "*:443",
+            "other  shop.example",
+            "other,shop.example",
         ] {
             assert!(is_direct(host, list), "{list}");
         }
-        for list in ["", ",", ".", "hop.example", "op.example", "v2.api.shop.example", "api.shop.example:8443", "*:80"] {
+        for list in [
+            "",
+            ",",
+            ".",
+            "hop.example",
+            "op.example",
+            "v2.api.shop.example",
+            "api.shop.example:8443",
+            "*:80",
+        ] {
             assert!(!is_direct(host, list), "{list}");
         }
         assert!(is_direct("https://api.shop.example:8443/", "api.shop.example:8443"));
         assert!(is_direct("https://api.shop.example./", "api.shop.example"));
-        for list in ["10.1.2.3", "10.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0", "*", "10.1.2.3:443", "10.0.0.0/8:443"] {
+        for list in
+            ["10.1.2.3", "10.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0", "*", "10.1.2.3:443", "10.0.0.0/8:443"]
+        {
             assert!(is_direct("https://10.1.2.3/", list), "{list}");
         }
         for list in ["10.1.2.4", "10.1.2.2/32", "11.0.0.0/8", "10.0.0.0/33", "::/0", "2.3", "10.1.2.3:80"] {
