@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, CredentialsSource};
 use crate::defect;
 use crate::error::Error;
 use crate::event::Body;
@@ -26,7 +26,8 @@ use crate::transport::{Answer, HttpTransport, Limit, Request, TlsSettings, Trans
 pub struct Client {
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) credentials: Option<Credentials>,
+    pub(crate) credentials: Option<Arc<CredentialsSource>>,
+    tls: Arc<TlsSettings>,
     pub(crate) issue_timeout: Duration,
     pub(crate) refresh_timeout: Duration,
     pub(crate) send_bearer_on_refresh: bool,
@@ -47,7 +48,7 @@ impl Client {
         streams::occupy()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tls = Arc::new(TlsSettings::load(config)?);
-        let transport = HttpTransport::with_tls(config, base_url, clock.clone(), tls.clone());
+        let transport = HttpTransport::with_tls(config, base_url, clock.clone(), tls.clone())?;
         Client::assembled(config, Box::new(transport), clock, tls)
     }
 
@@ -69,10 +70,11 @@ impl Client {
     ) -> Result<Arc<Self>, Error> {
         Ok(Arc::new(Client {
             transport,
-            servers: Servers::new(tls, clock.clone()),
+            servers: Servers::new(tls.clone(), clock.clone()),
+            tls,
             clock,
             base_url: config.base_url.clone(),
-            credentials: config.credentials()?,
+            credentials: config.credentials_source()?.map(Arc::new),
             issue_timeout: config.issue_timeout,
             refresh_timeout: config.refresh_timeout,
             send_bearer_on_refresh: config.send_bearer_on_refresh,
@@ -144,7 +146,7 @@ impl Client {
     }
 
     fn issue_call(&self, credentials: Option<Credentials>) -> Result<Call, Error> {
-        let credentials = credentials.or_else(|| self.credentials.clone()).ok_or_else(|| {
+        let credentials = credentials.or_else(|| Some(Credentials::clone(&self.credentials.as_ref()?.look()))).ok_or_else(|| {
             let text = "issue: no credentials were given and the configuration has none; set credentials_file, or \
                         account_id and public_key";
             Error::new(Status::PG_ERR_NO_CREDENTIALS, text)

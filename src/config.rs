@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::credentials::{self, Credentials};
+use crate::credentials::{self, Credentials, CredentialsSource};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::settings::{SETTINGS, Setting};
@@ -95,20 +95,6 @@ impl ProxyChoice {
     }
 }
 
-impl ProxyChoice {
-    /// Whether a failed connection may be the proxy's.
-    pub(crate) fn is_in_force(&self) -> bool {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        match self {
-            ProxyChoice::Direct => false,
-            ProxyChoice::Environment => {
-                ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].into_iter().any(set)
-            }
-            ProxyChoice::Through(_) => true,
-        }
-    }
-}
-
 impl fmt::Debug for ProxyChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -191,6 +177,19 @@ impl Config {
             let shown = setting.kind.shown(value);
             Error::new(misfit.status, format!("{shown_name} = {shown}: it must be {}", misfit.wanted))
         })
+    }
+
+    /// Where the credentials that the settings name come from, if there are any. Reads the files.
+    pub(crate) fn credentials_source(&self) -> Result<Option<CredentialsSource>, Error> {
+        let login = Config {
+            credentials_file: self.credentials_file.clone(),
+            account_id: self.account_id.clone(),
+            public_key: self.public_key.clone(),
+            public_key_file: self.public_key_file.clone(),
+            ..Config::default()
+        };
+        let file = self.credentials_file.clone().or_else(|| self.public_key_file.clone());
+        CredentialsSource::new(file, move || login.credentials())
     }
 
     /// The credentials that the settings name, if any. Reads the files.
@@ -350,7 +349,8 @@ mod tests {
     #[test]
     fn no_secret_is_shown() {
         let mut config = Config::default();
-        let error = config.set("public_key", "hunter2\n").unwrap_err();
+        let error = config.set("public_key", "hunter2\nhunter2").unwrap_err();
+        assert!(error.text.contains("base64 -w0"), "{}", error.text);
         assert!(!error.text.contains("hunter2"), "{}", error.text);
         let error = config.set("proxy", "ftp://user:hunter2@host").unwrap_err();
         assert!(!error.text.contains("hunter2"), "{}", error.text);
@@ -359,6 +359,24 @@ mod tests {
         config.set("public_key", "hunter2").unwrap();
         config.set("proxy", "http://user:hunter2@host").unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn one_line_break_at_the_end_is_no_part_of_a_value() {
+        let mut config = Config::default();
+        for (name, value) in [
+            ("account_id", "a-1\n"),
+            ("public_key", "c2VjcmV0\r\n"),
+            ("base_url", "https://host\n"),
+            ("tls.system_roots", "false\n"),
+        ] {
+            config.set(name, value).unwrap();
+        }
+        assert_eq!(config.account_id.as_deref(), Some("a-1"));
+        assert_eq!(config.public_key.as_ref().map(Secret::expose), Some("c2VjcmV0"));
+        for wrong in ["a-1\n\n", "a\n1", "\n"] {
+            assert!(config.set("account_id", wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

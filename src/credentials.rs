@@ -1,6 +1,7 @@
 //! A service account: who we are, and the public key that proves it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::alphabet;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::rotation::Rotated;
 use crate::secret::Secret;
 use crate::status::Status;
 
@@ -57,6 +59,67 @@ impl Credentials {
     }
 }
 
+/// Where the credentials of an account come from. Those in a file are read again when it has changed.
+pub struct CredentialsSource {
+    files: Rotated<Credentials>,
+}
+
+impl CredentialsSource {
+    /// `read` gives them, from that file if there is one. `None`: there are none.
+    pub(crate) fn new(
+        file: Option<PathBuf>,
+        read: impl Fn() -> Result<Option<Credentials>, Error> + Send + Sync + 'static,
+    ) -> Result<Option<Self>, Error> {
+        let Some(first) = read()? else { return Ok(None) };
+        let paths: Vec<_> = file.into_iter().collect();
+        let shown = paths.iter().map(|path| path.display().to_string()).collect::<String>();
+        // Between this reading and the one that counts, the file may have changed.
+        let account: OnceLock<Secret> = OnceLock::new();
+        let make = move || {
+            let found = read()?.unwrap_or_else(|| first.clone());
+            let account = account.get_or_init(|| found.account_id.clone());
+            if found.account_id == *account { Ok(found) } else { Err(other_account(&shown, account, &found)) }
+        };
+        Ok(Some(CredentialsSource { files: Rotated::new(paths, Box::new(make))? }))
+    }
+
+    /// Those that are there now; where the file cannot be used, or is another account's, those that it held last. Looks
+    /// at the file, which may block.
+    pub fn look(&self) -> Arc<Credentials> {
+        self.files.look()
+    }
+
+    /// Those that the last look has found.
+    pub fn last(&self) -> Arc<Credentials> {
+        self.files.last()
+    }
+
+    /// Another key of the account than the one that was `seen` here last, if the file has one now. To be asked before an
+    /// Issue, and after one that was refused. Looks at the file, which may block.
+    pub fn renewed(&self, seen: &Credentials) -> Option<Arc<Credentials>> {
+        let found = self.files.look();
+        // What is in a file that cannot be used now is not known: what was seen last goes on.
+        let is_new = self.files.trouble().is_none() && found.public_key != seen.public_key;
+        is_new.then_some(found)
+    }
+
+    /// Why the file as it is now cannot be used.
+    pub fn trouble(&self) -> Option<Error> {
+        self.files.trouble()
+    }
+}
+
+/// A session belongs to one account, and its store and tokens with it.
+fn other_account(file: &str, ours: &Secret, found: &Credentials) -> Error {
+    let text = format!(
+        "credentials_file {file}: it has become that of another account ({}), while this client and its sessions go on with {}; put the \
+         account's own file back, or make a new client for the other one",
+        found.account_id.expose(),
+        ours.expose()
+    );
+    Error::new(Status::PG_ERR_INVALID_CREDENTIALS_FILE, text)
+}
+
 #[derive(Deserialize)]
 struct CredentialsFile {
     account_id: Option<Zeroizing<String>>,
@@ -94,6 +157,9 @@ fn check_public_key(text: &str, origin: &str) -> Result<Secret, Error> {
             "is a bare PEM; the service wants it base64-encoded once more: use public_key_file, or encode it",
         );
     }
+    if text.contains(char::is_whitespace) {
+        return invalid("has several lines; give the base64 of the PEM file in one line (`base64 -w0`)");
+    }
     let Ok(pem) = TOLERANT_BASE64.decode(text).map(Zeroizing::new) else {
         return invalid("is not base64; give the base64 of the PEM file, or set public_key_file");
     };
@@ -113,8 +179,7 @@ fn is_pem(text: &str) -> bool {
 fn read_secret_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Error> {
     let bytes = read_file(setting, path)?;
     match std::str::from_utf8(&bytes) {
-        // Some editors put a byte order mark in front.
-        Ok(text) => Ok(Zeroizing::new(text.trim_start_matches('\u{feff}').to_owned())),
+        Ok(text) => Ok(Zeroizing::new(without_mark(text).to_owned())),
         Err(_) => {
             let text = format!("{setting} {}: not a text file (bytes that are not UTF-8)", path.display());
             let status = match setting {
@@ -124,6 +189,11 @@ fn read_secret_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Err
             Err(Error::new(status, text))
         }
     }
+}
+
+/// A text without the one byte order mark that some editors and servers put in front of it.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Reads a file that a setting names.
@@ -183,14 +253,92 @@ mod tests {
 
     #[test]
     fn a_public_key_must_be_the_base64_of_a_pem() {
-        for (text, wrong) in
-            [("", "empty"), (PEM, "bare PEM"), ("%%%", "not base64"), ("aGVsbG8=", "not of a PEM")]
-        {
+        for (text, wrong) in [
+            ("", "empty"),
+            (PEM, "bare PEM"),
+            ("%%%", "not base64"),
+            ("aGVsbG8=", "not of a PEM"),
+            ("aGVs\nbG8=", "`base64 -w0`"),
+        ] {
             let error = Credentials::new("a-1", text, "here").unwrap_err();
             assert_eq!(error.status, Status::PG_ERR_INVALID_PEM);
             assert!(error.text.contains(wrong), "{}", error.text);
         }
         assert!(Credentials::new("a-1", encoded().trim_end_matches('='), "here").is_ok());
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_a_final_newline_are_no_part_of_the_credentials() {
+        let json = format!("\u{feff}{{\"account_id\":\"a-1\\n\",\"public_key\":\"{}\\n\"}}", encoded());
+        let credentials = file(&json).unwrap();
+        assert_eq!(credentials.account_id.expose(), "a-1");
+        assert_eq!(credentials.public_key.expose(), encoded());
+        let wrapped = json.replace(&encoded(), &encoded().replace("QUJ", "QUJ\\n").replacen('L', "L\\n", 1));
+        assert!(file(&wrapped).unwrap_err().text.contains("`base64 -w0`"));
+    }
+
+    fn source(path: &Path) -> CredentialsSource {
+        let read = path.to_owned();
+        let read = move || Credentials::from_file(&read).map(Some);
+        CredentialsSource::new(Some(path.to_owned()), read).unwrap().unwrap()
+    }
+
+    fn write(path: &Path, account: &str, key: &str) {
+        let key = TOLERANT_BASE64.encode(PEM.replace("AAAA", key));
+        let json = format!(r#"{{"account_id":"{account}","public_key":"{key}"}}"#);
+        let new = path.with_extension("new");
+        std::fs::write(&new, json).unwrap();
+        std::fs::rename(&new, path).unwrap();
+    }
+
+    #[test]
+    fn a_new_key_of_the_same_account_is_seen_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials.json");
+        write(&path, "a-1", "AAAA");
+        let source = source(&path);
+        let first = source.last();
+        assert!(source.renewed(&first).is_none());
+        write(&path, "a-1", "BBBB");
+        let second = source.renewed(&first).unwrap();
+        assert_ne!(second.public_key, first.public_key);
+        assert!(source.renewed(&second).is_none());
+        write(&path, "a-1", "BBBB");
+        assert!(source.renewed(&second).is_none(), "another file, the same key");
+    }
+
+    #[test]
+    fn a_file_that_is_broken_or_gone_changes_nothing_and_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials.json");
+        write(&path, "a-1", "AAAA");
+        let source = source(&path);
+        let first = source.last();
+        std::fs::write(&path, "{").unwrap();
+        assert!(source.renewed(&first).is_none());
+        assert!(source.trouble().unwrap().text.contains("credentials.json"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(source.renewed(&first).is_none());
+        assert_eq!(source.trouble().unwrap().status, Status::PG_ERR_FILE_UNREADABLE);
+        assert_eq!(source.look().public_key, first.public_key);
+        write(&path, "a-1", "BBBB");
+        assert!(source.renewed(&first).is_some() && source.trouble().is_none());
+    }
+
+    #[test]
+    fn the_file_of_another_account_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials.json");
+        write(&path, "a-1", "AAAA");
+        let source = source(&path);
+        let first = source.last();
+        write(&path, "b-2", "BBBB");
+        assert!(source.renewed(&first).is_none());
+        assert_eq!(source.look().account_id, first.account_id);
+        let text = source.trouble().unwrap().text;
+        assert!(text.contains("a-1") && text.contains("b-2") && text.contains("credentials.json"), "{text}");
+        write(&path, "a-1", "CCCC");
+        assert!(source.renewed(&first).is_some());
     }
 
     #[test]

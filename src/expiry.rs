@@ -1,5 +1,6 @@
 //! How long an access token lives. Pure arithmetic; the local wall clock has no say in it.
 
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,8 +10,8 @@ use zeroize::Zeroizing;
 
 /// Assumed where the service says nothing usable.
 const FALLBACK: Duration = Duration::from_secs(300);
-/// A lifetime outside of this is a mistake or a trap, and is ignored.
-const PLAUSIBLE: std::ops::RangeInclusive<i64> = 1..=86_400;
+/// A day: what is said to live longer counts as this, and is so renewed daily.
+const LONGEST: u64 = 86_400;
 /// Sources that differ by less than this agree: the answer was under way, clocks are rounded.
 const AGREEMENT: Duration = Duration::from_secs(60);
 
@@ -21,26 +22,107 @@ pub struct Lifetime {
     pub length: Duration,
     /// How far the sources are apart; zero where they agree within a minute.
     pub disagreement: Duration,
+    /// What is wrong with a source.
+    pub remark: Option<Remark>,
+}
+
+/// What the service says wrongly of a lifetime. The token is used all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// `expires_in` is below one second and was ignored.
+    BelowASecond,
+    /// `expires_in` is no number and was ignored.
+    NotANumber,
+    /// A source says more than a day.
+    AboveADay,
+}
+
+impl Remark {
+    /// A sentence for operators.
+    pub fn text(self) -> &'static str {
+        match self {
+            Remark::BelowASecond => "the service's expires_in is below 1 s and was ignored",
+            Remark::NotANumber => "the service's expires_in is not a number and was ignored",
+            Remark::AboveADay => {
+                "the service says that the token lives for more than a day; it counts as a day"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// The field `expires_in` of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiresIn {
+    /// It is not there, or null.
+    #[default]
+    Absent,
+    /// Whole seconds; numbers that are too large for the type are at its ends.
+    Seconds(i64),
+    /// Anything else.
+    NotANumber,
+}
+
+impl ExpiresIn {
+    /// From the field's JSON: a number in any form, or a text that holds one. A fraction is cut off.
+    pub fn read(json: &str) -> Self {
+        let number = match json.as_bytes().first() {
+            Some(b'n') => return ExpiresIn::Absent,
+            Some(b'"') => serde_json::from_str::<String>(json).ok(),
+            _ => Some(json.to_owned()),
+        };
+        let number = number.as_deref().map(str::trim).filter(|text| is_decimal(text));
+        match number.and_then(|text| text.parse::<f64>().ok()) {
+            // A cast of a float ends at the ends of the integer's range.
+            Some(seconds) => ExpiresIn::Seconds(seconds.floor() as i64),
+            None => ExpiresIn::NotANumber,
+        }
+    }
+}
+
+/// Digits as in JSON: `inf` and `nan` are numbers to Rust only.
+fn is_decimal(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
 }
 
 impl Lifetime {
+    /// One that is told without the service: by the settings, or by a record in a store.
+    pub fn of(length: Duration) -> Self {
+        let longest = Duration::from_secs(LONGEST);
+        let remark = (length > longest).then_some(Remark::AboveADay);
+        Lifetime { length: length.min(longest), disagreement: Duration::ZERO, remark }
+    }
+
     /// From the sources: `expires_in` of the answer, the claims `exp` and `iat` of the token if it is a JWT,
     /// and the server's own clock (its `Date` header, seconds since 1970).
-    pub fn from_sources(expires_in: Option<i64>, access_token: &str, server_time: Option<i64>) -> Self {
+    pub fn from_sources(expires_in: ExpiresIn, access_token: &str, server_time: Option<i64>) -> Self {
         let claims = Claims::of(access_token);
-        let until_exp = |from: Option<i64>| claims.exp?.checked_sub(from?);
-        let mut plausible = [expires_in, until_exp(claims.iat), until_exp(server_time)]
+        let until_exp = |from: Option<i64>| Some(claims.exp?.saturating_sub(from?));
+        let (said, mut remark) = match expires_in {
+            ExpiresIn::Absent => (None, None),
+            ExpiresIn::Seconds(seconds) if seconds < 1 => (None, Some(Remark::BelowASecond)),
+            ExpiresIn::Seconds(seconds) => (Some(seconds), None),
+            ExpiresIn::NotANumber => (None, Some(Remark::NotANumber)),
+        };
+        let sources: Vec<Lifetime> = [said, until_exp(claims.iat), until_exp(server_time)]
             .into_iter()
             .flatten()
-            .filter(|seconds| PLAUSIBLE.contains(seconds))
-            .map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
-        let Some(first) = plausible.next() else {
-            return Lifetime { length: FALLBACK, disagreement: Duration::ZERO };
+            .filter(|seconds| *seconds >= 1)
+            .map(|seconds| Lifetime::of(Duration::from_secs(seconds.unsigned_abs())))
+            .collect();
+        remark = remark.or_else(|| sources.iter().find_map(|source| source.remark));
+        let lengths = || sources.iter().map(|source| source.length);
+        let (Some(least), Some(most)) = (lengths().min(), lengths().max()) else {
+            return Lifetime { remark, ..Lifetime::of(FALLBACK) };
         };
-        let (least, most) =
-            plausible.fold((first, first), |(least, most), next| (least.min(next), most.max(next)));
         let apart = most - least;
-        Lifetime { length: least, disagreement: if apart > AGREEMENT { apart } else { Duration::ZERO } }
+        let disagreement = if apart > AGREEMENT { apart } else { Duration::ZERO };
+        Lifetime { length: least, disagreement, remark }
     }
 
     /// With this much or less remaining a token is not handed out: it could expire on its way.
@@ -94,8 +176,15 @@ mod tests {
     }
 
     fn seconds(expires_in: Option<i64>, token: &str, server_time: Option<i64>) -> (u64, u64) {
+        let expires_in = expires_in.map_or(ExpiresIn::Absent, ExpiresIn::Seconds);
         let lifetime = Lifetime::from_sources(expires_in, token, server_time);
         (lifetime.length.as_secs(), lifetime.disagreement.as_secs())
+    }
+
+    /// What an opaque token lives for by this `expires_in` alone.
+    fn by_field(json: &str) -> (u64, Option<Remark>) {
+        let lifetime = Lifetime::from_sources(ExpiresIn::read(json), "opaque", None);
+        (lifetime.length.as_secs(), lifetime.remark)
     }
 
     #[test]
@@ -109,16 +198,77 @@ mod tests {
     }
 
     #[test]
-    fn implausible_sources_are_ignored() {
+    fn sources_below_a_second_are_ignored() {
         let token = jwt(r#"{"iat":5000,"exp":4600}"#);
         assert_eq!(seconds(Some(3600), &token, Some(9999)), (3600, 0));
-        for expires_in in [0, -5, 86_401, i64::MAX, i64::MIN] {
+        for expires_in in [0, -5, i64::MIN] {
             assert_eq!(seconds(Some(expires_in), "opaque", None), (300, 0));
         }
-        assert_eq!(
-            seconds(None, &jwt(r#"{"iat":-9223372036854775808,"exp":9223372036854775807}"#), Some(1)),
-            (300, 0)
-        );
+    }
+
+    #[test]
+    fn more_than_a_day_counts_as_a_day_and_is_remarked() {
+        let month = 30 * 86_400;
+        for (expires_in, token) in [
+            (Some(month), "opaque".to_owned()),
+            (Some(86_401), "opaque".to_owned()),
+            (Some(i64::MAX), jwt(&format!(r#"{{"iat":1000,"exp":{}}}"#, 1000 + month))),
+            (None, jwt(r#"{"iat":-9223372036854775808,"exp":9223372036854775807}"#)),
+        ] {
+            let expires_in = expires_in.map_or(ExpiresIn::Absent, ExpiresIn::Seconds);
+            let lifetime = Lifetime::from_sources(expires_in, &token, None);
+            let day = Duration::from_secs(86_400);
+            let wanted =
+                Lifetime { length: day, disagreement: Duration::ZERO, remark: Some(Remark::AboveADay) };
+            assert_eq!(lifetime, wanted, "{token}");
+        }
+        assert_eq!(by_field("86400"), (86_400, None));
+        assert_eq!(Lifetime::of(Duration::MAX).length, Duration::from_secs(86_400));
+        // A source within the day is used, and the other is reported by the distance too.
+        let token = jwt(&format!(r#"{{"iat":1000,"exp":{}}}"#, 1000 + month));
+        assert_eq!(seconds(Some(3600), &token, None), (3600, 82_800));
+    }
+
+    #[test]
+    fn a_number_is_read_in_any_form() {
+        for json in
+            ["3600", "3600.0", "3600.999", "3.6e3", "36E+2", r#""3600""#, r#"" 3600.0 ""#, r#""3.6e3""#]
+        {
+            assert_eq!(by_field(json), (3600, None), "{json}");
+        }
+        for huge in ["1e400", "99999999999999999999999", r#""1e400""#, "9223372036854775808"] {
+            assert_eq!(by_field(huge), (86_400, Some(Remark::AboveADay)), "{huge}");
+        }
+        for low in ["0", "-0.0", "0.999", "-3600", "-1e400", r#""-3600""#] {
+            assert_eq!(by_field(low), (300, Some(Remark::BelowASecond)), "{low}");
+        }
+        for wrong in [
+            "true",
+            "{}",
+            r#"{"seconds":3600}"#,
+            "[3600]",
+            r#""""#,
+            r#""an hour""#,
+            r#""inf""#,
+            r#""NaN""#,
+            r#""infinity""#,
+            r#""3600s""#,
+            r#""0x10""#,
+            r#""e""#,
+            r#""1_000""#,
+            r#""+-1""#,
+        ] {
+            assert_eq!(by_field(wrong), (300, Some(Remark::NotANumber)), "{wrong}");
+        }
+        assert_eq!(by_field("null"), (300, None));
+    }
+
+    #[test]
+    fn a_wrong_form_is_remarked_though_the_token_tells_its_life() {
+        let token = jwt(r#"{"iat":1000,"exp":4600}"#);
+        let lifetime = Lifetime::from_sources(ExpiresIn::NotANumber, &token, None);
+        let wanted = Lifetime { remark: Some(Remark::NotANumber), ..Lifetime::of(Duration::from_secs(3600)) };
+        assert_eq!(lifetime, wanted);
     }
 
     #[test]
@@ -132,7 +282,8 @@ mod tests {
 
     #[test]
     fn a_life_within_the_margin_is_born_expired() {
-        let lived = |seconds| Lifetime::from_sources(Some(seconds), "opaque", None).is_born_expired();
+        let lived =
+            |seconds| Lifetime::from_sources(ExpiresIn::Seconds(seconds), "opaque", None).is_born_expired();
         assert!(lived(1) && lived(5));
         assert!(!lived(6) && !lived(3600));
     }

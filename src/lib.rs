@@ -16,6 +16,7 @@
 //! | [`transport`] | HTTPS, and whether a byte has left |
 //! | [`config`], [`settings`] | the settings and their one table |
 //! | [`request`] | requests to the rest of the API, and when one is made again |
+//! | `rotation` | files that are replaced while the program runs |
 //! | [`event`] | what comes out of a queue |
 //! | [`credentials`], [`token`], [`expiry`], [`secret`], [`clock`], [`error`], [`status`] | small values, no network |
 
@@ -33,6 +34,7 @@ pub mod ffi;
 pub mod protocol;
 pub mod queue;
 pub mod request;
+mod rotation;
 mod runtime;
 pub mod secret;
 pub mod session;

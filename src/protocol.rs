@@ -13,9 +13,9 @@ use serde_json::value::{RawValue, Value};
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Moment};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, without_mark};
 use crate::error::{Error, ServerError};
-use crate::expiry::Lifetime;
+use crate::expiry::{ExpiresIn, Lifetime};
 use crate::secret::{Secret, redact};
 use crate::status::{Fate, Status};
 use crate::token::{Doubtful, Pair, RefreshToken, Token};
@@ -145,14 +145,15 @@ impl Call {
         let malformed =
             |what: &str| answer_error(answer, Status::PG_ERR_MALFORMED_ANSWER, format!("the answer {what}"));
         answer.check_size()?;
-        if let Some(encoding) = answer.header(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
-            let shown: String = encoding.chars().take(32).collect();
-            return Err(malformed(&format!("is compressed ({shown:?}), which was not asked for")));
-        }
-        let text = std::str::from_utf8(&answer.body).map_err(|_| malformed("is not UTF-8"))?;
-        let pair: PairBody = serde_json::from_str(text).map_err(|error| {
+        // Some gateways label a plain body, so that the body decides; a label explains what cannot be read.
+        let unreadable = |what: &str| match packing(answer) {
+            Some(encoding) => malformed(&format!("is compressed ({encoding:?}), which was not asked for")),
+            None => malformed(what),
+        };
+        let text = std::str::from_utf8(&answer.body).map_err(|_| unreadable("is not UTF-8"))?;
+        let pair: PairBody = serde_json::from_str(without_mark(text)).map_err(|error| {
             // serde's own words may quote a token.
-            malformed(&format!(
+            unreadable(&format!(
                 "is not the JSON of a pair (trouble at line {}, column {})",
                 error.line(),
                 error.column()
@@ -227,6 +228,15 @@ pub fn abandoned(is_refresh: bool, status: Status, text: &str) -> Error {
     Error::new(status, format!("{text}{}", advice(fate))).with_fate(fate)
 }
 
+/// What a body is packed with that should be JSON, as its header or its first bytes tell.
+fn packing(answer: &Answer) -> Option<String> {
+    const PLAIN: [&str; 5] = ["", "identity", "none", "utf-8", "utf8"];
+    let is_plain = |coding: &str| PLAIN.iter().any(|plain| coding.trim().eq_ignore_ascii_case(plain));
+    let said = answer.header(CONTENT_ENCODING).filter(|codings| !codings.split(',').all(is_plain));
+    let is_gzip = answer.body.starts_with(&[0x1f, 0x8b]);
+    said.or(is_gzip.then_some("gzip")).map(|codings| codings.chars().take(32).collect())
+}
+
 fn answer_error(answer: &Answer, status: Status, text: String) -> Error {
     Error { http_status: Some(answer.status), ..Error::new(status, text) }
 }
@@ -264,7 +274,7 @@ fn json(fields: &[(&'static str, &Secret)]) -> Zeroizing<Vec<u8>> {
 struct PairBody {
     access_token: Option<Secret>,
     refresh_token: Option<Secret>,
-    expires_in: Option<i64>,
+    expires_in: ExpiresIn,
 }
 
 impl<'de> Deserialize<'de> for PairBody {
@@ -284,7 +294,10 @@ impl<'de> Deserialize<'de> for PairBody {
                     match key.as_str() {
                         "access_token" => pair.access_token = map.next_value::<TokenText>()?.0,
                         "refresh_token" => pair.refresh_token = map.next_value::<TokenText>()?.0,
-                        "expires_in" => pair.expires_in = whole_number(&map.next_value()?),
+                        "expires_in" => {
+                            // As it is written: a number that is too large for its type must not cost the pair.
+                            pair.expires_in = ExpiresIn::read(map.next_value::<&RawValue>()?.get());
+                        }
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -316,11 +329,6 @@ impl<'de> Deserialize<'de> for TokenText {
     }
 }
 
-/// A number or a numeric text. Anything else is as good as absent: a good pair is not thrown away for it.
-fn whole_number(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
-}
-
 impl ServerError {
     /// The API's error shape, or `None`: a code, or at least a `statusCode` with a `message`. What the server echoes
     /// of our secrets is taken out.
@@ -336,7 +344,8 @@ impl ServerError {
             #[serde(borrow)]
             data: Option<&'a RawValue>,
         }
-        let body: Body<'_> = serde_json::from_slice(body).ok()?;
+        let text = std::str::from_utf8(body).ok()?;
+        let body: Body<'_> = serde_json::from_str(without_mark(text)).ok()?;
         let is_code = |text: &String| {
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
             !text.is_empty() && text.len() <= 128 && text.chars().all(fits)

@@ -31,6 +31,8 @@ pub enum Kind {
     Header,
     /// Text that is never shown, not even in an error.
     Secret,
+    /// The base64 of a PEM, never shown.
+    PublicKey,
     /// The path of a file, read when the client is made.
     Path,
     /// An https URL, or http to this machine.
@@ -112,9 +114,10 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "public_key",
-        kind: Kind::Secret,
+        kind: Kind::PublicKey,
         default: "",
-        description: "The account's public key as the vendor gives it: a PEM, base64-encoded once more.",
+        description: "The account's public key as the vendor gives it: a PEM, base64-encoded once more, in one line \
+                      (`base64 -w0`).",
         apply: store!(Secret, config.public_key = Some),
     },
     Setting {
@@ -187,8 +190,9 @@ pub const SETTINGS: &[Setting] = &[
         name: "proxy",
         kind: Kind::Proxy,
         default: "none",
-        description: "none: connect directly. env: as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. Otherwise the proxy's \
-                      URL, for example http://user:password@proxy.example:3128. A plain http base_url is never proxied.",
+        description: "none: connect directly. env: as HTTPS_PROXY or ALL_PROXY, and NO_PROXY say when the client is \
+                      made. Otherwise the proxy's URL, for example http://user:password@proxy.example:3128. A plain http \
+                      base_url is never proxied.",
         apply: store!(Proxy, config.proxy = |choice| choice),
     },
     Setting {
@@ -331,7 +335,7 @@ impl Kind {
     pub fn name(&self) -> &'static str {
         match self {
             Kind::Text | Kind::Header => "text",
-            Kind::Secret | Kind::Keys => "secret",
+            Kind::Secret | Kind::PublicKey | Kind::Keys => "secret",
             Kind::Path => "path",
             Kind::Url => "url",
             Kind::Proxy => "proxy",
@@ -348,6 +352,7 @@ impl Kind {
     pub fn range(&self) -> String {
         match self {
             Kind::Text | Kind::Secret => "a text that is not empty and has no control characters".into(),
+            Kind::PublicKey => "the base64 of a PEM file, in one line: `base64 -w0 < key.pem`".into(),
             Kind::Header => "a text of visible ASCII characters and spaces".into(),
             Kind::Path => "the path of a file".into(),
             Kind::Url => {
@@ -371,7 +376,7 @@ impl Kind {
     /// A value as an error may show it: no secret, and not without end.
     pub(crate) fn shown(&self, text: &str) -> String {
         match self {
-            Kind::Secret | Kind::Keys => "[secret]".into(),
+            Kind::Secret | Kind::PublicKey | Kind::Keys => "[secret]".into(),
             // A URL may hold a password.
             Kind::Url | Kind::Proxy | Kind::Store if text.contains('@') => {
                 "[a URL with a user or password]".into()
@@ -382,6 +387,8 @@ impl Kind {
 
     fn parse(&self, text: &str) -> Result<Value, Misfit> {
         let misfit = || Misfit { status: Status::PG_ERR_INVALID_SETTING, wanted: self.range() };
+        // Where a value comes out of a file, its last line break is no part of it.
+        let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
         if text.is_empty() || text.chars().any(char::is_control) {
             return Err(misfit());
         }
@@ -391,7 +398,7 @@ impl Kind {
         match self {
             Kind::Text => Some(Value::Text(text.to_owned())),
             Kind::Header => text.is_ascii().then(|| Value::Text(text.to_owned())),
-            Kind::Secret => Secret::new(text).map(Value::Secret),
+            Kind::Secret | Kind::PublicKey => Secret::new(text).map(Value::Secret),
             Kind::Path => Some(Value::Path(PathBuf::from(text))),
             Kind::Url => return parse_base_url(text).ok_or_else(misfit)?.map(Value::Url),
             Kind::Proxy => ProxyChoice::parse(text).map(Value::Proxy),

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_remains_is_counted_on_the_boot_clock_and_saturates() {
-        let lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+        let lifetime = Lifetime::of(Duration::from_secs(3600));
         let token = Token::new(Secret::new("a").unwrap(), lifetime, at(100));
         assert_eq!(token.remaining(at(160)), Duration::from_secs(3540));
         assert_eq!(token.remaining(at(9999)), Duration::ZERO);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn only_the_fingerprint_is_shown() {
-        let lifetime = Lifetime { length: Duration::from_secs(9), disagreement: Duration::ZERO };
+        let lifetime = Lifetime::of(Duration::from_secs(9));
         let token = Token::new(Secret::new("abc").unwrap(), lifetime, at(1));
         // SHA-256("abc") begins ba7816bf 8f01cfea: FIPS 180-4.
         assert_eq!(token.fingerprint().to_string(), "ba7816bf8f01cfea");

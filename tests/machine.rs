@@ -29,7 +29,7 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn committed(generation: u64, born: u64) -> Committed {
-    let lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+    let lifetime = Lifetime::of(Duration::from_secs(3600));
     let token = Token::new(Secret::new(&format!("token {generation}")).unwrap(), lifetime, at(born));
     Committed {
         grant: Arc::new(Grant { token, generation, refresh: None }),
@@ -200,7 +200,7 @@ fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
 #[test]
 fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
     let mut machine = Machine::new(Policy { keep_warm: true, ..Policy::default() }, true, 0, at(0));
-    let lifetime = Lifetime { length: Duration::from_secs(46), disagreement: Duration::ZERO };
+    let lifetime = Lifetime::of(Duration::from_secs(46));
     let token = Token::new(Secret::new("short").unwrap(), lifetime, at(0));
     let grant = Arc::new(Grant { token, generation: 1, refresh: None });
     machine.hold(Committed { grant, has_refresh: true, is_doubted: false }, at(0), &mut || 0.0);

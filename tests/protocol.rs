@@ -120,8 +120,11 @@ fn odd_lifetimes_do_not_throw_a_good_pair_away() {
         ("\" 1800 \"", 1800),
         ("0", 300),
         ("-1", 300),
-        ("99999999", 300),
-        ("1e3", 300),
+        ("99999999", 86_400),
+        ("1e3", 1000),
+        ("1e400", 86_400),
+        ("3600.0", 3600),
+        ("\"3600.0\"", 3600),
         ("\"soon\"", 300),
         ("null", 300),
         ("{}", 300),
@@ -178,9 +181,45 @@ fn a_200_that_is_no_pair_has_an_unknown_fate() {
         ..answer(200, "")
     };
     assert_eq!(judged(refresh(), not_utf8).unwrap_err().status, Status::PG_ERR_MALFORMED_ANSWER);
-    let mut gzip = answer(200, r#"{"access_token":"a"}"#);
-    gzip.headers.insert("content-encoding", "gzip".parse().unwrap());
-    assert!(judged(refresh(), gzip).unwrap_err().text.contains("compressed"));
+}
+
+fn encoded(body: &[u8], encoding: Option<&str>) -> Answer {
+    let mut answer = Answer { body: Zeroizing::new(body.to_vec()), ..answer(200, "") };
+    let value = encoding.map(|encoding| encoding.parse().unwrap());
+    answer.headers.extend(value.map(|value| (reqwest::header::CONTENT_ENCODING, value)));
+    answer
+}
+
+#[test]
+fn the_body_decides_whether_it_is_compressed() {
+    let pair = br#"{"access_token":"a"}"#;
+    for encoding in
+        ["identity", "Identity", "IDENTITY", "none", "", "utf-8", "UTF8", "identity, identity", "gzip"]
+    {
+        assert!(judged(refresh(), encoded(pair, Some(encoding))).is_ok(), "{encoding}");
+    }
+    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\xabVJLNN-.\x8e/\xc9\xcfN\xcdS\xb2RJT\xaa\x05\0";
+    for encoding in [Some("gzip"), Some("identity"), None] {
+        let text = judged(refresh(), encoded(gzip, encoding)).unwrap_err().text;
+        assert!(text.contains("compressed (\"gzip\")"), "{encoding:?}: {text}");
+    }
+    // Bytes that are UTF-8 by chance, too.
+    let text = judged(refresh(), encoded(b"packed", Some("br"))).unwrap_err().text;
+    assert!(text.contains("compressed (\"br\")"), "{text}");
+    let text = judged(refresh(), encoded(b"plain", Some("identity"))).unwrap_err().text;
+    assert!(text.contains("not the JSON"), "{text}");
+}
+
+#[test]
+fn one_byte_order_mark_before_json_is_accepted() {
+    let pair = answer(200, "\u{feff}{\"access_token\":\"a\"}");
+    assert!(judged(refresh(), pair).is_ok());
+    let twice = answer(200, "\u{feff}\u{feff}{\"access_token\":\"a\"}");
+    assert_eq!(judged(refresh(), twice).unwrap_err().status, Status::PG_ERR_MALFORMED_ANSWER);
+    let refusal = answer(401, "\u{feff}{\"error\":\"BAD\",\"message\":\"no\",\"statusCode\":401}");
+    let error = judged(issue(), refusal).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_REFUSED, "it is the API's own refusal");
+    assert_eq!(error.server.unwrap().code.as_deref(), Some("BAD"));
 }
 
 #[test]

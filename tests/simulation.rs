@@ -120,8 +120,7 @@ impl World {
 
     fn begin_with_a_pair(&mut self) {
         self.service.good.insert("r0".into());
-        let lifetime =
-            Lifetime { length: Duration::from_secs(self.service.lifetime), disagreement: Duration::ZERO };
+        let lifetime = Lifetime::of(Duration::from_secs(self.service.lifetime));
         let token = Token::new(Secret::new("a0").unwrap(), lifetime, self.now);
         let refresh = RefreshToken::new(Secret::new("r0").unwrap());
         let committed = self.store.put(Pair { token, refresh: Some(refresh) }, 1);

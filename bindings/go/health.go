@@ -26,6 +26,7 @@ type Health struct {
 
 	ClockSkewSeconds            *int64 `json:"clock_skew_seconds"` // by how much the service's clock is ahead of ours
 	LifetimeDisagreementSeconds uint64 `json:"lifetime_disagreement_seconds"`
+	LifetimeRemark              string `json:"lifetime_remark"` // what the service says wrongly of the lifetime, if it does
 
 	Counters struct {
 		Waited    uint64 `json:"waited"`    // questions that were not answered from memory

@@ -1,11 +1,13 @@
 package pgauth
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // A Transport is an http.RoundTripper that sets the session's token on requests to one service, for callers with an
@@ -19,7 +21,11 @@ type Transport struct {
 	session *Session
 	origin  string
 	base    http.RoundTripper
+	wait    time.Duration // for a token, where the request has no deadline
 }
+
+// defaultWait is the default of the setting request_timeout_ms.
+const defaultWait = 30 * time.Second
 
 // NewTransport makes a Transport for the service at serviceURL, most often the setting base_url, over base; nil is
 // http.DefaultTransport. It needs no closing, and the session is the caller's to close.
@@ -34,15 +40,16 @@ func NewTransport(session *Session, serviceURL string, base http.RoundTripper) (
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	return &Transport{session, originOf(service), base}, nil
+	return &Transport{session, originOf(service), base, defaultWait}, nil
 }
 
-// RoundTrip makes one request. The request's context bounds the wait for a token too; an error from that is an *Error.
+// RoundTrip makes one request. The request's context bounds the wait for a token too, and the Timeout of an http.Client is
+// in it; without a deadline that wait ends after 30 seconds. An error from it is an *Error.
 func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if originOf(request.URL) != t.origin || request.Header.Get("Authorization") != "" {
 		return t.base.RoundTrip(request)
 	}
-	token, err := t.session.Token(request.Context())
+	token, err := t.token(request.Context())
 	if err != nil {
 		closeBody(request)
 		return nil, err
@@ -61,6 +68,19 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	return t.base.RoundTrip(again)
 }
 
+// token waits for no longer than there is a use for one.
+func (t *Transport) token(ctx context.Context) (*Token, error) {
+	if token := t.session.atHand(); token != nil {
+		return token, nil
+	}
+	if _, has := ctx.Deadline(); !has {
+		bounded, cancel := context.WithTimeout(ctx, t.wait)
+		defer cancel()
+		ctx = bounded
+	}
+	return t.session.Token(ctx)
+}
+
 // another is the request once more with another token than the refused one. Where there is none to be had, or the body is
 // spent, the 401 is the answer.
 func (t *Transport) another(request *http.Request, refused *Token) (*http.Request, bool) {
@@ -70,7 +90,7 @@ func (t *Transport) another(request *http.Request, refused *Token) (*http.Reques
 	if hasBody(request) && request.GetBody == nil {
 		return nil, false
 	}
-	token, err := t.session.Token(request.Context())
+	token, err := t.token(request.Context())
 	if err != nil || token.Fingerprint() == refused.Fingerprint() {
 		return nil, false
 	}

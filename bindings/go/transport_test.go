@@ -1,6 +1,7 @@
 package pgauth_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
@@ -205,5 +207,30 @@ func TestTransportWantsAnAddress(t *testing.T) {
 		if _, err := pgauth.NewTransport(session, address, nil); err == nil {
 			t.Errorf("%q was taken", address)
 		}
+	}
+}
+
+func TestTransportDoesNotWaitForATokenWithoutEnd(t *testing.T) {
+	session := open(t)
+	fault(t, `{"route": "issue", "times": null, "action": {"kind": "hang"}}`)
+	defer admin(t, "DELETE", "/faults", "", nil)
+	shop := newShop(t, refusing(0))
+	transport, err := pgauth.NewTransport(session, shop.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgauth.SetWait(transport, 50*time.Millisecond)
+	asker := &http.Client{Transport: transport}
+	if _, err := asker.Get(shop.URL); !errors.Is(err, pgauth.ErrTimeout) {
+		t.Error("without a deadline:", err)
+	}
+	// The client's own timeout, where there is one.
+	pgauth.SetWait(transport, time.Hour)
+	asker.Timeout = 50 * time.Millisecond
+	if _, err := asker.Get(shop.URL); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error("with the client's timeout:", err)
+	}
+	if len(shop.tokens) != 0 {
+		t.Error("a request went out without a token")
 	}
 }

@@ -747,6 +747,9 @@ impl State {
                         format!("what the service says of a token's life is {apart} s apart: one of its clocks is wrong")
                     });
                 }
+                if let Some(remark) = token.lifetime.remark {
+                    self.log(Level::PG_LOG_WARN, || format!("token {}: {remark}", token.fingerprint()));
+                }
             }
             Err(error) => self.log(Level::PG_LOG_WARN, || format!("no new token after {calls}: {error}")),
         }

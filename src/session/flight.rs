@@ -561,7 +561,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn pair() -> Pair {
-        let lifetime = Lifetime { length: 3600 * SECOND, disagreement: Duration::ZERO };
+        let lifetime = Lifetime::of(3600 * SECOND);
         let anchor = Moment { boot: Duration::ZERO, wall: Duration::ZERO };
         Pair { token: Token::new(Secret::new("a").unwrap(), lifetime, anchor), refresh: None }
     }

@@ -8,6 +8,7 @@ use super::flight::{Cause, Landing};
 use super::machine::Machine;
 use super::phase::Phase;
 use crate::clock::Moment;
+use crate::expiry::Remark;
 use crate::store::Committed;
 
 /// Counted over the life of a session in one process.
@@ -109,6 +110,9 @@ pub struct Health {
     pub clock_skew_seconds: Option<i64>,
     /// How far the service's own statements of the token's lifetime are apart, if by more than a minute.
     pub lifetime_disagreement_seconds: u64,
+    /// What is wrong with what the service says of the token's lifetime: `expires_in` is not a number or below 1 s and
+    /// was ignored, or the token is said to live for more than a day, which counts as a day.
+    pub lifetime_remark: Option<&'static str>,
     /// Why the last call failed, if no pair has come since; also while a flight goes on.
     pub last_error: Option<String>,
     /// How many tokens in a row before the current one the service refused within half a minute of their birth.
@@ -140,6 +144,7 @@ impl Health {
             last_refresh: tally.last_refresh(now),
             clock_skew_seconds: token.and_then(|token| token.clock_skew),
             lifetime_disagreement_seconds: token.map_or(0, |token| token.lifetime.disagreement.as_secs()),
+            lifetime_remark: token.and_then(|token| token.lifetime.remark).map(Remark::text),
             last_error: machine.setback().map(|error| error.text.clone()),
             refused_young: row,
             replacement_seconds_left: (!pause.is_zero()).then(|| pause.as_secs() + 1),

@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::{Body, Level};
-use crate::expiry::Lifetime;
+use crate::expiry::{ExpiresIn, Lifetime};
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Response};
 use crate::runtime::pin::Pinned;
@@ -66,7 +66,8 @@ impl Session {
     /// Opens a session for the account that the configuration names. Reads its files; connects nowhere.
     pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
         let pair = config.pair()?;
-        let credentials = config.credentials()?.or_else(|| client.credentials.clone());
+        let credentials =
+            config.credentials()?.or_else(|| Some(Credentials::clone(&client.credentials.as_ref()?.look())));
         if credentials.is_none() && pair.is_none() {
             let text = "a session needs credentials (set credentials_file, or account_id and public_key) or a pair (set \
                         access_token and refresh_token)";
@@ -284,8 +285,8 @@ fn first_pair(
 ) -> Committed {
     let expires_in = config.access_token_expires_in;
     let lifetime = match expires_in {
-        Some(length) => Lifetime { length, disagreement: Duration::ZERO },
-        None => Lifetime::from_sources(None, access.expose(), None),
+        Some(length) => Lifetime::of(length),
+        None => Lifetime::from_sources(ExpiresIn::Absent, access.expose(), None),
     };
     let token = Token::new(access.clone(), lifetime, client.clock.now());
     let pair = Pair { token, refresh: Some(RefreshToken::new(refresh.clone())) };

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn windows(seconds: u64) -> Windows {
-        Windows::of(&Lifetime { length: Duration::from_secs(seconds), disagreement: Duration::ZERO })
+        Windows::of(&Lifetime::of(Duration::from_secs(seconds)))
     }
 
     #[test]

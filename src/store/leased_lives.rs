@@ -428,7 +428,7 @@ impl Service {
         let (access, refresh) = (secret("access"), secret("refresh"));
         self.good = Some(refresh.expose().to_owned());
         self.accepted.insert(access.expose().to_owned());
-        let lifetime = Lifetime { length: LIFE, disagreement: Duration::ZERO };
+        let lifetime = Lifetime::of(LIFE);
         Pair { token: Token::new(access, lifetime, anchor), refresh: Some(RefreshToken::new(refresh)) }
     }
 }

@@ -309,17 +309,18 @@ impl Ledger {
     fn committed(&self, access: &Access, generation: u64, has_refresh: bool) -> Committed {
         let now = self.clock.now();
         let stamp = self.local(access.anchor);
+        let said = Lifetime::of(access.length);
         let (length, anchor, is_doubted) = match stamp.age(&*self.clock) {
-            Some(_) if stamp.is_of_this_boot(&*self.clock) => (access.length, stamp.at, false),
+            Some(_) if stamp.is_of_this_boot(&*self.clock) => (said.length, stamp.at, false),
             Some(age) => {
                 // What it lived before this run of the machine cannot be told by an anchor in it.
                 let here = age.min(now.boot);
                 let anchor = Moment { boot: now.boot - here, wall: now.wall.saturating_sub(here) };
-                (access.length.saturating_sub(age - here), anchor, false)
+                (said.length.saturating_sub(age - here), anchor, false)
             }
-            None => (access.length, now, true),
+            None => (said.length, now, true),
         };
-        let lifetime = Lifetime { length, disagreement: Duration::ZERO };
+        let lifetime = Lifetime { length, ..said };
         let mut token = Token::new(access.secret.clone(), lifetime, anchor);
         token.refused_young = access.refused_young;
         Committed { grant: Arc::new(Grant { token, generation, refresh: None }), has_refresh, is_doubted }

@@ -94,7 +94,7 @@ mod tests {
     fn what_is_forgotten_is_gone() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let store = MemoryStore::default();
-        let lifetime = Lifetime { length: Duration::from_secs(9), disagreement: Duration::ZERO };
+        let lifetime = Lifetime::of(Duration::from_secs(9));
         let token = Token::new(Secret::new("a").unwrap(), lifetime, SystemClock.now());
         store.put(Pair { token, refresh: Secret::new("r").map(RefreshToken::new) }, 1);
         assert!(runtime.block_on(store.inspect()).unwrap().loaded.committed.is_some());

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::{CertificateError, Error as TlsError};
+use rustls::{CertificateError, Error as TlsError, OtherError};
 
 use crate::error::Error;
 use crate::status::Status;
@@ -23,14 +23,37 @@ impl std::fmt::Display for ResolveError {
 
 impl StdError for ResolveError {}
 
-/// The status of a failed exchange, and the innermost cause in words.
-pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy: bool) -> (Status, String) {
+/// Why an exchange failed.
+pub(super) struct Fault {
+    pub(super) status: Status,
+    /// The innermost cause in words.
+    cause: String,
+    /// The server's certificate is that of an authority.
+    is_authority: bool,
+}
+
+impl Fault {
+    /// The cause, and what a person can do about it.
+    pub(super) fn text(&self) -> String {
+        let advice = if self.is_authority { AUTHORITY } else { advice(self.status) };
+        format!("{}; {advice}", self.cause)
+    }
+}
+
+/// As `openssl req -x509` makes them.
+const AUTHORITY: &str = "the server shows a certificate of an authority (CA:TRUE) as its own: its owner must give it one \
+                         that an authority has issued for a server (CA:FALSE), and tls.ca_file must hold that authority";
+
+/// What the failure of an exchange comes to.
+pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy: bool) -> Fault {
     let mut status = None;
+    let mut is_authority = false;
     let mut is_tls = false;
     let mut cause = String::new();
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(link) = next {
         status = status.or_else(|| known(link, host));
+        is_authority |= link.downcast_ref().is_some_and(is_authority_as_server);
         is_tls |= io_error(link).is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
         cause = link.to_string();
         next = inner(link);
@@ -41,7 +64,7 @@ pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy
         (true, false) => Status::PG_ERR_CONNECT,
         (false, _) => Status::PG_ERR_CONNECTION_LOST,
     };
-    (status.unwrap_or(fallback), cause)
+    Fault { status: status.unwrap_or(fallback), cause, is_authority }
 }
 
 /// HTTP/2 keeps only the kind and the words of an error below it. `InvalidData` is what the TLS library reports
@@ -93,6 +116,11 @@ fn tls_status(error: &TlsError) -> Status {
     }
 }
 
+fn is_authority_as_server(error: &TlsError) -> bool {
+    let TlsError::InvalidCertificate(CertificateError::Other(OtherError(why))) = error else { return false };
+    why.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
+}
+
 /// What a person can do about it.
 pub(super) fn advice(status: Status) -> &'static str {
     match status {
@@ -102,7 +130,8 @@ pub(super) fn advice(status: Status) -> &'static str {
         }
         Status::PG_ERR_PROXY => "check the setting proxy, and that the proxy lets this host through",
         Status::PG_ERR_TLS => {
-            "check that base_url is an https server, and the client certificate if it asks for one"
+            "check that base_url is an https server, and the client certificate if it asks for one: it must be one issued for \
+             a client, not that of an authority"
         }
         Status::PG_ERR_CERTIFICATE_EXPIRED => {
             "check this machine's date; otherwise the server's owner must renew it"

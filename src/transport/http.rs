@@ -1,21 +1,22 @@
 //! The real transport: reqwest on rustls.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Proxy, StatusCode, Url, Version, redirect, retry};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::admission::Admission;
 use super::fault::{self, ResolveError};
 use super::gate::{Gate, GatedBody};
+use super::proxy::proxy_for;
 use super::resolver::{self, Unresolved};
-use super::tls::TlsSettings;
+use super::tls::{TlsFiles, TlsSettings};
 use super::{Answer, Reply, Request, Sending, Transport};
 use crate::clock::Clock;
-use crate::config::{Config, ProxyChoice};
+use crate::config::Config;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::streams;
@@ -29,18 +30,27 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 pub struct HttpTransport {
     base_url: Url,
     tls: Arc<TlsSettings>,
-    proxy: ProxyChoice,
+    /// On the way to the base URL.
+    proxy: Option<Url>,
     user_agent: String,
     connect_timeout: Duration,
     clock: Arc<dyn Clock>,
     /// Connections, TLS tickets and their locks must not be shared with a forked child.
-    http: PerProcess<(reqwest::Client, Arc<Admission>)>,
+    link: PerProcess<Mutex<Option<Link>>>,
+}
+
+/// Connections, all of them made with the same version of the TLS files.
+#[derive(Clone)]
+struct Link {
+    files: Arc<TlsFiles>,
+    http: reqwest::Client,
+    admission: Arc<Admission>,
 }
 
 impl HttpTransport {
     /// Reads the files that the configuration names; connects nowhere.
     pub fn new(config: &Config, base_url: Url, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        Ok(HttpTransport::with_tls(config, base_url, clock, Arc::new(TlsSettings::load(config)?)))
+        HttpTransport::with_tls(config, base_url, clock, Arc::new(TlsSettings::load(config)?))
     }
 
     pub(crate) fn with_tls(
@@ -48,33 +58,46 @@ impl HttpTransport {
         base_url: Url,
         clock: Arc<dyn Clock>,
         tls: Arc<TlsSettings>,
-    ) -> Self {
-        HttpTransport {
+    ) -> Result<Self, Error> {
+        Ok(HttpTransport {
+            proxy: proxy_for(&base_url, &config.proxy, |name| std::env::var_os(name))?,
             base_url,
             tls,
-            proxy: config.proxy.clone(),
             user_agent: config.user_agent.clone(),
             connect_timeout: config.connect_timeout,
             clock,
-            http: PerProcess::new(),
+            link: PerProcess::new(),
+        })
+    }
+
+    /// The connections there are, or fresh ones where the TLS files have changed. Requests under way keep the old ones.
+    fn link(&self) -> Result<Link, Error> {
+        let files = self.tls.files();
+        let link = self.link.get_or_try_init(|| Ok(Mutex::default()))?;
+        let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = link.as_ref().filter(|link| Arc::ptr_eq(&link.files, &files)) {
+            return Ok(link.clone());
+        }
+        match (self.build(&files), link.clone()) {
+            (Ok(http), _) => Ok(link.insert(Link { files, http, admission: Arc::default() }).clone()),
+            // What has worked goes on: the files are good, so it is the system's roots that cannot be read now.
+            (Err(_), Some(last)) => Ok(last),
+            (Err(error), None) => Err(error),
         }
     }
 
-    fn build(&self) -> Result<reqwest::Client, Error> {
+    fn build(&self, files: &TlsFiles) -> Result<reqwest::Client, Error> {
         let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls.client_config()?)
+            .tls_backend_preconfigured(self.tls.client_config(files)?)
             .user_agent(&self.user_agent)
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
             .dns_resolver(Arc::new(SystemResolver))
             .redirect(redirect::Policy::none())
             .retry(retry::never());
-        // Plain http goes to this machine only: through a proxy it would leave it.
-        let proxy = if self.base_url.scheme() == "http" { &ProxyChoice::Direct } else { &self.proxy };
-        let builder = match proxy {
-            ProxyChoice::Direct => builder.no_proxy(),
-            ProxyChoice::Environment => builder,
-            ProxyChoice::Through(url) => builder.proxy(Proxy::all(url.clone()).map_err(set_up_failed)?),
+        let builder = match &self.proxy {
+            None => builder.no_proxy(),
+            Some(url) => builder.proxy(Proxy::all(url.clone()).map_err(set_up_failed)?),
         };
         builder.build().map_err(set_up_failed)
     }
@@ -82,17 +105,21 @@ impl HttpTransport {
     async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<Answer, Failed> {
         let url = self.url(&request.path);
         let failed = |error: reqwest::Error, has_begun: bool| {
-            let (status, cause) = fault::classify(&error, self.base_url.host_str(), self.proxy.is_in_force());
+            let mut fault = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
             // Who has begun to answer has looked at the request, whatever it says afterwards.
-            let status = match status {
-                Status::PG_ERR_STREAM_REFUSED if has_begun => Status::PG_ERR_CONNECTION_LOST,
-                status => status,
-            };
-            let text = format!("{} {}: {cause}; {}", request.method, shown(&url), fault::advice(status));
-            Failed { connecting: error.is_connect(), error: Error::new(status, text) }
+            if has_begun && fault.status == Status::PG_ERR_STREAM_REFUSED {
+                fault.status = Status::PG_ERR_CONNECTION_LOST;
+            }
+            // Files that cannot be used may be why: what is in use is older.
+            let besides = self.tls.trouble().filter(|_| error.is_connect());
+            let besides = besides.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
+            let text = format!("{} {}: {}{besides}", request.method, shown(&url), fault.text());
+            Failed { connecting: error.is_connect(), error: Error::new(fault.status, text) }
         };
         let mut headers = request.headers;
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        // Nothing is unpacked here. Without the header a server may choose any coding.
+        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         if let Some(token) = &request.bearer {
             let line = Zeroizing::new(format!("Bearer {}", token.expose()));
             let mut value = HeaderValue::from_str(&line).map_err(set_up_failed)?;
@@ -100,7 +127,7 @@ impl HttpTransport {
             headers.insert(AUTHORIZATION, value);
         }
         streams::occupy().map_err(|error| Failed { error, connecting: true })?;
-        let (http, admission) = self.http.get_or_try_init(|| Ok((self.build()?, Arc::default())))?;
+        let Link { http, admission, .. } = self.link()?;
         // A connection that takes as long as it may holds up nobody else.
         let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
         let body =

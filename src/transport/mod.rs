@@ -4,6 +4,7 @@ mod admission;
 mod fault;
 mod gate;
 mod http;
+mod proxy;
 mod resolver;
 mod tls;
 
@@ -31,7 +32,7 @@ pub struct Request {
     pub method: Method,
     /// Below the base URL, without a slash in front; perhaps with a query.
     pub path: Cow<'static, str>,
-    /// Besides `Accept`, which asks for JSON where it is not here.
+    /// Besides `Accept`, which asks for JSON where it is not here, and `Accept-Encoding`, which asks for a body as it is.
     pub headers: HeaderMap,
     /// For `Authorization: Bearer …`.
     pub bearer: Option<Secret>,

@@ -1,6 +1,6 @@
 //! Whom we trust and who we are, for TLS.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::ClientConfig;
@@ -9,46 +9,61 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, version};
+use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::credentials::read_file;
 use crate::error::Error;
+use crate::rotation::Rotated;
 use crate::status::Status;
 
-/// The TLS part of a configuration, with its files read and checked.
+/// The TLS part of a configuration, with its files read and checked. They are read again when they have changed.
 pub(crate) struct TlsSettings {
     provider: Arc<CryptoProvider>,
     system_roots: bool,
+    files: Rotated<TlsFiles>,
+}
+
+/// What the files hold.
+pub(crate) struct TlsFiles {
     own_roots: RootCertStore,
     identity: Option<Arc<CertifiedKey>>,
 }
 
 impl TlsSettings {
     pub(crate) fn load(config: &Config) -> Result<Self, Error> {
-        let provider = Arc::new(ring::default_provider());
-        let mut own_roots = RootCertStore::empty();
-        if let Some(path) = &config.ca_file {
-            for certificate in certificates("tls.ca_file", path)? {
-                own_roots
-                    .add(certificate)
-                    .map_err(|error| invalid("tls.ca_file", path, &error.to_string()))?;
-            }
-        } else if !config.system_roots {
+        if config.ca_file.is_none() && !config.system_roots {
             let text = "tls.system_roots is false and tls.ca_file is not set, so no server could be trusted; set tls.ca_file";
             return Err(Error::new(Status::PG_ERR_MISSING_SETTING, text));
         }
-        let identity = match (&config.client_cert_file, &config.client_key_file) {
+        let pair = match (&config.client_cert_file, &config.client_key_file) {
             (None, None) => None,
-            (Some(cert), Some(key)) => Some(identity(cert, key, &provider)?),
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
             (Some(_), None) => return Err(lone("tls.client_cert_file", "tls.client_key_file")),
             (None, Some(_)) => return Err(lone("tls.client_key_file", "tls.client_cert_file")),
         };
-        Ok(TlsSettings { provider, system_roots: config.system_roots, own_roots, identity })
+        let provider = Arc::new(ring::default_provider());
+        let ca_file = config.ca_file.clone();
+        let paths = ca_file.iter().chain(pair.iter().flat_map(|(cert, key)| [cert, key])).cloned().collect();
+        let with = provider.clone();
+        let read = move || TlsFiles::read(ca_file.as_ref(), pair.as_ref(), &with);
+        let files = Rotated::new(paths, Box::new(read))?;
+        Ok(TlsSettings { provider, system_roots: config.system_roots, files })
+    }
+
+    /// What the files hold now; where they cannot be used, what they held last. Looks at them, which may block.
+    pub(crate) fn files(&self) -> Arc<TlsFiles> {
+        self.files.look()
+    }
+
+    /// Why the files as they are now cannot be used.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        self.files.trouble()
     }
 
     /// Reads the system's roots too, which takes milliseconds: made at the first connection, not before.
-    pub(crate) fn client_config(&self) -> Result<ClientConfig, Error> {
-        let mut roots = self.own_roots.clone();
+    pub(crate) fn client_config(&self, files: &TlsFiles) -> Result<ClientConfig, Error> {
+        let mut roots = files.own_roots.clone();
         if self.system_roots {
             let found = rustls_native_certs::load_native_certs();
             roots.add_parsable_certificates(found.certs);
@@ -65,7 +80,7 @@ impl TlsSettings {
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(|error| Error::new(Status::PG_ERR_INTERNAL, format!("TLS cannot be set up: {error}")))?
             .with_root_certificates(roots);
-        let mut config = match &self.identity {
+        let mut config = match &files.identity {
             Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone()))),
             None => builder.with_no_client_auth(),
         };
@@ -76,8 +91,37 @@ impl TlsSettings {
     }
 }
 
+impl TlsFiles {
+    fn read(
+        ca_file: Option<&PathBuf>,
+        pair: Option<&(PathBuf, PathBuf)>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, Error> {
+        let mut own_roots = RootCertStore::empty();
+        if let Some(path) = ca_file {
+            for certificate in certificates("tls.ca_file", path)? {
+                own_roots
+                    .add(certificate)
+                    .map_err(|error| invalid("tls.ca_file", path, &error.to_string()))?;
+            }
+        }
+        let identity = pair.map(|(cert, key)| identity(cert, key, provider)).transpose()?;
+        Ok(TlsFiles { own_roots, identity })
+    }
+}
+
+/// The text of a PEM file, without the one byte order mark that would hide its first section from the parser.
+fn read_pem(setting: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut pem = read_file(setting, path)?;
+    if pem.starts_with(b"\xef\xbb\xbf") {
+        // A line break in its place, so that nothing has to move.
+        pem[..3].fill(b'\n');
+    }
+    Ok(pem)
+}
+
 fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let pem = read_file(setting, path)?;
+    let pem = read_pem(setting, path)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| invalid(setting, path, &error.to_string()))?;
@@ -89,15 +133,32 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
 
 fn identity(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, Error> {
     let chain = certificates("tls.client_cert_file", cert)?;
-    let pem = read_file("tls.client_key_file", key)?;
+    let pem = read_pem("tls.client_key_file", key)?;
     let bad_key = |why: &str| invalid("tls.client_key_file", key, why);
+    if is_encrypted(&pem) {
+        let (from, name) = (key.display(), "client-key.pem");
+        return Err(bad_key(&format!(
+            "the key is encrypted with a passphrase, which there is no setting for; write it without one, for this user \
+             alone (`umask 077; openssl pkey -in {from} -out {name}`), and name that file"
+        )));
+    }
     // The parser's own words may quote the key.
     let private =
         PrivateKeyDer::from_pem_slice(&pem).map_err(|_| bad_key("it holds no private key in PEM"))?;
     let certified = CertifiedKey::from_der(chain, private, provider).map_err(|error| {
-        bad_key(&format!("it does not go with tls.client_cert_file {}: {error}", cert.display()))
+        bad_key(&format!(
+            "it does not go with tls.client_cert_file {}: {error}; the first certificate there must be the client's own, \
+             not that of an authority",
+            cert.display()
+        ))
     })?;
     Ok(Arc::new(certified))
+}
+
+/// In the form of PKCS #8, or in the older one that has it in a header.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let holds = |words: &[u8]| pem.windows(words.len()).any(|window| window == words);
+    holds(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(b"Proc-Type: 4,ENCRYPTED")
 }
 
 fn invalid(setting: &str, path: &Path, why: &str) -> Error {

@@ -48,7 +48,7 @@ pub(crate) fn store(folder: &Path, patience: Duration) -> FileStore {
 }
 
 pub(crate) fn pair_at(access: &str, refresh: &str, anchor: Moment) -> Pair {
-    let lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+    let lifetime = Lifetime::of(Duration::from_secs(3600));
     let token = Token::new(Secret::new(access).unwrap(), lifetime, anchor);
     Pair { token, refresh: Secret::new(refresh).map(RefreshToken::new) }
 }

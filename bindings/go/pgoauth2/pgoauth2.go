@@ -16,19 +16,29 @@ import (
 // service refused.
 //
 // An oauth2.TokenSource is asked without a context, so ctx bounds all waiting: a deadline in it counts from now on, for
-// all calls; most programs give context.Background and set the service's own deadlines by settings. The refresh token
-// stays with the session.
+// all calls. Most programs give context.Background: without a deadline in ctx each call waits for 30 seconds at the most.
+// The refresh token stays with the session.
 func TokenSource(ctx context.Context, session *pgauth.Session) oauth2.TokenSource {
-	return source{ctx, session}
+	return source{ctx, session, defaultWait}
 }
+
+// defaultWait is the default of the setting request_timeout_ms.
+const defaultWait = 30 * time.Second
 
 type source struct {
 	ctx     context.Context
 	session *pgauth.Session
+	wait    time.Duration // of one call, where ctx has no deadline
 }
 
 func (s source) Token() (*oauth2.Token, error) {
-	token, err := s.session.Token(s.ctx)
+	ctx := s.ctx
+	if _, has := ctx.Deadline(); !has {
+		bounded, cancel := context.WithTimeout(ctx, s.wait)
+		defer cancel()
+		ctx = bounded
+	}
+	token, err := s.session.Token(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -66,6 +67,29 @@ func TestTokenSourceFails(t *testing.T) {
 	}
 	session.Close(t.Context())
 	if _, err := pgoauth2.TokenSource(t.Context(), session).Token(); !errors.Is(err, pgauth.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+func TestTokenSourceDoesNotWaitWithoutEnd(t *testing.T) {
+	// Connections are taken, and nothing is ever answered.
+	service, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := pgauth.NewClient(pgauth.Env(), pgauth.Set("base_url", "http://"+service.Addr().String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close(t.Context())
+	defer service.Close() // which ends the call under way
+	source := pgoauth2.Waiting(pgoauth2.TokenSource(context.Background(), session), 50*time.Millisecond)
+	if _, err := source.Token(); !errors.Is(err, pgauth.ErrTimeout) {
 		t.Error(err)
 	}
 }

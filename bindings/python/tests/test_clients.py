@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,14 +13,16 @@ from typing import Any
 
 import httpx
 import pytest
+import requests
 from sandbox import Sandbox
 from test_request import PAYIN, calls, last
 from test_session import key
 from ways import REWINDS_FILES, WAYS, Ask
 
-from paymentsgate_auth import AsyncSession, DeadlineExceeded, Refused, Session, Token
-from paymentsgate_auth._bearer import is_at_home
+from paymentsgate_auth import AsyncSession, DeadlineExceeded, Refused, Session, Token, _bearer
+from paymentsgate_auth._bearer import DEFAULT_WAIT, is_at_home, wait_for_token
 from paymentsgate_auth.httpx import SessionAuth
+from paymentsgate_auth.requests import SessionAuth as RequestsAuth
 
 Config = dict[str, str]
 BODY = json.dumps(PAYIN).encode()
@@ -212,6 +215,71 @@ def test_httpx_clients_need_their_kind_of_session(settings: Config) -> None:
 
     with pytest.raises(TypeError, match="needs an AsyncSession"):
         asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("own", "client", "seconds"),
+    [
+        (None, (), DEFAULT_WAIT),
+        (None, (None,), DEFAULT_WAIT),
+        (None, (object(),), DEFAULT_WAIT),
+        (None, (3, None, 0.5), 3),
+        (0, (3,), 0),
+        (60, (3,), 60),
+        (math.inf, (3,), math.inf),
+    ],
+)
+def test_how_long_a_request_waits_for_a_token(own: float | None, client: Any, seconds: float) -> None:
+    assert wait_for_token(own, client) == seconds
+
+
+@pytest.mark.parametrize("way", ["requests", "aiohttp"])
+def test_a_client_that_tells_no_timeout_waits_for_a_token_no_longer_than_the_default(
+    sandbox: Sandbox, settings: Config, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bearer, "DEFAULT_WAIT", 0.05)
+    sandbox.fault(route="issue", times=None, action={"kind": "hang"})
+    with WAYS[way](settings) as ask, pytest.raises(DeadlineExceeded):
+        ask("GET", "/wallet")
+    assert calls(sandbox, "wallet") == 0
+
+
+def test_the_timeout_of_an_httpx_request_bounds_the_wait_for_a_token(
+    sandbox: Sandbox, settings: Config
+) -> None:
+    sandbox.fault(route="issue", times=None, action={"kind": "hang"})
+    with (
+        Session(settings) as session,
+        httpx.Client(auth=SessionAuth(session)) as client,
+        pytest.raises(DeadlineExceeded),
+    ):
+        client.get(f"{session.base_url}/wallet", timeout=0.05)
+
+    async def work() -> None:
+        async with AsyncSession(settings) as session, httpx.AsyncClient(auth=SessionAuth(session)) as client:
+            await client.get(f"{session.base_url}/wallet", timeout=0.05)
+
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(work())
+    assert calls(sandbox, "wallet") == 0
+
+
+def test_the_timeout_of_a_request_bounds_the_wait_for_the_token_after_a_401(
+    sandbox: Sandbox, settings: Config
+) -> None:
+    with Session(settings) as session:
+        session.token(20)
+        revoke(sandbox)
+        sandbox.fault(route="issue", times=None, action={"kind": "hang"})
+        sandbox.fault(route="refresh", times=None, action={"kind": "hang"})
+        with pytest.raises(DeadlineExceeded):
+            requests.get(
+                f"{session.base_url}/wallet",
+                auth=RequestsAuth(session),
+                timeout=(0.05, 0.5),
+                verify=settings["tls.ca_file"],
+            )
+    assert calls(sandbox, "wallet") == 1
 
 
 def test_the_wait_for_a_token_has_an_end(sandbox: Sandbox, settings: Config) -> None:

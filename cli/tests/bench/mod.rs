@@ -163,7 +163,7 @@ impl Bench {
         let lived = Duration::from_secs(length - left);
         let now = SystemClock.now();
         let anchor = Moment { boot: now.boot - lived, wall: now.wall - lived };
-        let lifetime = Lifetime { length: Duration::from_secs(length), disagreement: Duration::ZERO };
+        let lifetime = Lifetime::of(Duration::from_secs(length));
         let token = Token::new(Secret::new(ACCESS).unwrap(), lifetime, anchor);
         let refresh = Secret::new(REFRESH).map(RefreshToken::new);
         record.commit(0, &Pair { token, refresh }).unwrap();

@@ -243,7 +243,10 @@ impl Server {
         if !has_tls {
             return self.log_in(stream).await;
         }
-        let mut tls = self.tls.client_config().map_err(|error| Trouble { error, is_of_connection: false })?;
+        let mut tls = self
+            .tls
+            .client_config(&self.tls.files())
+            .map_err(|error| Trouble { error, is_of_connection: false })?;
         tls.alpn_protocols.clear();
         let name = ServerName::try_from(host.clone())
             .map_err(|error| self.refused(&error.to_string(), "check the host in store"))?;

@@ -69,7 +69,7 @@ impl Fleet {
         let before = (self.service.calls, self.lineage.len() as u64, self.callers().1);
         let begun = self.now().boot;
         self.go_on_asking(32, pause);
-        let windows = Windows::of(&Lifetime { length: self.lifetime(), disagreement: Duration::ZERO });
+        let windows = Windows::of(&Lifetime::of(self.lifetime()));
         let spread = windows.advisory / 3 + Duration::from_secs(5);
         while self.now().boot < self.moved + spread {
             self.go_on_asking(1, Duration::from_secs(1));

@@ -20,6 +20,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::answer::Answer;
 use crate::fault::Form;
+use crate::switches::Switches;
 
 /// The body of an answer.
 pub(crate) type Reply = Either<Full<Bytes>, Pieces>;
@@ -27,8 +28,12 @@ pub(crate) type Reply = Either<Full<Bytes>, Pieces>;
 const JSON: &str = "application/json";
 
 /// An answer as the API gives it.
-pub(crate) fn honest(answer: &Answer) -> Response<Reply> {
-    let mut response = whole(answer.status, JSON, answer.body.to_string());
+pub(crate) fn honest(answer: &Answer, switches: &Switches) -> Response<Reply> {
+    let mark = if switches.byte_order_mark { "\u{feff}" } else { "" };
+    let mut response = whole(answer.status, JSON, format!("{mark}{}", answer.body));
+    if let Some(encoding) = &switches.content_encoding {
+        set_header(&mut response, CONTENT_ENCODING, encoding);
+    }
     for (name, value) in &answer.headers {
         set_header(&mut response, HeaderName::from_static(name), value);
     }

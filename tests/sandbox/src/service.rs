@@ -121,7 +121,7 @@ impl Service {
         let mut answer = self.act(call, entry);
         match self.strike(Point::After, route, call, &mut answer).await {
             Some(verdict) => verdict,
-            None => self.answered(answer.status.to_string(), reply::honest(&answer)),
+            None => self.answered(answer.status.to_string(), self.honest(&answer)),
         }
     }
 
@@ -161,7 +161,7 @@ impl Service {
                 }
                 Action::Body(form) => self.answered(name_of(&form), reply::spoilt(&form, answer)),
                 Action::Cut { bytes } => {
-                    let response = self.dated(reply::honest(answer));
+                    let response = self.dated(self.honest(answer));
                     Verdict { outcome: "cut".into(), end: End::Cut(response, bytes) }
                 }
                 Action::Reset => Verdict { outcome: "reset".into(), end: End::Connection(Ending::Reset) },
@@ -172,6 +172,10 @@ impl Service {
             return Some(verdict);
         }
         None
+    }
+
+    fn honest(&self, answer: &Answer) -> Response<Reply> {
+        reply::honest(answer, &self.shared.lock().state.switches)
     }
 
     fn answered(&self, outcome: String, response: Response<Reply>) -> Verdict {

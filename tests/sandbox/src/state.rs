@@ -299,11 +299,16 @@ impl State {
             body["refresh_token"] = json!(refresh_token);
         }
         let lifetime = self.switches.access_lifetime_s;
-        match self.switches.expires_in_form {
-            ExpiresInForm::Number => body["expires_in"] = json!(lifetime),
-            ExpiresInForm::String => body["expires_in"] = json!(lifetime.to_string()),
-            ExpiresInForm::Absent => {}
-        }
+        let expires_in = match self.switches.expires_in_form {
+            ExpiresInForm::Absent => return Answer::ok(body),
+            ExpiresInForm::Number => json!(lifetime),
+            ExpiresInForm::String => json!(lifetime.to_string()),
+            ExpiresInForm::Float => json!(lifetime as f64),
+            ExpiresInForm::FloatString => json!(format!("{lifetime}.0")),
+            ExpiresInForm::Negative => json!(-i128::from(lifetime)),
+            ExpiresInForm::Text => json!("an hour"),
+        };
+        body["expires_in"] = expires_in;
         Answer::ok(body)
     }
 }

@@ -37,6 +37,10 @@ pub struct Switches {
     pub access_token_bytes: usize,
     /// How `expires_in` is written. Default: `number`.
     pub expires_in_form: ExpiresInForm,
+    /// What `Content-Encoding` says of a body that is sent as it is. Default: no such header.
+    pub content_encoding: Option<String>,
+    /// A byte order mark stands in front of each JSON body. Default: no.
+    pub byte_order_mark: bool,
     /// The answer to a refresh carries a refresh token. Default: yes.
     pub refresh_returns_refresh_token: bool,
     /// The answer to an issue carries a refresh token. Default: yes.
@@ -68,6 +72,8 @@ impl Default for Switches {
             opaque_access_token: false,
             access_token_bytes: 0,
             expires_in_form: ExpiresInForm::Number,
+            content_encoding: None,
+            byte_order_mark: false,
             refresh_returns_refresh_token: true,
             issue_returns_refresh_token: true,
             refused_status: 401,
@@ -148,6 +154,14 @@ pub enum ExpiresInForm {
     Number,
     /// `"3600"`
     String,
+    /// `3600.0`
+    Float,
+    /// `"3600.0"`
+    FloatString,
+    /// `-3600`
+    Negative,
+    /// `"an hour"`
+    Text,
     /// Not at all.
     Absent,
 }
@@ -237,6 +251,9 @@ mod tests {
             "bearer_on_refresh=unexpired",
             "access_lifetime_s=60",
             "http2=false",
+            "expires_in_form=float_string",
+            "content_encoding=Identity",
+            "byte_order_mark=true",
             "proxy_credentials=user:pass",
             "rate_limit={\"requests\":2,\"per_s\":10,\"retry_after\":{\"date\":5}}",
         ] {
@@ -247,6 +264,9 @@ mod tests {
         assert_eq!(switches.bearer_on_refresh, BearerOnRefresh::Unexpired);
         assert_eq!(switches.access_lifetime_s, 60);
         assert!(!switches.http2);
+        assert_eq!(switches.expires_in_form, ExpiresInForm::FloatString);
+        assert_eq!(switches.content_encoding.as_deref(), Some("Identity"));
+        assert!(switches.byte_order_mark);
         assert_eq!(switches.proxy_credentials.as_deref(), Some("user:pass"));
         assert_eq!(
             switches.rate_limit,

@@ -10,7 +10,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from aiohttp.payload import Payload
 
 from ._async_session import AsyncSession
-from ._bearer import bearer, is_at_home, withdrawn
+from ._bearer import bearer, is_at_home, wait_for_token, withdrawn
 from ._token import Token
 
 __all__ = ["SessionMiddleware"]
@@ -25,7 +25,8 @@ class SessionMiddleware:
 
     Where no token can be had, the request raises what ``session.token(timeout)`` does, a
     :class:`~paymentsgate_auth.PaymentsGateError`. ``timeout`` is in seconds and bounds the wait for a token
-    alone; None waits as long as it takes, or as the client's own timeout allows.
+    alone. None takes 30 seconds. The total timeout of the client or the request holds too; ``math.inf`` leaves
+    the end of the wait to that.
     """
 
     def __init__(self, session: AsyncSession, *, timeout: float | None = None) -> None:
@@ -45,7 +46,7 @@ class SessionMiddleware:
         return response
 
     async def _send(self, request: ClientRequest, handler: ClientHandlerType) -> tuple[Token, ClientResponse]:
-        token = await self._session.token(self._timeout)
+        token = await self._session.token(wait_for_token(self._timeout))
         request.headers["Authorization"] = bearer(token)
         return token, await handler(request)
 

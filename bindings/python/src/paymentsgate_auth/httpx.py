@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Generator
 import httpx
 
 from ._async_session import AsyncSession
-from ._bearer import bearer, is_at_home, withdrawn
+from ._bearer import bearer, is_at_home, wait_for_token, withdrawn
 from ._session import Session
 from ._token import Token
 
@@ -28,7 +28,8 @@ class SessionAuth(httpx.Auth):
 
     Where no token can be had, the request raises what ``session.token(timeout)`` does, a
     :class:`~paymentsgate_auth.PaymentsGateError`. ``timeout`` is in seconds and bounds the wait for a token
-    alone; None waits as long as it takes.
+    alone. None takes the longest of the request's own timeouts, 30 seconds if it has none; ``math.inf`` waits
+    as long as it takes.
     """
 
     def __init__(self, session: Session | AsyncSession, *, timeout: float | None = None) -> None:
@@ -44,7 +45,7 @@ class SessionAuth(httpx.Auth):
             yield request
             return
         for _ in range(2):
-            token = session.token(self._timeout)
+            token = session.token(self._wait(request))
             request.headers["Authorization"] = bearer(token)
             response = yield request
             if not (_withdrawn(session, token, response) and _may_repeat(request, response)):
@@ -59,11 +60,15 @@ class SessionAuth(httpx.Auth):
             yield request
             return
         for _ in range(2):
-            token = await session.token(self._timeout)
+            token = await session.token(self._wait(request))
             request.headers["Authorization"] = bearer(token)
             response = yield request
             if not (_withdrawn(session, token, response) and _may_repeat(request, response)):
                 return
+
+    def _wait(self, request: httpx.Request) -> float:
+        timeouts = request.extensions.get("timeout")
+        return wait_for_token(self._timeout, timeouts.values() if isinstance(timeouts, dict) else ())
 
 
 def _withdrawn(session: Session | AsyncSession, token: Token, response: httpx.Response) -> bool:

@@ -14,7 +14,7 @@ from requests.auth import AuthBase
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
-from ._bearer import bearer, is_at_home, withdrawn
+from ._bearer import bearer, is_at_home, wait_for_token, withdrawn
 from ._session import Session
 from ._token import Token
 
@@ -30,7 +30,8 @@ class SessionAuth(AuthBase):
 
     Where no token can be had, the request raises what ``session.token(timeout)`` does, a
     :class:`~paymentsgate_auth.PaymentsGateError`. ``timeout`` is in seconds and bounds the wait for a token
-    alone; None waits as long as it takes.
+    alone. None takes 30 seconds, since requests does not tell an auth the timeout of its request; for the
+    token that follows a 401 it takes the request's own. ``math.inf`` waits as long as it takes.
     """
 
     def __init__(self, session: Session, *, timeout: float | None = None) -> None:
@@ -40,7 +41,7 @@ class SessionAuth(AuthBase):
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Called by requests when it prepares a request."""
         if is_at_home(self._session, request.url or ""):
-            token = self._session.token(self._timeout)
+            token = self._session.token(wait_for_token(self._timeout))
             request.headers["Authorization"] = bearer(token)
             request.register_hook("response", partial(self._answered, token))
         return request
@@ -52,7 +53,7 @@ class SessionAuth(AuthBase):
         _ = response.content
         response.close()
         request = response.request.copy()
-        token = self._session.token(self._timeout)
+        token = self._session.token(wait_for_token(self._timeout, _timeouts(options.get("timeout"))))
         request.headers["Authorization"] = bearer(token)
         again: Response = response.connection.send(request, **options)
         again.history.append(response)
@@ -62,6 +63,11 @@ class SessionAuth(AuthBase):
     def _withdrawn(self, token: Token, response: Response) -> bool:
         sent = response.request.headers.get("Authorization")
         return withdrawn(self._session, token, response.status_code, sent)
+
+
+def _timeouts(given: object) -> tuple[object, ...]:
+    """One for all, or one for connecting and one for reading."""
+    return given if isinstance(given, tuple) else (given,)
 
 
 def _rewound(request: PreparedRequest) -> bool:

@@ -1,0 +1,205 @@
+//! Files that are replaced while the program runs: certificates, keys, credentials.
+//!
+//! A new version is noticed by its [`Version`] (no content is read for that). One that cannot be used is reported, and the
+//! last good one goes on: it may be half of a pair of files that are renamed one after the other.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Error;
+use crate::runtime::process::PerProcess;
+
+/// What tells the versions of a file apart. A symbolic link counts as what it leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Version {
+    /// `None`: it cannot be looked at, perhaps since it is being replaced.
+    fn of(path: &PathBuf) -> Option<Self> {
+        let about = fs::metadata(path).ok()?;
+        Some(Version {
+            device: about.dev(),
+            inode: about.ino(),
+            size: about.size(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        })
+    }
+}
+
+type Versions = Vec<Option<Version>>;
+
+/// What a value is made from files with.
+pub(crate) type Make<T> = Box<dyn Fn() -> Result<T, Error> + Send + Sync>;
+
+/// A value that is made from files, and made anew when they have changed.
+pub(crate) struct Rotated<T> {
+    paths: Vec<PathBuf>,
+    make: Make<T>,
+    first: Current<T>,
+    /// A lock that a parent held must not stop a forked child.
+    current: PerProcess<Mutex<Current<T>>>,
+}
+
+struct Current<T> {
+    value: Arc<T>,
+    /// As they were before the value was made; `None` after a failure, so that it is tried again.
+    versions: Option<Versions>,
+    trouble: Option<Error>,
+}
+
+impl<T> Clone for Current<T> {
+    fn clone(&self) -> Self {
+        let Current { value, versions, trouble } = self;
+        Current { value: value.clone(), versions: versions.clone(), trouble: trouble.clone() }
+    }
+}
+
+impl<T: Send + Sync> Rotated<T> {
+    /// Makes the first value. Without paths it stays.
+    pub(crate) fn new(paths: Vec<PathBuf>, make: Make<T>) -> Result<Self, Error> {
+        // Before the files are read: what changes in between is a change.
+        let versions = versions(&paths);
+        let first = Current { value: Arc::new(make()?), versions: Some(versions), trouble: None };
+        Ok(Rotated { paths, make, first, current: PerProcess::new() })
+    }
+
+    /// The last good value, made anew if the files have changed. Looks at the files, which may block.
+    pub(crate) fn look(&self) -> Arc<T> {
+        let Some(mut current) = self.current() else { return self.first.value.clone() };
+        let found = versions(&self.paths);
+        if current.versions.as_ref() != Some(&found) {
+            match (self.make)() {
+                Ok(value) => {
+                    *current = Current { value: Arc::new(value), versions: Some(found), trouble: None }
+                }
+                Err(error) => (current.versions, current.trouble) = (None, Some(error)),
+            }
+        }
+        current.value.clone()
+    }
+
+    /// The last good value as of the last look.
+    pub(crate) fn last(&self) -> Arc<T> {
+        self.current().map_or_else(|| self.first.value.clone(), |current| current.value.clone())
+    }
+
+    /// Why the files as they are now cannot be used, as of the last look.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        self.current()?.trouble.clone()
+    }
+
+    fn current(&self) -> Option<MutexGuard<'_, Current<T>>> {
+        let current = self.current.get_or_try_init(|| Ok(Mutex::new(self.first.clone()))).ok()?;
+        Some(current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn versions(paths: &[PathBuf]) -> Versions {
+    paths.iter().map(Version::of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::status::Status;
+
+    /// The text of a file, which must not be `bad`, and how often it was read.
+    fn text_of(path: PathBuf) -> (Rotated<String>, Arc<AtomicUsize>) {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let (counted, read) = (reads.clone(), path.clone());
+        let make = Box::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let unusable = |why: String| Error::new(Status::PG_ERR_INVALID_PEM, why);
+            let text = fs::read_to_string(&read).map_err(|error| unusable(error.to_string()))?;
+            if text == "bad" { Err(unusable("it is bad".into())) } else { Ok(text) }
+        });
+        (Rotated::new(vec![path], make).unwrap(), reads)
+    }
+
+    fn replace(path: &std::path::Path, text: &str) {
+        let new = path.with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(&new, path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_stays_is_read_once_and_one_renamed_into_place_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let (text, reads) = text_of(path.clone());
+        assert_eq!((text.look().as_str(), text.look().as_str()), ("one", "one"));
+        assert_eq!(reads.load(Ordering::SeqCst), 1);
+        replace(&path, "two");
+        assert_eq!(*text.last(), "one", "nobody has looked");
+        assert_eq!((text.look().as_str(), text.last().as_str()), ("two", "two"));
+        assert_eq!(reads.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn the_last_good_version_goes_on_until_there_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let (text, _) = text_of(path.clone());
+        replace(&path, "bad");
+        assert_eq!(*text.look(), "one");
+        assert!(text.trouble().unwrap().text.contains("bad"));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(*text.look(), "one");
+        assert!(text.trouble().unwrap().text.contains("No such file"));
+        fs::write(&path, "two").unwrap();
+        assert_eq!(*text.look(), "two");
+        assert!(text.trouble().is_none());
+    }
+
+    #[test]
+    fn what_could_not_be_read_for_a_moment_is_read_again_though_it_did_not_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let refuse = Arc::new(AtomicUsize::new(0));
+        let (refusing, read) = (refuse.clone(), path.clone());
+        let make = Box::new(move || match refusing.load(Ordering::SeqCst) {
+            0 => Ok(fs::read_to_string(&read).unwrap()),
+            _ => Err(Error::new(Status::PG_ERR_FILE_UNREADABLE, "too many open files")),
+        });
+        let text = Rotated::new(vec![path.clone()], make).unwrap();
+        replace(&path, "two");
+        refuse.store(1, Ordering::SeqCst);
+        assert_eq!(*text.look(), "one");
+        refuse.store(0, Ordering::SeqCst);
+        assert_eq!(*text.look(), "two");
+    }
+
+    /// As Kubernetes does it: `file` leads to `..data/file`, `..data` to a folder, and is renamed.
+    #[test]
+    fn a_folder_that_is_swapped_behind_a_link_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for version in ["one", "two"] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("file"), version).unwrap();
+        }
+        symlink("one", at("..data")).unwrap();
+        symlink("..data/file", at("file")).unwrap();
+        let (text, _) = text_of(at("file"));
+        symlink("two", at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        assert_eq!(*text.look(), "two");
+        fs::remove_dir_all(at("one")).unwrap();
+        assert_eq!(*text.look(), "two");
+    }
+}

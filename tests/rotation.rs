@@ -1,0 +1,309 @@
+//! Files that are replaced while a client lives, and answers that are odd but good, on real sockets with real TLS.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::config::Config;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::expiry::Remark;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::token::Pair;
+use pg_sandbox::{Action, ExpiresInForm, Fault, Options, Point, Route, Sandbox};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
+
+/// A client with files of its own, which stand for those of that sandbox or of another one.
+struct Bench {
+    sandbox: Sandbox,
+    client: Arc<Client>,
+    folder: TempDir,
+}
+
+const FILES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
+
+/// The files of a sandbox, in the order of `FILES`.
+fn files_of(sandbox: &Sandbox) -> [PathBuf; 3] {
+    let address = sandbox.address();
+    [&address.ca_file, &address.client_cert_file, &address.client_key_file].map(Clone::clone)
+}
+
+/// Puts a file in another's place, as `mv` does.
+fn replace(at: &Path, with: impl AsRef<[u8]>) {
+    let new = at.with_extension("new");
+    fs::write(&new, with).unwrap();
+    fs::rename(&new, at).unwrap();
+}
+
+impl Bench {
+    /// On the port that asks for a client certificate, with the right files.
+    fn new() -> Self {
+        let sandbox = sandbox();
+        let files = files_of(&sandbox);
+        Bench::with(sandbox, &files, b"")
+    }
+
+    /// With the files of another sandbox.
+    fn with_files_of(stranger: &Sandbox) -> Self {
+        Bench::with(sandbox(), &files_of(stranger), b"")
+    }
+
+    /// With copies of those files, each of which begins with `mark`.
+    fn with(sandbox: Sandbox, files: &[PathBuf; 3], mark: &[u8]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, file) in FILES.iter().zip(files) {
+            fs::write(folder.path().join(name), [mark, &fs::read(file).unwrap()].concat()).unwrap();
+        }
+        let client = Bench::client(&sandbox, folder.path()).unwrap();
+        Bench { sandbox, client, folder }
+    }
+
+    fn client(sandbox: &Sandbox, folder: &Path) -> Result<Arc<Client>, Error> {
+        let mut config = Config::default();
+        config.set("base_url", &sandbox.urls().client_certificate)?;
+        config.set("credentials_file", sandbox.address().credentials_file.to_str().unwrap())?;
+        config.set("tls.system_roots", "false")?;
+        for (setting, name) in
+            ["tls.ca_file", "tls.client_cert_file", "tls.client_key_file"].iter().zip(FILES)
+        {
+            config.set(setting, folder.join(name).to_str().unwrap())?;
+        }
+        Client::new(&config)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn issue(&self) -> Result<Pair, Error> {
+        self.client.issue(None, PATIENCE)
+    }
+
+    /// The next request needs a new handshake.
+    fn end_connections(&self) {
+        let reset = Fault::new(Route::Issue, Action::Reset).at(Point::Before);
+        self.sandbox.inject(reset).unwrap();
+        assert_eq!(self.issue().unwrap_err().status, Status::PG_ERR_CONNECTION_LOST);
+    }
+}
+
+fn sandbox() -> Sandbox {
+    Sandbox::start(Options::default()).unwrap()
+}
+
+#[test]
+fn a_replaced_authority_and_identity_are_used_at_the_next_handshake() {
+    let stranger = sandbox();
+    let bench = Bench::with_files_of(&stranger);
+    assert_eq!(bench.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
+    let [ca, cert, key] = files_of(&bench.sandbox);
+    replace(&bench.path("ca.pem"), fs::read(ca).unwrap());
+    assert_eq!(bench.issue().unwrap_err().status, Status::PG_ERR_TLS, "trusted now, but not yet known");
+    replace(&bench.path("cert.pem"), fs::read(cert).unwrap());
+    replace(&bench.path("key.pem"), fs::read(key).unwrap());
+    bench.issue().unwrap();
+    // And the other way round: what is trusted no more is refused, on a new connection.
+    replace(&bench.path("ca.pem"), fs::read(&files_of(&stranger)[0]).unwrap());
+    assert_eq!(bench.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
+}
+
+#[test]
+fn between_two_renames_and_while_a_file_is_broken_or_gone_the_last_good_pair_goes_on() {
+    let (bench, stranger) = (Bench::new(), sandbox());
+    let [_, other_cert, other_key] = files_of(&stranger).map(|file| fs::read(file).unwrap());
+    let own_key = fs::read(bench.path("key.pem")).unwrap();
+    bench.issue().unwrap();
+    let handshakes = || bench.sandbox.counters().tls_handshakes;
+    let before = handshakes();
+
+    // The certificate is new, the key is not yet.
+    replace(&bench.path("cert.pem"), &other_cert);
+    bench.end_connections();
+    bench.issue().unwrap();
+    fs::remove_file(bench.path("key.pem")).unwrap();
+    bench.end_connections();
+    bench.issue().unwrap();
+    fs::write(bench.path("key.pem"), &own_key[..own_key.len() / 2]).unwrap();
+    bench.end_connections();
+    bench.issue().unwrap();
+    assert_eq!(handshakes(), before + 3, "each was a new connection");
+
+    // Now they go together, and are another's.
+    replace(&bench.path("key.pem"), &other_key);
+    let error = bench.issue().unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_TLS, "{error}");
+    assert!(!error.text.contains("besides"), "{error}");
+}
+
+#[test]
+fn an_error_of_the_handshake_tells_that_older_files_are_in_use() {
+    let bench = Bench::with_files_of(&sandbox());
+    replace(&bench.path("key.pem"), "nonsense");
+    let error = bench.issue().unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
+    assert!(error.text.contains("besides, tls.client_key_file") && error.text.contains("key.pem"), "{error}");
+}
+
+/// As Kubernetes mounts a secret: every file leads through `..data`, which is swapped.
+#[test]
+fn a_secret_that_kubernetes_swaps_is_seen() {
+    let (mine, stranger) = (sandbox(), sandbox());
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (version, owner) in [("..1", &stranger), ("..2", &mine)] {
+        fs::create_dir(at(version)).unwrap();
+        for (name, file) in FILES.iter().zip(files_of(owner)) {
+            fs::copy(file, at(version).join(name)).unwrap();
+        }
+    }
+    symlink("..1", at("..data")).unwrap();
+    for name in FILES {
+        symlink(Path::new("..data").join(name), at(name)).unwrap();
+    }
+    let client = Bench::client(&mine, folder.path()).unwrap();
+    assert!(client.issue(None, PATIENCE).is_err());
+    symlink("..2", at("..data_tmp")).unwrap();
+    fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    fs::remove_dir_all(at("..1")).unwrap();
+    client.issue(None, PATIENCE).unwrap();
+}
+
+#[test]
+fn a_bare_issue_uses_the_key_that_is_in_the_file_now() {
+    let sandbox = sandbox();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials.json");
+    let good = fs::read_to_string(&sandbox.address().credentials_file).unwrap();
+    let key = sandbox.credentials().public_key.clone();
+    // Another PEM of the same account, which the service does not know.
+    let stale =
+        good.replace(&key, "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K");
+    assert_ne!(stale, good);
+    replace(&path, &stale);
+    let mut config = Config::default();
+    config.set("base_url", &sandbox.urls().http).unwrap();
+    config.set("credentials_file", path.to_str().unwrap()).unwrap();
+    let client = Client::new(&config).unwrap();
+    assert_eq!(client.issue(None, PATIENCE).unwrap_err().status, Status::PG_ERR_REFUSED);
+    replace(&path, &good);
+    client.issue(None, PATIENCE).unwrap();
+    replace(&path, good.replace(&sandbox.credentials().account_id, "another"));
+    client.issue(None, PATIENCE).unwrap();
+}
+
+#[test]
+fn one_byte_order_mark_in_a_pem_file_hides_no_section() {
+    let sandbox = sandbox();
+    let files = files_of(&sandbox);
+    let bench = Bench::with(sandbox, &files, b"\xef\xbb\xbf");
+    bench.issue().unwrap();
+}
+
+#[test]
+fn an_encrypted_key_gets_advice_that_fits() {
+    let bench = Bench::new();
+    for pem in [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+    ] {
+        replace(&bench.path("key.pem"), pem);
+        let error = Bench::client(&bench.sandbox, bench.folder.path()).err().unwrap();
+        assert_eq!(error.status, Status::PG_ERR_INVALID_PEM);
+        assert!(error.text.contains("encrypted") && error.text.contains("openssl pkey"), "{error}");
+    }
+}
+
+/// A TLS server whose certificate is that of an authority, as `openssl req -x509` makes it.
+fn server_with_the_certificate_of_an_authority() -> (String, String) {
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (tcp, _) = listener.accept().unwrap();
+        let connection = rustls::ServerConnection::new(Arc::new(tls)).unwrap();
+        let _ = rustls::StreamOwned::new(connection, tcp).read(&mut [0; 64]);
+    });
+    (url, certificate.pem())
+}
+
+#[test]
+fn the_certificate_of_an_authority_as_a_servers_own_gets_advice_that_fits() {
+    let (url, pem) = server_with_the_certificate_of_an_authority();
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    fs::write(&ca_file, pem).unwrap();
+    let mut config = Config::default();
+    config.set("base_url", &url).unwrap();
+    config.set("account_id", "a-1").unwrap();
+    config
+        .set("public_key", "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K")
+        .unwrap();
+    config.set("tls.ca_file", ca_file.to_str().unwrap()).unwrap();
+    let error = Client::new(&config).unwrap().issue(None, PATIENCE).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
+    assert!(error.text.contains("CA:TRUE"), "{error}");
+}
+
+fn plain_client(sandbox: &Sandbox) -> Arc<Client> {
+    let mut config = Config::default();
+    config.set("base_url", &sandbox.urls().http).unwrap();
+    config.set("credentials_file", sandbox.address().credentials_file.to_str().unwrap()).unwrap();
+    Client::new(&config).unwrap()
+}
+
+#[test]
+fn labels_and_marks_of_a_good_answer_do_no_harm() {
+    let sandbox = sandbox();
+    let client = plain_client(&sandbox);
+    for encoding in ["identity", "Identity", "none", "", "utf-8"] {
+        sandbox.switches(|switches| {
+            (switches.content_encoding, switches.byte_order_mark) = (Some(encoding.to_owned()), true);
+        });
+        let pair = client.issue(None, PATIENCE).unwrap();
+        client.refresh(None, pair.refresh.unwrap(), PATIENCE).unwrap();
+    }
+    let sent = sandbox.counters().routes[&Route::Issue].last.clone().unwrap().headers;
+    assert_eq!(sent["accept-encoding"], "identity");
+}
+
+#[test]
+fn each_form_of_expires_in_gives_a_pair_and_a_wrong_one_a_remark() {
+    let sandbox = sandbox();
+    sandbox.switches(|switches| switches.opaque_access_token = true);
+    let client = plain_client(&sandbox);
+    for (form, seconds, remark) in [
+        (ExpiresInForm::Float, 3600, None),
+        (ExpiresInForm::FloatString, 3600, None),
+        (ExpiresInForm::Negative, 300, Some(Remark::BelowASecond)),
+        (ExpiresInForm::Text, 300, Some(Remark::NotANumber)),
+    ] {
+        sandbox.switches(|switches| switches.expires_in_form = form);
+        let lifetime = client.issue(None, PATIENCE).unwrap().token.lifetime;
+        assert_eq!((lifetime.length.as_secs(), lifetime.remark), (seconds, remark), "{form:?}");
+    }
+    sandbox.switches(|switches| {
+        (switches.expires_in_form, switches.access_lifetime_s) = (ExpiresInForm::Number, 30 * 86_400);
+    });
+    let lifetime = client.issue(None, PATIENCE).unwrap().token.lifetime;
+    assert_eq!((lifetime.length.as_secs(), lifetime.remark), (86_400, Some(Remark::AboveADay)));
+}
