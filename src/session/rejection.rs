@@ -95,10 +95,12 @@ pub fn spacing(row: u32, share: f64) -> Duration {
 mod tests {
     use super::*;
 
-    const HOUR: Lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+    fn of(seconds: u64) -> Lifetime {
+        Lifetime::of(Duration::from_secs(seconds))
+    }
 
     fn judge(reports: &mut Reports, age: u64, refused_young: u32) -> Verdict {
-        reports.judge(Duration::from_secs(age), &HOUR, refused_young, 0.0)
+        reports.judge(Duration::from_secs(age), &of(3600), refused_young, 0.0)
     }
 
     fn refused_fresh(seconds: u64) -> Verdict {
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn young_is_at_most_a_quarter_of_a_life() {
-        let brief = Lifetime { length: Duration::from_secs(12), ..HOUR };
+        let brief = of(12);
         let mut reports = Reports::default();
         reports.judge(Duration::from_secs(4), &brief, 0, 0.0);
         assert_eq!(reports.next_row(0), 0);

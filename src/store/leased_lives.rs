@@ -350,10 +350,11 @@ async fn take(
             Input::Resumed
         }
         Step::Refresh(refresh) => {
-            let server = look(world);
-            let is_ours = server.server.is_ours(store.backend().owner, server.now);
-            assert!(is_ours || server.was_emptied, "a call without the lease");
-            drop(server);
+            {
+                let server = look(world);
+                let is_ours = server.server.is_ours(store.backend().owner, server.now);
+                assert!(is_ours || server.was_emptied, "a call without the lease");
+            }
             Input::Called(Box::new(keeping(store, refreshed(refresh, world, clock)).await))
         }
         Step::Issue => {
