@@ -95,7 +95,8 @@ pub fn spacing(row: u32, share: f64) -> Duration {
 mod tests {
     use super::*;
 
-    const HOUR: Lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+    const HOUR: Lifetime =
+        Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO, remark: None };
 
     fn judge(reports: &mut Reports, age: u64, refused_young: u32) -> Verdict {
         reports.judge(Duration::from_secs(age), &HOUR, refused_young, 0.0)
