@@ -87,6 +87,11 @@ impl Client {
         }))
     }
 
+    /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.
+    pub(crate) fn file_trouble(&self) -> Option<Error> {
+        self.tls.trouble().or_else(|| self.credentials.as_ref()?.trouble())
+    }
+
     /// Where the service is.
     pub fn base_url(&self) -> Option<&Url> {
         self.base_url.as_ref()

@@ -89,11 +89,6 @@ impl CredentialsSource {
         self.files.look()
     }
 
-    /// Those that the last look has found.
-    pub fn last(&self) -> Arc<Credentials> {
-        self.files.last()
-    }
-
     /// Another key of the account than the one that was `seen` here last, if the file has one now. To be asked before an
     /// Issue, and after one that was refused. Looks at the file, which may block.
     pub fn renewed(&self, seen: &Credentials) -> Option<Arc<Credentials>> {
@@ -101,6 +96,11 @@ impl CredentialsSource {
         // What is in a file that cannot be used now is not known: what was seen last goes on.
         let is_new = self.files.trouble().is_none() && found.public_key != seen.public_key;
         is_new.then_some(found)
+    }
+
+    /// Whether they come from a file.
+    pub fn has_file(&self) -> bool {
+        self.files.has_paths()
     }
 
     /// Why the file as it is now cannot be used.
@@ -297,7 +297,7 @@ mod tests {
         let path = folder.path().join("credentials.json");
         write(&path, "a-1", "AAAA");
         let source = source(&path);
-        let first = source.last();
+        let first = source.look();
         assert!(source.renewed(&first).is_none());
         write(&path, "a-1", "BBBB");
         let second = source.renewed(&first).unwrap();
@@ -313,7 +313,7 @@ mod tests {
         let path = folder.path().join("credentials.json");
         write(&path, "a-1", "AAAA");
         let source = source(&path);
-        let first = source.last();
+        let first = source.look();
         std::fs::write(&path, "{").unwrap();
         assert!(source.renewed(&first).is_none());
         assert!(source.trouble().unwrap().text.contains("credentials.json"));
@@ -331,7 +331,7 @@ mod tests {
         let path = folder.path().join("credentials.json");
         write(&path, "a-1", "AAAA");
         let source = source(&path);
-        let first = source.last();
+        let first = source.look();
         write(&path, "b-2", "BBBB");
         assert!(source.renewed(&first).is_none());
         assert_eq!(source.look().account_id, first.account_id);

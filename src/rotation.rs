@@ -74,17 +74,26 @@ impl<T: Send + Sync> Rotated<T> {
 
     /// The last good value, made anew if the files have changed. Looks at the files, which may block.
     pub(crate) fn look(&self) -> Arc<T> {
-        let Some(mut current) = self.current() else { return self.first.value.clone() };
         let found = versions(&self.paths);
-        if current.versions.as_ref() != Some(&found) {
-            match (self.make)() {
-                Ok(value) => {
-                    *current = Current { value: Arc::new(value), versions: Some(found), trouble: None }
-                }
-                Err(error) => (current.versions, current.trouble) = (None, Some(error)),
-            }
+        let Some(seen) = self.current().map(|current| current.versions.clone()) else {
+            return self.first.value.clone();
+        };
+        if seen.as_ref() == Some(&found) {
+            return self.last();
+        }
+        // Outside of the lock: a file system may hang. Of two who read at once the last one is right, or looks again.
+        let made = (self.make)();
+        let Some(mut current) = self.current() else { return self.first.value.clone() };
+        match made {
+            Ok(value) => *current = Current { value: Arc::new(value), versions: Some(found), trouble: None },
+            Err(error) => (current.versions, current.trouble) = (None, Some(error)),
         }
         current.value.clone()
+    }
+
+    /// Whether there is any file to look at.
+    pub(crate) fn has_paths(&self) -> bool {
+        !self.paths.is_empty()
     }
 
     /// The last good value as of the last look.

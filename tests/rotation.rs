@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::config::Config;
+use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::expiry::Remark;
+use paymentsgate_auth::session::Session;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::token::Pair;
-use pg_sandbox::{Action, ExpiresInForm, Fault, Options, Point, Route, Sandbox};
+use paymentsgate_auth::token::{Grant, Pair};
+use pg_sandbox::{Action, ExpiresInForm, Fault, Options, Point, Revoke, Route, Sandbox};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 
@@ -306,4 +308,131 @@ fn each_form_of_expires_in_gives_a_pair_and_a_wrong_one_a_remark() {
     });
     let lifetime = client.issue(None, PATIENCE).unwrap().token.lifetime;
     assert_eq!((lifetime.length.as_secs(), lifetime.remark), (86_400, Some(Remark::AboveADay)));
+}
+
+/// A PEM that the service does not know, as the key of the same account.
+const STALE_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
+
+/// A session whose credentials come from a file of its own.
+struct Lodger {
+    sandbox: Sandbox,
+    session: Session,
+    folder: TempDir,
+}
+
+impl Lodger {
+    fn new(key: &str, store: bool) -> Self {
+        Lodger::on(sandbox(), key, store)
+    }
+
+    fn on(sandbox: Sandbox, key: &str, store: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials.json");
+        fs::write(&path, Lodger::json(&sandbox, key)).unwrap();
+        let mut config = Config::default();
+        config.set("base_url", &sandbox.urls().http).unwrap();
+        config.set("credentials_file", path.to_str().unwrap()).unwrap();
+        if store {
+            config.set("store", &format!("file:{}", folder.path().join("store").display())).unwrap();
+        }
+        let session = Session::open(&Client::new(&config).unwrap(), &config).unwrap();
+        Lodger { sandbox, session, folder }
+    }
+
+    fn json(sandbox: &Sandbox, key: &str) -> String {
+        format!(r#"{{"account_id":"{}","public_key":"{key}"}}"#, sandbox.credentials().account_id)
+    }
+
+    fn rotate(&self, json: impl AsRef<[u8]>) {
+        replace(&self.folder.path().join("credentials.json"), json);
+    }
+
+    fn rotate_to(&self, key: &str) {
+        self.rotate(Lodger::json(&self.sandbox, key));
+    }
+
+    fn good_key(&self) -> String {
+        self.sandbox.credentials().public_key.clone()
+    }
+
+    fn token(&self) -> Result<Arc<Grant>, Error> {
+        self.session.token(Duration::from_secs(20), Duration::ZERO)
+    }
+
+    /// The body of the last Issue, and how many there were.
+    fn issues(&self) -> (u64, String) {
+        let counters = self.sandbox.counters();
+        let issue = &counters.routes[&Route::Issue];
+        (issue.calls, issue.last.clone().unwrap().body)
+    }
+
+    /// The service refuses both tokens, so that an Issue is due.
+    fn revoke(&self, token: &Grant) {
+        self.sandbox.revoke(&Revoke::All(true));
+        self.session.reject(*token.token.fingerprint()).unwrap();
+    }
+}
+
+#[test]
+fn a_key_that_is_replaced_after_it_was_refused_ends_the_wait() {
+    for store in [false, true] {
+        let lodger = Lodger::new(STALE_KEY, store);
+        let error = lodger.token().unwrap_err();
+        assert_eq!(error.status, Status::PG_ERR_REFUSED);
+        assert!(error.retry_after.unwrap() > Duration::from_secs(10));
+        lodger.rotate_to(&lodger.good_key());
+        lodger.token().unwrap();
+        assert_eq!(lodger.issues().0, 2, "no other call was made for it");
+        assert!(lodger.session.health().unwrap().file_error.is_none());
+    }
+}
+
+#[test]
+fn the_next_issue_is_made_with_the_key_that_is_in_the_file_by_then() {
+    for store in [false, true] {
+        let sandbox = sandbox();
+        let good = sandbox.credentials().public_key.clone();
+        let lodger = Lodger::on(sandbox, &good, store);
+        let first = lodger.token().unwrap();
+        lodger.rotate_to(STALE_KEY);
+        lodger.revoke(&first);
+        // The old key would be taken: it is not presented any more.
+        assert_eq!(lodger.token().unwrap_err().status, Status::PG_ERR_REFUSED);
+        let (calls, body) = lodger.issues();
+        assert!(calls == 2 && body.contains(STALE_KEY), "{calls} {body}");
+        lodger.rotate_to(&good);
+        let second = lodger.token().unwrap();
+        assert_ne!(second.token.fingerprint(), first.token.fingerprint());
+        assert_eq!(lodger.issues().0, 3);
+    }
+}
+
+#[test]
+fn a_broken_file_and_that_of_another_account_leave_a_session_as_it_was() {
+    let other = format!(r#"{{"account_id":"b-2","public_key":"{STALE_KEY}"}}"#);
+    for (json, trouble) in [("{", "line 1"), (other.as_str(), "b-2")] {
+        let sandbox = sandbox();
+        let good = sandbox.credentials().public_key.clone();
+        let lodger = Lodger::on(sandbox, &good, false);
+        let first = lodger.token().unwrap();
+        lodger.rotate(json);
+        lodger.revoke(&first);
+        lodger.token().unwrap();
+        let error = lodger.session.health().unwrap().file_error.unwrap();
+        assert!(error.contains("credentials.json") && error.contains(trouble), "{error}");
+        let (calls, body) = lodger.issues();
+        assert!(calls == 2 && body.contains(&good), "{calls} {body}");
+    }
+}
+
+#[test]
+fn credentials_that_the_host_sets_are_not_undone_by_a_file_that_stays() {
+    let lodger = Lodger::new(STALE_KEY, false);
+    lodger.token().unwrap_err();
+    let account = lodger.sandbox.credentials().account_id.clone();
+    lodger.session.set_credentials(Credentials::new(&account, &lodger.good_key(), "test").unwrap()).unwrap();
+    let token = lodger.token().unwrap();
+    lodger.revoke(&token);
+    lodger.token().unwrap();
+    assert!(lodger.issues().1.contains(&lodger.good_key()));
 }

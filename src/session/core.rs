@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
+use super::account::{Account, Renewal};
 use super::flight::{Cause, Flight, Input, Landing, Log, Plan, Step};
 use super::handoff::handoff;
 use super::health::{Health, Tally};
@@ -61,6 +62,7 @@ pub(super) struct Core {
     me: Weak<Core>,
     pub(super) client: Arc<Client>,
     pub(super) published: Arc<Published>,
+    account: Arc<Account>,
     state: Mutex<State>,
     /// A flight has landed, a request has ended, or answers have been given.
     ended: Condvar,
@@ -83,6 +85,8 @@ pub(super) struct Wish {
 struct State {
     machine: Machine,
     credentials: Option<Arc<Credentials>>,
+    /// The last trouble with a file that was logged.
+    file_trouble: Option<String>,
     store: Arc<dyn Store>,
     /// Grows when the credentials are replaced by others with another record.
     record: u64,
@@ -112,11 +116,12 @@ impl Core {
         client: Arc<Client>,
         published: Arc<Published>,
         policy: Policy,
-        credentials: Option<Arc<Credentials>>,
+        account: Arc<Account>,
         store: Arc<dyn Store>,
         first: Option<Committed>,
     ) -> Result<Arc<Self>, Error> {
         let now = client.clock.now();
+        let credentials = account.credentials();
         let mut rng = fastrand::Rng::with_seed(seed()?);
         let mut machine = Machine::new(policy, credentials.is_some(), published.last_generation(), now);
         if let Some(first) = first {
@@ -131,6 +136,7 @@ impl Core {
         let state = State {
             machine,
             credentials,
+            file_trouble: None,
             store,
             record: 0,
             waiting: BTreeMap::new(),
@@ -149,6 +155,7 @@ impl Core {
             me: me.clone(),
             client,
             published,
+            account,
             state: Mutex::new(state),
             ended: Condvar::new(),
             numbers: AtomicU64::new(1),
@@ -279,13 +286,8 @@ impl Core {
     }
 
     /// Replaces the credentials, with the record that they have in the store, as one: what a flight under way gets goes to
-    /// the record that it began with. `keep` is told which ones are in place, in the order in which they came.
-    pub(super) fn set_credentials(
-        &self,
-        credentials: Arc<Credentials>,
-        store: Option<Arc<dyn Store>>,
-        keep: impl FnOnce(&Arc<Credentials>),
-    ) -> Result<(), Error> {
+    /// the record that it began with.
+    pub(super) fn set_credentials(&self, Renewal { credentials, store }: Renewal) -> Result<(), Error> {
         let mut state = self.state();
         let old = state.credentials.as_ref();
         if old.is_some_and(|old| old.account_id.expose() != credentials.account_id.expose()) {
@@ -295,7 +297,8 @@ impl Core {
         }
         let is_same_key = old.is_some_and(|old| old.public_key.expose() == credentials.public_key.expose());
         let has_new_record = store.is_some() && !is_same_key;
-        keep(&credentials);
+        // Under the lock, so that the last one here is the last one there.
+        self.account.keep(&credentials);
         state.credentials = Some(credentials);
         if has_new_record {
             state.record += 1;
@@ -306,6 +309,33 @@ impl Core {
         }
         self.step_with(state, Event::NewCredentials { has_new_record });
         Ok(())
+    }
+
+    /// Another key that the credentials file has come to hold takes the place of the current one, as if it had been set.
+    /// Whether it did.
+    fn follow_file(&self) -> bool {
+        let renewal = match self.account.renewed() {
+            None => return false,
+            Some(Ok(renewal)) => renewal,
+            Some(Err(error)) => {
+                // Its place in the store cannot be opened now: the next look tries again.
+                self.log(Level::PG_LOG_WARN, || {
+                    format!("the new key in the credentials file waits: {error}")
+                });
+                return false;
+            }
+        };
+        let mut state = self.state();
+        self.account.note_seen(&renewal.credentials);
+        let is_known =
+            state.credentials.as_ref().is_some_and(|held| held.public_key == renewal.credentials.public_key);
+        if is_known || state.machine.is_closed() {
+            return false;
+        }
+        let line = "the credentials file holds another key of the account, which is used from now on";
+        state.log(Level::PG_LOG_INFO, || line.into());
+        drop(state);
+        self.set_credentials(renewal).is_ok()
     }
 
     /// Ends all work; waits for what is under way until the deadline. Whether it has ended.
@@ -360,7 +390,8 @@ impl Core {
     pub(super) fn health(&self) -> Health {
         let now = self.now();
         let state = self.state();
-        Health::new(&state.machine, &state.tally, self.published.served(), now)
+        let file_error = self.account.file_trouble().map(|error| error.text);
+        Health { file_error, ..Health::new(&state.machine, &state.tally, self.published.served(), now) }
     }
 
     pub(super) fn log(&self, level: Level, line: impl FnOnce() -> String) {
@@ -469,6 +500,7 @@ impl Core {
             state.tally.add(cause, began, now, &landing);
         }
         state.log_landing(&landing);
+        state.log_file_trouble(self.account.file_trouble());
         if let Some(pair) = &mut landing.unpublished {
             state.unpublished = pair.refresh.take();
         } else if landing.result.is_ok() && landing.store_error.is_none() {
@@ -483,6 +515,10 @@ impl Core {
     /// Performs the steps of a flight.
     pub(super) async fn fly(&self, plan: Plan, means: Means) -> Landing {
         let generations = (plan.base, plan.stored);
+        if plan.looks_only {
+            // What stands in the way may be the key itself: then a new one must not wait for its end.
+            self.follow_file();
+        }
         let mut flight = match self.take_unpublished(plan.publishes) {
             Some(pair) => Flight::publishing(plan, pair),
             None => {
@@ -500,6 +536,10 @@ impl Core {
                         self.state().log(Level::PG_LOG_WARN, || note);
                     }
                     return *landing;
+                }
+                Step::Issue if self.follow_file() => {
+                    let _ = means.store.unlock().await;
+                    return flight.give_way();
                 }
                 step => {
                     let taken = self.take(step, generations, &means).await;
@@ -716,6 +756,15 @@ impl State {
             self.reported = Some((reported, 1));
             self.log(Level::PG_LOG_INFO, || format!("the token {reported} was reported {times} times"));
         }
+    }
+
+    /// One line for each trouble, however many flights find it.
+    fn log_file_trouble(&mut self, trouble: Option<Error>) {
+        let text = trouble.map(|error| error.text);
+        if let Some(text) = text.as_ref().filter(|text| self.file_trouble.as_ref() != Some(*text)) {
+            self.log(Level::PG_LOG_WARN, || format!("what a file held before goes on: {text}"));
+        }
+        self.file_trouble = text;
     }
 
     fn log_landing(&mut self, Landing { result, log, lost, store_error, .. }: &Landing) {

@@ -526,6 +526,21 @@ impl Flight {
         }
     }
 
+    /// Ends in front of its Issue, since other credentials have come: the next flight is made with them.
+    pub fn give_way(mut self) -> Landing {
+        self.log.issues = self.log.issues.saturating_sub(1);
+        // Where nothing was called either, there is nothing to tell.
+        self.log.looked_only |= self.log.refreshes == 0 && self.log.issues == 0;
+        let error = Error::new(
+            Status::PG_ERR_NO_CREDENTIALS,
+            "the credentials were replaced; the next call has the new ones",
+        );
+        match self.land(Err(error.clone())) {
+            Step::Land(landing) => *landing,
+            _ => Landing::crashed(error),
+        }
+    }
+
     fn fail(&mut self) -> Step {
         let error = self.error.take().unwrap_or_else(|| {
             if self.plan.looks_only {

@@ -115,6 +115,9 @@ pub struct Health {
     pub lifetime_remark: Option<&'static str>,
     /// Why the last call failed, if no pair has come since; also while a flight goes on.
     pub last_error: Option<String>,
+    /// Why a file that was replaced (of the settings `tls.…`, `credentials_file`, `public_key_file`) cannot be used; what
+    /// it held before goes on.
+    pub file_error: Option<String>,
     /// How many tokens in a row before the current one the service refused within half a minute of their birth.
     pub refused_young: u32,
     /// How long a report of the current token would have to wait for its successor because of them.
@@ -146,6 +149,7 @@ impl Health {
             lifetime_disagreement_seconds: token.map_or(0, |token| token.lifetime.disagreement.as_secs()),
             lifetime_remark: token.and_then(|token| token.lifetime.remark).map(Remark::text),
             last_error: machine.setback().map(|error| error.text.clone()),
+            file_error: None,
             refused_young: row,
             replacement_seconds_left: (!pause.is_zero()).then(|| pause.as_secs() + 1),
             counters: Tally { served, ..tally.clone() },

@@ -88,6 +88,8 @@ pub struct Policy {
     pub is_strict: bool,
     /// Others may put a pair into the store.
     pub is_shared: bool,
+    /// The credentials come from a file, which may come to hold another key.
+    pub has_file: bool,
 }
 
 /// Chance, drawn by the driver: a number from 0 to 1.

@@ -245,6 +245,7 @@ mod tests {
             clock_skew_seconds: Some(-2),
             lifetime_disagreement_seconds: 0,
             lifetime_remark: None,
+            file_error: None,
             last_error: Some("text".into()),
             refused_young: 0,
             replacement_seconds_left: None,

@@ -1,11 +1,12 @@
 //! One account's life: a token that works, at any moment, from any thread.
 //!
-//! In reading order: [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under way),
-//! [`login`] and [`rejection`] (what is held against credentials and tokens), `held` (the token there is), `pause` (the
+//! In reading order: `account` (whose it is), [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under
+//! way), [`login`] and [`rejection`] (what is held against credentials and tokens), `held` (the token there is), `pause` (the
 //! back-off), `core` (performs it),
 //! `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`; [`health`] and [`metrics`] (what
 //! it says of itself), [`operator`] (the same by hand).
 
+mod account;
 mod core;
 mod enrolled;
 pub mod flight;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
+use self::account::Account;
 use self::core::{Core, Wish};
 use self::enrolled::Enrolled;
 use self::health::Health;
@@ -42,11 +44,10 @@ use crate::event::{Body, Level};
 use crate::expiry::{ExpiresIn, Lifetime};
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Response};
-use crate::runtime::pin::Pinned;
 use crate::runtime::process::PerProcess;
 use crate::secret::Secret;
 use crate::status::Status;
-use crate::store::{Committed, Keyring, MemoryStore, Place, Store};
+use crate::store::{Committed, MemoryStore, Place, Store};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
 /// A session. Usable from any thread at once, and in a forked child, where it goes on with the token it inherited
@@ -54,10 +55,8 @@ use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 pub struct Session {
     client: Arc<Client>,
     policy: Policy,
-    place: Place,
-    keyring: Option<Keyring>,
+    account: Arc<Account>,
     published: Arc<Published>,
-    credentials: Pinned<Arc<Credentials>>,
     closed: AtomicBool,
     core: PerProcess<Enrolled>,
 }
@@ -66,9 +65,8 @@ impl Session {
     /// Opens a session for the account that the configuration names. Reads its files; connects nowhere.
     pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
         let pair = config.pair()?;
-        let credentials =
-            config.credentials()?.or_else(|| Some(Credentials::clone(&client.credentials.as_ref()?.look())));
-        if credentials.is_none() && pair.is_none() {
+        let source = config.credentials_source()?.map(Arc::new).or_else(|| client.credentials.clone());
+        if source.is_none() && pair.is_none() {
             let text = "a session needs credentials (set credentials_file, or account_id and public_key) or a pair (set \
                         access_token and refresh_token)";
             return Err(Error::new(Status::PG_ERR_NO_CREDENTIALS, text));
@@ -85,14 +83,13 @@ impl Session {
             fail_without_store: config.fail_without_store,
             is_strict: config.is_strict,
             is_shared: place != Place::Memory,
+            has_file: source.as_ref().is_some_and(|source| source.has_file()),
         };
         let session = Session {
             client: client.clone(),
             policy,
-            place,
-            keyring: config.keyring()?,
+            account: Arc::new(Account::new(client.clone(), place, config.keyring()?, source)),
             published: Arc::new(Published::new(&client.clock)),
-            credentials: Pinned::new(credentials.map(Arc::new)),
             closed: AtomicBool::new(false),
             core: PerProcess::new(),
         };
@@ -103,7 +100,7 @@ impl Session {
             session.core.get_or_try_init(|| session.core_on(Arc::new(store), Some(first)))?;
         } else {
             // So that what is wrong with the store is told now.
-            session.open_store()?;
+            session.account.open_store()?;
         }
         Ok(session)
     }
@@ -212,13 +209,8 @@ impl Session {
 
     /// Replaces the key of the session's account, and forgets what was held against the old one. Another account is refused.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
-        // A store in memory goes on; in a shared one another key has another record.
-        let store = match self.place {
-            Place::Memory => None,
-            _ => Some(self.place.open(&self.client, Some(&credentials), self.keyring.clone())?),
-        };
-        let keep = |credentials: &Arc<Credentials>| self.credentials.replace(Some(credentials.clone()));
-        self.core()?.set_credentials(Arc::new(credentials), store, keep)
+        let renewal = self.account.renewal(Arc::new(credentials))?;
+        self.core()?.set_credentials(renewal)
     }
 
     /// How the session is.
@@ -248,7 +240,7 @@ impl Session {
         if self.is_closed() {
             return Err(closed());
         }
-        let core = &self.core.get_or_try_init(|| self.core_on(self.open_store()?, None))?.core;
+        let core = &self.core.get_or_try_init(|| self.core_on(self.account.open_store()?, None))?.core;
         // A close at this very moment either found the core, or is seen here.
         if self.is_closed() {
             core.close(Duration::ZERO);
@@ -263,15 +255,9 @@ impl Session {
     }
 
     fn core_on(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Enrolled, Error> {
-        let credentials = self.credentials.read(|credentials| credentials.cloned());
-        let (client, published) = (self.client.clone(), self.published.clone());
-        Enrolled::new(Core::new(client, published, self.policy, credentials, store, first)?)
-    }
-
-    /// The place of the current credentials.
-    fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
-        let credentials = self.credentials.read(|credentials| credentials.cloned());
-        self.place.open(&self.client, credentials.as_deref(), self.keyring.clone())
+        let (client, published, account) =
+            (self.client.clone(), self.published.clone(), self.account.clone());
+        Enrolled::new(Core::new(client, published, self.policy, account, store, first)?)
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::Account;
 use super::core::{Core, Means};
 use super::flight::{Landing, Plan};
 use super::machine::Policy;
@@ -113,14 +114,9 @@ impl Operator {
         };
         let (credentials, store) = (Some(self.credentials.clone()), self.store.clone());
         let published = Arc::new(Published::new(&self.client.clock));
-        let core = Core::new(
-            self.client.clone(),
-            published,
-            Policy::default(),
-            credentials.clone(),
-            store.clone(),
-            first,
-        )?;
+        let account = Arc::new(Account::fixed(self.client.clone(), self.credentials.clone()));
+        let core =
+            Core::new(self.client.clone(), published, Policy::default(), account, store.clone(), first)?;
         let flight = async move { core.fly(plan, Means { record: 0, store, credentials }).await };
         let landing = runtime::run(flight, timeout)?.ok_or_else(|| {
             let text = "no token within the deadline; give it more time";

@@ -191,7 +191,7 @@ mod tests {
         let credentials = Arc::new(Credentials { account_id, public_key });
         let account = Arc::new(Account::fixed(client.clone(), credentials));
         let published = Arc::new(Published::new(&clock));
-        Core::new(client, account, published, Policy::default(), Arc::new(MemoryStore::default()), None)
+        Core::new(client, published, Policy::default(), account, Arc::new(MemoryStore::default()), None)
             .unwrap()
     }
 

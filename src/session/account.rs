@@ -1,0 +1,86 @@
+//! Whose session it is: its credentials, the file that they come from, and where their record is kept.
+
+use std::sync::Arc;
+
+use crate::client::Client;
+use crate::credentials::{Credentials, CredentialsSource};
+use crate::error::Error;
+use crate::runtime::pin::Pinned;
+use crate::store::{Keyring, Place, Store};
+
+/// The account of a session, in this process and in those that are forked from it.
+pub(super) struct Account {
+    client: Arc<Client>,
+    place: Place,
+    keyring: Option<Keyring>,
+    source: Option<Arc<CredentialsSource>>,
+    /// In force now. A forked child begins with them.
+    credentials: Pinned<Arc<Credentials>>,
+    /// What the credentials file held when it was last taken up. The host may have set others since.
+    seen: Pinned<Arc<Credentials>>,
+}
+
+/// Another key of the account, with the place of its record. A store in memory goes on as it is.
+pub(super) struct Renewal {
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) store: Option<Arc<dyn Store>>,
+}
+
+impl Account {
+    pub(super) fn new(
+        client: Arc<Client>,
+        place: Place,
+        keyring: Option<Keyring>,
+        source: Option<Arc<CredentialsSource>>,
+    ) -> Self {
+        let credentials = source.as_ref().map(|source| source.look());
+        let [credentials, seen] = [credentials.clone(), credentials].map(Pinned::new);
+        Account { client, place, keyring, source, credentials, seen }
+    }
+
+    /// One whose credentials stay, and whose store is open.
+    pub(super) fn fixed(client: Arc<Client>, credentials: Arc<Credentials>) -> Self {
+        let credentials = Pinned::new(Some(credentials));
+        Account { credentials, ..Account::new(client, Place::Memory, None, None) }
+    }
+
+    pub(super) fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.credentials.read(|credentials| credentials.cloned())
+    }
+
+    /// Puts credentials in force, for children that are forked from now on.
+    pub(super) fn keep(&self, credentials: &Arc<Credentials>) {
+        self.credentials.replace(Some(credentials.clone()));
+    }
+
+    /// What the credentials file holds now is taken up.
+    pub(super) fn note_seen(&self, credentials: &Arc<Credentials>) {
+        self.seen.replace(Some(credentials.clone()));
+    }
+
+    /// The place of the current credentials.
+    pub(super) fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
+        self.place.open(&self.client, self.credentials().as_deref(), self.keyring.clone())
+    }
+
+    /// Credentials that replace the current ones.
+    pub(super) fn renewal(&self, credentials: Arc<Credentials>) -> Result<Renewal, Error> {
+        let store = match self.place {
+            Place::Memory => None,
+            _ => Some(self.place.open(&self.client, Some(&credentials), self.keyring.clone())?),
+        };
+        Ok(Renewal { credentials, store })
+    }
+
+    /// Another key than the one that was last taken up from the credentials file. Looks at the file, which may block.
+    pub(super) fn renewed(&self) -> Option<Result<Renewal, Error>> {
+        let seen = self.seen.read(|seen| seen.cloned())?;
+        let credentials = self.source.as_ref()?.renewed(&seen)?;
+        Some(self.renewal(credentials))
+    }
+
+    /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.
+    pub(super) fn file_trouble(&self) -> Option<Error> {
+        self.source.as_ref().and_then(|source| source.trouble()).or_else(|| self.client.file_trouble())
+    }
+}
