@@ -1,12 +1,19 @@
 //! Whose session it is: its credentials, the file that they come from, and where their record is kept.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::credentials::{Credentials, CredentialsSource};
 use crate::error::Error;
 use crate::runtime::pin::Pinned;
+use crate::runtime::workers::Workers;
 use crate::store::{Keyring, Place, Store};
+
+/// How long a look at the credentials file may take.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// The account of a session, in this process and in those that are forked from it.
 pub(super) struct Account {
@@ -72,11 +79,18 @@ impl Account {
         Ok(Renewal { credentials, store })
     }
 
-    /// Another key than the one that was last taken up from the credentials file. Looks at the file, which may block.
-    pub(super) fn renewed(&self) -> Option<Result<Renewal, Error>> {
-        let seen = self.seen.read(|seen| seen.cloned())?;
-        let credentials = self.source.as_ref()?.renewed(&seen)?;
-        Some(self.renewal(credentials))
+    /// Another key than the one that was last taken up from the credentials file. The file is looked at on a thread that may
+    /// block; where that takes too long, what there is goes on.
+    pub(super) async fn renewed(account: &Arc<Account>) -> Option<Result<Renewal, Error>> {
+        static WORKERS: Workers = Workers::new("pg-files", 4);
+        account.source.as_ref().filter(|source| source.has_file())?;
+        let account = account.clone();
+        let look = WORKERS.perform(move || {
+            let seen = account.seen.read(|seen| seen.cloned())?;
+            let credentials = account.source.as_ref()?.renewed(&seen)?;
+            Some(account.renewal(credentials))
+        });
+        timeout(LOOK, look).await.ok()?.ok()?
     }
 
     /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.

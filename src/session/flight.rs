@@ -232,6 +232,8 @@ pub struct Log {
     pub adopted: bool,
     /// It only looked into the store.
     pub looked_only: bool,
+    /// The store has, or had, a pair of these credentials.
+    pub have_worked: bool,
 }
 
 impl Log {
@@ -346,7 +348,7 @@ impl Flight {
             self.kept.take_if(|_| ours != Some(*successor.token().fingerprint()));
             return self.land(Ok(successor));
         }
-        self.plan.have_worked |= found.has_worked;
+        self.log.have_worked |= found.has_worked;
         let may_refresh = self.respect(found.cooling, now);
         if self.plan.looks_only {
             return self.fail();
@@ -517,7 +519,7 @@ impl Flight {
         let is_told = |error: &Error| {
             matches!(error.status, PG_ERR_REFUSED | PG_ERR_RATE_LIMITED | PG_ERR_BLOCKED | PG_ERR_REDIRECT)
         };
-        let (strikes, have_worked) = (self.plan.strikes, self.plan.have_worked);
+        let (strikes, have_worked) = (self.plan.strikes, self.plan.have_worked || self.log.have_worked);
         match &self.error {
             Some(error) if is_told(error) || self.is_withheld() => {
                 Step::Cool { strikes, have_worked, error: error.clone() }
