@@ -49,7 +49,7 @@ fn life_of(scene: &Scene, area: Rect) -> Paragraph<'static> {
     let health = &scene.health;
     let left = Duration::from_secs(health.seconds_left);
     let width = usize::from(area.width.saturating_sub(2));
-    let windows = Windows::of(&Lifetime { length: scene.lifetime, disagreement: Duration::ZERO });
+    let windows = Windows::of(&Lifetime::of(scene.lifetime));
     let cell = |column: usize| {
         let remaining = scene.lifetime.mul_f64(1.0 - column as f64 / width.max(1) as f64);
         let sign = if remaining > left { "·" } else { "█" };
