@@ -85,6 +85,7 @@ impl World {
             fail_without_store: rng.u8(0..4) == 0,
             is_strict: rng.u8(0..4) == 0,
             is_shared: !host_keeps && rng.bool(),
+            has_file: false,
         };
         let replays = policy.on_ambiguous == OnAmbiguous::Replay
             || host_keeps && policy.on_ambiguous == OnAmbiguous::Issue;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::client::Client;
 use crate::credentials::{Credentials, CredentialsSource};
 use crate::error::Error;
+use crate::rotation::Watcher;
 use crate::runtime::pin::Pinned;
 use crate::store::{Keyring, Place, Store};
 
@@ -14,6 +15,7 @@ pub(super) struct Account {
     place: Place,
     keyring: Option<Keyring>,
     source: Option<Arc<CredentialsSource>>,
+    watcher: Watcher,
     /// In force now. A forked child begins with them.
     credentials: Pinned<Arc<Credentials>>,
     /// What the credentials file held when it was last taken up. The host may have set others since.
@@ -35,7 +37,7 @@ impl Account {
     ) -> Self {
         let credentials = source.as_ref().map(|source| source.look());
         let [credentials, seen] = [credentials.clone(), credentials].map(Pinned::new);
-        Account { client, place, keyring, source, credentials, seen }
+        Account { client, place, keyring, source, watcher: Watcher::new(), credentials, seen }
     }
 
     /// One whose credentials stay, and whose store is open.
@@ -72,11 +74,19 @@ impl Account {
         Ok(Renewal { credentials, store })
     }
 
-    /// Another key than the one that was last taken up from the credentials file. Looks at the file, which may block.
-    pub(super) fn renewed(&self) -> Option<Result<Renewal, Error>> {
-        let seen = self.seen.read(|seen| seen.cloned())?;
-        let credentials = self.source.as_ref()?.renewed(&seen)?;
-        Some(self.renewal(credentials))
+    /// Another key than the one that was last taken up from the credentials file.
+    pub(super) async fn renewed(self: &Arc<Self>) -> Option<Result<Renewal, Error>> {
+        if !self.source.as_ref()?.has_file() {
+            return None;
+        }
+        let here = self.clone();
+        // The file is looked at, and perhaps a folder opened.
+        let look = move || {
+            let seen = here.seen.read(|seen| seen.cloned())?;
+            let credentials = here.source.as_ref()?.renewed(&seen)?;
+            Some(here.renewal(credentials))
+        };
+        self.watcher.perform(look).await.flatten()
     }
 
     /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.

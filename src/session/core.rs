@@ -313,8 +313,8 @@ impl Core {
 
     /// Another key that the credentials file has come to hold takes the place of the current one, as if it had been set.
     /// Whether it did.
-    fn follow_file(&self) -> bool {
-        let renewal = match self.account.renewed() {
+    async fn follow_file(&self) -> bool {
+        let renewal = match self.account.renewed().await {
             None => return false,
             Some(Ok(renewal)) => renewal,
             Some(Err(error)) => {
@@ -517,7 +517,7 @@ impl Core {
         let generations = (plan.base, plan.stored);
         if plan.looks_only {
             // What stands in the way may be the key itself: then a new one must not wait for its end.
-            self.follow_file();
+            self.follow_file().await;
         }
         let mut flight = match self.take_unpublished(plan.publishes) {
             Some(pair) => Flight::publishing(plan, pair),
@@ -537,7 +537,7 @@ impl Core {
                     }
                     return *landing;
                 }
-                Step::Issue if self.follow_file() => {
+                Step::Issue if self.follow_file().await => {
                     let _ = means.store.unlock().await;
                     return flight.give_way();
                 }

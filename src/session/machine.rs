@@ -92,6 +92,13 @@ pub struct Policy {
     pub has_file: bool,
 }
 
+impl Policy {
+    /// Whether it helps to look around while the service is left alone.
+    fn looks(&self) -> bool {
+        self.is_shared || self.has_file
+    }
+}
+
 /// Chance, drawn by the driver: a number from 0 to 1.
 pub type Dice<'a> = &'a mut dyn FnMut() -> f64;
 
@@ -250,7 +257,7 @@ impl Machine {
             _ if self.flying => None,
             // It may not go away by itself; then there is nothing to wait for, save what others get.
             Some(obstacle) => {
-                let look = (self.policy.is_shared && !self.waiters.is_empty()).then(|| self.next_look());
+                let look = (self.policy.looks() && !self.waiters.is_empty()).then(|| self.next_look());
                 obstacle.until.filter(|_| wanted).into_iter().chain(look).min()
             }
             None => background,
@@ -476,7 +483,7 @@ impl Machine {
 
     /// Whether somebody waits for what others may have put into the store by now.
     fn may_look(&self, now: Moment) -> bool {
-        self.policy.is_shared && !self.waiters.is_empty() && now.boot >= self.next_look()
+        self.policy.looks() && !self.waiters.is_empty() && now.boot >= self.next_look()
     }
 
     fn next_look(&self) -> Duration {

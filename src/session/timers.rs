@@ -163,6 +163,7 @@ impl Drop for Running {
 mod tests {
     use std::future::pending;
 
+    use super::super::account::Account;
     use super::*;
     use crate::client::Client;
     use crate::clock::SystemClock;
@@ -187,9 +188,10 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let client = Client::with_parts(&Config::default(), Box::new(Silent), clock.clone()).unwrap();
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
-        let credentials = Some(Arc::new(Credentials { account_id, public_key }));
+        let credentials = Arc::new(Credentials { account_id, public_key });
+        let account = Arc::new(Account::fixed(client.clone(), credentials));
         let published = Arc::new(Published::new(&clock));
-        Core::new(client, published, Policy::default(), credentials, Arc::new(MemoryStore::default()), None)
+        Core::new(client, published, Policy::default(), account, Arc::new(MemoryStore::default()), None)
             .unwrap()
     }
 
@@ -201,8 +203,8 @@ mod tests {
 
     /// A caller who waits until then, for a token that never comes.
     fn ask(core: &Core, hours: u64) {
-        let deadline = SystemClock.now().boot + Duration::from_secs(hours * 3600);
-        core.enlist(core.number(), deadline, Duration::ZERO, Box::new(drop));
+        let wish = core.wish(Duration::from_secs(hours * 3600), Duration::ZERO);
+        core.enlist(core.number(), wish, Box::new(drop));
     }
 
     #[test]

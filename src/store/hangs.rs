@@ -171,7 +171,7 @@ fn key(account: &str) -> RecordKey {
 
 fn pair(number: u64) -> Pair {
     let secret = |kind: &str| Secret::new(&format!("{kind}{number}")).unwrap();
-    let lifetime = Lifetime { length: Duration::from_secs(3600), disagreement: Duration::ZERO };
+    let lifetime = Lifetime::of(Duration::from_secs(3600));
     let token = Token::new(secret("a"), lifetime, SystemClock.now());
     Pair { token, refresh: Some(RefreshToken::new(secret("r"))) }
 }
