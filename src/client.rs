@@ -13,7 +13,7 @@ use crate::credentials::{Credentials, CredentialsSource};
 use crate::defect;
 use crate::error::Error;
 use crate::event::Body;
-use crate::protocol::{self, Call};
+use crate::protocol::{self, Call, Failure};
 use crate::queue::Completion;
 use crate::runtime::{self, first, streams};
 use crate::secret::Secret;
@@ -134,7 +134,8 @@ impl Client {
         credentials: Option<Credentials>,
         timeout: Option<Duration>,
     ) -> Result<Pair, Error> {
-        self.call(self.issue_call(credentials)?, timeout.unwrap_or(self.issue_timeout))
+        let source = self.source_unless(&credentials);
+        self.call(self.issue_call(credentials)?, source, timeout.unwrap_or(self.issue_timeout))
     }
 
     /// The same without waiting: the answer ends an operation of a queue.
@@ -144,14 +145,20 @@ impl Client {
         credentials: Option<Credentials>,
         timeout: Option<Duration>,
     ) {
+        let source = self.source_unless(&credentials);
         match self.issue_call(credentials) {
-            Ok(call) => self.start(call, timeout.unwrap_or(self.issue_timeout), end),
+            Ok(call) => self.start(call, source, timeout.unwrap_or(self.issue_timeout), end),
             Err(error) => end.fail(error),
         }
     }
 
+    /// Where an Issue without credentials of the caller's takes the newest from.
+    fn source_unless(&self, given: &Option<Credentials>) -> Option<Arc<CredentialsSource>> {
+        self.credentials.clone().filter(|_| given.is_none())
+    }
+
     fn issue_call(&self, credentials: Option<Credentials>) -> Result<Call, Error> {
-        let credentials = credentials.or_else(|| Some(Credentials::clone(&self.credentials.as_ref()?.look()))).ok_or_else(|| {
+        let credentials = credentials.or_else(|| Some(Credentials::clone(&self.credentials.as_ref()?.last()))).ok_or_else(|| {
             let text = "issue: no credentials were given and the configuration has none; set credentials_file, or \
                         account_id and public_key";
             Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
@@ -167,7 +174,7 @@ impl Client {
         refresh: RefreshToken,
         timeout: Option<Duration>,
     ) -> Result<Pair, Error> {
-        self.call(self.refresh_call(access, refresh), timeout.unwrap_or(self.refresh_timeout))
+        self.call(self.refresh_call(access, refresh), None, timeout.unwrap_or(self.refresh_timeout))
     }
 
     /// The same without waiting: the answer ends an operation of a queue.
@@ -178,14 +185,35 @@ impl Client {
         refresh: RefreshToken,
         timeout: Option<Duration>,
     ) {
-        self.start(self.refresh_call(access, refresh), timeout.unwrap_or(self.refresh_timeout), end);
+        self.start(self.refresh_call(access, refresh), None, timeout.unwrap_or(self.refresh_timeout), end);
     }
 
     fn refresh_call(&self, access: Option<Secret>, refresh: RefreshToken) -> Call {
         Call::Refresh { refresh, access: access.filter(|_| self.send_bearer_on_refresh) }
     }
 
-    fn start(self: &Arc<Self>, call: Call, timeout: Duration, end: Completion) {
+    /// The call with the credentials that are there now, where it takes them from a source.
+    async fn make(
+        &self,
+        mut call: Call,
+        source: Option<Arc<CredentialsSource>>,
+        timeout: Duration,
+    ) -> Result<Pair, Failure> {
+        let begun = self.clock.now();
+        if let Some(source) = source {
+            call = Call::Issue(Credentials::clone(&*source.look_aside().await));
+        }
+        let left = timeout.saturating_sub(self.clock.now().since(begun));
+        call.make(&*self.transport, &*self.clock, self.limit, left).await
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        call: Call,
+        source: Option<Arc<CredentialsSource>>,
+        timeout: Duration,
+        end: Completion,
+    ) {
         let begun = check_time(&call, timeout).and_then(|()| runtime::started());
         let runtime = match begun {
             Ok(runtime) => runtime,
@@ -195,7 +223,7 @@ impl Client {
         end.on_cancel(move || drop(cancel));
         let client = self.clone();
         runtime.spawn(async move {
-            let work = call.make(&*client.transport, &*client.clock, client.limit, timeout);
+            let work = client.make(call, source, timeout);
             match first(defect::contain_future(work), canceled).await {
                 Some(Ok(Ok(pair))) => end.complete(Body::Token(Ok(Arc::new(Grant::bare(pair))))),
                 Some(Ok(Err(failure))) => end.complete(Body::Token(Err(failure.error))),
@@ -206,12 +234,17 @@ impl Client {
         });
     }
 
-    fn call(self: &Arc<Self>, call: Call, timeout: Duration) -> Result<Pair, Error> {
+    fn call(
+        self: &Arc<Self>,
+        call: Call,
+        source: Option<Arc<CredentialsSource>>,
+        timeout: Duration,
+    ) -> Result<Pair, Error> {
         let is_refresh = matches!(call, Call::Refresh { .. });
         let unsent = unsent(&call);
         check_time(&call, timeout).map_err(&unsent)?;
         let client = self.clone();
-        let work = async move { call.make(&*client.transport, &*client.clock, client.limit, timeout).await };
+        let work = async move { client.make(call, source, timeout).await };
         match runtime::run(work, timeout) {
             Ok(Some(result)) => result.map_err(|failure| failure.error),
             Ok(None) => {

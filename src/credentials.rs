@@ -61,7 +61,7 @@ impl Credentials {
 
 /// Where the credentials of an account come from. Those in a file are read again when it has changed.
 pub struct CredentialsSource {
-    files: Rotated<Credentials>,
+    files: Arc<Rotated<Credentials>>,
 }
 
 impl CredentialsSource {
@@ -80,13 +80,23 @@ impl CredentialsSource {
             let account = account.get_or_init(|| found.account_id.clone());
             if found.account_id == *account { Ok(found) } else { Err(other_account(&shown, account, &found)) }
         };
-        Ok(Some(CredentialsSource { files: Rotated::new(paths, Box::new(make))? }))
+        Ok(Some(CredentialsSource { files: Arc::new(Rotated::new(paths, Box::new(make))?) }))
     }
 
     /// Those that are there now; where the file cannot be used, or is another account's, those that it held last. Looks
     /// at the file, which may block.
     pub fn look(&self) -> Arc<Credentials> {
         self.files.look()
+    }
+
+    /// The same from a task: a file system that hangs is not waited for.
+    pub async fn look_aside(&self) -> Arc<Credentials> {
+        self.files.look_aside().await
+    }
+
+    /// Those that the last look has found.
+    pub fn last(&self) -> Arc<Credentials> {
+        self.files.last()
     }
 
     /// Another key of the account than the one that was `seen` here last, if the file has one now. To be asked before an

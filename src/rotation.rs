@@ -6,10 +6,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
+use crate::runtime::workers::Workers;
+
+/// For one look at a few files. A file system that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What tells the versions of a file apart. A symbolic link counts as what it leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +40,48 @@ impl Version {
     }
 }
 
+/// A thread for looks at files. One that hangs costs those who wait [`PATIENCE`] once, and then nothing until it has ended.
+pub(crate) struct Watcher {
+    workers: Workers,
+    /// Lives as long as a look that nobody waits for any more. A lock that a parent held must not stop a forked child.
+    hanging: PerProcess<Mutex<Weak<()>>>,
+}
+
+impl Watcher {
+    pub(crate) const fn new() -> Self {
+        Watcher { workers: Workers::new("pg-files", 1), hanging: PerProcess::new() }
+    }
+
+    /// Performs a look on that thread. `None`: it hangs, or there is no thread.
+    pub(crate) async fn perform<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        if self.hanging()?.strong_count() > 0 {
+            return None;
+        }
+        let life = Arc::new(());
+        let watch = Arc::downgrade(&life);
+        let look = move || {
+            let found = look();
+            drop(life);
+            found
+        };
+        match tokio::time::timeout(PATIENCE, self.workers.perform(look)).await {
+            Ok(found) => found.ok(),
+            Err(_) => {
+                *self.hanging()? = watch;
+                None
+            }
+        }
+    }
+
+    fn hanging(&self) -> Option<MutexGuard<'_, Weak<()>>> {
+        let hanging = self.hanging.get_or_try_init(|| Ok(Mutex::default())).ok()?;
+        Some(hanging.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 type Versions = Vec<Option<Version>>;
 
 /// What a value is made from files with.
@@ -44,6 +91,7 @@ pub(crate) type Make<T> = Box<dyn Fn() -> Result<T, Error> + Send + Sync>;
 pub(crate) struct Rotated<T> {
     paths: Vec<PathBuf>,
     make: Make<T>,
+    watcher: Watcher,
     first: Current<T>,
     /// A lock that a parent held must not stop a forked child.
     current: PerProcess<Mutex<Current<T>>>,
@@ -63,13 +111,13 @@ impl<T> Clone for Current<T> {
     }
 }
 
-impl<T: Send + Sync> Rotated<T> {
+impl<T: Send + Sync + 'static> Rotated<T> {
     /// Makes the first value. Without paths it stays.
     pub(crate) fn new(paths: Vec<PathBuf>, make: Make<T>) -> Result<Self, Error> {
         // Before the files are read: what changes in between is a change.
         let versions = versions(&paths);
         let first = Current { value: Arc::new(make()?), versions: Some(versions), trouble: None };
-        Ok(Rotated { paths, make, first, current: PerProcess::new() })
+        Ok(Rotated { paths, make, watcher: Watcher::new(), first, current: PerProcess::new() })
     }
 
     /// The last good value, made anew if the files have changed. Looks at the files, which may block.
@@ -89,6 +137,15 @@ impl<T: Send + Sync> Rotated<T> {
             Err(error) => (current.versions, current.trouble) = (None, Some(error)),
         }
         current.value.clone()
+    }
+
+    /// The same from a task, on a thread that may block. Where that takes too long, the last good value goes on.
+    pub(crate) async fn look_aside(self: &Arc<Self>) -> Arc<T> {
+        let here = self.clone();
+        if self.has_paths() {
+            self.watcher.perform(move || drop(here.look())).await;
+        }
+        self.last()
     }
 
     /// Whether there is any file to look at.

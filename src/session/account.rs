@@ -1,19 +1,13 @@
 //! Whose session it is: its credentials, the file that they come from, and where their record is kept.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::credentials::{Credentials, CredentialsSource};
 use crate::error::Error;
+use crate::rotation::Watcher;
 use crate::runtime::pin::Pinned;
-use crate::runtime::workers::Workers;
 use crate::store::{Keyring, Place, Store};
-
-/// How long a look at the credentials file may take.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// The account of a session, in this process and in those that are forked from it.
 pub(super) struct Account {
@@ -21,6 +15,7 @@ pub(super) struct Account {
     place: Place,
     keyring: Option<Keyring>,
     source: Option<Arc<CredentialsSource>>,
+    watcher: Watcher,
     /// In force now. A forked child begins with them.
     credentials: Pinned<Arc<Credentials>>,
     /// What the credentials file held when it was last taken up. The host may have set others since.
@@ -42,7 +37,7 @@ impl Account {
     ) -> Self {
         let credentials = source.as_ref().map(|source| source.look());
         let [credentials, seen] = [credentials.clone(), credentials].map(Pinned::new);
-        Account { client, place, keyring, source, credentials, seen }
+        Account { client, place, keyring, source, watcher: Watcher::new(), credentials, seen }
     }
 
     /// One whose credentials stay, and whose store is open.
@@ -79,18 +74,19 @@ impl Account {
         Ok(Renewal { credentials, store })
     }
 
-    /// Another key than the one that was last taken up from the credentials file. The file is looked at on a thread that may
-    /// block; where that takes too long, what there is goes on.
-    pub(super) async fn renewed(account: &Arc<Account>) -> Option<Result<Renewal, Error>> {
-        static WORKERS: Workers = Workers::new("pg-files", 4);
-        account.source.as_ref().filter(|source| source.has_file())?;
-        let account = account.clone();
-        let look = WORKERS.perform(move || {
-            let seen = account.seen.read(|seen| seen.cloned())?;
-            let credentials = account.source.as_ref()?.renewed(&seen)?;
-            Some(account.renewal(credentials))
-        });
-        timeout(LOOK, look).await.ok()?.ok()?
+    /// Another key than the one that was last taken up from the credentials file.
+    pub(super) async fn renewed(self: &Arc<Self>) -> Option<Result<Renewal, Error>> {
+        if !self.source.as_ref()?.has_file() {
+            return None;
+        }
+        let here = self.clone();
+        // The file is looked at, and perhaps a folder opened.
+        let look = move || {
+            let seen = here.seen.read(|seen| seen.cloned())?;
+            let credentials = here.source.as_ref()?.renewed(&seen)?;
+            Some(here.renewal(credentials))
+        };
+        self.watcher.perform(look).await.flatten()
     }
 
     /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.

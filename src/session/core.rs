@@ -314,7 +314,7 @@ impl Core {
     /// Another key that the credentials file has come to hold takes the place of the current one, as if it had been set.
     /// Whether it did.
     async fn follow_file(&self) -> bool {
-        let renewal = match Account::renewed(&self.account).await {
+        let renewal = match self.account.renewed().await {
             None => return false,
             Some(Ok(renewal)) => renewal,
             Some(Err(error)) => {

@@ -71,8 +71,8 @@ impl HttpTransport {
     }
 
     /// The connections there are, or fresh ones where the TLS files have changed. Requests under way keep the old ones.
-    fn link(&self) -> Result<Link, Error> {
-        let files = self.tls.files();
+    async fn link(&self) -> Result<Link, Error> {
+        let files = self.tls.files().await;
         let link = self.link.get_or_try_init(|| Ok(Mutex::default()))?;
         let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = link.as_ref().filter(|link| Arc::ptr_eq(&link.files, &files)) {
@@ -127,7 +127,7 @@ impl HttpTransport {
             headers.insert(AUTHORIZATION, value);
         }
         streams::occupy().map_err(|error| Failed { error, connecting: true })?;
-        let Link { http, admission, .. } = self.link()?;
+        let Link { http, admission, .. } = self.link().await?;
         // A connection that takes as long as it may holds up nobody else.
         let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
         let body =

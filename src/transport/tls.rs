@@ -21,7 +21,7 @@ use crate::status::Status;
 pub(crate) struct TlsSettings {
     provider: Arc<CryptoProvider>,
     system_roots: bool,
-    files: Rotated<TlsFiles>,
+    files: Arc<Rotated<TlsFiles>>,
 }
 
 /// What the files hold.
@@ -47,13 +47,13 @@ impl TlsSettings {
         let paths = ca_file.iter().chain(pair.iter().flat_map(|(cert, key)| [cert, key])).cloned().collect();
         let with = provider.clone();
         let read = move || TlsFiles::read(ca_file.as_ref(), pair.as_ref(), &with);
-        let files = Rotated::new(paths, Box::new(read))?;
+        let files = Arc::new(Rotated::new(paths, Box::new(read))?);
         Ok(TlsSettings { provider, system_roots: config.system_roots, files })
     }
 
-    /// What the files hold now; where they cannot be used, what they held last. Looks at them, which may block.
-    pub(crate) fn files(&self) -> Arc<TlsFiles> {
-        self.files.look()
+    /// What the files hold now; where they cannot be used, what they held last.
+    pub(crate) async fn files(&self) -> Arc<TlsFiles> {
+        self.files.look_aside().await
     }
 
     /// Why the files as they are now cannot be used.

@@ -245,7 +245,7 @@ impl Server {
         }
         let mut tls = self
             .tls
-            .client_config(&self.tls.files())
+            .client_config(&*self.tls.files().await)
             .map_err(|error| Trouble { error, is_of_connection: false })?;
         tls.alpn_protocols.clear();
         let name = ServerName::try_from(host.clone())
