@@ -154,12 +154,63 @@ static void test_a_thread_that_has_ended(void)
     pg_client_free(client);
 }
 
+static pg_session *session_in(const char *folder)
+{
+    pg_error *error = NULL;
+    pg_session *session = NULL;
+    char store[64];
+    pg_config *config = new_config();
+    pg_client *client = new_client();
+    snprintf(store, sizeof store, "file:%s", folder);
+    OK(pg_config_set(config, "store", store, &error));
+    OK(pg_session_open(client, config, &session, &error));
+    pg_client_free(client);
+    pg_config_free(config);
+    return session;
+}
+
+/* A session's call to the service lands all the same, its store's lock is free again, and who waits gets a token. */
+static void test_a_flight_whose_thread_has_ended(const char *folder)
+{
+    pg_error *error = NULL;
+    pg_token *token = NULL;
+    begin(NULL, "{\"route\": \"issue\", \"action\": {\"kind\": \"hang\"}}");
+    pg_session *session = folder == NULL ? new_session() : session_in(folder);
+    pg_client *client = new_client();
+    pg_queue *queue = new_queue(), *others = new_queue();
+    start_token(session, queue, TOKEN);
+    while (count_of(ISSUES) == 0)
+        usleep(1000);
+    take_away_its_descriptor();
+    OK(pg_refresh_token_start(client, others, REFRESHED, NULL, "x", PG_TIMEOUT_DEFAULT, &error));
+    pass(queue, TOKEN, PG_EVENT_TOKEN, PG_OK);
+    OK(pg_session_token(session, 0, &token, &error));
+    pg_token_free(token);
+    OK(pg_session_close(session, PG_TIMEOUT_DEFAULT, &error));
+    pg_queue_free(others);
+    pg_queue_free(queue);
+    pg_client_free(client);
+    pg_session_free(session);
+}
+
+static void remove_all(const char *folder)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    CHECK(system(command) == 0);
+}
+
 int main(void)
 {
+    char folder[] = "/tmp/pg-descriptors-XXXXXX";
     alarm(PATIENCE_S);
+    CHECK(mkdtemp(folder) != NULL);
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
     test_at_the_first_call();
     test_a_thread_that_has_ended();
+    test_a_flight_whose_thread_has_ended(NULL);
+    test_a_flight_whose_thread_has_ended(folder);
+    remove_all(folder);
     begin(NULL, NULL);
     curl_global_cleanup();
     printf("ok descriptors: %d checks\n", checks);
