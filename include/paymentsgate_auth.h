@@ -667,8 +667,8 @@ pg_status pg_refresh_token_sized(const struct pg_client *client,
  * failure or pg_queue_cancel. `id` is the caller's, and unlike that of anything else under way on the queue. Neither client
  * nor queue must be freed before the call returns. Any thread; never blocks.
  *
- * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER. All else comes with the
- * event.
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the
+ * library's thread cannot be started). All else comes with the event.
  *
  * Since 0.1.0.
  */
@@ -684,7 +684,8 @@ pg_status pg_issue_token_start(const struct pg_client *client,
  * pg_refresh_token without waiting, as pg_issue_token_start does it. The fate of the refresh token is that of the event's
  * error; after pg_queue_cancel it is PG_FATE_UNKNOWN.
  *
- * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the library's thread cannot be
+ * started). All else comes with the event.
  *
  * Since 0.1.0.
  */
@@ -1029,8 +1030,8 @@ pg_status pg_session_request(const struct pg_session *session,
  * after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
  * on the queue. Any thread; never blocks.
  *
- * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_UTF8, PG_ERR_NULL_POINTER. All else comes with the
- * event.
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_UTF8, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the
+ * library's thread cannot be started). All else comes with the event.
  *
  * Since 0.1.0.
  */
@@ -1199,7 +1200,8 @@ const uint64_t *pg_session_generation_word(const struct pg_session *session);
  * after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
  * on the queue. Neither session nor queue must be freed before the call ends. Any thread; never blocks.
  *
- * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the library's thread cannot be
+ * started). All else comes with the event.
  *
  * Since 0.1.0.
  */

@@ -192,6 +192,13 @@ impl Operation {
         self.failed(Error::new(Status::PG_ERR_CANCELED, text))
     }
 
+    /// Its end where it was dropped on the way, by a defect or with the thread that performed it.
+    pub fn lost(self) -> Body {
+        let text = "the operation was lost to a defect of paymentsgate-auth; please report it";
+        let may_have_acted = matches!(self, Operation::Response);
+        self.failed(Error { may_have_acted, ..Error::new(Status::PG_ERR_INTERNAL, text) })
+    }
+
     /// Its end where there is nothing better.
     pub fn failed(self, error: Error) -> Body {
         match self {

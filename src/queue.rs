@@ -1,8 +1,8 @@
 //! A queue of events with a descriptor to wait for them. An operation that is started on a queue ends in exactly one
 //! event, whatever becomes of it.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{ErrorKind, Read, Write};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,9 @@ use crate::status::Status;
 
 /// Lines of a log beyond so many waiting events are dropped.
 const MOST_WAITING_LINES: usize = 4096;
+
+/// So often a bell is tried at once.
+const TRIES: usize = 16;
 
 /// Stops what an operation has under way.
 type Hook = Box<dyn FnOnce() + Send>;
@@ -34,7 +37,7 @@ struct Inner {
 #[derive(Default)]
 struct State {
     events: VecDeque<Event>,
-    under_way: HashMap<u64, UnderWay>,
+    under_way: BTreeMap<u64, UnderWay>,
     bell: Option<Bell>,
     serials: u64,
     sleepers: Sleepers,
@@ -86,6 +89,7 @@ impl Queue {
         while state.events.is_empty() {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
+                state.sound();
                 return Ok(None);
             }
             state.sleepers.fall_asleep();
@@ -105,11 +109,8 @@ impl Queue {
         let inner = self.inner()?;
         let mut state = inner.state();
         if state.bell.is_none() {
-            let bell = Bell::new()?;
-            if !state.events.is_empty() {
-                bell.ring();
-            }
-            state.bell = Some(bell);
+            state.bell = Some(Bell::new()?);
+            state.sound();
         }
         Ok(state.bell.as_ref().map_or(-1, |bell| bell.waiting.as_raw_fd()))
     }
@@ -161,22 +162,21 @@ impl State {
     }
 
     fn put(&mut self, event: Event) {
-        if self.events.is_empty()
-            && let Some(bell) = &self.bell
-        {
-            bell.ring();
-        }
         self.events.push_back(event);
+        self.sound();
     }
 
     fn take(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
-        if self.events.is_empty()
-            && let Some(bell) = &self.bell
-        {
-            bell.still();
-        }
+        self.sound();
         event
+    }
+
+    /// Lets the bell tell whether an event waits.
+    fn sound(&mut self) {
+        if let Some(bell) = &mut self.bell {
+            bell.sound(!self.events.is_empty());
+        }
     }
 }
 
@@ -234,8 +234,7 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        let text = "the operation was lost to a defect of paymentsgate-auth; please report it";
-        self.end(|operation| operation.failed(Error::new(Status::PG_ERR_INTERNAL, text)));
+        self.end(Operation::lost);
     }
 }
 
@@ -272,6 +271,8 @@ impl Sleepers {
 struct Bell {
     waiting: UnixStream,
     ringing: UnixStream,
+    /// As the system was last known to have it. What it refused is tried again with the next event or poll.
+    rings: bool,
 }
 
 impl Bell {
@@ -281,7 +282,7 @@ impl Bell {
             let (waiting, ringing) = UnixStream::pair()?;
             waiting.set_nonblocking(true)?;
             ringing.set_nonblocking(true)?;
-            Ok(Bell { waiting, ringing })
+            Ok(Bell { waiting, ringing, rings: false })
         };
         pair().map_err(|error: std::io::Error| {
             let text = format!(
@@ -291,23 +292,78 @@ impl Bell {
         })
     }
 
-    fn ring(&self) {
-        // It can only be full, and then it rings already.
-        let _ = (&self.ringing).write(&[1]);
+    fn sound(&mut self, rings: bool) {
+        if self.rings != rings && settled(|| if rings { self.ring() } else { self.still() }) {
+            self.rings = rings;
+        }
     }
 
-    fn still(&self) {
-        let mut rest = [0; 16];
-        while match (&self.waiting).read(&mut rest) {
-            Ok(count) => count == rest.len(),
-            Err(error) => error.kind() == ErrorKind::Interrupted,
-        } {}
+    fn ring(&self) -> io::Result<()> {
+        match (&self.ringing).write(&[1]) {
+            // Full: then it rings already.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            done => done.map(|_| ()),
+        }
     }
+
+    fn still(&self) -> io::Result<()> {
+        let mut rest = [0; 16];
+        loop {
+            match (&self.waiting).read(&mut rest) {
+                Ok(count) if count == rest.len() => {}
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Whether the system does it at last: it may refuse memory for a moment, and nobody may come to try again.
+fn settled(work: impl Fn() -> io::Result<()>) -> bool {
+    (0..TRIES).any(|_| work().is_ok())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[test]
+    fn a_bell_that_the_system_refuses_for_a_moment_rings_all_the_same() {
+        let left = Cell::new(3);
+        let refused_thrice = || match left.replace(left.get() - 1) {
+            ..=0 => Ok(()),
+            _ => Err(ErrorKind::OutOfMemory.into()),
+        };
+        assert!(settled(refused_thrice));
+        assert!(!settled(|| Err(ErrorKind::OutOfMemory.into())));
+    }
+
+    #[test]
+    fn a_bell_that_could_not_be_moved_is_moved_by_the_next_event_or_poll() {
+        let is_readable = |queue: &Queue| {
+            let state = queue.inner().unwrap().state();
+            let bell = state.bell.as_ref().unwrap();
+            // The byte is put back.
+            (&bell.waiting).read(&mut [0; 1]).is_ok() && bell.ring().is_ok()
+        };
+        let queue = Queue::default();
+        queue.descriptor().unwrap();
+        // It was to be stilled, and was not.
+        queue.inner().unwrap().state().bell.as_mut().unwrap().sound(true);
+        assert!(is_readable(&queue));
+        assert!(queue.poll(Duration::ZERO).unwrap().is_none() && !is_readable(&queue));
+        // It was to ring, and did not.
+        let [first, second] = [1, 2].map(|id| queue.begin(id, Operation::Token).unwrap());
+        drop(first);
+        queue.inner().unwrap().state().bell.as_mut().unwrap().sound(false);
+        assert!(!is_readable(&queue));
+        drop(second);
+        assert!(is_readable(&queue));
+        assert!(queue.poll(Duration::ZERO).unwrap().is_some() && is_readable(&queue));
+        assert!(queue.poll(Duration::ZERO).unwrap().is_some() && !is_readable(&queue));
+    }
 
     /// Threads sleep, are called, rise late or by themselves, in any order; a condition variable wakes whom it likes.
     #[test]

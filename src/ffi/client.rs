@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::Operation;
+use crate::runtime;
 use crate::secret::Secret;
 use crate::session::metrics;
 use crate::status::{Fate, Status};
@@ -168,8 +169,8 @@ pub unsafe extern "C" fn pg_refresh_token_sized(
 /// failure or pg_queue_cancel. `id` is the caller's, and unlike that of anything else under way on the queue. Neither client
 /// nor queue must be freed before the call returns. Any thread; never blocks.
 ///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER. All else comes with the
-/// event.
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the
+/// library's thread cannot be started). All else comes with the event.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -189,6 +190,7 @@ pub unsafe extern "C" fn pg_issue_token_start(
         let credentials =
             (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?);
         let credentials = both_or_neither(credentials)?;
+        runtime::started()?;
         client.issue_start(queue.begin(id, Operation::Token)?, credentials, timeout);
         Ok(())
     })
@@ -197,7 +199,8 @@ pub unsafe extern "C" fn pg_issue_token_start(
 /// pg_refresh_token without waiting, as pg_issue_token_start does it. The fate of the refresh token is that of the event's
 /// error; after pg_queue_cancel it is PG_FATE_UNKNOWN.
 ///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the library's thread cannot be
+/// started). All else comes with the event.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -217,6 +220,7 @@ pub unsafe extern "C" fn pg_refresh_token_start(
             let timeout = timeout(timeout_ms)?;
             let access = optional_text(access_token, "access_token")?;
             let (access, refresh) = presented(access, text(refresh_token, "refresh_token")?)?;
+            runtime::started()?;
             client.refresh_start(queue.begin(id, Operation::Refresh)?, access, refresh, timeout);
             Ok(())
         };

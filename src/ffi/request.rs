@@ -9,6 +9,7 @@ use super::{pg_error, pg_queue, pg_response, pg_session};
 use crate::error::Error;
 use crate::event::Operation;
 use crate::request::ApiRequest;
+use crate::runtime;
 use crate::status::Status;
 
 /// Makes a request to the API with the session's token in the Authorization header, and waits for the whole answer. It can
@@ -54,8 +55,8 @@ pub unsafe extern "C" fn pg_session_request(
 /// after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
 /// on the queue. Any thread; never blocks.
 ///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_UTF8, PG_ERR_NULL_POINTER. All else comes with the
-/// event.
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_UTF8, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the
+/// library's thread cannot be started). All else comes with the event.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -76,6 +77,7 @@ pub unsafe extern "C" fn pg_session_request_start(
         let queue = &borrowed(queue, "queue")?.queue;
         let request = request(method, path, headers, body, body_length)?;
         let timeout = timeout(timeout_ms)?;
+        runtime::started()?;
         session.request_start(queue.begin(id, Operation::Response)?, request, timeout);
         Ok(())
     })

@@ -140,7 +140,8 @@ pub unsafe extern "C" fn pg_session_generation_word(session: *const pg_session) 
 /// after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
 /// on the queue. Neither session nor queue must be freed before the call ends. Any thread; never blocks.
 ///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the library's thread cannot be
+/// started). All else comes with the event.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -156,6 +157,7 @@ pub unsafe extern "C" fn pg_session_token_start(
         let session = &borrowed(session, "session")?.session;
         let queue = &borrowed(queue, "queue")?.queue;
         let (min_remaining, timeout) = times(min_remaining_ms, timeout_ms)?;
+        session.check_start(min_remaining)?;
         session.token_start(queue.begin(id, Operation::Token)?, timeout, min_remaining);
         Ok(())
     })

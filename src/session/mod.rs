@@ -44,7 +44,7 @@ use crate::event::{Body, Level};
 use crate::expiry::{ExpiresIn, Lifetime};
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Response};
-use crate::runtime::process::PerProcess;
+use crate::runtime::{self, process::PerProcess};
 use crate::secret::Secret;
 use crate::status::Status;
 use crate::store::{Committed, MemoryStore, Place, Store};
@@ -152,6 +152,12 @@ impl Session {
             core.watch();
         }
         word.address()
+    }
+
+    /// Whether what is begun without waiting would come to an end: our thread is there, or a token that needs none.
+    pub fn check_start(&self, min_remaining: Duration) -> Result<(), Error> {
+        let without_thread = |error| self.token(Duration::ZERO, min_remaining).map(drop).map_err(|_| error);
+        runtime::started().map(drop).or_else(without_thread)
     }
 
     /// The same without waiting: the answer ends an operation of a queue.

@@ -21,10 +21,11 @@ type Outcome = Result<Arc<Response>, Error>;
 
 /// Makes a request and waits for its end.
 pub(super) fn run(core: &Arc<Core>, request: ApiRequest, timeout: Duration) -> Outcome {
-    let late = Error { may_have_acted: !request.is_safe(), ..late(&request.name()) };
+    let is_safe = request.is_safe();
+    let late = Error { may_have_acted: !is_safe, ..late(&request.name()) };
     let (under_way, stopped) = UnderWay::begin(core)?;
     let work = async move { until_closed(&under_way.core, &request, timeout, stopped).await };
-    runtime::run(work, timeout)?.unwrap_or(Err(late))
+    runtime::run(work, timeout).map_err(|error| broken_off(error, is_safe))?.unwrap_or(Err(late))
 }
 
 /// Makes a request whose end ends an operation of a queue.
@@ -41,13 +42,19 @@ pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, time
         let work = until_closed(&core, &request, timeout, stopped);
         match first(defect::contain_future(work), canceled).await {
             Some(Ok(outcome)) => end.complete(Body::Response(outcome)),
-            Some(Err(error)) => end.fail(error),
+            Some(Err(error)) => end.fail(broken_off(error, request.is_safe())),
             // Canceled: its end has been told.
             None => {}
         }
         // Not before: what a close has waited for has told its end.
         drop(under_way);
     });
+}
+
+/// The work has ended without an outcome, by a defect or with its thread, unless that could not even be started.
+fn broken_off(error: Error, is_safe: bool) -> Error {
+    let has_begun = error.status != Status::PG_ERR_SYSTEM;
+    Error { may_have_acted: has_begun && !is_safe, ..error }
 }
 
 /// The request, unless the session is closed first.

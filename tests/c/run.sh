@@ -276,10 +276,14 @@ passes 'build: fork_session' build ../fork/session.c fork_session -std=c11
 passes 'build: fork_queue' build ../fork/queue.c fork_queue -std=c11
 passes 'build: fork_store' build ../fork/store.c fork_store -std=c11
 passes 'build: membarrier' build membarrier.c membarrier -std=c11
+passes 'build: fork_epoch' build ../fork/epoch.c fork_epoch -std=c11
+passes 'build: descriptors' build descriptors.c descriptors -std=c11
+passes 'build: streams' build streams.c streams -std=c11
+passes 'build: clocks' build clocks.c clocks -std=c11
 passes 'build: wiped' build wiped.c wiped -std=c11
 # Not linked with the library: it loads it.
 passes 'build: unload' "${CC:-cc}" -std=c99 -g -Wall -Wextra -Werror -I "$STAGE/include" unload.c -ldl -o "$work/unload"
-for program in $programs fork fork_session fork_queue fork_store membarrier wiped; do
+for program in $programs fork fork_session fork_queue fork_store fork_epoch membarrier descriptors streams clocks wiped; do
     passes "$program" noting_calls "$work/$program"
 done
 passes 'sqlite_store' share_a_database "$work/sqlite_store" plain

@@ -1,0 +1,218 @@
+/*
+ * No descriptor is left when the library first needs some, and its thread ends later: what is asked for fails at once, and
+ * works as soon as there are descriptors again. Needs the emulator's variables.
+ */
+
+#define _GNU_SOURCE
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include "bench.h"
+
+enum { PATIENCE_S = 20, TOKEN = 1, RESPONSE = 2, BARE = 3, REFRESHED = 4, SHORT_MS = 50 };
+
+/* Up to the least number that is free; how many there were. */
+static rlim_t leave_no_descriptor(void)
+{
+    struct rlimit limit;
+    int first = dup(STDIN_FILENO);
+    CHECK(first != -1 && close(first) == 0);
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = (rlim_t)first;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    return before;
+}
+
+static void allow_descriptors(rlim_t count)
+{
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = count;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+/* Refused by the system: what may be tried again, with words that tell what to look at. */
+static void check_refused(pg_status status, pg_error **error)
+{
+    if (status != PG_ERR_SYSTEM)
+        fprintf(stderr, "%s: %s\n", pg_status_name(status), pg_error_text(*error));
+    CHECK(status == PG_ERR_SYSTEM && pg_error_is_retryable(*error));
+    CHECK(strstr(pg_error_text(*error), "limit") != NULL);
+    pg_error_free(*error);
+    *error = NULL;
+}
+
+/* Twice: a failure leaves nothing behind. */
+static void test_at_the_first_call(void)
+{
+    pg_error *error = NULL;
+    pg_event *event = NULL;
+    pg_token *token = NULL;
+    pg_response *response = NULL;
+    int32_t fd = -1;
+    begin(NULL, NULL);
+    pg_session *session = new_session();
+    pg_client *client = new_client();
+    pg_queue *queue = new_queue();
+
+    rlim_t count = leave_no_descriptor();
+    for (int i = 0; i < 2; i++) {
+        check_refused(pg_session_token_start(session, queue, TOKEN, 0, PG_TIMEOUT_DEFAULT, &error), &error);
+        check_refused(pg_session_request_start(session, queue, RESPONSE, "GET", "/wallet", NULL, NULL, 0,
+                                               PG_TIMEOUT_DEFAULT, &error), &error);
+        check_refused(pg_issue_token_start(client, queue, BARE, NULL, NULL, PG_TIMEOUT_DEFAULT, &error), &error);
+        check_refused(pg_refresh_token_start(client, queue, REFRESHED, NULL, "x", PG_TIMEOUT_DEFAULT, &error), &error);
+        check_refused(pg_session_token(session, PG_TIMEOUT_DEFAULT, &token, &error), &error);
+        check_refused(pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, PG_TIMEOUT_DEFAULT, &response,
+                                         &error), &error);
+        check_refused(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &token, &error), &error);
+        check_refused(pg_queue_fd(queue, &fd, &error), &error);
+        OK(pg_queue_poll(queue, SHORT_MS, &event, &error));
+        CHECK(event == NULL && fd == -1);
+    }
+    allow_descriptors(count);
+
+    OK(pg_queue_fd(queue, &fd, &error));
+    start_token(session, queue, TOKEN);
+    pass(queue, TOKEN, PG_EVENT_TOKEN, PG_OK);
+    start_wallet(session, queue, RESPONSE);
+    pass(queue, RESPONSE, PG_EVENT_RESPONSE, PG_OK);
+    OK(pg_issue_token_start(client, queue, BARE, NULL, NULL, PG_TIMEOUT_DEFAULT, &error));
+    pass(queue, BARE, PG_EVENT_TOKEN, PG_OK);
+    CHECK(is_empty(queue));
+    pg_queue_free(queue);
+    pg_client_free(client);
+    pg_session_free(session);
+}
+
+/* Puts something else in the place of what the library's thread sleeps on, as a program does that closes all descriptors. */
+static void take_away_its_descriptor(void)
+{
+    char path[300], target[64];
+    struct dirent *entry;
+    int taken = 0, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    DIR *folder = opendir("/proc/self/fd");
+    CHECK(folder != NULL && null != -1);
+    while ((entry = readdir(folder)) != NULL) {
+        snprintf(path, sizeof path, "/proc/self/fd/%s", entry->d_name);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        target[length < 0 ? 0 : length] = '\0';
+        if (strcmp(target, "anon_inode:[eventpoll]") == 0) {
+            CHECK(dup2(null, atoi(entry->d_name)) != -1);
+            taken++;
+        }
+    }
+    CHECK(closedir(folder) == 0 && close(null) == 0 && taken > 0);
+}
+
+/* What the thread had under way ends; what comes after is for a new one. */
+static void test_a_thread_that_has_ended(void)
+{
+    pg_error *error = NULL;
+    pg_event *event = NULL;
+    pg_client *client = new_client();
+    pg_queue *queue = new_queue();
+    for (int i = 0; i < 2; i++) {
+        begin(NULL, NULL);
+        pg_session *session = new_session();
+        const volatile uint64_t *word = pg_session_generation_word(session);
+        pg_token *first = token_of(session);
+        CHECK(pg_session_generation_word(session) == word && *word != 0);
+        tell_emulator("POST", "/faults", "{\"route\": \"issue\", \"action\": {\"kind\": \"hang\"}}");
+        OK(pg_issue_token_start(client, queue, BARE, NULL, NULL, PG_TIMEOUT_DEFAULT, &error));
+        while (count_of(ISSUES) < 2)
+            usleep(1000);
+
+        take_away_its_descriptor();
+        /* It wakes up for this, at the latest. */
+        OK(pg_refresh_token_start(client, queue, REFRESHED, NULL, "x", PG_TIMEOUT_DEFAULT, &error));
+        OK(pg_queue_poll(queue, PG_TIMEOUT_DEFAULT, &event, &error));
+        CHECK(event != NULL);
+        pg_event_free(event);
+        OK(pg_queue_poll(queue, PG_TIMEOUT_DEFAULT, &event, &error));
+        CHECK(event != NULL);
+        pg_event_free(event);
+        CHECK(is_empty(queue));
+        /* Nobody would withdraw the token in time. */
+        while (*word != 0)
+            usleep(1000);
+
+        OK(pg_session_reject(session, first, 401, &error));
+        pg_token *second = token_of(session);
+        CHECK(pg_token_generation(second) == pg_token_generation(first) + 1);
+        pg_token_free(second);
+        pg_token_free(first);
+        start_wallet(session, queue, RESPONSE);
+        pass(queue, RESPONSE, PG_EVENT_RESPONSE, PG_OK);
+        CHECK(pg_session_generation_word(session) == word && *word != 0);
+        pg_session_free(session);
+    }
+    pg_queue_free(queue);
+    pg_client_free(client);
+}
+
+static pg_session *session_in(const char *folder)
+{
+    pg_error *error = NULL;
+    pg_session *session = NULL;
+    char store[64];
+    pg_config *config = new_config();
+    pg_client *client = new_client();
+    snprintf(store, sizeof store, "file:%s", folder);
+    OK(pg_config_set(config, "store", store, &error));
+    OK(pg_session_open(client, config, &session, &error));
+    pg_client_free(client);
+    pg_config_free(config);
+    return session;
+}
+
+/* A session's call to the service lands all the same, its store's lock is free again, and who waits gets a token. */
+static void test_a_flight_whose_thread_has_ended(const char *folder)
+{
+    pg_error *error = NULL;
+    pg_token *token = NULL;
+    begin(NULL, "{\"route\": \"issue\", \"action\": {\"kind\": \"hang\"}}");
+    pg_session *session = folder == NULL ? new_session() : session_in(folder);
+    pg_client *client = new_client();
+    pg_queue *queue = new_queue(), *others = new_queue();
+    start_token(session, queue, TOKEN);
+    while (count_of(ISSUES) == 0)
+        usleep(1000);
+    take_away_its_descriptor();
+    OK(pg_refresh_token_start(client, others, REFRESHED, NULL, "x", PG_TIMEOUT_DEFAULT, &error));
+    pass(queue, TOKEN, PG_EVENT_TOKEN, PG_OK);
+    OK(pg_session_token(session, 0, &token, &error));
+    pg_token_free(token);
+    OK(pg_session_close(session, PG_TIMEOUT_DEFAULT, &error));
+    pg_queue_free(others);
+    pg_queue_free(queue);
+    pg_client_free(client);
+    pg_session_free(session);
+}
+
+static void remove_all(const char *folder)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    CHECK(system(command) == 0);
+}
+
+int main(void)
+{
+    char folder[] = "/tmp/pg-descriptors-XXXXXX";
+    alarm(PATIENCE_S);
+    CHECK(mkdtemp(folder) != NULL);
+    CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+    test_at_the_first_call();
+    test_a_thread_that_has_ended();
+    test_a_flight_whose_thread_has_ended(NULL);
+    test_a_flight_whose_thread_has_ended(folder);
+    remove_all(folder);
+    begin(NULL, NULL);
+    curl_global_cleanup();
+    printf("ok descriptors: %d checks\n", checks);
+    return EXIT_SUCCESS;
+}
