@@ -22,7 +22,7 @@ from machines import World, world
 # Access tokens live so long.
 LIFE_S = 20
 # The lease of a holder who has died or stands still.
-LEASE_S = 60
+LEASE_S = 6
 IS_LONG = "PG_SOAK" in os.environ
 
 

@@ -95,6 +95,7 @@ impl Scene {
                 last_error: None,
                 refused_young: 0,
                 replacement_seconds_left: None,
+                store_error: None,
                 counters: Tally::default(),
             },
             lifetime: Duration::from_secs(3600),
