@@ -503,8 +503,8 @@ typedef struct pg_token pg_token;
  * failed, and the session goes on as if the store were down (see the setting `on_store_down`). `reply` and the texts are
  * good until the callback returns.
  *
- * The callbacks are called on threads of the library's that may block, up to eight at a time in a process, with all signals
- * blocked; for one session one after the other. After 5 s the library waits no longer and goes on as after a failure: what
+ * The callbacks are called on threads of the library's that may block, up to eight at a time for each store of a process, with
+ * all signals blocked; for one session one after the other. After 5 s the library waits no longer and goes on as after a failure: what
  * the callback then does late must still be whole. A callback must not let a C++ exception out, end the thread, or call a
  * session that it serves. In a forked child the same callbacks are called: the child must open a database connection of its own.
  *
@@ -522,7 +522,7 @@ typedef struct pg_store {
      */
     void *context;
     /**
-     * Takes the lock for `lease_ms` from now on, if nobody has it, or the lease of whoever had it is over; begins the lease
+     * Takes the lock for `lease_ms` (six seconds) from now on, if nobody has it, or the lease of whoever had it is over; begins the lease
      * anew if `owner` has it. 1: `owner` has it now. 0: somebody else has it.
      */
     int32_t (*lock)(void *context,
@@ -1304,7 +1304,7 @@ pg_status pg_session_set_credentials_sized(const struct pg_session *session,
  * How the session is, as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
  * has_refresh_token, refreshing, obstacle (why it waits before it calls the service again) and obstacle_seconds_left,
  * last_refresh (cause, seconds_ago, took_ms, succeeded), last_error, clock_skew_seconds,
- * lifetime_disagreement_seconds, counters. New keys may be added.
+ * lifetime_disagreement_seconds, lifetime_remark, file_error, store_error, counters. New keys may be added.
  * `*json` is owned by the caller, who frees it with pg_text_free, and NULL on failure. Any thread; does not block.
  *
  * Errors: PG_ERR_CLOSED, PG_ERR_NULL_POINTER.

@@ -43,6 +43,7 @@ pub struct Config {
     pub(crate) host_store: Option<HostStore>,
     pub(crate) store_key: Option<Keyring>,
     pub(crate) store_key_file: Option<PathBuf>,
+    pub(crate) store_accept_plain: bool,
     pub(crate) fail_without_store: bool,
     pub(crate) is_strict: bool,
 }
@@ -135,6 +136,7 @@ impl Default for Config {
             host_store: None,
             store_key: None,
             store_key_file: None,
+            store_accept_plain: false,
             fail_without_store: false,
             is_strict: false,
         };
@@ -284,7 +286,7 @@ impl Config {
             );
             return Err(conflict(text));
         }
-        Ok(Some(keyring))
+        Ok(Some(keyring.accepting_plain(self.store_accept_plain)))
     }
 }
 

@@ -277,6 +277,15 @@ pub const SETTINGS: &[Setting] = &[
         apply: store!(Path, config.store_key_file = Some),
     },
     Setting {
+        name: "store_accept_plain",
+        kind: Kind::Boolean,
+        default: "false",
+        description: "Of a session with a store_key: whether a record that is not sealed is read all the same, and sealed \
+                      when it is next written. For the change from a store without a key, and for no longer: whoever can \
+                      write to the store can put such a record there.",
+        apply: store!(Boolean, config.store_accept_plain = |on| on),
+    },
+    Setting {
         name: "on_store_down",
         kind: Kind::Choice(&["private", "fail"]),
         default: "private",

@@ -418,9 +418,11 @@ fn a_store_that_cannot_be_used_when_the_session_is_opened_is_as_one_that_is_down
     assert!(told.health().unwrap().last_error.unwrap().contains("not a folder"));
     let alone = bench.session();
     assert_eq!(alone.token(PATIENCE, NOW).unwrap().generation, 1);
+    assert!(alone.health().unwrap().store_error.unwrap().contains("not a folder"));
     fs::remove_file(&here).unwrap();
     bench.pass(3600);
     assert_eq!(alone.token(PATIENCE, NOW).unwrap().generation, 2);
+    assert_eq!(alone.health().unwrap().store_error, None);
     assert_eq!(bench.session().token(PATIENCE, NOW).unwrap().generation, 2, "it is everybody's");
     assert_eq!(bench.calls(), (2, 0));
 }

@@ -24,6 +24,8 @@ type Health struct {
 	LastRefresh *LastRefresh `json:"last_refresh"` // nil: there was none
 	LastError   string       `json:"last_error"`   // why the last one failed, if it did
 
+	StoreError string `json:"store_error"` // why the last one could not use the store, if it could not
+
 	ClockSkewSeconds            *int64 `json:"clock_skew_seconds"` // by how much the service's clock is ahead of ours
 	LifetimeDisagreementSeconds uint64 `json:"lifetime_disagreement_seconds"`
 	LifetimeRemark              string `json:"lifetime_remark"` // what the service says wrongly of the lifetime, if it does

@@ -305,7 +305,7 @@ pub unsafe extern "C" fn pg_session_set_credentials_sized(
 /// How the session is, as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
 /// has_refresh_token, refreshing, obstacle (why it waits before it calls the service again) and obstacle_seconds_left,
 /// last_refresh (cause, seconds_ago, took_ms, succeeded), last_error, clock_skew_seconds,
-/// lifetime_disagreement_seconds, lifetime_remark, file_error, counters. New keys may be added.
+/// lifetime_disagreement_seconds, lifetime_remark, file_error, store_error, counters. New keys may be added.
 /// `*json` is owned by the caller, who frees it with pg_text_free, and NULL on failure. Any thread; does not block.
 ///
 /// Errors: PG_ERR_CLOSED, PG_ERR_NULL_POINTER.

@@ -31,8 +31,8 @@ const MOST_WORDS: usize = 200;
 /// failed, and the session goes on as if the store were down (see the setting `on_store_down`). `reply` and the texts are
 /// good until the callback returns.
 ///
-/// The callbacks are called on threads of the library's that may block, up to eight at a time in a process, with all signals
-/// blocked; for one session one after the other. After 5 s the library waits no longer and goes on as after a failure: what
+/// The callbacks are called on threads of the library's that may block, up to eight at a time for each store of a process, with
+/// all signals blocked; for one session one after the other. After 5 s the library waits no longer and goes on as after a failure: what
 /// the callback then does late must still be whole. A callback must not let a C++ exception out, end the thread, or call a
 /// session that it serves. In a forked child the same callbacks are called: the child must open a database connection of its own.
 ///
@@ -45,7 +45,7 @@ pub struct pg_store {
     pub size: usize,
     /// Whatever the callbacks need. May be NULL.
     pub context: *mut c_void,
-    /// Takes the lock for `lease_ms` from now on, if nobody has it, or the lease of whoever had it is over; begins the lease
+    /// Takes the lock for `lease_ms` (six seconds) from now on, if nobody has it, or the lease of whoever had it is over; begins the lease
     /// anew if `owner` has it. 1: `owner` has it now. 0: somebody else has it.
     pub lock: Option<
         unsafe extern "C" fn(

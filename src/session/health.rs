@@ -9,6 +9,7 @@ use super::machine::Machine;
 use super::phase::Phase;
 use crate::clock::Moment;
 use crate::expiry::Remark;
+use crate::error::Error;
 use crate::store::Committed;
 
 /// Counted over the life of a session in one process.
@@ -42,6 +43,8 @@ struct Flown {
     ended: Duration,
     /// Why it failed.
     error: Option<Box<str>>,
+    /// Why it did without the store.
+    store_error: Option<Box<str>>,
 }
 
 /// The last flight, for operators.
@@ -69,12 +72,14 @@ impl Tally {
         self.refused += u64::from(log.refused);
         self.ambiguous += u64::from(log.ambiguous);
         self.failed += u64::from(result.is_err());
-        let error = result.as_ref().err().map(|error| error.text.as_str().into());
-        self.last = Some(Flown { cause, began, ended: now.boot, error });
+        let text = |error: &Error| error.text.as_str().into();
+        let error = result.as_ref().err().map(text);
+        let store_error = landing.store_error.as_ref().map(text);
+        self.last = Some(Flown { cause, began, ended: now.boot, error, store_error });
     }
 
     fn last_refresh(&self, now: Moment) -> Option<LastRefresh> {
-        let Flown { cause, began, ended, error } = self.last.as_ref()?;
+        let Flown { cause, began, ended, error, .. } = self.last.as_ref()?;
         Some(LastRefresh {
             cause: cause.name(),
             seconds_ago: now.boot.saturating_sub(*ended).as_secs(),
@@ -122,6 +127,8 @@ pub struct Health {
     pub refused_young: u32,
     /// How long a report of the current token would have to wait for its successor because of them.
     pub replacement_seconds_left: Option<u64>,
+    /// Why the last flight could not use the store, if it could not: a token from it is this process's own.
+    pub store_error: Option<String>,
     /// Counters.
     pub counters: Tally,
 }
@@ -152,6 +159,7 @@ impl Health {
             file_error: None,
             refused_young: row,
             replacement_seconds_left: (!pause.is_zero()).then(|| pause.as_secs() + 1),
+            store_error: tally.last.as_ref().and_then(|flown| flown.store_error.as_deref().map(str::to_owned)),
             counters: Tally { served, ..tally.clone() },
         }
     }

@@ -249,6 +249,7 @@ mod tests {
             last_error: Some("text".into()),
             refused_young: 0,
             replacement_seconds_left: None,
+            store_error: None,
             counters,
         }
     }

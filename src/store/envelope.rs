@@ -28,6 +28,8 @@ pub(super) enum Unreadable {
     Foreign,
     /// Whole, of this account, and sealed with a key that we do not have.
     Sealed,
+    /// Whole, of this account, and not sealed, though it should be: anybody may have written it.
+    Plain,
 }
 
 /// A record under its generation, as bytes. An error: the system gives no random numbers to seal it with.
@@ -74,7 +76,10 @@ pub(super) fn unwrap(
     if hash != key.hash() {
         return Err(Unreadable::Foreign);
     }
-    // A plain one is read in any case: it is sealed when it is next written.
+    if version == PLAIN && keyring.is_some_and(|keyring| !keyring.accepts_plain()) {
+        return Err(Unreadable::Plain);
+    }
+    // One that is accepted is sealed when it is next written.
     let record = if version == PLAIN {
         Record::decode(payload)
     } else {
@@ -228,6 +233,7 @@ mod tests {
         assert_eq!(trouble(None, &bytes), Unreadable::Sealed);
         assert_eq!(trouble(Some(&other), &bytes), Unreadable::Sealed);
         let plain = wrapped(None, &records()[1]);
-        assert!(unwrap(&key("a"), Some(&one), &plain).is_ok(), "a plain one is read by all");
+        assert_eq!(trouble(Some(&one), &plain), Unreadable::Plain);
+        assert!(unwrap(&key("a"), Some(&one.accepting_plain(true)), &plain).is_ok());
     }
 }

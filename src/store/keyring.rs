@@ -21,7 +21,10 @@ const MOST_KEYS: usize = 2;
 
 /// One key or two: sealed is with the first, opened with either.
 #[derive(Clone)]
-pub struct Keyring(Arc<[Zeroizing<Vec<u8>>]>);
+pub struct Keyring {
+    keys: Arc<[Zeroizing<Vec<u8>>]>,
+    accepts_plain: bool,
+}
 
 impl Keyring {
     /// The texts that make one, in words.
@@ -30,7 +33,16 @@ impl Keyring {
     /// By its text.
     pub fn parse(text: &str) -> Option<Self> {
         let keys: Option<Arc<[_]>> = text.split(',').map(key).collect();
-        keys.filter(|keys| keys.len() <= MOST_KEYS).map(Keyring)
+        keys.filter(|keys| keys.len() <= MOST_KEYS).map(|keys| Keyring { keys, accepts_plain: false })
+    }
+
+    /// Whether a record that is not sealed is read all the same: as long as a store is being changed over.
+    pub fn accepting_plain(self, accepts_plain: bool) -> Self {
+        Keyring { accepts_plain, ..self }
+    }
+
+    pub(super) fn accepts_plain(&self) -> bool {
+        self.accepts_plain
     }
 
     /// By the text in the file that store_key_file names.
@@ -54,7 +66,7 @@ impl Keyring {
         let (front, payload) = bytes.split_at_mut(header + NONCE_LEN);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag =
-            cipher(&self.0[0])?.seal_in_place_separate_tag(nonce, Aad::from(&front[..header]), payload)?;
+            cipher(&self.keys[0])?.seal_in_place_separate_tag(nonce, Aad::from(&front[..header]), payload)?;
         bytes.extend_from_slice(tag.as_ref());
         Ok(())
     }
@@ -62,7 +74,7 @@ impl Keyring {
     /// What `seal` has put behind that header. `None`: with another key, or behind another header.
     pub(super) fn open(&self, header: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
-        self.0.iter().find_map(|key| {
+        self.keys.iter().find_map(|key| {
             let mut payload = Zeroizing::new(sealed.to_vec());
             let nonce = Nonce::assume_unique_for_key(*nonce);
             let length = cipher(key).ok()?.open_in_place(nonce, Aad::from(header), &mut payload).ok()?.len();

@@ -96,6 +96,7 @@ impl Ledger {
                 Err(self.refused("the record of another account in the place of this one's; move it away"))
             }
             Err(Unreadable::Sealed) => Err(self.sealed()),
+            Err(Unreadable::Plain) => Err(self.plain()),
         }
     }
 
@@ -287,6 +288,16 @@ impl Ledger {
         Error::new(Status::PG_ERR_STORE_KEY, text)
     }
 
+    fn plain(&self) -> Error {
+        let text = format!(
+            "store {}: the record is not sealed, though store_key is set, so anybody may have written it; nothing was \
+             changed. If it comes from before store_key was set, set store_accept_plain to true until it has been written \
+             anew; else move the record away",
+            self.place
+        );
+        Error::new(Status::PG_ERR_STORE_KEY, text)
+    }
+
     fn stamp(&self, at: Moment) -> Stamp {
         Stamp::new(Moment { wall: shifted(at.wall, self.ahead), ..at }, &*self.clock)
     }
@@ -311,7 +322,9 @@ impl Ledger {
         let stamp = self.local(access.anchor);
         let said = Lifetime::of(access.length);
         let (length, anchor, is_doubted) = match stamp.age(&*self.clock) {
-            Some(_) if stamp.is_of_this_boot(&*self.clock) => (said.length, stamp.at, false),
+            Some(_) if stamp.is_of_this_boot(&*self.clock) => {
+                (said.length, stamp.at, stamp.clocks_differ(&*self.clock))
+            }
             Some(age) => {
                 // What it lived before this run of the machine cannot be told by an anchor in it.
                 let here = age.min(now.boot);

@@ -7,6 +7,9 @@ use crate::clock::{BootId, Clock, Moment};
 /// The wall clocks of two machines, or of one before and after a restart, may be so far apart.
 const APART: Duration = Duration::from_secs(5);
 
+/// The two clocks of one machine may drift so far apart within the life of a token.
+const TOLERANCE: Duration = Duration::from_secs(60);
+
 /// A moment, with the run of the machine to which its boot clock belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -28,6 +31,15 @@ impl Stamp {
         } else {
             now.wall.saturating_add(APART).checked_sub(self.at.wall).map(|age| age.saturating_sub(APART))
         }
+    }
+
+    /// Whether its age by the boot clock and by the wall clock are further apart than clocks that run: one of them was set, or
+    /// the machine was restored from an image, with the name of its run and all.
+    pub(super) fn clocks_differ(&self, clock: &dyn Clock) -> bool {
+        let now = clock.now();
+        // Between the two readings: what each clock is ahead of the other.
+        let ahead = |at: Moment| at.wall.as_secs_f64() - at.boot.as_secs_f64();
+        (ahead(now) - ahead(self.at)).abs() > TOLERANCE.as_secs_f64()
     }
 
     /// How long it is until then, zero if it is past, and never more than `most`: a clock that was set back must not

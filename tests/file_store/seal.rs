@@ -139,14 +139,29 @@ fn a_key_is_replaced_by_way_of_two() {
 }
 
 #[test]
-fn a_plain_record_is_read_and_sealed_when_it_is_written() {
+fn a_plain_record_is_refused_where_there_is_a_key_unless_that_is_asked_for() {
     let (folder, path) = seeded();
+    let before = fs::read(&path).unwrap();
     let record = locked(folder.path(), Some(&keyring(&[1])));
+    for error in [
+        record.load().unwrap_err(),
+        record.has_newer(0).unwrap_err(),
+        record.intend().unwrap_err(),
+        record.commit(0, &pair(2)).unwrap_err(),
+        record.commit(9, &pair(2)).unwrap_err(),
+    ] {
+        assert_other_key(&error, &path);
+        assert!(error.text.contains("not sealed") && error.text.contains("store_accept_plain"), "{error}");
+    }
+    assert!(fs::read(&path).unwrap() == before && beside(&path, ".").len() == 1, "the lock file alone");
+    drop(record);
+    let record = locked(folder.path(), Some(&keyring(&[1]).accepting_plain(true)));
     assert_eq!(access(&loaded(&record).unwrap()), "a1");
-    assert!(holds(&fs::read(&path).unwrap(), b"a1"));
     assert_eq!(claim(&record).as_deref(), Some("r1"));
+    record.commit(1, &pair(2)).unwrap();
     record.unlock();
     assert_other_key(&account(folder.path(), "account", None).load().unwrap_err(), &path);
+    assert_eq!(access(&loaded(&sealed_record(folder.path())).unwrap()), "a2", "it is sealed now");
 }
 
 #[test]

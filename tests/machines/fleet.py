@@ -142,7 +142,7 @@ class Redis:
         return {key: owner for key in found if (owner := self.cli("GET", key))}
 
     def free(self, lock: str) -> None:
-        """A lease comes to its end: what the server does by itself after a minute."""
+        """A lease comes to its end: what the server does by itself after six seconds."""
         self.cli("DEL", lock)
 
 

@@ -199,7 +199,7 @@ class Fleet(AbstractContextManager["Fleet"]):
         self.service.hold_next_refresh(3)
 
         def begins() -> bool:
-            # A lease that somebody left behind would keep all from it for a minute.
+            # A lease that somebody left behind would keep all from it for six seconds.
             self._free_orphan()
             return self.service.calls()[1] > refreshes
 
@@ -226,7 +226,7 @@ class Fleet(AbstractContextManager["Fleet"]):
             time.sleep(0.1)
 
     def _free_orphan(self) -> None:
-        """The lease of a dead holder ends early, not after its minute."""
+        """The lease of a dead holder ends early, not after its six seconds."""
         if lock := self.store.orphan():
             self.store.free(lock)
             self.deeds.freed += 1

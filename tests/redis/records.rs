@@ -44,7 +44,7 @@ fn with_a_key_no_byte_of_a_token_is_in_the_server() {
     let line = first_line(&plain).unwrap();
     assert!(line.contains("store_key") && line.contains("127.0.0.1"), "{line}");
     bench.pass(3600);
-    let sealed = bench.session_with(&[("store_key", ZEROS)]);
+    let sealed = bench.session_with(&[("store_key", ZEROS), ("store_accept_plain", "true")]);
     assert_eq!(first_line(&sealed), None);
     let next = sealed.token(PATIENCE, NOW).unwrap();
     assert_eq!((next.generation, bench.calls()), (2, (1, 1)), "what was plain is sealed from now on");

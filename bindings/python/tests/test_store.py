@@ -194,7 +194,7 @@ def test_another_goes_on_where_a_killed_one_held_the_lock(
     holder.process.wait()
     heir.ask(min_remaining=9)
     with closing(sqlite3.connect(tmp_path / "store.db", timeout=10)) as database, database:
-        # Stands for the minute in which the lease ends.
+        # Stands for the time in which the lease ends.
         assert database.execute("DELETE FROM paymentsgate_lock").rowcount == 1
     assert heir.answer()[0] == "2"
     assert calls(sandbox) == (2, 1)

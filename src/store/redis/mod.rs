@@ -1,6 +1,7 @@
 //! A store on a Redis or Valkey server: two keys for each account, changed by scripts that compare before they write.
 
 mod address;
+mod bounded;
 mod server;
 
 use std::sync::Arc;

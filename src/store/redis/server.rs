@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::address::Address;
+use super::bounded::{Bounded, Complaint};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::first;
@@ -37,6 +38,7 @@ const REPLICAS_PATIENCE: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(30);
 
 const NO_TLS: &str = "if that port is not one for TLS, write redis:// in store";
+const PERHAPS_TLS: &str = "if that port is one for TLS, write rediss:// in store; else look at the server";
 const RIGHTS: &str = "give the user the rights that docs/redis.md lists";
 
 /// The servers that the sessions of a client use, each with one connection.
@@ -84,6 +86,7 @@ pub(crate) struct Server {
 struct Link {
     connection: MultiplexedConnection,
     channels: Channels,
+    complaint: Complaint,
     driver: AbortHandle,
     /// When it was last used, on the boot clock.
     used: Arc<Mutex<Duration>>,
@@ -215,7 +218,7 @@ impl Server {
         *lock(used) = Some(link.clone());
         let answers = link.connection.clone().send_packed_commands(questions, 0, questions.len()).await;
         let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
-        let answers = answers.map_err(|error| self.failed(&error));
+        let answers = answers.map_err(|error| self.lied(&link.complaint).unwrap_or_else(|| self.failed(&error)));
         if answers.as_ref().is_err_and(|trouble| trouble.is_of_connection) {
             link.retire();
         }
@@ -295,22 +298,31 @@ impl Server {
             Ok::<_, ()>(())
         };
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(tell);
+        let complaint = Complaint::default();
+        let stream = Bounded::new(stream, complaint.clone());
         let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
             .await
-            .map_err(|error| self.not_let_in(&error))?;
+            .map_err(|error| self.lied(&complaint).unwrap_or_else(|| self.not_let_in(&error)))?;
         let used = Arc::new(Mutex::new(self.clock.now().boot));
         let idle = until_idle(self.clock.clone(), used.clone());
         let driver = tokio::spawn(async move {
             first(driver, idle).await;
         });
         let is_broken = AtomicBool::new(false);
-        Ok(Link { connection, channels, driver: driver.abort_handle(), used, is_broken })
+        Ok(Link { connection, channels, complaint, driver: driver.abort_handle(), used, is_broken })
     }
 
     fn answer<T: FromRedisValue>(&self, value: Option<Value>) -> Result<T, Error> {
         T::from_redis_value(value.unwrap_or(Value::Nil)).map_err(|_| {
             self.trouble("an answer that is none of the script's", "is there a Redis at this address?")
         })
+    }
+
+    /// A reply was none.
+    fn lied(&self, complaint: &Complaint) -> Option<Trouble> {
+        let advice = if self.address.has_tls { "is there a Redis at this address?" } else { PERHAPS_TLS };
+        let error = self.trouble(complaint.get()?, advice);
+        Some(Trouble { error, is_of_connection: true })
     }
 
     fn unreachable(&self, error: &io::Error) -> Trouble {
@@ -323,8 +335,7 @@ impl Server {
     fn not_let_in(&self, error: &RedisError) -> Trouble {
         let mut trouble = self.failed(error);
         if error.code().is_none() && !self.address.has_tls {
-            let advice = "if that port is one for TLS, write rediss:// in store; else look at the server";
-            trouble.error = self.trouble(&self.words(error), advice);
+            trouble.error = self.trouble(&self.words(error), PERHAPS_TLS);
         }
         trouble
     }
@@ -453,6 +464,50 @@ mod tests {
         let asked = run(async move { server.ask::<String>(redis::cmd("PING")).await }, PATIENCE);
         let error = asked.unwrap().unwrap().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+
+    /// What a server says to the first question, or to the first one after HELLO; the question is asked, and the error told.
+    fn asked_of(says: &'static [u8], greets: bool) -> Error {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                thread::spawn(move || {
+                    if greets {
+                        let _ = stream.read(&mut [0; 4096]);
+                        let _ = stream.write_all(b"%1\r\n+proto\r\n:3\r\n");
+                    }
+                    let _ = stream.read(&mut [0; 4096]);
+                    // Until nobody listens any more.
+                    let _ = stream.write_all(says);
+                    let _ = stream.read(&mut [0; 4096]);
+                });
+            }
+        });
+        let server = server(&url);
+        let asked = run(async move { server.ask::<String>(redis::cmd("PING")).await }, PATIENCE);
+        asked.unwrap().unwrap().unwrap_err()
+    }
+
+    #[test]
+    fn a_server_that_lies_about_its_replies_is_as_one_that_is_down() {
+        for greets in [false, true] {
+            for says in [
+                &b"$4000000000\r\n"[..],
+                b"*4000000000\r\n",
+                b"%9223372036854775807\r\n",
+                b"=-1\r\n",
+                b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+                b">4000000000\r\n",
+            ] {
+                let error = asked_of(says, greets);
+                let text = String::from_utf8_lossy(says);
+                assert!(error.status == Status::PG_ERR_STORE && error.is_retryable(), "{text}: {error}");
+                assert!(error.text.contains("127.0.0.1") && error.text.contains("repl"), "{text}: {error}");
+            }
+        }
     }
 
     #[test]

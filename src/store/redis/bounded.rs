@@ -1,0 +1,326 @@
+//! What a server may say: the lengths in its replies are looked at before anything makes room for them. A server that lies, or
+//! is none, costs its connection and no more.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The bytes of a reply, and of all news between two replies. A record is two tokens long, which came in one answer of the
+/// service (`max_response_bytes`: 16 MiB at the most).
+const MOST_BYTES: u64 = 20 << 20;
+/// A line: an error may repeat what it is about.
+const MOST_LINE: u64 = 64 << 10;
+/// The elements of a reply, all in all.
+const MOST_ELEMENTS: u64 = 1 << 12;
+/// Replies within replies.
+const MOST_DEPTH: usize = 8;
+
+/// What was wrong with a reply, if something was: on its way through the library below the words of an error get lost.
+pub(super) type Complaint = Arc<OnceLock<&'static str>>;
+
+/// A connection whose replies are bounded.
+pub(super) struct Bounded<S> {
+    stream: S,
+    replies: Replies,
+    complaint: Complaint,
+}
+
+impl<S> Bounded<S> {
+    pub(super) fn new(stream: S, complaint: Complaint) -> Self {
+        Bounded { stream, replies: Replies::default(), complaint }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.complaint.get().is_none() {
+            match self.replies.take(&buffer.filled()[before..]) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(what) => drop(self.complaint.set(what)),
+            }
+        }
+        // Nothing of it is seen by anybody, nor of what follows.
+        buffer.set_filled(before);
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Where in the replies the bytes are that come next (RESP, versions 2 and 3).
+#[derive(Debug, Default)]
+struct Replies {
+    /// The bytes since the last reply that was no news.
+    bytes: u64,
+    /// The elements of this reply so far.
+    elements: u64,
+    /// How many elements are to come, from the outermost reply to the innermost.
+    open: Vec<u64>,
+    /// The outermost reply is news.
+    is_news: bool,
+    part: Part,
+}
+
+#[derive(Debug, Default)]
+enum Part {
+    /// The byte that says what comes.
+    #[default]
+    Kind,
+    /// A line up to its end.
+    Line(Line),
+    /// So many bytes of a text and its end.
+    Text(u64),
+}
+
+/// As far as it has come.
+#[derive(Debug, Default)]
+struct Line {
+    kind: u8,
+    length: u64,
+    /// How much follows it.
+    number: u64,
+    /// There is none of it, which is not the same as an empty one.
+    is_absent: bool,
+    /// The last byte was that before a line's end.
+    is_ending: bool,
+}
+
+impl Line {
+    /// What follows is as long as it says.
+    fn has_number(&self) -> bool {
+        matches!(self.kind, b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|')
+    }
+
+    /// Whether it has ended.
+    fn take(&mut self, byte: u8) -> Result<bool, &'static str> {
+        self.length += 1;
+        if self.length > MOST_LINE {
+            return Err("a line of its reply is too long");
+        }
+        let was_ending = std::mem::replace(&mut self.is_ending, byte == b'\r');
+        match byte {
+            b'\n' if was_ending => return Ok(true),
+            b'\r' => {}
+            _ if !self.has_number() => {}
+            b'0'..=b'9' if !was_ending => {
+                self.number = self.number.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
+            }
+            b'-' if self.length == 1 => self.is_absent = true,
+            _ => return Err("it answers with what is no reply of Redis"),
+        }
+        Ok(false)
+    }
+}
+
+type Bound = Result<(), &'static str>;
+
+impl Replies {
+    fn take(&mut self, mut bytes: &[u8]) -> Bound {
+        while let [first, rest @ ..] = bytes {
+            let taken = match &mut self.part {
+                Part::Text(left) => {
+                    let taken = (*left).min(bytes.len() as u64);
+                    *left -= taken;
+                    taken as usize
+                }
+                _ => 1,
+            };
+            self.bytes += taken as u64;
+            if self.bytes > MOST_BYTES {
+                return Err("it says more than any reply has");
+            }
+            match &mut self.part {
+                Part::Text(0) => self.end()?,
+                Part::Text(_) => {}
+                Part::Kind => self.begin(*first)?,
+                Part::Line(line) => {
+                    if line.take(*first)? {
+                        let line = std::mem::take(line);
+                        self.open(&line)?;
+                    }
+                }
+            }
+            bytes = if taken == 1 { rest } else { &bytes[taken..] };
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, kind: u8) -> Bound {
+        let line = Line { kind, ..Line::default() };
+        if !line.has_number() && !matches!(kind, b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(') {
+            return Err("it answers with what is no reply of Redis");
+        }
+        if self.open.is_empty() {
+            self.is_news = kind == b'>';
+        }
+        self.part = Part::Line(line);
+        Ok(())
+    }
+
+    /// A line has ended: how much follows.
+    fn open(&mut self, line: &Line) -> Bound {
+        let number = line.number;
+        let elements = match line.kind {
+            b'$' | b'*' | b'~' | b'>' if line.is_absent => 0,
+            _ if line.is_absent && line.has_number() => {
+                return Err("it answers with what is no reply of Redis");
+            }
+            b'$' | b'!' | b'=' => {
+                if number > MOST_BYTES {
+                    return Err("it announces a longer text than any reply has");
+                }
+                // With its end.
+                self.part = Part::Text(number + 2);
+                return Ok(());
+            }
+            b'*' | b'~' | b'>' => number,
+            b'%' => number.saturating_mul(2),
+            // What it describes follows it.
+            b'|' => number.saturating_mul(2).saturating_add(1),
+            _ => 0,
+        };
+        self.elements = self.elements.saturating_add(elements);
+        if self.elements > MOST_ELEMENTS {
+            return Err("it announces more elements than any reply has");
+        }
+        if elements == 0 {
+            return self.end();
+        }
+        if self.open.len() == MOST_DEPTH {
+            return Err("its reply has more within it than any reply has");
+        }
+        self.open.push(elements);
+        self.part = Part::Kind;
+        Ok(())
+    }
+
+    /// An element has ended, and those with it whose last one it was.
+    fn end(&mut self) -> Bound {
+        self.part = Part::Kind;
+        while let Some(left) = self.open.last_mut() {
+            *left -= 1;
+            if *left > 0 {
+                return Ok(());
+            }
+            self.open.pop();
+        }
+        self.elements = 0;
+        if !self.is_news {
+            self.bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is taken, in pieces of that length.
+    fn taken(bytes: &[u8], piece: usize) -> Result<Replies, &'static str> {
+        let mut replies = Replies::default();
+        for piece in bytes.chunks(piece) {
+            replies.take(piece)?;
+        }
+        Ok(replies)
+    }
+
+    fn long(kind: &str, length: u64) -> Vec<u8> {
+        format!("{kind}{length}\r\n").into_bytes()
+    }
+
+    #[test]
+    fn what_servers_say_passes_in_whatever_pieces_it_comes() {
+        let said: &[&[u8]] = &[
+            b"+OK\r\n",
+            b"-ERR a \n in it, and a \r too\r\n",
+            b":-1234\r\n_\r\n#t\r\n,1.5\r\n(123456789012345678901234567890\r\n",
+            b"$0\r\n\r\n$-1\r\n*-1\r\n*0\r\n$5\r\n\r\n$9\n\r\n",
+            b"*4\r\n$4\r\nheld\r\n$3\r\n123\r\n:7\r\n$2\r\n\x00\xff\r\n",
+            b"%2\r\n+a\r\n*2\r\n:1\r\n:2\r\n+b\r\n~1\r\n=5\r\ntxt:x\r\n",
+            b"|1\r\n+ttl\r\n:3\r\n+OK\r\n!5\r\nERR x\r\n",
+            b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$0\r\n\r\n",
+        ];
+        for piece in 1..=9 {
+            let replies = taken(&said.concat(), piece).unwrap();
+            assert!(replies.open.is_empty() && matches!(replies.part, Part::Kind), "{replies:?}");
+            assert_eq!(replies.elements, 0);
+        }
+    }
+
+    #[test]
+    fn a_record_of_the_largest_size_passes() {
+        let record = vec![b'r'; 17 << 20];
+        let mut reply = [long("*", 1), long("$", record.len() as u64), record].concat();
+        reply.extend_from_slice(b"\r\n");
+        for _ in 0..3 {
+            assert!(taken(&reply, 1 << 16).unwrap().open.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_lies_is_refused_before_its_end() {
+        let nested = b"*1\r\n".repeat(MOST_DEPTH + 1);
+        let lines = [b"+".to_vec(), vec![b'x'; MOST_LINE as usize + 1]].concat();
+        let short = [long("*", 4000), b"*4000\r\n".to_vec()].concat();
+        let news = [long(">", 2), long("$", 1 << 20), vec![b'n'; 1 << 20], b"\r\n:1\r\n".to_vec()].concat();
+        for (what, bytes) in [
+            ("a text", long("$", 4_000_000_000)),
+            ("a text beyond all numbers", b"$99999999999999999999999\r\n".to_vec()),
+            ("an error", long("!", 4_000_000_000)),
+            ("a text that ends before it begins", b"=-1\r\n".to_vec()),
+            ("an array", long("*", 4_000_000_000)),
+            ("a map", long("%", 4_000_000_000)),
+            ("attributes", long("|", u64::MAX)),
+            ("a push", long(">", 4_000_000_000)),
+            ("arrays in an array", short),
+            ("depth", nested),
+            ("a line", lines),
+            ("a number with a sign", b"$+5\r\n".to_vec()),
+            ("a number with blanks", b"* 5\r\n".to_vec()),
+            ("streams of RESP3", b"$?\r\n".to_vec()),
+            ("another protocol", b"HTTP/1.1 400 Bad Request\r\n".to_vec()),
+            ("news without end", news.repeat(21)),
+        ] {
+            assert!(taken(&bytes, 7).is_err(), "{what}");
+        }
+        assert!(taken(&[&*news.repeat(19), b"+OK\r\n", &*news.repeat(19)].concat(), 4096).is_ok());
+    }
+}
