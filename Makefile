@@ -34,12 +34,13 @@ WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
 EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c \
     sqlite_store_c curl_c curl_cpp)
-PYTHON_CODE := . ../../benches ../../examples/python ../../tests/audit ../../tests/behaviours ../../tests/docs ../../tests/machines ../../tests/wheel ../../tests/witness
+PYTHON_CODE := . ../../benches ../../examples/python ../../tests/audit ../../tests/behaviours ../../tests/docs ../../tests/machines ../../tests/refusals ../../tests/wheel ../../tests/witness
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
 .PHONY: build demo live docs c-api test-docs test soak bench lint audit install place place-command uninstall dist deb wheel clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
-.PHONY: test-rust test-servers test-architectures test-c test-go test-packages test-python test-behaviours test-witness test-machines test-audit test-wheel
+.PHONY: test-rust test-servers test-architectures test-c test-go test-packages test-python test-behaviours test-witness test-machines test-refusals test-audit
+.PHONY: test-wheel
 
 build: library
 	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
@@ -52,7 +53,8 @@ demo: build live $(EXAMPLES)
 live: setup
 	$(CARGO) build --package paymentsgate-live
 
-test: test-rust test-servers test-c test-go test-docs test-packages test-python test-behaviours test-witness test-machines test-audit test-wheel
+test: test-rust test-servers test-c test-go test-docs test-packages test-python test-behaviours test-witness test-machines test-refusals test-audit \
+    test-wheel
 	@echo "make test: all passed"
 
 setup:
@@ -246,6 +248,24 @@ MACHINES := PYTHONPATH=bindings/python/src:tests/behaviours $(PYTHON) -m pytest 
 test-machines: build $(VENV)/ready
 	$(MACHINES)
 
+# Every call that the system may refuse, refused.
+REFUSALS := build/refusals/shim.so build/refusals/waiters_c build/refusals/waiters_go
+build/refusals/shim.so: tests/refusals/shim.c | setup
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -pthread
+
+build/refusals/waiters_c: tests/refusals/waiters.c build
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(WARNINGS) -pthread -o $@ $< $(LINK)
+
+build/refusals/waiters_go: build
+	cd tests/refusals/gowaiters && go build -o $(CURDIR)/$@ .
+
+test-refusals: build $(REFUSALS) $(VENV)/ready
+	PG_SHIM=$(CURDIR)/build/refusals/shim.so PG_WAITERS_C=build/refusals/waiters_c PG_WAITERS_GO=build/refusals/waiters_go \
+	PG_WAITERS_PY="$(PYTHON) tests/refusals/waiters.py" PYTHONPATH=bindings/python/src:tests/behaviours \
+	    $(PYTHON) -m pytest -q -p no:cacheprovider tests/refusals
+
 # The simulated lives of `make test`, by the thousand, and its real processes for ten minutes on each store.
 soak: build $(VENV)/ready
 	PG_HISTORIES=20000 $(RELEASE) test --release --test simulation -- --nocapture
@@ -299,11 +319,12 @@ lint: build $(VENV)/ready
 	scripts/third-party bill paymentsgate-auth | cmp - sbom.cdx.json
 	cd bindings/python && $(VENV)/bin/ruff check $(PYTHON_CODE) && $(VENV)/bin/ruff format --check $(PYTHON_CODE)
 	cd bindings/python && $(VENV)/bin/mypy
-	@test -z "$$(gofmt -l benches/go_token bindings/go examples/go tests/behaviours/godriver | tee /dev/stderr)"
+	@test -z "$$(gofmt -l benches/go_token bindings/go examples/go tests/behaviours/godriver tests/refusals/gowaiters | tee /dev/stderr)"
 	cd bindings/go && go vet ./... && $(STATICCHECK) ./... && $(STATICCHECK) -tags pgauth_static ./...
 	cd bindings/go/pgoauth2 && go vet ./... && $(STATICCHECK) ./...
 	cd examples/go && go vet ./...
 	cd tests/behaviours/godriver && go vet ./...
+	cd tests/refusals/gowaiters && go vet ./...
 	cd benches/go_token && go vet ./...
 
 # Known weaknesses of what the library is made of, besides its licences; needs the network to the RustSec database.

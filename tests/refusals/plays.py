@@ -1,0 +1,373 @@
+"""Programs whose callers wait while the system refuses something, and what is wrong with how they were answered."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from sandbox import Sandbox
+from world import World
+
+HERE = Path(__file__).parent
+# Access tokens live for 6 s and are handed out until 5 s are left; a second more, and idle threads are gone too.
+LIFE_S, MARGIN_MS = 6, 3700
+# What the library may take beyond a deadline, besides what the machine takes to wake a thread.
+GRACE_MS = 50
+# When a service that is well again has to be enough (2 s), and a call for it.
+RECOVERY_MS = 3000
+# How long the programs try: what takes longer than it should is told from what never comes.
+PATIENCE_MS = 8000
+# A session is opened without waiting for anybody.
+OPENING_MS = 500
+# What a slow service takes: longer than anybody waits.
+SLOW_MS = 1200
+# A play that takes longer hangs.
+PLAY_S = 120
+
+POSITIONS = "opening", "first", "middle"
+TIMES = {"once": 1, "always": -1}
+DEFECT = re.compile(r"defect|report it|panic", re.I)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One refusal: of what, how, when."""
+
+    name: str
+    calls: tuple[str, ...]
+    error: str
+    about: str
+    answers: tuple[str, ...]
+    harmless: bool
+    position: str
+    times: str
+    language: str
+    store: str
+    # Whether the service is well, or so slow that everybody's deadline passes.
+    service: str
+    # Whether the system's certificate authorities are read.
+    roots: bool
+    # Whether it is seen that a token ages meanwhile.
+    ages: bool
+    # Whether connections break meanwhile.
+    breaks: bool
+
+    def __str__(self) -> str:
+        service = "" if self.service == "well" else f" {self.service} service"
+        text = f"{self.language}-{self.store}-{self.position}-{self.name} {self.error} {self.times}{service}"
+        return text.replace(" ", "_")
+
+    def begin(self, world: World) -> None:
+        for call in self.calls:
+            world.refuse(call, number_of(self.error, call), TIMES[self.times], self.about)
+
+    def refused(self, world: World) -> int:
+        return sum(world.counts(call)[1] for call in self.calls)
+
+
+@dataclass
+class Outcome:
+    """What is wrong, and whether the refusal was met at all."""
+
+    complaints: list[str] = field(default_factory=list)
+    met: int = 0
+
+
+def number_of(error: str, call: str) -> int:
+    """getaddrinfo has numbers of its own."""
+    if call == "getaddrinfo":
+        return int(getattr(socket, error if error.startswith("EAI_") else "EAI_SYSTEM"))
+    return int(getattr(errno, error))
+
+
+def table() -> dict[str, Any]:
+    rows: dict[str, Any] = yaml.safe_load((HERE / "calls.yaml").read_text())
+    return rows
+
+
+def names() -> list[str]:
+    """All calls with a slot."""
+    rows = table()
+    found = [row["call"] for row in rows["calls"]] + list(rows["exempt"])
+    return list(dict.fromkeys(found))
+
+
+def cases() -> Iterator[Case]:
+    rows = table()
+    for row in rows["calls"]:
+        for language in ("c", "py", "go"):
+            # The numbers differ in the library's reaction, not in the language's.
+            for error in row["errors"] if language == "c" else row["errors"][:1]:
+                yield from _positions(row, (row["call"],), row.get("name", row["call"]), error, language)
+    for row in rows["groups"]:
+        for language in ("c", "py", "go"):
+            yield from _positions(row, tuple(row["calls"]), row["name"], row["error"], language)
+
+
+def _positions(row: dict[str, Any], calls: tuple[str, ...], name: str, error: str, language: str) -> Iterator[Case]:
+    # What every store does is tried with the one in memory.
+    for store, position, times, service in product(
+        row.get("stores", ["memory"]),
+        row.get("positions", POSITIONS),
+        row.get("times", TIMES),
+        row.get("services", ["well"]),
+    ):
+        # Nobody is interrupted always.
+        if error == "EINTR" and times == "always":
+            continue
+        yield Case(
+            name=name,
+            calls=calls,
+            error=error,
+            about=row.get("about", ""),
+            answers=tuple(row.get("answers", ())),
+            harmless=row.get("harmless", False),
+            position=position,
+            times=times,
+            language=language,
+            store=store,
+            service=service,
+            roots=row.get("roots", False),
+            ages=row.get("ages", False),
+            breaks=row.get("breaks", False),
+        )
+
+
+def chunks(cases: list[Case], most: int = 5) -> Iterator[list[Case]]:
+    """What is played by one program: lives begin with one refusal, and have many in their middle."""
+    middles: dict[tuple[str, str, bool], list[Case]] = {}
+    for case in cases:
+        if case.position == "middle":
+            middles.setdefault((case.language, case.store, case.roots), []).append(case)
+        else:
+            yield [case]
+    for some in middles.values():
+        for start in range(0, len(some), most):
+            yield some[start : start + most]
+
+
+class Ended(Exception):
+    """The program is not there any more."""
+
+
+class Program:
+    """A program with the shim, in a world of its own."""
+
+    def __init__(self, case: Case, sandbox: Sandbox, folder: Path) -> None:
+        self.world = World(folder / "world", names())
+        self.emulator = sandbox
+        address = sandbox.address
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
+            "LD_PRELOAD": os.environ["PG_SHIM"],
+            "PG_REFUSALS": str(self.world.path),
+            # By name, so that it has to be resolved.
+            "PAYMENTSGATE_BASE_URL": address["https"].replace("127.0.0.1", "localhost"),
+            "PAYMENTSGATE_CREDENTIALS_FILE": address["credentials_file"],
+            "PAYMENTSGATE_TLS_CA_FILE": address["ca_file"],
+            "PAYMENTSGATE_STORE": "memory:" if case.store == "memory" else f"file:{folder}/pg-store",
+            # Reading them takes a fiftieth of a second of a processor that many share here.
+            "PAYMENTSGATE_TLS_SYSTEM_ROOTS": str(case.roots).lower(),
+        }
+        self._errors = (folder / "errors").open("w+")
+        self._process = subprocess.Popen(
+            os.environ[f"PG_WAITERS_{case.language.upper()}"].split(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+            text=True,
+            bufsize=1,
+        )
+        self._watch = threading.Timer(PLAY_S, self._process.kill)
+        self._watch.start()
+
+    def do(self, command: str) -> list[list[str]]:
+        """The lines that it answers a command with."""
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise Ended from None
+        lines = []
+        for line in self._process.stdout:
+            if line == "done\n":
+                return lines
+            lines.append([*line.rstrip("\n").split("\t"), "", "", "", ""][:5])
+        raise Ended
+
+    def starved_ms(self) -> float:
+        """For how long the library's thread has been ready, and no processor was free."""
+        starved = 0.0
+        for task in Path(f"/proc/{self._process.pid}/task").glob("*"):
+            # Others come and go.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if (task / "comm").read_text().strip() == "pg-auth":
+                    starved += int((task / "schedstat").read_text().split()[1]) / 1e6
+        return starved
+
+    def end(self) -> list[str]:
+        """What there is to say against its end."""
+        assert self._process.stdin
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        code = self._process.wait()
+        self._watch.cancel()
+        self._errors.seek(0)
+        printed, strangers = self._errors.read().strip(), self.world.strangers()
+        self._errors.close()
+        self._process.stdout.close()  # type: ignore[union-attr]
+        self.world.close()
+        complaints = []
+        if code not in (0, 9):
+            complaints.append(f"the program ends with {code}")
+        if printed:
+            complaints.append(f"printed on the standard error: {printed[:600]}")
+        if strangers:
+            complaints.append(f"calls that calls.yaml does not name: {', '.join(strangers)}")
+        return complaints
+
+
+@contextmanager
+def program(case: Case, sandbox: Sandbox) -> Iterator[Program]:
+    sandbox.reset()
+    sandbox.switch(access_lifetime_s=LIFE_S)
+    with tempfile.TemporaryDirectory(prefix="pg-refusals-") as folder:
+        yield Program(case, sandbox, Path(folder))
+
+
+def play(cases: list[Case], sandbox: Sandbox) -> dict[Case, Outcome]:
+    """Plays cases one after the other: in one program as long as its session lives."""
+    outcomes: dict[Case, Outcome] = {}
+    left = list(cases)
+    while left:
+        with program(left[0], sandbox) as running:
+            begun = list[Case]()
+            try:
+                prepare(left[0], running)
+                while left:
+                    case = left.pop(0)
+                    begun.append(case)
+                    outcome = outcomes[case] = Outcome()
+                    play_one(case, running, outcome)
+                    if outcome.complaints:
+                        break
+                if not outcomes[begun[-1]].complaints:
+                    outcomes[begun[-1]].complaints += judged_close(running.do("close 2000"))
+            except Ended:
+                if not begun:
+                    begun.append(left.pop(0))
+                    outcomes[begun[0]] = Outcome()
+                outcome = outcomes[begun[-1]]
+                if not outcome.complaints:
+                    outcome.complaints.append("the program ended in the middle")
+            running.world.lift()
+            outcomes[begun[-1]].complaints += running.end()
+    return outcomes
+
+
+def prepare(case: Case, running: Program) -> None:
+    if case.position != "opening":
+        running.do("open")
+    if case.position == "middle":
+        running.do(f"recover {PATIENCE_MS}")
+
+
+def play_one(case: Case, running: Program, outcome: Outcome) -> None:
+    before = case.refused(running.world)
+    if case.position == "middle":
+        running.do(f"recover {PATIENCE_MS}")
+        break_connections(running)
+        running.do(f"age {MARGIN_MS}")
+    case.begin(running.world)
+    is_open = case.position != "opening"
+    if not is_open:
+        opened = running.do("open")
+        outcome.complaints += judged(case, opened, 0)
+        is_open = opened[0][3] == "PG_OK"
+    if is_open:
+        outcome.complaints += wait(case, running)
+    running.world.lift()
+    outcome.met = case.refused(running.world) - before
+    if not is_open:
+        [(_, _, _, status, text)] = running.do("open")
+        if status != "PG_OK":
+            outcome.complaints.append(f"it cannot be opened afterwards: {status} {text}")
+            return
+    [(_, _, took, status, text)] = running.do(f"recover {PATIENCE_MS}")
+    if status != "PG_OK":
+        outcome.complaints.append(f"no token in {PATIENCE_MS} ms after it: {status} {text}")
+    elif float(took) > RECOVERY_MS:
+        outcome.complaints.append(f"the first token {took} ms after it")
+
+
+def wait(case: Case, running: Program) -> list[str]:
+    """Has everybody wait, and says what is wrong with the answers."""
+    if case.service == "slow":
+        running.emulator.fault(times=None, action={"kind": "delay", "ms": SLOW_MS})
+    before = running.starved_ms()
+    lines = running.do("wait")
+    lag = sum(float(line[2]) for line in lines if line[0] == "lag") + running.starved_ms() - before
+    running.emulator.ask("DELETE", "/faults")
+    complaints = judged(case, [line for line in lines if line[0] != "lag"], lag)
+    if case.ages and not complaints:
+        for command in (f"recover {PATIENCE_MS}", f"age {MARGIN_MS}"):
+            [(_, _, _, status, text)] = running.do(command)
+            if status != "PG_OK":
+                complaints.append(f"{command}: {text}")
+    if case.breaks:
+        break_connections(running)
+    return complaints
+
+
+def break_connections(running: Program) -> None:
+    """The next call needs a connection of its own."""
+    running.emulator.fault(route="wallet", point="before", times=None, action={"kind": "close"})
+    running.do("request 1000")
+    running.emulator.ask("DELETE", "/faults")
+
+
+def judged(case: Case, lines: list[list[str]], lag: float) -> list[str]:
+    """What is wrong with the answers."""
+    complaints = []
+    for who, deadline, took, status, text in lines:
+        about = f"{who}, {deadline} ms: "
+        if took == "hangs":
+            complaints.append(about + "hangs")
+            continue
+        most = (OPENING_MS if who == "open" else float(deadline)) + GRACE_MS + lag
+        if float(took) > most:
+            complaints.append(f"{about}answered after {took} ms (lag {lag:.0f}): {status} {text}")
+        fine = {"PG_OK", "PG_ERR_TIMEOUT", *case.answers}
+        if case.harmless and case.service == "well":
+            fine = {"PG_OK"}
+        if who == "token at once":
+            fine.add("PG_ERR_TIMEOUT")
+        if who.endswith("canceled"):
+            fine.add("PG_ERR_CANCELED")
+        if who == "health":
+            fine = {"PG_OK"}
+        if status not in fine:
+            complaints.append(f"{about}{status} {text}")
+        elif DEFECT.search(text):
+            complaints.append(f"{about}{status} {text}")
+    return complaints
+
+
+def judged_close(lines: list[list[str]]) -> list[str]:
+    [(_, _, took, status, text)] = lines
+    return [] if status == "PG_OK" else [f"close: {status} after {took} ms {text}"]

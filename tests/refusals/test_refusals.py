@@ -1,0 +1,87 @@
+"""No refusal of the system ends a session, makes anybody wait for longer than he wants, or goes by without a name."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import plays
+import pytest
+from sandbox import Sandbox, started
+
+# Most of the time the programs wait.
+AT_ONCE = int(os.environ.get("PG_PLAYS_AT_ONCE", "8"))
+
+CASES = list(plays.cases())
+
+
+class Plays:
+    """The plays of this run, several at once."""
+
+    def __init__(self, cases: list[plays.Case], stage: ThreadPoolExecutor) -> None:
+        self._sandboxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+        self._outcomes: dict[plays.Case, Future[dict[plays.Case, plays.Outcome]]] = {}
+        for chunk in plays.chunks(cases):
+            future = stage.submit(self._play, chunk)
+            self._outcomes.update(dict.fromkeys(chunk, future))
+
+    def add(self, sandbox: Sandbox) -> None:
+        self._sandboxes.put(sandbox)
+
+    def outcome(self, case: plays.Case) -> plays.Outcome:
+        return self._outcomes[case].result()[case]
+
+    def _play(self, cases: list[plays.Case]) -> dict[plays.Case, plays.Outcome]:
+        sandbox = self._sandboxes.get()
+        try:
+            return plays.play(cases, sandbox)
+        finally:
+            self._sandboxes.put(sandbox)
+
+
+def chosen_cases(request: pytest.FixtureRequest) -> list[plays.Case]:
+    """Those of this run."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    calls = [item.callspec for item in items if hasattr(item, "callspec")]
+    return [call.params["case"] for call in calls if "case" in call.params]
+
+
+@pytest.fixture(scope="session")
+def stage(request: pytest.FixtureRequest) -> Iterator[Plays]:
+    chosen = chosen_cases(request)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        made = Plays(chosen, pool)
+        emulators = [started() for _ in range(AT_ONCE)]
+        try:
+            for emulator in emulators:
+                made.add(emulator.__enter__())
+            yield made
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for emulator in emulators:
+                emulator.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_everybody_is_answered_and_the_session_lives(case: plays.Case, stage: Plays) -> None:
+    outcome = stage.outcome(case)
+    assert not outcome.complaints, "\n".join(outcome.complaints)
+
+
+def test_every_refusal_is_met(stage: Plays, request: pytest.FixtureRequest) -> None:
+    chosen = chosen_cases(request)
+    assert {case.name for case in chosen} == {case.name for case in chosen if stage.outcome(case).met}
+
+
+def test_every_import_is_named() -> None:
+    library = os.environ["PAYMENTSGATE_AUTH_LIB"]
+    listed = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True)
+    imported = {re.sub("@.*", "", line.split()[-1]) for line in listed.stdout.splitlines()}
+    rows = plays.table()
+    named = {name.split()[0] for name in plays.names()}
+    named |= {name for names in rows["imported"] for name in names.split()}
+    assert imported - named == set()
