@@ -7,6 +7,8 @@
 //! (how little of it is enough).
 //!
 //! - `PG_EXPLORE_SECONDS=600 cargo test --test explorer -- --nocapture` explores for so long; by default for a minute.
+//! - `PG_EXPLORE_FAILURES=20` goes on until so many histories have failed, and then makes one of each kind smaller.
+//! - `PG_EXPLORE_WITHOUT=Revoke,Hang` leaves out incidents whose names have these words.
 //! - `PG_SEED=7` plays one history again; with `PG_KEEP=0,4` only those of its incidents.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
