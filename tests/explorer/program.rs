@@ -194,6 +194,8 @@ impl Program {
         let child = unsafe { libc::fork() };
         drop(session);
         if child == 0 {
+            // The thread that would lift a limit is not here.
+            [Resource::Nofile, Resource::Fsize].into_iter().for_each(allow_all);
             let until = now() + so_long;
             while now() < until {
                 self.call_here(DEADLINE);
@@ -209,10 +211,14 @@ impl Program {
 
 /// The limit is lowered for so long, and then what the system allows at most.
 fn refuse(what: Resource, most: u64, so_long: Duration) {
-    let usual = getrlimit(what);
-    setrlimit(what, Rlimit { current: Some(most), ..usual }).unwrap();
+    setrlimit(what, Rlimit { current: Some(most), ..getrlimit(what) }).unwrap();
     thread::spawn(move || {
         thread::sleep(so_long);
-        setrlimit(what, Rlimit { current: usual.maximum, ..usual }).unwrap();
+        allow_all(what);
     });
+}
+
+fn allow_all(what: Resource) {
+    let limit = getrlimit(what);
+    setrlimit(what, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
