@@ -232,6 +232,16 @@ impl Faults {
         self.0.clear();
     }
 
+    /// Drops the first one of that route, point and action, however often it was to strike.
+    pub(crate) fn withdraw(&mut self, fault: Fault) -> Result<(), Error> {
+        let fault = fault.settled()?;
+        let found = self.0.iter().position(|other| {
+            (other.route, other.point, &other.action) == (fault.route, fault.point, &fault.action)
+        });
+        found.map(|index| self.0.remove(index));
+        Ok(())
+    }
+
     /// What strikes here and now: the first fault that fits, and the next ones while each lets things go on.
     pub(crate) fn strike(&mut self, route: Route, point: Point) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -308,6 +318,18 @@ mod tests {
             let read = serde_json::from_value::<Fault>(json.clone());
             assert!(read.is_err() || read.unwrap().settled().is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn one_of_two_equal_faults_is_withdrawn() {
+        let mut faults = Faults::default();
+        let fault = || Fault::new(Route::Issue, Action::Reset);
+        faults.add(fault().forever()).unwrap();
+        faults.add(fault()).unwrap();
+        faults.withdraw(fault()).unwrap();
+        assert_eq!(faults.all(), [fault().at(Point::Before)]);
+        faults.withdraw(Fault::new(Route::Issue, Action::Hang)).unwrap();
+        assert_eq!(faults.all().len(), 1);
     }
 
     #[test]

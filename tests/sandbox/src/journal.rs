@@ -1,4 +1,5 @@
-//! One line for each call to an auth route, so that a test can say of each one who made it and why.
+//! One line for each call to an auth route, so that a test can say of each one who made it and why; and what became of
+//! each access token.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,5 +41,25 @@ impl Entry {
     pub(crate) fn acted(&mut self, answer: &Answer, now: u64) {
         self.at_ms = now;
         self.made = answer.body["access_token"].as_str().map(fingerprint);
+    }
+}
+
+/// What the business routes made of an access token, by the emulator's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// When a call with it was first answered with anything but 401.
+    pub accepted_ms: Option<u64>,
+    /// When a call with it was first answered with 401, by a fault or not.
+    pub refused_ms: Option<u64>,
+}
+
+impl Use {
+    /// Notes how a call with it ended; one that was not answered says nothing.
+    pub(crate) fn ended(&mut self, outcome: &str, now: u64) {
+        if outcome == "401" {
+            self.refused_ms.get_or_insert(now);
+        } else if outcome.parse::<u16>().is_ok() {
+            self.accepted_ms.get_or_insert(now);
+        }
     }
 }

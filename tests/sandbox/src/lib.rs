@@ -43,7 +43,7 @@ pub use counters::{Counters, Listener, RouteCounters};
 pub use credentials::Credentials;
 pub use error::Error;
 pub use fault::{Action, Fault, Form, Point};
-pub use journal::Entry;
+pub use journal::{Entry, Use};
 pub use route::Route;
 pub use sandbox::{Address, Options, Sandbox, Urls};
 pub use state::Revoke;

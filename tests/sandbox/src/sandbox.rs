@@ -1,5 +1,6 @@
 //! The emulator as a whole: starts it on a thread of its own, steers it, stops it.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -17,7 +18,7 @@ use crate::port::Port;
 use crate::service::Service;
 use crate::state::Revoke;
 use crate::world::{Shared, World};
-use crate::{Call, Credentials, Entry, Error, Fault, Switches, admin, fixed, foreign, proxy};
+use crate::{Call, Credentials, Entry, Error, Fault, Switches, Use, admin, fixed, foreign, proxy};
 
 /// How to start.
 #[derive(Clone, Debug)]
@@ -160,6 +161,11 @@ impl Sandbox {
         self.shared.lock().faults.clear();
     }
 
+    /// Drops one fault of that route, point and action, and leaves the others.
+    pub fn withdraw(&self, fault: Fault) -> Result<(), Error> {
+        self.shared.lock().faults.withdraw(fault)
+    }
+
     /// The faults that have not struck yet.
     pub fn faults(&self) -> Vec<Fault> {
         self.shared.lock().faults.all().to_vec()
@@ -173,6 +179,11 @@ impl Sandbox {
     /// The calls to the auth routes, in the order in which they ended.
     pub fn journal(&self) -> Vec<Entry> {
         self.shared.lock().journal.clone()
+    }
+
+    /// What became of each access token in the business routes, by fingerprint.
+    pub fn uses(&self) -> BTreeMap<String, Use> {
+        self.shared.lock().uses.clone()
     }
 
     /// What the second host was sent.

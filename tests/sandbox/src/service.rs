@@ -107,7 +107,10 @@ impl Service {
                 Entry::new(route, &call, world.now())
             };
             let verdict = self.judge(route, &call, &mut entry).await;
-            self.shared.lock().leave(route, entry, &verdict.outcome);
+            let mut world = self.shared.lock();
+            world.used(route, &call, &verdict.outcome);
+            world.leave(route, entry, &verdict.outcome);
+            drop(world);
             verdict
         });
         task.await.map_err(|_| Reason::INTERNAL_ERROR.into())

@@ -1,5 +1,6 @@
 //! The one thing that all parts of the emulator share: service, faults, counters and clock behind a lock.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +8,7 @@ use crate::call::Call;
 use crate::counters::Counters;
 use crate::credentials::Credentials;
 use crate::fault::Faults;
-use crate::journal::Entry;
+use crate::journal::{Entry, Use};
 use crate::route::Route;
 use crate::state::State;
 use crate::switches::Switches;
@@ -20,6 +21,7 @@ pub(crate) struct World {
     pub(crate) counted: Counters,
     pub(crate) foreign: Vec<Call>,
     pub(crate) journal: Vec<Entry>,
+    pub(crate) uses: BTreeMap<String, Use>,
     refreshes_at_once: u64,
     advanced: Duration,
     credentials: Credentials,
@@ -34,6 +36,7 @@ impl World {
             counted: Counters::default(),
             foreign: Vec::new(),
             journal: Vec::new(),
+            uses: BTreeMap::new(),
             refreshes_at_once: 0,
             advanced: Duration::ZERO,
             credentials,
@@ -76,6 +79,15 @@ impl World {
         self.end(route, entry, outcome);
         if route == Route::Refresh {
             self.refreshes_at_once -= 1;
+        }
+    }
+
+    /// Notes what became of the access token of a business call.
+    pub(crate) fn used(&mut self, route: Route, call: &Call, outcome: &str) {
+        let bearer = call.bearer().filter(|_| !matches!(route, Route::Issue | Route::Refresh));
+        let now = self.now();
+        if let Some(token) = bearer {
+            self.uses.entry(fingerprint(token)).or_default().ended(outcome, now);
         }
     }
 

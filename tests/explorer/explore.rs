@@ -1,0 +1,139 @@
+//! Draws histories, lives through many at once, and adds up what they came to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::history::History;
+use crate::incidents::StoreKind;
+use crate::oracle::Report;
+use crate::shrink::shrink;
+use crate::worlds::World;
+
+/// At one time: most of a history is waiting.
+const AT_ONCE: usize = 16;
+/// No history is begun so shortly before the end.
+const LONGEST: Duration = Duration::from_secs(25);
+/// How long to look for a smaller one.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// So many of those that fail are made smaller.
+const SHRUNK: usize = 4;
+
+#[derive(Default)]
+struct Figures {
+    histories: u64,
+    calls: u64,
+    judged: u64,
+    late: u64,
+    excused: BTreeMap<&'static str, u64>,
+    failures: u64,
+}
+
+impl Figures {
+    fn add(&mut self, report: &Report) {
+        self.histories += 1;
+        self.calls += report.calls;
+        self.judged += report.judged;
+        self.late += report.late;
+        self.failures += report.failures.len() as u64;
+        for (why, times) in &report.excused {
+            *self.excused.entry(why).or_default() += times;
+        }
+    }
+
+    fn line(&self, store: StoreKind) -> String {
+        let Figures { histories, calls, judged, late, excused, failures } = self;
+        let mut line = format!(
+            "explorer: {store:?}: {histories} histories, {calls} calls, {judged} judged, {late} not judged on a late \
+                     machine, excused:"
+        );
+        for why in ["retry-after", "refused", "young"] {
+            let _ = write!(line, " {why} {}", excused.get(why).unwrap_or(&0));
+        }
+        format!("{line}, unjustified failures: {failures}")
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn when_all_is_healthy_every_call_succeeds_whatever_happened_before() {
+    if let Some(seed) = number("PG_SEED") {
+        return again(seed);
+    }
+    let left_out = std::env::var("PG_EXPLORE_WITHOUT").unwrap_or_default();
+    let begun = Instant::now();
+    let time = Duration::from_secs(number("PG_EXPLORE_SECONDS").unwrap_or(60));
+    let failures = number("PG_EXPLORE_FAILURES").unwrap_or(1) as usize;
+    let first = u64::from(fastrand::u32(..)) << 16;
+    let next = AtomicU64::new(first);
+    let figures: Mutex<BTreeMap<StoreKind, Figures>> = Mutex::default();
+    let failed: Mutex<Vec<(History, Report)>> = Mutex::default();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while begun.elapsed() + LONGEST < time.max(LONGEST + Duration::from_secs(1))
+                    && failed.lock().unwrap().len() < failures
+                {
+                    let history = History::drawn(next.fetch_add(1, Ordering::SeqCst)).without(&left_out);
+                    let report = World::live(&history);
+                    figures.lock().unwrap().entry(history.store).or_default().add(&report);
+                    if !report.is_good() {
+                        println!("{}", told(&history, &report));
+                        failed.lock().unwrap().push((history, report));
+                    }
+                }
+            });
+        }
+    });
+    for (store, figures) in figures.lock().unwrap().iter() {
+        println!("{}", figures.line(*store));
+    }
+    let mut failed = failed.into_inner().unwrap();
+    failed.sort_by_key(|(history, _)| history.incidents.len());
+    // One of each kind.
+    let mut kinds = BTreeSet::new();
+    failed.retain(|(history, report)| kinds.insert((history.store, kind(report))));
+    thread::scope(|scope| {
+        for (history, _) in failed.iter().take(SHRUNK) {
+            scope.spawn(|| match shrink(history, PATIENCE) {
+                Some((smaller, report)) => println!("The smallest found:\n{}", told(&smaller, &report)),
+                None => println!("PG_SEED={} does not fail every time", history.seed),
+            });
+        }
+    });
+    assert!(failed.is_empty(), "{} histories have calls that fail for no reason", failed.len());
+}
+
+/// How a history failed first, in a few words.
+fn kind(report: &Report) -> String {
+    let words =
+        report.failures.first().map_or("", |failure| failure.rsplit_once("ms: ").map_or("", |(_, end)| end));
+    words.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// One history, or a part of it.
+fn again(seed: u64) {
+    let mut history = History::drawn(seed);
+    if let Ok(keep) = std::env::var("PG_KEEP") {
+        let keep: Vec<_> = keep.split(',').filter_map(|number| number.parse().ok()).collect();
+        history = history.only(&keep);
+    }
+    let report = World::live(&history);
+    println!("{}{report:#?}\n{}", history, report.story);
+    assert!(report.is_good(), "{}", told(&history, &report));
+}
+
+fn told(history: &History, report: &Report) -> String {
+    let keep: Vec<_> = history.numbers().iter().map(ToString::to_string).collect();
+    let mut text = format!("PG_KEEP={} {history}", keep.join(","));
+    for failure in report.failures.iter().take(4) {
+        let _ = writeln!(text, "  FAILED at {failure}");
+    }
+    format!("{text}{}", report.story)
+}

@@ -1,0 +1,342 @@
+//! What can happen: to the service, the network, the store, the processes and their clocks, and what users do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use fastrand::Rng;
+use pg_sandbox::{Action, Fault, Form, Point, RateLimit, RetryAfter, Route};
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StoreKind {
+    Memory,
+    File,
+    Redis,
+}
+
+/// Something that happens, in an instant or for a while.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Incident {
+    /// The service answers wrongly, spoils its answers or loses them.
+    Fault(Fault),
+    RateLimit(RateLimit),
+    /// A second Issue kills the tokens of the first.
+    OneFamily,
+    RevokeAccess,
+    RevokeFamily,
+    RevokeAll,
+    ServiceClock(u64),
+
+    ServiceDown,
+    ServiceFrozen,
+    ConnectionsCut,
+    ConnectionsForgotten,
+
+    StoreAway,
+    StoreFrozen,
+    StoreStopped,
+    StorePaused,
+    StoreFull,
+    StoreDemoted,
+    StoreCut,
+    StoreForgotten,
+    StoreRestarted,
+    StoreEmptied,
+    RecordBroken,
+    RecordSaved,
+    RecordPutBack,
+
+    /// The machine slept, and the world went on.
+    Sleep(u64),
+    WallClock(i64),
+    Stopped(usize),
+    Killed(usize),
+    /// The same in the middle of a flight that takes a while, so many milliseconds after its beginning.
+    StoppedInFlight(usize, u64),
+    KilledInFlight(usize, u64),
+    NoDescriptors(usize),
+    NoRoom(usize),
+    Forked(usize),
+
+    Reject(usize),
+    RejectOld(usize),
+    NewCredentials(usize),
+    Reopened(usize),
+    Burst(usize),
+}
+
+/// At which time of its history, in milliseconds, and for how long.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) at: u64,
+    pub(crate) lasts: u64,
+    pub(crate) incident: Incident,
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:6} ms {:5} ms  ", self.at, self.lasts)?;
+        match &self.incident {
+            Incident::Fault(fault) => {
+                let point = fault.point.map_or_else(String::new, |point| format!(" {point:?}"));
+                write!(f, "Fault {:?}{point} {:?}", fault.route, fault.action)
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl Incident {
+    /// Something is so, or it is not: it cannot be so twice.
+    pub(crate) fn is_a_state(&self) -> bool {
+        use Incident::*;
+        matches!(
+            self,
+            RateLimit(_)
+                | OneFamily
+                | ServiceDown
+                | ServiceFrozen
+                | StoreAway
+                | StoreFrozen
+                | StoreStopped
+                | StoreFull
+                | StoreDemoted
+        )
+    }
+
+    /// What was begun under it may last so much longer.
+    pub(crate) fn lingers(&self) -> Duration {
+        match self {
+            Incident::Fault(Fault { action: Action::Delay { ms }, .. }) => Duration::from_millis(*ms),
+            Incident::StoppedInFlight(..) | Incident::KilledInFlight(..) => Duration::from_secs(1),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Over in an instant.
+    fn is_instant(&self) -> bool {
+        use Incident::*;
+        matches!(
+            self,
+            RevokeAccess
+                | RevokeFamily
+                | RevokeAll
+                | ServiceClock(_)
+                | ConnectionsCut
+                | ConnectionsForgotten
+                | StoreCut
+                | StoreForgotten
+                | StoreRestarted
+                | StoreEmptied
+                | RecordBroken
+                | RecordSaved
+                | RecordPutBack
+                | Sleep(_)
+                | WallClock(_)
+                | Killed(_)
+                | KilledInFlight(..)
+                | Reject(_)
+                | RejectOld(_)
+                | NewCredentials(_)
+                | Reopened(_)
+                | Burst(_)
+        )
+    }
+}
+
+/// What is drawn from: the kind of store, how many processes, how long a token lives, and when things may happen.
+pub(crate) struct Frame {
+    pub(crate) store: StoreKind,
+    pub(crate) processes: usize,
+    pub(crate) lifetime: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+/// Several incidents that overlap.
+pub(crate) fn draw(rng: &mut Rng, frame: &Frame, count: usize) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    // A refresh is due in most of them: otherwise little of what goes wrong is met.
+    if rng.u8(0..3) > 0 {
+        let share = [0.4, 0.8, 0.9, 0.97, 1.1][rng.usize(0..5)];
+        let incident = Incident::Sleep((frame.lifetime as f64 * share) as u64);
+        planned.push(Planned { at: rng.u64(frame.from..frame.to), lasts: 0, incident });
+    }
+    while planned.len() < count {
+        let incident = one(rng, frame);
+        let at = rng.u64(frame.from..frame.to);
+        let lasts = if incident.is_instant() { 0 } else { rng.u64(100..4000).min(frame.to - at) };
+        // Revocations come in rows.
+        let times =
+            if matches!(incident, Incident::RevokeAll | Incident::RevokeAccess) { rng.u64(1..4) } else { 1 };
+        let apart = rng.u64(200..2500);
+        for number in 0..times {
+            let at = at + number * apart;
+            if at < frame.to {
+                planned.push(Planned { at, lasts, incident: incident.clone() });
+            }
+        }
+    }
+    planned.sort_by_key(|planned| planned.at);
+    planned
+}
+
+fn one(rng: &mut Rng, frame: &Frame) -> Incident {
+    let who = rng.usize(0..frame.processes);
+    match rng.u8(0..10) {
+        0..=2 => Incident::Fault(fault(rng)),
+        3 => service(rng),
+        4 => network(rng),
+        5..=6 if frame.store != StoreKind::Memory => store(rng, frame.store),
+        5..=7 => platform(rng, who, frame.lifetime),
+        8 => user(rng, who),
+        _ => Incident::RevokeAll,
+    }
+}
+
+fn service(rng: &mut Rng) -> Incident {
+    match rng.u8(0..7) {
+        0 => {
+            let retry_after = match rng.u8(0..3) {
+                0 => None,
+                1 => Some(RetryAfter::Seconds(rng.u64(1..6))),
+                _ => Some(RetryAfter::Date { date: rng.u64(1..6) }),
+            };
+            Incident::RateLimit(RateLimit { requests: rng.usize(0..2), per_s: 10, retry_after })
+        }
+        1 => Incident::OneFamily,
+        2 => Incident::ServiceClock(rng.u64(1..4000)),
+        3 => Incident::RevokeFamily,
+        4 => Incident::RevokeAll,
+        _ => Incident::RevokeAccess,
+    }
+}
+
+fn network(rng: &mut Rng) -> Incident {
+    use Incident::*;
+    [ServiceDown, ServiceDown, ServiceFrozen, ConnectionsCut, ConnectionsForgotten][rng.usize(0..5)].clone()
+}
+
+fn store(rng: &mut Rng, kind: StoreKind) -> Incident {
+    use Incident::*;
+    let both = [StoreAway, StoreAway, StoreEmptied, RecordBroken, RecordSaved, RecordPutBack];
+    let redis = [
+        StoreFrozen,
+        StoreStopped,
+        StorePaused,
+        StoreFull,
+        StoreDemoted,
+        StoreCut,
+        StoreForgotten,
+        StoreRestarted,
+    ];
+    let choices: Vec<_> =
+        both.into_iter().chain(redis.into_iter().filter(|_| kind == StoreKind::Redis)).collect();
+    choices[rng.usize(0..choices.len())].clone()
+}
+
+fn platform(rng: &mut Rng, who: usize, lifetime: u64) -> Incident {
+    use Incident::*;
+    match rng.u8(0..9) {
+        0 => Sleep(rng.u64(1..2 * lifetime)),
+        1 => WallClock(rng.i64(-7200..7200)),
+        2 => Stopped(who),
+        3 => Killed(who),
+        4 => StoppedInFlight(who, rng.u64(0..700)),
+        5 => KilledInFlight(who, rng.u64(0..700)),
+        6 => NoDescriptors(who),
+        7 => NoRoom(who),
+        _ => Forked(who),
+    }
+}
+
+fn user(rng: &mut Rng, who: usize) -> Incident {
+    use Incident::*;
+    match rng.u8(0..6) {
+        0 | 1 => Reject(who),
+        2 => RejectOld(who),
+        3 => NewCredentials(who),
+        4 => Reopened(who),
+        _ => Burst(who),
+    }
+}
+
+/// A fault of the service, for as long as it lasts.
+fn fault(rng: &mut Rng) -> Fault {
+    let route = [Route::Issue, Route::Issue, Route::Refresh, Route::Refresh, Route::Any, Route::Wallet]
+        [rng.usize(0..6)];
+    let point = [Point::Head, Point::Before, Point::After][rng.usize(0..3)];
+    let fault = match rng.u8(0..16) {
+        0..=2 => return Fault::new(route, refusal(rng)).at(Point::Before).forever(),
+        3..=4 => Fault::new(route, Action::Reset).at(point),
+        5 => Fault::new(route, Action::Close).at(point),
+        6 => Fault::new(route, Action::Hang).at(point),
+        7..=8 => Fault::new(route, Action::Delay { ms: rng.u64(50..3000) }).at(point),
+        9 => Fault::new(route, Action::Cut { bytes: rng.u64(0..400) }),
+        10 => Fault::new(route, Action::RefuseStream).at(Point::Before),
+        11 => Fault::new(route, Action::Redirect { status: [302, 307][rng.usize(0..2)] }).at(Point::Before),
+        12 => Fault::new(Route::Any, [Action::Reset, Action::Close, Action::Hang][rng.usize(0..3)].clone())
+            .at(Point::Accept),
+        13 => Fault::new(route, altered(rng)),
+        _ => Fault::new(route, Action::Body(form(rng))),
+    };
+    fault.forever()
+}
+
+/// A refusal in the API's form has the status 400 or 401; one of a machine in between has another.
+fn refusal(rng: &mut Rng) -> Action {
+    let html = || Some(json!("<html><body>Sorry</body></html>"));
+    let (status, body): (u16, Option<Value>) = match rng.u8(0..11) {
+        0 => (401, None),
+        1 => (400, None),
+        2 => (403, html()),
+        3 => (404, html()),
+        4 => (502, html()),
+        5 => (500, None),
+        6 => (503, None),
+        7 => (503, html()),
+        8 => (408, None),
+        9 => (425, None),
+        _ => (429, None),
+    };
+    let mut headers = BTreeMap::new();
+    if matches!(status, 429 | 503) && rng.bool() {
+        headers.insert("retry-after".to_owned(), rng.u64(1..8).to_string());
+    }
+    Action::Status { status, body, headers }
+}
+
+/// How long the caller is asked to wait, where a fault asks for it.
+pub(crate) fn retry_after(fault: &Fault) -> Option<Duration> {
+    let Action::Status { headers, .. } = &fault.action else { return None };
+    headers.get("retry-after")?.parse().ok().map(Duration::from_secs)
+}
+
+fn altered(rng: &mut Rng) -> Action {
+    let field = || "expires_in".to_owned();
+    match rng.u8(0..7) {
+        0 => Action::Set { field: field(), value: json!(0) },
+        1 => Action::Set { field: field(), value: json!(-5) },
+        2 => Action::Set { field: field(), value: json!("soon") },
+        3 => Action::Set { field: field(), value: json!(2) },
+        4 => Action::Set { field: field(), value: json!(1_000_000_000) },
+        5 => Action::Remove { field: "access_token".into() },
+        _ => Action::Remove { field: "refresh_token".into() },
+    }
+}
+
+fn form(rng: &mut Rng) -> Form {
+    let forms = [
+        Form::Malformed,
+        Form::Truncated,
+        Form::Dribbled { ms: 3 },
+        Form::NonUtf8,
+        Form::Html,
+        Form::Gzip,
+        Form::Empty,
+        Form::Array,
+        Form::Deep,
+    ];
+    forms[rng.usize(0..forms.len())].clone()
+}

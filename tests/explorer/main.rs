@@ -1,0 +1,31 @@
+//! An explorer with an oracle: overlapping incidents, drawn at random from all that the service, the network, the store
+//! and the platform can do, befall real sessions in real processes. The oracle is invariant 6 of docs/lifecycle.md: when
+//! everything has been healthy for two seconds, every business call that starts succeeds, whatever happened before.
+//!
+//! In reading order: [`incidents`] (what can happen), [`history`] (what happens, in which order), [`worlds`] (the service,
+//! the store and the processes that it happens to), [`user`] and [`program`] (one of those processes, from outside and inside), [`oracle`] (who is right), [`shrink`]
+//! (how little of it is enough).
+//!
+//! - `PG_EXPLORE_SECONDS=600 cargo test --test explorer -- --nocapture` explores for so long; by default for a minute.
+//! - `PG_EXPLORE_FAILURES=20` goes on until so many histories have failed, and then makes one of each kind smaller.
+//! - `PG_EXPLORE_WITHOUT=Revoke,Hang` leaves out incidents whose names have these words.
+//! - `PG_SEED=7` plays one history again; with `PG_KEEP=0,4` only those of its incidents.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+
+mod clock;
+mod explore;
+mod history;
+mod incidents;
+mod oracle;
+mod program;
+mod road;
+#[path = "../redis/server.rs"]
+#[allow(dead_code, reason = "other tests ask it for more")]
+mod server;
+mod shrink;
+mod stores;
+mod user;
+
+mod worlds;

@@ -1,0 +1,347 @@
+//! Who is right: judges every business call of a history by invariant 6, and the history by what must never happen.
+//!
+//! A call that starts when everything has been healthy for two seconds succeeds. What excuses a failure is computed from
+//! what the emulator has written down, one by one:
+//! - `retry-after`: the service asked for a pause, which is not over;
+//! - `refused`: it refused the credentials, and the pause after so many refusals in a row is not over;
+//! - `young`: it refused several new tokens in a row, and the pause since the last replacement is not over.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use paymentsgate_auth::clock::{Clock, SystemClock};
+use pg_sandbox::{Entry, Rotation, Route, Sandbox};
+
+use crate::clock::now;
+use crate::history::History;
+use crate::incidents::{Incident, StoreKind};
+use crate::user::{Call, Told};
+
+/// Of a call that is judged.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+/// So long everything has to be in order.
+pub(crate) const HEALTHY: Duration = Duration::from_secs(2);
+/// So much later than its deadline a call may end on a machine with much to do.
+pub(crate) const SLACK: Duration = Duration::from_secs(2);
+/// The pauses after refusals of credentials that have worked, and of those that never have.
+const WORKED: [u64; 5] = [1, 5, 30, 120, 900];
+const UNTRIED: [u64; 3] = [30, 120, 900];
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The service answers with a pause to keep, for a while.
+pub(crate) struct Asked {
+    pub(crate) route: Route,
+    pub(crate) from: Duration,
+    pub(crate) to: Option<Duration>,
+    pub(crate) wait: Duration,
+}
+
+/// What has happened so far, by the boot clock of the machine.
+pub(crate) struct Past {
+    began: Duration,
+    /// How far the wall clock is ahead of the boot clock.
+    wall: Duration,
+    disturbances: Vec<(Duration, Duration)>,
+    pub(crate) asked: Vec<Asked>,
+    pub(crate) service_steps: Vec<(Duration, Duration)>,
+    pub(crate) library_steps: Vec<(Duration, Duration)>,
+    notes: Vec<(Duration, String)>,
+}
+
+/// What a history came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) calls: u64,
+    pub(crate) judged: u64,
+    /// Not judged, since the machine did not run the process for half a second.
+    pub(crate) late: u64,
+    pub(crate) excused: BTreeMap<&'static str, u64>,
+    pub(crate) failures: Vec<String>,
+    /// How long the last obstacle lasts from now on.
+    pub(crate) obstacle: Option<Duration>,
+    /// The last events before the first failure.
+    pub(crate) story: String,
+}
+
+/// Why a call may fail.
+#[derive(Debug)]
+struct Obstacle {
+    why: &'static str,
+    /// Whose it is; `None`: of all.
+    agent: Option<String>,
+    from: Duration,
+    /// By the clock of the library.
+    until: Duration,
+    /// When a new pair ended it.
+    over: Option<Duration>,
+}
+
+impl Past {
+    pub(crate) fn new() -> Self {
+        let now = SystemClock.now();
+        Past {
+            began: now.boot,
+            wall: now.wall - now.boot,
+            disturbances: Vec::new(),
+            asked: Vec::new(),
+            service_steps: Vec::new(),
+            library_steps: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn note(&mut self, line: String) {
+        self.notes.push((now(), line));
+    }
+
+    pub(crate) fn disturbed(&mut self, from: Duration, to: Duration) {
+        self.disturbances.push((from, to));
+    }
+
+    pub(crate) fn ended(&mut self, incident: &Incident, from: Duration, to: Duration) {
+        self.disturbed(from, to + incident.lingers());
+    }
+
+    /// The service does not ask for pauses there any more.
+    pub(crate) fn answered(&mut self, route: Route) {
+        if let Some(asked) = self.asked.iter_mut().find(|asked| asked.route == route && asked.to.is_none()) {
+            asked.to = Some(now());
+        }
+    }
+
+    fn library_time(&self, at: Duration) -> Duration {
+        at + self.library_steps.iter().filter(|(when, _)| *when <= at).map(|(_, by)| *by).sum::<Duration>()
+    }
+
+    /// When that was by the boot clock of the machine.
+    fn real_time(&self, at_ms: u64) -> Duration {
+        let mut at = Duration::from_millis(at_ms).saturating_sub(self.wall);
+        for (when, by) in &self.service_steps {
+            if at >= *when + *by {
+                at -= *by;
+            }
+        }
+        at
+    }
+}
+
+impl Report {
+    pub(crate) fn is_good(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
+pub(crate) fn judge(history: &History, past: &Past, told: &Told, sandbox: &Sandbox) -> Report {
+    let mut report = Report { calls: told.calls.len() as u64, ..Report::default() };
+    let journal = sandbox.journal();
+    let obstacles = obstacles(history, past, &journal, sandbox);
+    let overlaps = |ranges: &[(Duration, Duration)], call: &Call, after: Duration| {
+        ranges.iter().any(|(from, to)| *from < call.to && *to + after > call.from)
+    };
+    let mut failed = Vec::new();
+    for call in &told.calls {
+        let is_late = overlaps(&told.late, call, Duration::ZERO);
+        if call.to - call.from > call.deadline + SLACK && !is_late {
+            failed.push((call, "outlived its deadline"));
+        }
+        if call.deadline != DEADLINE || overlaps(&past.disturbances, call, HEALTHY) {
+            continue;
+        }
+        if is_late {
+            report.late += 1;
+            continue;
+        }
+        report.judged += 1;
+        if call.is_good() {
+            continue;
+        }
+        match obstacles.iter().find(|obstacle| obstacle.excuses(call, past)) {
+            Some(obstacle) => *report.excused.entry(obstacle.why).or_default() += 1,
+            None => failed.push((call, "failed for no reason")),
+        }
+    }
+    let shown = |call: &Call, why: &str| {
+        let (at, took) = ((call.from - past.began).as_millis(), (call.to - call.from).as_millis());
+        format!("{at} ms: a call of {} {why} after {took} ms: {}", call.agent, call.outcome)
+    };
+    report.failures = failed.iter().map(|(call, why)| shown(call, why)).collect();
+    report.failures.extend(broken(history, past, told, &journal));
+    let (here, there) = (now(), past.library_time(now()));
+    let ahead = obstacles.iter().filter(|obstacle| obstacle.over.is_none() && obstacle.from < here);
+    report.obstacle =
+        ahead.map(|obstacle| obstacle.until.saturating_sub(there)).max().filter(|left| !left.is_zero());
+    if !report.is_good() {
+        let end = failed.first().map_or(here, |(call, _)| call.to);
+        report.story = story(past, told, &journal, end);
+    }
+    report
+}
+
+impl Obstacle {
+    fn excuses(&self, call: &Call, past: &Past) -> bool {
+        self.agent.as_ref().is_none_or(|agent| *agent == call.agent)
+            && self.from <= call.to
+            && self.over.is_none_or(|over| call.from <= over)
+            && past.library_time(call.from) <= self.until
+    }
+}
+
+/// What must not be, whatever happens.
+fn broken(history: &History, past: &Past, told: &Told, journal: &[Entry]) -> Vec<String> {
+    let mut broken: Vec<String> = told.complaint.iter().cloned().collect();
+    let limit = DEADLINE + SLACK * 2;
+    broken.extend(told.open.iter().filter(|(_, from)| now() - *from > limit).map(|(agent, from)| {
+        format!("{} ms: a call of {agent} was never answered", (*from - past.began).as_millis())
+    }));
+    let puts_back = history.incidents.iter().any(|(_, planned)| planned.incident == Incident::RecordPutBack);
+    if history.switches.rotation != Rotation::Static && !puts_back {
+        let most = if history.setting("on_ambiguous") == Some("replay") { 2 } else { 1 };
+        let mut presented = BTreeMap::<&str, Vec<&str>>::new();
+        for entry in journal {
+            let is_unseen = matches!(&*entry.outcome, "429" | "425")
+                || entry.outcome == "refuse_stream" && history.switches.http2;
+            if let Some(token) = entry.presented.as_deref().filter(|_| !is_unseen) {
+                presented.entry(token).or_default().push(&entry.outcome);
+            }
+        }
+        let twice = presented.into_iter().filter(|(_, outcomes)| outcomes.len() > most);
+        broken.extend(
+            twice.map(|(token, outcomes)| format!("the refresh token {token} was presented: {outcomes:?}")),
+        );
+    }
+    let seconds = (now() - past.began).as_secs() as usize;
+    let most = 30 + history.processes * (seconds + 10 * history.incidents.len());
+    if journal.len() > most {
+        broken.push(format!("{} calls to the auth routes, {most} are plenty", journal.len()));
+    }
+    broken
+}
+
+fn obstacles(history: &History, past: &Past, journal: &[Entry], sandbox: &Sandbox) -> Vec<Obstacle> {
+    let mut scopes: BTreeMap<Option<&str>, Vec<&Entry>> = BTreeMap::new();
+    for entry in journal {
+        let whose = (history.store == StoreKind::Memory).then_some(&*entry.agent);
+        scopes.entry(whose).or_default().push(entry);
+    }
+    let mut obstacles = Vec::new();
+    for (agent, entries) in scopes {
+        let mut found = pauses(past, &entries);
+        found.extend(refusals(past, &entries));
+        found.extend(young(history, past, &entries, sandbox));
+        obstacles.extend(
+            found.into_iter().map(|obstacle| Obstacle { agent: agent.map(str::to_owned), ..obstacle }),
+        );
+    }
+    obstacles
+}
+
+/// When the next pair after that was made.
+fn next_pair(past: &Past, entries: &[&Entry]) -> Option<Duration> {
+    entries.iter().find(|entry| entry.outcome == "200").map(|entry| past.real_time(entry.at_ms))
+}
+
+fn pauses(past: &Past, entries: &[&Entry]) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    for (number, entry) in entries.iter().enumerate() {
+        let at = past.real_time(entry.at_ms);
+        let asked = past.asked.iter().filter(|asked| {
+            matches!(&*entry.outcome, "429" | "503")
+                && matches!(asked.route, route if route == entry.route || route == Route::Any)
+                && asked.from <= at + SECOND
+                && asked.to.is_none_or(|to| at <= to + SECOND)
+        });
+        if let Some(wait) = asked.map(|asked| asked.wait).max() {
+            let over = next_pair(past, &entries[number + 1..]);
+            // Whole seconds, and an answer that takes a moment.
+            let until = past.library_time(at) + wait + SECOND;
+            obstacles.push(Obstacle { why: "retry-after", agent: None, from: at, until, over });
+        }
+    }
+    obstacles
+}
+
+fn refusals(past: &Past, entries: &[&Entry]) -> Vec<Obstacle> {
+    let (mut strikes, mut have_worked) = (0, false);
+    let mut obstacles = Vec::new();
+    for (number, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.route == Route::Issue) {
+        match &*entry.outcome {
+            "200" => (strikes, have_worked) = (0, true),
+            "400" | "401" => {
+                let pauses: &[u64] = if have_worked { &WORKED } else { &UNTRIED };
+                let pause = Duration::from_secs(pauses[strikes.min(pauses.len() - 1)]);
+                strikes += 1;
+                let at = past.real_time(entry.at_ms);
+                let over = next_pair(past, &entries[number + 1..]);
+                let until = past.library_time(at) + pause + SECOND / 2;
+                obstacles.push(Obstacle { why: "refused", agent: None, from: at, until, over });
+            }
+            _ => {}
+        }
+    }
+    obstacles
+}
+
+fn young(history: &History, past: &Past, entries: &[&Entry], sandbox: &Sandbox) -> Vec<Obstacle> {
+    let uses = sandbox.uses();
+    let youth_ms = (history.switches.access_lifetime_s * 250).min(30_000);
+    let mut row = 0;
+    let mut obstacles = Vec::new();
+    for (number, entry) in entries.iter().enumerate() {
+        // One whose answer was lost was never used.
+        let Some(seen) = entry.made.as_ref().and_then(|token| uses.get(token)) else { continue };
+        let refused =
+            seen.refused_ms.filter(|refused| seen.accepted_ms.is_none_or(|accepted| accepted > *refused));
+        let Some(refused) = refused.filter(|refused| refused.saturating_sub(entry.at_ms) < youth_ms) else {
+            row = 0;
+            continue;
+        };
+        row += 1;
+        if row >= 2 {
+            let pause = Duration::from_secs((1 << (row - 2).min(6)).min(60));
+            let until = past.library_time(past.real_time(entry.at_ms)) + pause.mul_f64(1.25);
+            let over = next_pair(past, &entries[number + 1..]);
+            obstacles.push(Obstacle {
+                why: "young",
+                agent: None,
+                from: past.real_time(refused),
+                until,
+                over,
+            });
+        }
+    }
+    obstacles
+}
+
+/// The last events: incidents, calls to the auth routes, and how business calls went.
+fn story(past: &Past, told: &Told, journal: &[Entry], end: Duration) -> String {
+    let mut lines = past.notes.clone();
+    for entry in journal {
+        let name =
+            |token: &Option<String>| token.as_ref().map_or("-".to_owned(), |token| token[..6].to_owned());
+        let Entry { route, agent, outcome, presented, made, .. } = entry;
+        let text = format!(
+            "    {route:?} of {agent}: {outcome}, presented {}, made {}",
+            name(presented),
+            name(made)
+        );
+        lines.push((past.real_time(entry.at_ms), text));
+    }
+    let mut calls: Vec<_> = told.calls.iter().collect();
+    calls.sort_by_key(|call| call.from);
+    let mut last = BTreeMap::new();
+    for call in calls {
+        // Only where it changes.
+        let short: String = call.outcome.chars().take(160).collect();
+        if last.insert(&call.agent, short.clone()).as_ref() != Some(&short) {
+            lines.push((call.from, format!("        {} calls: {short}", call.agent)));
+        }
+    }
+    lines.retain(|(at, _)| *at <= end);
+    lines.sort();
+    let mut story = String::new();
+    for (at, line) in &lines[lines.len().saturating_sub(60)..] {
+        let _ = writeln!(story, "  {:6} ms {line}", at.saturating_sub(past.began).as_millis());
+    }
+    story
+}

@@ -1,0 +1,224 @@
+//! A process of a history from inside: a program that makes a business call several times a second, whatever happens, and
+//! does what it is told.
+
+#![allow(unsafe_code, reason = "fork and signals have no safe face")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::config::Config;
+use paymentsgate_auth::credentials::Credentials;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::request::ApiRequest;
+use paymentsgate_auth::session::Session;
+use paymentsgate_auth::token::Fingerprint;
+use paymentsgate_auth::transport::HttpTransport;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::clock::{SharedClock, now};
+use crate::oracle::DEADLINE;
+
+/// What makes a process of this program: the settings of its session, a line each, and the file of the clock.
+pub(crate) const SETTINGS: &str = "PG_EXPLORER_SETTINGS";
+pub(crate) const CLOCK: &str = "PG_EXPLORER_CLOCK";
+pub(crate) const READY: &str = "is ready";
+/// Between two calls, in milliseconds.
+const PAUSE: std::ops::Range<u64> = 200..400;
+/// Whoever sleeps so much longer than asked for is on a machine that has too much to do.
+const LATE: Duration = Duration::from_millis(500);
+const HEARTBEAT: Duration = Duration::from_millis(50);
+
+struct Program {
+    config: Config,
+    url: String,
+    login: Credentials,
+    clock: Arc<SharedClock>,
+    session: Mutex<Option<Arc<Session>>>,
+    seen: Mutex<VecDeque<Fingerprint>>,
+    out: File,
+}
+
+/// No test, but a process of a history.
+#[test]
+fn as_a_program() {
+    let Ok(settings) = std::env::var(SETTINGS) else { return };
+    let mut config = Config::default();
+    let settings: BTreeMap<_, _> = settings.lines().filter_map(|line| line.split_once('=')).collect();
+    for (name, value) in &settings {
+        config.set(name, value).unwrap();
+    }
+    let clock = std::env::var(CLOCK).unwrap();
+    let program = Arc::new(Program {
+        config,
+        url: settings["base_url"].to_owned(),
+        login: Credentials::new(settings["account_id"], settings["public_key"], "explorer").unwrap(),
+        clock: Arc::new(SharedClock::open(Path::new(&clock))),
+        session: Mutex::default(),
+        seen: Mutex::default(),
+        out: File::from(std::io::stdout().as_fd().try_clone_to_owned().unwrap()),
+    });
+    // SAFETY: from here on a write to a file that may not grow is an error, not the end.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    program.tell(READY);
+    let (caller, heart) = (program.clone(), program.clone());
+    thread::spawn(move || caller.call_on());
+    thread::spawn(move || heart.beat());
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        program.obey(&line);
+    }
+    std::process::exit(0);
+}
+
+impl Program {
+    /// Without the lock of the standard output, which a forked child may find taken.
+    fn tell(&self, line: &str) {
+        let _ = (&self.out).write_all(format!("{line}\n").as_bytes());
+    }
+
+    fn call_on(self: Arc<Self>) {
+        loop {
+            let deadline = if fastrand::u8(0..10) == 0 { Duration::from_millis(300) } else { DEADLINE };
+            self.clone().call(deadline);
+            thread::sleep(Duration::from_millis(fastrand::u64(PAUSE)));
+        }
+    }
+
+    /// On a thread of its own: the next caller does not wait for this one.
+    fn call(self: Arc<Self>, deadline: Duration) {
+        thread::Builder::new().stack_size(512 << 10).spawn(move || self.call_here(deadline)).unwrap();
+    }
+
+    fn call_here(&self, deadline: Duration) {
+        let from = now();
+        self.tell(&format!("begin {}", from.as_micros()));
+        let outcome = self.session().and_then(|session| {
+            let wallet = ApiRequest::new("GET", "/wallet", &[], None)?;
+            session.request(wallet, Some(deadline))
+        });
+        let outcome = match outcome {
+            Ok(response) => response.status.to_string(),
+            Err(error) => format!("{:?} {:?} {}", error.status, error.retry_after, error.text),
+        };
+        let (from, to, deadline) = (from.as_micros(), now().as_micros(), deadline.as_micros());
+        self.tell(&format!("call {from} {to} {deadline} {outcome}"));
+    }
+
+    fn beat(&self) {
+        loop {
+            let before = now();
+            thread::sleep(HEARTBEAT);
+            let after = now();
+            if after - before > LATE {
+                self.tell(&format!("late {} {}", before.as_micros(), after.as_micros()));
+            }
+        }
+    }
+
+    /// The session, opened by the first who wants it; one that cannot be opened is tried again by the next.
+    fn session(&self) -> Result<Arc<Session>, Error> {
+        let mut session = self.session.lock().unwrap();
+        if session.is_none() {
+            let url = self.url.parse().unwrap();
+            let transport = HttpTransport::new(&self.config, url, self.clock.clone())?;
+            let client = Client::with_parts(&self.config, Box::new(transport), self.clock.clone())?;
+            *session = Some(Arc::new(Session::open(&client, &self.config)?));
+        }
+        Ok(session.clone().unwrap())
+    }
+
+    /// The token that there is.
+    fn token(&self) -> Option<Fingerprint> {
+        let token = self.session().ok()?.token(Duration::ZERO, Duration::ZERO).ok()?;
+        let token = *token.token.fingerprint();
+        let mut seen = self.seen.lock().unwrap();
+        if seen.back() != Some(&token) {
+            seen.push_back(token);
+        }
+        Some(token)
+    }
+
+    fn reject(&self, token: Option<Fingerprint>) {
+        if let (Some(token), Ok(session)) = (token, self.session()) {
+            let _ = session.reject(token);
+        }
+    }
+
+    fn obey(self: &Arc<Self>, line: &str) {
+        let (what, number) = line.split_once(' ').unwrap_or((line, "0"));
+        let number: u64 = number.parse().unwrap();
+        match what {
+            // A look at the clock, as the library's timer makes one when the machine has slept.
+            "look" => drop(self.session().map(|session| session.generation_word())),
+            "reject" => self.reject(self.token()),
+            "reject-old" => {
+                self.token();
+                let oldest = self.seen.lock().unwrap().front().copied();
+                self.reject(oldest);
+            }
+            "credentials" => {
+                let _ = self.session().map(|session| session.set_credentials(self.login.clone()));
+            }
+            "reopen" => {
+                let session = self.session.lock().unwrap().take();
+                session.map(|session| session.close(Duration::from_millis(number)));
+            }
+            "burst" => (0..number).for_each(|_| self.clone().call(DEADLINE)),
+            "no-descriptors" => self.without_descriptors(Duration::from_millis(number)),
+            "no-room" => refuse(Resource::Fsize, 0, Duration::from_millis(number)),
+            "fork" => self.fork(Duration::from_millis(number)),
+            _ => panic!("not a word that is known here: {line}"),
+        }
+    }
+
+    /// What is open stays so; nothing else can be opened.
+    fn without_descriptors(&self, so_long: Duration) {
+        if let Ok(lowest) = File::open("/dev/null") {
+            refuse(Resource::Nofile, lowest.as_raw_fd() as u64, so_long);
+        }
+    }
+
+    /// A forked child makes calls for so long, and this process goes on.
+    fn fork(self: &Arc<Self>, so_long: Duration) {
+        let _ = self.session();
+        // Ours across the fork: the child must not find it taken.
+        let session = self.session.lock().unwrap();
+        // SAFETY: glibc keeps its allocator usable in the child, which takes no lock that it may find taken, and never
+        // returns.
+        let child = unsafe { libc::fork() };
+        drop(session);
+        if child == 0 {
+            // The thread that would lift a limit is not here.
+            [Resource::Nofile, Resource::Fsize].into_iter().for_each(allow_all);
+            let until = now() + so_long;
+            while now() < until {
+                self.call_here(DEADLINE);
+                thread::sleep(Duration::from_millis(200));
+            }
+            // SAFETY: ends the child without the exit work of its parent.
+            unsafe { libc::_exit(0) }
+        }
+        // SAFETY: reaps the child; a null pointer asks for nothing else.
+        thread::spawn(move || unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) });
+    }
+}
+
+/// The limit is lowered for so long, and then what the system allows at most.
+fn refuse(what: Resource, most: u64, so_long: Duration) {
+    setrlimit(what, Rlimit { current: Some(most), ..getrlimit(what) }).unwrap();
+    thread::spawn(move || {
+        thread::sleep(so_long);
+        allow_all(what);
+    });
+}
+
+fn allow_all(what: Resource) {
+    let limit = getrlimit(what);
+    setrlimit(what, Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
