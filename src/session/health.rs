@@ -8,8 +8,8 @@ use super::flight::{Cause, Landing};
 use super::machine::Machine;
 use super::phase::Phase;
 use crate::clock::Moment;
-use crate::expiry::Remark;
 use crate::error::Error;
+use crate::expiry::Remark;
 use crate::store::Committed;
 
 /// Counted over the life of a session in one process.
@@ -159,7 +159,10 @@ impl Health {
             file_error: None,
             refused_young: row,
             replacement_seconds_left: (!pause.is_zero()).then(|| pause.as_secs() + 1),
-            store_error: tally.last.as_ref().and_then(|flown| flown.store_error.as_deref().map(str::to_owned)),
+            store_error: tally
+                .last
+                .as_ref()
+                .and_then(|flown| flown.store_error.as_deref().map(str::to_owned)),
             counters: Tally { served, ..tally.clone() },
         }
     }

@@ -218,7 +218,8 @@ impl Server {
         *lock(used) = Some(link.clone());
         let answers = link.connection.clone().send_packed_commands(questions, 0, questions.len()).await;
         let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
-        let answers = answers.map_err(|error| self.lied(&link.complaint).unwrap_or_else(|| self.failed(&error)));
+        let answers =
+            answers.map_err(|error| self.lied(&link.complaint).unwrap_or_else(|| self.failed(&error)));
         if answers.as_ref().is_err_and(|trouble| trouble.is_of_connection) {
             link.retire();
         }
