@@ -1,4 +1,7 @@
-//! Performs what the machine decides: flights, answers, timers. Everything here belongs to one process.
+//! Performs what the machine decides: answers, timers and ([`flights`]) flights. Everything here belongs to one process.
+
+mod flights;
+mod log;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,27 +11,24 @@ use std::time::{Duration, Instant};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
+pub(super) use self::flights::Means;
 use super::account::{Account, Renewal};
-use super::flight::{Cause, Flight, Input, Landing, Log, Plan, Step};
+use super::flight::Cause;
 use super::handoff::handoff;
 use super::health::{Health, Tally};
 use super::machine::{Action, Event, Machine, Policy, WaiterId, closed};
-use super::phase::{Phase, Windows};
 use super::published::Published;
 use super::rejection::Verdict;
 use super::timers::{Due, Timers};
 use crate::client::Client;
 use crate::clock::{FOR_EVER, Moment};
 use crate::credentials::Credentials;
-use crate::defect;
 use crate::error::Error;
-use crate::event::{Body, Level, Notice};
-use crate::protocol::Call;
+use crate::event::{Body, Level};
 use crate::queue::Completion;
-use crate::runtime;
 use crate::status::Status;
-use crate::store::{Committed, Loaded, Refusal, Store, keeping};
-use crate::token::{Doubtful, Fingerprint, Pair, RefreshToken};
+use crate::store::{Committed, Store};
+use crate::token::{Doubtful, Fingerprint, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
 const HANDOVER: Duration = Duration::from_millis(40);
@@ -42,14 +42,6 @@ pub(super) type Reply = Box<dyn FnOnce(Answer) + Send>;
 type Stop = oneshot::Sender<()>;
 /// The other end: resolves when the request is to stop.
 pub(super) type Stopped = oneshot::Receiver<()>;
-
-/// What a flight works with, from its beginning to its end.
-pub(super) struct Means {
-    /// The number of the record that the credentials have: another one once they were replaced.
-    pub(super) record: u64,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) credentials: Option<Arc<Credentials>>,
-}
 
 /// Who wants news, and how much of the log.
 struct Subscriber {
@@ -311,33 +303,6 @@ impl Core {
         Ok(())
     }
 
-    /// Another key that the credentials file has come to hold takes the place of the current one, as if it had been set.
-    /// Whether it did.
-    async fn follow_file(&self) -> bool {
-        let renewal = match self.account.renewed().await {
-            None => return false,
-            Some(Ok(renewal)) => renewal,
-            Some(Err(error)) => {
-                // Its place in the store cannot be opened now: the next look tries again.
-                self.log(Level::PG_LOG_WARN, || {
-                    format!("the new key in the credentials file waits: {error}")
-                });
-                return false;
-            }
-        };
-        let mut state = self.state();
-        self.account.note_seen(&renewal.credentials);
-        let is_known =
-            state.credentials.as_ref().is_some_and(|held| held.public_key == renewal.credentials.public_key);
-        if is_known || state.machine.is_closed() {
-            return false;
-        }
-        let line = "the credentials file holds another key of the account, which is used from now on";
-        state.log(Level::PG_LOG_INFO, || line.into());
-        drop(state);
-        self.set_credentials(renewal).is_ok()
-    }
-
     /// Ends all work; waits for what is under way until the deadline. Whether it has ended.
     pub(super) fn close(&self, timeout: Duration) -> bool {
         self.step(Event::Close, |state| {
@@ -464,228 +429,6 @@ impl Core {
             self.launch(plan, means);
         }
     }
-
-    fn launch(&self, plan: Plan, means: Means) {
-        let Some(core) = self.me.upgrade() else { return };
-        let runtime = match runtime::started() {
-            Ok(runtime) => runtime,
-            Err(error) => return self.land(Landing::crashed(error), means.record),
-        };
-        let limit = self.client.longest_flight();
-        let under_way = FlightUnderWay { core: Some(core.clone()), record: means.record };
-        runtime.spawn(async move {
-            let store = means.store.clone();
-            // In memory of its own, which is free before anybody is answered and asks for more that stays.
-            let flight = Box::pin(tokio::time::timeout(limit, core.fly(plan, means)));
-            let landing = match defect::contain_future(flight).await {
-                Ok(Ok(landing)) => landing,
-                broken_off => {
-                    // Others wait for the lock.
-                    let _ = defect::contain_future(store.unlock()).await;
-                    Landing::crashed(broken_off.err().unwrap_or_else(|| took_too_long(limit)))
-                }
-            };
-            under_way.land(landing);
-        });
-    }
-
-    /// `record`: whose number the flight was launched under. What it brings for that one is not for another.
-    fn land(&self, mut landing: Landing, record: u64) {
-        let now = self.now();
-        let mut state = self.state();
-        if record != state.record {
-            (landing.unpublished, landing.doubtful) = (None, None);
-        }
-        if let Some((cause, began)) = state.flying.take() {
-            state.tally.add(cause, began, now, &landing);
-        }
-        state.log_landing(&landing);
-        state.log_file_trouble(self.account.file_trouble());
-        if let Some(pair) = &mut landing.unpublished {
-            state.unpublished = pair.refresh.take();
-        } else if landing.result.is_ok() && landing.store_error.is_none() {
-            state.unpublished = None;
-        }
-        state.doubtful = landing.doubtful.take();
-        self.step_with(state, Event::Landed(Box::new(landing)));
-        self.end_subscriptions();
-        self.ended.notify_all();
-    }
-
-    /// Performs the steps of a flight.
-    pub(super) async fn fly(&self, plan: Plan, means: Means) -> Landing {
-        let generations = (plan.base, plan.stored);
-        if plan.looks_only {
-            // What stands in the way may be the key itself: then a new one must not wait for its end.
-            self.follow_file().await;
-        }
-        let mut flight = match self.take_unpublished(plan.publishes) {
-            Some(pair) => Flight::publishing(plan, pair),
-            None => {
-                let doubtful = self.state().doubtful.take();
-                Flight::new(plan, doubtful)
-            }
-        };
-        let mut input = Input::Start;
-        loop {
-            input = match flight.next(input, self.now().boot) {
-                Step::Land(landing) => {
-                    // What is committed is committed; a lock that cannot be freed dies with its time.
-                    let _ = means.store.unlock().await;
-                    for note in means.store.news() {
-                        self.state().log(Level::PG_LOG_WARN, || note);
-                    }
-                    return *landing;
-                }
-                Step::Issue if self.follow_file().await => {
-                    let _ = means.store.unlock().await;
-                    return flight.give_way();
-                }
-                step => {
-                    let taken = self.take(step, generations, &means).await;
-                    taken.unwrap_or_else(Input::StoreFailed)
-                }
-            };
-        }
-    }
-
-    /// An error is the store's.
-    async fn take(
-        &self,
-        step: Step,
-        (base, stored): (u64, u64),
-        Means { record, store, credentials }: &Means,
-    ) -> Result<Input, Error> {
-        let is_closed = self.state().machine.is_closed();
-        Ok(match step {
-            Step::Refresh(refresh) if is_closed => {
-                store.retract(refresh).await?;
-                Input::Stopped(closed())
-            }
-            Step::Issue | Step::Pause { .. } if is_closed => Input::Stopped(closed()),
-            Step::Lock => Input::Locked(store.lock(stored).await?),
-            Step::Load => {
-                let found = store.load().await?;
-                let committed = found.committed.filter(|found| self.is_usable(found));
-                Input::Loaded(Loaded { committed, ..found })
-            }
-            Step::Intend => Input::Intended(store.intend().await?),
-            Step::Retract(refresh) => {
-                store.retract(refresh).await?;
-                Input::Retracted
-            }
-            Step::Commit(pair) => match store.commit(base, pair).await {
-                Ok(committed) => Input::Committed(committed),
-                Err(uncommitted) => Input::Uncommitted(uncommitted),
-            },
-            Step::Keep(pair) => {
-                let Pair { token, refresh } = pair;
-                // Not to be presented: it is for the store, once that is back.
-                let mut state = self.state();
-                state.unpublished = refresh.filter(|_| state.record == *record);
-                Input::Committed(Committed::private(token, base + 1))
-            }
-            Step::Cool { strikes, have_worked, error } => {
-                let refusal = Refusal::after(strikes, have_worked, error, self.now());
-                // Others will find out for themselves where they cannot be told.
-                let _ = store.cool(refusal.clone()).await;
-                Input::Cooled(refusal)
-            }
-            Step::Refresh(refresh) => {
-                let timeout = self.refresh_timeout(credentials.is_some());
-                keeping(&**store, self.call(self.refresh_call(refresh), timeout)).await
-            }
-            Step::Issue => match credentials {
-                Some(credentials) => {
-                    store.make_sure().await?;
-                    let call = Call::Issue(Credentials::clone(credentials));
-                    keeping(&**store, self.call(call, self.client.issue_timeout)).await
-                }
-                None => Input::Stopped(Error::new(
-                    Status::PG_ERR_NO_CREDENTIALS,
-                    "the session has no credentials",
-                )),
-            },
-            Step::Pause { most } => {
-                let pause = most.mul_f64(self.state().rng.f64());
-                keeping(&**store, tokio::time::sleep(pause)).await;
-                Input::Resumed
-            }
-            Step::Land(_) => Input::Start,
-        })
-    }
-
-    /// The pair that was bought while the store was down, to be published now.
-    fn take_unpublished(&self, publishes: bool) -> Option<Pair> {
-        let mut state = self.state();
-        let token = state.machine.held().filter(|_| publishes)?.token().clone();
-        Some(Pair { token, refresh: state.unpublished.take() })
-    }
-
-    fn refresh_call(&self, refresh: RefreshToken) -> Call {
-        // Not the published one: a refused token is no longer published, and its refresh carries it all the same.
-        let state = self.state();
-        let held = state.machine.held().filter(|_| self.client.send_bearer_on_refresh);
-        Call::Refresh { refresh, access: held.map(|committed| committed.token().access.clone()) }
-    }
-
-    /// A Refresh is given its time as long as there is a token to hand out, or nothing but the refresh token; where callers
-    /// have nothing and an Issue would help them, no more than an Issue.
-    fn refresh_timeout(&self, can_issue: bool) -> Duration {
-        let longest = self.client.refresh_timeout;
-        let left = self.state().machine.usable_for(self.now());
-        if can_issue { longest.min(self.client.issue_timeout.max(left)) } else { longest }
-    }
-
-    async fn call(&self, call: Call, timeout: Duration) -> Input {
-        let Client { transport, clock, limit, .. } = &*self.client;
-        self.state().machine.note_call(call.name(), self.now());
-        let called = call.make(&**transport, &**clock, *limit, timeout).await;
-        if let Err(failure) = &called {
-            self.state().machine.note_setback(&failure.error);
-        }
-        Input::Called(Box::new(called))
-    }
-
-    fn is_usable(&self, found: &Committed) -> bool {
-        let windows = Windows::of(&found.token().lifetime);
-        windows.phase(found.token().remaining(self.now())) < Phase::Expired
-    }
-}
-
-/// A flight that has begun. However it ends, it lands: a task that the runtime drops lands here, too.
-struct FlightUnderWay {
-    core: Option<Arc<Core>>,
-    record: u64,
-}
-
-impl FlightUnderWay {
-    fn land(mut self, landing: Landing) {
-        if let Some(core) = self.core.take() {
-            land_contained(&core, landing, self.record);
-        }
-    }
-}
-
-impl Drop for FlightUnderWay {
-    fn drop(&mut self) {
-        if let Some(core) = self.core.take() {
-            let text = "the library's own thread has gone; the next call starts another one";
-            land_contained(&core, Landing::crashed(Error::new(Status::PG_ERR_SYSTEM, text)), self.record);
-        }
-    }
-}
-
-/// A defect on the way down is told to those who wait as well.
-fn land_contained(core: &Core, landing: Landing, record: u64) {
-    if let Err(error) = defect::contain(|| core.land(landing, record)) {
-        let _ = defect::contain(|| core.land(Landing::crashed(error), record));
-    }
-}
-
-fn took_too_long(limit: Duration) -> Error {
-    let text = format!("the flight took longer than {} s and was given up", limit.as_secs());
-    Error::new(Status::PG_ERR_TIMEOUT, text)
 }
 
 /// A thread that gives answers, outside of the lock: a close waits for it, so as to have the last word.
@@ -719,89 +462,6 @@ impl State {
             other => other,
         };
         left.map(explained).collect()
-    }
-
-    /// Who does not listen any more is forgotten.
-    fn tell(&mut self, notice: Notice) {
-        if let Notice::CredentialsRejected(error) = &notice {
-            self.log(Level::PG_LOG_ERROR, || format!("other credentials are wanted: {error}"));
-        }
-        self.subscribers.retain(|subscriber| subscriber.to.tell(Body::Notice(notice.clone())));
-    }
-
-    fn log(&mut self, level: Level, line: impl FnOnce() -> String) {
-        if self.subscribers.iter().any(|subscriber| level <= subscriber.level) {
-            let line = line();
-            self.subscribers.retain(|subscriber| {
-                level > subscriber.level || subscriber.to.tell(Body::Log(level, line.clone()))
-            });
-        }
-    }
-
-    /// One line for each token, however many report it; then how many did.
-    fn note_report(&mut self, refused: Fingerprint, verdict: Verdict) {
-        if let Some((reported, times)) = &mut self.reported
-            && *reported == refused
-        {
-            *times += 1;
-            return;
-        }
-        self.log_reports();
-        self.reported = Some((refused, 1));
-        self.log(Level::PG_LOG_WARN, || format!("the service refused the token {refused}: {verdict}"));
-    }
-
-    fn log_reports(&mut self) {
-        if let Some((reported, times)) = self.reported.filter(|(_, times)| *times > 1) {
-            self.reported = Some((reported, 1));
-            self.log(Level::PG_LOG_INFO, || format!("the token {reported} was reported {times} times"));
-        }
-    }
-
-    /// One line for each trouble, however many flights find it.
-    fn log_file_trouble(&mut self, trouble: Option<Error>) {
-        let text = trouble.map(|error| error.text);
-        if let Some(text) = text.as_ref().filter(|text| self.file_trouble.as_ref() != Some(*text)) {
-            self.log(Level::PG_LOG_WARN, || format!("what a file held before goes on: {text}"));
-        }
-        self.file_trouble = text;
-    }
-
-    fn log_landing(&mut self, Landing { result, log, lost, store_error, .. }: &Landing) {
-        if log.looked_only && result.is_err() {
-            return;
-        }
-        self.log_reports();
-        if let Some(error) = lost {
-            self.log(Level::PG_LOG_WARN, || format!("the answer to a refresh was lost: {error}"));
-        }
-        let Log { refreshes, issues, adopted, .. } = log;
-        let calls = format!("{refreshes} refresh and {issues} issue calls");
-        match result {
-            Ok(committed) => {
-                let (token, generation) = (committed.token(), committed.generation());
-                let apart = token.lifetime.disagreement.as_secs();
-                self.log(Level::PG_LOG_INFO, || {
-                    let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
-                    let (name, life) = (*token.fingerprint(), token.lifetime.length.as_secs());
-                    format!("token {name} of generation {generation}, which lives for {life} s, {how}")
-                });
-                if let Some(error) = store_error {
-                    self.log(Level::PG_LOG_WARN, || {
-                        format!("token {} is this process's own: {error}", token.fingerprint())
-                    });
-                }
-                if apart > 0 {
-                    self.log(Level::PG_LOG_WARN, || {
-                        format!("what the service says of a token's life is {apart} s apart: one of its clocks is wrong")
-                    });
-                }
-                if let Some(remark) = token.lifetime.remark {
-                    self.log(Level::PG_LOG_WARN, || format!("token {}: {remark}", token.fingerprint()));
-                }
-            }
-            Err(error) => self.log(Level::PG_LOG_WARN, || format!("no new token after {calls}: {error}")),
-        }
     }
 }
 

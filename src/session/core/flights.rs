@@ -1,0 +1,385 @@
+//! Performs flights: each step of one, and its landing however it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::flight::{Flight, Input, Landing, Plan, Step};
+use super::super::machine::{Event, closed};
+use super::super::phase::{Phase, Windows};
+use super::Core;
+use crate::client::Client;
+use crate::credentials::Credentials;
+use crate::defect;
+use crate::error::Error;
+use crate::event::Level;
+use crate::protocol::Call;
+use crate::runtime;
+use crate::status::Status;
+use crate::store::{Committed, Loaded, Refusal, Store, keeping};
+use crate::token::{Pair, RefreshToken};
+
+/// What a flight works with, from its beginning to its end.
+pub(in crate::session) struct Means {
+    /// The number of the record that the credentials have: another one once they were replaced.
+    pub(in crate::session) record: u64,
+    pub(in crate::session) store: Arc<dyn Store>,
+    pub(in crate::session) credentials: Option<Arc<Credentials>>,
+}
+
+impl Core {
+    pub(super) fn launch(&self, plan: Plan, means: Means) {
+        let Some(core) = self.me.upgrade() else { return };
+        let runtime = match runtime::started() {
+            Ok(runtime) => runtime,
+            Err(error) => return self.land(Landing::crashed(error), means.record),
+        };
+        let limit = self.client.longest_flight();
+        let under_way = FlightUnderWay { core: Some(core.clone()), record: means.record };
+        runtime.spawn(async move {
+            let store = means.store.clone();
+            // In memory of its own, which is free before anybody is answered and asks for more that stays.
+            let flight = Box::pin(tokio::time::timeout(limit, core.fly(plan, means)));
+            let landing = match defect::contain_future(flight).await {
+                Ok(Ok(landing)) => landing,
+                broken_off => {
+                    // Others wait for the lock.
+                    let _ = defect::contain_future(async { store.unlock().await }).await;
+                    Landing::crashed(broken_off.err().unwrap_or_else(|| took_too_long(limit)))
+                }
+            };
+            under_way.land(landing);
+        });
+    }
+
+    /// `record`: whose number the flight was launched under. What it brings for that one is not for another.
+    fn land(&self, mut landing: Landing, record: u64) {
+        let now = self.now();
+        let mut state = self.state();
+        if record != state.record {
+            (landing.unpublished, landing.doubtful) = (None, None);
+        }
+        if let Some((cause, began)) = state.flying.take() {
+            state.tally.add(cause, began, now, &landing);
+        }
+        state.log_landing(&landing);
+        state.log_file_trouble(self.account.file_trouble());
+        if let Some(pair) = &mut landing.unpublished {
+            state.unpublished = pair.refresh.take();
+        } else if landing.result.is_ok() && landing.store_error.is_none() {
+            state.unpublished = None;
+        }
+        state.doubtful = landing.doubtful.take();
+        self.step_with(state, Event::Landed(Box::new(landing)));
+        self.end_subscriptions();
+        self.ended.notify_all();
+    }
+
+    /// Performs the steps of a flight.
+    pub(in crate::session) async fn fly(&self, plan: Plan, means: Means) -> Landing {
+        let generations = (plan.base, plan.stored);
+        if plan.looks_only {
+            // What stands in the way may be the key itself: then a new one must not wait for its end.
+            self.follow_file().await;
+        }
+        let mut flight = match self.take_unpublished(plan.publishes) {
+            Some(pair) => Flight::publishing(plan, pair),
+            None => {
+                let doubtful = self.state().doubtful.take();
+                Flight::new(plan, doubtful)
+            }
+        };
+        let mut input = Input::Start;
+        loop {
+            input = match flight.next(input, self.now().boot) {
+                Step::Land(landing) => {
+                    // What is committed is committed; a lock that cannot be freed dies with its time.
+                    let _ = means.store.unlock().await;
+                    for note in means.store.news() {
+                        self.state().log(Level::PG_LOG_WARN, || note);
+                    }
+                    return *landing;
+                }
+                Step::Issue if self.follow_file().await => {
+                    let _ = means.store.unlock().await;
+                    return flight.give_way();
+                }
+                step => {
+                    let taken = self.take(step, generations, &means).await;
+                    taken.unwrap_or_else(Input::StoreFailed)
+                }
+            };
+        }
+    }
+
+    /// An error is the store's.
+    async fn take(
+        &self,
+        step: Step,
+        (base, stored): (u64, u64),
+        Means { record, store, credentials }: &Means,
+    ) -> Result<Input, Error> {
+        let is_closed = self.state().machine.is_closed();
+        Ok(match step {
+            Step::Refresh(refresh) if is_closed => {
+                store.retract(refresh).await?;
+                Input::Stopped(closed())
+            }
+            Step::Issue | Step::Pause { .. } if is_closed => Input::Stopped(closed()),
+            Step::Lock => Input::Locked(store.lock(stored).await?),
+            Step::Load => {
+                let found = store.load().await?;
+                let committed = found.committed.filter(|found| self.is_usable(found));
+                Input::Loaded(Loaded { committed, ..found })
+            }
+            Step::Intend => Input::Intended(store.intend().await?),
+            Step::Retract(refresh) => {
+                store.retract(refresh).await?;
+                Input::Retracted
+            }
+            Step::Commit(pair) => match store.commit(base, pair).await {
+                Ok(committed) => Input::Committed(committed),
+                Err(uncommitted) => Input::Uncommitted(uncommitted),
+            },
+            Step::Keep(pair) => {
+                let Pair { token, refresh } = pair;
+                // Not to be presented: it is for the store, once that is back.
+                let mut state = self.state();
+                state.unpublished = refresh.filter(|_| state.record == *record);
+                Input::Committed(Committed::private(token, base + 1))
+            }
+            Step::Cool { strikes, have_worked, error } => {
+                let refusal = Refusal::after(strikes, have_worked, error, self.now());
+                // Others will find out for themselves where they cannot be told.
+                let _ = store.cool(refusal.clone()).await;
+                Input::Cooled(refusal)
+            }
+            Step::Refresh(refresh) => {
+                let timeout = self.refresh_timeout(credentials.is_some());
+                keeping(&**store, self.call(self.refresh_call(refresh), timeout)).await
+            }
+            Step::Issue => match credentials {
+                Some(credentials) => {
+                    store.make_sure().await?;
+                    let call = Call::Issue(Credentials::clone(credentials));
+                    keeping(&**store, self.call(call, self.client.issue_timeout)).await
+                }
+                None => Input::Stopped(Error::new(
+                    Status::PG_ERR_NO_CREDENTIALS,
+                    "the session has no credentials",
+                )),
+            },
+            Step::Pause { most } => {
+                let pause = most.mul_f64(self.state().rng.f64());
+                keeping(&**store, tokio::time::sleep(pause)).await;
+                Input::Resumed
+            }
+            Step::Land(_) => Input::Start,
+        })
+    }
+
+    /// The pair that was bought while the store was down, to be published now.
+    fn take_unpublished(&self, publishes: bool) -> Option<Pair> {
+        let mut state = self.state();
+        let token = state.machine.held().filter(|_| publishes)?.token().clone();
+        Some(Pair { token, refresh: state.unpublished.take() })
+    }
+
+    fn refresh_call(&self, refresh: RefreshToken) -> Call {
+        // Not the published one: a refused token is no longer published, and its refresh carries it all the same.
+        let state = self.state();
+        let held = state.machine.held().filter(|_| self.client.send_bearer_on_refresh);
+        Call::Refresh { refresh, access: held.map(|committed| committed.token().access.clone()) }
+    }
+
+    /// A Refresh is given its time as long as there is a token to hand out, or nothing but the refresh token; where callers
+    /// have nothing and an Issue would help them, no more than an Issue.
+    fn refresh_timeout(&self, can_issue: bool) -> Duration {
+        let longest = self.client.refresh_timeout;
+        let left = self.state().machine.usable_for(self.now());
+        if can_issue { longest.min(self.client.issue_timeout.max(left)) } else { longest }
+    }
+
+    async fn call(&self, call: Call, timeout: Duration) -> Input {
+        let Client { transport, clock, limit, .. } = &*self.client;
+        self.state().machine.note_call(call.name(), self.now());
+        let called = call.make(&**transport, &**clock, *limit, timeout).await;
+        if let Err(failure) = &called {
+            self.state().machine.note_setback(&failure.error);
+        }
+        Input::Called(Box::new(called))
+    }
+
+    fn is_usable(&self, found: &Committed) -> bool {
+        let windows = Windows::of(&found.token().lifetime);
+        windows.phase(found.token().remaining(self.now())) < Phase::Expired
+    }
+
+    /// Another key that the credentials file has come to hold takes the place of the current one, as if it had been set.
+    /// Whether it did.
+    async fn follow_file(&self) -> bool {
+        let renewal = match self.account.renewed().await {
+            None => return false,
+            Some(Ok(renewal)) => renewal,
+            Some(Err(error)) => {
+                // Its place in the store cannot be opened now: the next look tries again.
+                self.log(Level::PG_LOG_WARN, || {
+                    format!("the new key in the credentials file waits: {error}")
+                });
+                return false;
+            }
+        };
+        let mut state = self.state();
+        self.account.note_seen(&renewal.credentials);
+        let is_known =
+            state.credentials.as_ref().is_some_and(|held| held.public_key == renewal.credentials.public_key);
+        if is_known || state.machine.is_closed() {
+            return false;
+        }
+        let line = "the credentials file holds another key of the account, which is used from now on";
+        state.log(Level::PG_LOG_INFO, || line.into());
+        drop(state);
+        self.set_credentials(renewal).is_ok()
+    }
+}
+
+/// A flight that has begun. However it ends, it lands: a task that the runtime drops lands here, too.
+struct FlightUnderWay {
+    core: Option<Arc<Core>>,
+    record: u64,
+}
+
+impl FlightUnderWay {
+    fn land(mut self, landing: Landing) {
+        if let Some(core) = self.core.take() {
+            land_contained(&core, landing, self.record);
+        }
+    }
+}
+
+impl Drop for FlightUnderWay {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.take() {
+            let text = "the library's own thread has gone; the next call starts another one";
+            land_contained(&core, Landing::crashed(Error::new(Status::PG_ERR_SYSTEM, text)), self.record);
+        }
+    }
+}
+
+/// A defect on the way down is told to those who wait as well.
+fn land_contained(core: &Core, landing: Landing, record: u64) {
+    if let Err(error) = defect::contain(|| core.land(landing, record)) {
+        let _ = defect::contain(|| core.land(Landing::crashed(error), record));
+    }
+}
+
+fn took_too_long(limit: Duration) -> Error {
+    let text = format!("the flight took longer than {} s and was given up", limit.as_secs());
+    Error::new(Status::PG_ERR_TIMEOUT, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::account::Account;
+    use super::super::super::machine::Policy;
+    use super::super::super::published::Published;
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::config::Config;
+    use crate::secret::Secret;
+    use crate::store::{Inspection, Lock, MemoryStore, Storing, Uncommitted};
+    use crate::transport::{Request, Sending, Transport};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Nobody is there.
+    struct Silent;
+
+    impl Transport for Silent {
+        fn send(&self, _request: Request) -> Sending<'_> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// Where a store breaks, so that nothing of a flight can be done by its last lines.
+    struct Broken {
+        panics_in_lock: bool,
+        inner: MemoryStore,
+    }
+
+    impl Store for Broken {
+        fn lock(&self, base: u64) -> Storing<'_, Lock> {
+            assert!(!self.panics_in_lock, "a defect in the lock");
+            self.inner.lock(base)
+        }
+
+        fn load(&self) -> Storing<'_, Loaded> {
+            panic!("a defect in the middle")
+        }
+
+        fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
+            self.inner.intend()
+        }
+
+        fn retract(&self, refresh: RefreshToken) -> Storing<'_, ()> {
+            self.inner.retract(refresh)
+        }
+
+        fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
+            self.inner.commit(base, pair)
+        }
+
+        fn cool(&self, refusal: Refusal) -> Storing<'_, ()> {
+            self.inner.cool(refusal)
+        }
+
+        fn unlock(&self) -> Storing<'_, ()> {
+            panic!("a defect in the cleaning up")
+        }
+
+        fn inspect(&self) -> Storing<'_, Inspection> {
+            self.inner.inspect()
+        }
+
+        fn forget(&self) -> Storing<'_, ()> {
+            self.inner.forget()
+        }
+    }
+
+    fn core(store: impl Store + 'static) -> Arc<Core> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let client = Client::with_parts(&Config::default(), Box::new(Silent), clock.clone()).unwrap();
+        let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
+        let account =
+            Arc::new(Account::fixed(client.clone(), Arc::new(Credentials { account_id, public_key })));
+        let published = Arc::new(Published::new(&clock));
+        Core::new(client, published, Policy::default(), account, Arc::new(store), None).unwrap()
+    }
+
+    #[test]
+    fn a_flight_lands_though_its_store_and_its_cleaning_up_break() {
+        for panics_in_lock in [true, false] {
+            let core = core(Broken { panics_in_lock, inner: MemoryStore::default() });
+            for _ in 0..2 {
+                let error =
+                    core.ask(Duration::from_secs(3), core.wish(Duration::from_secs(3), Duration::ZERO));
+                let error = error.unwrap_err();
+                assert_eq!(error.cause.unwrap_or(error.status), Status::PG_ERR_INTERNAL, "{error}");
+            }
+            assert!(core.close(PATIENCE), "nothing is left under way");
+        }
+    }
+
+    #[test]
+    fn a_flight_whose_task_is_dropped_lands() {
+        let core = core(MemoryStore::default());
+        core.state().machine.step(
+            Event::Ask { id: 1, deadline: Duration::MAX, min_remaining: Duration::ZERO, is_newer: false },
+            core.now(),
+            &mut || 0.5,
+        );
+        assert!(core.state().machine.is_flying());
+        drop(FlightUnderWay { core: Some(core.clone()), record: 0 });
+        assert!(!core.state().machine.is_flying());
+        assert!(core.health().last_error.unwrap().contains("thread has gone"));
+    }
+}
