@@ -571,8 +571,9 @@ extern "C" {
  * Makes a client from settings, which are copied. Reads the files that they name; connects nowhere and starts no
  * thread. `*client` is owned by the caller, and NULL on failure. Blocks only on reading files.
  *
- * Errors: PG_ERR_MISSING_SETTING, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_FILE_UNREADABLE,
- * PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER.
+ * Errors: PG_ERR_MISSING_SETTING, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_INVALID_SETTING (with proxy = env, a variable of
+ * the environment that cannot be used), PG_ERR_FILE_UNREADABLE, PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM,
+ * PG_ERR_NULL_POINTER.
  *
  * Since 0.1.0.
  */

@@ -33,7 +33,7 @@ pub enum Kind {
     Secret,
     /// The base64 of a PEM, never shown.
     PublicKey,
-    /// The path of a file, read when the client is made.
+    /// The path of a file, read when the client is made. Those of credentials and of TLS are read again when they change.
     Path,
     /// An https URL, or http to this machine.
     Url,
@@ -102,7 +102,8 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Path,
         default: "",
         description: "The credentials.json of the vendor: account_id and public_key are taken from it. Instead of \
-                      account_id and public_key.",
+                      account_id and public_key. It is read again when it has changed: before an Issue, and while \
+                      credentials were refused.",
         apply: store!(Path, config.credentials_file = Some),
     },
     Setting {
@@ -124,7 +125,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "public_key_file",
         kind: Kind::Path,
         default: "",
-        description: "A file with the public key as a plain PEM; it is base64-encoded for you. Instead of public_key.",
+        description: "A file with the public key as a plain PEM; it is base64-encoded for you. Instead of public_key. \
+                      It is read again like credentials_file.",
         apply: store!(Path, config.public_key_file = Some),
     },
     Setting {
@@ -161,7 +163,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "tls.ca_file",
         kind: Kind::Path,
         default: "",
-        description: "A PEM file with further certificate authorities to trust.",
+        description: "A PEM file with further certificate authorities to trust. This and the two files below are read again \
+                      when they have changed; connections that are made from then on use them.",
         apply: store!(Path, config.ca_file = Some),
     },
     Setting {

@@ -15,7 +15,7 @@ fn the_table_of_settings_is_the_librarys() {
         "# Settings\n\n\
          Made from the library's own table; do not edit. From C: `pg_config_set(config, name, value, &error)`. From the \
          environment, by one explicit call (`pg_config_set_from_env`): the variable in the last column. A program can \
-         read this table with `pg_setting_count` and its kin.\n\n\
+         read this table with `pg_setting_count` and its kin. A line break at the end of a value is no part of it.\n\n\
          | setting | type | default | what it does | values | variable |\n|---|---|---|---|---|---|\n",
     );
     for setting in SETTINGS {

@@ -1,5 +1,5 @@
-"""What the HTTP clients' modules share: where a session's token may go, how long a request waits for one, and when another
-may follow it.
+"""What the HTTP clients' modules share: where a session's token may go, how long a request waits for one, and
+when another may follow it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ._token import Token
 _PORTS = {"http": 80, "https": 443}
 
 DEFAULT_WAIT = 30.0
-"""In seconds, where neither the program nor its HTTP client says anything: as the setting ``request_timeout_ms``."""
+"""In seconds, where neither the program nor its client says anything: as ``request_timeout_ms``."""
 
 
 def wait_for_token(own: float | None, client: Iterable[object] = ()) -> float:
-    """How long a request may wait for a token: as its auth says, else the longest of its client's timeouts, if any."""
+    """How long a request may wait for a token: as its auth says, else its client's longest timeout."""
     if own is not None:
         return own
     timeouts = [float(timeout) for timeout in client if isinstance(timeout, int | float)]

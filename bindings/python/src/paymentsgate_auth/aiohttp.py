@@ -25,8 +25,8 @@ class SessionMiddleware:
 
     Where no token can be had, the request raises what ``session.token(timeout)`` does, a
     :class:`~paymentsgate_auth.PaymentsGateError`. ``timeout`` is in seconds and bounds the wait for a token
-    alone. None takes 30 seconds. The total timeout of the client or the request holds too; ``math.inf`` leaves
-    the end of the wait to that.
+    alone. None takes 30 seconds. The total timeout of the client or the request holds too; ``math.inf``
+    leaves the end of the wait to that.
     """
 
     def __init__(self, session: AsyncSession, *, timeout: float | None = None) -> None:
