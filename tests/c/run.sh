@@ -280,10 +280,11 @@ passes 'build: fork_epoch' build ../fork/epoch.c fork_epoch -std=c11
 passes 'build: descriptors' build descriptors.c descriptors -std=c11
 passes 'build: streams' build streams.c streams -std=c11
 passes 'build: clocks' build clocks.c clocks -std=c11
+passes 'build: time_namespace' build time_namespace.c time_namespace -std=c11
 passes 'build: wiped' build wiped.c wiped -std=c11
 # Not linked with the library: it loads it.
 passes 'build: unload' "${CC:-cc}" -std=c99 -g -Wall -Wextra -Werror -I "$STAGE/include" unload.c -ldl -o "$work/unload"
-for program in $programs fork fork_session fork_queue fork_store fork_epoch membarrier descriptors streams clocks wiped; do
+for program in $programs fork fork_session fork_queue fork_store fork_epoch membarrier descriptors streams clocks time_namespace wiped; do
     passes "$program" noting_calls "$work/$program"
 done
 passes 'sqlite_store' share_a_database "$work/sqlite_store" plain

@@ -510,6 +510,7 @@ OPEN(open64)
 static const char *name_of_command(const char *call, unsigned long what, char name[NAME])
 {
     const char *command = what == F_DUPFD_CLOEXEC ? "dupfd"
+        : what == F_GETFD                         ? "getfd"
         : what == F_GETFL                         ? "getfl"
         : what == F_SETFL                         ? "setfl"
         : what == FIONBIO                         ? "nonblocking"
