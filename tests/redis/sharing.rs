@@ -4,9 +4,6 @@ use std::sync::Arc;
 use std::thread;
 
 use paymentsgate_auth::client::Client;
-use paymentsgate_auth::config::Config;
-use paymentsgate_auth::credentials::Credentials;
-use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::status::Status;
 use pg_sandbox::{Action, Fault, Point, Route};
@@ -48,16 +45,12 @@ fn twenty_four_processes_at_expiry_make_one_call() {
 fn many(bench: &Bench, number: usize) -> Vec<Session> {
     let config = bench.config(&bench.redis.url(), &[]);
     let client = client(&config, &bench.sandbox.urls().https);
-    (0..number).map(|_| of_another_account(bench, &client, &config)).collect()
+    (0..number).map(|_| of_another_account(bench, &client)).collect()
 }
 
-fn of_another_account(bench: &Bench, client: &Arc<Client>, config: &Config) -> Session {
+fn of_another_account(bench: &Bench, client: &Arc<Client>) -> Session {
     let account = bench.sandbox.add_account().unwrap();
-    let session = Session::open(client, config).unwrap();
-    let [account_id, public_key] =
-        [&account.account_id, &account.public_key].map(|text| Secret::new(text).unwrap());
-    session.set_credentials(Credentials { account_id, public_key }).unwrap();
-    session
+    Session::open(client, &bench.login(&account.account_id, &account.public_key)).unwrap()
 }
 
 #[test]
