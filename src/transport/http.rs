@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
-use crate::runtime::workers::Workers;
 use crate::runtime::streams;
+use crate::runtime::workers::Workers;
 use crate::status::Status;
 
 /// An idle connection older than this is not used again: many servers and gateways close theirs soon, and a
