@@ -282,11 +282,13 @@ mod tests {
     fn a_thread_that_is_refused_for_a_name_is_told_as_what_it_is() {
         static REFUSING: Workers = Workers::started_by(refuse, "pg-names", 1);
         let tls = TlsSettings::load(&Config::default()).unwrap();
-        let tls = tls.client_config(&tls.files()).unwrap();
-        let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
-        let client = builder.dns_resolver(Arc::new(SystemResolver(&REFUSING))).build().unwrap();
-        let patience = Duration::from_secs(30);
-        let asked = run(async move { client.get("http://name.example").send().await }, patience);
+        let asking = async move {
+            let tls = tls.client_config(&*tls.files().await).unwrap();
+            let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+            let client = builder.dns_resolver(Arc::new(SystemResolver(&REFUSING))).build().unwrap();
+            client.get("http://name.example").send().await
+        };
+        let asked = run(asking, Duration::from_secs(30));
         let error = asked.unwrap().unwrap().unwrap_err();
         let fault = fault::classify(&error, Some("name.example"), false);
         assert!(fault.status == Status::PG_ERR_SYSTEM && fault.status.is_transient(), "{:?}", fault.status);
