@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bench::{AHEAD_MS, NOW, PATIENCE, client, config, eventually, turn};
 use paymentsgate_auth::config::Config;
@@ -210,6 +210,26 @@ fn a_process_killed_in_its_flight_costs_one_issue() {
     drop(child);
     assert_eq!(bench.session().token(PATIENCE, NOW).unwrap().generation, 2);
     assert_eq!(bench.calls(), (2, 1), "what the dead process had presented is not presented again");
+}
+
+/// Nobody has a token yet, and the one who is at it dies: how long until another one has it.
+#[test]
+fn a_process_killed_in_its_first_flight_costs_a_moment() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Route::Issue, Action::Hang).at(Point::Before)).unwrap();
+    let mut holder = bench.child(AHEAD_MS.load(Ordering::SeqCst));
+    holder.go();
+    eventually("an issue that hangs", || bench.sandbox.faults().is_empty());
+    let session = bench.session();
+    let error = session.token(Duration::from_millis(200), NOW).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "it waits for the lock: {error}");
+    drop(holder);
+    let died = Instant::now();
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
+    let took = died.elapsed();
+    println!("file: a token {} ms after kill -9 of the holder", took.as_millis());
+    // A tenth of a second, on a machine that has nothing else to do.
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]

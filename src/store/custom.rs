@@ -230,3 +230,40 @@ fn trouble(what: &str) -> Error {
     let text = format!("store {PLACE}: {what}; the session goes on and tries again");
     Error::new(Status::PG_ERR_STORE, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::runtime::workers::tests::refuse;
+
+    /// Nobody comes as far as this.
+    struct Nobody;
+
+    impl Host for Nobody {
+        fn lock(&self, _: &CStr, _: &CStr, _: Duration) -> Result<bool, String> {
+            Err("called".into())
+        }
+        fn unlock(&self, _: &CStr, _: &CStr) -> Result<(), String> {
+            Err("called".into())
+        }
+        fn load(&self, _: &CStr) -> Result<Option<Kept>, String> {
+            Err("called".into())
+        }
+        fn save(&self, _: &CStr, _: u64, _: u64, _: &[u8]) -> Result<bool, String> {
+            Err("called".into())
+        }
+    }
+
+    #[test]
+    fn a_refused_thread_is_told_as_what_it_is() {
+        let workers = Arc::new(Workers::started_by(refuse, "pg-store", MOST_THREADS));
+        let store = HostStore { host: Arc::new(Nobody), workers };
+        let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
+        let backend = CustomBackend::new(&store, &key, Arc::new(SystemClock), false).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let error = runtime.block_on(backend.acquire(LIMIT, 0)).map(|_| ()).unwrap_err();
+        assert!(error.status == Status::PG_ERR_SYSTEM && error.is_retryable(), "{error}");
+        assert!(error.text.contains("RLIMIT_NPROC"), "{error}");
+    }
+}

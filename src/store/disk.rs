@@ -35,6 +35,13 @@ pub trait Disk: Send + Sync {
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Opens a lock file, made if there is none. It is never written to.
+    fn open_lock(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(PRIVATE).custom_flags(CAREFUL);
+        options.open(path)
+    }
 }
 
 /// The machine's own file system.
@@ -75,14 +82,6 @@ impl Disk for SystemDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
-}
-
-/// Opens a lock file, made if there is none. It is never written to.
-pub(super) fn open_lock_file(path: &Path) -> io::Result<File> {
-    streams::occupy().map_err(io::Error::other)?;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(PRIVATE).custom_flags(CAREFUL);
-    options.open(path)
 }
 
 /// Opens a folder, to look at it and to put its mode right.

@@ -30,6 +30,7 @@ const SHORT: Duration = Duration::from_millis(50);
 /// A step that does not return until the disk goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
+    Lock,
     Open,
     Sync,
     Rename,
@@ -102,6 +103,10 @@ impl Disk for HangingDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         SystemDisk.remove(path)
+    }
+
+    fn open_lock(&self, path: &Path) -> io::Result<File> {
+        self.step(Step::Lock, || SystemDisk.open_lock(path))
     }
 }
 
@@ -195,22 +200,27 @@ async fn flies(store: &FileStore) {
 
 #[test]
 fn twenty_sessions_that_hang_keep_nothing_from_another_folder_and_names() {
-    let (hung, good) = (Bench::new(), Bench::new());
-    hung.disk.hang(Step::Open);
-    let stores: Vec<_> = (0..20).map(|number| hung.store(&number.to_string(), SHORT)).collect();
-    for store in &stores {
-        hung.given_up(store.load());
+    for step in [Step::Lock, Step::Open] {
+        let (hung, good) = (Bench::new(), Bench::new());
+        hung.disk.hang(step);
+        let stores: Vec<_> = (0..20).map(|number| hung.store(&number.to_string(), SHORT)).collect();
+        for store in &stores {
+            hung.given_up(async {
+                store.lock(0).await?;
+                store.load().await
+            });
+        }
+        assert_eq!(hung.disk.hanging(), MOST_THREADS, "the others wait for these threads");
+        let store = good.store("account", PATIENCE);
+        good.runtime.block_on(async {
+            flies(&store).await;
+            assert!(!resolve("localhost", 80).await.ok().unwrap().is_empty());
+        });
+        assert_eq!(hung.disk.hanging(), MOST_THREADS);
+        hung.disk.go_on();
+        let healed = hung.store("account", PATIENCE);
+        hung.runtime.block_on(flies(&healed));
     }
-    assert_eq!(hung.disk.hanging(), MOST_THREADS, "the others wait for these threads");
-    let store = good.store("account", PATIENCE);
-    good.runtime.block_on(async {
-        flies(&store).await;
-        assert!(!resolve("localhost", 80).await.ok().unwrap().is_empty());
-    });
-    assert_eq!(hung.disk.hanging(), MOST_THREADS);
-    hung.disk.go_on();
-    let healed = hung.store("account", PATIENCE);
-    hung.runtime.block_on(flies(&healed));
 }
 
 #[test]

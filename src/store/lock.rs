@@ -9,15 +9,16 @@
 //! keeps the other one from the refresh token, and the generation keeps it from the record.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 
-use super::disk::{make_private, open_lock_file, unusable};
+use super::disk::{Disk, make_private, unusable};
 use super::notes::Notes;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
@@ -28,39 +29,46 @@ pub(super) struct Held(Inode);
 
 /// Device and inode.
 type Inode = (u64, u64);
-/// The locks that this process holds, each with the files that must not be closed while it does.
-type Table = HashMap<Inode, Vec<File>>;
+/// The locks that this process holds or is about to take, each with the files that must not be closed before it is free.
+type Table = HashMap<Inode, Vec<Arc<File>>>;
 
 impl Held {
-    /// The lock, if it is free.
-    pub(super) fn try_new(path: &Path, notes: &Notes) -> Result<Option<Self>, Error> {
+    /// The lock, if it is free. The table is not kept while the file system is asked: one that hangs must not keep others from
+    /// theirs.
+    pub(super) fn try_new(path: &Path, disk: &dyn Disk, notes: &Notes) -> Result<Option<Self>, Error> {
         let failed = |error: io::Error| unusable("lock", path, &error);
-        let mut table = table()?;
-        if inode_at(path).is_some_and(|inode| table.contains_key(&inode)) {
-            return Ok(None);
+        let mut held = None;
+        if let Some(inode) = inode_at(path) {
+            match table()?.entry(inode) {
+                Entry::Occupied(_) => return Ok(None),
+                Entry::Vacant(place) => drop(place.insert(Vec::new())),
+            }
+            held = Some(Held(inode));
         }
-        let file = open_lock_file(path).map_err(failed)?;
+        let file = Arc::new(disk.open_lock(path).map_err(failed)?);
         let inode = inode(&file.metadata().map_err(failed)?);
-        if let Some(files) = table.get_mut(&inode) {
-            // It came into this place a moment ago. To close it now would free the lock of its holder.
-            files.push(file);
-            return Ok(None);
+        // Another file may have come into this place a moment ago.
+        held = held.filter(|held| held.0 == inode);
+        match table()?.entry(inode) {
+            // To close it now would free the lock of its holder.
+            Entry::Occupied(mut holders) if held.is_none() => {
+                holders.get_mut().push(file);
+                return Ok(None);
+            }
+            entry => entry.or_default().push(file.clone()),
         }
+        let held = held.unwrap_or_else(|| Held(inode));
         notes.extend(make_private(path, &file)?);
-        match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+        match fcntl_lock(&*file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
             Ok(()) => {}
-            // Two names for a lock that another process holds.
+            // Another process holds it.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
                 return Ok(None);
             }
             Err(error) => return Err(failed(error)),
         }
         // The lock of a file that was unlinked meanwhile keeps nobody out.
-        if inode_at(path) != Some(inode) {
-            return Ok(None);
-        }
-        table.insert(inode, vec![file]);
-        Ok(Some(Held(inode)))
+        Ok(held.is_at(path).then_some(held))
     }
 
     /// Whether its file is still in its place: the lock of one that was removed keeps nobody out.
@@ -70,10 +78,16 @@ impl Held {
 }
 
 impl Drop for Held {
-    /// To close the file is to free the lock.
+    /// To close the file is to free the lock. Its place in the table is given up after that, and the table not kept meanwhile.
     fn drop(&mut self) {
-        if let Ok(mut table) = table() {
-            table.remove(&self.0);
+        while let Ok(mut table) = table() {
+            let files = table.get_mut(&self.0).map(std::mem::take).unwrap_or_default();
+            if files.is_empty() {
+                table.remove(&self.0);
+                return;
+            }
+            drop(table);
+            drop(files);
         }
     }
 }

@@ -72,7 +72,7 @@ impl RecordFile {
         let path = self.beside(".lock");
         if !state.lock.as_ref().is_some_and(|held| held.is_at(&path)) {
             state.lock = None;
-            state.lock = Held::try_new(&path, &self.notes)?;
+            state.lock = Held::try_new(&path, &*self.disk, &self.notes)?;
         }
         Ok(state.lock.is_some())
     }

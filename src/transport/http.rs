@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::streams;
+use crate::runtime::workers::Workers;
 use crate::status::Status;
 
 /// An idle connection older than this is not used again: many servers and gateways close theirs soon, and a
@@ -92,7 +93,7 @@ impl HttpTransport {
             .user_agent(&self.user_agent)
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
-            .dns_resolver(Arc::new(SystemResolver))
+            .dns_resolver(Arc::new(SystemResolver(&resolver::WORKERS)))
             .redirect(redirect::Policy::none())
             .retry(retry::never());
         let builder = match &self.proxy {
@@ -254,12 +255,13 @@ fn set_up_failed(error: impl std::fmt::Display) -> Error {
 }
 
 /// The system's resolver, as the HTTP library asks it.
-struct SystemResolver;
+struct SystemResolver(&'static Workers);
 
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let workers = self.0;
         Box::pin(async move {
-            match resolver::resolve(name.as_str(), 0).await {
+            match resolver::resolve_on(workers, name.as_str(), 0).await {
                 Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
                 Err(Unresolved::Unknown(error)) => {
                     Err(ResolveError { host: name.as_str().to_owned(), error }.into())
@@ -267,5 +269,29 @@ impl Resolve for SystemResolver {
                 Err(Unresolved::NoThread(error)) => Err(error.into()),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::run;
+    use crate::runtime::workers::tests::refuse;
+
+    #[test]
+    fn a_thread_that_is_refused_for_a_name_is_told_as_what_it_is() {
+        static REFUSING: Workers = Workers::started_by(refuse, "pg-names", 1);
+        let tls = TlsSettings::load(&Config::default()).unwrap();
+        let asking = async move {
+            let tls = tls.client_config(&*tls.files().await).unwrap();
+            let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+            let client = builder.dns_resolver(Arc::new(SystemResolver(&REFUSING))).build().unwrap();
+            client.get("http://name.example").send().await
+        };
+        let asked = run(asking, Duration::from_secs(30));
+        let error = asked.unwrap().unwrap().unwrap_err();
+        let fault = fault::classify(&error, Some("name.example"), false);
+        assert!(fault.status == Status::PG_ERR_SYSTEM && fault.status.is_transient(), "{:?}", fault.status);
+        assert!(fault.text().contains("RLIMIT_NPROC") && error.is_connect(), "{}", fault.text());
     }
 }

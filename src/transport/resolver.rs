@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::runtime::workers::Workers;
 
 /// So many names at a time.
-static WORKERS: Workers = Workers::new("pg-names", 16);
+pub(super) static WORKERS: Workers = Workers::new("pg-names", 16);
 
 /// Why there is no address.
 pub(crate) enum Unresolved {
@@ -19,7 +19,15 @@ pub(crate) enum Unresolved {
 
 /// The addresses of a host.
 pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
+    resolve_on(&WORKERS, host, port).await
+}
+
+pub(super) async fn resolve_on(
+    workers: &Workers,
+    host: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, Unresolved> {
     let target = (host.to_owned(), port);
-    let asked = WORKERS.perform(move || target.to_socket_addrs().map(Iterator::collect)).await;
+    let asked = workers.perform(move || target.to_socket_addrs().map(Iterator::collect)).await;
     asked.map_err(Unresolved::NoThread)?.map_err(Unresolved::Unknown)
 }
