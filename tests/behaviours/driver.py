@@ -208,7 +208,6 @@ def failure(error: PaymentsGateError) -> Answer:
         "retry_after_ms": None if error.retry_after is None else round(error.retry_after * 1000),
         "cause": f"PG_ERR_{error.cause.name}" if error.cause else None,
         "retryable": int(error.retryable),
-        "cause": f"PG_ERR_{error.cause.name}" if error.cause else None,
         "needs_credentials": int(error.needs_credentials),
         "fate": int(error.fate),
     }

@@ -168,7 +168,7 @@ class Refused(ServiceError):
 
 
 class RejectedFresh(ServiceError):
-    """The service refuses tokens that it has only just issued: a report after ``retry_after`` gets the next one."""
+    """The service refuses tokens that it has just issued; a report after ``retry_after`` gets the next."""
 
 
 _CLASSES: dict[int, type[PaymentsGateError]] = {

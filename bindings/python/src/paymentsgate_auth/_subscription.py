@@ -29,7 +29,7 @@ class _News:
         check(library.pg_session_subscribe, session, self._queue.handle, _NUMBER, log_level)
 
     def close(self) -> None:
-        """Ends it: an ``ENDED`` comes after what waits, and nothing after that. May be called again; never blocks."""
+        """Ends it: after what waits an ``ENDED`` comes, and no more. May be called again; never blocks."""
         self._queue.cancel(_NUMBER)
 
     def _is_over(self) -> bool:
