@@ -77,6 +77,10 @@ public:
         return wait < 0 ? std::nullopt : std::optional(std::chrono::milliseconds(wait));
     }
 
+    /// pg_error_cause: what had failed before the deadline passed, for example PG_ERR_CONNECT; what() tells of it, too.
+    /// PG_OK if nothing is known, and with every status but PG_ERR_TIMEOUT.
+    pg_status cause() const noexcept { return pg_error_cause(source_.get()); }
+
     /// Whether the very same call may succeed later and is safe to make again.
     bool retryable() const noexcept { return pg_error_is_retryable(source_.get()); }
 
@@ -510,7 +514,8 @@ private:
 };
 
 /// A queue of events, for programs that do not block. Moved, not copied; any number of threads may use it at once. It
-/// gives up what is under way on it when it goes. A forked child finds it empty, and with a descriptor of its own.
+/// gives up what is under way on it when it goes, subscriptions too: declare it before the session whose last pair it is
+/// to hear of. A forked child finds it empty, and with a descriptor of its own.
 class queue {
 public:
     queue() {
@@ -627,7 +632,7 @@ using headers = std::vector<std::pair<std::string, std::string>>;
 
 /// One account's life on a client: it has a token that works, and sees to the next one. Counted: a copy is one more
 /// owner, so every thread or object that uses it may have its own; with the last one the session is closed without
-/// waiting. Any number of threads may use it at once, a forked child too. Client and settings need not outlive it,
+/// waiting, and a queue that is still there hears the end of a call under way, as after close(). Any number of threads may use it at once, a forked child too. Client and settings need not outlive it,
 /// tokens do.
 class session {
 public:
@@ -650,6 +655,19 @@ public:
         pg_token *made = nullptr;
         const bool there = detail::call<PG_ERR_TIMEOUT>(pg_session_token, handle_.get(), std::int64_t{0}, &made);
         return there ? std::optional(pg::token(made)) : std::nullopt;
+    }
+
+    /// pg_session_refresh: another token than the one there is, got now, by a call that all who ask meanwhile share. For
+    /// operators and tests: in the life of a session token() refreshes in time, and reject() replaces a token that the
+    /// service refused. Where nothing newer comes it throws, though the token there is may live on. Blocks until there is
+    /// one or the deadline.
+    pg::token refresh(timeout limit = {}) const {
+        return pg::token(detail::made_by<pg_token>(pg_session_refresh, handle_.get(), detail::milliseconds(limit)));
+    }
+
+    /// refresh() without waiting: the answer comes as the PG_EVENT_TOKEN of that number. Never blocks.
+    void refresh_start(const queue &on, std::uint64_t id, timeout limit = {}) const {
+        detail::call(pg_session_refresh_start, handle_.get(), on.handle_.get(), id, detail::milliseconds(limit));
     }
 
     /// pg_session_generation_word: tells whether a token that was kept may be used again, without a call. To be read with
@@ -683,18 +701,21 @@ public:
     }
 
     /// pg_session_subscribe: news from now on, and lines of the log up to that level, each as an event of that number,
-    /// until PG_EVENT_ENDED. Never blocks.
+    /// until PG_EVENT_ENDED, which may come after the session has gone: that of a session from a pair waits for the call
+    /// under way, whose pair comes before it. So let the queue outlive the session, and poll it to that end. Never blocks.
     void subscribe(const queue &on, std::uint64_t id, pg_log_level level = PG_LOG_NONE) const {
         detail::call(pg_session_subscribe, handle_.get(), on.handle_.get(), id, level);
     }
 
     /// pg_session_reject: the service answered that status to a request with this token. 401 withdraws it, if it is
-    /// still the session's; any other status changes nothing. Does not block on the network.
+    /// still the session's; any other status changes nothing. PG_ERR_REJECTED_FRESH: it goes on being served, and a report
+    /// after retry_after() replaces it. Does not block on the network.
     void reject(const pg::token &refused, int http_status = 401) const {
         detail::call(pg_session_reject, handle_.get(), refused.handle_.get(), http_status);
     }
 
-    /// pg_session_set_credentials: others from now on; the current token goes on being served. Does not block.
+    /// pg_session_set_credentials: another key of the session's account; the current token goes on being served. Those of
+    /// another account throw PG_ERR_INVALID_ARGUMENT: open another session for it. Does not block.
     void set_credentials(std::string_view account_id, std::string_view public_key) const {
         detail::call(pg_session_set_credentials_sized, handle_.get(), detail::pointer(account_id), account_id.size(),
                      detail::pointer(public_key), public_key.size());
@@ -703,7 +724,7 @@ public:
     /// pg_session_health: how the session is, as a JSON object without secrets. Does not block.
     std::string health() const { return detail::text_by(pg_session_health, handle_.get()); }
 
-    /// pg_session_close: whoever waits is thrown PG_ERR_CLOSED, and so is every later call. Blocks until a call under
+    /// pg_session_close: callers who wait are thrown PG_ERR_CLOSED, and so is every later call. Blocks until a call under
     /// way has ended or the deadline, which throws PG_ERR_TIMEOUT; closed it is all the same.
     void close(timeout limit = {}) const {
         detail::call(pg_session_close, handle_.get(), detail::milliseconds(limit));

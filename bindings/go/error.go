@@ -13,7 +13,7 @@ import (
 // added: treat an unknown one as a failure.
 type Status int32
 
-// The statuses of the library. ErrTimeout is also context.DeadlineExceeded, and ErrCanceled context.Canceled.
+// The statuses of the library. To errors.Is, ErrTimeout is also context.DeadlineExceeded, and ErrCanceled context.Canceled.
 const (
 	OK Status = C.PG_OK
 
@@ -97,6 +97,7 @@ type Error struct {
 	ServerMessage    string          // the server's own words, empty if it sent none
 	ServerDetails    json.RawMessage // nil if it sent none
 	RetryAfter       *time.Duration  // what the server asked for, or until a session tries again by itself; nil: not known
+	Cause            Status          // what had failed before a session's deadline passed, such as ErrConnect; OK: not known
 	Fate             Fate
 	Retryable        bool // the very same call may succeed later and is safe to make again
 	NeedsCredentials bool // only credentials can go on from here
@@ -110,6 +111,11 @@ func (e *Error) Error() string {
 // Unwrap is the status.
 func (e *Error) Unwrap() error {
 	return e.Status
+}
+
+// Is makes errors.Is find the cause besides the status: an error may be both ErrTimeout and ErrConnect.
+func (e *Error) Is(target error) bool {
+	return e.Cause != OK && target == e.Cause
 }
 
 // Timeout tells whether the deadline of the call had passed.
@@ -142,6 +148,7 @@ func readError(ptr *C.pg_error) *Error {
 		HTTPStatus:       int(C.pg_error_http_status(ptr)),
 		ServerCode:       C.GoString(C.pg_error_server_code(ptr)),
 		ServerMessage:    C.GoString(C.pg_error_server_message(ptr)),
+		Cause:            Status(C.pg_error_cause(ptr)),
 		Fate:             Fate(C.pg_error_refresh_token_fate(ptr)),
 		Retryable:        bool(C.pg_error_is_retryable(ptr)),
 		NeedsCredentials: bool(C.pg_error_needs_credentials(ptr)),

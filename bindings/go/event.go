@@ -68,7 +68,8 @@ type Event struct {
 }
 
 // A Subscription is a session's news, which wait in it until Next takes them: nobody is held up by a slow reader. Lines
-// of the log are dropped where 4096 events wait; the other events never are.
+// of the log are dropped where 4096 events wait; the other events never are. It does not need the session, and goes on
+// to EventEnded though that is closed or forgotten.
 type Subscription struct {
 	queue   *queue
 	cleanup runtime.Cleanup
@@ -153,8 +154,8 @@ func overdue(ctx context.Context) error {
 	return failed(ErrCanceled, "the context was canceled", FateNone)
 }
 
-// Close ends the subscription: events that wait are dropped, and whoever waits for one gets ErrClosed. It never fails,
-// and may be called again.
+// Close ends the subscription: events that wait are dropped, and a goroutine that waits for one gets ErrClosed. It never
+// fails, and may be called again. Not before EventEnded for those who keep the pairs of a session.
 func (s *Subscription) Close() error {
 	s.cleanup.Stop()
 	s.queue.close()

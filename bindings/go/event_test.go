@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -288,4 +289,68 @@ func TestAPairOfUnknownAgeIsRenewed(t *testing.T) {
 	if token(t, session).Fingerprint() == pair.Fingerprint() || calls(t, "refresh") != 1 || calls(t, "issue") != 1 {
 		t.Error("it was not renewed")
 	}
+}
+
+// The session of a host that keeps the pairs ends while its pair is replaced: Next tells the new one, and then of the end.
+func TestAPairThatComesAfterTheEnd(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *pgauth.Session){
+		"closed": func(t *testing.T, session *pgauth.Session) {
+			if err := session.Close(within(t, 0)); !errors.Is(err, pgauth.ErrTimeout) {
+				t.Error("nothing was under way:", err)
+			}
+		},
+		"closed, and waited for": func(t *testing.T, session *pgauth.Session) {
+			if err := session.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		},
+		"forgotten": func(*testing.T, *pgauth.Session) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := start(t)
+			pair := issue(t, client)
+			fault(t, `{"route": "refresh", "action": {"kind": "delay", "ms": 1500}}`)
+			news := inARefresh(t, pair, end)
+			var rotated pgauth.Event
+			eventually(t, "news come", func() bool {
+				// For the one that is forgotten.
+				runtime.GC()
+				event, err := news.Next(within(t, 20*time.Millisecond))
+				rotated = event
+				return err == nil
+			})
+			if rotated.Kind != pgauth.EventRotated || rotated.Token.RefreshToken() == "" {
+				t.Fatalf("%+v", rotated)
+			}
+			if event := next(t, news); event.Kind != pgauth.EventEnded || !errors.Is(event.Err, pgauth.ErrClosed) {
+				t.Errorf("%+v", event)
+			}
+			if _, err := client.RefreshToken(t.Context(), rotated.Token); err != nil {
+				t.Error("the last pair does not work:", err)
+			}
+		})
+	}
+}
+
+// inARefresh opens a session from a pair alone, ends it while the pair is replaced, and forgets it.
+func inARefresh(t *testing.T, pair *pgauth.Token, end func(*testing.T, *pgauth.Session)) *pgauth.Subscription {
+	t.Helper()
+	// Without credentials, which would do for the session.
+	client, err := pgauth.NewClient(pgauth.Set("base_url", sandbox.HTTPS), pgauth.Set("tls.ca_file", sandbox.CAFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.Open(pgauth.Set("access_token", pair.AccessToken()),
+		pgauth.Set("refresh_token", pair.RefreshToken()), pgauth.Set("access_token_expires_in_s", "3600"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	news := subscribe(t, session, pgauth.LogNone)
+	if _, err := session.Refresh(within(t, 0)); !errors.Is(err, pgauth.ErrTimeout) {
+		t.Fatal(err)
+	}
+	eventually(t, "the call is under way", func() bool { return calls(t, "refresh") == 1 })
+	end(t, session)
+	return news
 }

@@ -22,7 +22,10 @@ type Health struct {
 	ObstacleSecondsLeft *uint64 `json:"obstacle_seconds_left"` // nil: it does not go away by itself, or there is none
 
 	LastRefresh *LastRefresh `json:"last_refresh"` // nil: there was none
-	LastError   string       `json:"last_error"`   // why the last one failed, if it did
+	LastError   string       `json:"last_error"`   // why the last call failed, if no pair has come since; also while a flight goes on
+
+	RefusedYoung           uint32  `json:"refused_young"`            // how many tokens in a row before this one were refused when new
+	ReplacementSecondsLeft *uint64 `json:"replacement_seconds_left"` // how long a report would wait for the next one because of them
 
 	StoreError string `json:"store_error"` // why the last one could not use the store, if it could not
 

@@ -78,6 +78,31 @@ func (s *Session) TokenLasting(ctx context.Context, minRemaining time.Duration) 
 	return s.ask(ctx, minRemaining)
 }
 
+// Refresh is another token than the one there is, got now: with a Refresh, or an Issue where that is refused. All who ask
+// meanwhile share one call to the service. It is for operators and tests: Token refreshes in time by itself, and Reject
+// replaces a token that the service refused.
+//
+// It waits until its context is done. Where nothing newer comes before that it is an error, ErrTimeout or what the library
+// knows by then, though Token may go on giving the token there is. A context that is canceled stops nothing but the waiting.
+func (s *Session) Refresh(ctx context.Context) (*Token, error) {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil, canceled()
+	}
+	event, err := run(ctx, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {
+		C.pg_session_refresh_start(s.ptr, queue, id, timeoutOf(ctx), failure)
+	})
+	runtime.KeepAlive(s)
+	if err != nil {
+		return nil, err
+	}
+	defer C.pg_event_free(event)
+	return takeToken(C.pg_token_ref(C.pg_event_token(event))), nil
+}
+
+func canceled() error {
+	return failed(ErrCanceled, "the context was canceled; the session goes on", FateNone)
+}
+
 // atHand is the token that the library would hand out at once, without asking it; nil: it has to be asked.
 func (s *Session) atHand() *Token {
 	held := s.held.Load()
@@ -92,7 +117,7 @@ func (s *Session) atHand() *Token {
 // ask asks the library, and waits if it must.
 func (s *Session) ask(ctx context.Context, minRemaining time.Duration) (*Token, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil, failed(ErrCanceled, "the context was canceled; the session goes on", FateNone)
+		return nil, canceled()
 	}
 	// Read before the token: if the word moves meanwhile, nothing is handed out under the old one.
 	word := atomic.LoadUint64(s.word)
@@ -123,7 +148,8 @@ func (s *Session) hold(ptr *C.pg_token, word uint64) *Token {
 // bought. A token that is no longer the session's costs nothing, so every goroutine may report what it saw. Any other
 // status is not about the token and changes nothing: 403 speaks of rights. It does not wait.
 //
-// ErrRejectedFresh: the service refuses tokens that it has only just issued; another one would not help.
+// ErrRejectedFresh: the service refuses tokens that it has only just issued. This one goes on being served, and a report
+// after the error's RetryAfter replaces it.
 func (s *Session) Reject(token *Token, httpStatus int) error {
 	var failure *C.pg_error
 	C.pg_session_reject(s.ptr, token.ptr, C.int32_t(httpStatus), &failure)
@@ -132,8 +158,10 @@ func (s *Session) Reject(token *Token, httpStatus int) error {
 	return takeError(failure)
 }
 
-// SetCredentials replaces the credentials, for example after a key was changed. What was held against the old ones is
-// forgotten; the current token goes on being served. publicKey is the base64 of the PEM file. It does not wait.
+// SetCredentials replaces the key of the session's account. What was held against the old one is forgotten; the current
+// token goes on being served. publicKey is the base64 of the PEM file. Credentials of another account are refused with
+// ErrInvalidArgument: open another session for it. A session from a pair alone takes those of any account, once. It does
+// not wait.
 func (s *Session) SetCredentials(accountID, publicKey string) error {
 	account, accountLength := lend(accountID)
 	key, keyLength := lend(publicKey)
@@ -146,6 +174,9 @@ func (s *Session) SetCredentials(accountID, publicKey string) error {
 // Close ends the session's work: callers who wait get ErrClosed, as every later call does, requests are given up,
 // subscriptions end, and nothing is begun any more. Tokens live on. It waits for a call to the service that is under
 // way until the context is done, which is an error; the session is closed all the same. It may be called again.
+//
+// Subscriptions of a session from a pair end when the call under way has ended, also where that is after Close: call Next
+// until EventEnded, the last pair may come before it, and only then Subscription.Close.
 func (s *Session) Close(ctx context.Context) error {
 	if err := s.end(0); !errors.Is(err, ErrTimeout) {
 		return err

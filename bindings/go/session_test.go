@@ -2,9 +2,14 @@ package pgauth_test
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"regexp"
 	"runtime"
@@ -279,10 +284,6 @@ func TestReject(t *testing.T) {
 	if err := session.Reject(first, http.StatusUnauthorized); err != nil || token(t, session).Generation() != 2 {
 		t.Error("an old token costs nothing", err)
 	}
-	err := session.Reject(second, http.StatusUnauthorized)
-	if !errors.Is(err, pgauth.ErrRejectedFresh) || failure(t, err).Retryable {
-		t.Error(err)
-	}
 	if err := session.Reject(second, 0); !errors.Is(err, pgauth.ErrInvalidArgument) {
 		t.Error(err)
 	}
@@ -512,8 +513,22 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// anotherKey is as the service wants one, and is not the account's.
+func anotherKey(t *testing.T) string {
+	t.Helper()
+	key, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
 func TestSetCredentials(t *testing.T) {
-	session := open(t, pgauth.Set("account_id", "somebody else"), pgauth.Set("public_key", sandbox.PublicKey))
+	session := open(t, pgauth.Set("account_id", sandbox.AccountID), pgauth.Set("public_key", anotherKey(t)))
 	for range 3 {
 		_, err := session.Token(t.Context())
 		if got := failure(t, err); got.Status != pgauth.ErrRefused || !got.NeedsCredentials || got.HTTPStatus == 0 {
@@ -532,6 +547,7 @@ func TestSetCredentials(t *testing.T) {
 		{sandbox.AccountID, sandbox.PublicKey + "\x00", pgauth.ErrInvalidPEM},
 		{sandbox.AccountID, "no key", pgauth.ErrInvalidPEM},
 		{"\xff", sandbox.PublicKey, pgauth.ErrInvalidUTF8},
+		{"somebody else", sandbox.PublicKey, pgauth.ErrInvalidArgument}, // a session belongs to one account
 	} {
 		if err := session.SetCredentials(test.account, test.key); !errors.Is(err, test.status) {
 			t.Errorf("%v: %v", test.status, err)
@@ -604,4 +620,142 @@ func TestForgottenSessionsAreCollected(t *testing.T) {
 		runtime.GC()
 		return collected.Load() == each
 	})
+}
+
+// Each is replaced after a longer pause than the one before it, and until then goes on being served.
+func TestTokensThatAreRefusedWhenNew(t *testing.T) {
+	session := open(t)
+	if got := health(t, session); got.RefusedYoung != 0 || got.ReplacementSecondsLeft != nil {
+		t.Errorf("%+v", got)
+	}
+	var last *pgauth.Token
+	var err error
+	for err == nil {
+		// On a slow machine a pause may be over before the report.
+		last = token(t, session)
+		err = session.Reject(last, http.StatusUnauthorized)
+	}
+	got := failure(t, err)
+	if got.Status != pgauth.ErrRejectedFresh || got.Retryable || got.Cause != pgauth.OK || got.RetryAfter == nil ||
+		*got.RetryAfter <= 0 || *got.RetryAfter > 75*time.Second {
+		t.Fatalf("%#v", got)
+	}
+	if served := token(t, session); served.Generation() != last.Generation() {
+		t.Error(served.Generation())
+	}
+	if got := health(t, session); got.RefusedYoung == 0 {
+		t.Errorf("%+v", got)
+	}
+	eventually(t, "the pause ends", func() bool { return session.Reject(last, http.StatusUnauthorized) == nil })
+	if next := token(t, session); next.Generation() != last.Generation()+1 {
+		t.Error(next.Generation())
+	}
+}
+
+func TestRefreshOnDemand(t *testing.T) {
+	session := open(t)
+	first := atHand(t, session)
+	second, err := session.Refresh(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Generation() != 2 || second.Fingerprint() == first.Fingerprint() || second.RefreshToken() != "" {
+		t.Errorf("%v of generation %d", second, second.Generation())
+	}
+	if served := token(t, session); served.Fingerprint() != second.Fingerprint() {
+		t.Error(served)
+	}
+
+	// All who ask share one call; one who leaves stops nothing.
+	fault(t, `{"route": "refresh", "action": {"kind": "delay", "ms": 500}}`)
+	before := calls(t, "refresh")
+	ctx, cancel := context.WithCancel(t.Context())
+	outcomes := make(chan outcome, 8)
+	for i := range cap(outcomes) {
+		go func() {
+			asked := ctx
+			if i > 0 {
+				asked = t.Context()
+			}
+			token, err := session.Refresh(asked)
+			outcomes <- outcome{token: token, err: err}
+		}()
+	}
+	eventually(t, "the call is under way", func() bool { return calls(t, "refresh") > before })
+	cancel()
+	canceled := 0
+	for range cap(outcomes) {
+		switch outcome := <-outcomes; {
+		case errors.Is(outcome.err, context.Canceled):
+			canceled++
+		case outcome.err != nil:
+			t.Error(outcome.err)
+		case outcome.token.Generation() < 3:
+			t.Error(outcome.token.Generation())
+		}
+	}
+	if canceled > 1 {
+		t.Errorf("%d were canceled", canceled)
+	}
+
+	// What is not newer is no answer, and is served all the same.
+	fault(t, `{"route": "refresh", "action": {"kind": "hang"}}`)
+	served := token(t, session)
+	_, err = session.Refresh(within(t, 50*time.Millisecond))
+	if !errors.Is(err, context.DeadlineExceeded) || failure(t, err).Cause != pgauth.OK {
+		t.Errorf("%#v", err)
+	}
+	if now := token(t, session); now.Fingerprint() != served.Fingerprint() {
+		t.Error(now)
+	}
+	if _, err := session.Refresh(ctx); !errors.Is(err, pgauth.ErrCanceled) {
+		t.Error(err)
+	}
+	session.Close(within(t, 0))
+	if _, err := session.Refresh(t.Context()); !errors.Is(err, pgauth.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+// Between two tries the deadline passes, and the error is of two kinds; after the last one the failure is the answer.
+func TestTheCauseOfATimeout(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	client := start(t, pgauth.Set("base_url", "https://"+listener.Addr().String()))
+	session, err := client.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close(within(t, 0))
+	if _, err := session.Token(within(t, 0)); !errors.Is(err, pgauth.ErrTimeout) {
+		t.Error(err)
+	}
+	eventually(t, "a try fails", func() bool { return health(t, session).LastError != "" })
+	for _, ask := range []func(context.Context) error{
+		func(ctx context.Context) error { _, err := session.Token(ctx); return err },
+		func(ctx context.Context) error { _, err := session.Refresh(ctx); return err },
+		func(ctx context.Context) error { _, err := session.Do(ctx, "GET", "/wallet", nil, nil); return err },
+	} {
+		err := ask(within(t, 20*time.Millisecond))
+		if got := failure(t, err); !errors.Is(err, pgauth.ErrConnect) || !strings.Contains(got.Text, listener.Addr().String()) {
+			t.Errorf("%#v", got)
+		}
+	}
+
+	session = open(t)
+	fault(t, `{"route": "issue", "action": {"kind": "status", "status": 503}}`)
+	fault(t, `{"route": "issue", "action": {"kind": "hang"}}`)
+	_, err = session.Token(within(t, 2*time.Second))
+	got := failure(t, err)
+	for _, kind := range []error{pgauth.ErrTimeout, context.DeadlineExceeded, pgauth.ErrServer} {
+		if !errors.Is(err, kind) {
+			t.Errorf("%#v is not %v", got, kind)
+		}
+	}
+	if got.Cause != pgauth.ErrServer || !got.Timeout() || errors.Is(err, pgauth.ErrConnect) || errors.Is(err, pgauth.OK) {
+		t.Errorf("%#v", got)
+	}
 }

@@ -4,8 +4,8 @@
  * Commands come on standard input, one a line, their words separated by tabs:
  *
  *   set NAME VALUE · env · client · issue ACCOUNT KEY TIMEOUT_MS · refresh ACCESS REFRESH TIMEOUT_MS ·
- *   open · open_pair ACCESS REFRESH EXPIRES_IN_S · token TIMEOUT_MS MIN_REMAINING_MS · reject HTTP_STATUS ·
- *   credentials ACCOUNT KEY · request METHOD PATH HEADERS BODY TIMEOUT_MS · subscribe LEVEL · events · health · metrics ·
+ *   open · open_pair ACCESS REFRESH EXPIRES_IN_S · token TIMEOUT_MS MIN_REMAINING_MS · renew TIMEOUT_MS ·
+ *   reject HTTP_STATUS · credentials ACCOUNT KEY · request METHOD PATH HEADERS BODY TIMEOUT_MS · subscribe LEVEL · events · health · metrics ·
  *   close TIMEOUT_MS · start CALL… · cancel · end · store KIND · check_store KIND · version · settings · raw WHAT
  *
  * A text is `-` for NULL, `x` and the hex of its bytes, or `@access` and `@refresh` for those of the last token.
@@ -85,6 +85,8 @@ static void put_outcome(pg_status status, const pg_error *error)
     put_text("server_details", pg_error_server_details(error));
     if (pg_error_retry_after_ms(error) != -1)
         put_number("retry_after_ms", pg_error_retry_after_ms(error));
+    if (pg_error_cause(error) != PG_OK)
+        put_text("cause", pg_status_name(pg_error_cause(error)));
     put_number("retryable", pg_error_is_retryable(error));
     put_number("needs_credentials", pg_error_needs_credentials(error));
     put_number("fate", pg_error_refresh_token_fate(error));
@@ -300,6 +302,16 @@ static void token(struct state *state, int64_t timeout_ms, int64_t min_remaining
         put_token(state, token);
 }
 
+static void renew(struct state *state, int64_t timeout_ms)
+{
+    pg_token *token = NULL;
+    pg_error *error = NULL;
+    pg_status status = pg_session_refresh(state->session, timeout_ms, &token, &error);
+    put_status(status, error);
+    if (status == PG_OK)
+        put_token(state, token);
+}
+
 static void reject(struct state *state, int64_t http_status)
 {
     pg_error *error = NULL;
@@ -357,6 +369,11 @@ static void start(struct state *state, char **words, int count)
         return;
     }
     int64_t timeout_ms = number_of(words[count - 1]);
+    if (strcmp(call, "renew") == 0 && count == 2) {
+        status = pg_session_refresh_start(state->session, queue, STARTED, timeout_ms, &error);
+        put_status(status, error);
+        return;
+    }
     for (int i = 0; i < count - 2; i++)
         texts[i] = text_of(words[i + 1], state);
     lines_of(texts[2], headers);
@@ -432,7 +449,7 @@ static const char *name_of_level(pg_log_level level)
     }
 }
 
-/* All that wait. */
+/* All that wait. A pair that the host keeps is the last token. */
 static void events(struct state *state)
 {
     char kinds[1024] = "", log[16384] = "";
@@ -449,7 +466,11 @@ static void events(struct state *state)
                                            name_of_level(pg_event_log_level(event)), pg_event_text(event));
         if (length >= sizeof kinds || log_length >= sizeof log)
             give_up("there are more events than one answer can hold");
-        kept += pg_token_refresh_token(pg_event_token(event)) != NULL;
+        if (pg_token_refresh_token(pg_event_token(event)) != NULL) {
+            pg_token_free(state->token);
+            state->token = pg_token_ref(pg_event_token(event));
+            kept++;
+        }
         pg_event_free(event);
     }
     put_status(status, error);
@@ -586,6 +607,8 @@ int main(void)
             open_pair(&state, text_of(words[1], &state), text_of(words[2], &state), text_of(words[3], &state));
         else if (strcmp(command, "token") == 0 && count == 3)
             token(&state, number_of(words[1]), number_of(words[2]));
+        else if (strcmp(command, "renew") == 0 && count == 2)
+            renew(&state, number_of(words[1]));
         else if (strcmp(command, "reject") == 0 && count == 2)
             reject(&state, number_of(words[1]));
         else if (strcmp(command, "credentials") == 0 && count == 3)
@@ -603,7 +626,7 @@ int main(void)
             metrics(&state);
         else if (strcmp(command, "close") == 0 && count == 2)
             close_session(&state, number_of(words[1]));
-        else if (strcmp(command, "start") == 0 && count >= 4)
+        else if (strcmp(command, "start") == 0 && count >= 3)
             start(&state, words + 1, count - 1);
         else if (strcmp(command, "cancel") == 0 && count == 1)
             cancel(&state);

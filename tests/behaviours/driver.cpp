@@ -67,6 +67,9 @@ void put_error(const pg::error &error) {
     if (const auto wait = error.retry_after()) {
         put_number("retry_after_ms", wait->count());
     }
+    if (error.cause() != PG_OK) {
+        put("cause", pg_status_name(error.cause()));
+    }
     put_number("retryable", error.retryable() ? 1 : 0);
     put_number("needs_credentials", error.needs_credentials() ? 1 : 0);
     put_number("fate", error.fate());
@@ -220,6 +223,16 @@ bool token(state &state, pg::timeout timeout, std::chrono::milliseconds min_rema
     return true;
 }
 
+bool renew(state &state, pg::timeout timeout) {
+    if (!state.session) {
+        return false;
+    }
+    state.token = state.session->refresh(timeout);
+    put("status", "PG_OK");
+    put_token(*state.token);
+    return true;
+}
+
 bool reject(state &state, int http_status) {
     if (!state.session || !state.token) {
         return false;
@@ -266,6 +279,8 @@ bool start(state &state, const std::vector<std::string> &words) {
     const auto given = [&](std::size_t word) { return text_of(words[word], state); };
     if (call == "token" && state.session && words.size() == 4) {
         state.session->token_start(state.under_way, started, timeout, std::chrono::milliseconds(std::stoll(words[3])));
+    } else if (call == "renew" && state.session && words.size() == 3) {
+        state.session->refresh_start(state.under_way, started, timeout);
     } else if (call == "issue" && state.client && words.size() == 5) {
         if (given(2)) {
             state.client->issue_start(state.under_way, started, *given(2), given(3).value(), timeout);
@@ -364,8 +379,8 @@ std::string_view name_of(pg_log_level level) {
     }
 }
 
-// All that wait.
-bool events(const state &state) {
+// All that wait. A pair that the host keeps is the last token.
+bool events(state &state) {
     if (!state.news) {
         return false;
     }
@@ -373,7 +388,10 @@ bool events(const state &state) {
     int kept = 0;
     while (const auto event = state.news->poll(std::chrono::milliseconds(0))) {
         kinds.append(kinds.empty() ? "" : ",").append(name_of(event->kind()));
-        kept += event->token() && event->token()->refresh_token() ? 1 : 0;
+        if (const auto token = event->token(); token && token->refresh_token()) {
+            state.token = *token;
+            ++kept;
+        }
         if (event->kind() == PG_EVENT_LOG) {
             log.append(log.empty() ? "" : "\n").append(name_of(event->log_level())).append(" ").append(event->text());
         }
@@ -436,6 +454,9 @@ bool run(state &state, const std::vector<std::string> &words) {
     if (command == "token" && words.size() == 3) {
         return token(state, timeout_of(words[1]), std::chrono::milliseconds(std::stoll(words[2])));
     }
+    if (command == "renew" && words.size() == 2) {
+        return renew(state, timeout_of(words[1]));
+    }
     if (command == "reject" && words.size() == 2) {
         return reject(state, std::stoi(words[1]));
     }
@@ -464,7 +485,7 @@ bool run(state &state, const std::vector<std::string> &words) {
     if (command == "close" && words.size() == 2) {
         return close(state, timeout_of(words[1]));
     }
-    if (command == "start" && words.size() >= 4) {
+    if (command == "start" && words.size() >= 3) {
         return start(state, words);
     }
     if (command == "cancel" && words.size() == 1) {

@@ -15,7 +15,6 @@ from paymentsgate_auth import (
     AsyncSession,
     AsyncSubscription,
     Client,
-    EventKind,
     PaymentsGateError,
     Response,
     Session,
@@ -101,6 +100,8 @@ class Driver:
             case "token", [timeout, min_remaining]:
                 token = session.token(seconds(timeout), int(min_remaining) / 1000)
                 return self.keep(await settled(token))
+            case "renew", [timeout]:
+                return self.keep(await settled(session.refresh(seconds(timeout))))
             case "reject", [http_status] if self.token:
                 session.reject(self.token, int(http_status))
             case "credentials", [account, key] if "-" not in words:
@@ -118,7 +119,7 @@ class Driver:
             case "subscribe", [level]:
                 self.news = session.subscribe(int(level))
             case "events", [] if self.news:
-                return await events(self.news)
+                return await self.events(self.news)
             case "health", []:
                 return {**OK, "health": json.dumps(session.health())}
             case "close", [timeout]:
@@ -152,6 +153,21 @@ class Driver:
             "generation": token.generation,
         }
 
+    async def events(self, news: Subscription | AsyncSubscription) -> Answer:
+        """All that wait. A pair that the host keeps is the last token."""
+        waiting = []
+        while event := await settled(news.poll(0)):
+            waiting.append(event)
+        kept = [event.token for event in waiting if event.token and event.token.refresh_token]
+        self.token = kept[-1] if kept else self.token
+        lines = [f"{event.level.name.lower()} {event.text}" for event in waiting if event.text is not None]
+        return {
+            **OK,
+            "events": ",".join(event.kind.name.lower() for event in waiting),
+            "kept": len(kept),
+            "log": "\n".join(lines),
+        }
+
 
 async def settled(result: Result | Awaitable[Result]) -> Result:
     """What a call answers, in both faces."""
@@ -177,21 +193,6 @@ def answered(response: Response) -> Answer:
     }
 
 
-async def events(news: Subscription | AsyncSubscription) -> Answer:
-    """All that wait."""
-    waiting = []
-    while event := await settled(news.poll(0)):
-        waiting.append(event)
-    pairs = [event.token for event in waiting if event.kind is EventKind.ROTATED and event.token]
-    lines = [f"{event.level.name.lower()} {event.text}" for event in waiting if event.text is not None]
-    return {
-        **OK,
-        "events": ",".join(event.kind.name.lower() for event in waiting),
-        "kept": sum(token.refresh_token is not None for token in pairs),
-        "log": "\n".join(lines),
-    }
-
-
 def seconds(milliseconds: str) -> float | None:
     return None if milliseconds == "-1" else int(milliseconds) / 1000
 
@@ -205,6 +206,7 @@ def failure(error: PaymentsGateError) -> Answer:
         "server_message": error.server_message,
         "server_details": error.server_details,
         "retry_after_ms": None if error.retry_after is None else round(error.retry_after * 1000),
+        "cause": f"PG_ERR_{error.cause.name}" if error.cause else None,
         "retryable": int(error.retryable),
         "needs_credentials": int(error.needs_credentials),
         "fate": int(error.fate),

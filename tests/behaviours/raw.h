@@ -27,6 +27,7 @@ static void free_nulls(void)
     HOLDS(pg_error_server_message(NULL) == NULL);
     HOLDS(pg_error_server_details(NULL) == NULL);
     HOLDS(pg_error_retry_after_ms(NULL) == -1);
+    HOLDS(pg_error_cause(NULL) == PG_OK);
     HOLDS(!pg_error_is_retryable(NULL));
     HOLDS(!pg_error_needs_credentials(NULL));
     HOLDS(pg_error_refresh_token_fate(NULL) == PG_FATE_NONE);
@@ -91,6 +92,10 @@ static bool raw_queue(struct state *state, const char *what, pg_status *status, 
         *status = pg_session_token_start(NULL, queue, 1, 0, 0, error);
     else if (strcmp(what, "token-start-null-queue") == 0)
         *status = pg_session_token_start(session, NULL, 1, 0, 0, error);
+    else if (strcmp(what, "refresh-start-null-session") == 0)
+        *status = pg_session_refresh_start(NULL, queue, 1, 0, error);
+    else if (strcmp(what, "refresh-start-null-queue") == 0)
+        *status = pg_session_refresh_start(session, NULL, 1, 0, error);
     else if (strcmp(what, "subscribe-null-session") == 0)
         *status = pg_session_subscribe(NULL, queue, 1, PG_LOG_NONE, error);
     else if (strcmp(what, "subscribe-null-queue") == 0)
@@ -161,6 +166,10 @@ static void raw(struct state *state, const char *what)
         status = pg_session_token(NULL, PG_TIMEOUT_DEFAULT, &token, &error);
     else if (strcmp(what, "session-token-null-out") == 0)
         status = pg_session_token(state->session, PG_TIMEOUT_DEFAULT, NULL, &error);
+    else if (strcmp(what, "session-refresh-null-session") == 0)
+        status = pg_session_refresh(NULL, PG_TIMEOUT_DEFAULT, &token, &error);
+    else if (strcmp(what, "session-refresh-null-out") == 0)
+        status = pg_session_refresh(state->session, PG_TIMEOUT_DEFAULT, NULL, &error);
     else if (strcmp(what, "session-reject-null-token") == 0)
         status = pg_session_reject(state->session, NULL, 401, &error);
     else if (strcmp(what, "session-health-null-out") == 0)

@@ -179,7 +179,7 @@ static void test_outputs_are_null_after_a_failure(void)
         CHECK((call) == wanted); \
         CHECK(output == NULL); \
         CHECK(pg_error_status(error) == wanted); \
-        CHECK(pg_error_text(error)[0] != '\0'); \
+        CHECK(pg_error_text(error)[0] != '\0' && pg_error_cause(error) == PG_OK); \
         pg_error_free(error); \
     } while (0)
 
@@ -207,6 +207,9 @@ static void test_outputs_are_null_after_a_failure(void)
     FAILS(PG_ERR_TIMEOUT, token, no_token, pg_session_token(session, 0, &token, &error));
     FAILS(PG_ERR_NULL_POINTER, token, no_token, pg_session_token_lasting(NULL, 0, 0, &token, &error));
     FAILS(PG_ERR_INVALID_ARGUMENT, token, no_token, pg_session_token_lasting(session, -1, 0, &token, &error));
+    FAILS(PG_ERR_NULL_POINTER, token, no_token, pg_session_refresh(NULL, 0, &token, &error));
+    FAILS(PG_ERR_INVALID_ARGUMENT, token, no_token, pg_session_refresh(session, -2, &token, &error));
+    FAILS(PG_ERR_TIMEOUT, token, no_token, pg_session_refresh(session, 0, &token, &error));
     FAILS(PG_ERR_NULL_POINTER, text, no_text, pg_session_health(NULL, &text, &error));
     FAILS(PG_ERR_NULL_POINTER, text, no_text, pg_client_metrics(NULL, &text, &error));
 
@@ -216,6 +219,7 @@ static void test_outputs_are_null_after_a_failure(void)
     REFUSED(PG_ERR_NULL_POINTER, pg_session_open(client, config, NULL, &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_token(session, 0, NULL, &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_token_lasting(session, 0, 0, NULL, &error));
+    REFUSED(PG_ERR_NULL_POINTER, pg_session_refresh(session, 0, NULL, &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_health(session, NULL, &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_client_metrics(client, NULL, &error));
     REFUSED(PG_ERR_NULL_POINTER, pg_session_set_credentials(NULL, "a", "k", &error));

@@ -113,16 +113,24 @@ void test_sessions(const pg::config &config) {
     session.reject(first);
     const pg::token second = session.token();
     CHECK(second.generation() == 2 && second.fingerprint() != first.fingerprint());
-    CHECK(thrown_by([&] { session.reject(second); }).status() == PG_ERR_REJECTED_FRESH);
-    CHECK(session.health().find(second.fingerprint()) != std::string::npos);
-    CHECK(session.health().find(second.access_token()) == std::string::npos);
+    const pg::token third = session.refresh(10s);
+    CHECK(third.generation() == 3 && third.fingerprint() != second.fingerprint() && !third.refresh_token());
+    CHECK(session.token().fingerprint() == third.fingerprint());
+    CHECK(session.health().find(third.fingerprint()) != std::string::npos);
+    CHECK(session.health().find(third.access_token()) == std::string::npos);
 
+    const pg::error late = thrown_by([&] { session.refresh(0ms); });
+    CHECK(late.status() == PG_ERR_TIMEOUT && late.cause() == PG_OK);
+    CHECK(thrown_by([&] { session.refresh(-1ms); }).status() == PG_ERR_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { session.token(-1ms); }).status() == PG_ERR_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { session.token({}, -1ms); }).status() == PG_ERR_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { session.reject(second, 0); }).status() == PG_ERR_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { session.set_credentials({}, "k"); }).status() == PG_ERR_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { session.set_credentials({"a\0b", 3}, "k"); }).status() == PG_ERR_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { session.set_credentials("a", "k"); }).status() == PG_ERR_INVALID_PEM);
+    const pg::error foreign = thrown_by([&] { session.set_credentials("another-account", std::getenv("PG_SANDBOX_KEY")); });
+    CHECK(foreign.status() == PG_ERR_INVALID_ARGUMENT);
+    CHECK(std::string_view(foreign.what()).find("open another session") != std::string_view::npos);
 }
 
 void test_sessions_are_shared(const pg::client &client, const pg::config &config) {

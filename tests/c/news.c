@@ -11,6 +11,8 @@ enum { PATIENCE_S = 300, NEWS = 7, ENOUGH_MS = 6000, WINDOW = 20, MOST_SECRETS =
 /* Its pairs live for 2 s as far as callers are concerned, and may be replaced after one. */
 #define SHORT_LIVES "{\"access_lifetime_s\": 7}"
 #define ISSUE_IS_BLOCKED "{\"route\": \"issue\", \"action\": {\"kind\": \"status\", \"status\": 403, \"body\": \"no\"}}"
+#define ISSUE_IS_REFUSED "{\"route\": \"issue\", \"action\": {\"kind\": \"status\", \"status\": 401}}"
+#define ANSWER_IS_SLOW "{\"route\": \"refresh\", \"action\": {\"kind\": \"delay\", \"ms\": 1500}}"
 #define ANSWER_IS_LOST "{\"route\": \"refresh\", \"point\": \"after\", \"times\": %d, \"action\": {\"kind\": \"reset\"}}"
 
 static char *secrets[MOST_SECRETS];
@@ -174,8 +176,7 @@ static void test_degraded_and_recovered(void)
 
 static void test_refused_credentials(void)
 {
-    begin(NULL, NULL);
-    pg_error *error = NULL;
+    begin(NULL, ISSUE_IS_REFUSED);
     pg_session *session = new_session();
     pg_queue *queue = new_queue();
     pg_token *none = NULL;
@@ -183,7 +184,6 @@ static void test_refused_credentials(void)
     CHECK(key != NULL);
     keep_secret(key, strlen(key));
     subscribe(session, queue, NEWS, PG_LOG_DEBUG);
-    OK(pg_session_set_credentials(session, "another-account", key, &error));
     CHECK(pg_session_token(session, PG_TIMEOUT_DEFAULT, &none, NULL) == PG_ERR_REFUSED);
     keep_what_was_sent();
     pg_event *event = news(queue, PG_EVENT_CREDENTIALS_REJECTED, PG_ERR_REFUSED);
@@ -257,6 +257,48 @@ static void test_a_pair_is_kept_by_its_host(void)
     pg_client_free(client);
 }
 
+/* The end of the session comes while its pair is replaced: the subscriber is told the new one, and then of the end. */
+static void test_a_pair_that_comes_after_the_end(bool is_closed)
+{
+    begin(NULL, ANSWER_IS_SLOW);
+    pg_error *error = NULL;
+    pg_client *client = new_client();
+    pg_session *session = NULL;
+    pg_token *pair = NULL, *next_pair = NULL;
+    pg_queue *queue = new_queue(), *operations = new_queue();
+    pg_config *config = new_config();
+    OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &pair, &error));
+    keep_secret(pg_token_refresh_token(pair), pg_token_refresh_token_length(pair));
+    OK(pg_config_set(config, "access_token", pg_token_access_token(pair), &error));
+    OK(pg_config_set(config, "refresh_token", pg_token_refresh_token(pair), &error));
+    OK(pg_config_set(config, "access_token_expires_in_s", "3600", &error));
+    OK(pg_session_open(client, config, &session, &error));
+    subscribe(session, queue, NEWS, PG_LOG_DEBUG);
+
+    OK(pg_session_refresh_start(session, operations, 1, PG_TIMEOUT_DEFAULT, &error));
+    while (count_of(REFRESHES) == 0)
+        usleep(1000);
+    if (is_closed)
+        CHECK(pg_session_close(session, 0, NULL) == PG_ERR_TIMEOUT);
+    pg_session_free(session);
+    pass(operations, 1, PG_EVENT_TOKEN, PG_ERR_CLOSED);
+    pg_event *event = news(queue, PG_EVENT_ROTATED, PG_OK);
+    const char *kept = pg_token_refresh_token(pg_event_token(event));
+    CHECK(kept != NULL && strcmp(kept, pg_token_refresh_token(pair)) != 0);
+    hears(queue, PG_EVENT_ENDED, PG_ERR_CLOSED);
+    CHECK(is_empty(queue));
+    OK(pg_refresh_token(client, NULL, kept, PG_TIMEOUT_DEFAULT, &next_pair, &error));
+    CHECK(count_of(MOST_PRESENTATIONS) == 1 && count_of(ISSUES) == 1);
+
+    pg_event_free(event);
+    pg_token_free(next_pair);
+    pg_token_free(pair);
+    pg_queue_free(operations);
+    pg_queue_free(queue);
+    pg_config_free(config);
+    pg_client_free(client);
+}
+
 static void test_levels(void)
 {
     begin(NULL, NULL);
@@ -296,15 +338,21 @@ static void test_lines_that_nobody_reads(void)
     pg_error *error = NULL;
     pg_session *session = new_session();
     pg_queue *queue = new_queue();
-    pg_token *token = token_of(session);
+    pg_client *client = new_client();
+    pg_token *tokens[] = { NULL, NULL }, *newer = NULL;
     int lines = 0;
-    subscribe(session, queue, NEWS, PG_LOG_DEBUG);
-    for (int i = 0; i < 10000; i++)
-        OK(pg_session_reject(session, token, i == 0 ? 401 : 403, &error));
-    for (int i = 0; i < 10000; i++)
-        pg_session_reject(session, token, 401, NULL);
-    pg_token_free(token);
     pg_token_free(token_of(session));
+    for (int i = 0; i < 2; i++)
+        OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &tokens[i], &error));
+    subscribe(session, queue, NEWS, PG_LOG_DEBUG);
+    /* Of one token there would be one line. */
+    for (int i = 0; i < 10000; i++)
+        OK(pg_session_reject(session, tokens[i % 2], 401, &error));
+    OK(pg_session_refresh(session, PG_TIMEOUT_DEFAULT, &newer, &error));
+    pg_token_free(newer);
+    pg_token_free(tokens[0]);
+    pg_token_free(tokens[1]);
+    pg_client_free(client);
     OK(pg_session_close(session, PG_TIMEOUT_DEFAULT, &error));
     pg_event *event;
     int rotated = 0;
@@ -343,6 +391,8 @@ int main(void)
     test_refused_credentials();
     test_a_lost_answer();
     test_a_pair_is_kept_by_its_host();
+    test_a_pair_that_comes_after_the_end(true);
+    test_a_pair_that_comes_after_the_end(false);
     test_levels();
     test_lines_that_nobody_reads();
     test_no_secret_was_told();

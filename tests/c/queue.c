@@ -172,6 +172,38 @@ static void test_what_an_operation_ends_in(void)
 }
 
 /* The bare calls: what became of a refresh token is told with the event. */
+/* All who want another token share one call, and one who leaves stops nothing. */
+static void test_another_token_on_demand(void)
+{
+    begin(NULL, NULL);
+    pg_error *error = NULL;
+    pg_session *session = warm_session();
+    pg_queue *queue = new_queue();
+    tell_emulator("POST", "/faults", "{\"route\": \"refresh\", \"action\": {\"kind\": \"delay\", \"ms\": 300}}");
+    for (uint64_t id = TOKEN; id <= OTHER; id++)
+        OK(pg_session_refresh_start(session, queue, id, PG_TIMEOUT_DEFAULT, &error));
+    CHECK(pg_session_refresh_start(session, queue, TOKEN, 0, &error) == PG_ERR_INVALID_ARGUMENT);
+    pg_error_free(error);
+    error = NULL;
+    cancel(queue, OTHER);
+    pass(queue, OTHER, PG_EVENT_TOKEN, PG_ERR_CANCELED);
+    for (uint64_t id = TOKEN; id < OTHER; id++) {
+        pg_event *event = NULL;
+        OK(pg_queue_poll(queue, PG_TIMEOUT_DEFAULT, &event, &error));
+        CHECK(pg_event_kind(event) == PG_EVENT_TOKEN && pg_event_status(event) == PG_OK);
+        CHECK(pg_token_generation(pg_event_token(event)) == 2);
+        pg_event_free(event);
+    }
+    CHECK(count_of(REFRESHES) == 1 && count_of(ISSUES) == 1);
+
+    OK(pg_session_close(session, PG_TIMEOUT_DEFAULT, &error));
+    OK(pg_session_refresh_start(session, queue, TOKEN, PG_TIMEOUT_DEFAULT, &error));
+    pass(queue, TOKEN, PG_EVENT_TOKEN, PG_ERR_CLOSED);
+    CHECK(is_empty(queue));
+    pg_queue_free(queue);
+    pg_session_free(session);
+}
+
 static void test_bare_calls(void)
 {
     begin(NULL, NULL);
@@ -505,6 +537,7 @@ int main(void)
     test_no_descriptor_is_left();
     test_readable_exactly_while_an_event_waits();
     test_what_an_operation_ends_in();
+    test_another_token_on_demand();
     test_bare_calls();
     test_numbers();
     test_one_end_for_whatever_is_canceled_when();

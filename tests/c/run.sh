@@ -24,7 +24,7 @@ sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit
 # The library's thread lives as long as the process, by design: what it holds is reachable, and no leak.
 memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
-programs='abi session queue news request store hpp example_c example_session_c example_queue_c example_curl_c example_cpp'
+programs='abi session queue news request store hpp kept example_c example_session_c example_queue_c example_curl_c example_cpp'
 programs="$programs example_session_cpp example_curl_cpp"
 passed=0
 
@@ -62,6 +62,7 @@ build_all() { # suffix options…
         build request.c "request$suffix" "$@" &&
         build store.c "store$suffix" "$@" &&
         build hpp.cpp "hpp$suffix" "$@" &&
+        build kept.cpp "kept$suffix" "$@" &&
         build ../../examples/c/issue_refresh.c "example_c$suffix" "$@" &&
         build ../../examples/c/session.c "example_session_c$suffix" "$@" &&
         build ../../examples/c/queue.c "example_queue_c$suffix" "$@" &&

@@ -4,7 +4,9 @@
 
 #define _GNU_SOURCE
 
+#include <arpa/inet.h>
 #include <pthread.h>
+#include <sys/socket.h>
 
 #include "bench.h"
 
@@ -52,6 +54,27 @@ static void test_a_crowd_makes_one_call(void)
     CHECK(pthread_barrier_destroy(&crowd.together) == 0);
     CHECK(count_of(ISSUES) == 1 && count_of(REFRESHES) == 0);
     pg_session_free(crowd.session);
+}
+
+/* Nobody listens there. */
+static int closed_port(void)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t length = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&address, length) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)&address, &length) == 0 && close(fd) == 0);
+    return ntohs(address.sin_port);
+}
+
+static bool has_failed(const pg_session *session)
+{
+    pg_error *error = NULL;
+    char *json = NULL;
+    OK(pg_session_health(session, &json, &error));
+    bool failed = strstr(json, "\"last_error\":null") == NULL;
+    pg_text_free(json);
+    return failed;
 }
 
 static void test_a_token_outlives_its_session(void)
@@ -109,14 +132,123 @@ static void test_reports(void)
     CHECK(pg_token_generation(second) == 2);
     CHECK(strcmp(pg_token_fingerprint(second), pg_token_fingerprint(first)) != 0);
     OK(pg_session_reject(session, first, 401, &error));
-    /* The successor of a token that was refused when new comes from Issue, and is the last of its kind. */
+    /* The successor of a token that was refused when new comes from Issue. */
     CHECK(count_of(ISSUES) == 1 && count_of(REFRESHES) == 0);
-    CHECK(pg_session_reject(session, second, 401, NULL) == PG_ERR_REJECTED_FRESH);
+    pg_token_free(second);
+    pg_token_free(first);
+    pg_session_free(session);
+}
+
+/* Each is replaced after a longer pause than the one before it, and until then goes on being served. */
+static void test_tokens_that_are_refused_when_new(void)
+{
+    pg_error *error = NULL;
+    pg_session *session = new_session();
+    pg_token *token = token_of(session);
+    pg_status status;
+
+    CHECK(health_of(session, "\"refused_young\":") == 0);
+    OK(pg_session_reject(session, token, 401, &error));
+    do {
+        /* On a slow machine the pause may be over before the report. */
+        pg_token_free(token);
+        token = token_of(session);
+        status = pg_session_reject(session, token, 401, &error);
+    } while (status == PG_OK);
+    CHECK(status == PG_ERR_REJECTED_FRESH);
+    CHECK(pg_error_retry_after_ms(error) > 0 && pg_error_retry_after_ms(error) <= 75000);
+    CHECK(strstr(pg_error_text(error), "setting store") != NULL && pg_error_cause(error) == PG_OK);
+    CHECK(health_of(session, "\"refused_young\":") >= 1);
+    pg_token *served = token_of(session);
+    CHECK(served == token);
+    pg_token_free(served);
+
+    usleep((useconds_t)(pg_error_retry_after_ms(error) + 1) * 1000);
+    pg_error_free(error);
+    error = NULL;
+    OK(pg_session_reject(session, token, 401, &error));
+    pg_token *next = token_of(session);
+    CHECK(next != token && pg_token_generation(next) == pg_token_generation(token) + 1);
+    pg_token_free(next);
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+static void test_another_token_on_demand(void)
+{
+    static const char HANG[] = "{\"route\": \"refresh\", \"action\": {\"kind\": \"hang\"}}";
+    pg_error *error = NULL;
+    pg_session *session = new_session();
+    pg_token *second = NULL, *none = NULL;
+
+    tell_emulator("POST", "/reset", NULL);
+    pg_token *first = token_of(session);
+    OK(pg_session_refresh(session, PG_TIMEOUT_DEFAULT, &second, &error));
+    CHECK(pg_token_generation(second) == 2 && pg_token_refresh_token(second) == NULL);
+    CHECK(strcmp(pg_token_fingerprint(second), pg_token_fingerprint(first)) != 0);
+    CHECK(count_of(ISSUES) == 1 && count_of(REFRESHES) == 1);
+
+    /* What is not newer is no answer, and is served all the same. */
+    tell_emulator("POST", "/faults", HANG);
+    CHECK(pg_session_refresh(session, 10, &none, &error) == PG_ERR_TIMEOUT && none == NULL);
+    CHECK(pg_error_cause(error) == PG_OK && pg_error_is_retryable(error));
+    pg_error_free(error);
     pg_token *served = token_of(session);
     CHECK(served == second);
     pg_token_free(served);
+    CHECK(pg_session_close(session, 0, NULL) == PG_ERR_TIMEOUT);
+    CHECK(pg_session_refresh(session, PG_TIMEOUT_DEFAULT, &none, NULL) == PG_ERR_CLOSED && none == NULL);
     pg_token_free(second);
     pg_token_free(first);
+    pg_session_free(session);
+}
+
+static void test_a_service_that_cannot_be_reached_is_named(void)
+{
+    char url[64];
+    pg_error *error = NULL;
+    pg_client *client = NULL;
+    pg_session *session = NULL;
+    pg_token *none = NULL;
+    pg_config *config = new_config();
+    pg_queue *queue = new_queue();
+
+    snprintf(url, sizeof url, "https://127.0.0.1:%d", closed_port());
+    OK(pg_config_set(config, "base_url", url, &error));
+    OK(pg_client_new(config, &client, &error));
+    OK(pg_session_open(client, config, &session, &error));
+    OK(pg_session_refresh_start(session, queue, 1, 0, &error));
+    while (!has_failed(session))
+        usleep(1000);
+    /* Between two tries the deadline passes; after the last one the failure itself is the answer. */
+    for (int i = 0; i < 2; i++) {
+        pg_status status = i == 0 ? pg_session_token(session, 20, &none, &error) : pg_session_refresh(session, 20, &none, &error);
+        CHECK(none == NULL && (status == PG_ERR_TIMEOUT || status == PG_ERR_CONNECT));
+        CHECK(pg_error_cause(error) == (status == PG_ERR_TIMEOUT ? PG_ERR_CONNECT : PG_OK));
+        CHECK(strstr(pg_error_text(error), url + strlen("https://")) != NULL);
+        pg_error_free(error);
+        error = NULL;
+    }
+    pass(queue, 1, PG_EVENT_TOKEN, PG_ERR_TIMEOUT);
+    pg_queue_free(queue);
+    pg_session_free(session);
+    pg_client_free(client);
+    pg_config_free(config);
+}
+
+static void test_a_session_belongs_to_one_account(void)
+{
+    static const char KEY[] = "PG_SANDBOX_KEY";
+    pg_error *error = NULL;
+    pg_session *session = new_session();
+    pg_token_free(token_of(session));
+    CHECK(pg_session_set_credentials(session, "another-account", getenv(KEY), &error) == PG_ERR_INVALID_ARGUMENT);
+    CHECK(strstr(pg_error_text(error), "open another session") != NULL);
+    CHECK(strstr(pg_error_text(error), getenv(KEY)) == NULL);
+    pg_error_free(error);
+    pg_token *token = token_of(session);
+    CHECK(pg_token_generation(token) == 1);
+    pg_token_free(token);
     pg_session_free(session);
 }
 
@@ -255,6 +387,10 @@ int main(void)
     test_a_token_outlives_its_session();
     test_copies();
     test_reports();
+    test_tokens_that_are_refused_when_new();
+    test_another_token_on_demand();
+    test_a_service_that_cannot_be_reached_is_named();
+    test_a_session_belongs_to_one_account();
     test_health_holds_no_secret();
     test_metrics_are_of_the_client_and_its_open_sessions();
     test_generation_word();

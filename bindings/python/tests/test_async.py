@@ -18,7 +18,7 @@ import pytest
 import uvloop
 from sandbox import Sandbox
 from test_request import PAYIN, calls
-from test_session import key
+from test_session import ANOTHER_KEY, key
 
 from paymentsgate_auth import (
     AsyncSession,
@@ -139,6 +139,12 @@ def test_times(sandbox: Sandbox, settings: Config) -> None:
     run(work())
 
 
+async def refuse_all(session: AsyncSession) -> None:
+    """Reports each new token at once. On a slow machine a pause may be over before the report."""
+    while True:
+        session.reject(await session.token())
+
+
 def test_what_sessions_share(sandbox: Sandbox, settings: Config) -> None:
     async def work() -> None:
         session = AsyncSession(settings)
@@ -147,12 +153,36 @@ def test_what_sessions_share(sandbox: Sandbox, settings: Config) -> None:
         second = await session.token()
         assert second.generation == 2
         with pytest.raises(RejectedFresh):
-            session.reject(second)
-        other = Client(settings).async_session(account_id="another", public_key=key(settings))
+            await refuse_all(session)
+        account = sandbox.address["account_id"]
+        other = Client(settings).async_session(account_id=account, public_key=ANOTHER_KEY)
         with pytest.raises(Refused):
             await other.token()
-        other.set_credentials(sandbox.address["account_id"], key(settings))
+        with pytest.raises(InvalidCall):
+            other.set_credentials("another", key(settings))
+        other.set_credentials(account, key(settings))
         assert await other.token()
+
+    run(work())
+
+
+def test_another_token_on_demand(sandbox: Sandbox, settings: Config) -> None:
+    sandbox.fault(route="refresh", action={"kind": "delay", "ms": 300})
+
+    async def work() -> None:
+        session = AsyncSession(settings)
+        await session.token()
+        tasks = [asyncio.create_task(session.refresh()) for _ in range(100)]
+        await until(lambda: calls(sandbox, "refresh"))
+        tasks[0].cancel()
+        tokens = await asyncio.gather(*tasks[1:])
+        assert {token.generation for token in tokens} == {2}
+        assert (await session.token()).fingerprint == tokens[0].fingerprint
+        assert (calls(sandbox, "issue"), calls(sandbox, "refresh")) == (1, 1)
+        sandbox.fault(route="refresh", action={"kind": "hang"})
+        with pytest.raises(DeadlineExceeded):
+            await session.refresh(timeout=0.05)
+        assert (await session.token()).generation == 2
 
     run(work())
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sandbox import Sandbox, closed_port
+from waiting import eventually
 
 from paymentsgate_auth import (
+    AsyncSession,
     Client,
     ConfigurationError,
     DeadlineExceeded,
@@ -19,6 +24,7 @@ from paymentsgate_auth import (
     PaymentsGateError,
     Refused,
     ServiceError,
+    Session,
     Status,
 )
 from paymentsgate_auth._library import library
@@ -26,7 +32,7 @@ from paymentsgate_auth._library import library
 HEADER = (Path(__file__).parents[3] / "include" / "paymentsgate_auth.h").read_text()
 FIELDS = [
     *("text", "status", "status_name", "http_status", "server_code", "server_message", "server_details"),
-    *("retry_after", "retryable", "needs_credentials", "fate"),
+    *("retry_after", "cause", "retryable", "needs_credentials", "fate"),
 ]
 
 
@@ -49,6 +55,7 @@ def test_every_field_of_a_refusal(sandbox: Sandbox, settings: dict[str, str]) ->
     assert error.server_message == "Slow down"
     assert error.server_details == '{"limit":[1,2]}'
     assert error.retry_after == 7.0
+    assert error.cause is None
     assert error.retryable is True
     assert error.needs_credentials is False
     assert error.fate is Fate.NOT_CONSUMED
@@ -76,6 +83,62 @@ def test_what_they_are_caught_by(sandbox: Sandbox, settings: dict[str, str]) -> 
     with pytest.raises(TimeoutError) as raised:
         Client(settings).issue(timeout=0.2)
     assert type(raised.value) is DeadlineExceeded
+
+
+def test_the_deadline_of_a_session_s_caller_has_a_cause(sandbox: Sandbox, settings: dict[str, str]) -> None:
+    sandbox.fault(route="issue", action={"kind": "status", "status": 503})
+    sandbox.fault(route="issue", action={"kind": "hang"})
+    session = Session(settings)
+    with pytest.raises(TimeoutError, match="503") as raised:
+        session.token(timeout=2)
+    error = raised.value
+    assert isinstance(error, DeadlineExceeded)
+    assert (error.status, error.cause, error.http_status) == (Status.TIMEOUT, Status.SERVER, 503)
+    assert pickle.loads(pickle.dumps(error)).cause is Status.SERVER
+
+
+def asked(settings: dict[str, str], call: Callable[[Session], object]) -> None:
+    """Makes the call after the first try of a session has failed."""
+    session = Session(settings)
+    with pytest.raises(DeadlineExceeded):
+        session.token(timeout=0)
+    eventually(lambda: session.health()["last_error"])
+    call(session)
+
+
+def asked_in_a_loop(settings: dict[str, str], call: Callable[[AsyncSession], Any]) -> None:
+    async def work() -> None:
+        session = AsyncSession(settings)
+        with pytest.raises(DeadlineExceeded):
+            await session.token(timeout=0)
+        while session.health()["last_error"] is None:
+            await asyncio.sleep(0.005)
+        await call(session)
+
+    asyncio.run(work())
+
+
+CALLS: list[Callable[[Any], Any]] = [
+    lambda session: session.token(timeout=0.02),
+    lambda session: session.refresh(timeout=0.02),
+    lambda session: session.request("GET", "/wallet", timeout=0.02),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("ask", [asked, asked_in_a_loop])
+def test_a_service_that_cannot_be_reached_is_named(
+    settings: dict[str, str], call: Callable[[Any], Any], ask: Callable[..., None]
+) -> None:
+    """Between two tries the deadline passes; after the last one the failure itself is the answer."""
+    address = closed_port()
+    settings["base_url"] = f"https://{address}"
+    with pytest.raises(NetworkError, match=address) as raised:
+        ask(settings, call)
+    if raised.value.status is Status.TIMEOUT:
+        assert raised.value.cause is Status.CONNECT
+    else:
+        assert (raised.value.status, raised.value.cause) == (Status.CONNECT, None)
 
 
 @pytest.mark.parametrize("kind", [{"kind": "hang"}, {"kind": "reset"}, {"kind": "status", "status": 401}])

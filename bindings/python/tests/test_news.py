@@ -9,7 +9,7 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,8 +20,10 @@ from waiting import eventually
 
 from paymentsgate_auth import (
     AsyncSession,
+    AsyncSubscription,
     Client,
     Closed,
+    DeadlineExceeded,
     Event,
     EventKind,
     InvalidCall,
@@ -236,6 +238,89 @@ def test_every_pair_opens_the_next_session(sandbox: Sandbox, settings: Config) -
     counters = sandbox.counters()
     assert (counters["pairs_issued"], counters["pairs_refreshed"]) == (1, 5)
     assert counters["most_presentations"] == 1
+
+
+def ends_by_close(session: Session) -> None:
+    with pytest.raises(DeadlineExceeded):
+        session.close(timeout=0)
+
+
+def ends_with_its_scope(session: Session) -> None:
+    with session:
+        pass
+
+
+ENDS: list[Callable[[Session], None]] = [ends_by_close, ends_with_its_scope, Session.close, lambda _: None]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_pair_that_comes_after_the_end(
+    sandbox: Sandbox, settings: Config, end: Callable[[Session], None]
+) -> None:
+    """The session ends while its pair is replaced: the new pair is told, and then the end."""
+    session = from_pair(settings, access_token_expires_in_s=3600)
+    news = session.subscribe()
+    refresh_slowly(sandbox, session)
+    end(session)
+    del session
+    gc.collect()
+    rotated, ended = news.poll(), news.poll()
+    assert rotated
+    assert ended
+    assert (rotated.kind, ended.kind) == (EventKind.ROTATED, EventKind.ENDED)
+    assert isinstance(ended.error, Closed)
+    assert rotated.token
+    assert Client(settings).refresh(rotated.token)
+    assert sandbox.counters()["most_presentations"] == 1
+
+
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+def test_a_pair_that_comes_after_the_end_in_an_event_loop(
+    sandbox: Sandbox, settings: Config, ends_by_itself: bool
+) -> None:
+    pair = Client(settings).issue()
+    texts = {"access_token": pair.access_token, "refresh_token": str(pair.refresh_token)}
+    kept = {name: value for name, value in settings.items() if name != "credentials_file"}
+
+    async def work() -> list[Event]:
+        session = AsyncSession({**kept, **texts, "access_token_expires_in_s": "3600"})
+        news = session.subscribe()
+        listener = asyncio.create_task(heard(news))
+        async with session:
+            sandbox.fault(route="refresh", action={"kind": "delay", "ms": 1500})
+            with pytest.raises(DeadlineExceeded):
+                await session.refresh(timeout=0)
+            await until(lambda: refreshes(sandbox))
+            if not ends_by_itself:
+                await session.close()
+        del session
+        return await listener
+
+    rotated, ended = run(work())
+    assert (rotated.kind, ended.kind) == (EventKind.ROTATED, EventKind.ENDED)
+    assert rotated.token
+    assert Client(settings).refresh(rotated.token)
+    assert sandbox.counters()["most_presentations"] == 1
+
+
+async def heard(news: AsyncSubscription) -> list[Event]:
+    events: list[Event] = []
+    while event := await news.poll():
+        events.append(event)
+    return events
+
+
+def refreshes(sandbox: Sandbox) -> int:
+    count: int = sandbox.counters()["routes"].get("refresh", {"calls": 0})["calls"]
+    return count
+
+
+def refresh_slowly(sandbox: Sandbox, session: Session) -> None:
+    """Has a session refresh its pair, which takes a while."""
+    sandbox.fault(route="refresh", action={"kind": "delay", "ms": 1500})
+    with pytest.raises(DeadlineExceeded):
+        session.refresh(timeout=0)
+    eventually(lambda: refreshes(sandbox))
 
 
 @pytest.mark.parametrize(("choice", "presentations"), [("fail", 1), ("issue", 1), ("replay", 2)])

@@ -8,12 +8,14 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sandbox import Sandbox
 from test_calls import wallet
+from waiting import eventually
 
 from paymentsgate_auth import (
     Client,
@@ -29,6 +31,12 @@ from paymentsgate_auth import (
 )
 
 Config = dict[str, str]
+# As the service wants one, and not the account's.
+ANOTHER_KEY = (
+    "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KTUZrd0V3WUhLb1pJemowQ0FRWUlLb1pJemowREFRY0RRZ0FFWjkzOW5SbGRP"
+    "czRqK0R0M2p5dUZBc25OblVoawpHcEFSQnpnODhmL2FEQWlJeGtIclV3dllNcW92aUNJcjhJWksxY2R3dUhZdERDdjBlZ0x4"
+    "WkNDTGNBPT0KLS0tLS1FTkQgUFVCTElDIEtFWS0tLS0tCg=="
+)
 
 
 def calls(sandbox: Sandbox) -> tuple[int, int]:
@@ -91,14 +99,68 @@ def test_a_token_that_is_refused_is_replaced_once(sandbox: Sandbox, settings: Co
         list(pool.map(session.reject, [first] * 8))
         tokens = list(pool.map(lambda _: session.token(), range(8)))
     assert {token.generation for token in tokens} == {2}
-    with pytest.raises(RejectedFresh):
-        session.reject(tokens[0])
+    session.reject(first)
     assert session.token().generation == 2
     assert calls(sandbox) == (2, 0)
 
 
-def test_other_credentials_heal_a_session(sandbox: Sandbox, settings: Config) -> None:
-    session = Client(settings).session(account_id="another", public_key=key(settings))
+def refuse_all(session: Session) -> None:
+    """Reports each new token at once. On a slow machine a pause may be over before the report."""
+    while True:
+        session.reject(session.token())
+
+
+def test_tokens_that_are_refused_when_new(settings: Config) -> None:
+    """Each is replaced after a longer pause than the one before it, and until then goes on being served."""
+    session = Session(settings)
+    assert session.health()["refused_young"] == 0
+    with pytest.raises(RejectedFresh, match="setting store") as raised:
+        refuse_all(session)
+    last = session.token()
+    assert raised.value.retry_after
+    assert 0 < raised.value.retry_after <= 75
+    assert session.health()["refused_young"] == last.generation - 1
+
+    def is_replaced() -> bool:
+        with suppress(RejectedFresh):
+            session.reject(last)
+            return True
+        return False
+
+    eventually(is_replaced, patience=90)
+    assert session.token().generation == last.generation + 1
+
+
+def test_another_token_on_demand(sandbox: Sandbox, settings: Config) -> None:
+    session = Session(settings)
+    first = session.token()
+    second = session.refresh()
+    assert (second.generation, second.refresh_token) == (2, None)
+    assert second.fingerprint != first.fingerprint
+    assert session.token().fingerprint == second.fingerprint
+    assert session.access_token() == second.access_token
+    sandbox.fault(route="refresh", action={"kind": "delay", "ms": 500})
+    with ThreadPoolExecutor(8) as pool:
+        tokens = list(pool.map(lambda _: session.refresh(), range(8)))
+    assert min(token.generation for token in tokens) == 3
+    assert calls(sandbox)[0] == 1
+
+    sandbox.fault(route="refresh", action={"kind": "hang"})
+    served = session.token()
+    with pytest.raises(DeadlineExceeded) as raised:
+        session.refresh(timeout=0.05)
+    assert raised.value.cause is None
+    assert session.token().fingerprint == served.fingerprint
+    with pytest.raises(InvalidCall):
+        session.refresh(timeout=-1)
+    with suppress(DeadlineExceeded):
+        session.close(timeout=0)
+    with pytest.raises(Closed):
+        session.refresh()
+
+
+def test_a_new_key_heals_a_session(sandbox: Sandbox, settings: Config) -> None:
+    session = Client(settings).session(account_id=sandbox.address["account_id"], public_key=ANOTHER_KEY)
     for _ in range(2):
         with pytest.raises(Refused) as raised:
             session.token()
@@ -109,7 +171,10 @@ def test_other_credentials_heal_a_session(sandbox: Sandbox, settings: Config) ->
     assert session.token()
 
 
-@pytest.mark.parametrize(("account", "public_key"), [("a\0b", None), ("a", "k\0"), ("", None), ("a", "key")])
+# The last ones are good, but a session belongs to one account.
+@pytest.mark.parametrize(
+    ("account", "public_key"), [("a\0b", None), ("a", "k\0"), ("", None), ("a", "key"), ("another", None)]
+)
 def test_credentials_that_cannot_be_any(settings: Config, account: str, public_key: str | None) -> None:
     session = Session(settings)
     with pytest.raises(PaymentsGateError) as raised:

@@ -163,6 +163,13 @@ func (d *driver) obeyForSession(ctx context.Context, command string, words []str
 			return nil, errUnsupported
 		}
 		return d.keep(d.session.TokenLasting(ctx, time.Duration(minRemaining)*time.Millisecond))
+	case command == "renew" && len(arguments) == 1:
+		ctx, cancel, err := within(ctx, words[0])
+		if err != nil {
+			return nil, err
+		}
+		defer cancel()
+		return d.keep(d.session.Refresh(ctx))
 	case command == "reject" && len(arguments) == 1 && d.token != nil:
 		return nil, d.session.Reject(d.token, int(number(words[0])))
 	case command == "credentials" && len(arguments) == 2:
@@ -189,7 +196,7 @@ func (d *driver) obeyForSession(ctx context.Context, command string, words []str
 		}
 		return nil, err
 	case command == "events" && len(arguments) == 0 && d.news != nil:
-		return events(d.news)
+		return d.events()
 	case command == "health" && len(arguments) == 0:
 		return d.session.Health()
 	case command == "close" && len(arguments) == 1:
@@ -251,13 +258,13 @@ func body(text argument) []byte {
 	return []byte(text.text)
 }
 
-// events takes all that wait.
-func events(news *pgauth.Subscription) ([]pgauth.Event, error) {
+// events takes all that wait. A pair that the host keeps is the last token.
+func (d *driver) events() ([]pgauth.Event, error) {
 	now, cancel := context.WithTimeout(context.Background(), 0)
 	defer cancel()
 	events := []pgauth.Event{}
 	for {
-		event, err := news.Next(now)
+		event, err := d.news.Next(now)
 		switch {
 		case errors.Is(err, pgauth.ErrTimeout) || err == io.EOF:
 			return events, nil
@@ -265,6 +272,9 @@ func events(news *pgauth.Subscription) ([]pgauth.Event, error) {
 			return nil, err
 		}
 		events = append(events, event)
+		if event.Token != nil && event.Token.RefreshToken() != "" {
+			d.token = event.Token
+		}
 	}
 }
 
@@ -433,6 +443,9 @@ func (d *driver) failure(failure *pgauth.Error) {
 	d.present("server_details", string(failure.ServerDetails))
 	if failure.RetryAfter != nil {
 		d.number("retry_after_ms", failure.RetryAfter.Milliseconds())
+	}
+	if failure.Cause != pgauth.OK {
+		d.write("cause", failure.Cause.String())
 	}
 	d.flag("retryable", failure.Retryable)
 	d.flag("needs_credentials", failure.NeedsCredentials)

@@ -43,6 +43,11 @@ class AsyncSession(SessionBase):
         event = await operations().perform(library.pg_session_token_start, self._handle, *times)
         return self._kept.keep(word, token_from(event))
 
+    async def refresh(self, timeout: float | None = None) -> Token:
+        """Another token than the one there is, got now, as :meth:`Session.refresh`."""
+        start = library.pg_session_refresh_start
+        return token_from(await operations().perform(start, self._handle, milliseconds(timeout)))
+
     async def access_token(self, timeout: float | None = None) -> str:
         """The text of :meth:`token`, for ``Authorization: Bearer …``. A secret."""
         return (await self.token(timeout)).access_token
@@ -89,6 +94,6 @@ class AsyncSession(SessionBase):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A call under way ends by itself, and nobody wants its answer.
+        # A call under way ends by itself; what it brings is news for the subscriptions.
         with contextlib.suppress(DeadlineExceeded):
             self._close(0)

@@ -97,6 +97,7 @@ class PaymentsGateError(Exception):
         server_message: str | None = None,
         server_details: str | None = None,
         retry_after: float | None = None,
+        cause: Status | None = None,
         retryable: bool = False,
         needs_credentials: bool = False,
         fate: Fate = Fate.NONE,
@@ -115,7 +116,12 @@ class PaymentsGateError(Exception):
         self.server_details = server_details
         """The server's ``details``, as the JSON text that it sent."""
         self.retry_after = retry_after
-        """How many seconds the server asked us to wait."""
+        """How many seconds to wait: what the server asked for, or until a session tries again by itself."""
+        self.cause = cause
+        """What had failed before the deadline of a session's caller passed, for example ``Status.CONNECT``.
+
+        The text tells of it, too. None if nothing is known, and for every status but ``TIMEOUT``.
+        """
         self.retryable = retryable
         """Whether the very same call may succeed later and is safe to make again."""
         self.needs_credentials = needs_credentials
@@ -146,7 +152,7 @@ class NetworkError(PaymentsGateError, ConnectionError):
 
 
 class DeadlineExceeded(NetworkError, TimeoutError):
-    """There was no answer in time."""
+    """There was no answer in time. ``cause`` tells what a session's last attempt failed of, if it did."""
 
 
 class ServiceError(PaymentsGateError):
@@ -162,7 +168,7 @@ class Refused(ServiceError):
 
 
 class RejectedFresh(ServiceError):
-    """The service refuses tokens that it has only just issued: another one would not help."""
+    """The service refuses tokens that it has just issued; a report after ``retry_after`` gets the next."""
 
 
 _CLASSES: dict[int, type[PaymentsGateError]] = {
@@ -208,6 +214,7 @@ def exception(error: Handle | int) -> PaymentsGateError:
         server_message=text_from(library.pg_error_server_message(error)),
         server_details=text_from(library.pg_error_server_details(error)),
         retry_after=None if retry_after_ms < 0 else retry_after_ms / 1000,
+        cause=Status(library.pg_error_cause(error)) or None,
         retryable=library.pg_error_is_retryable(error),
         needs_credentials=library.pg_error_needs_credentials(error),
         fate=Fate(library.pg_error_refresh_token_fate(error)),

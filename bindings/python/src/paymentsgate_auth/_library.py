@@ -72,6 +72,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "pg_session_generation_word": (c_void_p, c_void_p),
     "pg_session_token_start": (c_int32, c_void_p, c_void_p, c_uint64, c_int64, c_int64, _OUT),
+    "pg_session_refresh": (c_int32, c_void_p, c_int64, _OUT, _OUT),
+    "pg_session_refresh_start": (c_int32, c_void_p, c_void_p, c_uint64, c_int64, _OUT),
     "pg_session_subscribe": (c_int32, c_void_p, c_void_p, c_uint64, c_int32, _OUT),
     "pg_session_request": (
         *(c_int32, c_void_p),
@@ -136,6 +138,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "pg_error_server_message": (c_char_p, c_void_p),
     "pg_error_server_details": (c_char_p, c_void_p),
     "pg_error_retry_after_ms": (c_int64, c_void_p),
+    "pg_error_cause": (c_int32, c_void_p),
     "pg_error_is_retryable": (c_bool, c_void_p),
     "pg_error_needs_credentials": (c_bool, c_void_p),
     "pg_error_refresh_token_fate": (c_int32, c_void_p),

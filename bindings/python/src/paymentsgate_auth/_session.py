@@ -65,14 +65,17 @@ class SessionBase:
         """The service answered ``http_status`` to a request with ``token``: 401 withdraws it.
 
         A token that is no longer the session's costs nothing, so every thread may report what it saw. Any
-        other status changes nothing. Does not block.
+        other status changes nothing. :class:`RejectedFresh`: so were the tokens before it when they were new;
+        it goes on being served, and a report after ``retry_after`` replaces it. Does not block.
         """
         check(library.pg_session_reject, self._handle, token._handle, http_status)
 
     def set_credentials(self, account_id: str, public_key: str) -> None:
-        """Replaces the credentials, and forgets what was held against the old ones.
+        """Replaces the key of the session's account, and forgets what was held against the old one.
 
-        The current token goes on being served. Does not block.
+        The current token goes on being served. Credentials of another account are refused
+        (:class:`InvalidCall`): open another session for it. A session from a pair alone takes those of any
+        account, once. Does not block.
         """
         account, key = Text(account_id), Text(public_key)
         del account_id, public_key
@@ -137,6 +140,17 @@ class Session(SessionBase):
         event = perform(library.pg_session_token_start, self._handle, *times)
         return self._kept.keep(word, token_from(event))
 
+    def refresh(self, timeout: float | None = None) -> Token:
+        """Another token than the one there is, got now; all who ask meanwhile share one call to the service.
+
+        For operators and tests: :meth:`token` refreshes in time by itself, and :meth:`reject` replaces a
+        token that the service refused. It is a Refresh, or an Issue where that is refused. Where nothing
+        newer comes before ``timeout`` (seconds; None: as long as it takes) it raises, for example
+        :class:`DeadlineExceeded`, though :meth:`token` may go on giving the token there is. Ctrl-C ends the
+        wait at once; the call goes on.
+        """
+        return token_from(perform(library.pg_session_refresh_start, self._handle, milliseconds(timeout)))
+
     def access_token(self, timeout: float | None = None) -> str:
         """The text of :meth:`token`, for ``Authorization: Bearer …``, and the fastest way to it. A secret."""
         # Here and not in a method of its own, which would cost as much as all the rest.
@@ -178,11 +192,13 @@ class Session(SessionBase):
         return Subscription(self._handle, log_level)
 
     def close(self, timeout: float | None = None) -> None:
-        """Ends the session's work: callers who wait get :class:`Closed`, and so does whoever asks later.
+        """Ends the session's work: callers who wait get :class:`Closed`, and so do all who ask later.
 
         A call to the service that is under way is waited for until ``timeout`` (seconds; None: as long as it
         takes); if that passes there is a :class:`DeadlineExceeded`, and the session is closed all the same.
-        Requests are given up, subscriptions end, tokens live on. May be called again.
+        Requests are given up, subscriptions end, tokens live on. Subscriptions of a session from a pair end
+        when the call under way has ended, also where that is after this: read them to their end. May be
+        called again.
         """
         end = time.monotonic() + (math.inf if timeout is None else timeout)
         while (left := end - time.monotonic()) > SLICE:
@@ -200,6 +216,6 @@ class Session(SessionBase):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A call under way ends by itself, and nobody wants its answer.
+        # A call under way ends by itself; what it brings is news for the subscriptions.
         with contextlib.suppress(DeadlineExceeded):
             self.close(timeout=0)

@@ -29,7 +29,7 @@ class _News:
         check(library.pg_session_subscribe, session, self._queue.handle, _NUMBER, log_level)
 
     def close(self) -> None:
-        """Ends it: an ``ENDED`` comes after what waits. May be called again; never blocks."""
+        """Ends it: after what waits an ``ENDED`` comes, and no more. May be called again; never blocks."""
         self._queue.cancel(_NUMBER)
 
     def _is_over(self) -> bool:
@@ -60,6 +60,10 @@ class Subscription(_News, Iterator[Event]):
 
     Iterating waits for each piece, and ends with the subscription. One thread at a time; any thread may
     close it. It is over in a forked child, which subscribes anew.
+
+    It does not need the session. That of a session from a pair goes on after the session was closed, until
+    the call under way has ended: read it to its end, the last pair may come there. So end the session first,
+    and the subscription after it.
     """
 
     def poll(self, timeout: float | None = None) -> Event | None:
