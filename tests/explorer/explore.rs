@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pg_sandbox::{Action, Fault, Point, Route, Switches};
+
 use crate::history::History;
-use crate::incidents::StoreKind;
+use crate::incidents::{Incident, Planned, StoreKind};
 use crate::oracle::Report;
 use crate::shrink::shrink;
 use crate::worlds::World;
 
 /// At one time: most of a history is waiting.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 24;
 /// No history is begun so shortly before the end.
 const LONGEST: Duration = Duration::from_secs(25);
 /// How long to look for a smaller one.
@@ -136,4 +138,51 @@ fn told(history: &History, report: &Report) -> String {
         let _ = writeln!(text, "  FAILED at {failure}");
     }
     format!("{text}{}", report.story)
+}
+
+/// A history of one process, to which these incidents happen.
+fn scripted(store: StoreKind, ends: u64, incidents: Vec<Planned>) -> Report {
+    let incidents = incidents.into_iter().enumerate().collect();
+    let history = History {
+        store,
+        processes: 1,
+        is_warm: true,
+        rounds: vec![(0, ends)],
+        incidents,
+        ..History::drawn(0)
+    };
+    let report =
+        World::live(&History { switches: Switches::default(), settings: Vec::new(), ..history.clone() });
+    assert!(report.is_good(), "{}", told(&history, &report));
+    report
+}
+
+fn answer(status: u16, wait: Option<&str>) -> Incident {
+    let headers = wait.map(|wait| ("retry-after".to_owned(), wait.to_owned())).into_iter().collect();
+    Incident::Fault(
+        Fault::new(Route::Issue, Action::Status { status, body: None, headers }).at(Point::Before).forever(),
+    )
+}
+
+/// So that a line of figures without any does not mean that the oracle knows of none.
+#[test]
+fn what_excuses_a_failure_is_seen() {
+    let at = |at, lasts, incident| Planned { at, lasts, incident };
+    let asked = || {
+        scripted(
+            StoreKind::File,
+            1000,
+            vec![at(0, 0, Incident::RevokeAll), at(1, 900, answer(429, Some("20")))],
+        )
+    };
+    // The second and the third time of asking, after a second and five.
+    let refused = || {
+        scripted(StoreKind::Memory, 7000, vec![at(0, 6900, answer(401, None)), at(1, 0, Incident::RevokeAll)])
+    };
+    let (asked, refused) = thread::scope(|scope| {
+        let (asked, refused) = (scope.spawn(asked), scope.spawn(refused));
+        (asked.join().unwrap(), refused.join().unwrap())
+    });
+    assert!(asked.excused["retry-after"] > 0, "{asked:#?}");
+    assert!(refused.excused["refused"] > 0, "{refused:#?}");
 }

@@ -61,6 +61,7 @@ pub(crate) enum Incident {
 
     Reject(usize),
     RejectOld(usize),
+    Refresh(usize),
     NewCredentials(usize),
     Reopened(usize),
     Burst(usize),
@@ -138,6 +139,7 @@ impl Incident {
                 | KilledInFlight(..)
                 | Reject(_)
                 | RejectOld(_)
+                | Refresh(_)
                 | NewCredentials(_)
                 | Reopened(_)
                 | Burst(_)
@@ -157,16 +159,15 @@ pub(crate) struct Frame {
 /// Several incidents that overlap.
 pub(crate) fn draw(rng: &mut Rng, frame: &Frame, count: usize) -> Vec<Planned> {
     let mut planned = Vec::new();
-    // A refresh is due in most of them: otherwise little of what goes wrong is met.
-    if rng.u8(0..3) > 0 {
-        let share = [0.4, 0.8, 0.9, 0.97, 1.1][rng.usize(0..5)];
-        let incident = Incident::Sleep((frame.lifetime as f64 * share) as u64);
-        planned.push(Planned { at: rng.u64(frame.from..frame.to), lasts: 0, incident });
-    }
     while planned.len() < count {
         let incident = one(rng, frame);
         let at = rng.u64(frame.from..frame.to);
         let lasts = if incident.is_instant() { 0 } else { rng.u64(100..4000).min(frame.to - at) };
+        // What lasts is met by who needs a new token meanwhile.
+        if lasts > 0 && rng.bool() {
+            let at = rng.u64(at..at + lasts);
+            planned.push(Planned { at, lasts: 0, incident: need(rng, frame) });
+        }
         // Revocations come in rows.
         let times =
             if matches!(incident, Incident::RevokeAll | Incident::RevokeAccess) { rng.u64(1..4) } else { 1 };
@@ -180,6 +181,18 @@ pub(crate) fn draw(rng: &mut Rng, frame: &Frame, count: usize) -> Vec<Planned> {
     }
     planned.sort_by_key(|planned| planned.at);
     planned
+}
+
+/// Why a new token is needed.
+fn need(rng: &mut Rng, frame: &Frame) -> Incident {
+    let part = |share: f64| Incident::Sleep((frame.lifetime as f64 * share) as u64);
+    match rng.u8(0..6) {
+        0 => Incident::RevokeAll,
+        1 => Incident::Reject(rng.usize(0..frame.processes)),
+        2 => part(0.85),
+        3 => part(0.97),
+        _ => part(1.1),
+    }
 }
 
 fn one(rng: &mut Rng, frame: &Frame) -> Incident {
@@ -253,11 +266,12 @@ fn platform(rng: &mut Rng, who: usize, lifetime: u64) -> Incident {
 
 fn user(rng: &mut Rng, who: usize) -> Incident {
     use Incident::*;
-    match rng.u8(0..6) {
+    match rng.u8(0..7) {
         0 | 1 => Reject(who),
         2 => RejectOld(who),
-        3 => NewCredentials(who),
-        4 => Reopened(who),
+        3 => Refresh(who),
+        4 => NewCredentials(who),
+        5 => Reopened(who),
         _ => Burst(who),
     }
 }
@@ -267,8 +281,8 @@ fn fault(rng: &mut Rng) -> Fault {
     let route = [Route::Issue, Route::Issue, Route::Refresh, Route::Refresh, Route::Any, Route::Wallet]
         [rng.usize(0..6)];
     let point = [Point::Head, Point::Before, Point::After][rng.usize(0..3)];
-    let fault = match rng.u8(0..16) {
-        0..=2 => return Fault::new(route, refusal(rng)).at(Point::Before).forever(),
+    let fault = match rng.u8(0..19) {
+        16..=18 | 0..=2 => return Fault::new(route, refusal(rng)).at(Point::Before).forever(),
         3..=4 => Fault::new(route, Action::Reset).at(point),
         5 => Fault::new(route, Action::Close).at(point),
         6 => Fault::new(route, Action::Hang).at(point),
@@ -287,9 +301,9 @@ fn fault(rng: &mut Rng) -> Fault {
 /// A refusal in the API's form has the status 400 or 401; one of a machine in between has another.
 fn refusal(rng: &mut Rng) -> Action {
     let html = || Some(json!("<html><body>Sorry</body></html>"));
-    let (status, body): (u16, Option<Value>) = match rng.u8(0..11) {
-        0 => (401, None),
-        1 => (400, None),
+    let (status, body): (u16, Option<Value>) = match rng.u8(0..14) {
+        0 | 11 => (401, None),
+        1 | 12 => (400, None),
         2 => (403, html()),
         3 => (404, html()),
         4 => (502, html()),
@@ -302,7 +316,8 @@ fn refusal(rng: &mut Rng) -> Action {
     };
     let mut headers = BTreeMap::new();
     if matches!(status, 429 | 503) && rng.bool() {
-        headers.insert("retry-after".to_owned(), rng.u64(1..8).to_string());
+        let wait = if rng.bool() { rng.u64(1..8) } else { rng.u64(10..90) };
+        headers.insert("retry-after".to_owned(), wait.to_string());
     }
     Action::Status { status, body, headers }
 }

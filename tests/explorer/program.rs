@@ -162,6 +162,10 @@ impl Program {
                 let oldest = self.seen.lock().unwrap().front().copied();
                 self.reject(oldest);
             }
+            "refresh" => {
+                let program = self.clone();
+                thread::spawn(move || drop(program.session().map(|session| session.refresh(DEADLINE))));
+            }
             "credentials" => {
                 let _ = self.session().map(|session| session.set_credentials(self.login.clone()));
             }

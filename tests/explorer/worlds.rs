@@ -269,6 +269,7 @@ impl World {
             Forked(who) => self.users[*who].say(&format!("fork {CHILDHOOD}")),
             Reject(who) => self.users[*who].say("reject"),
             RejectOld(who) => self.users[*who].say("reject-old"),
+            Refresh(who) => self.users[*who].say("refresh"),
             NewCredentials(who) => self.users[*who].say("credentials"),
             Reopened(who) => self.users[*who].say("reopen 100"),
             Burst(who) => self.users[*who].say("burst 20"),
