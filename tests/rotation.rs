@@ -451,7 +451,8 @@ fn a_file_that_hangs_holds_up_one_call_for_a_second_and_no_other() {
     lodger.token().unwrap();
     assert!(lodger.session.health().is_ok(), "nothing waits for the file");
     // What hangs comes to its end, and the file is good again.
-    fs::OpenOptions::new().write(true).open(&path).unwrap();
+    // Opened for both, so that this does not wait for a reader.
+    drop(fs::OpenOptions::new().read(true).write(true).open(&path).unwrap());
     lodger.rotate_to(STALE_KEY);
     lodger.session.refresh(Duration::from_secs(20)).unwrap();
 }
