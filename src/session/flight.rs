@@ -299,6 +299,16 @@ impl Flight {
         flight
     }
 
+    /// How often Issue was called.
+    pub fn issues(&self) -> u32 {
+        self.log.issues
+    }
+
+    /// Whether an Issue follows a Refresh whose answer is lost.
+    pub fn may_recover(&self) -> bool {
+        self.plan.may_issue && self.plan.on_ambiguous == OnAmbiguous::Issue
+    }
+
     /// The step after `input`, which came at `now` on the boot clock.
     pub fn next(&mut self, input: Input, now: Duration) -> Step {
         match input {

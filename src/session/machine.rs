@@ -20,6 +20,8 @@ use crate::token::Fingerprint;
 
 /// While the service is left alone, somebody who asks has the store looked into, this often at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A caller waits for a newer token so long at most, and no longer than half of its time, if the one there is still lives.
+const CONTENT_AFTER: Duration = Duration::from_secs(5);
 /// The longest waits before a pair of one's own while the store is down: with a token that still lives, and without one.
 const SCATTER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
 
@@ -135,6 +137,8 @@ pub struct Machine {
 #[derive(Debug)]
 struct Waiter {
     deadline: Duration,
+    /// From then on the token there is will do, if it still lives.
+    content_at: Duration,
     min_remaining: Duration,
     /// The token that will not do.
     instead_of: Option<Fingerprint>,
@@ -186,7 +190,9 @@ impl Machine {
                     pause.end_for_caller(now);
                 }
                 let instead_of = self.held().filter(|_| is_newer).map(|held| *held.token().fingerprint());
-                self.waiters.insert(id, Waiter { deadline, min_remaining, instead_of });
+                let patience = (deadline.saturating_sub(now.boot) / 2).min(CONTENT_AFTER);
+                let content_at = now.boot.saturating_add(patience);
+                self.waiters.insert(id, Waiter { deadline, content_at, min_remaining, instead_of });
             }
             Event::Leave(id) => {
                 if let Some(waiter) = self.waiters.get_mut(&id) {
@@ -240,7 +246,11 @@ impl Machine {
         if self.closed {
             return None;
         }
-        let waiting = self.waiters.values().map(|waiter| waiter.deadline);
+        let living = self.held.as_ref().filter(|held| held.is_usable(now));
+        let waiting = self.waiters.values().map(|waiter| match living {
+            Some(living) if waiter.takes(&living.committed) => waiter.content_at.min(waiter.deadline),
+            _ => waiter.deadline,
+        });
         let due = |held: &Held| {
             let token = held.committed.token();
             let due = (token.anchor.boot + token.lifetime.length).saturating_sub(held.background_at);
@@ -627,8 +637,8 @@ impl Machine {
         let living = self.held.as_ref().filter(|held| held.is_usable(now) && !self.closed);
         let living = living.map(|held| held.committed.clone());
         self.waiters.retain(|id, waiter| {
-            let late = now.boot >= waiter.deadline;
             let living = living.as_ref().filter(|living| waiter.takes(living));
+            let late = now.boot >= waiter.deadline || (living.is_some() && now.boot >= waiter.content_at);
             let outlasts = |obstacle: &Obstacle| obstacle.outlasts(waiter.deadline, is_waited_out(obstacle));
             let hopeless = !flying && (living.is_some() || obstacle.as_ref().is_some_and(outlasts));
             if !late && !hopeless {

@@ -27,6 +27,14 @@ use crate::status::Status;
 /// refresh that meets a closing connection has an unknown fate.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
+/// A connection that a network has forgotten answers nothing, and every request on it would wait for its deadline. So while
+/// a request is under way over HTTP/2 the server is pinged this often, and the connection ends without an answer.
+const PING_EVERY: Duration = Duration::from_secs(3);
+const PING_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for what is sent over HTTP/1.1, where the system tells.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+
 /// HTTPS to one base URL, with its pool of connections.
 pub struct HttpTransport {
     base_url: Url,
@@ -93,9 +101,13 @@ impl HttpTransport {
             .user_agent(&self.user_agent)
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PING_PATIENCE)
             .dns_resolver(Arc::new(SystemResolver(&resolver::WORKERS)))
             .redirect(redirect::Policy::none())
             .retry(retry::never());
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
         let builder = match &self.proxy {
             None => builder.no_proxy(),
             Some(url) => builder.proxy(Proxy::all(url.clone()).map_err(set_up_failed)?),

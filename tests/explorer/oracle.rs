@@ -18,8 +18,8 @@ use crate::history::History;
 use crate::incidents::{Incident, StoreKind};
 use crate::user::{Call, Told};
 
-/// Of a call that is judged.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+/// Of a call that is judged: half of what a request has by default.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 /// So long everything has to be in order.
 pub(crate) const HEALTHY: Duration = Duration::from_secs(2);
 /// So much later than its deadline a call may end on a machine with much to do.

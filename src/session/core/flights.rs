@@ -26,6 +26,19 @@ pub(in crate::session) struct Means {
     pub(in crate::session) credentials: Option<Arc<Credentials>>,
 }
 
+/// What a step of a flight has to know of it.
+struct Attempt {
+    base: u64,
+    stored: u64,
+    /// How often Issue was called, this time included.
+    issues: u32,
+    /// An Issue follows a Refresh whose answer is lost.
+    may_recover: bool,
+}
+
+/// How long callers who have no token wait for one call.
+const IMPATIENCE: Duration = Duration::from_secs(5);
+
 impl Core {
     pub(super) fn launch(&self, plan: Plan, means: Means) {
         let Some(core) = self.me.upgrade() else { return };
@@ -76,11 +89,11 @@ impl Core {
 
     /// Performs the steps of a flight.
     pub(in crate::session) async fn fly(&self, plan: Plan, means: Means) -> Landing {
-        let generations = (plan.base, plan.stored);
         if plan.looks_only {
             // What stands in the way may be the key itself: then a new one must not wait for its end.
             self.follow_file().await;
         }
+        let (base, stored) = (plan.base, plan.stored);
         let mut flight = match self.take_unpublished(plan.publishes) {
             Some(pair) => Flight::publishing(plan, pair),
             None => {
@@ -104,7 +117,9 @@ impl Core {
                     return flight.give_way();
                 }
                 step => {
-                    let taken = self.take(step, generations, &means).await;
+                    let state =
+                        Attempt { base, stored, issues: flight.issues(), may_recover: flight.may_recover() };
+                    let taken = self.take(step, state, &means).await;
                     taken.unwrap_or_else(Input::StoreFailed)
                 }
             };
@@ -115,7 +130,7 @@ impl Core {
     async fn take(
         &self,
         step: Step,
-        (base, stored): (u64, u64),
+        Attempt { base, stored, issues, may_recover }: Attempt,
         Means { record, store, credentials }: &Means,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
@@ -154,14 +169,16 @@ impl Core {
                 Input::Cooled(refusal)
             }
             Step::Refresh(refresh) => {
-                let timeout = self.refresh_timeout(credentials.is_some());
+                let longest = self.client.refresh_timeout;
+                let timeout = if may_recover { self.within(longest, 1) } else { longest };
                 keeping(&**store, self.call(self.refresh_call(refresh), timeout)).await
             }
             Step::Issue => match credentials {
                 Some(credentials) => {
                     store.make_sure().await?;
                     let call = Call::Issue(Credentials::clone(credentials));
-                    keeping(&**store, self.call(call, self.client.issue_timeout)).await
+                    let timeout = self.within(self.client.issue_timeout, issues);
+                    keeping(&**store, self.call(call, timeout)).await
                 }
                 None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,
@@ -191,12 +208,12 @@ impl Core {
         Call::Refresh { refresh, access: held.map(|committed| committed.token().access.clone()) }
     }
 
-    /// A Refresh is given its time as long as there is a token to hand out, or nothing but the refresh token; where callers
-    /// have nothing and an Issue would help them, no more than an Issue.
-    fn refresh_timeout(&self, can_issue: bool) -> Duration {
-        let longest = self.client.refresh_timeout;
-        let left = self.state().machine.usable_for(self.now());
-        if can_issue { longest.min(self.client.issue_timeout.max(left)) } else { longest }
+    /// A call is given its time as long as there is a token to hand out. Where callers have nothing, and an Issue would help
+    /// them, the first call of a flight has [`IMPATIENCE`] and each further one as much more: one that was swallowed by a
+    /// network must not keep everybody waiting for its own limit.
+    fn within(&self, longest: Duration, calls: u32) -> Duration {
+        let usable_for = self.state().machine.usable_for(self.now());
+        longest.min(usable_for.max(IMPATIENCE * calls))
     }
 
     async fn call(&self, call: Call, timeout: Duration) -> Input {
