@@ -438,3 +438,116 @@ fn what_is_refused_or_closed_is_not_withdrawn_besides() {
         assert!(!actions.iter().any(|action| matches!(action, Action::Withdraw)), "{actions:?}");
     }
 }
+
+/// A machine whose token of an hour came at second 0, on a store that others use.
+fn sharing() -> Scene {
+    let mut machine = Machine::new(Policy { is_shared: true, ..Policy::default() }, true, 0, at(0));
+    machine.hold(committed(1, 0), at(0), &mut || 0.5);
+    Scene { machine, callers: 0 }
+}
+
+fn refused(scene: &mut Scene, status: Status, wait: u64, now: u64) -> Vec<Action> {
+    let error = Error { retry_after: Some(Duration::from_secs(wait)), ..Error::new(status, "no") };
+    let refusal = Refusal::after(0, true, error.clone(), at(now));
+    let log = Log { issues: 1, ..Log::default() };
+    let landing = Landing { refusal: Some(refusal), ..landing_of(Err(error), log) };
+    scene.step(Event::Landed(Box::new(landing)), now)
+}
+
+#[test]
+fn an_obstacle_lets_those_who_ask_look_into_the_store_once_a_second() {
+    let mut scene = sharing();
+    scene.ask(3600, 5, 0);
+    refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
+    assert!(digest(&scene.ask(3601, 5, 0)).0.is_none(), "it was read a moment ago");
+    let actions = scene.ask(3602, 5, 0);
+    let (plan, answers) = digest(&actions);
+    assert!(plan.unwrap().looks_only && answers.is_empty());
+    let nothing = Error::new(Status::PG_ERR_STORE, "nothing newer");
+    let log = Log { looked_only: true, ..Log::default() };
+    let actions = scene.step(Event::Landed(Box::new(landing_of(Err(nothing), log))), 3602);
+    assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_RATE_LIMITED)]);
+    scene.ask(3603, 5, 0);
+    let log = Log { looked_only: true, adopted: true, ..Log::default() };
+    let actions = scene.step(Event::Landed(Box::new(landing_of(Ok(committed(2, 3602)), log))), 3603);
+    assert_eq!(digest(&actions).1, [Ok(2)]);
+    assert!(scene.machine.obstacle(at(3603)).is_none(), "what others got ends it");
+}
+
+#[test]
+fn a_caller_that_waits_out_an_obstacle_is_woken_to_look() {
+    let mut scene = sharing();
+    scene.ask(3600, 1000, 0);
+    refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
+    assert_eq!(scene.machine.next_wake(at(3601)), Some(Duration::from_secs(3602)));
+    assert!(digest(&scene.step(Event::Tick, 3602)).0.unwrap().looks_only);
+}
+
+#[test]
+fn a_memory_of_ones_own_is_not_looked_into() {
+    let mut scene = Scene::new();
+    scene.ask(3600, 5, 0);
+    refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
+    assert_eq!(digest(&scene.ask(3610, 5, 0)), (None, vec![Err(Status::PG_ERR_RATE_LIMITED)]));
+}
+
+#[test]
+fn without_the_store_processes_scatter_as_far_as_what_they_have_lasts() {
+    for (now, scatter) in [(3500, 10.0), (3560, 5.0), (3590, 1.0)] {
+        let actions = Scene::new().ask(now, 60, 0);
+        assert_eq!(digest(&actions).0.unwrap().scatter, Duration::from_secs_f64(scatter), "{now}");
+    }
+}
+
+#[test]
+fn a_caller_is_content_with_a_living_token_after_half_of_its_time() {
+    for (patience, content) in [(4, 2), (60, 5)] {
+        let mut scene = Scene::new();
+        assert!(digest(&scene.ask(3500, patience, 0)).1.is_empty());
+        assert_eq!(scene.machine.next_wake(at(3500)), Some(Duration::from_secs(3500 + content)));
+        assert_eq!(digest(&scene.step(Event::Tick, 3500 + content)).1, [Ok(1)]);
+    }
+}
+
+#[test]
+fn another_token_is_wanted_whatever_the_phase_and_its_age() {
+    let mut scene = Scene::new();
+    let ask = |id| Event::Ask {
+        id,
+        deadline: Duration::from_secs(60),
+        min_remaining: Duration::ZERO,
+        is_newer: true,
+    };
+    let actions = scene.step(ask(1), 2);
+    assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
+    assert!(digest(&scene.step(ask(2), 3)).0.is_none(), "one flight for all");
+    let newer =
+        Event::Landed(Box::new(landing_of(Ok(committed(2, 3)), Log { refreshes: 1, ..Log::default() })));
+    assert_eq!(digest(&scene.step(newer, 3)).1, [Ok(2), Ok(2)]);
+    let actions = scene.step(ask(3), 4);
+    assert_eq!(digest(&actions).0.unwrap().base, 2);
+    assert_eq!(digest(&scene.step(Event::Leave(3), 5)).1, [Err(Status::PG_ERR_TIMEOUT)]);
+}
+
+#[test]
+fn with_another_key_the_record_is_another_one_and_the_token_goes_on() {
+    let mut scene = sharing();
+    scene.step(Event::NewCredentials { has_new_record: true }, 10);
+    assert_eq!(digest(&scene.ask(20, 5, 0)), (None, vec![Ok(1)]), "it works as before");
+    let actions = scene.ask(3500, 5, 0);
+    let plan = digest(&actions).0.unwrap();
+    assert!(plan.stored == 0 && !plan.publishes, "whatever is in the new record is newer: {plan:?}");
+}
+
+#[test]
+fn what_was_got_for_a_record_that_was_left_is_not_taken_for_the_new_one() {
+    let mut scene = sharing();
+    scene.ask(3600, 60, 0);
+    scene.step(Event::NewCredentials { has_new_record: true }, 3601);
+    let actions = scene.step(landing(Ok(committed(2, 3601))), 3602);
+    let (plan, answers) = digest(&actions);
+    assert!(
+        answers.is_empty() && plan.is_some_and(|plan| plan.stored == 0),
+        "the next flight has the new key"
+    );
+}
