@@ -242,7 +242,9 @@ fn a_fault_of_the_store_is_found() {
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, Permissions::from_mode(0o777)).unwrap();
     let shared = format!("store=file:{}", shared.display());
-    assert_fault(&bench, &[&shared], 6, "store", &["chmod go-w"], &inside);
+    let found = Found::of(&bench, bench.command(&["--set", &shared]), 0);
+    assert_eq!(found.that_are("warning"), ["store"]);
+    assert!(found.text("store").contains("mode 777"), "{}", found.text("store"));
     let short = format!("store_key_file={}", bench.file("short", "short"));
     assert_fault(&bench, &[&short], 3, "store", &["store_key_file", "32 bytes"], &inside);
     bench.run(&["login", "--set", &format!("store_key_file={}", bench.file("key", ZEROS))]).ends(0);
@@ -267,7 +269,9 @@ fn a_lock_that_others_may_use_is_found_and_one_that_is_held_is_no_fault() {
     assert!(record.intend().is_err());
     let lock = format!("{}.lock", record.path().display());
     fs::set_permissions(lock, Permissions::from_mode(0o666)).unwrap();
-    assert_fault(&bench, &[], 6, "lock", &["chmod 600"], &[]);
+    let found = Found::of(&bench, bench.command(&[]), 0);
+    assert_eq!(found.that_are("warning"), ["store"]);
+    assert!(found.text("store").contains("its mode is 600 again"), "{}", found.text("store"));
 }
 
 #[test]

@@ -78,15 +78,27 @@ impl Held {
 }
 
 impl Drop for Held {
-    /// To close the file is to free the lock. Its place in the table is given up after that, and the table not kept meanwhile.
+    /// To close the file is to free the lock. Its place in the table is given up after that, or a close would free the lock of
+    /// the next holder; the table is not kept meanwhile.
     fn drop(&mut self) {
         while let Ok(mut table) = table() {
-            let files = table.get_mut(&self.0).map(std::mem::take).unwrap_or_default();
-            if files.is_empty() {
+            let mut files = table.get_mut(&self.0).map(std::mem::take).unwrap_or_default();
+            let is_last = files.is_empty();
+            if is_last {
                 table.remove(&self.0);
-                return;
             }
             drop(table);
+            if is_last {
+                return;
+            }
+            // Nobody takes the lock of a file that was unlinked, but another file may get its inode once it is closed.
+            if files.iter().all(|file| file.metadata().is_ok_and(|about| about.nlink() == 0))
+                && let Ok(mut table) = self::table()
+            {
+                files.extend(table.remove(&self.0).unwrap_or_default());
+                drop(table);
+                return drop(files);
+            }
             drop(files);
         }
     }

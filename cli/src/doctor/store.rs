@@ -48,7 +48,9 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
         let why = "nothing is kept";
         vec![Check::warning(STORE, text), Check::not_run(LOCK, why), Check::not_run(RECORD, why)]
     } else {
-        vec![place(&operator), lock(&operator), record(&operator)]
+        let (lock, record) = (lock(&operator), record(&operator));
+        // Last, since what was put right on the way is told here.
+        vec![place(&operator), lock, record]
     };
     let is_unfit = checks.iter().any(|check| check.exit == Exit::Store);
     checks.push(match issues {
