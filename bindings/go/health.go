@@ -23,6 +23,7 @@ type Health struct {
 
 	LastRefresh *LastRefresh `json:"last_refresh"` // nil: there was none
 	LastError   string       `json:"last_error"`   // why the last call failed, if no pair has come since; also while a flight goes on
+	FileError   string       `json:"file_error"`   // why a file that was replaced cannot be used; what it held before goes on
 
 	RefusedYoung           uint32  `json:"refused_young"`            // how many tokens in a row before this one were refused when new
 	ReplacementSecondsLeft *uint64 `json:"replacement_seconds_left"` // how long a report would wait for the next one because of them

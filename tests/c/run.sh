@@ -151,7 +151,11 @@ PG_ERR_INVALID_ARGUMENT	reject	0
 PG_OK	reject	403
 PG_OK	reject	401
 PG_OK	token	-1	0
-PG_ERR_REJECTED_FRESH	reject	401
+PG_OK	renew	-1
+PG_ERR_INVALID_ARGUMENT	renew	-2
+PG_ERR_TIMEOUT	renew	0
+PG_OK	renew	10000
+PG_ERR_INVALID_ARGUMENT	credentials	x$(hex another)	x$(hex "$(field public_key)")
 PG_ERR_INVALID_PEM	credentials	x61	x62
 PG_OK	credentials	x$(hex "$(field account_id)")	x$(hex "$(field public_key)")
 PG_OK	health
@@ -187,6 +191,8 @@ PG_OK	store	memory
 PG_OK	open
 PG_OK	start	token	-1	0
 PG_OK	end
+PG_OK	start	renew	-1
+PG_OK	end
 PG_OK	start	request	x$(hex GET)	x$(hex /wallet)	-	-	-1
 PG_OK	end
 PG_OK	subscribe	3
@@ -195,10 +201,12 @@ END
     for what in set-null-config set-null-name set-null-value client-null-config client-null-out issue-null-client \
         issue-null-out refresh-null-client refresh-null-out refresh-null-refresh session-open-null-client \
         session-open-null-config session-open-null-out session-token-null-session session-token-null-out \
-        session-reject-null-token session-health-null-out copy-null-buffer queue-new-null-out queue-fd-null-queue \
-        queue-fd-null-out queue-poll-null-queue queue-poll-null-out queue-cancel-null-queue token-start-null-session \
-        token-start-null-queue subscribe-null-session subscribe-null-queue request-null-session request-null-method \
-        request-null-path request-null-body request-null-out request-start-null-session request-start-null-queue; do
+        session-refresh-null-session session-refresh-null-out session-reject-null-token session-health-null-out \
+        copy-null-buffer queue-new-null-out queue-fd-null-queue queue-fd-null-out queue-poll-null-queue \
+        queue-poll-null-out queue-cancel-null-queue token-start-null-session token-start-null-queue \
+        refresh-start-null-session refresh-start-null-queue subscribe-null-session subscribe-null-queue \
+        request-null-session request-null-method request-null-path request-null-body request-null-out \
+        request-start-null-session request-start-null-queue; do
         printf 'PG_ERR_NULL_POINTER\traw\t%s\n' "$what"
     done >>"$work/c.commands"
     cat >>"$work/c.commands" <<END
@@ -211,6 +219,7 @@ END
 PG_OK	close	-1
 PG_OK	events
 PG_ERR_CLOSED	token	-1	0
+PG_ERR_CLOSED	renew	-1
 PG_ERR_CLOSED	request	x$(hex GET)	x$(hex /wallet)	-	-	-1
 PG_ERR_CLOSED	reject	401
 PG_ERR_CLOSED	health
