@@ -40,19 +40,22 @@ impl Version {
     }
 }
 
-/// A thread for looks at files. One that hangs costs those who wait [`PATIENCE`] once, and then nothing until it has ended.
+/// The threads for looks at files, of all sessions and clients.
+static WORKERS: Workers = Workers::new("pg-files", 4);
+
+/// Looks at files on threads that may block. A look that hangs costs those who wait [`PATIENCE`] once, and then nothing until it
+/// has ended.
 pub(crate) struct Watcher {
-    workers: Workers,
     /// Lives as long as a look that nobody waits for any more. A lock that a parent held must not stop a forked child.
     hanging: PerProcess<Mutex<Weak<()>>>,
 }
 
 impl Watcher {
     pub(crate) const fn new() -> Self {
-        Watcher { workers: Workers::new("pg-files", 1), hanging: PerProcess::new() }
+        Watcher { hanging: PerProcess::new() }
     }
 
-    /// Performs a look on that thread. `None`: it hangs, or there is no thread.
+    /// Performs a look. `None`: it hangs, or there is no thread.
     pub(crate) async fn perform<T: Send + 'static>(
         &self,
         look: impl FnOnce() -> T + Send + 'static,
@@ -67,7 +70,7 @@ impl Watcher {
             drop(life);
             found
         };
-        match tokio::time::timeout(PATIENCE, self.workers.perform(look)).await {
+        match tokio::time::timeout(PATIENCE, WORKERS.perform(look)).await {
             Ok(found) => found.ok(),
             Err(_) => {
                 *self.hanging()? = watch;

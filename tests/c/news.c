@@ -339,19 +339,20 @@ static void test_lines_that_nobody_reads(void)
     pg_session *session = new_session();
     pg_queue *queue = new_queue();
     pg_client *client = new_client();
-    pg_token *tokens[] = { NULL, NULL }, *newer = NULL;
+    /* More than the session remembers: of one token there would be one line. */
+    pg_token *tokens[12] = { NULL }, *newer = NULL;
+    const int most = sizeof tokens / sizeof *tokens;
     int lines = 0;
     pg_token_free(token_of(session));
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < most; i++)
         OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &tokens[i], &error));
     subscribe(session, queue, NEWS, PG_LOG_DEBUG);
-    /* Of one token there would be one line. */
     for (int i = 0; i < 10000; i++)
-        OK(pg_session_reject(session, tokens[i % 2], 401, &error));
+        OK(pg_session_reject(session, tokens[i % most], 401, &error));
     OK(pg_session_refresh(session, PG_TIMEOUT_DEFAULT, &newer, &error));
     pg_token_free(newer);
-    pg_token_free(tokens[0]);
-    pg_token_free(tokens[1]);
+    for (int i = 0; i < most; i++)
+        pg_token_free(tokens[i]);
     pg_client_free(client);
     OK(pg_session_close(session, PG_TIMEOUT_DEFAULT, &error));
     pg_event *event;

@@ -7,6 +7,9 @@ use crate::error::Error;
 use crate::event::{Body, Level, Notice};
 use crate::token::Fingerprint;
 
+/// So many of the tokens that were reported last are remembered.
+const MOST_REPORTED: usize = 8;
+
 impl State {
     /// Who does not listen any more is forgotten.
     pub(super) fn tell(&mut self, notice: Notice) {
@@ -27,20 +30,22 @@ impl State {
 
     /// One line for each token, however many report it; then how many did.
     pub(super) fn note_report(&mut self, refused: Fingerprint, verdict: Verdict) {
-        if let Some((reported, times)) = &mut self.reported
-            && *reported == refused
-        {
+        if let Some((_, times)) = self.reported.iter_mut().find(|(reported, _)| *reported == refused) {
             *times += 1;
             return;
         }
-        self.log_reports();
-        self.reported = Some((refused, 1));
+        if self.reported.len() == MOST_REPORTED {
+            self.log_reports();
+            self.reported.pop_front();
+        }
+        self.reported.push_back((refused, 1));
         self.log(Level::PG_LOG_WARN, || format!("the service refused the token {refused}: {verdict}"));
     }
 
-    pub(super) fn log_reports(&mut self) {
-        if let Some((reported, times)) = self.reported.filter(|(_, times)| *times > 1) {
-            self.reported = Some((reported, 1));
+    fn log_reports(&mut self) {
+        let many: Vec<_> = self.reported.iter().copied().filter(|(_, times)| *times > 1).collect();
+        self.reported.iter_mut().for_each(|(_, times)| *times = 1);
+        for (reported, times) in many {
             self.log(Level::PG_LOG_INFO, || format!("the token {reported} was reported {times} times"));
         }
     }

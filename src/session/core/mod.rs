@@ -3,7 +3,7 @@
 mod flights;
 mod log;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -95,8 +95,8 @@ struct State {
     unpublished: Option<RefreshToken>,
     /// What a flight has left for the next one.
     doubtful: Option<Doubtful>,
-    /// The token that was last reported, and how often.
-    reported: Option<(Fingerprint, u64)>,
+    /// The tokens that were reported last, and how often.
+    reported: VecDeque<(Fingerprint, u64)>,
     tally: Tally,
     /// Seeded by the system in each process: workers forked from one parent must not draw alike.
     rng: fastrand::Rng,
@@ -139,7 +139,7 @@ impl Core {
             flying: None,
             unpublished: None,
             doubtful: None,
-            reported: None,
+            reported: VecDeque::new(),
             tally: Tally::default(),
             rng,
         };
