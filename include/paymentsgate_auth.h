@@ -522,7 +522,7 @@ typedef struct pg_store {
      */
     void *context;
     /**
-     * Takes the lock for `lease_ms` (six seconds) from now on, if nobody has it, or the lease of whoever had it is over; begins the lease
+     * Takes the lock for `lease_ms` (six seconds) from now on, if nobody has it, or the lease of its last holder is over; begins the lease
      * anew if `owner` has it. 1: `owner` has it now. 0: somebody else has it.
      */
     int32_t (*lock)(void *context,

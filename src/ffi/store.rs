@@ -45,7 +45,7 @@ pub struct pg_store {
     pub size: usize,
     /// Whatever the callbacks need. May be NULL.
     pub context: *mut c_void,
-    /// Takes the lock for `lease_ms` (six seconds) from now on, if nobody has it, or the lease of whoever had it is over; begins the lease
+    /// Takes the lock for `lease_ms` (six seconds) from now on, if nobody has it, or the lease of its last holder is over; begins the lease
     /// anew if `owner` has it. 1: `owner` has it now. 0: somebody else has it.
     pub lock: Option<
         unsafe extern "C" fn(

@@ -305,7 +305,7 @@ impl Machine {
                 let pause = self.pause.take();
                 self.setback = None;
                 self.have_worked = true;
-                // A pair ends every obstacle, whoever got it.
+                // A pair ends every obstacle, also one that another process got.
                 if self.login != Login::Absent {
                     self.login = Login::Good;
                 }

@@ -69,7 +69,7 @@ impl Reports {
         self.was_accepted = true;
     }
 
-    /// How many tokens in a row the service has refused young, if the token's successor is bought now; 0: this one was not
+    /// How many tokens in a row the service has refused young, if the token gets its successor now; 0: this one was not
     /// refused young, and a Refresh will do.
     pub fn next_row(&self, refused_young: u32) -> u32 {
         if self.was_young { self.row(refused_young).saturating_add(1) } else { 0 }

@@ -89,7 +89,7 @@ pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
 }
 
-/// Refuses a file that is not ours. One that others may use is for its owner alone from now on: whoever mounts a volume may
+/// Refuses a file that is not ours. One that others may use is for its owner alone from now on: a system that mounts a volume may
 /// change modes (Kubernetes does, for `fsGroup`). What was done, in words.
 pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, Error> {
     let look = || file.metadata().map_err(|error| unusable("look at", path, &error));

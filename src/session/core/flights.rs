@@ -194,7 +194,7 @@ impl Core {
         })
     }
 
-    /// The pair that was bought while the store was down, to be published now.
+    /// The pair that came while the store was down, to be published now.
     fn take_unpublished(&self, publishes: bool) -> Option<Pair> {
         let mut state = self.state();
         let token = state.machine.held().filter(|_| publishes)?.token().clone();
