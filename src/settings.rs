@@ -284,7 +284,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Boolean,
         default: "false",
         description: "Of a session with a store_key: whether a record that is not sealed is read all the same, and sealed \
-                      when it is next written. For the change from a store without a key, and for no longer: whoever can \
+                      when it is next written. For the change from a store without a key, and for no longer: everybody who can \
                       write to the store can put such a record there.",
         apply: store!(Boolean, config.store_accept_plain = |on| on),
     },

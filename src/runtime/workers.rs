@@ -85,7 +85,7 @@ impl Workers {
         waiting.await.unwrap_or_else(|_| Err(self.refused(None)))
     }
 
-    /// Has a thread perform it, whoever waits for it. An error: there is no thread, and it has been dropped.
+    /// Has a thread perform it, also when nobody waits for it. An error: there is no thread, and it has been dropped.
     pub(crate) fn submit(&self, work: Work) -> Result<(), Error> {
         self.add(Job { asker: None, work })
     }
