@@ -203,9 +203,11 @@ fn each_kind_of_failure_has_its_code() {
     let limited =
         Action::Status { status: 429, body: None, headers: [("Retry-After".into(), "90".into())].into() };
     bench.sandbox.inject(Fault::new(Route::Issue, limited)).unwrap();
-    bench.run(&["login"]).ends(5).says(&["try again in 1 min 30 s"]);
+    bench.run(&["login", "--force"]).ends(5).says(&["try again in 1 min 30 s"]);
+    bench.run(&["login"]).ends(5).says(&["too many requests"]);
     bench.sandbox.inject(Fault::new(Route::Issue, Action::Hang)).unwrap();
-    bench.run(&["token", "--timeout", "1"]).ends(5).says(&["deadline"]);
+    let elsewhere = format!("file:{}", bench.path("elsewhere").display());
+    bench.run(&["token", "--timeout", "1", "--store", &elsewhere]).ends(5).says(&["deadline"]);
     std::fs::write(bench.path("in-the-way"), "").unwrap();
     let in_the_way = format!("file:{}", bench.path("in-the-way").display());
     bench.run(&["login", "--store", &in_the_way]).ends(6).says(&["in-the-way"]);

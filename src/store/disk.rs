@@ -89,8 +89,8 @@ pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
 }
 
-/// Refuses a file that is not ours. One that others may use is for its owner alone from now on: a system that mounts a volume may
-/// change modes (Kubernetes does, for `fsGroup`). What was done, in words.
+/// Refuses a file that is not ours. One of ours that others may use is for its owner alone again: a mount may have changed its
+/// mode (Kubernetes does so for `fsGroup`). What was done, in words.
 pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, Error> {
     let look = || file.metadata().map_err(|error| unusable("look at", path, &error));
     let (about, us, shown) = (look()?, geteuid().as_raw(), path.display());

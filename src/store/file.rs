@@ -36,7 +36,7 @@ pub struct FileStore {
 }
 
 impl GiveUp for RecordFile {
-    /// Whoever asked may have been given the lock, or has it from before.
+    /// The session that asked may have the lock, by this operation or from before.
     fn give_up(&mut self) {
         self.unlock();
     }

@@ -202,7 +202,7 @@ impl<B: Backend> LeasedStore<B> {
                 (state.held.is_some(), state.ledger.generation())
             };
             if was_held && !is_held {
-                // Whoever was stopped past its lease waits for those who have taken it.
+                // A holder that was stopped past its lease waits for the one that has taken it.
                 self.wait_for_lease(base).await?;
                 self.state().is_news = false;
             }
@@ -245,8 +245,9 @@ impl<B: Backend> LeasedStore<B> {
         Ok(Some(RefreshToken::new(claim.secret)))
     }
 
-    /// Whether a call to the service may begin: the lease was asked for or renewed a moment ago, or is so now. Whoever was
-    /// stopped for long must not present what others may have given up for lost. Without a lease there is nothing to lose.
+    /// Whether a call to the service may begin: the lease was asked for or renewed a moment ago, or is so now. A holder
+    /// that was stopped for long must not present what others may have given up for lost. Without a lease there is nothing
+    /// to lose.
     async fn is_sure(&self) -> Result<bool, Error> {
         let is_recent = |state: &State| state.held.is_none_or(|at| self.now().saturating_sub(at) <= RENEWAL);
         if is_recent(&self.state()) {
