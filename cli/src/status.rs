@@ -218,11 +218,17 @@ impl Cooling {
     }
 
     fn text(&self) -> String {
+        let left = span(Duration::from_secs(self.seconds_left));
+        if self.strikes == 0 {
+            let status = self.http_status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
+            return format!(
+                "nothing is held against them, but the service{status} is left alone for {left}, unless by `login --force`"
+            );
+        }
         let what = if self.is_rejected { "rejected" } else { "refused" };
         let times = if self.strikes == 1 { "once".into() } else { format!("{} times", self.strikes) };
         let code = self.code.as_deref().unwrap_or("no code");
         let status = self.http_status.map(|status| format!(", HTTP {status}")).unwrap_or_default();
-        let left = span(Duration::from_secs(self.seconds_left));
         format!("{what} {times} ({code}{status}); not tried again for {left}, unless by `login --force`")
     }
 }

@@ -203,7 +203,7 @@ fn each_kind_of_failure_has_its_code() {
     let limited =
         Action::Status { status: 429, body: None, headers: [("Retry-After".into(), "90".into())].into() };
     bench.sandbox.inject(Fault::new(Route::Issue, limited)).unwrap();
-    bench.run(&["login", "--force"]).ends(5).says(&["try again in 1 min 30 s"]);
+    bench.run(&["login", "--force"]).ends(5).says(&["try again in 1 min"]);
     bench.run(&["login"]).ends(5).says(&["too many requests"]);
     bench.sandbox.inject(Fault::new(Route::Issue, Action::Hang)).unwrap();
     let elsewhere = format!("file:{}", bench.path("elsewhere").display());
