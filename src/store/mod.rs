@@ -50,10 +50,9 @@ pub use keyring::Keyring;
 pub use memory::MemoryStore;
 pub use record_file::RecordFile;
 
-/// So often a flight tries Issue.
-const ISSUE_TRIES: u32 = 3;
-/// What it may need besides its calls.
-const FLIGHT_ALLOWANCE: Duration = Duration::from_secs(20);
+/// What is added to the time of an Issue: so long the lock of somebody else is waited for. A holder that is slower, or stands
+/// still, is as a store that is down; callers who have no token are not to wait for it as long as it may take.
+const LOCK_ALLOWANCE: Duration = Duration::from_secs(10);
 
 /// Where the records of sessions are kept: the setting `store`, or a store of the host's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +91,7 @@ impl Place {
         let Some(credentials) = credentials else { return Ok(Arc::new(MemoryStore::default())) };
         let key = client.record_key(credentials)?;
         let clock = client.clock.clone();
-        // As long as the flight of somebody else may take, with its pauses and the time to write.
-        let patience = client.refresh_timeout + client.issue_timeout * ISSUE_TRIES + FLIGHT_ALLOWANCE;
+        let patience = client.issue_timeout + LOCK_ALLOWANCE;
         match self {
             Place::Memory => Ok(Arc::new(MemoryStore::default())),
             Place::Folder(folder) => Ok(Arc::new(FileStore::new(folder, key, keyring, clock, patience)?)),
