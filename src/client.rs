@@ -7,13 +7,13 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 use tokio::sync::oneshot;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Moment, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Credentials, CredentialsSource};
 use crate::defect;
 use crate::error::Error;
 use crate::event::Body;
-use crate::protocol::{self, Call, Failure};
+use crate::protocol::{self, Call};
 use crate::queue::Completion;
 use crate::runtime::{self, first, streams};
 use crate::secret::Secret;
@@ -195,21 +195,27 @@ impl Client {
         Call::Refresh { refresh, access: access.filter(|_| self.send_bearer_on_refresh) }
     }
 
-    /// The call with the credentials that are there now, where it takes them from a source.
+    /// The call with the credentials that are there now, where it takes them from a source. The time began where the caller
+    /// called: our thread may have been busy since.
     async fn make(
         &self,
         mut call: Call,
         source: Option<Arc<CredentialsSource>>,
+        begun: Moment,
         timeout: Duration,
-    ) -> Result<Pair, Failure> {
-        let begun = self.clock.now();
+    ) -> Result<Pair, Error> {
         if let Some(source) = source {
             call = Call::Issue(Credentials::clone(&*source.look_aside().await));
         }
-        // Only a file that hangs takes longer; an error is to name the time that was given.
-        let looked = Some(self.clock.now().since(begun)).filter(|looked| *looked > QUICK_LOOK);
-        let left = timeout.saturating_sub(looked.unwrap_or_default());
-        call.make(&*self.transport, &*self.clock, self.limit, left).await
+        // A busy thread or a file that hangs takes longer; an error is to name the time that was given.
+        let spent = Some(self.clock.now().since(begun)).filter(|spent| *spent > QUICK_LOOK);
+        let left = timeout.saturating_sub(spent.unwrap_or_default());
+        if left.is_zero() {
+            let text = format!("{}: the deadline passed before it began, so nothing was sent", call.name());
+            return Err(unsent(&call)(Error::new(Status::PG_ERR_TIMEOUT, text)));
+        }
+        let made = call.make(&*self.transport, &*self.clock, self.limit, left).await;
+        made.map_err(|failure| failure.error)
     }
 
     fn start(
@@ -219,8 +225,8 @@ impl Client {
         timeout: Duration,
         end: Completion,
     ) {
-        let begun = check_time(&call, timeout).and_then(|()| runtime::started());
-        let runtime = match begun {
+        let begun = self.clock.now();
+        let runtime = match check_time(&call, timeout).and_then(|()| runtime::started()) {
             Ok(runtime) => runtime,
             Err(error) => return end.complete(Body::Token(Err(unsent(&call)(error)))),
         };
@@ -228,10 +234,11 @@ impl Client {
         end.on_cancel(move || drop(cancel));
         let client = self.clone();
         runtime.spawn(async move {
-            let work = client.make(call, source, timeout);
+            let work = client.make(call, source, begun, timeout);
             match first(defect::contain_future(work), canceled).await {
-                Some(Ok(Ok(pair))) => end.complete(Body::Token(Ok(Arc::new(Grant::bare(pair))))),
-                Some(Ok(Err(failure))) => end.complete(Body::Token(Err(failure.error))),
+                Some(Ok(outcome)) => {
+                    end.complete(Body::Token(outcome.map(|pair| Arc::new(Grant::bare(pair)))));
+                }
                 Some(Err(error)) => end.fail(error),
                 // Canceled: its end has been told.
                 None => {}
@@ -248,10 +255,10 @@ impl Client {
         let is_refresh = matches!(call, Call::Refresh { .. });
         let unsent = unsent(&call);
         check_time(&call, timeout).map_err(&unsent)?;
-        let client = self.clone();
-        let work = async move { client.make(call, source, timeout).await };
+        let (client, begun) = (self.clone(), self.clock.now());
+        let work = async move { client.make(call, source, begun, timeout).await };
         match runtime::run(work, timeout) {
-            Ok(Some(result)) => result.map_err(|failure| failure.error),
+            Ok(Some(result)) => result,
             Ok(None) => {
                 Err(protocol::abandoned(is_refresh, Status::PG_ERR_TIMEOUT, "no answer within the deadline"))
             }

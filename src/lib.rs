@@ -22,6 +22,7 @@
 
 #[cfg(feature = "wipe-on-free")]
 mod allocator;
+mod bell;
 pub mod client;
 pub mod clock;
 pub mod config;

@@ -2,23 +2,18 @@
 //! event, whatever becomes of it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::bell::Bell;
 use crate::error::Error;
 use crate::event::{Body, Event, Operation};
 use crate::runtime::process::PerProcess;
-use crate::runtime::streams;
 use crate::status::Status;
 
 /// Lines of a log beyond so many waiting events are dropped.
 const MOST_WAITING_LINES: usize = 4096;
-
-/// So often a bell is tried at once.
-const TRIES: usize = 16;
 
 /// Stops what an operation has under way.
 type Hook = Box<dyn FnOnce() + Send>;
@@ -112,7 +107,7 @@ impl Queue {
             state.bell = Some(Bell::new()?);
             state.sound();
         }
-        Ok(state.bell.as_ref().map_or(-1, |bell| bell.waiting.as_raw_fd()))
+        Ok(state.bell.as_ref().map_or(-1, |bell| bell.descriptor()))
     }
 
     fn inner(&self) -> Result<&Arc<Inner>, Error> {
@@ -266,88 +261,13 @@ impl Sleepers {
     }
 }
 
-/// A descriptor that can be made readable. A pair of sockets rather than an eventfd: it is everywhere, and one end
-/// cannot be stopped by a reader who takes its byte away.
-struct Bell {
-    waiting: UnixStream,
-    ringing: UnixStream,
-    /// As the system was last known to have it. What it refused is tried again with the next event or poll.
-    rings: bool,
-}
-
-impl Bell {
-    fn new() -> Result<Self, Error> {
-        streams::occupy()?;
-        let pair = || {
-            let (waiting, ringing) = UnixStream::pair()?;
-            waiting.set_nonblocking(true)?;
-            ringing.set_nonblocking(true)?;
-            Ok(Bell { waiting, ringing, rings: false })
-        };
-        pair().map_err(|error: std::io::Error| {
-            let text = format!(
-                "the system gave no descriptor for the queue: {error}; check the limit of open files"
-            );
-            Error::new(Status::PG_ERR_SYSTEM, text)
-        })
-    }
-
-    fn sound(&mut self, rings: bool) {
-        if self.rings != rings && settled(|| if rings { self.ring() } else { self.still() }) {
-            self.rings = rings;
-        }
-    }
-
-    fn ring(&self) -> io::Result<()> {
-        match (&self.ringing).write(&[1]) {
-            // Full: then it rings already.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            done => done.map(|_| ()),
-        }
-    }
-
-    fn still(&self) -> io::Result<()> {
-        let mut rest = [0; 16];
-        loop {
-            match (&self.waiting).read(&mut rest) {
-                Ok(count) if count == rest.len() => {}
-                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-                _ => return Ok(()),
-            }
-        }
-    }
-}
-
-/// Whether the system does it at last: it may refuse memory for a moment, and nobody may come to try again.
-fn settled(work: impl Fn() -> io::Result<()>) -> bool {
-    (0..TRIES).any(|_| work().is_ok())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
     #[test]
-    fn a_bell_that_the_system_refuses_for_a_moment_rings_all_the_same() {
-        let left = Cell::new(3);
-        let refused_thrice = || match left.replace(left.get() - 1) {
-            ..=0 => Ok(()),
-            _ => Err(ErrorKind::OutOfMemory.into()),
-        };
-        assert!(settled(refused_thrice));
-        assert!(!settled(|| Err(ErrorKind::OutOfMemory.into())));
-    }
-
-    #[test]
     fn a_bell_that_could_not_be_moved_is_moved_by_the_next_event_or_poll() {
-        let is_readable = |queue: &Queue| {
-            let state = queue.inner().unwrap().state();
-            let bell = state.bell.as_ref().unwrap();
-            // The byte is put back.
-            (&bell.waiting).read(&mut [0; 1]).is_ok() && bell.ring().is_ok()
-        };
+        let is_readable = |queue: &Queue| queue.inner().unwrap().state().bell.as_ref().unwrap().is_readable();
         let queue = Queue::default();
         queue.descriptor().unwrap();
         // It was to be stilled, and was not.

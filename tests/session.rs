@@ -7,7 +7,7 @@ mod bench;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, MutexGuard};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -558,6 +558,53 @@ fn a_panic_ends_what_was_started_on_a_queue_too() {
     assert_eq!(session.request(wallet(), None).unwrap().status, 200, "and the session lives on");
     session.close(PATIENCE).unwrap();
     assert!(queue.poll(NOW).unwrap().is_none());
+}
+
+/// Holds up the library's own thread at the first request, until it is told to go on.
+struct HoldsUp {
+    requests: Arc<AtomicU64>,
+    go_on: Mutex<mpsc::Receiver<()>>,
+    inner: HttpTransport,
+}
+
+impl Transport for HoldsUp {
+    fn send(&self, request: Request) -> Sending<'_> {
+        if self.requests.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.go_on.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        }
+        self.inner.send(request)
+    }
+}
+
+#[test]
+fn a_deadline_counts_from_the_call_and_not_from_when_our_thread_comes_to_it() {
+    let bench = Bench::new();
+    let (config, requests) = (config(&bench.sandbox), Arc::new(AtomicU64::new(0)));
+    let (go_on, told) = mpsc::channel();
+    let url = bench.sandbox.urls().https.parse().unwrap();
+    let inner = HttpTransport::new(&config, url, Arc::new(TestClock)).unwrap();
+    let transport = HoldsUp { requests: requests.clone(), go_on: Mutex::new(told), inner };
+    let client = Client::with_parts(&config, Box::new(transport), Arc::new(TestClock)).unwrap();
+    let session = Session::open(&client, &config).unwrap();
+
+    let queue = Queue::default();
+    client.issue_start(queue.begin(1, Operation::Token).unwrap(), None, None);
+    eventually("our thread is busy", || requests.load(Ordering::SeqCst) == 1);
+    let second = Duration::from_secs(1);
+    let wallet = ApiRequest::new("GET", "/wallet", &[], None).unwrap();
+    client.issue_start(queue.begin(2, Operation::Token).unwrap(), None, Some(second));
+    session.request_start(queue.begin(3, Operation::Response).unwrap(), wallet, Some(second));
+    bench.pass(2);
+    go_on.send(()).unwrap();
+
+    let ends: BTreeMap<u64, Option<Status>> = (0..3)
+        .map(|_| queue.poll(PATIENCE).unwrap().unwrap())
+        .map(|event| (event.id, event.body.error().map(|error| error.status)))
+        .collect();
+    let late = Some(Status::PG_ERR_TIMEOUT);
+    assert_eq!(ends, BTreeMap::from([(1, None), (2, late), (3, late)]));
+    assert_eq!(bench.sandbox.counters().calls(Route::Wallet), 0);
+    session.close(PATIENCE).unwrap();
 }
 
 #[test]

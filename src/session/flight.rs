@@ -18,6 +18,10 @@ const ISSUE_TRIES: u32 = 3;
 const OFFERED_FOR: Duration = Duration::from_secs(2);
 const OFFER_PAUSE: Duration = Duration::from_millis(400);
 
+/// A step of the store that fails sooner is taken once more: what struck it may have passed, while a private pair costs callers
+/// the scatter. One that takes longer hangs.
+const FAILS_SOON: Duration = Duration::from_secs(1);
+
 /// What a flight is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -260,8 +264,10 @@ pub struct Flight {
     is_locked: bool,
     /// The intent is to be written next.
     is_intending: bool,
-    /// It has failed once.
-    has_failed_to_intend: bool,
+    /// A step of the store has failed, and the flight went back to the lock.
+    has_gone_back: bool,
+    /// When the last step was begun, on the boot clock.
+    asked: Duration,
     /// A pair that the store has not taken.
     offered: Option<Pair>,
     /// Since when it has been offered, on the boot clock.
@@ -284,7 +290,8 @@ impl Flight {
             kept: None,
             is_locked: false,
             is_intending: false,
-            has_failed_to_intend: false,
+            has_gone_back: false,
+            asked: Duration::ZERO,
             offered: None,
             offered_since: None,
             unpublished: None,
@@ -311,6 +318,7 @@ impl Flight {
 
     /// The step after `input`, which came at `now` on the boot clock.
     pub fn next(&mut self, input: Input, now: Duration) -> Step {
+        let took = now.saturating_sub(std::mem::replace(&mut self.asked, now));
         match input {
             Input::Start if self.plan.looks_only => Step::Load,
             Input::Start => Step::Lock,
@@ -341,7 +349,7 @@ impl Flight {
             // Others may have taken the lock meanwhile, and have something newer.
             Input::Resumed if self.offered.is_some() => Step::Lock,
             Input::Resumed => self.issue(),
-            Input::StoreFailed(error) => self.without_the_store(error, now),
+            Input::StoreFailed(error) => self.without_the_store(error, now, took),
             Input::Stopped(error) => self.land(Err(error)),
         }
     }
@@ -399,14 +407,14 @@ impl Flight {
     }
 
     /// Nothing was presented yet, or nothing that is not accounted for: who must have a token gets one of its own.
-    fn without_the_store(&mut self, error: Error, now: Duration) -> Step {
+    fn without_the_store(&mut self, error: Error, now: Duration, took: Duration) -> Step {
         if let Some(pair) = self.offered.take() {
             return self.offer_again(error, pair, now);
         }
-        if std::mem::take(&mut self.is_intending) && !std::mem::replace(&mut self.has_failed_to_intend, true)
-        {
-            // Whoever was stopped for long finds that others hold the lock, or have something newer.
-            return Step::Lock;
+        // A holder that was stopped for long finds that others hold the lock, or have something newer.
+        let may_pass = std::mem::take(&mut self.is_intending) || took < FAILS_SOON;
+        if may_pass && self.log.issues == 0 && !std::mem::replace(&mut self.has_gone_back, true) {
+            return if self.plan.looks_only { Step::Load } else { Step::Lock };
         }
         self.store_error = Some(error.clone());
         self.error.get_or_insert(error);
@@ -605,6 +613,13 @@ mod tests {
         }
     }
 
+    /// What is done about a store whose lock failed after so long, and then, at once, again.
+    fn after_failures(took: Duration) -> [Step; 2] {
+        let mut flight = Flight::new(Plan::plain(0), None);
+        flight.next(Input::Start, SECOND);
+        [took, took].map(|took| flight.next(Input::StoreFailed(down()), SECOND + took))
+    }
+
     fn down() -> Error {
         Error::new(Status::PG_ERR_STORE, "down")
     }
@@ -625,5 +640,23 @@ mod tests {
     fn a_store_that_hangs_is_not_offered_it_twice() {
         let (mut flight, pair) = bought();
         assert!(matches!(flight.next(refused(pair), 15 * SECOND), Step::Keep(_)));
+    }
+
+    #[test]
+    fn a_step_of_the_store_that_fails_soon_is_taken_once_more() {
+        assert!(matches!(after_failures(SECOND / 100), [Step::Lock, Step::Pause { .. }]));
+    }
+
+    #[test]
+    fn one_that_hangs_is_not() {
+        assert!(matches!(after_failures(5 * SECOND)[0], Step::Pause { .. }));
+    }
+
+    #[test]
+    fn a_look_that_fails_is_made_once_more_without_the_lock() {
+        let mut flight = Flight::new(Plan { looks_only: true, ..Plan::plain(0) }, None);
+        flight.next(Input::Start, SECOND);
+        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Load));
+        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Land(_)));
     }
 }

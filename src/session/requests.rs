@@ -23,13 +23,15 @@ type Outcome = Result<Arc<Response>, Error>;
 pub(super) fn run(core: &Arc<Core>, request: ApiRequest, timeout: Duration) -> Outcome {
     let is_safe = request.is_safe();
     let late = Error { may_have_acted: !is_safe, ..late(&request.name()) };
+    let deadline = deadline(core, timeout);
     let (under_way, stopped) = UnderWay::begin(core)?;
-    let work = async move { until_closed(&under_way.core, &request, timeout, stopped).await };
+    let work = async move { until_closed(&under_way.core, &request, deadline, stopped).await };
     runtime::run(work, timeout).map_err(|error| broken_off(error, is_safe))?.unwrap_or(Err(late))
 }
 
 /// Makes a request whose end ends an operation of a queue.
 pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, timeout: Duration) {
+    let deadline = deadline(core, timeout);
     let begun = runtime::started().and_then(|runtime| Ok((runtime, UnderWay::begin(core)?)));
     let (runtime, (under_way, stopped)) = match begun {
         Ok(begun) => begun,
@@ -39,7 +41,7 @@ pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, time
     end.on_cancel(move || drop(cancel));
     let core = core.clone();
     runtime.spawn(async move {
-        let work = until_closed(&core, &request, timeout, stopped);
+        let work = until_closed(&core, &request, deadline, stopped);
         match first(defect::contain_future(work), canceled).await {
             Some(Ok(outcome)) => end.complete(Body::Response(outcome)),
             Some(Err(error)) => end.fail(broken_off(error, request.is_safe())),
@@ -51,6 +53,11 @@ pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, time
     });
 }
 
+/// When the answer is due, on the boot clock. Taken where the caller calls: our thread may be busy for a while.
+fn deadline(core: &Core, timeout: Duration) -> Duration {
+    core.client.clock.now().boot.saturating_add(timeout)
+}
+
 /// The work has ended without an outcome, by a defect or with its thread, unless that could not even be started.
 fn broken_off(error: Error, is_safe: bool) -> Error {
     let has_begun = error.status != Status::PG_ERR_SYSTEM;
@@ -58,8 +65,8 @@ fn broken_off(error: Error, is_safe: bool) -> Error {
 }
 
 /// The request, unless the session is closed first.
-async fn until_closed(core: &Core, request: &ApiRequest, timeout: Duration, stopped: Stopped) -> Outcome {
-    match first(perform(core, request, timeout), stopped).await {
+async fn until_closed(core: &Core, request: &ApiRequest, deadline: Duration, stopped: Stopped) -> Outcome {
+    match first(perform(core, request, deadline), stopped).await {
         Some(outcome) => outcome,
         None => Err(Error { may_have_acted: true, ..closed() }),
     }
@@ -84,9 +91,8 @@ impl Drop for UnderWay {
     }
 }
 
-async fn perform(core: &Core, request: &ApiRequest, timeout: Duration) -> Outcome {
+async fn perform(core: &Core, request: &ApiRequest, deadline: Duration) -> Outcome {
     let client = &core.client;
-    let deadline = client.clock.now().boot.saturating_add(timeout);
     let mut attempts = Attempts::default();
     loop {
         let grant = token(core, deadline).await?;

@@ -28,15 +28,14 @@ pub(super) struct Fault {
     pub(super) status: Status,
     /// The innermost cause in words.
     cause: String,
-    /// The server's certificate is that of an authority.
-    is_authority: bool,
+    /// What to do, where the status alone does not say it.
+    advice: Option<&'static str>,
 }
 
 impl Fault {
     /// The cause, and what a person can do about it.
     pub(super) fn text(&self) -> String {
-        let advice = if self.is_authority { AUTHORITY } else { advice(self.status) };
-        format!("{}; {advice}", self.cause)
+        format!("{}; {}", self.cause, self.advice.unwrap_or(advice(self.status)))
     }
 }
 
@@ -44,16 +43,20 @@ impl Fault {
 const AUTHORITY: &str = "the server shows a certificate of an authority (CA:TRUE) as its own: its owner must give it one \
                          that an authority has issued for a server (CA:FALSE), and tls.ca_file must hold that authority";
 
+/// A container's filter of system calls may do that.
+const NO_RANDOM: &str =
+    "the system gives no random numbers, so nothing was sent; check that getrandom is allowed";
+
 /// What the failure of an exchange comes to.
 pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy: bool) -> Fault {
     let mut status = None;
-    let mut is_authority = false;
+    let mut advice = None;
     let mut is_tls = false;
     let mut cause = String::new();
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(link) = next {
         status = status.or_else(|| known(link, host));
-        is_authority |= link.downcast_ref().is_some_and(is_authority_as_server);
+        advice = advice.or_else(|| tls_advice(link.downcast_ref()?));
         is_tls |= io_error(link).is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
         cause = link.to_string();
         next = inner(link);
@@ -64,7 +67,7 @@ pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy
         (true, false) => Status::PG_ERR_CONNECT,
         (false, _) => Status::PG_ERR_CONNECTION_LOST,
     };
-    Fault { status: status.unwrap_or(fallback), cause, is_authority }
+    Fault { status: status.unwrap_or(fallback), cause, advice }
 }
 
 /// HTTP/2 keeps only the kind and the words of an error below it. `InvalidData` is what the TLS library reports
@@ -112,7 +115,15 @@ fn tls_status(error: &TlsError) -> Status {
             Why::NotValidForName | Why::NotValidForNameContext { .. } => Status::PG_ERR_CERTIFICATE_NAME,
             _ => Status::PG_ERR_CERTIFICATE_UNTRUSTED,
         },
+        TlsError::FailedToGetRandomBytes => Status::PG_ERR_SYSTEM,
         _ => Status::PG_ERR_TLS,
+    }
+}
+
+fn tls_advice(error: &TlsError) -> Option<&'static str> {
+    match error {
+        TlsError::FailedToGetRandomBytes => Some(NO_RANDOM),
+        error => is_authority_as_server(error).then_some(AUTHORITY),
     }
 }
 
@@ -143,5 +154,20 @@ pub(super) fn advice(status: Status) -> &'static str {
         Status::PG_ERR_STREAM_REFUSED => "the server is going away or busy",
         Status::PG_ERR_SYSTEM => "nothing was sent",
         _ => "check the network between here and the host",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn randomness_that_the_system_refuses_is_no_fault_of_the_server() {
+        let error = TlsError::FailedToGetRandomBytes;
+        assert_eq!(tls_status(&error), Status::PG_ERR_SYSTEM);
+        assert_eq!(tls_advice(&error), Some(NO_RANDOM));
+        // As the HTTP library hands it on.
+        let wrapped = io::Error::new(io::ErrorKind::InvalidData, error);
+        assert_eq!(inner(&wrapped).and_then(|link| known(link, None)), Some(Status::PG_ERR_SYSTEM));
     }
 }

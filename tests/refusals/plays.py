@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import socket
 import subprocess
 import tempfile
@@ -37,6 +38,8 @@ SLOW_MS = 1200
 PLAY_S = 120
 
 POSITIONS = "opening", "first", "middle"
+# What another language than C plays: the library reacts alike, the language's own waiting differs.
+ELSEWHERE = ("opening", "always"), ("first", "once"), ("middle", "always")
 TIMES = {"once": 1, "always": -1}
 DEFECT = re.compile(r"defect|report it|panic", re.I)
 
@@ -97,6 +100,11 @@ def table() -> dict[str, Any]:
     return rows
 
 
+def is_unwanted(variable: str) -> bool:
+    """The proxies are this machine's own; a backtrace reads files that the library does not."""
+    return variable.lower().endswith("_proxy") or variable.startswith("RUST_")
+
+
 def names() -> list[str]:
     """All calls with a slot."""
     rows = table()
@@ -104,29 +112,54 @@ def names() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def cases() -> Iterator[Case]:
+def cases() -> list[Case]:
+    """Each once."""
+    return list(dict.fromkeys(_cases()))
+
+
+def _cases() -> Iterator[Case]:
     rows = table()
     for row in rows["calls"]:
         for language in ("c", "py", "go"):
             # The numbers differ in the library's reaction, not in the language's.
             for error in row["errors"] if language == "c" else row["errors"][:1]:
-                yield from _positions(row, (row["call"],), row.get("name", row["call"]), error, language)
+                played = _chosen(row, language, is_first=error == row["errors"][0])
+                yield from _positions(row, played, (row["call"],), row.get("name", row["call"]), error, language)
     for row in rows["groups"]:
         for language in ("c", "py", "go"):
-            yield from _positions(row, tuple(row["calls"]), row["name"], row["error"], language)
+            played = _chosen(row, language, is_first=True)
+            yield from _positions(row, played, tuple(row["calls"]), row["name"], row["error"], language)
 
 
-def _positions(row: dict[str, Any], calls: tuple[str, ...], name: str, error: str, language: str) -> Iterator[Case]:
+# With which store, when, how often, with which service.
+Played = tuple[str, str, str, str]
+
+
+def _chosen(row: dict[str, Any], language: str, is_first: bool) -> Iterator[Played]:
+    """C plays all that a row says with its first error; what a further one adds does not depend on the moment."""
     # What every store does is tried with the one in memory.
-    for store, position, times, service in product(
-        row.get("stores", ["memory"]),
-        row.get("positions", POSITIONS),
-        row.get("times", TIMES),
-        row.get("services", ["well"]),
-    ):
+    stores = row.get("stores", ["memory"])
+    positions, times = list(row.get("positions", POSITIONS)), list(row.get("times", TIMES))
+    services = row.get("services", ["well"])
+    if language != "c":
+        moments = [one for one in ELSEWHERE if one[0] in positions and one[1] in times]
+        stores, services = [store for store in stores if store != "redis"], services[:1]
+    elif is_first:
+        moments = list(product(positions, times))
+        moments += [("forked", "always")] if row.get("forked") else []
+    else:
+        moments, services = [(positions[-1], times[-1])], services[:1]
+    for store, (position, time), service in product(stores, moments or [(positions[0], times[0])], services):
+        yield store, position, time, service
+
+
+def _positions(
+    row: dict[str, Any], played: Iterator[Played], calls: tuple[str, ...], name: str, error: str, language: str
+) -> Iterator[Case]:
+    for store, position, times, service in played:
         # Nobody is interrupted always.
-        if error == "EINTR" and times == "always":
-            continue
+        if error == "EINTR":
+            times = "once"
         yield Case(
             name=name,
             calls=calls,
@@ -158,6 +191,32 @@ def chunks(cases: list[Case], most: int = 5) -> Iterator[list[Case]]:
             yield some[start : start + most]
 
 
+@dataclass(frozen=True)
+class Services:
+    """What a program talks to: an emulator of its own, and a database of its own on a Redis server."""
+
+    emulator: Sandbox
+    redis_port: int
+    database: int
+
+    def reset(self) -> None:
+        self.emulator.reset()
+        self.emulator.switch(access_lifetime_s=LIFE_S)
+        with socket.create_connection(("127.0.0.1", self.redis_port), timeout=10) as redis:
+            redis.sendall(f"SELECT {self.database}\r\nFLUSHDB\r\nQUIT\r\n".encode())
+            while redis.recv(100):
+                pass
+
+    def place(self, store: str, folder: Path) -> str:
+        """The setting of that store. By name, so that it has to be resolved."""
+        places = {
+            "memory": "memory:",
+            "file": f"file:{folder}/pg-store",
+            "redis": f"redis://localhost:{self.redis_port}/{self.database}",
+        }
+        return places[store]
+
+
 class Ended(Exception):
     """The program is not there any more."""
 
@@ -165,19 +224,19 @@ class Ended(Exception):
 class Program:
     """A program with the shim, in a world of its own."""
 
-    def __init__(self, case: Case, sandbox: Sandbox, folder: Path) -> None:
+    def __init__(self, case: Case, services: Services, folder: Path) -> None:
         self.world = World(folder / "world", names())
-        self.emulator = sandbox
-        address = sandbox.address
+        self.emulator = services.emulator
+        address = self.emulator.address
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
+            **{name: value for name, value in os.environ.items() if not is_unwanted(name)},
             "LD_PRELOAD": os.environ["PG_SHIM"],
             "PG_REFUSALS": str(self.world.path),
             # By name, so that it has to be resolved.
             "PAYMENTSGATE_BASE_URL": address["https"].replace("127.0.0.1", "localhost"),
             "PAYMENTSGATE_CREDENTIALS_FILE": address["credentials_file"],
             "PAYMENTSGATE_TLS_CA_FILE": address["ca_file"],
-            "PAYMENTSGATE_STORE": "memory:" if case.store == "memory" else f"file:{folder}/pg-store",
+            "PAYMENTSGATE_STORE": services.place(case.store, folder),
             # Reading them takes a fiftieth of a second of a processor that many share here.
             "PAYMENTSGATE_TLS_SYSTEM_ROOTS": str(case.roots).lower(),
         }
@@ -190,8 +249,10 @@ class Program:
             env=environment,
             text=True,
             bufsize=1,
+            # With a child that it may fork.
+            start_new_session=True,
         )
-        self._watch = threading.Timer(PLAY_S, self._process.kill)
+        self._watch = threading.Timer(PLAY_S, os.killpg, (self._process.pid, signal.SIGKILL))
         self._watch.start()
 
     def do(self, command: str) -> list[list[str]]:
@@ -213,12 +274,20 @@ class Program:
     def starved_ms(self) -> float:
         """For how long the library's thread has been ready, and no processor was free."""
         starved = 0.0
-        for task in Path(f"/proc/{self._process.pid}/task").glob("*"):
+        pids = [self._process.pid, *self._children()]
+        for task in (task for pid in pids for task in Path(f"/proc/{pid}/task").glob("*")):
             # Others come and go.
             with suppress(FileNotFoundError, ProcessLookupError):
                 if (task / "comm").read_text().strip() == "pg-auth":
                     starved += int((task / "schedstat").read_text().split()[1]) / 1e6
         return starved
+
+    def _children(self) -> list[int]:
+        pid = self._process.pid
+        try:
+            return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        except FileNotFoundError:
+            return []
 
     def end(self) -> list[str]:
         """What there is to say against its end."""
@@ -243,19 +312,18 @@ class Program:
 
 
 @contextmanager
-def program(case: Case, sandbox: Sandbox) -> Iterator[Program]:
-    sandbox.reset()
-    sandbox.switch(access_lifetime_s=LIFE_S)
+def program(case: Case, services: Services) -> Iterator[Program]:
+    services.reset()
     with tempfile.TemporaryDirectory(prefix="pg-refusals-") as folder:
-        yield Program(case, sandbox, Path(folder))
+        yield Program(case, services, Path(folder))
 
 
-def play(cases: list[Case], sandbox: Sandbox) -> dict[Case, Outcome]:
+def play(cases: list[Case], services: Services) -> dict[Case, Outcome]:
     """Plays cases one after the other: in one program as long as its session lives."""
     outcomes: dict[Case, Outcome] = {}
     left = list(cases)
     while left:
-        with program(left[0], sandbox) as running:
+        with program(left[0], services) as running:
             begun = list[Case]()
             try:
                 prepare(left[0], running)
@@ -283,8 +351,10 @@ def play(cases: list[Case], sandbox: Sandbox) -> dict[Case, Outcome]:
 def prepare(case: Case, running: Program) -> None:
     if case.position != "opening":
         running.do("open")
-    if case.position == "middle":
+    if case.position in ("middle", "forked"):
         running.do(f"recover {PATIENCE_MS}")
+    if case.position == "forked":
+        running.do("fork")
 
 
 def play_one(case: Case, running: Program, outcome: Outcome) -> None:
@@ -292,6 +362,7 @@ def play_one(case: Case, running: Program, outcome: Outcome) -> None:
     if case.position == "middle":
         running.do(f"recover {PATIENCE_MS}")
         break_connections(running)
+    if case.position in ("middle", "forked"):
         running.do(f"age {MARGIN_MS}")
     case.begin(running.world)
     is_open = case.position != "opening"

@@ -134,7 +134,10 @@ static const char *kernel_name(long number)
     case SYS_timerfd_settime: return "timerfd_settime";
     case SYS_fcntl: return "fcntl";
     case SYS_flock: return "flock";
-    case SYS_statfs: return "statfs";
+    case SYS_fstatfs: return "fstatfs";
+    case SYS_eventfd2: return "eventfd2";
+    case SYS_openat: return "openat";
+    case SYS_close: return "close";
     case SYS_read: return "read";
     case SYS_write: return "write";
     case SYS_madvise: return "madvise";
@@ -430,6 +433,7 @@ REFUSABLE(char *, getcwd, (char *into, size_t most), (into, most), NULL, NULL)
 REFUSABLE(DIR *, opendir, (const char *path), (path), NULL, path)
 REFUSABLE(struct dirent64 *, readdir64, (DIR *folder), (folder), NULL, NULL)
 
+REFUSABLE(void *, mmap, (void *where, size_t length, int rights, int flags, int fd, off_t from), (where, length, rights, flags, fd, from), MAP_FAILED, NULL)
 REFUSABLE(void *, mmap64, (void *where, size_t length, int rights, int flags, int fd, off64_t from), (where, length, rights, flags, fd, from), MAP_FAILED, NULL)
 REFUSABLE(int, munmap, (void *where, size_t length), (where, length), -1, NULL)
 REFUSABLE(int, mprotect, (void *where, size_t length, int rights), (where, length, rights), -1, NULL)

@@ -5,42 +5,45 @@ from __future__ import annotations
 import os
 import queue
 import re
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import plays
 import pytest
-from sandbox import Sandbox, started
+from sandbox import closed_port, started
 
 # Most of the time the programs wait.
 AT_ONCE = int(os.environ.get("PG_PLAYS_AT_ONCE", "8"))
 
-CASES = list(plays.cases())
+CASES = plays.cases()
 
 
 class Plays:
     """The plays of this run, several at once."""
 
     def __init__(self, cases: list[plays.Case], stage: ThreadPoolExecutor) -> None:
-        self._sandboxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+        self._services: queue.SimpleQueue[plays.Services] = queue.SimpleQueue()
         self._outcomes: dict[plays.Case, Future[dict[plays.Case, plays.Outcome]]] = {}
         for chunk in plays.chunks(cases):
             future = stage.submit(self._play, chunk)
             self._outcomes.update(dict.fromkeys(chunk, future))
 
-    def add(self, sandbox: Sandbox) -> None:
-        self._sandboxes.put(sandbox)
+    def add(self, services: plays.Services) -> None:
+        self._services.put(services)
 
     def outcome(self, case: plays.Case) -> plays.Outcome:
         return self._outcomes[case].result()[case]
 
     def _play(self, cases: list[plays.Case]) -> dict[plays.Case, plays.Outcome]:
-        sandbox = self._sandboxes.get()
+        services = self._services.get()
         try:
-            return plays.play(cases, sandbox)
+            return plays.play(cases, services)
         finally:
-            self._sandboxes.put(sandbox)
+            self._services.put(services)
 
 
 def chosen_cases(request: pytest.FixtureRequest) -> list[plays.Case]:
@@ -53,17 +56,36 @@ def chosen_cases(request: pytest.FixtureRequest) -> list[plays.Case]:
 @pytest.fixture(scope="session")
 def stage(request: pytest.FixtureRequest) -> Iterator[Plays]:
     chosen = chosen_cases(request)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ExitStack() as ends:
+        port = ends.enter_context(redis())
+        emulators = [ends.enter_context(started()) for _ in range(AT_ONCE)]
+        pool = ends.enter_context(ThreadPoolExecutor(AT_ONCE))
+        ends.callback(pool.shutdown, cancel_futures=True)
         made = Plays(chosen, pool)
-        emulators = [started() for _ in range(AT_ONCE)]
+        for database, emulator in enumerate(emulators):
+            made.add(plays.Services(emulator, port, database))
+        yield made
+
+
+@contextmanager
+def redis() -> Iterator[int]:
+    """A server without a disk, on the port that this gives."""
+    port = int(closed_port().split(":")[1])
+    options = {"port": port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "databases": AT_ONCE}
+    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    with subprocess.Popen(["redis-server", *arguments], stdout=subprocess.DEVNULL) as server:
         try:
-            for emulator in emulators:
-                made.add(emulator.__enter__())
-            yield made
+            until = time.monotonic() + 20
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < until, "redis-server does not answer"
+                    time.sleep(0.05)
+            yield port
         finally:
-            pool.shutdown(cancel_futures=True)
-            for emulator in emulators:
-                emulator.__exit__(None, None, None)
+            server.terminate()
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <paymentsgate_auth.h>
@@ -319,6 +320,19 @@ static struct end age(double left_ms)
     return (struct end){ PG_OK, "" };
 }
 
+/* A child goes on in this program's place, with the session that it inherits; the parent only tells how it ended. */
+static void go_on_in_a_child(void)
+{
+    int status = 0;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        return;
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        _exit(71);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
 int main(void)
 {
     char line[100], command[50];
@@ -336,6 +350,8 @@ int main(void)
         } else if (strcmp(command, "age") == 0) {
             struct end end = age(number);
             tell("age", number, now_ms() - begun, end);
+        } else if (strcmp(command, "fork") == 0) {
+            go_on_in_a_child();
         } else if (strcmp(command, "request") == 0) {
             struct end end = block_for_request(number);
             tell("request", number, now_ms() - begun, end);

@@ -1,0 +1,158 @@
+//! A descriptor that can be made readable, for a host that waits with `poll`.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use self::system::Chime;
+use crate::error::Error;
+use crate::runtime::streams;
+use crate::status::Status;
+
+/// So often it is tried at once.
+const TRIES: usize = 16;
+
+/// The descriptor, and whether it is readable.
+pub(crate) struct Bell {
+    chime: Chime,
+    /// As the system was last known to have it. What it refused is tried again with the next event or poll.
+    rings: bool,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Result<Self, Error> {
+        streams::occupy()?;
+        let chime = Chime::new().map_err(|error| {
+            let text = format!(
+                "the system gave no descriptor for the queue: {error}; check the limit of open files"
+            );
+            Error::new(Status::PG_ERR_SYSTEM, text)
+        })?;
+        Ok(Bell { chime, rings: false })
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.chime.waiting().as_raw_fd()
+    }
+
+    pub(crate) fn sound(&mut self, rings: bool) {
+        let Bell { chime, .. } = self;
+        if self.rings != rings && settled(|| if rings { chime.ring() } else { chime.still() }) {
+            self.rings = rings;
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_readable(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let waiting = self.chime.waiting();
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::from_borrowed_fd(waiting, PollFlags::IN)], Some(&now)).unwrap() == 1
+    }
+}
+
+/// Whether the system does it at last: it may refuse memory for a moment, and nobody may come to try again.
+fn settled(work: impl Fn() -> io::Result<()>) -> bool {
+    (0..TRIES).any(|_| work().is_ok())
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod system {
+    use std::io;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::io::{Errno, read, write};
+
+    /// A number that can be waited for: to ring takes no memory, which the system could refuse.
+    pub(super) struct Chime(OwnedFd);
+
+    impl Chime {
+        pub(super) fn new() -> io::Result<Self> {
+            Ok(Chime(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        }
+
+        pub(super) fn waiting(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+
+        pub(super) fn ring(&self) -> io::Result<()> {
+            match write(&self.0, &1_u64.to_ne_bytes()) {
+                // Full: then it rings already.
+                Err(Errno::AGAIN) => Ok(()),
+                done => Ok(done.map(drop)?),
+            }
+        }
+
+        pub(super) fn still(&self) -> io::Result<()> {
+            match read(&self.0, &mut [0; 8]) {
+                // The host has read it.
+                Err(Errno::AGAIN) => Ok(()),
+                done => Ok(done.map(drop)?),
+            }
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod system {
+    use std::io::{self, ErrorKind, Read, Write};
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::unix::net::UnixStream;
+
+    /// A pair of sockets, which every system has.
+    pub(super) struct Chime {
+        waiting: UnixStream,
+        ringing: UnixStream,
+    }
+
+    impl Chime {
+        pub(super) fn new() -> io::Result<Self> {
+            let (waiting, ringing) = UnixStream::pair()?;
+            waiting.set_nonblocking(true)?;
+            ringing.set_nonblocking(true)?;
+            Ok(Chime { waiting, ringing })
+        }
+
+        pub(super) fn waiting(&self) -> BorrowedFd<'_> {
+            self.waiting.as_fd()
+        }
+
+        pub(super) fn ring(&self) -> io::Result<()> {
+            match (&self.ringing).write(&[1]) {
+                // Full: then it rings already.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+                done => done.map(drop),
+            }
+        }
+
+        pub(super) fn still(&self) -> io::Result<()> {
+            let mut rest = [0; 16];
+            loop {
+                match (&self.waiting).read(&mut rest) {
+                    Ok(count) if count == rest.len() => {}
+                    Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                    _ => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_for_a_moment_is_done_all_the_same() {
+        let left = Cell::new(3);
+        let refused_thrice = || match left.replace(left.get() - 1) {
+            ..=0 => Ok(()),
+            _ => Err(ErrorKind::OutOfMemory.into()),
+        };
+        assert!(settled(refused_thrice));
+        assert!(!settled(|| Err(ErrorKind::OutOfMemory.into())));
+    }
+}
