@@ -166,7 +166,7 @@ def _positions(
             error=error,
             about=row.get("about", ""),
             answers=tuple(row.get("answers", ())),
-            harmless=row.get("harmless", False),
+            harmless=row.get("harmless", row.get("harmless_once", False) and times == "once"),
             position=position,
             times=times,
             language=language,

@@ -136,6 +136,9 @@ static const char *kernel_name(long number)
     case SYS_flock: return "flock";
     case SYS_fstatfs: return "fstatfs";
     case SYS_eventfd2: return "eventfd2";
+#ifdef SYS_open
+    case SYS_open: return "open";
+#endif
     case SYS_openat: return "openat";
     case SYS_close: return "close";
     case SYS_read: return "read";
@@ -511,42 +514,32 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 OPEN(open)
 OPEN(open64)
 
-static const char *name_of_command(const char *call, unsigned long what, char name[NAME])
+int fcntl(int fd, int what, ...)
 {
-    const char *command = what == F_DUPFD_CLOEXEC ? "dupfd"
-        : what == F_GETFD                         ? "getfd"
-        : what == F_GETFL                         ? "getfl"
-        : what == F_SETFL                         ? "setfl"
-        : what == FIONBIO                         ? "nonblocking"
-                                                  : NULL;
-    if (command != NULL)
-        snprintf(name, NAME, "%s %s", call, command);
-    else
-        snprintf(name, NAME, "%s %lu", call, what);
-    return name;
-}
-
-#define CONTROL(name, type) \
-    int name(int fd, type what, ...) \
-    { \
-        REAL(name); \
-        va_list more; \
-        va_start(more, what); \
-        void *argument = va_arg(more, void *); \
-        va_end(more); \
-        if (is_library(CALLER)) { \
-            char full[NAME]; \
-            int error = refusal(name_of_command(#name, what, full), NULL); \
-            if (error != 0) { \
-                errno = error; \
-                return -1; \
-            } \
-        } \
-        return real_##name(fd, what, argument); \
+    REAL(fcntl);
+    va_list more;
+    va_start(more, what);
+    void *argument = va_arg(more, void *);
+    va_end(more);
+    if (is_library(CALLER)) {
+        char name[NAME];
+        const char *command = what == F_DUPFD_CLOEXEC ? "dupfd"
+            : what == F_GETFD                         ? "getfd"
+            : what == F_GETFL                         ? "getfl"
+            : what == F_SETFL                         ? "setfl"
+                                                      : NULL;
+        if (command != NULL)
+            snprintf(name, NAME, "fcntl %s", command);
+        else
+            snprintf(name, NAME, "fcntl %d", what);
+        int error = refusal(name, NULL);
+        if (error != 0) {
+            errno = error;
+            return -1;
+        }
     }
-
-CONTROL(fcntl, int)
-CONTROL(ioctl, unsigned long)
+    return real_fcntl(fd, what, argument);
+}
 
 long syscall(long number, ...)
 {
