@@ -1,4 +1,4 @@
-"""Programs whose callers wait while the system refuses something, and what is wrong with how they were answered."""
+"""Programs whose callers wait while the system refuses something, and what is wrong with their answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sandbox import Sandbox
 from world import World
 
 HERE = Path(__file__).parent
-# Access tokens live for 6 s and are handed out until 5 s are left; a second more, and idle threads are gone too.
+# Access tokens live for 6 s and are handed out until 5 s are left; a second more, and idle threads are gone.
 LIFE_S, MARGIN_MS = 6, 3700
 # What the library may take beyond a deadline, besides what the machine takes to wake a thread.
 GRACE_MS = 50
@@ -124,7 +124,8 @@ def _cases() -> Iterator[Case]:
             # The numbers differ in the library's reaction, not in the language's.
             for error in row["errors"] if language == "c" else row["errors"][:1]:
                 played = _chosen(row, language, is_first=error == row["errors"][0])
-                yield from _positions(row, played, (row["call"],), row.get("name", row["call"]), error, language)
+                name = row.get("name", row["call"])
+                yield from _positions(row, played, (row["call"],), name, error, language)
     for row in rows["groups"]:
         for language in ("c", "py", "go"):
             played = _chosen(row, language, is_first=True)
@@ -136,7 +137,7 @@ Played = tuple[str, str, str, str]
 
 
 def _chosen(row: dict[str, Any], language: str, is_first: bool) -> Iterator[Played]:
-    """C plays all that a row says with its first error; what a further one adds does not depend on the moment."""
+    """C plays all of a row with its first error; what a further one adds does not depend on the moment."""
     # What every store does is tried with the one in memory.
     stores = row.get("stores", ["memory"])
     positions, times = list(row.get("positions", POSITIONS)), list(row.get("times", TIMES))
@@ -154,7 +155,12 @@ def _chosen(row: dict[str, Any], language: str, is_first: bool) -> Iterator[Play
 
 
 def _positions(
-    row: dict[str, Any], played: Iterator[Played], calls: tuple[str, ...], name: str, error: str, language: str
+    row: dict[str, Any],
+    played: Iterator[Played],
+    calls: tuple[str, ...],
+    name: str,
+    error: str,
+    language: str,
 ) -> Iterator[Case]:
     for store, position, times, service in played:
         # Nobody is interrupted always.
@@ -432,9 +438,7 @@ def judged(case: Case, lines: list[list[str]], lag: float) -> list[str]:
             fine.add("PG_ERR_CANCELED")
         if who == "health":
             fine = {"PG_OK"}
-        if status not in fine:
-            complaints.append(f"{about}{status} {text}")
-        elif DEFECT.search(text):
+        if status not in fine or DEFECT.search(text):
             complaints.append(f"{about}{status} {text}")
     return complaints
 

@@ -1,4 +1,4 @@
-"""No refusal of the system ends a session, makes anybody wait for longer than he wants, or goes by without a name."""
+"""No refusal of the system ends a session, keeps anybody past a deadline, or goes by without a name."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def test_every_refusal_is_met(stage: Plays, request: pytest.FixtureRequest) -> N
 
 def test_every_import_is_named() -> None:
     library = os.environ["PAYMENTSGATE_AUTH_LIB"]
-    listed = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True)
+    command = ["nm", "-D", "--undefined-only", library]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = {re.sub("@.*", "", line.split()[-1]) for line in listed.stdout.splitlines()}
     rows = plays.table()
     named = {name.split()[0] for name in plays.names()}

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 
-from paymentsgate_auth import AsyncClient, AsyncSession, Client, PaymentsGateError, Session, Token
+from paymentsgate_auth import AsyncSession, Client, PaymentsGateError, Session, Token
 
 # What is late by so much hangs, in seconds.
 HANGS = 3.0
