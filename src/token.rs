@@ -43,6 +43,11 @@ impl RefreshToken {
         if self.replayed { Ok(Doubtful(self.secret)) } else { Err(self) }
     }
 
+    /// What may still be done with it should the call that presents it break off; `None`: it is the second presentation.
+    pub fn at_risk(&self) -> Option<Doubtful> {
+        (!self.replayed).then(|| Doubtful(self.secret.clone()))
+    }
+
     /// It was presented and its fate is not known: all that may still be done with it.
     pub fn doubted(self) -> Option<Doubtful> {
         (!self.replayed).then_some(Doubtful(self.secret))

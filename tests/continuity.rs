@@ -5,6 +5,7 @@
 mod bench;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::token::RefreshToken;
-use paymentsgate_auth::transport::HttpTransport;
+use paymentsgate_auth::transport::{HttpTransport, Request, Sending, Transport};
 use pg_sandbox::{Action, Fault, Options, Point, Revoke, Rotation, Route, Sandbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -60,6 +61,10 @@ impl Bench {
 
     /// A session from a pair, without credentials, and what it tells.
     fn pair_session(&self) -> (Session, Queue) {
+        self.pair_session_over(|transport| Box::new(transport))
+    }
+
+    fn pair_session_over(&self, wrap: impl FnOnce(HttpTransport) -> Box<dyn Transport>) -> (Session, Queue) {
         let trust = config(&self.sandbox);
         let pair = client(&trust, &self.sandbox.urls().https).issue(None, None).unwrap();
         let mut config = Config::default();
@@ -68,8 +73,7 @@ impl Bench {
         config.set("access_token_expires_in_s", "3600").unwrap();
         let url = self.sandbox.urls().https.parse().unwrap();
         let transport = HttpTransport::new(&trust, url, Arc::new(TestClock)).unwrap();
-        let client =
-            Client::with_parts(&Config::default(), Box::new(transport), Arc::new(TestClock)).unwrap();
+        let client = Client::with_parts(&Config::default(), wrap(transport), Arc::new(TestClock)).unwrap();
         let session = Session::open(&client, &config).unwrap();
         let queue = Queue::default();
         session.subscribe(queue.begin(7, Operation::Subscription).unwrap(), Level::PG_LOG_NONE);
@@ -279,10 +283,38 @@ fn the_one_replay_of_a_pair_without_credentials_waits_as_long_as_its_token_allow
         assert_eq!(session.token(NOW, NOW).unwrap().generation, 1, "it still lives");
     }
     assert_eq!(bench.calls(), (1, 1), "the refresh token is spared");
+    for _ in 0..2 {
+        bench.pass(10);
+        assert_eq!(session.token(NOW, NOW).unwrap().generation, 1);
+    }
+    assert_eq!(bench.calls(), (1, 1), "also from callers who come when the usual pause is over");
     bench.sandbox.clear_faults();
-    bench.pass(71);
+    bench.pass(51);
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
     assert_eq!((bench.calls(), bench.sandbox.counters().most_presentations), ((1, 2), 2));
+}
+
+/// Breaks off its first request.
+struct Fragile {
+    has_broken: AtomicBool,
+    inner: HttpTransport,
+}
+
+impl Transport for Fragile {
+    fn send(&self, request: Request) -> Sending<'_> {
+        assert!(self.has_broken.swap(true, Ordering::SeqCst), "a defect");
+        self.inner.send(request)
+    }
+}
+
+#[test]
+fn a_refresh_that_breaks_off_does_not_cost_a_pair_without_credentials_its_refresh_token() {
+    let bench = Bench::new();
+    let (session, _queue) =
+        bench.pair_session_over(|inner| Box::new(Fragile { has_broken: AtomicBool::new(false), inner }));
+    bench.pass(3601);
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
+    assert_eq!(bench.calls(), (1, 1));
 }
 
 #[test]

@@ -238,6 +238,8 @@ pub struct Log {
     pub looked_only: bool,
     /// The store has, or had, a pair of these credentials.
     pub have_worked: bool,
+    /// It leaves a refresh token that may be spent, to be presented once more.
+    pub in_doubt: bool,
 }
 
 impl Log {
@@ -314,6 +316,11 @@ impl Flight {
     /// Whether an Issue follows a Refresh whose answer is lost.
     pub fn may_recover(&self) -> bool {
         self.plan.may_issue && self.plan.on_ambiguous == OnAmbiguous::Issue
+    }
+
+    /// Whether the refresh token is presented once more after a Refresh whose answer is lost.
+    pub fn may_replay(&self) -> bool {
+        self.plan.on_ambiguous == OnAmbiguous::Replay
     }
 
     /// The step after `input`, which came at `now` on the boot clock.

@@ -370,7 +370,7 @@ impl Machine {
                 // What the service said of the old credentials is not held against the new ones.
                 self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, dice));
                 let usable_for = self.usable_for(now);
-                if let Some(pause) = self.pause.as_mut().filter(|_| landing.doubtful.is_some()) {
+                if let Some(pause) = self.pause.as_mut().filter(|_| landing.log.in_doubt) {
                     pause.spare(usable_for, now);
                 }
             }

@@ -34,6 +34,8 @@ struct Attempt {
     issues: u32,
     /// An Issue follows a Refresh whose answer is lost.
     may_recover: bool,
+    /// The refresh token is presented once more after that.
+    may_replay: bool,
 }
 
 /// How long callers who have no token wait for one call.
@@ -68,6 +70,9 @@ impl Core {
     fn land(&self, mut landing: Landing, record: u64) {
         let now = self.now();
         let mut state = self.state();
+        // A flight that broke off during its Refresh leaves what it would have left had the answer been lost.
+        let at_risk = state.at_risk.take();
+        landing.doubtful = landing.doubtful.take().or(at_risk);
         if record != state.record {
             (landing.unpublished, landing.doubtful) = (None, None);
         }
@@ -81,6 +86,7 @@ impl Core {
         } else if landing.result.is_ok() && landing.store_error.is_none() {
             state.unpublished = None;
         }
+        landing.log.in_doubt = landing.doubtful.is_some();
         state.doubtful = landing.doubtful.take();
         self.step_with(state, Event::Landed(Box::new(landing)));
         self.end_subscriptions();
@@ -117,9 +123,14 @@ impl Core {
                     return flight.give_way();
                 }
                 step => {
-                    let state =
-                        Attempt { base, stored, issues: flight.issues(), may_recover: flight.may_recover() };
-                    let taken = self.take(step, state, &means).await;
+                    let attempt = Attempt {
+                        base,
+                        stored,
+                        issues: flight.issues(),
+                        may_recover: flight.may_recover(),
+                        may_replay: flight.may_replay(),
+                    };
+                    let taken = self.take(step, attempt, &means).await;
                     taken.unwrap_or_else(Input::StoreFailed)
                 }
             };
@@ -130,7 +141,7 @@ impl Core {
     async fn take(
         &self,
         step: Step,
-        Attempt { base, stored, issues, may_recover }: Attempt,
+        Attempt { base, stored, issues, may_recover, may_replay }: Attempt,
         Means { record, store, credentials }: &Means,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
@@ -171,7 +182,11 @@ impl Core {
             Step::Refresh(refresh) => {
                 let longest = self.client.refresh_timeout;
                 let timeout = if may_recover { self.within(longest, 1) } else { longest };
-                keeping(&**store, self.call(self.refresh_call(refresh), timeout)).await
+                self.state().at_risk = refresh.at_risk().filter(|_| may_replay);
+                let called = keeping(&**store, self.call(self.refresh_call(refresh), timeout)).await;
+                // From here on the flight knows.
+                self.state().at_risk = None;
+                called
             }
             Step::Issue => match credentials {
                 Some(credentials) => {
@@ -384,6 +399,15 @@ mod tests {
             }
             assert!(core.close(PATIENCE), "nothing is left under way");
         }
+    }
+
+    #[test]
+    fn a_flight_begins_though_who_takes_an_answer_breaks() {
+        let core = core(Broken { panics_in_lock: false, inner: MemoryStore::default() });
+        let at_once = core.wish(Duration::ZERO, Duration::ZERO);
+        let asked = || core.enlist(core.number(), at_once, Box::new(|_| panic!("a defect")));
+        assert!(defect::contain(asked).is_err());
+        assert!(core.close(PATIENCE), "it has begun, so it lands");
     }
 
     #[test]

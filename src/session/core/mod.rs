@@ -95,6 +95,8 @@ struct State {
     unpublished: Option<RefreshToken>,
     /// What a flight has left for the next one.
     doubtful: Option<Doubtful>,
+    /// Of the Refresh under way, should its flight break off.
+    at_risk: Option<Doubtful>,
     /// The tokens that were reported last, and how often.
     reported: VecDeque<(Fingerprint, u64)>,
     tally: Tally,
@@ -139,6 +141,7 @@ impl Core {
             flying: None,
             unpublished: None,
             doubtful: None,
+            at_risk: None,
             reported: VecDeque::new(),
             tally: Tally::default(),
             rng,
@@ -419,15 +422,18 @@ impl Core {
             state.due = timers.set(state.due, next, &self.me);
             self.published.vouch();
         }
-        if answers.is_empty() {
+        let answering = if answers.is_empty() {
             drop(state);
+            None
         } else {
-            let _answering = Answering::begin(self, state);
-            answers.into_iter().for_each(|(reply, answer)| reply(answer));
-        }
+            Some(Answering::begin(self, state))
+        };
+        // Before the answers: a defect in what takes one must not leave a flight that never begins.
         for (plan, means) in launches {
             self.launch(plan, means);
         }
+        answers.into_iter().for_each(|(reply, answer)| reply(answer));
+        drop(answering);
     }
 }
 
