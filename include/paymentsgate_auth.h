@@ -1233,7 +1233,8 @@ pg_status pg_session_refresh(const struct pg_session *session,
  * pg_session_refresh without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, as that of
  * pg_session_token_start does. Any thread; never blocks.
  *
- * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+ * Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the library's thread cannot be
+ * started). All else comes with the event.
  *
  * Since 0.1.0.
  */

@@ -13,6 +13,7 @@ use crate::clock::FOR_EVER;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::{Level, Operation};
+use crate::runtime;
 use crate::secret::Secret;
 use crate::session::Session;
 use crate::status::Status;
@@ -188,7 +189,8 @@ pub unsafe extern "C" fn pg_session_refresh(
 /// pg_session_refresh without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, as that of
 /// pg_session_token_start does. Any thread; never blocks.
 ///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER. All else comes with the event.
+/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the library's thread cannot be
+/// started). All else comes with the event.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -203,6 +205,7 @@ pub unsafe extern "C" fn pg_session_refresh_start(
         let session = &borrowed(session, "session")?.session;
         let queue = &borrowed(queue, "queue")?.queue;
         let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+        runtime::started()?;
         session.refresh_start(queue.begin(id, Operation::Token)?, timeout);
         Ok(())
     })

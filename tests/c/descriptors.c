@@ -61,6 +61,7 @@ static void test_at_the_first_call(void)
     rlim_t count = leave_no_descriptor();
     for (int i = 0; i < 2; i++) {
         check_refused(pg_session_token_start(session, queue, TOKEN, 0, PG_TIMEOUT_DEFAULT, &error), &error);
+        check_refused(pg_session_refresh_start(session, queue, TOKEN, PG_TIMEOUT_DEFAULT, &error), &error);
         check_refused(pg_session_request_start(session, queue, RESPONSE, "GET", "/wallet", NULL, NULL, 0,
                                                PG_TIMEOUT_DEFAULT, &error), &error);
         check_refused(pg_issue_token_start(client, queue, BARE, NULL, NULL, PG_TIMEOUT_DEFAULT, &error), &error);
