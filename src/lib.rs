@@ -10,7 +10,7 @@
 //! | [`queue`] | waiting without blocking: each operation that is started ends in one event |
 //! | [`client`] | the two calls, Issue and Refresh, under a deadline |
 //! | `allocator` | memory that is wiped when it is freed |
-//! | `runtime` | the process's one thread of ours, what a fork must not inherit, and what many read while one replaces it |
+//! | `runtime` | the process's one thread of ours, threads for what may block, what a fork must not inherit, and what many read while one replaces it |
 //! | `sync` | what the parts that threads meet in are built from |
 //! | [`protocol`] | requests and answers of the service, and what an answer means |
 //! | [`transport`] | HTTPS, and whether a byte has left |
