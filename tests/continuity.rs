@@ -286,6 +286,7 @@ fn the_one_replay_of_a_pair_without_credentials_waits_as_long_as_its_token_allow
     for _ in 0..2 {
         bench.pass(10);
         assert_eq!(session.token(NOW, NOW).unwrap().generation, 1);
+        eventually("the end of a flight", || !session.health().unwrap().refreshing);
     }
     assert_eq!(bench.calls(), (1, 1), "also from callers who come when the usual pause is over");
     bench.sandbox.clear_faults();
