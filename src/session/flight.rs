@@ -266,6 +266,8 @@ pub struct Flight {
     is_locked: bool,
     /// The intent is to be written next.
     is_intending: bool,
+    /// Issue is to be called next, if the lock is still held.
+    is_issuing: bool,
     /// A step of the store has failed, and the flight went back to the lock.
     has_gone_back: bool,
     /// When the last step was begun, on the boot clock.
@@ -292,6 +294,7 @@ impl Flight {
             kept: None,
             is_locked: false,
             is_intending: false,
+            is_issuing: false,
             has_gone_back: false,
             asked: Duration::ZERO,
             offered: None,
@@ -341,11 +344,10 @@ impl Flight {
                     None => self.issue(),
                 }
             }
-            Input::Called(result) => match *result {
-                Ok(pair) => self.commit(pair, now),
-                Err(failure) if self.log.issues > 0 => self.after_failed_issue(failure.error),
-                Err(failure) => self.after_failed_refresh(failure),
-            },
+            Input::Called(result) => {
+                self.is_issuing = false;
+                self.after_call(*result, now)
+            }
             Input::Retracted => self.cool_or_fail(),
             Input::Cooled(refusal) => {
                 self.refusal = Some(refusal);
@@ -358,6 +360,14 @@ impl Flight {
             Input::Resumed => self.issue(),
             Input::StoreFailed(error) => self.without_the_store(error, now, took),
             Input::Stopped(error) => self.land(Err(error)),
+        }
+    }
+
+    fn after_call(&mut self, result: Result<Pair, Failure>, now: Duration) -> Step {
+        match result {
+            Ok(pair) => self.commit(pair, now),
+            Err(failure) if self.log.issues > 0 => self.after_failed_issue(failure.error),
+            Err(failure) => self.after_failed_refresh(failure),
         }
     }
 
@@ -418,6 +428,8 @@ impl Flight {
         if let Some(pair) = self.offered.take() {
             return self.offer_again(error, pair, now);
         }
+        // It was not made: the store did not let it.
+        self.log.issues -= u32::from(std::mem::take(&mut self.is_issuing));
         // A holder that was stopped for long finds that others hold the lock, or have something newer.
         let may_pass = std::mem::take(&mut self.is_intending) || took < FAILS_SOON;
         if may_pass && self.log.issues == 0 && !std::mem::replace(&mut self.has_gone_back, true) {
@@ -522,6 +534,7 @@ impl Flight {
             return self.fail();
         }
         self.log.issues += 1;
+        self.is_issuing = true;
         Step::Issue
     }
 
@@ -641,6 +654,17 @@ mod tests {
         assert!(matches!(flight.next(refused(pair), 11 * SECOND), Step::Pause { .. }));
         assert!(matches!(flight.next(Input::Resumed, 11 * SECOND), Step::Lock));
         assert!(matches!(flight.next(Input::StoreFailed(down()), 12 * SECOND), Step::Keep(_)));
+    }
+
+    #[test]
+    fn an_issue_that_a_lost_lock_kept_from_being_made_is_not_counted() {
+        let mut flight = Flight::new(Plan { issue_only: true, ..Plan::plain(0) }, None);
+        for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
+            flight.next(input, SECOND);
+        }
+        assert_eq!(flight.issues(), 1);
+        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Lock), "back to the lock");
+        assert_eq!(flight.issues(), 0);
     }
 
     #[test]

@@ -238,7 +238,8 @@ impl Session {
             }
             Some(_) => return Ok(()),
         }
-        let text = "a call to the service is still under way; its answer will be dropped";
+        let text =
+            "a call to the service is still under way; its pair goes to the store, or to who keeps the pairs";
         Err(Error::new(Status::PG_ERR_TIMEOUT, text))
     }
 

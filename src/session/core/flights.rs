@@ -49,7 +49,8 @@ impl Core {
             Err(error) => return self.land(Landing::crashed(error), means.record),
         };
         let limit = self.client.longest_flight();
-        let under_way = FlightUnderWay { core: Some(core.clone()), record: means.record };
+        let under_way =
+            FlightUnderWay { core: Some(core.clone()), record: means.record, store: means.store.clone() };
         runtime.spawn(async move {
             let store = means.store.clone();
             // In memory of its own, which is free before anybody is answered and asks for more that stays.
@@ -278,6 +279,7 @@ impl Core {
 struct FlightUnderWay {
     core: Option<Arc<Core>>,
     record: u64,
+    store: Arc<dyn Store>,
 }
 
 impl FlightUnderWay {
@@ -291,6 +293,13 @@ impl FlightUnderWay {
 impl Drop for FlightUnderWay {
     fn drop(&mut self) {
         if let Some(core) = self.core.take() {
+            // Others wait for the lock, and this session may never be asked again.
+            if let Ok(runtime) = runtime::started() {
+                let store = self.store.clone();
+                runtime.spawn(async move {
+                    let _ = defect::contain_future(async { store.unlock().await }).await;
+                });
+            }
             let text = "the library's own thread has gone; the next call starts another one";
             land_contained(&core, Landing::crashed(Error::new(Status::PG_ERR_SYSTEM, text)), self.record);
         }
@@ -419,7 +428,8 @@ mod tests {
             &mut || 0.5,
         );
         assert!(core.state().machine.is_flying());
-        drop(FlightUnderWay { core: Some(core.clone()), record: 0 });
+        let store = Arc::new(MemoryStore::default());
+        drop(FlightUnderWay { core: Some(core.clone()), record: 0, store });
         assert!(!core.state().machine.is_flying());
         assert!(core.health().last_error.unwrap().contains("thread has gone"));
     }
