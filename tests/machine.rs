@@ -288,6 +288,28 @@ fn what_the_service_accepted_or_left_alone_for_half_a_minute_is_replaced_at_once
     assert_eq!(report(&mut scene, 6, 1037), Verdict::Renewing, "the row has ended");
 }
 
+#[test]
+fn a_pause_in_a_row_keeps_nobody_from_what_others_got() {
+    let policy = Policy { is_shared: true, ..Policy::default() };
+    let mut scene = Scene { machine: Machine::new(policy, true, 0, at(0)), callers: 0 };
+    scene.machine.hold(committed(1, 0), at(0), &mut || 0.5);
+    for (generation, now) in [(1, 1001), (2, 1002), (3, 1004)] {
+        assert_eq!(report(&mut scene, generation, now), Verdict::Renewing);
+    }
+    let refused = *committed(4, 0).token().fingerprint();
+    let looks = |scene: &mut Scene, now| {
+        let (verdict, actions) = scene.machine.report(refused, at(now));
+        assert!(matches!(verdict, Verdict::RejectedFresh { .. }), "{verdict:?}");
+        digest(&actions).0.map(|plan| plan.looks_only)
+    };
+    assert_eq!(looks(&mut scene, 1004), None, "the flight that brought it has just looked");
+    assert_eq!(looks(&mut scene, 1005), Some(true));
+    assert_eq!(looks(&mut scene, 1005), None, "one look at a time");
+    let adopted = Log { adopted: true, looked_only: true, ..Log::default() };
+    scene.step(Event::Landed(Box::new(landing_of(Ok(committed(5, 1005)), adopted))), 1005);
+    assert_eq!(digest(&scene.ask(1005, 5, 0)).1, [Ok(5)]);
+}
+
 trait Minus {
     fn minus(self, seconds: u64) -> Verdict;
 }
