@@ -12,8 +12,9 @@ use paymentsgate_auth::clock::{Clock, Moment};
 use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::protocol::{Call, Failure};
+use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::token::{Pair, RefreshToken};
+use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken};
 use paymentsgate_auth::transport::{Answer, Limit, Reply, Request, Sending, Transport};
 use reqwest::header::{HeaderValue, RETRY_AFTER};
 use zeroize::Zeroizing;
@@ -68,6 +69,25 @@ pub(crate) struct Service {
     pub(crate) most_presentations: u32,
     pub(crate) calls: u64,
     pub(crate) issues: u64,
+    /// The access tokens, the newest last.
+    made: Vec<Made>,
+    /// Until when it is to be left alone, as long as there is no newer pair: it asked for that, or refused the credentials.
+    pub(crate) asked_until: Duration,
+    strikes: usize,
+    /// The credentials have got a pair before.
+    pub(crate) have_worked: bool,
+}
+
+/// An access token, as the service sees it.
+struct Made {
+    token: Fingerprint,
+    at: Duration,
+    is_good: bool,
+    refused: Option<Duration>,
+    /// Which processes have seen it accepted.
+    accepted_by: BTreeSet<u64>,
+    /// Tokens in a row before it that were refused young.
+    row: u32,
 }
 
 impl Service {
@@ -83,7 +103,73 @@ impl Service {
             most_presentations,
             calls: 0,
             issues: 0,
+            made: Vec::new(),
+            asked_until: Duration::ZERO,
+            strikes: 0,
+            have_worked: false,
         }
+    }
+
+    /// All tokens there are end.
+    pub(crate) fn revoke(&mut self) {
+        self.good.clear();
+        self.made.iter_mut().for_each(|made| made.is_good = false);
+    }
+
+    /// Whether a business call of that process with that token succeeds.
+    pub(crate) fn accepts(&mut self, process: u64, token: &Fingerprint, now: Duration) -> bool {
+        let lifetime = Duration::from_secs(self.lifetime);
+        // One that a history begins with is good until its end.
+        let Some(made) = self.made.iter_mut().find(|made| made.token == *token) else { return true };
+        let is_good = made.is_good && now < made.at + lifetime;
+        if is_good {
+            made.accepted_by.insert(process);
+        } else {
+            made.refused.get_or_insert(now);
+        }
+        is_good
+    }
+
+    /// Until when a call that fails is excused: the service asked for it, or refused its new tokens.
+    pub(crate) fn excused_until(&self) -> Duration {
+        let pause = self.made.last().and_then(|last| {
+            let doubled = 1_u64 << last.row.checked_sub(1)?.min(6);
+            Some(last.at + Duration::from_secs(doubled.min(60)).mul_f64(1.25))
+        });
+        self.asked_until.max(pause.unwrap_or_default())
+    }
+
+    /// A token that reached a process, which begins or goes on with a row.
+    fn note_pair(&mut self, process: u64, text: &str, now: Duration) {
+        let young = Duration::from_secs(30).min(Duration::from_secs(self.lifetime) / 4);
+        let row = self.made.last().map_or(0, |last| match last.refused {
+            Some(refused) if refused < last.at + young => {
+                1 + if last.accepted_by.contains(&process) { last.row.min(1) } else { last.row }
+            }
+            _ => 0,
+        });
+        let token = Fingerprint::of(&Secret::new(text).unwrap());
+        self.made.push(Made {
+            token,
+            at: now,
+            is_good: true,
+            refused: None,
+            accepted_by: BTreeSet::new(),
+            row,
+        });
+        (self.asked_until, self.strikes, self.have_worked) = (Duration::ZERO, 0, true);
+    }
+
+    fn ask_for_a_pause(&mut self, wait: u64, now: Moment) {
+        self.asked_until = self.asked_until.max(now.boot + Duration::from_secs(wait));
+    }
+
+    /// The credentials are refused once more.
+    fn strike(&mut self, now: Moment) {
+        let waits: &[u64] = if self.have_worked { &[1, 5, 30, 120, 900] } else { &[30, 120, 900] };
+        let wait = waits[self.strikes.min(waits.len() - 1)];
+        self.strikes += 1;
+        self.ask_for_a_pause(wait, now);
     }
 
     pub(crate) fn refresh(&mut self, refresh: RefreshToken, now: Moment) -> Result<Pair, Failure> {

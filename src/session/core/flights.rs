@@ -1,7 +1,7 @@
 //! Performs flights: each step of one, and its landing however it ends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::flight::{Flight, Input, Landing, Plan, Step};
 use super::super::machine::{Event, closed};
@@ -13,10 +13,11 @@ use crate::defect;
 use crate::error::Error;
 use crate::event::Level;
 use crate::protocol::Call;
-use crate::runtime;
+use crate::runtime::{self, first};
 use crate::status::Status;
 use crate::store::{Committed, Loaded, Refusal, Store, keeping};
 use crate::token::{Pair, RefreshToken};
+use crate::transport::{Reply, Request, Sending, Transport};
 
 /// What a flight works with, from its beginning to its end.
 pub(in crate::session) struct Means {
@@ -38,6 +39,8 @@ struct Attempt {
 
 /// How long callers who have no token wait for one call.
 const IMPATIENCE: Duration = Duration::from_secs(5);
+/// During a call, whether there still is a token.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl Core {
     pub(super) fn launch(&self, plan: Plan, means: Means) {
@@ -170,15 +173,19 @@ impl Core {
             }
             Step::Refresh(refresh) => {
                 let longest = self.client.refresh_timeout;
-                let timeout = if may_recover { self.within(longest, 1) } else { longest };
-                keeping(&**store, self.call(self.refresh_call(refresh), timeout)).await
+                let (timeout, patience) = if may_recover {
+                    (self.within(longest, 1), IMPATIENCE)
+                } else {
+                    (longest, Duration::MAX)
+                };
+                keeping(&**store, self.call(self.refresh_call(refresh), timeout, patience)).await
             }
             Step::Issue => match credentials {
                 Some(credentials) => {
                     store.make_sure().await?;
                     let call = Call::Issue(Credentials::clone(credentials));
                     let timeout = self.within(self.client.issue_timeout, issues);
-                    keeping(&**store, self.call(call, timeout)).await
+                    keeping(&**store, self.call(call, timeout, IMPATIENCE * issues)).await
                 }
                 None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,
@@ -216,14 +223,28 @@ impl Core {
         longest.min(usable_for.max(IMPATIENCE * calls))
     }
 
-    async fn call(&self, call: Call, timeout: Duration) -> Input {
-        let Client { transport, clock, limit, .. } = &*self.client;
+    async fn call(&self, call: Call, timeout: Duration, patience: Duration) -> Input {
+        let Client { clock, limit, .. } = &*self.client;
         self.state().machine.note_call(call.name(), self.now());
-        let called = call.make(&**transport, &**clock, *limit, timeout).await;
+        let called = call.make(&Impatient { core: self, patience }, &**clock, *limit, timeout).await;
         if let Err(failure) = &called {
             self.state().machine.note_setback(&failure.error);
         }
         Input::Called(Box::new(called))
+    }
+
+    /// Returns when there has been no token to hand out for so long: the one there was may end, or be refused, during a call.
+    async fn without_a_token(&self, patience: Duration) {
+        let mut since = None;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let is_without = self.state().machine.usable_for(self.now()).is_zero();
+            let begun = since.take().filter(|_| is_without).unwrap_or_else(Instant::now);
+            if is_without && begun.elapsed() >= patience {
+                return;
+            }
+            since = Some(begun);
+        }
     }
 
     fn is_usable(&self, found: &Committed) -> bool {
@@ -256,6 +277,28 @@ impl Core {
         state.log(Level::PG_LOG_INFO, || line.into());
         drop(state);
         self.set_credentials(renewal).is_ok()
+    }
+}
+
+/// The transport, for a call that is given up once callers have had no token for so long.
+struct Impatient<'a> {
+    core: &'a Core,
+    patience: Duration,
+}
+
+impl Transport for Impatient<'_> {
+    fn send(&self, request: Request) -> Sending<'_> {
+        Box::pin(async move {
+            let Impatient { core, patience } = *self;
+            let (started, path) = (core.now(), request.path.clone());
+            let sending = core.client.transport.send(request);
+            first(sending, core.without_a_token(patience)).await.unwrap_or_else(|| {
+                let text =
+                    format!("{path}: no answer, and no token to hand out for {} s", patience.as_secs());
+                // It may have left.
+                Reply { sent: Some(started), result: Err(Error::new(Status::PG_ERR_TIMEOUT, text)) }
+            })
+        })
     }
 }
 
@@ -304,7 +347,6 @@ mod tests {
     use crate::config::Config;
     use crate::secret::Secret;
     use crate::store::{Inspection, Lock, MemoryStore, Storing, Uncommitted};
-    use crate::transport::{Request, Sending, Transport};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
