@@ -16,7 +16,7 @@ use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy};
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, Refusal};
-use paymentsgate_auth::token::{Grant, Token};
+use paymentsgate_auth::token::{Grant, RefreshToken, Token};
 
 /// A session whose first token, of an hour, came at second 0.
 struct Scene {
@@ -369,6 +369,25 @@ fn who_has_nothing_but_a_pair_replays_it() {
         let actions = from_a_pair(chosen).ask(3590, 5, 0);
         let plan = digest(&actions).0.unwrap();
         assert!(plan.on_ambiguous == planned && plan.host_keeps && !plan.may_issue);
+    }
+}
+
+#[test]
+fn a_replay_waits_for_the_end_of_the_token_and_no_longer_than_it_is_good() {
+    for is_refused in [false, true] {
+        let mut scene = from_a_pair(OnAmbiguous::Issue);
+        scene.ask(2900, 5, 0);
+        let doubtful = RefreshToken::new(Secret::new("perhaps spent").unwrap()).doubted();
+        let lost = Error::new(Status::PG_ERR_CONNECTION_LOST, "lost");
+        scene.step(
+            Event::Landed(Box::new(Landing { doubtful, ..landing_of(Err(lost), Log::default()) })),
+            2901,
+        );
+        if is_refused {
+            scene.machine.report(*committed(1, 0).token().fingerprint(), at(2902));
+        }
+        let replays = digest(&scene.ask(2910, 5, 0)).0.is_some();
+        assert_eq!(replays, is_refused);
     }
 }
 

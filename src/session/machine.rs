@@ -420,6 +420,9 @@ impl Machine {
         if verdict == Verdict::Renewing {
             held.refused = true;
             held.published = false;
+            if let Some(pause) = &mut self.pause {
+                pause.end_spare();
+            }
             actions.push(Action::Publish(None));
         }
         verdict

@@ -33,7 +33,7 @@ struct Attempt {
     stored: u64,
     /// How often Issue was called, this time included.
     issues: u32,
-    /// An Issue follows a Refresh whose answer is lost.
+    /// A Refresh whose answer is lost is followed by other calls, with an Issue as the last one.
     may_recover: bool,
 }
 
