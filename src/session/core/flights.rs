@@ -429,6 +429,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_flight_leaves_of_the_old_credentials_is_not_for_the_new_ones() {
+        for (record, is_kept) in [(0, true), (1, false)] {
+            let core = core(MemoryStore::default());
+            core.state().record = record;
+            let doubtful = RefreshToken::new(Secret::new("perhaps spent").unwrap()).doubted();
+            core.land(Landing { doubtful, ..Landing::crashed(closed()) }, 0);
+            assert_eq!(core.state().doubtful.is_some(), is_kept);
+        }
+    }
+
+    #[test]
     fn a_flight_whose_task_is_dropped_lands() {
         let core = core(MemoryStore::default());
         core.state().machine.step(
