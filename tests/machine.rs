@@ -16,7 +16,7 @@ use paymentsgate_auth::session::machine::{Action, Event, Machine, Policy};
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, Refusal};
-use paymentsgate_auth::token::{Grant, Token};
+use paymentsgate_auth::token::{Grant, RefreshToken, Token};
 
 /// A session whose first token, of an hour, came at second 0.
 struct Scene {
@@ -288,6 +288,87 @@ fn what_the_service_accepted_or_left_alone_for_half_a_minute_is_replaced_at_once
     assert_eq!(report(&mut scene, 6, 1037), Verdict::Renewing, "the row has ended");
 }
 
+#[test]
+fn a_pause_in_a_row_keeps_nobody_from_what_others_got() {
+    let policy = Policy { is_shared: true, ..Policy::default() };
+    let mut scene = Scene { machine: Machine::new(policy, true, 0, at(0)), callers: 0 };
+    scene.machine.hold(committed(1, 0), at(0), &mut || 0.5);
+    for (generation, now) in [(1, 1001), (2, 1002), (3, 1004)] {
+        assert_eq!(report(&mut scene, generation, now), Verdict::Renewing);
+    }
+    let refused = *committed(4, 0).token().fingerprint();
+    let looks = |scene: &mut Scene, now| {
+        let (verdict, actions) = scene.machine.report(refused, at(now));
+        assert!(matches!(verdict, Verdict::RejectedFresh { .. }), "{verdict:?}");
+        digest(&actions).0.map(|plan| plan.looks_only)
+    };
+    assert_eq!(looks(&mut scene, 1004), None, "the flight that brought it has just looked");
+    assert_eq!(looks(&mut scene, 1005), Some(true));
+    assert_eq!(looks(&mut scene, 1005), None, "one look at a time");
+    let adopted = Log { adopted: true, looked_only: true, ..Log::default() };
+    scene.step(Event::Landed(Box::new(landing_of(Ok(committed(5, 1005)), adopted))), 1005);
+    assert_eq!(digest(&scene.ask(1005, 5, 0)).1, [Ok(5)]);
+}
+
+/// A session on a store with others, whose token is over and whose last call was answered like that, at second 3601.
+fn after_failure(error: Error) -> Scene {
+    let policy = Policy { is_shared: true, ..Policy::default() };
+    let mut scene = Scene { machine: Machine::new(policy, true, 0, at(0)), callers: 0 };
+    scene.machine.hold(committed(1, 0), at(0), &mut || 1.0);
+    let actions = scene.ask(3600, 5, 0);
+    let Plan { have_worked, strikes, scatter, .. } = digest(&actions).0.unwrap();
+    assert_eq!(
+        (*have_worked, *scatter),
+        (true, Duration::from_secs(1)),
+        "nobody waits for long who has nothing"
+    );
+    let log = Log { issues: 1, spent: error.status == Status::PG_ERR_REFUSED, ..Log::default() };
+    let refusal = Refusal::after(strikes + 1, *have_worked, error.clone(), at(3601));
+    let landing = Landing { refusal: Some(refusal), ..landing_of(Err(error), log) };
+    scene.machine.step(Event::Landed(Box::new(landing)), at(3601), &mut || 1.0);
+    scene
+}
+
+#[test]
+fn an_obstacle_keeps_nobody_from_what_others_got() {
+    let asked = Error::new(Status::PG_ERR_RATE_LIMITED, "later");
+    let mut scene = after_failure(Error { retry_after: Some(Duration::from_secs(60)), ..asked });
+    let actions = scene.ask(3603, 5, 0);
+    assert!(digest(&actions).0.unwrap().looks_only);
+    let adopted = Log { adopted: true, looked_only: true, ..Log::default() };
+    let landed = Event::Landed(Box::new(landing_of(Ok(committed(2, 3602)), adopted)));
+    assert!(digest(&scene.step(landed, 3604)).1.contains(&Ok(2)));
+}
+
+#[test]
+fn credentials_that_have_worked_are_tried_again_after_a_second() {
+    let mut scene = after_failure(Error::new(Status::PG_ERR_REFUSED, "no"));
+    assert!(digest(&scene.ask(3603, 5, 0)).0.is_some_and(|plan| !plan.looks_only));
+}
+
+#[test]
+fn a_caller_who_finds_no_token_ends_a_pause_that_was_long_enough() {
+    let mut scene = after_failure(Error::new(Status::PG_ERR_CONNECT, "down"));
+    // The pauses grow: the second may last for four seconds.
+    for now in [3603, 3605] {
+        scene.machine.step(Event::Tick, at(now), &mut || 1.0);
+        let failed = landing_of(Err(Error::new(Status::PG_ERR_CONNECT, "down")), Log::default());
+        scene.machine.step(Event::Landed(Box::new(failed)), at(now), &mut || 1.0);
+    }
+    assert!(digest(&scene.step(Event::Tick, 3607)).0.is_none(), "the pause goes on");
+    assert!(digest(&scene.ask(3607, 5, 0)).0.is_some_and(|plan| !plan.looks_only));
+}
+
+#[test]
+fn a_living_token_is_handed_out_after_half_of_a_callers_time() {
+    let mut scene = Scene::new();
+    assert_eq!(digest(&scene.ask(3500, 8, 0)).1, [], "it is about to end, and a flight begins");
+    assert_eq!(digest(&scene.step(Event::Tick, 3503)).1, []);
+    assert_eq!(digest(&scene.step(Event::Tick, 3504)).1, [Ok(1)]);
+    assert_eq!(digest(&scene.ask(3505, 60, 0)).1, []);
+    assert_eq!(digest(&scene.step(Event::Tick, 3510)).1, [Ok(1)], "and after five seconds at the latest");
+}
+
 trait Minus {
     fn minus(self, seconds: u64) -> Verdict;
 }
@@ -347,6 +428,25 @@ fn who_has_nothing_but_a_pair_replays_it() {
         let actions = from_a_pair(chosen).ask(3590, 5, 0);
         let plan = digest(&actions).0.unwrap();
         assert!(plan.on_ambiguous == planned && plan.host_keeps && !plan.may_issue);
+    }
+}
+
+#[test]
+fn a_replay_waits_for_the_end_of_the_token_and_no_longer_than_it_is_good() {
+    for is_refused in [false, true] {
+        let mut scene = from_a_pair(OnAmbiguous::Issue);
+        scene.ask(2900, 5, 0);
+        let doubtful = RefreshToken::new(Secret::new("perhaps spent").unwrap()).doubted();
+        let lost = Error::new(Status::PG_ERR_CONNECTION_LOST, "lost");
+        scene.step(
+            Event::Landed(Box::new(Landing { doubtful, ..landing_of(Err(lost), Log::default()) })),
+            2901,
+        );
+        if is_refused {
+            scene.machine.report(*committed(1, 0).token().fingerprint(), at(2902));
+        }
+        let replays = digest(&scene.ask(2910, 5, 0)).0.is_some();
+        assert_eq!(replays, is_refused);
     }
 }
 

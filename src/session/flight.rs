@@ -316,9 +316,9 @@ impl Flight {
         self.log.issues
     }
 
-    /// Whether an Issue follows a Refresh whose answer is lost.
+    /// Whether a Refresh whose answer is lost is followed by other calls, with an Issue as the last one.
     pub fn may_recover(&self) -> bool {
-        self.plan.may_issue && self.plan.on_ambiguous == OnAmbiguous::Issue
+        self.plan.may_issue && self.plan.on_ambiguous != OnAmbiguous::Fail
     }
 
     /// Whether the refresh token is presented once more after a Refresh whose answer is lost.

@@ -238,6 +238,13 @@ impl Machine {
         let mut actions = Vec::new();
         let verdict = self.reject(refused, now, &mut actions);
         self.settle(now, &mut actions);
+        // The pause before the next replacement keeps nobody from what others got meanwhile.
+        let is_in_row = matches!(verdict, Verdict::RejectedFresh { .. });
+        if is_in_row && self.policy.is_shared && !self.flying && !self.closed && now.boot >= self.next_look()
+        {
+            self.flying = true;
+            actions.push(Action::Launch(Plan { looks_only: true, ..self.plan(now) }));
+        }
         (verdict, actions)
     }
 
@@ -413,6 +420,9 @@ impl Machine {
         if verdict == Verdict::Renewing {
             held.refused = true;
             held.published = false;
+            if let Some(pause) = &mut self.pause {
+                pause.end_spare();
+            }
             actions.push(Action::Publish(None));
         }
         verdict

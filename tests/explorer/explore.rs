@@ -141,7 +141,7 @@ fn told(history: &History, report: &Report) -> String {
 }
 
 /// A history of one process, to which these incidents happen.
-fn scripted(store: StoreKind, ends: u64, incidents: Vec<Planned>) -> Report {
+fn scripted(store: StoreKind, ends: u64, switches: Switches, incidents: Vec<Planned>) -> Report {
     let incidents = incidents.into_iter().enumerate().collect();
     let history = History {
         store,
@@ -151,10 +151,21 @@ fn scripted(store: StoreKind, ends: u64, incidents: Vec<Planned>) -> Report {
         incidents,
         ..History::drawn(0)
     };
-    let report =
-        World::live(&History { switches: Switches::default(), settings: Vec::new(), ..history.clone() });
+    let report = World::live(&History { switches, settings: Vec::new(), ..history.clone() });
     assert!(report.is_good(), "{}", told(&history, &report));
     report
+}
+
+/// The network swallows a Refresh that was begun in peace; then the token is gone, too.
+#[test]
+fn a_call_that_nobody_waited_for_keeps_nobody_waiting() {
+    let at = |at, incident| Planned { at, lasts: 0, incident };
+    let incidents = vec![
+        at(0, Incident::ConnectionsForgotten),
+        at(100, Incident::Refresh(0)),
+        at(1000, Incident::RevokeAll),
+    ];
+    scripted(StoreKind::Memory, 1500, Switches { http2: false, ..Switches::default() }, incidents);
 }
 
 fn answer(status: u16, wait: Option<&str>) -> Incident {
@@ -172,12 +183,18 @@ fn what_excuses_a_failure_is_seen() {
         scripted(
             StoreKind::File,
             1000,
+            Switches::default(),
             vec![at(0, 0, Incident::RevokeAll), at(1, 900, answer(429, Some("20")))],
         )
     };
     // The second and the third time of asking, after a second and five.
     let refused = || {
-        scripted(StoreKind::Memory, 7000, vec![at(0, 6900, answer(401, None)), at(1, 0, Incident::RevokeAll)])
+        scripted(
+            StoreKind::Memory,
+            7000,
+            Switches::default(),
+            vec![at(0, 6900, answer(401, None)), at(1, 0, Incident::RevokeAll)],
+        )
     };
     let (asked, refused) = thread::scope(|scope| {
         let (asked, refused) = (scope.spawn(asked), scope.spawn(refused));

@@ -169,9 +169,13 @@ pub(crate) fn draw(rng: &mut Rng, frame: &Frame, count: usize) -> Vec<Planned> {
             planned.push(Planned { at, lasts: 0, incident: need(rng, frame) });
         }
         // Revocations come in rows.
-        let times =
-            if matches!(incident, Incident::RevokeAll | Incident::RevokeAccess) { rng.u64(1..4) } else { 1 };
-        let apart = rng.u64(200..2500);
+        let is_revocation = matches!(incident, Incident::RevokeAll | Incident::RevokeAccess);
+        let (times, apart) = match rng.u8(0..5) {
+            _ if !is_revocation => (1, 0),
+            // So fast that no token is ever accepted.
+            0 => (50, 80),
+            _ => (rng.u64(1..4), rng.u64(200..2500)),
+        };
         for number in 0..times {
             let at = at + number * apart;
             if at < frame.to {

@@ -4,7 +4,8 @@
 //! what the emulator has written down, one by one:
 //! - `retry-after`: the service asked for a pause, which is not over;
 //! - `refused`: it refused the credentials, and the pause after so many refusals in a row is not over;
-//! - `young`: it refused several new tokens in a row, and the pause since the last replacement is not over.
+//! - `young`: it refused several new tokens in a row, and the pause since the last replacement is not over. Where others have
+//!   replaced it, a second is left to find that.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -282,33 +283,33 @@ fn refusals(past: &Past, entries: &[&Entry]) -> Vec<Obstacle> {
     obstacles
 }
 
+/// A row of tokens that were refused young. What a process has seen accepted begins the row anew for that process.
 fn young(history: &History, past: &Past, entries: &[&Entry], sandbox: &Sandbox) -> Vec<Obstacle> {
     let uses = sandbox.uses();
     let youth_ms = (history.switches.access_lifetime_s * 250).min(30_000);
-    let mut row = 0;
+    // What others got is looked for so often.
+    let look = if history.store == StoreKind::Memory { Duration::ZERO } else { SECOND };
+    // How many went before.
+    let mut row: u32 = 0;
     let mut obstacles = Vec::new();
     for (number, entry) in entries.iter().enumerate() {
         // One whose answer was lost was never used.
         let Some(seen) = entry.made.as_ref().and_then(|token| uses.get(token)) else { continue };
-        let refused =
-            seen.refused_ms.filter(|refused| seen.accepted_ms.is_none_or(|accepted| accepted > *refused));
-        let Some(refused) = refused.filter(|refused| refused.saturating_sub(entry.at_ms) < youth_ms) else {
+        let is_young = |refused: &u64| refused.saturating_sub(entry.at_ms) < youth_ms;
+        let Some(refused) = seen.refused_ms.filter(is_young) else {
             row = 0;
             continue;
         };
-        row += 1;
-        if row >= 2 {
-            let pause = Duration::from_secs((1 << (row - 2).min(6)).min(60));
+        let next = entries[number + 1..].iter().find(|entry| entry.outcome == "200");
+        if let Some(last) = row.checked_sub(1) {
+            let pause = Duration::from_secs((1 << last.min(6)).min(60));
             let until = past.library_time(past.real_time(entry.at_ms)) + pause.mul_f64(1.25);
-            let over = next_pair(past, &entries[number + 1..]);
-            obstacles.push(Obstacle {
-                why: "young",
-                agent: None,
-                from: past.real_time(refused),
-                until,
-                over,
-            });
+            let over = next.map(|next| past.real_time(next.at_ms) + look);
+            let from = past.real_time(refused);
+            obstacles.push(Obstacle { why: "young", agent: None, from, until, over });
         }
+        let accepted = next.and_then(|next| seen.accepted_ms.get(&next.agent));
+        row = 1 + if accepted.is_some_and(|accepted| *accepted < refused) { row.min(1) } else { row };
     }
     obstacles
 }

@@ -1,6 +1,9 @@
 //! The world of a history: the emulator behind a road, the store, the processes and their clock; and how each incident
 //! strikes it and ends.
 
+#[path = "figures.rs"]
+mod figures;
+
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;

@@ -195,7 +195,7 @@ impl Fleet {
             }
             Coming::Revocation => {
                 self.losses += 1;
-                self.service.good.clear();
+                self.service.revoke();
                 let revoked = self.lineage.last_key_value().map_or(0, |(generation, _)| *generation);
                 for pid in self.running() {
                     self.plan_within(Duration::from_secs(20), Coming::To(pid, Own::Report(revoked)));
@@ -203,7 +203,7 @@ impl Fleet {
             }
             Coming::Refusals { last } => {
                 self.losses += 1;
-                self.service.good.clear();
+                self.service.revoke();
                 self.service.is_locked = true;
                 let most = 5 + last.as_secs() / PROBE;
                 self.plan(last, Coming::Admission { probes: self.probes, crashes: self.crashes, most });

@@ -13,7 +13,7 @@ use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::protocol::{Call, Failure};
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::token::{Pair, RefreshToken};
+use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken};
 use paymentsgate_auth::transport::{Answer, Limit, Reply, Request, Sending, Transport};
 use reqwest::header::{HeaderValue, RETRY_AFTER};
 use zeroize::Zeroizing;
@@ -68,6 +68,27 @@ pub(crate) struct Service {
     pub(crate) most_presentations: u32,
     pub(crate) calls: u64,
     pub(crate) issues: u64,
+    /// The access tokens, the newest last.
+    made: Vec<Made>,
+    /// Until when it is to be left alone, as long as there is no newer pair: it asked for that, or refused the credentials.
+    pub(crate) asked_until: Duration,
+    /// When it asked, as long as nobody has heard that.
+    asked_at: Option<Duration>,
+    strikes: usize,
+    /// The credentials have got a pair before.
+    have_worked: bool,
+}
+
+/// An access token, as the service sees it.
+struct Made {
+    token: Fingerprint,
+    at: Duration,
+    is_good: bool,
+    refused: Option<Duration>,
+    /// Which processes have seen it accepted.
+    accepted_by: BTreeSet<u64>,
+    /// Tokens in a row before it that were refused young.
+    row: u32,
 }
 
 impl Service {
@@ -83,21 +104,110 @@ impl Service {
             most_presentations,
             calls: 0,
             issues: 0,
+            made: Vec::new(),
+            asked_until: Duration::ZERO,
+            asked_at: None,
+            strikes: 0,
+            have_worked: false,
         }
     }
 
-    pub(crate) fn refresh(&mut self, refresh: RefreshToken, now: Moment) -> Result<Pair, Failure> {
-        self.answer(Call::Refresh { refresh, access: None }, now)
+    /// All tokens there are end.
+    pub(crate) fn revoke(&mut self) {
+        self.good.clear();
+        self.made.iter_mut().for_each(|made| made.is_good = false);
     }
 
-    pub(crate) fn issue(&mut self, now: Moment) -> Result<Pair, Failure> {
+    /// Other credentials have come, which never worked.
+    pub(crate) fn forget_credentials(&mut self) {
+        (self.strikes, self.have_worked) = (0, false);
+    }
+
+    /// Whether a business call of that process with that token succeeds.
+    pub(crate) fn accepts(&mut self, process: u64, token: &Fingerprint, now: Duration) -> bool {
+        let lifetime = Duration::from_secs(self.lifetime);
+        // One that a history begins with is good until its end.
+        let Some(made) = self.made.iter_mut().find(|made| made.token == *token) else { return true };
+        let is_good = made.is_good && now < made.at + lifetime;
+        if is_good {
+            made.accepted_by.insert(process);
+        } else {
+            made.refused.get_or_insert(now);
+        }
+        is_good
+    }
+
+    /// Until when a call that fails is excused: the service asked for it, or refused its new tokens.
+    pub(crate) fn excused_until(&self) -> Duration {
+        let pause = self.last_used().and_then(|last| {
+            let doubled = 1_u64 << last.row.checked_sub(1)?.min(6);
+            Some(last.at + Duration::from_secs(doubled.min(60)).mul_f64(1.25))
+        });
+        self.asked_until.max(pause.unwrap_or_default())
+    }
+
+    /// One whose answer was lost never is.
+    fn last_used(&self) -> Option<&Made> {
+        self.made.iter().rev().find(|made| made.refused.is_some() || !made.accepted_by.is_empty())
+    }
+
+    /// A token that reached a process, which begins or goes on with a row.
+    fn note_pair(&mut self, process: u64, token: Fingerprint, now: Duration) {
+        let young = Duration::from_secs(30).min(Duration::from_secs(self.lifetime) / 4);
+        let row = self.last_used().map_or(0, |last| match last.refused {
+            Some(refused) if refused < last.at + young => {
+                1 + if last.accepted_by.contains(&process) { last.row.min(1) } else { last.row }
+            }
+            _ => 0,
+        });
+        let accepted_by = BTreeSet::new();
+        self.made.push(Made { token, at: now, is_good: true, refused: None, accepted_by, row });
+    }
+
+    /// A session has a pair: that ends what the service had asked for.
+    pub(crate) fn settle(&mut self) {
+        (self.asked_until, self.strikes, self.have_worked) = (Duration::ZERO, 0, true);
+    }
+
+    /// Its answers have arrived: what they ask for begins then.
+    pub(crate) fn was_heard(&mut self, now: Duration) {
+        self.asked_until += self.asked_at.take().map_or(Duration::ZERO, |at| now - at);
+    }
+
+    fn ask_for_a_pause(&mut self, wait: u32, now: Moment) {
+        self.asked_at = Some(now.boot);
+        self.asked_until = self.asked_until.max(now.boot + Duration::from_secs(wait.into()));
+    }
+
+    /// The credentials are refused once more.
+    fn strike(&mut self, now: Moment) {
+        let waits: &[u32] = if self.have_worked { &[1, 5, 30, 120, 900] } else { &[30, 120, 900] };
+        let wait = waits[self.strikes.min(waits.len() - 1)];
+        self.strikes += 1;
+        self.ask_for_a_pause(wait, now);
+    }
+
+    pub(crate) fn refresh(
+        &mut self,
+        process: u64,
+        refresh: RefreshToken,
+        now: Moment,
+    ) -> Result<Pair, Failure> {
+        self.answer(process, Call::Refresh { refresh, access: None }, now)
+    }
+
+    pub(crate) fn issue(&mut self, process: u64, now: Moment) -> Result<Pair, Failure> {
         self.issues += 1;
-        self.answer(Call::Issue(Credentials::new("account", PUBLIC_KEY, "simulation").unwrap()), now)
+        self.answer(process, Call::Issue(Credentials::new("account", PUBLIC_KEY, "simulation").unwrap()), now)
     }
 
-    fn answer(&mut self, call: Call, now: Moment) -> Result<Pair, Failure> {
+    fn answer(&mut self, process: u64, call: Call, now: Moment) -> Result<Pair, Failure> {
         let wire = Wire(Mutex::new(self), now);
-        ready(call.make(&wire, &At(now), LIMIT, Duration::from_secs(45)))
+        let result = ready(call.make(&wire, &At(now), LIMIT, Duration::from_secs(45)));
+        if let Ok(pair) = &result {
+            self.note_pair(process, *pair.token.fingerprint(), now.boot);
+        }
+        result
     }
 
     fn pair(&mut self) -> String {
@@ -138,10 +248,12 @@ impl Service {
             return failed(false, Status::PG_ERR_CONNECT);
         }
         if mood == 2 {
-            let wait = self.rng.bool().then(|| self.rng.u32(1..90).to_string());
-            return answered(429, refusal, wait);
+            let wait = self.rng.bool().then(|| self.rng.u32(1..90));
+            self.ask_for_a_pause(wait.unwrap_or_default(), now);
+            return answered(429, refusal, wait.map(|wait| wait.to_string()));
         }
         if self.is_locked && refresh.is_none() {
+            self.strike(now);
             return answered(401, refusal, None);
         }
         if let Some(token) = &refresh {
@@ -154,7 +266,10 @@ impl Service {
             3 => return failed(true, Status::PG_ERR_CONNECTION_LOST),
             4 => return answered(503, String::new(), None),
             5 => return answered(404, refusal, None),
-            6 if refresh.is_none() => return answered(401, refusal, None),
+            6 if refresh.is_none() => {
+                self.strike(now);
+                return answered(401, refusal, None);
+            }
             _ => {}
         }
         if refresh.is_some_and(|token| !self.good.remove(&token)) {

@@ -1,7 +1,7 @@
 //! Performs flights: each step of one, and its landing however it ends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::flight::{Flight, Input, Landing, Plan, Step};
 use super::super::machine::{Event, closed};
@@ -13,10 +13,11 @@ use crate::defect;
 use crate::error::Error;
 use crate::event::Level;
 use crate::protocol::Call;
-use crate::runtime;
+use crate::runtime::{self, first};
 use crate::status::Status;
 use crate::store::{Committed, Loaded, Refusal, Store, keeping};
 use crate::token::{Pair, RefreshToken};
+use crate::transport::{Reply, Request, Sending, Transport};
 
 /// What a flight works with, from its beginning to its end.
 pub(in crate::session) struct Means {
@@ -32,7 +33,7 @@ struct Attempt {
     stored: u64,
     /// How often Issue was called, this time included.
     issues: u32,
-    /// An Issue follows a Refresh whose answer is lost.
+    /// A Refresh whose answer is lost is followed by other calls, with an Issue as the last one.
     may_recover: bool,
     /// The refresh token is presented once more after that.
     may_replay: bool,
@@ -40,6 +41,8 @@ struct Attempt {
 
 /// How long callers who have no token wait for one call.
 const IMPATIENCE: Duration = Duration::from_secs(5);
+/// During a call, whether there still is a token.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl Core {
     pub(super) fn launch(&self, plan: Plan, means: Means) {
@@ -182,9 +185,14 @@ impl Core {
             }
             Step::Refresh(refresh) => {
                 let longest = self.client.refresh_timeout;
-                let timeout = if may_recover { self.within(longest, 1) } else { longest };
+                let (timeout, patience) = if may_recover {
+                    (self.within(longest, 1), IMPATIENCE)
+                } else {
+                    (longest, Duration::MAX)
+                };
                 self.state().at_risk = refresh.at_risk().filter(|_| may_replay);
-                let called = keeping(&**store, self.call(self.refresh_call(refresh), timeout)).await;
+                let call = self.call(self.refresh_call(refresh), timeout, patience);
+                let called = keeping(&**store, call).await;
                 // From here on the flight knows.
                 self.state().at_risk = None;
                 called
@@ -194,7 +202,7 @@ impl Core {
                     store.make_sure().await?;
                     let call = Call::Issue(Credentials::clone(credentials));
                     let timeout = self.within(self.client.issue_timeout, issues);
-                    keeping(&**store, self.call(call, timeout)).await
+                    keeping(&**store, self.call(call, timeout, IMPATIENCE * issues)).await
                 }
                 None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,
@@ -232,14 +240,28 @@ impl Core {
         longest.min(usable_for.max(IMPATIENCE * calls))
     }
 
-    async fn call(&self, call: Call, timeout: Duration) -> Input {
-        let Client { transport, clock, limit, .. } = &*self.client;
+    async fn call(&self, call: Call, timeout: Duration, patience: Duration) -> Input {
+        let Client { clock, limit, .. } = &*self.client;
         self.state().machine.note_call(call.name(), self.now());
-        let called = call.make(&**transport, &**clock, *limit, timeout).await;
+        let called = call.make(&Impatient { core: self, patience }, &**clock, *limit, timeout).await;
         if let Err(failure) = &called {
             self.state().machine.note_setback(&failure.error);
         }
         Input::Called(Box::new(called))
+    }
+
+    /// Returns when there has been no token to hand out for so long: the one there was may end, or be refused, during a call.
+    async fn without_a_token(&self, patience: Duration) {
+        let mut since = None;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let is_without = self.state().machine.usable_for(self.now()).is_zero();
+            let begun = since.take().filter(|_| is_without).unwrap_or_else(Instant::now);
+            if is_without && begun.elapsed() >= patience {
+                return;
+            }
+            since = Some(begun);
+        }
     }
 
     fn is_usable(&self, found: &Committed) -> bool {
@@ -272,6 +294,28 @@ impl Core {
         state.log(Level::PG_LOG_INFO, || line.into());
         drop(state);
         self.set_credentials(renewal).is_ok()
+    }
+}
+
+/// The transport, for a call that is given up once callers have had no token for so long.
+struct Impatient<'a> {
+    core: &'a Core,
+    patience: Duration,
+}
+
+impl Transport for Impatient<'_> {
+    fn send(&self, request: Request) -> Sending<'_> {
+        Box::pin(async move {
+            let Impatient { core, patience } = *self;
+            let (started, path) = (core.now(), request.path.clone());
+            let sending = core.client.transport.send(request);
+            first(sending, core.without_a_token(patience)).await.unwrap_or_else(|| {
+                let text =
+                    format!("{path}: no answer, and no token to hand out for {} s", patience.as_secs());
+                // It may have left.
+                Reply { sent: Some(started), result: Err(Error::new(Status::PG_ERR_TIMEOUT, text)) }
+            })
+        })
     }
 }
 
@@ -328,7 +372,6 @@ mod tests {
     use crate::config::Config;
     use crate::secret::Secret;
     use crate::store::{Inspection, Lock, MemoryStore, Storing, Uncommitted};
-    use crate::transport::{Request, Sending, Transport};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -417,6 +460,17 @@ mod tests {
         let asked = || core.enlist(core.number(), at_once, Box::new(|_| panic!("a defect")));
         assert!(defect::contain(asked).is_err());
         assert!(core.close(PATIENCE), "it has begun, so it lands");
+    }
+
+    #[test]
+    fn what_a_flight_leaves_of_the_old_credentials_is_not_for_the_new_ones() {
+        for (record, is_kept) in [(0, true), (1, false)] {
+            let core = core(MemoryStore::default());
+            core.state().record = record;
+            let doubtful = RefreshToken::new(Secret::new("perhaps spent").unwrap()).doubted();
+            core.land(Landing { doubtful, ..Landing::crashed(closed()) }, 0);
+            assert_eq!(core.state().doubtful.is_some(), is_kept);
+        }
     }
 
     #[test]

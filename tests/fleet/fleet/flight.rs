@@ -101,11 +101,11 @@ impl Fleet {
             }
             Step::Refresh(refresh) => {
                 assert_eq!(self.holder, Some(pid), "invariant 2: a refresh token presented without the lock");
-                Input::Called(Box::new(self.service.refresh(refresh, now)))
+                Input::Called(Box::new(self.service.refresh(pid, refresh, now)))
             }
             Step::Issue => {
                 self.probes += u64::from(self.service.is_locked);
-                Input::Called(Box::new(self.service.issue(now)))
+                Input::Called(Box::new(self.service.issue(pid, now)))
             }
         };
         if let Some(operations) = &mut self.processes.get_mut(&pid).unwrap().doom

@@ -1,6 +1,8 @@
 //! One line for each call to an auth route, so that a test can say of each one who made it and why; and what became of
 //! each access token.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
@@ -45,21 +47,21 @@ impl Entry {
 }
 
 /// What the business routes made of an access token, by the emulator's clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Use {
-    /// When a call with it was first answered with anything but 401.
-    pub accepted_ms: Option<u64>,
+    /// When a call with it was first answered with anything but 401, by the caller's `User-Agent`.
+    pub accepted_ms: BTreeMap<String, u64>,
     /// When a call with it was first answered with 401, by a fault or not.
     pub refused_ms: Option<u64>,
 }
 
 impl Use {
-    /// Notes how a call with it ended; one that was not answered says nothing.
-    pub(crate) fn ended(&mut self, outcome: &str, now: u64) {
+    /// Notes how a caller's request with it ended; one that was not answered says nothing.
+    pub(crate) fn ended(&mut self, agent: &str, outcome: &str, now: u64) {
         if outcome == "401" {
             self.refused_ms.get_or_insert(now);
         } else if outcome.parse::<u16>().is_ok() {
-            self.accepted_ms.get_or_insert(now);
+            self.accepted_ms.entry(agent.into()).or_insert(now);
         }
     }
 }

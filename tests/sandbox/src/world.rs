@@ -87,7 +87,8 @@ impl World {
         let bearer = call.bearer().filter(|_| !matches!(route, Route::Issue | Route::Refresh));
         let now = self.now();
         if let Some(token) = bearer {
-            self.uses.entry(fingerprint(token)).or_default().ended(outcome, now);
+            let agent = call.header("user-agent").unwrap_or_default();
+            self.uses.entry(fingerprint(token)).or_default().ended(agent, outcome, now);
         }
     }
 
