@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use super::landing::{Landing, Log};
+use super::plan::Plan;
 use crate::config::OnAmbiguous;
 use crate::error::Error;
 use crate::protocol::Failure;
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::store::{Committed, Loaded, Lock, Refusal, Uncommitted};
-use crate::token::{Doubtful, Fingerprint, Pair, RefreshToken};
+use crate::token::{Doubtful, Pair, RefreshToken};
 
 /// Issue is tried this often in one flight.
 const ISSUE_TRIES: u32 = 3;
@@ -21,98 +23,6 @@ const OFFER_PAUSE: Duration = Duration::from_millis(400);
 /// A step of the store that fails sooner is taken once more: what struck it may have passed, while a private pair costs callers
 /// the scatter. One that takes longer hangs.
 const FAILS_SOON: Duration = Duration::from_secs(1);
-
-/// What a flight is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Why it is made.
-    pub cause: Cause,
-    /// The generation that needs a successor.
-    pub base: u64,
-    /// The newest generation that is known to be in the store.
-    pub stored: u64,
-    /// The token that the service refused: a successor must differ from it.
-    pub refused: Option<Fingerprint>,
-    /// How many tokens in a row the service has refused young: this is kept with the successor.
-    pub refused_young: u32,
-    /// Look into the store for a newer pair, and call nobody.
-    pub looks_only: bool,
-    /// Leave the refresh token alone.
-    pub issue_only: bool,
-    /// There are credentials.
-    pub can_issue: bool,
-    /// Whether Issue may be called.
-    pub may_issue: bool,
-    /// A pair of this process's own will do if the store is down.
-    pub may_live_alone: bool,
-    /// Many processes that lose one store do not issue in the same moment: the longest wait before a pair of one's own.
-    pub scatter: Duration,
-    /// A pair that the store does not take is not handed out.
-    pub is_strict: bool,
-    /// How often in a row the credentials have been refused.
-    pub strikes: usize,
-    /// The credentials have got a pair before.
-    pub have_worked: bool,
-    /// What others were refused counts.
-    pub respects_cooling: bool,
-    /// What to do when the answer to the Refresh is lost.
-    pub on_ambiguous: OnAmbiguous,
-    /// The host keeps a copy of every refresh token.
-    pub host_keeps: bool,
-    /// The token there is belongs to this process alone: let the store have it.
-    pub publishes: bool,
-}
-
-impl Plan {
-    /// For the successor of a generation that is in the store, with credentials that nothing is known against.
-    pub fn plain(base: u64) -> Self {
-        Plan {
-            cause: Cause::Asked,
-            base,
-            stored: base,
-            refused: None,
-            refused_young: 0,
-            looks_only: false,
-            issue_only: false,
-            can_issue: true,
-            may_issue: true,
-            may_live_alone: true,
-            scatter: Duration::from_secs(1),
-            is_strict: false,
-            strikes: 0,
-            have_worked: false,
-            respects_cooling: true,
-            on_ambiguous: OnAmbiguous::Issue,
-            host_keeps: false,
-            publishes: false,
-        }
-    }
-}
-
-/// Why a flight is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// There is no token yet.
-    First,
-    /// In the advisory window, for nobody in particular.
-    Background,
-    /// Callers wait for it.
-    Asked,
-    /// The service refused the token.
-    Rejected,
-}
-
-impl Cause {
-    /// The cause in one word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Cause::First => "first",
-            Cause::Background => "background",
-            Cause::Asked => "asked",
-            Cause::Rejected => "rejected",
-        }
-    }
-}
 
 /// The next thing to do.
 #[derive(Debug)]
@@ -178,75 +88,6 @@ pub enum Input {
     StoreFailed(Error),
     /// The session has been closed: nothing more is begun.
     Stopped(Error),
-}
-
-/// How a flight ended.
-#[derive(Debug)]
-pub struct Landing {
-    /// The successor, or why there is none.
-    pub result: Result<Committed, Error>,
-    /// The tally of the flight.
-    pub log: Log,
-    /// Why it is not known what became of a refresh token.
-    pub lost: Option<Error>,
-    /// Until when all who share the store leave the service alone, and why.
-    pub refusal: Option<Refusal>,
-    /// Why the store could not be used; the pair, if there is one, is this process's own.
-    pub store_error: Option<Error>,
-    /// A copy of the new refresh token, if the host keeps one.
-    pub kept: Option<Secret>,
-    /// The pair that was to be published, and could not.
-    pub unpublished: Option<Pair>,
-    /// A refresh token that may be spent, to be presented once more after a pause.
-    pub doubtful: Option<Doubtful>,
-}
-
-impl Landing {
-    /// A flight that did not come to its own end.
-    pub fn crashed(error: Error) -> Self {
-        Landing {
-            result: Err(error),
-            log: Log::default(),
-            lost: None,
-            refusal: None,
-            store_error: None,
-            kept: None,
-            unpublished: None,
-            doubtful: None,
-        }
-    }
-}
-
-/// What a flight did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    /// Refresh calls.
-    pub refreshes: u32,
-    /// Issue calls.
-    pub issues: u32,
-    /// The service refused the refresh token.
-    pub refused: bool,
-    /// The answer to a refresh was lost.
-    pub ambiguous: bool,
-    /// The refresh token there was may no longer be presented.
-    pub spent: bool,
-    /// The credentials were refused in the API's own way.
-    pub credentials_refused: bool,
-    /// The successor came from elsewhere.
-    pub adopted: bool,
-    /// It only looked into the store.
-    pub looked_only: bool,
-    /// The store has, or had, a pair of these credentials.
-    pub have_worked: bool,
-    /// It leaves a refresh token that may be spent, to be presented once more.
-    pub in_doubt: bool,
-}
-
-impl Log {
-    /// Whether the token that it came to is another one than there was, as far as the service gives another one.
-    pub fn has_flown(&self) -> bool {
-        self.adopted || self.refreshes + self.issues > 0
-    }
 }
 
 /// A flight under way.

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::flight::{Cause, Landing};
+use super::landing::Landing;
+
 use super::machine::Machine;
 use super::phase::Phase;
+use super::plan::Cause;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::expiry::Remark;

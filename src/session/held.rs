@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::machine::Dice;
+use super::decision::Dice;
 use super::phase::{Phase, Windows};
 use super::rejection::Reports;
 use crate::clock::Moment;

@@ -4,12 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::flight::{Cause, Landing, Plan};
+use super::landing::Landing;
+
+use super::decision::{Action, Dice, Event, Policy, WaiterId};
 use super::held::Held;
 use super::login::{Login, Obstacle};
 use super::pause::{self, Pause};
 use super::phase::Phase;
+use super::plan::{Cause, Plan};
 use super::rejection::{Verdict, spacing};
+use super::waiter::{Waiter, timeout};
 use crate::clock::Moment;
 use crate::config::OnAmbiguous;
 use crate::error::Error;
@@ -24,85 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CONTENT_AFTER: Duration = Duration::from_secs(5);
 /// The longest waits before a pair of one's own while the store is down: with a token that still lives, and without one.
 const SCATTER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
-
-/// A caller who waits.
-pub type WaiterId = u64;
-
-/// What happens to a session.
-#[derive(Debug)]
-pub enum Event {
-    /// Somebody wants a token by `deadline` (on the boot clock), with at least so much life remaining.
-    Ask {
-        /// Unique among those who wait.
-        id: WaiterId,
-        /// When the answer is due; now: what there is.
-        deadline: Duration,
-        /// Less life than this counts as mandatory.
-        min_remaining: Duration,
-        /// Only another token than the one there is will do.
-        is_newer: bool,
-    },
-    /// The deadline of a caller has passed, or the caller went away.
-    Leave(WaiterId),
-    /// Others have asked and were served from memory since the last event.
-    Asked,
-    /// Time has passed.
-    Tick,
-    /// The flight has ended.
-    Landed(Box<Landing>),
-    /// New credentials are in place.
-    NewCredentials {
-        /// They have another record in the store.
-        has_new_record: bool,
-    },
-    /// The session ends.
-    Close,
-}
-
-/// What the driver is to do.
-#[derive(Debug)]
-pub enum Action {
-    /// Begin a flight.
-    Launch(Plan),
-    /// Give a caller the answer.
-    Answer(WaiterId, Result<Committed, Error>),
-    /// Let those know who want news.
-    Tell(Notice),
-    /// Let readers have this token without asking, while more than `mandatory` of its life remains; `None`: let
-    /// nobody.
-    Publish(Option<Committed>),
-    /// The published token has turned mandatory: let nobody have it without asking.
-    Withdraw,
-}
-
-/// What does not change in the life of a session.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Policy {
-    /// Go on refreshing though nobody asks.
-    pub keep_warm: bool,
-    /// What to do when the answer to a Refresh is lost.
-    pub on_ambiguous: OnAmbiguous,
-    /// The session was opened from a pair: its host keeps every new one.
-    pub host_keeps: bool,
-    /// Without the store there is no new token.
-    pub fail_without_store: bool,
-    /// A pair that the store does not take is not handed out.
-    pub is_strict: bool,
-    /// Others may put a pair into the store.
-    pub is_shared: bool,
-    /// The credentials come from a file, which may come to hold another key.
-    pub has_file: bool,
-}
-
-impl Policy {
-    /// Whether what is wanted may come from elsewhere while the service may not be called: a pair, or another key.
-    fn can_look(&self) -> bool {
-        self.is_shared || self.has_file
-    }
-}
-
-/// Chance, drawn by the driver: a number from 0 to 1.
-pub type Dice<'a> = &'a mut dyn FnMut() -> f64;
 
 /// A session's state.
 #[derive(Debug)]
@@ -132,16 +57,6 @@ pub struct Machine {
     /// The last flight failed.
     degraded: bool,
     closed: bool,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    deadline: Duration,
-    /// From then on the token there is will do, if it still lives.
-    content_at: Duration,
-    min_remaining: Duration,
-    /// The token that will not do.
-    instead_of: Option<Fingerprint>,
 }
 
 impl Machine {
@@ -662,27 +577,6 @@ impl Machine {
             false
         });
     }
-}
-
-impl Waiter {
-    fn takes(&self, committed: &Committed) -> bool {
-        self.instead_of.is_none_or(|unwanted| unwanted != *committed.token().fingerprint())
-    }
-}
-
-/// The deadline of a caller has passed while the library goes on trying: with what has failed so far, or what is under way.
-fn timeout(setback: Option<&Error>, calling: Option<(&'static str, Duration)>, now: Moment) -> Error {
-    let mut text = "no token within the deadline; the library goes on trying, ask again".to_owned();
-    let Some(setback) = setback else {
-        if let Some((call, since)) = calling {
-            let waited = now.boot.saturating_sub(since).as_millis();
-            text += &format!(". The service has not answered {call} for {waited} ms");
-        }
-        return Error::new(Status::PG_ERR_TIMEOUT, text);
-    };
-    text += &format!(". The last attempt failed: {}", setback.text);
-    let cause = Some(setback.cause.unwrap_or(setback.status));
-    Error { cause, http_status: setback.http_status, ..Error::new(Status::PG_ERR_TIMEOUT, text) }
 }
 
 /// The answer of a session that has ended.

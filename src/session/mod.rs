@@ -1,29 +1,33 @@
 //! One account's life: a token that works, at any moment, from any thread.
 //!
-//! In reading order: `account` (whose it is), [`phase`] (when), [`machine`] (what is decided), [`flight`] (the one call under
-//! way), [`login`] and [`rejection`] (what is held against credentials and tokens), `held` (the token there is), `pause` (the
-//! back-off), `core` (performs it),
-//! `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`; [`health`] and [`metrics`] (what
-//! it says of itself), [`operator`] (the same by hand).
+//! In reading order: `account` (whose it is), [`phase`] (when), [`decision`] (events and actions) and [`machine`] (what is
+//! decided), [`plan`], [`flight`] and [`landing`] (the one call under way, its beginning and its end), [`login`] and [`rejection`]
+//! (what is held against credentials and tokens), `held` (the token there is), `pause` (the back-off), `waiter` (a caller), `core`
+//! (performs it), `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`; [`health`] and
+//! [`metrics`] (what it says of itself), [`operator`] (the same by hand).
 
 mod account;
 mod core;
+pub mod decision;
 mod enrolled;
 pub mod flight;
 mod handoff;
 pub mod health;
 mod held;
+pub mod landing;
 pub mod login;
 pub mod machine;
 pub mod metrics;
 pub mod operator;
 mod pause;
 pub mod phase;
+pub mod plan;
 mod published;
 pub mod rejection;
 mod requests;
 mod served;
 mod timers;
+mod waiter;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -31,9 +35,10 @@ use std::time::Duration;
 
 use self::account::Account;
 use self::core::{Core, Wish};
+use self::decision::Policy;
 use self::enrolled::Enrolled;
 use self::health::Health;
-use self::machine::{Policy, closed};
+use self::machine::closed;
 use self::published::Published;
 use self::rejection::Verdict;
 use crate::client::Client;

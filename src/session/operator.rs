@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::core::{Core, Means};
-use super::flight::{Landing, Plan};
-use super::machine::Policy;
+use super::decision::Policy;
+use super::landing::Landing;
 use super::metrics::{self, Kept};
 use super::phase::{Phase, Windows};
+use super::plan::Plan;
 use super::published::Published;
 use crate::client::Client;
 use crate::clock::Moment;

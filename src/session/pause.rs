@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::machine::Dice;
+use super::decision::Dice;
 use crate::clock::Moment;
 use crate::error::Error;
 

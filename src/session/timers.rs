@@ -170,7 +170,7 @@ mod tests {
     use crate::config::Config;
     use crate::credentials::Credentials;
     use crate::secret::Secret;
-    use crate::session::machine::Policy;
+    use crate::session::decision::Policy;
     use crate::session::published::Published;
     use crate::store::MemoryStore;
     use crate::transport::{Request, Sending, Transport};

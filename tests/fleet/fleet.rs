@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use paymentsgate_auth::clock::{Clock, Moment};
-use paymentsgate_auth::session::flight::{Input, Plan, Step};
-use paymentsgate_auth::session::machine::{Event, Policy, WaiterId};
+use paymentsgate_auth::session::decision::{Event, Policy, WaiterId};
+use paymentsgate_auth::session::flight::{Input, Step};
+use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::store::{Disk, RecordFile, RecordKey};
 use paymentsgate_auth::token::Fingerprint;
 use tempfile::TempDir;

@@ -3,9 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::flight::{Flight, Input, Landing, Plan, Step};
-use super::super::machine::{Event, closed};
+use super::super::flight::{Flight, Input, Step};
+
+use super::super::landing::Landing;
+
+use super::super::decision::Event;
+use super::super::machine::closed;
 use super::super::phase::{Phase, Windows};
+use super::super::plan::Plan;
 use super::Core;
 use crate::client::Client;
 use crate::credentials::Credentials;
@@ -365,7 +370,7 @@ fn took_too_long(limit: Duration) -> Error {
 #[cfg(test)]
 mod tests {
     use super::super::super::account::Account;
-    use super::super::super::machine::Policy;
+    use super::super::super::decision::Policy;
     use super::super::super::published::Published;
     use super::*;
     use crate::clock::{Clock, SystemClock};

@@ -13,10 +13,11 @@ use tokio::sync::oneshot;
 
 pub(super) use self::flights::Means;
 use super::account::{Account, Renewal};
-use super::flight::Cause;
+use super::decision::{Action, Event, Policy, WaiterId};
 use super::handoff::handoff;
 use super::health::{Health, Tally};
-use super::machine::{Action, Event, Machine, Policy, WaiterId, closed};
+use super::machine::{Machine, closed};
+use super::plan::Cause;
 use super::published::Published;
 use super::rejection::Verdict;
 use super::timers::{Due, Timers};

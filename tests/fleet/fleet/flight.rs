@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use paymentsgate_auth::error::Error;
-use paymentsgate_auth::session::flight::{Input, Landing, Plan, Step};
-use paymentsgate_auth::session::machine::{Event, closed};
+use paymentsgate_auth::session::decision::Event;
+use paymentsgate_auth::session::flight::{Input, Step};
+use paymentsgate_auth::session::landing::Landing;
+use paymentsgate_auth::session::machine::closed;
 use paymentsgate_auth::session::phase::{Phase, Windows};
+use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, Lock, RecordFile, Refusal, SystemDisk, Uncommitted};
 use paymentsgate_auth::token::Pair;

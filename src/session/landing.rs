@@ -1,0 +1,75 @@
+//! How a flight ended, and what it did.
+
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::store::{Committed, Refusal};
+use crate::token::{Doubtful, Pair};
+
+/// How a flight ended.
+#[derive(Debug)]
+pub struct Landing {
+    /// The successor, or why there is none.
+    pub result: Result<Committed, Error>,
+    /// The tally of the flight.
+    pub log: Log,
+    /// Why it is not known what became of a refresh token.
+    pub lost: Option<Error>,
+    /// Until when all who share the store leave the service alone, and why.
+    pub refusal: Option<Refusal>,
+    /// Why the store could not be used; the pair, if there is one, is this process's own.
+    pub store_error: Option<Error>,
+    /// A copy of the new refresh token, if the host keeps one.
+    pub kept: Option<Secret>,
+    /// The pair that was to be published, and could not.
+    pub unpublished: Option<Pair>,
+    /// A refresh token that may be spent, to be presented once more after a pause.
+    pub doubtful: Option<Doubtful>,
+}
+
+impl Landing {
+    /// A flight that did not come to its own end.
+    pub fn crashed(error: Error) -> Self {
+        Landing {
+            result: Err(error),
+            log: Log::default(),
+            lost: None,
+            refusal: None,
+            store_error: None,
+            kept: None,
+            unpublished: None,
+            doubtful: None,
+        }
+    }
+}
+
+/// What a flight did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Refresh calls.
+    pub refreshes: u32,
+    /// Issue calls.
+    pub issues: u32,
+    /// The service refused the refresh token.
+    pub refused: bool,
+    /// The answer to a refresh was lost.
+    pub ambiguous: bool,
+    /// The refresh token there was may no longer be presented.
+    pub spent: bool,
+    /// The credentials were refused in the API's own way.
+    pub credentials_refused: bool,
+    /// The successor came from elsewhere.
+    pub adopted: bool,
+    /// It only looked into the store.
+    pub looked_only: bool,
+    /// The store has, or had, a pair of these credentials.
+    pub have_worked: bool,
+    /// It leaves a refresh token that may be spent, to be presented once more.
+    pub in_doubt: bool,
+}
+
+impl Log {
+    /// Whether the token that it came to is another one than there was, as far as the service gives another one.
+    pub fn has_flown(&self) -> bool {
+        self.adopted || self.refreshes + self.issues > 0
+    }
+}

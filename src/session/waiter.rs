@@ -1,0 +1,45 @@
+//! A caller who waits, and what it is told when its deadline has passed.
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::status::Status;
+use crate::store::Committed;
+use crate::token::Fingerprint;
+
+/// A caller who waits for a token.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) deadline: Duration,
+    /// From then on the token there is will do, if it still lives.
+    pub(super) content_at: Duration,
+    pub(super) min_remaining: Duration,
+    /// The token that will not do.
+    pub(super) instead_of: Option<Fingerprint>,
+}
+
+impl Waiter {
+    pub(super) fn takes(&self, committed: &Committed) -> bool {
+        self.instead_of.is_none_or(|unwanted| unwanted != *committed.token().fingerprint())
+    }
+}
+
+/// The deadline of a caller has passed while the library goes on trying: with what has failed so far, or what is under way.
+pub(super) fn timeout(
+    setback: Option<&Error>,
+    calling: Option<(&'static str, Duration)>,
+    now: Moment,
+) -> Error {
+    let mut text = "no token within the deadline; the library goes on trying, ask again".to_owned();
+    let Some(setback) = setback else {
+        if let Some((call, since)) = calling {
+            let waited = now.boot.saturating_sub(since).as_millis();
+            text += &format!(". The service has not answered {call} for {waited} ms");
+        }
+        return Error::new(Status::PG_ERR_TIMEOUT, text);
+    };
+    text += &format!(". The last attempt failed: {}", setback.text);
+    let cause = Some(setback.cause.unwrap_or(setback.status));
+    Error { cause, http_status: setback.http_status, ..Error::new(Status::PG_ERR_TIMEOUT, text) }
+}
