@@ -372,6 +372,7 @@ impl Flight {
 
     fn issue(&mut self) -> Step {
         if !self.plan.may_issue {
+            self.error = self.error.take().or_else(|| self.plan.obstacle.take().map(|error| *error));
             return self.fail();
         }
         self.log.issues += 1;
@@ -495,6 +496,19 @@ mod tests {
         assert!(matches!(flight.next(refused(pair), 11 * SECOND), Step::Pause { .. }));
         assert!(matches!(flight.next(Input::Resumed, 11 * SECOND), Step::Lock));
         assert!(matches!(flight.next(Input::StoreFailed(down()), 12 * SECOND), Step::Keep(_)));
+    }
+
+    #[test]
+    fn what_keeps_an_issue_from_being_made_is_told() {
+        let obstacle = Some(Box::new(Error::new(Status::PG_ERR_REFUSED, "refused a moment ago")));
+        let plan = Plan { issue_only: true, may_issue: false, obstacle, ..Plan::plain(0) };
+        let mut flight = Flight::new(plan, None);
+        for input in [Input::Start, Input::Locked(Lock::Held)] {
+            flight.next(input, SECOND);
+        }
+        let step = flight.next(Input::Loaded(Loaded::default()), SECOND);
+        let Step::Land(landing) = step else { panic!("{step:?}") };
+        assert_eq!(landing.result.unwrap_err().text, "refused a moment ago");
     }
 
     #[test]

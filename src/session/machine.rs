@@ -212,7 +212,8 @@ impl Machine {
         self.calling = None;
         self.looked_at = now.boot;
         let replaced = std::mem::take(&mut self.replaced);
-        self.is_new_login &= replaced;
+        // New ones are presented whatever others were told, until they have been.
+        self.is_new_login &= replaced || (landing.result.is_err() && landing.log.issues == 0);
         self.have_worked |= landing.log.have_worked;
         if let Some(error) = landing.lost {
             self.tell(Notice::Ambiguous(error), actions);
@@ -459,6 +460,7 @@ impl Machine {
             OnAmbiguous::Issue if self.login == Login::Absent => OnAmbiguous::Replay,
             chosen => chosen,
         };
+        let obstacle = self.login.obstacle(now);
         let successor_of = self.held.as_ref().filter(|held| held.refused);
         let refused_young =
             successor_of.map_or(0, |held| held.reports.next_row(held.committed.token().refused_young));
@@ -482,7 +484,8 @@ impl Machine {
             looks_only: false,
             can_issue: self.login != Login::Absent,
             issue_only: self.is_issue_only(),
-            may_issue: self.login.obstacle(now).is_none(),
+            may_issue: obstacle.is_none(),
+            obstacle: obstacle.map(|obstacle| Box::new(obstacle.explain(now))),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::OnAmbiguous;
+use crate::error::Error;
 use crate::token::Fingerprint;
 
 /// What a flight is to do.
@@ -26,6 +27,8 @@ pub struct Plan {
     pub can_issue: bool,
     /// Whether Issue may be called.
     pub may_issue: bool,
+    /// Why it may not.
+    pub obstacle: Option<Box<Error>>,
     /// A pair of this process's own will do if the store is down.
     pub may_live_alone: bool,
     /// Many processes that lose one store do not issue in the same moment: the longest wait before a pair of one's own.
@@ -59,6 +62,7 @@ impl Plan {
             issue_only: false,
             can_issue: true,
             may_issue: true,
+            obstacle: None,
             may_live_alone: true,
             scatter: Duration::from_secs(1),
             is_strict: false,
