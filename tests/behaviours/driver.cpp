@@ -210,14 +210,15 @@ bool open_pair(state &state, const text &access, const text &refresh, const text
     return true;
 }
 
-// To ask without waiting has a function of its own.
+// To ask without waiting has a function of its own, which has what the other one had.
 bool token(state &state, pg::timeout timeout, std::chrono::milliseconds min_remaining) {
     if (!state.session) {
         return false;
     }
-    auto found = timeout == std::chrono::milliseconds(0) && min_remaining.count() == 0 ? state.session->try_token()
-                                                                                       : std::nullopt;
-    state.token = found ? *found : state.session->token(timeout, min_remaining);
+    state.token = state.session->token(timeout, min_remaining);
+    if (timeout == std::chrono::milliseconds(0) && min_remaining.count() == 0) {
+        state.token = state.session->try_token().value();
+    }
     put("status", "PG_OK");
     put_token(*state.token);
     return true;

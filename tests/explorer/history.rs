@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use pg_sandbox::{BearerOnRefresh, DateHeader, ExpiresInForm, Rotation, Switches};
 
-use crate::incidents::{self, Frame, Planned, StoreKind};
+use crate::incidents::{self, Frame, Incident, Planned, StoreKind};
 
 #[derive(Clone)]
 pub(crate) struct History {
@@ -33,7 +33,7 @@ impl History {
         let lifetime = [12, 20, 60, 300, 3600, 3600][rng.usize(0..6)];
         let mut begins = 0;
         let mut rounds = Vec::new();
-        let mut planned = Vec::new();
+        let mut planned: Vec<Planned> = Vec::new();
         for _ in 0..rng.usize(1..4) {
             let ends = begins + rng.u64(1500..6000);
             let frame = Frame { store, processes, lifetime, from: begins, to: ends };
@@ -42,11 +42,21 @@ impl History {
             rounds.push((begins, ends));
             begins = ends;
         }
+        let switches = switches(&mut rng, lifetime);
+        if !switches.http2 {
+            // HTTP/1.1 has no ping: there a forgotten connection shows only where the network acknowledges nothing.
+            let forgotten =
+                |planned: &&mut Planned| matches!(planned.incident, Incident::ConnectionsForgotten);
+            planned
+                .iter_mut()
+                .filter(forgotten)
+                .for_each(|planned| planned.incident = Incident::ConnectionsCut);
+        }
         History {
             seed,
             store,
             processes,
-            switches: switches(&mut rng, lifetime),
+            switches,
             settings: settings(&mut rng, store),
             is_warm: rng.u8(0..4) > 0,
             rounds,

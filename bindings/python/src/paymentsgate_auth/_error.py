@@ -152,7 +152,7 @@ class NetworkError(PaymentsGateError, ConnectionError):
 
 
 class DeadlineExceeded(NetworkError, TimeoutError):
-    """There was no answer in time. ``cause`` tells what a session's last attempt failed of, if it did."""
+    """There was no answer in time. The error tells what the last attempt of a session failed of."""
 
 
 class ServiceError(PaymentsGateError):
@@ -168,7 +168,7 @@ class Refused(ServiceError):
 
 
 class RejectedFresh(ServiceError):
-    """The service refuses tokens that it has just issued; a report after ``retry_after`` gets the next."""
+    """The service refuses tokens that it has just issued; a report after a pause gets the next."""
 
 
 _CLASSES: dict[int, type[PaymentsGateError]] = {

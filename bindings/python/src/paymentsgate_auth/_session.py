@@ -143,7 +143,7 @@ class Session(SessionBase):
     def refresh(self, timeout: float | None = None) -> Token:
         """Another token than the one there is, got now; all who ask meanwhile share one call to the service.
 
-        For operators and tests: :meth:`token` refreshes in time by itself, and :meth:`reject` replaces a
+        For operators and tests: :meth:`token` refreshes in time by itself, and reject() replaces a
         token that the service refused. It is a Refresh, or an Issue where that is refused. Where nothing
         newer comes before ``timeout`` (seconds; None: as long as it takes) it raises, for example
         :class:`DeadlineExceeded`, though :meth:`token` may go on giving the token there is. Ctrl-C ends the
