@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     store: str | Store
     store_key: str
     store_key_file: str | os.PathLike[str]
+    store_accept_plain: bool
     on_store_down: Literal["private", "fail"]
     durability: Literal["relaxed", "strict"]
     on_ambiguous: Literal["issue", "replay", "fail"]
