@@ -178,7 +178,8 @@ def frozen_holder() -> None:
 def store_restarted() -> None:
     with world(LIFE_S) as w:
         w.begin()
-        w.service.hold_next_refresh(5)
+        # Shorter than callers who have no token wait for one call.
+        w.service.hold_next_refresh(4)
         w.service.holder(0)
         w.redis.kill()
         w.redis.start()
