@@ -13,6 +13,7 @@ use crate::history::History;
 use crate::incidents::{Incident, Planned, StoreKind};
 use crate::oracle::Report;
 use crate::shrink::shrink;
+use crate::user::How;
 use crate::worlds::World;
 
 /// At one time: most of a history is waiting.
@@ -28,7 +29,7 @@ const SHRUNK: usize = 4;
 struct Figures {
     histories: u64,
     calls: u64,
-    judged: u64,
+    judged: BTreeMap<How, u64>,
     late: u64,
     excused: BTreeMap<&'static str, u64>,
     failures: u64,
@@ -38,7 +39,9 @@ impl Figures {
     fn add(&mut self, report: &Report) {
         self.histories += 1;
         self.calls += report.calls;
-        self.judged += report.judged;
+        for (how, times) in &report.judged {
+            *self.judged.entry(*how).or_default() += times;
+        }
         self.late += report.late;
         self.failures += report.failures.len() as u64;
         for (why, times) in &report.excused {
@@ -49,8 +52,11 @@ impl Figures {
     fn line(&self, store: StoreKind) -> String {
         let Figures { histories, calls, judged, late, excused, failures } = self;
         let mut line = format!(
-            "explorer: {store:?}: {histories} histories, {calls} calls, {judged} judged, {late} not judged on a late \
-                     machine, excused:"
+            "explorer: {store:?}: {histories} histories, {calls} calls, {} judged (on a queue {}, for a token {}), {late} not \
+                     judged on a late machine, excused:",
+            judged.values().sum::<u64>(),
+            judged.get(&How::OnQueue).unwrap_or(&0),
+            judged.get(&How::TokenOnQueue).unwrap_or(&0),
         );
         for why in ["retry-after", "refused", "young"] {
             let _ = write!(line, " {why} {}", excused.get(why).unwrap_or(&0));

@@ -17,7 +17,7 @@ use pg_sandbox::{Entry, Rotation, Route, Sandbox};
 use crate::clock::now;
 use crate::history::History;
 use crate::incidents::{Incident, StoreKind};
-use crate::user::{Call, Told};
+use crate::user::{Call, How, Told};
 
 /// Of a call that is judged: half of what a request has by default.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
@@ -54,7 +54,8 @@ pub(crate) struct Past {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) calls: u64,
-    pub(crate) judged: u64,
+    /// By how they waited.
+    pub(crate) judged: BTreeMap<How, u64>,
     /// Not judged, since the machine did not run the process for half a second.
     pub(crate) late: u64,
     pub(crate) excused: BTreeMap<&'static str, u64>,
@@ -153,7 +154,7 @@ pub(crate) fn judge(history: &History, past: &Past, told: &Told, sandbox: &Sandb
             report.late += 1;
             continue;
         }
-        report.judged += 1;
+        *report.judged.entry(call.how).or_default() += 1;
         if call.is_good() {
             continue;
         }
@@ -164,7 +165,7 @@ pub(crate) fn judge(history: &History, past: &Past, told: &Told, sandbox: &Sandb
     }
     let shown = |call: &Call, why: &str| {
         let (at, took) = ((call.from - past.began).as_millis(), (call.to - call.from).as_millis());
-        format!("{at} ms: a call of {} {why} after {took} ms: {}", call.agent, call.outcome)
+        format!("{at} ms: a call of {} ({:?}) {why} after {took} ms: {}", call.agent, call.how, call.outcome)
     };
     report.failures = failed.iter().map(|(call, why)| shown(call, why)).collect();
     report.failures.extend(broken(history, past, told, &journal));
@@ -335,7 +336,7 @@ fn story(past: &Past, told: &Told, journal: &[Entry], end: Duration) -> String {
         // Only where it changes.
         let short: String = call.outcome.chars().take(160).collect();
         if last.insert(&call.agent, short.clone()).as_ref() != Some(&short) {
-            lines.push((call.from, format!("        {} calls: {short}", call.agent)));
+            lines.push((call.from, format!("        {} calls ({:?}): {short}", call.agent, call.how)));
         }
     }
     lines.retain(|(at, _)| *at <= end);
