@@ -42,7 +42,8 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 struct Program {
     config: Config,
     url: String,
-    login: Credentials,
+    /// A session from a pair has none.
+    login: Option<Credentials>,
     clock: Arc<SharedClock>,
     session: Mutex<Option<Arc<Session>>>,
     seen: Mutex<VecDeque<Fingerprint>>,
@@ -73,7 +74,9 @@ fn as_a_program() {
     let program = Arc::new(Program {
         config,
         url: settings["base_url"].to_owned(),
-        login: Credentials::new(settings["account_id"], settings["public_key"], "explorer").unwrap(),
+        login: settings
+            .get("account_id")
+            .map(|account| Credentials::new(account, settings["public_key"], "explorer").unwrap()),
         clock: Arc::new(SharedClock::open(Path::new(&clock))),
         session: Mutex::default(),
         seen: Mutex::default(),
@@ -88,8 +91,10 @@ fn as_a_program() {
     let (caller, heart, listener) = (program.clone(), program.clone(), program.clone());
     thread::spawn(move || caller.call_on());
     thread::spawn(move || heart.beat());
-    thread::spawn(move || loop {
-        listener.take_event();
+    thread::spawn(move || {
+        loop {
+            listener.take_event();
+        }
     });
     for line in std::io::stdin().lines().map_while(Result::ok) {
         program.obey(&line);
@@ -219,7 +224,8 @@ impl Program {
                 thread::spawn(move || drop(program.session().map(|session| session.refresh(DEADLINE))));
             }
             "credentials" => {
-                let _ = self.session().map(|session| session.set_credentials(self.login.clone()));
+                let login = self.login.clone().unwrap();
+                let _ = self.session().map(|session| session.set_credentials(login));
             }
             "reopen" => {
                 let session = self.session.lock().unwrap().take();
