@@ -13,6 +13,7 @@ use crate::history::History;
 use crate::incidents::{Incident, Planned, StoreKind};
 use crate::oracle::Report;
 use crate::shrink::shrink;
+use crate::user::How;
 use crate::worlds::World;
 
 /// At one time: most of a history is waiting.
@@ -28,7 +29,7 @@ const SHRUNK: usize = 4;
 struct Figures {
     histories: u64,
     calls: u64,
-    judged: u64,
+    judged: BTreeMap<How, u64>,
     late: u64,
     excused: BTreeMap<&'static str, u64>,
     failures: u64,
@@ -38,7 +39,9 @@ impl Figures {
     fn add(&mut self, report: &Report) {
         self.histories += 1;
         self.calls += report.calls;
-        self.judged += report.judged;
+        for (how, times) in &report.judged {
+            *self.judged.entry(*how).or_default() += times;
+        }
         self.late += report.late;
         self.failures += report.failures.len() as u64;
         for (why, times) in &report.excused {
@@ -49,10 +52,13 @@ impl Figures {
     fn line(&self, store: StoreKind) -> String {
         let Figures { histories, calls, judged, late, excused, failures } = self;
         let mut line = format!(
-            "explorer: {store:?}: {histories} histories, {calls} calls, {judged} judged, {late} not judged on a late \
-                     machine, excused:"
+            "explorer: {store:?}: {histories} histories, {calls} calls, {} judged (on a queue {}, for a token {}), {late} not \
+                     judged on a late machine, excused:",
+            judged.values().sum::<u64>(),
+            judged.get(&How::OnQueue).unwrap_or(&0),
+            judged.get(&How::TokenOnQueue).unwrap_or(&0),
         );
-        for why in ["retry-after", "refused", "young"] {
+        for why in ["retry-after", "refused", "young", "pair lost"] {
             let _ = write!(line, " {why} {}", excused.get(why).unwrap_or(&0));
         }
         format!("{line}, unjustified failures: {failures}")
@@ -168,10 +174,10 @@ fn a_call_that_nobody_waited_for_keeps_nobody_waiting() {
     scripted(StoreKind::Memory, 1500, Switches { http2: false, ..Switches::default() }, incidents);
 }
 
-fn answer(status: u16, wait: Option<&str>) -> Incident {
+fn answer(route: Route, status: u16, wait: Option<&str>) -> Incident {
     let headers = wait.map(|wait| ("retry-after".to_owned(), wait.to_owned())).into_iter().collect();
     Incident::Fault(
-        Fault::new(Route::Issue, Action::Status { status, body: None, headers }).at(Point::Before).forever(),
+        Fault::new(route, Action::Status { status, body: None, headers }).at(Point::Before).forever(),
     )
 }
 
@@ -184,7 +190,7 @@ fn what_excuses_a_failure_is_seen() {
             StoreKind::File,
             1000,
             Switches::default(),
-            vec![at(0, 0, Incident::RevokeAll), at(1, 900, answer(429, Some("20")))],
+            vec![at(0, 0, Incident::RevokeAll), at(1, 900, answer(Route::Issue, 429, Some("20")))],
         )
     };
     // The second and the third time of asking, after a second and five.
@@ -193,13 +199,22 @@ fn what_excuses_a_failure_is_seen() {
             StoreKind::Memory,
             7000,
             Switches::default(),
-            vec![at(0, 6900, answer(401, None)), at(1, 0, Incident::RevokeAll)],
+            vec![at(0, 6900, answer(Route::Issue, 401, None)), at(1, 0, Incident::RevokeAll)],
         )
     };
-    let (asked, refused) = thread::scope(|scope| {
-        let (asked, refused) = (scope.spawn(asked), scope.spawn(refused));
-        (asked.join().unwrap(), refused.join().unwrap())
+    let lost = || {
+        scripted(
+            StoreKind::Pair,
+            1000,
+            Switches::default(),
+            vec![at(0, 900, answer(Route::Refresh, 401, None)), at(1, 0, Incident::Sleep(3700))],
+        )
+    };
+    let (asked, refused, lost) = thread::scope(|scope| {
+        let (asked, refused, lost) = (scope.spawn(asked), scope.spawn(refused), scope.spawn(lost));
+        (asked.join().unwrap(), refused.join().unwrap(), lost.join().unwrap())
     });
     assert!(asked.excused["retry-after"] > 0, "{asked:#?}");
     assert!(refused.excused["refused"] > 0, "{refused:#?}");
+    assert!(lost.excused["pair lost"] > 0, "{lost:#?}");
 }

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use pg_sandbox::{BearerOnRefresh, DateHeader, ExpiresInForm, Rotation, Switches};
 
 use crate::incidents::{self, Frame, Incident, Planned, StoreKind};
+use crate::oracle::REFRESH_TIMEOUT_MS;
 
 #[derive(Clone)]
 pub(crate) struct History {
@@ -28,7 +29,8 @@ pub(crate) struct History {
 impl History {
     pub(crate) fn drawn(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let store = [StoreKind::Memory, StoreKind::File, StoreKind::Redis][seed as usize % 3];
+        let kinds = [StoreKind::Memory, StoreKind::File, StoreKind::Redis, StoreKind::Pair];
+        let store = kinds[seed as usize % kinds.len()];
         let processes = rng.usize(1..4);
         let lifetime = [12, 20, 60, 300, 3600, 3600][rng.usize(0..6)];
         let mut begins = 0;
@@ -42,7 +44,10 @@ impl History {
             rounds.push((begins, ends));
             begins = ends;
         }
-        let switches = switches(&mut rng, lifetime);
+        let switches = match store {
+            StoreKind::Pair => pair_switches(&mut rng, lifetime),
+            _ => switches(&mut rng, lifetime),
+        };
         if !switches.http2 {
             // HTTP/1.1 has no ping: there a forgotten connection shows only where the network acknowledges nothing.
             let forgotten =
@@ -57,7 +62,7 @@ impl History {
             store,
             processes,
             switches,
-            settings: settings(&mut rng, store),
+            settings: settings(&mut rng, store, lifetime),
             is_warm: rng.u8(0..4) > 0,
             rounds,
             incidents: planned.into_iter().enumerate().collect(),
@@ -120,15 +125,37 @@ fn switches(rng: &mut Rng, access_lifetime_s: u64) -> Switches {
     }
 }
 
-fn settings(rng: &mut Rng, store: StoreKind) -> Vec<(&'static str, String)> {
+/// A service whose refresh token outlives a lost answer, as often as not, and whose own refusals are told from those of a
+/// machine in between by their status.
+fn pair_switches(rng: &mut Rng, access_lifetime_s: u64) -> Switches {
+    let long = Rotation::Window(1_000_000);
+    Switches {
+        rotation: [long, long, Rotation::Static, Rotation::SingleUse][rng.usize(0..4)],
+        bearer_on_refresh: [BearerOnRefresh::Ignored, BearerOnRefresh::Required][rng.usize(0..2)],
+        refused_status: [400, 401][rng.usize(0..2)],
+        ..switches(rng, access_lifetime_s)
+    }
+}
+
+fn settings(rng: &mut Rng, store: StoreKind, lifetime: u64) -> Vec<(&'static str, String)> {
     let mut settings = Vec::new();
+    if store == StoreKind::Pair {
+        settings.push(("refresh_timeout_ms", REFRESH_TIMEOUT_MS.to_string()));
+    }
+    let is_age_known = store == StoreKind::Pair && rng.u8(0..4) > 0;
+    if is_age_known {
+        settings.push(("access_token_expires_in_s", lifetime.to_string()));
+    }
     let mut maybe = |one_in: u8, name, value: &str| {
         if rng.u8(0..one_in) == 0 {
             settings.push((name, value.to_owned()));
         }
     };
-    maybe(4, "on_ambiguous", "replay");
     maybe(4, "keep_warm", "true");
+    if store == StoreKind::Pair {
+        return settings;
+    }
+    maybe(4, "on_ambiguous", "replay");
     maybe(4, "durability", "strict");
     maybe(4, "on_store_down", "fail");
     maybe(4, "send_bearer_on_refresh", "false");

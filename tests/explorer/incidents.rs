@@ -13,6 +13,15 @@ pub(crate) enum StoreKind {
     Memory,
     File,
     Redis,
+    /// None: each session is opened from a pair alone, without credentials.
+    Pair,
+}
+
+impl StoreKind {
+    /// Each process has a pair of its own.
+    pub(crate) fn is_of_one_process(self) -> bool {
+        matches!(self, StoreKind::Memory | StoreKind::Pair)
+    }
 }
 
 /// Something that happens, in an instant or for a while.
@@ -191,6 +200,7 @@ pub(crate) fn draw(rng: &mut Rng, frame: &Frame, count: usize) -> Vec<Planned> {
 fn need(rng: &mut Rng, frame: &Frame) -> Incident {
     let part = |share: f64| Incident::Sleep((frame.lifetime as f64 * share) as u64);
     match rng.u8(0..6) {
+        0 if frame.store == StoreKind::Pair => Incident::Refresh(rng.usize(0..frame.processes)),
         0 => Incident::RevokeAll,
         1 => Incident::Reject(rng.usize(0..frame.processes)),
         2 => part(0.85),
@@ -201,6 +211,9 @@ fn need(rng: &mut Rng, frame: &Frame) -> Incident {
 
 fn one(rng: &mut Rng, frame: &Frame) -> Incident {
     let who = rng.usize(0..frame.processes);
+    if frame.store == StoreKind::Pair {
+        return pair(rng, who, frame.lifetime);
+    }
     match rng.u8(0..10) {
         0..=2 => Incident::Fault(fault(rng)),
         3 => service(rng),
@@ -214,20 +227,52 @@ fn one(rng: &mut Rng, frame: &Frame) -> Incident {
 
 fn service(rng: &mut Rng) -> Incident {
     match rng.u8(0..7) {
-        0 => {
-            let retry_after = match rng.u8(0..3) {
-                0 => None,
-                1 => Some(RetryAfter::Seconds(rng.u64(1..6))),
-                _ => Some(RetryAfter::Date { date: rng.u64(1..6) }),
-            };
-            Incident::RateLimit(RateLimit { requests: rng.usize(0..2), per_s: 10, retry_after })
-        }
+        0 => rate_limit(rng),
         1 => Incident::OneFamily,
         2 => Incident::ServiceClock(rng.u64(1..4000)),
         3 => Incident::RevokeFamily,
         4 => Incident::RevokeAll,
         _ => Incident::RevokeAccess,
     }
+}
+
+fn rate_limit(rng: &mut Rng) -> Incident {
+    let retry_after = match rng.u8(0..3) {
+        0 => None,
+        1 => Some(RetryAfter::Seconds(rng.u64(1..6))),
+        _ => Some(RetryAfter::Date { date: rng.u64(1..6) }),
+    };
+    Incident::RateLimit(RateLimit { requests: rng.usize(0..2), per_s: 10, retry_after })
+}
+
+/// What a session without credentials can outlive: not the loss of its process, nor that of its refresh token.
+fn pair(rng: &mut Rng, who: usize, lifetime: u64) -> Incident {
+    use Incident::*;
+    match rng.u8(0..20) {
+        0..=8 => spoilt(rng),
+        9..=11 => network(rng),
+        12 => rate_limit(rng),
+        13 => ServiceClock(rng.u64(1..4000)),
+        14 => Sleep(rng.u64(1..2 * lifetime)),
+        15 => WallClock(rng.i64(-7200..7200)),
+        16 => Stopped(who),
+        17 => StoppedInFlight(who, rng.u64(0..700)),
+        18 => NoDescriptors(who),
+        _ => [Reject(who), RejectOld(who), Refresh(who), Burst(who)][rng.usize(0..4)].clone(),
+    }
+}
+
+/// A fault that leaves the refresh token its second presentation, where it strikes but once.
+fn spoilt(rng: &mut Rng) -> Incident {
+    let no_successor = Action::Remove { field: "refresh_token".into() };
+    let mut drawn = fault(rng);
+    while drawn.action == no_successor {
+        drawn = fault(rng);
+    }
+    if drawn.route == Route::Issue {
+        drawn.route = Route::Refresh;
+    }
+    Incident::Fault(if rng.u8(0..3) > 0 { drawn.times(1) } else { drawn })
 }
 
 fn network(rng: &mut Rng) -> Incident {

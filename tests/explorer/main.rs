@@ -6,6 +6,9 @@
 //! the store and the processes that it happens to), [`user`] and [`program`] (one of those processes, from outside and inside), [`oracle`] (who is right), [`shrink`]
 //! (how little of it is enough).
 //!
+//! The store of a history is `Memory`, `File` or `Redis`; in a history `Pair` there are no credentials either: each session
+//! is opened from a pair alone.
+//!
 //! - `PG_EXPLORE_SECONDS=600 cargo test --test explorer -- --nocapture` explores for so long; by default for a minute.
 //! - `PG_EXPLORE_FAILURES=20` goes on until so many histories have failed, and then makes one of each kind smaller.
 //! - `PG_EXPLORE_WITHOUT=Revoke,Hang` leaves out incidents whose names have these words.

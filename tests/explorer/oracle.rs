@@ -5,7 +5,9 @@
 //! - `retry-after`: the service asked for a pause, which is not over;
 //! - `refused`: it refused the credentials, and the pause after so many refusals in a row is not over;
 //! - `young`: it refused several new tokens in a row, and the pause since the last replacement is not over. Where others have
-//!   replaced it, a second is left to find that.
+//!   replaced it, a second is left to find that;
+//! - `pair lost`: of a session from a pair alone, the service refused the refresh token, or two answers to it may have been
+//!   lost: spoilt as the emulator tells, or cut off by the network. The call must say so at once.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,7 +19,7 @@ use pg_sandbox::{Entry, Rotation, Route, Sandbox};
 use crate::clock::now;
 use crate::history::History;
 use crate::incidents::{Incident, StoreKind};
-use crate::user::{Call, Told};
+use crate::user::{Call, How, Told};
 
 /// Of a call that is judged: half of what a request has by default.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
@@ -29,6 +31,12 @@ pub(crate) const SLACK: Duration = Duration::from_secs(2);
 const WORKED: [u64; 5] = [1, 5, 30, 120, 900];
 const UNTRIED: [u64; 3] = [30, 120, 900];
 const SECOND: Duration = Duration::from_secs(1);
+const LOST: &str = "pair lost";
+
+/// The setting of a session from a pair. While a Refresh hangs nothing else can be tried, and by default that is waited for
+/// three times as long as a call here waits. Longer than it takes to find out that HTTP/2 has lost its connection, so that
+/// the second presentation does not go the same way.
+pub(crate) const REFRESH_TIMEOUT_MS: u64 = 10_000;
 
 /// The service answers with a pause to keep, for a while.
 pub(crate) struct Asked {
@@ -45,6 +53,8 @@ pub(crate) struct Past {
     wall: Duration,
     disturbances: Vec<(Duration, Duration)>,
     pub(crate) asked: Vec<Asked>,
+    /// When the network may have lost what was under way.
+    pub(crate) cuts: Vec<Duration>,
     pub(crate) service_steps: Vec<(Duration, Duration)>,
     pub(crate) library_steps: Vec<(Duration, Duration)>,
     notes: Vec<(Duration, String)>,
@@ -54,7 +64,8 @@ pub(crate) struct Past {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) calls: u64,
-    pub(crate) judged: u64,
+    /// By how they waited.
+    pub(crate) judged: BTreeMap<How, u64>,
     /// Not judged, since the machine did not run the process for half a second.
     pub(crate) late: u64,
     pub(crate) excused: BTreeMap<&'static str, u64>,
@@ -86,6 +97,7 @@ impl Past {
             wall: now.wall - now.boot,
             disturbances: Vec::new(),
             asked: Vec::new(),
+            cuts: Vec::new(),
             service_steps: Vec::new(),
             library_steps: Vec::new(),
             notes: Vec::new(),
@@ -153,7 +165,7 @@ pub(crate) fn judge(history: &History, past: &Past, told: &Told, sandbox: &Sandb
             report.late += 1;
             continue;
         }
-        report.judged += 1;
+        *report.judged.entry(call.how).or_default() += 1;
         if call.is_good() {
             continue;
         }
@@ -164,12 +176,14 @@ pub(crate) fn judge(history: &History, past: &Past, told: &Told, sandbox: &Sandb
     }
     let shown = |call: &Call, why: &str| {
         let (at, took) = ((call.from - past.began).as_millis(), (call.to - call.from).as_millis());
-        format!("{at} ms: a call of {} {why} after {took} ms: {}", call.agent, call.outcome)
+        format!("{at} ms: a call of {} ({:?}) {why} after {took} ms: {}", call.agent, call.how, call.outcome)
     };
     report.failures = failed.iter().map(|(call, why)| shown(call, why)).collect();
     report.failures.extend(broken(history, past, told, &journal));
     let (here, there) = (now(), past.library_time(now()));
-    let ahead = obstacles.iter().filter(|obstacle| obstacle.over.is_none() && obstacle.from < here);
+    let ahead = obstacles
+        .iter()
+        .filter(|obstacle| obstacle.why != LOST && obstacle.over.is_none() && obstacle.from < here);
     report.obstacle =
         ahead.map(|obstacle| obstacle.until.saturating_sub(there)).max().filter(|left| !left.is_zero());
     if !report.is_good() {
@@ -185,6 +199,15 @@ impl Obstacle {
             && self.from <= call.to
             && self.over.is_none_or(|over| call.from <= over)
             && past.library_time(call.from) <= self.until
+            && (self.why != LOST || self.is_told(call))
+    }
+
+    /// A lost pair is told at once when it is known. Until then the token there is may be refused.
+    fn is_told(&self, call: &Call) -> bool {
+        // Both presentations may be waited for.
+        let known = self.from + 2 * Duration::from_millis(REFRESH_TIMEOUT_MS);
+        call.to < call.from.max(known) + SLACK
+            && (call.outcome == "401" || call.outcome.starts_with("PG_ERR_NO_CREDENTIALS"))
     }
 }
 
@@ -197,12 +220,11 @@ fn broken(history: &History, past: &Past, told: &Told, journal: &[Entry]) -> Vec
     }));
     let puts_back = history.incidents.iter().any(|(_, planned)| planned.incident == Incident::RecordPutBack);
     if history.switches.rotation != Rotation::Static && !puts_back {
-        let most = if history.setting("on_ambiguous") == Some("replay") { 2 } else { 1 };
+        let replays = history.store == StoreKind::Pair || history.setting("on_ambiguous") == Some("replay");
+        let most = if replays { 2 } else { 1 };
         let mut presented = BTreeMap::<&str, Vec<&str>>::new();
         for entry in journal {
-            let is_unseen = matches!(&*entry.outcome, "429" | "425")
-                || entry.outcome == "refuse_stream" && history.switches.http2;
-            if let Some(token) = entry.presented.as_deref().filter(|_| !is_unseen) {
+            if let Some(token) = entry.presented.as_deref().filter(|_| !is_unseen(history, entry)) {
                 presented.entry(token).or_default().push(&entry.outcome);
             }
         }
@@ -219,10 +241,15 @@ fn broken(history: &History, past: &Past, told: &Told, journal: &[Entry]) -> Vec
     broken
 }
 
+/// The service has not looked at the refresh token, and says so.
+fn is_unseen(history: &History, entry: &Entry) -> bool {
+    matches!(&*entry.outcome, "429" | "425") || entry.outcome == "refuse_stream" && history.switches.http2
+}
+
 fn obstacles(history: &History, past: &Past, journal: &[Entry], sandbox: &Sandbox) -> Vec<Obstacle> {
     let mut scopes: BTreeMap<Option<&str>, Vec<&Entry>> = BTreeMap::new();
     for entry in journal {
-        let whose = (history.store == StoreKind::Memory).then_some(&*entry.agent);
+        let whose = history.store.is_of_one_process().then_some(&*entry.agent);
         scopes.entry(whose).or_default().push(entry);
     }
     let mut obstacles = Vec::new();
@@ -230,6 +257,9 @@ fn obstacles(history: &History, past: &Past, journal: &[Entry], sandbox: &Sandbo
         let mut found = pauses(past, &entries);
         found.extend(refusals(past, &entries));
         found.extend(young(history, past, &entries, sandbox));
+        if history.store == StoreKind::Pair {
+            found.extend(lost(history, past, &entries, sandbox));
+        }
         obstacles.extend(
             found.into_iter().map(|obstacle| Obstacle { agent: agent.map(str::to_owned), ..obstacle }),
         );
@@ -288,7 +318,7 @@ fn young(history: &History, past: &Past, entries: &[&Entry], sandbox: &Sandbox) 
     let uses = sandbox.uses();
     let youth_ms = (history.switches.access_lifetime_s * 250).min(30_000);
     // What others got is looked for so often.
-    let look = if history.store == StoreKind::Memory { Duration::ZERO } else { SECOND };
+    let look = if history.store.is_of_one_process() { Duration::ZERO } else { SECOND };
     // How many went before.
     let mut row: u32 = 0;
     let mut obstacles = Vec::new();
@@ -314,6 +344,29 @@ fn young(history: &History, past: &Past, entries: &[&Entry], sandbox: &Sandbox) 
     obstacles
 }
 
+/// Since when the refresh token of a session without credentials has been lost. A pair whose token was used has arrived.
+fn lost(history: &History, past: &Past, entries: &[&Entry], sandbox: &Sandbox) -> Vec<Obstacle> {
+    let uses = sandbox.uses();
+    let mut events: Vec<(Duration, Option<&Entry>)> = past.cuts.iter().map(|at| (*at, None)).collect();
+    let seen = entries.iter().filter(|entry| !is_unseen(history, entry));
+    events.extend(seen.map(|entry| (past.real_time(entry.at_ms), Some(*entry))));
+    events.sort_by_key(|(at, _)| *at);
+    let mut obstacles: Vec<Obstacle> = Vec::new();
+    let mut losses = 0;
+    for (at, entry) in events {
+        if entry.is_some_and(|entry| entry.made.as_ref().is_some_and(|token| uses.contains_key(token))) {
+            losses = 0;
+            obstacles.iter_mut().for_each(|obstacle| obstacle.over = obstacle.over.or(Some(at)));
+            continue;
+        }
+        losses += 1;
+        if losses >= 2 || entry.is_some_and(|entry| matches!(&*entry.outcome, "400" | "401")) {
+            obstacles.push(Obstacle { why: LOST, agent: None, from: at, until: Duration::MAX, over: None });
+        }
+    }
+    obstacles
+}
+
 /// The last events: incidents, calls to the auth routes, and how business calls went.
 fn story(past: &Past, told: &Told, journal: &[Entry], end: Duration) -> String {
     let mut lines = past.notes.clone();
@@ -335,7 +388,7 @@ fn story(past: &Past, told: &Told, journal: &[Entry], end: Duration) -> String {
         // Only where it changes.
         let short: String = call.outcome.chars().take(160).collect();
         if last.insert(&call.agent, short.clone()).as_ref() != Some(&short) {
-            lines.push((call.from, format!("        {} calls: {short}", call.agent)));
+            lines.push((call.from, format!("        {} calls ({:?}): {short}", call.agent, call.how)));
         }
     }
     lines.retain(|(at, _)| *at <= end);

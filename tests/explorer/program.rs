@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use paymentsgate_auth::client::Client;
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
+use paymentsgate_auth::event::{Body, Operation};
+use paymentsgate_auth::queue::Queue;
 use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::token::Fingerprint;
@@ -24,6 +27,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::clock::{SharedClock, now};
 use crate::oracle::DEADLINE;
+use crate::user::How;
 
 /// What makes a process of this program: the settings of its session, a line each, and the file of the clock.
 pub(crate) const SETTINGS: &str = "PG_EXPLORER_SETTINGS";
@@ -31,18 +35,30 @@ pub(crate) const CLOCK: &str = "PG_EXPLORER_CLOCK";
 pub(crate) const READY: &str = "is ready";
 /// Between two calls, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 200..400;
-/// Whoever sleeps so much longer than asked for is on a machine that has too much to do.
+/// A thread that sleeps so much longer than asked for is on a machine that has too much to do.
 const LATE: Duration = Duration::from_millis(500);
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
 struct Program {
     config: Config,
     url: String,
-    login: Credentials,
+    /// A session from a pair has none.
+    login: Option<Credentials>,
     clock: Arc<SharedClock>,
     session: Mutex<Option<Arc<Session>>>,
     seen: Mutex<VecDeque<Fingerprint>>,
+    queue: Queue,
+    /// What was started on the queue and has not ended, by its number.
+    under_way: Mutex<BTreeMap<u64, Begun>>,
+    numbers: AtomicU64,
     out: File,
+}
+
+/// A call that was begun.
+struct Begun {
+    how: How,
+    from: Duration,
+    deadline: Duration,
 }
 
 /// No test, but a process of a history.
@@ -58,18 +74,28 @@ fn as_a_program() {
     let program = Arc::new(Program {
         config,
         url: settings["base_url"].to_owned(),
-        login: Credentials::new(settings["account_id"], settings["public_key"], "explorer").unwrap(),
+        login: settings
+            .get("account_id")
+            .map(|account| Credentials::new(account, settings["public_key"], "explorer").unwrap()),
         clock: Arc::new(SharedClock::open(Path::new(&clock))),
         session: Mutex::default(),
         seen: Mutex::default(),
+        queue: Queue::default(),
+        under_way: Mutex::default(),
+        numbers: AtomicU64::default(),
         out: File::from(std::io::stdout().as_fd().try_clone_to_owned().unwrap()),
     });
     // SAFETY: from here on a write to a file that may not grow is an error, not the end.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     program.tell(READY);
-    let (caller, heart) = (program.clone(), program.clone());
+    let (caller, heart, listener) = (program.clone(), program.clone(), program.clone());
     thread::spawn(move || caller.call_on());
     thread::spawn(move || heart.beat());
+    thread::spawn(move || {
+        loop {
+            listener.take_event();
+        }
+    });
     for line in std::io::stdin().lines().map_while(Result::ok) {
         program.obey(&line);
     }
@@ -96,18 +122,49 @@ impl Program {
     }
 
     fn call_here(&self, deadline: Duration) {
-        let from = now();
-        self.tell(&format!("begin {}", from.as_micros()));
-        let outcome = self.session().and_then(|session| {
-            let wallet = ApiRequest::new("GET", "/wallet", &[], None)?;
-            session.request(wallet, Some(deadline))
-        });
+        let call = Begun { how: How::drawn(), from: now(), deadline };
+        self.tell(&format!("begin {}", call.from.as_micros()));
+        let session = match self.session() {
+            Ok(session) => session,
+            Err(error) => return self.end(&call, Err(&error)),
+        };
+        let wallet = ApiRequest::new("GET", "/wallet", &[], None).unwrap();
+        let operation = match call.how {
+            How::Waits => {
+                let answer = session.request(wallet, Some(deadline));
+                return self.end(&call, answer.as_ref().map(|response| response.status));
+            }
+            How::OnQueue => Operation::Response,
+            How::TokenOnQueue => Operation::Token,
+        };
+        let (number, how) = (self.numbers.fetch_add(1, Ordering::SeqCst), call.how);
+        self.under_way.lock().unwrap().insert(number, call);
+        let end = self.queue.begin(number, operation).unwrap();
+        match how {
+            How::TokenOnQueue => session.token_start(end, deadline, Duration::ZERO),
+            _ => session.request_start(end, wallet, Some(deadline)),
+        }
+    }
+
+    /// The next end of what was started on the queue. A token counts as a success.
+    fn take_event(&self) {
+        let Some(event) = self.queue.poll(DEADLINE).unwrap() else { return };
+        let call = self.under_way.lock().unwrap().remove(&event.id).expect("one end of each operation");
+        match &event.body {
+            Body::Response(answer) => self.end(&call, answer.as_ref().map(|response| response.status)),
+            Body::Token(answer) => self.end(&call, answer.as_ref().map(|_| 200)),
+            other => panic!("nobody asked for {other:?}"),
+        }
+    }
+
+    fn end(&self, call: &Begun, outcome: Result<u16, &Error>) {
         let outcome = match outcome {
-            Ok(response) => response.status.to_string(),
+            Ok(status) => status.to_string(),
             Err(error) => format!("{:?} {:?} {}", error.status, error.retry_after, error.text),
         };
+        let Begun { how, from, deadline } = call;
         let (from, to, deadline) = (from.as_micros(), now().as_micros(), deadline.as_micros());
-        self.tell(&format!("call {from} {to} {deadline} {outcome}"));
+        self.tell(&format!("call {from} {to} {deadline} {how:?} {outcome}"));
     }
 
     fn beat(&self) {
@@ -167,7 +224,8 @@ impl Program {
                 thread::spawn(move || drop(program.session().map(|session| session.refresh(DEADLINE))));
             }
             "credentials" => {
-                let _ = self.session().map(|session| session.set_credentials(self.login.clone()));
+                let login = self.login.clone().unwrap();
+                let _ = self.session().map(|session| session.set_credentials(login));
             }
             "reopen" => {
                 let session = self.session.lock().unwrap().take();
@@ -193,16 +251,24 @@ impl Program {
         let _ = self.session();
         // Ours across the fork: the child must not find it taken.
         let session = self.session.lock().unwrap();
+        let mut under_way = self.under_way.lock().unwrap();
         // SAFETY: glibc keeps its allocator usable in the child, which takes no lock that it may find taken, and never
         // returns.
         let child = unsafe { libc::fork() };
-        drop(session);
+        if child == 0 {
+            // The parent's calls end there.
+            under_way.clear();
+        }
+        drop((session, under_way));
         if child == 0 {
             // The thread that would lift a limit is not here.
             [Resource::Nofile, Resource::Fsize].into_iter().for_each(allow_all);
             let until = now() + so_long;
             while now() < until {
                 self.call_here(DEADLINE);
+                while !self.under_way.lock().unwrap().is_empty() {
+                    self.take_event();
+                }
                 thread::sleep(Duration::from_millis(200));
             }
             // SAFETY: ends the child without the exit work of its parent.

@@ -32,7 +32,7 @@ pub(crate) enum StoreWorld {
 impl StoreWorld {
     pub(crate) fn new(kind: StoreKind, home: &TempDir) -> Self {
         match kind {
-            StoreKind::Memory => StoreWorld::Memory,
+            StoreKind::Memory | StoreKind::Pair => StoreWorld::Memory,
             StoreKind::File => StoreWorld::File { folder: home.path().join("store"), saved: Vec::new() },
             StoreKind::Redis => {
                 let server = Box::new(RedisServer::start(&[]));

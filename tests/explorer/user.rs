@@ -11,6 +11,28 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program;
 
+/// How a call waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum How {
+    /// On its thread.
+    Waits,
+    /// Its end is an event of a queue.
+    OnQueue,
+    /// The same, and it wants a token alone.
+    TokenOnQueue,
+}
+
+impl How {
+    pub(crate) fn drawn() -> Self {
+        [How::Waits, How::Waits, How::Waits, How::OnQueue, How::OnQueue, How::TokenOnQueue]
+            [fastrand::usize(0..6)]
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        [How::Waits, How::OnQueue, How::TokenOnQueue].into_iter().find(|how| format!("{how:?}") == name)
+    }
+}
+
 /// A business call, by the boot clock of the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
@@ -18,6 +40,7 @@ pub(crate) struct Call {
     pub(crate) from: Duration,
     pub(crate) to: Duration,
     pub(crate) deadline: Duration,
+    pub(crate) how: How,
     /// A status of HTTP, or the library's and its text.
     pub(crate) outcome: String,
 }
@@ -106,7 +129,7 @@ impl Drop for User {
 
 impl Told {
     fn note(&mut self, agent: &str, line: &str) {
-        let mut words = line.splitn(5, ' ');
+        let mut words = line.splitn(6, ' ');
         let word = words.next().unwrap_or_default();
         let mut micros = || words.next().and_then(|word| word.parse().ok()).map(Duration::from_micros);
         match word {
@@ -119,8 +142,9 @@ impl Told {
             "call" => {
                 let (Some(from), Some(to), Some(deadline)) = (micros(), micros(), micros()) else { return };
                 self.open.remove(&(agent.into(), from));
+                let Some(how) = words.next().and_then(How::of) else { return };
                 let outcome = words.next().unwrap_or_default().to_owned();
-                self.calls.push(Call { agent: agent.into(), from, to, deadline, outcome });
+                self.calls.push(Call { agent: agent.into(), from, to, deadline, how, outcome });
             }
             "late" => {
                 let (Some(from), Some(to)) = (micros(), micros()) else { return };

@@ -8,13 +8,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use pg_sandbox::{Action, Fault, Options, Point, RetryAfter, Revoke, Route, Sandbox};
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::clock::SystemClock;
+use paymentsgate_auth::config::Config;
+use paymentsgate_auth::transport::HttpTransport;
+use pg_sandbox::{Action, DateHeader, Fault, Options, Point, RetryAfter, Revoke, Route, Sandbox};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::clock::{SharedClock, now};
 use crate::history::History;
-use crate::incidents::{Incident, Planned, retry_after};
+use crate::incidents::{Incident, Planned, StoreKind, retry_after};
 use crate::oracle::{self, Asked, DEADLINE, HEALTHY, Past, Report};
 use crate::road::Road;
 use crate::stores::StoreWorld;
@@ -85,16 +89,43 @@ impl World {
             ("base_url", format!("https://127.0.0.1:{}", self.road.port)),
             ("tls.ca_file", address.ca_file.display().to_string()),
             ("tls.system_roots", "false".into()),
-            ("account_id", address.account_id.clone()),
-            ("public_key", address.public_key.clone()),
             ("store", self.store.setting()),
             ("user_agent", agent.clone()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
+        settings.extend(self.login());
         settings.extend(self.history.settings.iter().map(|(name, value)| (name.to_string(), value.clone())));
         let clock = self.home.path().join("clock");
         User::start(&agent, &settings, clock.to_str().unwrap(), &self.told)
+    }
+
+    /// Credentials, or a pair that nobody else has.
+    fn login(&self) -> [(String, String); 2] {
+        let address = self.sandbox.address();
+        let login = [("account_id", address.account_id.clone()), ("public_key", address.public_key.clone())];
+        let login = login.map(|(name, value)| (name.to_owned(), value));
+        if self.history.store != StoreKind::Pair {
+            return login;
+        }
+        let mut config = Config::default();
+        let service = [
+            ("base_url".to_owned(), self.sandbox.urls().https.clone()),
+            ("tls.ca_file".to_owned(), address.ca_file.display().to_string()),
+            ("tls.system_roots".to_owned(), "false".to_owned()),
+        ];
+        for (name, value) in service.iter().chain(&login) {
+            config.set(name, value).unwrap();
+        }
+        let clock = Arc::new(SystemClock);
+        let transport = HttpTransport::new(&config, service[0].1.parse().unwrap(), clock.clone()).unwrap();
+        let client = Client::with_parts(&config, Box::new(transport), clock).unwrap();
+        let pair = client.issue(None, None).unwrap();
+        let refresh = pair.refresh.unwrap().secret().expose().to_owned();
+        [
+            ("access_token".to_owned(), pair.token.access.expose().to_owned()),
+            ("refresh_token".to_owned(), refresh),
+        ]
     }
 
     /// Lives through a history. It ends with the first call that failed without a reason.
@@ -219,6 +250,9 @@ impl World {
             }
         }
         let so_long = Duration::from_millis(lasts);
+        if matches!(incident, ServiceDown | ServiceFrozen | ConnectionsCut | ConnectionsForgotten) {
+            self.past.cuts.push(now());
+        }
         match incident {
             Fault(fault) => {
                 if let Some(wait) = retry_after(fault) {
@@ -228,7 +262,8 @@ impl World {
             }
             RateLimit(limit) => {
                 let wait = match limit.retry_after {
-                    Some(RetryAfter::Seconds(seconds) | RetryAfter::Date { date: seconds }) => seconds,
+                    Some(RetryAfter::Seconds(seconds)) => seconds,
+                    Some(RetryAfter::Date { date }) => date + self.most_ahead(),
                     None => 0,
                 };
                 let wait = Duration::from_secs(wait);
@@ -276,6 +311,21 @@ impl World {
             NewCredentials(who) => self.users[*who].say("credentials"),
             Reopened(who) => self.users[*who].say("reopen 100"),
             Burst(who) => self.users[*who].say("burst 20"),
+        }
+    }
+
+    /// How far the service's clock may be ahead of what the library takes it for, in seconds: a pause until a date seems so
+    /// much longer.
+    fn most_ahead(&self) -> u64 {
+        let step = |planned: &Planned| match planned.incident {
+            Incident::ServiceClock(seconds) => seconds,
+            Incident::WallClock(seconds) => seconds.unsigned_abs(),
+            _ => 0,
+        };
+        match self.history.switches.date_header {
+            DateHeader::On => 0,
+            DateHeader::SkewS(seconds) => seconds.min(0).unsigned_abs(),
+            DateHeader::Off => self.history.incidents.iter().map(|(_, planned)| step(planned)).sum(),
         }
     }
 
