@@ -157,9 +157,13 @@ impl Flight {
         self.log.issues
     }
 
-    /// Whether a Refresh whose answer is lost is followed by other calls, with an Issue as the last one.
+    /// Whether a Refresh whose answer is lost is followed by other calls, with an Issue as the last one: in this flight, or in
+    /// the next one where what keeps an Issue from being made ends in a moment. Refused credentials are not counted on.
     pub fn may_recover(&self) -> bool {
-        self.plan.may_issue && self.plan.on_ambiguous != OnAmbiguous::Fail
+        let known = self.refusal.as_ref().map(|refusal| &refusal.error).or(self.plan.obstacle.as_deref());
+        let ends_soon =
+            |error: &Error| matches!(error.status, Status::PG_ERR_BLOCKED | Status::PG_ERR_REDIRECT);
+        (self.plan.may_issue || known.is_some_and(ends_soon)) && self.plan.on_ambiguous != OnAmbiguous::Fail
     }
 
     /// Whether the refresh token is presented once more after a Refresh whose answer is lost.
@@ -496,6 +500,15 @@ mod tests {
         assert!(matches!(flight.next(refused(pair), 11 * SECOND), Step::Pause { .. }));
         assert!(matches!(flight.next(Input::Resumed, 11 * SECOND), Step::Lock));
         assert!(matches!(flight.next(Input::StoreFailed(down()), 12 * SECOND), Step::Keep(_)));
+    }
+
+    #[test]
+    fn a_refresh_is_not_waited_for_where_an_issue_can_be_made_in_a_moment() {
+        for (status, expected) in [(Status::PG_ERR_REDIRECT, true), (Status::PG_ERR_REFUSED, false)] {
+            let obstacle = Some(Box::new(Error::new(status, "no")));
+            let flight = Flight::new(Plan { may_issue: false, obstacle, ..Plan::plain(0) }, None);
+            assert_eq!(flight.may_recover(), expected, "{status:?}");
+        }
     }
 
     #[test]
