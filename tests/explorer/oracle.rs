@@ -31,6 +31,8 @@ pub(crate) const SLACK: Duration = Duration::from_secs(2);
 const WORKED: [u64; 5] = [1, 5, 30, 120, 900];
 const UNTRIED: [u64; 3] = [30, 120, 900];
 const SECOND: Duration = Duration::from_secs(1);
+/// A flight that met a disturbed store may take so long to its pair.
+const UNSHARED: Duration = Duration::from_secs(10);
 const LOST: &str = "pair lost";
 
 /// The setting of a session from a pair. While a Refresh hangs nothing else can be tried, and by default that is waited for
@@ -283,7 +285,14 @@ fn pauses(past: &Past, entries: &[&Entry]) -> Vec<Obstacle> {
                 && asked.to.is_none_or(|to| at <= to + SECOND)
         });
         if let Some(wait) = asked.map(|asked| asked.wait).max() {
-            let over = next_pair(past, &entries[number + 1..]);
+            // A pair that another process got while its store was in trouble is that process's own for a while.
+            let ends = |pair: &&&Entry| {
+                let made = past.real_time(pair.at_ms);
+                let since = made.saturating_sub(UNSHARED);
+                let is_shared = !past.disturbances.iter().any(|(from, to)| *from <= made && *to >= since);
+                pair.outcome == "200" && (pair.agent == entry.agent || is_shared)
+            };
+            let over = entries[number + 1..].iter().find(ends).map(|pair| past.real_time(pair.at_ms));
             // Whole seconds, and an answer that takes a moment.
             let until = past.library_time(at) + wait + SECOND;
             obstacles.push(Obstacle { why: "retry-after", agent: None, from: at, until, over });
