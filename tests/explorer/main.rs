@@ -9,7 +9,8 @@
 //! The store of a history is `Memory`, `File` or `Redis`; in a history `Pair` there are no credentials either: each session
 //! is opened from a pair alone.
 //!
-//! - `PG_EXPLORE_SECONDS=600 cargo test --test explorer -- --nocapture` explores for so long; by default for a minute.
+//! - `PG_EXPLORE_SECONDS=600 cargo test --test explorer -- --nocapture` explores for so long, from a new seed each time; without it
+//!   the same histories are played for a minute.
 //! - `PG_EXPLORE_FAILURES=20` goes on until so many histories have failed, and then makes one of each kind smaller.
 //! - `PG_EXPLORE_WITHOUT=Revoke,Hang` leaves out incidents whose names have these words.
 //! - `PG_SEED=7` plays one history again; with `PG_KEEP=0,4` only those of its incidents.
