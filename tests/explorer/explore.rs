@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,12 @@ impl Figures {
     }
 }
 
+/// Each test has the machine to itself: what they measure and when things happen depends on it.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
@@ -74,6 +80,7 @@ fn when_all_is_healthy_every_call_succeeds_whatever_happened_before() {
     if let Some(seed) = number("PG_SEED") {
         return again(seed);
     }
+    let _turn = turn();
     let left_out = std::env::var("PG_EXPLORE_WITHOUT").unwrap_or_default();
     let begun = Instant::now();
     let longer = number("PG_EXPLORE_SECONDS");
@@ -169,6 +176,7 @@ fn scripted(store: StoreKind, ends: u64, switches: Switches, incidents: Vec<Plan
 /// The network swallows a Refresh that was begun in peace; then the token is gone, too.
 #[test]
 fn a_call_that_nobody_waited_for_keeps_nobody_waiting() {
+    let _turn = turn();
     let at = |at, incident| Planned { at, lasts: 0, incident };
     let incidents = vec![
         at(0, Incident::ConnectionsForgotten),
@@ -188,6 +196,7 @@ fn answer(route: Route, status: u16, wait: Option<&str>) -> Incident {
 /// So that a line of figures without any does not mean that the oracle knows of none.
 #[test]
 fn what_excuses_a_failure_is_seen() {
+    let _turn = turn();
     let at = |at, lasts, incident| Planned { at, lasts, incident };
     let asked = || {
         scripted(

@@ -101,6 +101,7 @@ fn takeover(store: StoreKind) -> Duration {
 
 #[test]
 fn figures_of_outages() {
+    let _turn = crate::explore::turn();
     thread::scope(|scope| {
         for lifetime in [20, 3600] {
             scope.spawn(move || {
