@@ -1,7 +1,8 @@
 //! Draws histories, lives through many at once, and adds up what they came to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -116,8 +117,15 @@ fn when_all_is_healthy_every_call_succeeds_whatever_happened_before() {
     // One of each kind.
     let mut kinds = BTreeSet::new();
     failed.retain(|(history, report)| kinds.insert((history.store, kind(report))));
-    // One that fails once was met by a machine with too much to do; it has been printed.
-    failed.retain(|(history, _)| !World::live(history).is_good());
+    // Real processes meet a busy machine: one that fails once is told, past the capture of a test that passes, and is to be
+    // looked into; one that fails twice fails the test.
+    failed.retain(|(history, report)| {
+        let is_again = !World::live(history).is_good();
+        if !is_again {
+            let _ = writeln!(io::stderr(), "FAILED ONCE, AND NOT AGAIN:\n{}", told(history, report));
+        }
+        is_again
+    });
     thread::scope(|scope| {
         for (history, _) in failed.iter().take(SHRUNK) {
             scope.spawn(|| match shrink(history, PATIENCE) {
