@@ -14,7 +14,7 @@
 //! | `sync` | what the parts that threads meet in are built from |
 //! | [`protocol`] | requests and answers of the service, and what an answer means |
 //! | [`transport`] | HTTPS, and whether a byte has left |
-//! | [`config`], [`settings`] | the settings and their one table |
+//! | [`config`] | the settings and their one table |
 //! | [`request`] | requests to the rest of the API, and when one is made again |
 //! | `rotation` | files that are replaced while the program runs |
 //! | [`event`] | what comes out of a queue |
@@ -39,7 +39,6 @@ mod rotation;
 mod runtime;
 pub mod secret;
 pub mod session;
-pub mod settings;
 pub mod status;
 pub mod store;
 mod sync;

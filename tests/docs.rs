@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
+use paymentsgate_auth::config::SETTINGS;
 use paymentsgate_auth::session::metrics::{BUILD_INFO, Kind, SESSION_METRICS, STORE_METRICS};
-use paymentsgate_auth::settings::SETTINGS;
 use paymentsgate_auth::status::Status;
 use syn::{Expr, ExprLit, Item, Lit, Meta};
 

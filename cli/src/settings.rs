@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use paymentsgate_auth::config::Config;
+use paymentsgate_auth::config::{SETTINGS, Setting};
 use paymentsgate_auth::credentials::read_file;
 use paymentsgate_auth::error::Error;
-use paymentsgate_auth::settings::{SETTINGS, Setting};
 use paymentsgate_auth::status::Status;
 use serde_json::{Map, Value};
 

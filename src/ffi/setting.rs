@@ -6,7 +6,7 @@ use std::ptr;
 use once_cell::race::OnceBox;
 
 use super::boundary::{c_text, infallible};
-use crate::settings::SETTINGS;
+use crate::config::SETTINGS;
 
 struct Row {
     name: CString,

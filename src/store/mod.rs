@@ -1,27 +1,13 @@
 //! Where a session's pair lives. The store owns the refresh token: a flight gets it, and with it the right to
 //! present it, only by writing an intent under the lock.
 
-mod conformance;
-mod custom;
-mod disk;
-mod envelope;
 mod file;
-#[cfg(test)]
-mod hangs;
-mod key;
-mod keyring;
 mod leased;
-#[cfg(test)]
-mod leased_lives;
-mod ledger;
 mod limited;
-mod lock;
 mod memory;
 mod notes;
 mod record;
-mod record_file;
 mod redis;
-mod stamp;
 
 use std::future::{Future, poll_fn};
 use std::path::PathBuf;
@@ -35,20 +21,15 @@ use crate::error::Error;
 use crate::status::Status;
 use crate::token::{Grant, Pair, RefreshToken, Token};
 
-use self::custom::CustomBackend;
-use self::leased::LeasedStore;
-use self::ledger::Ledger;
+use self::leased::{CustomBackend, LeasedStore};
+use self::record::Ledger;
 pub use self::redis::Address;
 use self::redis::RedisBackend;
 pub(crate) use self::redis::Servers;
-pub use conformance::check;
-pub use custom::{Host, HostStore, Kept};
-pub use disk::{Disk, SystemDisk};
-pub use file::FileStore;
-pub use key::RecordKey;
-pub use keyring::Keyring;
+pub use file::{Disk, FileStore, RecordFile, SystemDisk};
+pub use leased::{Host, HostStore, Kept, check};
 pub use memory::MemoryStore;
-pub use record_file::RecordFile;
+pub use record::{Keyring, RecordKey};
 
 /// What is added to the time of an Issue: so long the lock of somebody else is waited for. A holder that is slower, or stands
 /// still, is as a store that is down; callers who have no token are not to wait for it as long as it may take.
@@ -102,7 +83,7 @@ impl Place {
             }
             Place::Custom(host) => {
                 let backend = CustomBackend::new(host, &key, clock.clone(), keyring.is_some())?;
-                let ledger = Ledger::new(key, keyring, clock.clone(), custom::PLACE.into());
+                let ledger = Ledger::new(key, keyring, clock.clone(), leased::PLACE.into());
                 Ok(Arc::new(LeasedStore::new(backend, ledger, clock, patience)))
             }
         }

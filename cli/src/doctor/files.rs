@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use paymentsgate_auth::client::Client;
-use paymentsgate_auth::settings::{Kind, SETTINGS};
+use paymentsgate_auth::config::{Kind, SETTINGS};
 
 use super::check::Check;
 use crate::exit::Exit;

@@ -11,8 +11,8 @@ use redis::Cmd;
 use zeroize::Zeroizing;
 
 use super::Storing;
-use super::key::RecordKey;
 use super::leased::{Acquired, Backend, Draft, Sight, new_owner};
+use super::record::RecordKey;
 use crate::error::Error;
 
 pub use address::Address;

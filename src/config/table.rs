@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::config::{Config, OnAmbiguous, ProxyChoice};
+use super::{Config, OnAmbiguous, ProxyChoice};
 use crate::secret::Secret;
 use crate::status::Status;
 use crate::store::{Keyring, Place};

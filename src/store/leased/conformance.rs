@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::custom::{Host, HostStore, Kept, PLACE};
-use super::leased::new_owner;
-use super::limited::LIMIT;
+use super::protocol::new_owner;
 use crate::error::Error;
 use crate::runtime::with_signals_blocked;
 use crate::status::Status;
+use crate::store::limited::LIMIT;
 
 /// So many call at once.
 const CROWD: usize = 8;

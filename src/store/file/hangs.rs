@@ -10,17 +10,17 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use super::disk::{Disk, SystemDisk};
-use super::file::{FileStore, MOST_THREADS};
-use super::key::RecordKey;
-use super::limited::LIMIT;
 use super::record_file::RecordFile;
-use super::{Lock, Refusal, Store};
+use super::{FileStore, MOST_THREADS};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::expiry::Lifetime;
 use crate::runtime::workers::{Workers, tests::refuse};
 use crate::secret::Secret;
 use crate::status::Status;
+use crate::store::limited::LIMIT;
+use crate::store::record::RecordKey;
+use crate::store::{Lock, Refusal, Store};
 use crate::token::{Pair, RefreshToken, Token};
 use crate::transport::resolve;
 

@@ -11,14 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
 use super::disk::{Disk, close_folder, is_unsupported, make_private, open_folder, unusable};
-use super::key::RecordKey;
-use super::keyring::Keyring;
-use super::ledger::{Bytes, Entry, Found, Ledger};
 use super::lock::Held;
-use super::notes::Notes;
-use super::{Committed, Inspection, Loaded, Refusal};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::store::notes::Notes;
+use crate::store::record::{Bytes, Entry, Found, Keyring, Ledger, RecordKey};
+use crate::store::{Committed, Inspection, Loaded, Refusal};
 use crate::token::{Pair, RefreshToken};
 
 /// A record is two tokens long; what is larger than any answer of the service is none.

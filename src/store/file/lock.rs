@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::disk::{Disk, make_private, unusable};
-use super::notes::Notes;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
+use crate::store::notes::Notes;
 
 /// A lock that is held. Dropped, it is freed.
 #[derive(Debug)]

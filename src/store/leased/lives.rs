@@ -10,10 +10,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::key::RecordKey;
-use super::leased::{Acquired, Backend, Draft, LEASE, LeasedStore, RENEWAL, Sight};
-use super::ledger::Ledger;
-use super::{Loaded, Refusal, Store, Storing, keeping};
+use super::protocol::{Acquired, Backend, Draft, LEASE, LeasedStore, RENEWAL, Sight};
 use crate::clock::{BootId, Clock, Moment};
 use crate::error::Error;
 use crate::expiry::Lifetime;
@@ -23,6 +20,8 @@ use crate::session::flight::{Flight, Input, Step};
 use crate::session::landing::Landing;
 use crate::session::plan::Plan;
 use crate::status::{Fate, Status};
+use crate::store::record::{Ledger, RecordKey};
+use crate::store::{Committed, Loaded, Refusal, Store, Storing, keeping};
 use crate::token::{Pair, RefreshToken, Token};
 use zeroize::Zeroizing;
 
@@ -331,7 +330,7 @@ async fn take(
         Step::Lock => Input::Locked(store.lock(stored).await?),
         Step::Load => {
             let found = store.load().await?;
-            let is_usable = |found: &super::Committed| found.token().remaining(clock.now()) > LIFE / 60;
+            let is_usable = |found: &Committed| found.token().remaining(clock.now()) > LIFE / 60;
             Input::Loaded(Loaded { committed: found.committed.filter(is_usable), ..found })
         }
         Step::Intend => Input::Intended(store.intend().await?),
@@ -343,7 +342,7 @@ async fn take(
             Ok(committed) => Input::Committed(committed),
             Err(uncommitted) => Input::Uncommitted(uncommitted),
         },
-        Step::Keep(pair) => Input::Committed(super::Committed::private(pair.token, base + 1)),
+        Step::Keep(pair) => Input::Committed(Committed::private(pair.token, base + 1)),
         Step::Cool { strikes, have_worked, error } => {
             Input::Cooled(Refusal::after(strikes, have_worked, error, clock.now()))
         }

@@ -11,25 +11,24 @@ use std::time::Duration;
 use ring::rand::{self, SystemRandom};
 use tokio::time::sleep;
 
-use super::envelope;
-use super::ledger::{Bytes, Entry, Found, Ledger};
-use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::status::Status;
+use crate::store::record::{self, Bytes, Entry, Found, Ledger};
+use crate::store::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::token::{Pair, RefreshToken};
 
 /// How long a lease lasts: what a holder that was killed costs the others.
-pub(super) const LEASE: Duration = Duration::from_secs(6);
+pub(in crate::store) const LEASE: Duration = Duration::from_secs(6);
 /// While its flight runs it is renewed as often; a call to the service begins within so long of a renewal.
-pub(super) const RENEWAL: Duration = Duration::from_secs(2);
+pub(in crate::store) const RENEWAL: Duration = Duration::from_secs(2);
 /// After a renewal that has failed.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 /// Between two looks at a lease that somebody else holds, in milliseconds.
 const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
 
 /// One account's record somewhere, with a lease on it. Nothing here is called twice at once.
-pub(super) trait Backend: Send + Sync {
+pub(in crate::store) trait Backend: Send + Sync {
     /// Takes the lease for so long, if nobody else has it; one of our own begins anew. Who finds it taken may say what the
     /// record is, if that is newer than the generation `known`.
     fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired>;
@@ -60,34 +59,34 @@ pub(super) trait Backend: Send + Sync {
 }
 
 /// What came of asking for the lease.
-pub(super) enum Acquired {
+pub(in crate::store) enum Acquired {
     Held(Sight),
     Busy(Option<Sight>),
 }
 
 /// The record at one moment.
-pub(super) struct Sight {
+pub(in crate::store) struct Sight {
     /// Whether the lease is ours.
-    pub(super) is_held: bool,
+    pub(in crate::store) is_held: bool,
     /// Another one after each change, and each time that somebody takes the lease.
-    pub(super) version: u64,
-    pub(super) record: Option<Bytes>,
+    pub(in crate::store) version: u64,
+    pub(in crate::store) record: Option<Bytes>,
     /// The time by the clock of the store, if it has one.
-    pub(super) wall: Option<Duration>,
+    pub(in crate::store) wall: Option<Duration>,
 }
 
 /// A record that is to be written.
-pub(super) struct Draft<'a> {
-    pub(super) record: &'a Bytes,
-    pub(super) generation: u64,
+pub(in crate::store) struct Draft<'a> {
+    pub(in crate::store) record: &'a Bytes,
+    pub(in crate::store) generation: u64,
     /// The lease is freed with it.
-    pub(super) is_last: bool,
+    pub(in crate::store) is_last: bool,
     /// What is there now is broken, and is kept aside.
-    pub(super) sets_aside: bool,
+    pub(in crate::store) sets_aside: bool,
 }
 
 /// The name of one session, unlike any other's, in this process or another.
-pub(super) fn new_owner() -> Result<String, Error> {
+pub(in crate::store) fn new_owner() -> Result<String, Error> {
     let chance: [u8; 16] = rand::generate(&SystemRandom::new())
         .map_err(|_| {
             Error::new(
@@ -100,7 +99,7 @@ pub(super) fn new_owner() -> Result<String, Error> {
 }
 
 /// A backend as a store.
-pub(super) struct LeasedStore<B> {
+pub(in crate::store) struct LeasedStore<B> {
     backend: B,
     clock: Arc<dyn Clock>,
     /// For the lease of somebody else, who renews it as long as its flight takes.
@@ -145,7 +144,12 @@ impl State {
 }
 
 impl<B: Backend> LeasedStore<B> {
-    pub(super) fn new(backend: B, ledger: Ledger, clock: Arc<dyn Clock>, patience: Duration) -> Self {
+    pub(in crate::store) fn new(
+        backend: B,
+        ledger: Ledger,
+        clock: Arc<dyn Clock>,
+        patience: Duration,
+    ) -> Self {
         let state = State {
             ledger,
             held: None,
@@ -329,7 +333,7 @@ impl<B: Backend> LeasedStore<B> {
         let (version, draft) = {
             let mut state = self.state();
             state.is_doubtful = true;
-            let generation = envelope::generation(record);
+            let generation = record::generation(record);
             (state.version, Draft { record, generation, is_last, sets_aside: state.is_broken })
         };
         let is_done = self.backend.write(LEASE, version, draft).await?;
@@ -351,7 +355,7 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     #[cfg(test)]
-    pub(super) fn backend(&self) -> &B {
+    pub(in crate::store) fn backend(&self) -> &B {
         &self.backend
     }
 

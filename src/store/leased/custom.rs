@@ -8,19 +8,19 @@ use std::time::Duration;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
-use super::key::RecordKey;
-use super::leased::{Acquired, Backend, Draft, Sight, new_owner};
-use super::limited::{GiveUp, LIMIT, Limited};
-use super::{Storing, envelope};
+use super::protocol::{Acquired, Backend, Draft, Sight, new_owner};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::workers::Workers;
 use crate::status::Status;
+use crate::store::Storing;
+use crate::store::limited::{GiveUp, LIMIT, Limited};
+use crate::store::record::{self, RecordKey};
 
 /// So many threads may be in the code of one store at once.
 const MOST_THREADS: usize = 8;
 /// How errors name the place.
-pub(super) const PLACE: &str = "(custom)";
+pub(in crate::store) const PLACE: &str = "(custom)";
 
 /// What a store of the host's own does. Any thread calls it, several at once. An error is the host's own words.
 pub trait Host: Send + Sync {
@@ -55,7 +55,7 @@ impl fmt::Debug for Kept {
 /// A store of the host's own, as a configuration holds it.
 #[derive(Clone)]
 pub struct HostStore {
-    pub(super) host: Arc<dyn Host>,
+    pub(in crate::store) host: Arc<dyn Host>,
     /// The threads that call it, which all its sessions have in common.
     workers: Arc<Workers>,
 }
@@ -82,13 +82,13 @@ impl PartialEq for HostStore {
 impl Eq for HostStore {}
 
 /// One account's record in a store of the host's own.
-pub(super) struct CustomBackend {
+pub(in crate::store) struct CustomBackend {
     calls: Limited<Calls>,
     is_sealed: bool,
 }
 
 impl CustomBackend {
-    pub(super) fn new(
+    pub(in crate::store) fn new(
         store: &HostStore,
         key: &RecordKey,
         clock: Arc<dyn Clock>,
@@ -115,7 +115,7 @@ impl Backend for CustomBackend {
                 return calls.look(true).map(Acquired::Held).inspect_err(|_| calls.give_up());
             }
             let sight = calls.look(false)?;
-            let generation = sight.record.as_ref().map_or(0, |record| envelope::generation(record));
+            let generation = sight.record.as_ref().map_or(0, |record| record::generation(record));
             Ok(Acquired::Busy((generation > known).then_some(sight)))
         }))
     }

@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::envelope::{self, Unreadable};
+use super::format::{Access, Cooling, Intent, Record, Refresh};
 use super::key::RecordKey;
 use super::keyring::Keyring;
-use super::record::{Access, Cooling, Intent, Record, Refresh};
+use super::seal::{self, Unreadable};
 use super::stamp::Stamp;
-use super::{Claimant, Committed, Form, Inspection, Loaded, Refusal};
 use crate::clock::{Clock, FOR_EVER, Moment};
 use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
 use crate::secret::Secret;
 use crate::status::Status;
+use crate::store::{Claimant, Committed, Form, Inspection, Loaded, Refusal};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
 /// The longest that a refusal can last.
 const LONGEST_COOLING: Duration = Duration::from_secs(3600);
 
 /// The bytes of a record.
-pub(super) type Bytes = Zeroizing<Vec<u8>>;
+pub(in crate::store) type Bytes = Zeroizing<Vec<u8>>;
 
 /// One account's records, as this process reads and writes them.
-pub(super) struct Ledger {
+pub(in crate::store) struct Ledger {
     key: RecordKey,
     keyring: Option<Keyring>,
     clock: Arc<dyn Clock>,
@@ -39,13 +39,13 @@ pub(super) struct Ledger {
 }
 
 /// A record as it was found, under its generation.
-pub(super) struct Entry {
+pub(in crate::store) struct Entry {
     generation: u64,
     record: Record,
 }
 
 /// What the bytes in a record's place are.
-pub(super) enum Found {
+pub(in crate::store) enum Found {
     /// There are none.
     Nothing,
     /// A record of this account.
@@ -56,24 +56,24 @@ pub(super) enum Found {
 
 impl Found {
     /// The record, if it can be read.
-    pub(super) fn entry(self) -> Option<Entry> {
+    pub(in crate::store) fn entry(self) -> Option<Entry> {
         if let Found::Entry(entry) = self { Some(*entry) } else { None }
     }
 }
 
 /// The right to present a refresh token: good once the intent is written.
-pub(super) struct Claim {
+pub(in crate::store) struct Claim {
     /// The refresh token.
-    pub(super) secret: Secret,
+    pub(in crate::store) secret: Secret,
     /// The record with the intent in its place.
-    pub(super) intent: Bytes,
+    pub(in crate::store) intent: Bytes,
     /// The record as it was, should the intent not be written.
-    pub(super) undo: Bytes,
+    pub(in crate::store) undo: Bytes,
 }
 
 impl Ledger {
     /// For records of that account; with a keyring they are sealed. `place` stands in errors, so it holds no password.
-    pub(super) fn new(
+    pub(in crate::store) fn new(
         key: RecordKey,
         keyring: Option<Keyring>,
         clock: Arc<dyn Clock>,
@@ -83,9 +83,9 @@ impl Ledger {
     }
 
     /// What the bytes are. An error leaves them where they are.
-    pub(super) fn read(&self, bytes: Option<&[u8]>) -> Result<Found, Error> {
+    pub(in crate::store) fn read(&self, bytes: Option<&[u8]>) -> Result<Found, Error> {
         let Some(bytes) = bytes else { return Ok(Found::Nothing) };
-        match envelope::unwrap(&self.key, self.keyring.as_ref(), bytes) {
+        match seal::unwrap(&self.key, self.keyring.as_ref(), bytes) {
             Ok((generation, record)) => Ok(Found::Entry(Box::new(Entry { generation, record }))),
             Err(Unreadable::Corrupt) => Ok(Found::Broken),
             Err(Unreadable::Version(version)) => Err(self.refused(&format!(
@@ -101,17 +101,17 @@ impl Ledger {
     }
 
     /// Whether it has a pair newer than `base` and than the last one that was loaded here.
-    pub(super) fn is_news(&self, entry: &Entry, base: u64) -> bool {
+    pub(in crate::store) fn is_news(&self, entry: &Entry, base: u64) -> bool {
         entry.record.access.is_some() && entry.generation > base.max(self.generation())
     }
 
     /// Whether its owner left it in the middle of a flight.
-    pub(super) fn is_claimed(entry: &Entry) -> bool {
+    pub(in crate::store) fn is_claimed(entry: &Entry) -> bool {
         matches!(entry.record.refresh, Refresh::Claimed(_))
     }
 
     /// What there is. An older record than one that was seen before is ignored.
-    pub(super) fn load(&mut self, found: Option<Entry>) -> Loaded {
+    pub(in crate::store) fn load(&mut self, found: Option<Entry>) -> Loaded {
         let Some(entry) = found else { return Loaded::default() };
         if entry.generation < self.generation() {
             let seen = self.seen.clone().map(|seen| Committed { has_refresh: false, ..seen });
@@ -125,7 +125,7 @@ impl Ledger {
     }
 
     /// What the bytes are, for whoever looks into the place.
-    pub(super) fn inspect(&self, bytes: Option<&Bytes>) -> Result<Inspection, Error> {
+    pub(in crate::store) fn inspect(&self, bytes: Option<&Bytes>) -> Result<Inspection, Error> {
         let nothing = Inspection { place: self.place.clone(), ..Inspection::default() };
         let bytes = bytes.map(|bytes| bytes.as_slice());
         let entry = match self.read(bytes)? {
@@ -133,7 +133,7 @@ impl Ledger {
             Found::Broken => return Ok(Inspection { form: Some(Form::Broken), ..nothing }),
             Found::Entry(entry) => entry,
         };
-        let form = if bytes.is_some_and(envelope::is_sealed) { Form::Sealed } else { Form::Plain };
+        let form = if bytes.is_some_and(seal::is_sealed) { Form::Sealed } else { Form::Plain };
         let intent = match &entry.record.refresh {
             Refresh::Claimed(intent) => {
                 Some(Claimant { pid: intent.pid, age: self.local(intent.since).age(&*self.clock) })
@@ -144,12 +144,12 @@ impl Ledger {
     }
 
     /// The record has been removed.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::store) fn forget(&mut self) {
         self.seen = None;
     }
 
     /// The refresh token, if one is there that may be presented.
-    pub(super) fn claim(&self, found: Option<Entry>) -> Result<Option<Claim>, Error> {
+    pub(in crate::store) fn claim(&self, found: Option<Entry>) -> Result<Option<Claim>, Error> {
         let Some(Entry { generation, record }) = found else { return Ok(None) };
         let Record { access, refresh: Refresh::Kept(secret), cooling } = record else { return Ok(None) };
         if generation < self.generation() {
@@ -167,7 +167,11 @@ impl Ledger {
     }
 
     /// The record with the refresh token back in the intent's place.
-    pub(super) fn retract(&self, found: Option<Entry>, refresh: &RefreshToken) -> Result<Bytes, Error> {
+    pub(in crate::store) fn retract(
+        &self,
+        found: Option<Entry>,
+        refresh: &RefreshToken,
+    ) -> Result<Bytes, Error> {
         let claimed = fingerprint(&Fingerprint::of(refresh.secret()));
         match found {
             Some(Entry {
@@ -182,7 +186,7 @@ impl Ledger {
     }
 
     /// The record of a new pair, unless somebody else has committed one since the last `load`. Once it is written, `keep` it.
-    pub(super) fn succeed(
+    pub(in crate::store) fn succeed(
         &self,
         found: Option<Entry>,
         base: u64,
@@ -218,19 +222,19 @@ impl Ledger {
     }
 
     /// The pair, if it is what was found: an earlier try put it there.
-    pub(super) fn already(&self, found: &Entry, pair: &Pair) -> Option<Committed> {
+    pub(in crate::store) fn already(&self, found: &Entry, pair: &Pair) -> Option<Committed> {
         let access = found.record.access.as_ref()?;
         (found.generation > self.generation() && access.secret.expose() == pair.token.access.expose())
             .then(|| committed(pair, found.generation))
     }
 
     /// It is written.
-    pub(super) fn keep(&mut self, committed: &Committed) {
+    pub(in crate::store) fn keep(&mut self, committed: &Committed) {
         self.seen = Some(committed.clone());
     }
 
     /// The record with a refusal in it, for all who share it.
-    pub(super) fn refuse(&self, found: Option<Entry>, refusal: &Refusal) -> Result<Bytes, Error> {
+    pub(in crate::store) fn refuse(&self, found: Option<Entry>, refusal: &Refusal) -> Result<Bytes, Error> {
         let (generation, record) = match found {
             Some(Entry { generation, record }) => (generation, record),
             None => (self.generation(), Record { access: None, refresh: Refresh::None, cooling: None }),
@@ -250,24 +254,24 @@ impl Ledger {
     }
 
     /// The store has a clock of its own, which shows this time now.
-    pub(super) fn set_store_clock(&mut self, wall: Duration, now: Moment) {
+    pub(in crate::store) fn set_store_clock(&mut self, wall: Duration, now: Moment) {
         let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         self.ahead = millis(wall).saturating_sub(millis(now.wall));
     }
 
     /// The store did not do what it should, which may pass.
-    pub(super) fn trouble(&self, what: &str) -> Error {
+    pub(in crate::store) fn trouble(&self, what: &str) -> Error {
         let text = format!("store {}: {what}; the session goes on and tries again", self.place);
         Error::new(Status::PG_ERR_STORE, text)
     }
 
     /// Of the newest pair that was loaded or kept here; 0: none.
-    pub(super) fn generation(&self) -> u64 {
+    pub(in crate::store) fn generation(&self) -> u64 {
         self.seen.as_ref().map_or(0, Committed::generation)
     }
 
     fn wrap(&self, generation: u64, record: &Record) -> Result<Bytes, Error> {
-        envelope::wrap(&self.key, self.keyring.as_ref(), generation, record)
+        seal::wrap(&self.key, self.keyring.as_ref(), generation, record)
             .map_err(|_| self.trouble("the system gives no random numbers to seal the record with"))
     }
 

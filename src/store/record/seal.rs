@@ -4,9 +4,9 @@ use ring::digest;
 use ring::error::Unspecified;
 use zeroize::Zeroizing;
 
+use super::format::Record;
 use super::key::RecordKey;
 use super::keyring::{self, Keyring};
-use super::record::Record;
 
 const MAGIC: &[u8; 8] = b"PGRECORD";
 /// The payload as it is.
@@ -19,7 +19,7 @@ const CHECKSUM: usize = 16;
 
 /// Why bytes are no record of ours.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(in crate::store) enum Unreadable {
     /// Cut, torn or flipped, or never a record: nothing in it can be relied on.
     Corrupt,
     /// Whole, in a format of this number, which another version of the library writes.
@@ -33,7 +33,7 @@ pub(super) enum Unreadable {
 }
 
 /// A record under its generation, as bytes. An error: the system gives no random numbers to seal it with.
-pub(super) fn wrap(
+pub(in crate::store) fn wrap(
     key: &RecordKey,
     keyring: Option<&Keyring>,
     generation: u64,
@@ -58,12 +58,12 @@ pub(super) fn wrap(
 }
 
 /// Whether these bytes, which are a whole record, are a sealed one.
-pub(super) fn is_sealed(bytes: &[u8]) -> bool {
+pub(in crate::store) fn is_sealed(bytes: &[u8]) -> bool {
     whole(bytes).is_some_and(|(version, _)| version == SEALED)
 }
 
 /// The record in these bytes, and its generation.
-pub(super) fn unwrap(
+pub(in crate::store) fn unwrap(
     key: &RecordKey,
     keyring: Option<&Keyring>,
     bytes: &[u8],
@@ -90,7 +90,7 @@ pub(super) fn unwrap(
 }
 
 /// The generation of what `wrap` has made.
-pub(super) fn generation(wrapped: &[u8]) -> u64 {
+pub(in crate::store) fn generation(wrapped: &[u8]) -> u64 {
     whole(wrapped).and_then(|(_, rest)| parts(rest)).map_or(0, |(_, generation, _)| generation)
 }
 
@@ -118,8 +118,8 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::format::tests::records;
     use super::super::keyring::tests::keyring;
-    use super::super::record::tests::records;
     use super::*;
 
     fn key(account_id: &str) -> RecordKey {

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::status::Status;
 
 /// By how much a payload grows: the nonce in front, the tag behind.
-pub(super) const GROWTH: usize = NONCE_LEN + 16;
+pub(in crate::store) const GROWTH: usize = NONCE_LEN + 16;
 /// The one to write with, and the one before or after it.
 const MOST_KEYS: usize = 2;
 
@@ -41,7 +41,7 @@ impl Keyring {
         Keyring { accepts_plain, ..self }
     }
 
-    pub(super) fn accepts_plain(&self) -> bool {
+    pub(in crate::store) fn accepts_plain(&self) -> bool {
         self.accepts_plain
     }
 
@@ -58,7 +58,7 @@ impl Keyring {
     ///
     /// The nonce is drawn at random: among 2^32 of them, a thousand accounts for a hundred years, two are alike with a
     /// chance of 2^-33.
-    pub(super) fn seal(&self, bytes: &mut Vec<u8>, payload: &[u8]) -> Result<(), Unspecified> {
+    pub(in crate::store) fn seal(&self, bytes: &mut Vec<u8>, payload: &[u8]) -> Result<(), Unspecified> {
         let nonce: [u8; NONCE_LEN] = rand::generate(&SystemRandom::new())?.expose();
         let header = bytes.len();
         bytes.extend_from_slice(&nonce);
@@ -72,7 +72,7 @@ impl Keyring {
     }
 
     /// What `seal` has put behind that header. `None`: with another key, or behind another header.
-    pub(super) fn open(&self, header: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub(in crate::store) fn open(&self, header: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         self.keys.iter().find_map(|key| {
             let mut payload = Zeroizing::new(sealed.to_vec());

@@ -1,5 +1,7 @@
 //! What a client is made from: a value per setting, each checked when it is set.
 
+mod table;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,9 +11,10 @@ use reqwest::Url;
 use crate::credentials::{self, Credentials, CredentialsSource};
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::settings::{SETTINGS, Setting};
 use crate::status::Status;
 use crate::store::{HostStore, Keyring, Place};
+
+pub use table::{Kind, SETTINGS, Setting};
 
 /// The settings of a client. A failed `set` changes nothing.
 #[derive(Clone, Debug)]

@@ -14,25 +14,25 @@ const FIXED_ROOM: usize = 256;
 
 /// What is kept. Its generation stands in the envelope.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(in crate::store) struct Record {
     /// The access token of the newest pair; a refusal may have come before the first one.
-    pub(super) access: Option<Access>,
-    pub(super) refresh: Refresh,
-    pub(super) cooling: Option<Cooling>,
+    pub(in crate::store) access: Option<Access>,
+    pub(in crate::store) refresh: Refresh,
+    pub(in crate::store) cooling: Option<Cooling>,
 }
 
 #[derive(Debug)]
-pub(super) struct Access {
-    pub(super) secret: Secret,
-    pub(super) length: Duration,
-    pub(super) anchor: Stamp,
+pub(in crate::store) struct Access {
+    pub(in crate::store) secret: Secret,
+    pub(in crate::store) length: Duration,
+    pub(in crate::store) anchor: Stamp,
     /// How many tokens in a row before this one the service refused young.
-    pub(super) refused_young: u32,
+    pub(in crate::store) refused_young: u32,
 }
 
 /// The refresh token: whoever takes it leaves an intent in its place, so that a record never offers one twice.
 #[derive(Debug)]
-pub(super) enum Refresh {
+pub(in crate::store) enum Refresh {
     None,
     Kept(Secret),
     Claimed(Intent),
@@ -40,26 +40,26 @@ pub(super) enum Refresh {
 
 /// Somebody was about to present the refresh token.
 #[derive(Debug)]
-pub(super) struct Intent {
+pub(in crate::store) struct Intent {
     /// Its fingerprint.
-    pub(super) refresh: [u8; 16],
+    pub(in crate::store) refresh: [u8; 16],
     /// By whom and when. No two processes have one number at the same moment of one run of the machine.
-    pub(super) pid: u32,
-    pub(super) since: Stamp,
+    pub(in crate::store) pid: u32,
+    pub(in crate::store) since: Stamp,
 }
 
 /// The service refused the credentials.
 #[derive(Debug)]
-pub(super) struct Cooling {
-    pub(super) strikes: u32,
-    pub(super) until: Stamp,
-    pub(super) status: Status,
-    pub(super) http_status: Option<u16>,
-    pub(super) code: Option<String>,
+pub(in crate::store) struct Cooling {
+    pub(in crate::store) strikes: u32,
+    pub(in crate::store) until: Stamp,
+    pub(in crate::store) status: Status,
+    pub(in crate::store) http_status: Option<u16>,
+    pub(in crate::store) code: Option<String>,
 }
 
 impl Record {
-    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(in crate::store) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let text = |secret: &Secret| secret.expose().len();
         let access = self.access.as_ref().map_or(0, |access| text(&access.secret));
         let refresh = if let Refresh::Kept(secret) = &self.refresh { text(secret) } else { 0 };
@@ -103,7 +103,7 @@ impl Record {
     }
 
     /// `None`: these are not the bytes of a record.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::store) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader(bytes);
         let access = match from.byte()? {
             0 => None,

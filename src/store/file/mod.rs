@@ -1,5 +1,11 @@
 //! A store in a folder, shared by the threads and processes of one user on one machine.
 
+mod disk;
+#[cfg(test)]
+mod hangs;
+mod lock;
+mod record_file;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,12 +13,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::disk::SystemDisk;
-use super::key::RecordKey;
-use super::keyring::Keyring;
 use super::limited::{GiveUp, LIMIT, Limited};
 use super::notes::Notes;
-use super::record_file::RecordFile;
+use super::record::{Keyring, RecordKey};
 use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::clock::Clock;
 use crate::error::Error;
@@ -20,6 +23,9 @@ use crate::runtime::process::PerProcess;
 use crate::runtime::workers::Workers;
 use crate::status::Status;
 use crate::token::{Pair, RefreshToken};
+
+pub use disk::{Disk, SystemDisk};
+pub use record_file::RecordFile;
 
 /// Between two looks at a lock that somebody else holds, in milliseconds: the last of many is to have the new token within
 /// a tenth of a second.

@@ -12,19 +12,19 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// A moment, with the run of the machine to which its boot clock belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) boot_id: Option<BootId>,
-    pub(super) at: Moment,
+pub(in crate::store) struct Stamp {
+    pub(in crate::store) boot_id: Option<BootId>,
+    pub(in crate::store) at: Moment,
 }
 
 impl Stamp {
-    pub(super) fn new(at: Moment, clock: &dyn Clock) -> Self {
+    pub(in crate::store) fn new(at: Moment, clock: &dyn Clock) -> Self {
         Stamp { boot_id: clock.boot_id(), at }
     }
 
     /// How long ago it was. Exact within one run of the machine, else as the wall clock has it; `None` if it seems to
     /// lie ahead, so that the clocks know nothing of it.
-    pub(super) fn age(&self, clock: &dyn Clock) -> Option<Duration> {
+    pub(in crate::store) fn age(&self, clock: &dyn Clock) -> Option<Duration> {
         let now = clock.now();
         if self.is_of_this_boot(clock) {
             now.boot.checked_sub(self.at.boot)
@@ -35,7 +35,7 @@ impl Stamp {
 
     /// Whether its age by the boot clock and by the wall clock are further apart than clocks that run: one of them was set, or
     /// the machine was restored from an image, with the name of its run and all.
-    pub(super) fn clocks_differ(&self, clock: &dyn Clock) -> bool {
+    pub(in crate::store) fn clocks_differ(&self, clock: &dyn Clock) -> bool {
         let now = clock.now();
         // Between the two readings: what each clock is ahead of the other.
         let ahead = |at: Moment| at.wall.as_secs_f64() - at.boot.as_secs_f64();
@@ -44,7 +44,7 @@ impl Stamp {
 
     /// How long it is until then, zero if it is past, and never more than `most`: a clock that was set back must not
     /// make anybody wait for years.
-    pub(super) fn wait(&self, most: Duration, clock: &dyn Clock) -> Duration {
+    pub(in crate::store) fn wait(&self, most: Duration, clock: &dyn Clock) -> Duration {
         let now = clock.now();
         let wait = if self.is_of_this_boot(clock) {
             self.at.boot.saturating_sub(now.boot)
@@ -54,7 +54,7 @@ impl Stamp {
         wait.min(most)
     }
 
-    pub(super) fn is_of_this_boot(&self, clock: &dyn Clock) -> bool {
+    pub(in crate::store) fn is_of_this_boot(&self, clock: &dyn Clock) -> bool {
         self.boot_id.is_some() && self.boot_id == clock.boot_id()
     }
 }

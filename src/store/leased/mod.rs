@@ -1,0 +1,12 @@
+//! A store that several machines may share: the protocol of its lease, and the host's own store under that protocol.
+
+mod conformance;
+mod custom;
+#[cfg(test)]
+mod lives;
+mod protocol;
+
+pub(super) use self::custom::{CustomBackend, PLACE};
+pub(super) use self::protocol::{Acquired, Backend, Draft, LeasedStore, Sight, new_owner};
+pub use conformance::check;
+pub use custom::{Host, HostStore, Kept};
