@@ -18,10 +18,13 @@ use crate::queue::Completion;
 use crate::runtime::{self, first, streams};
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
-use crate::store::{RecordKey, Servers};
+use crate::store::{self, Keyring, Location, MemoryStore, Owner, RecordKey, Servers, Store};
 use crate::token::{Grant, Pair, RefreshToken};
-use crate::transport::{Answer, HttpTransport, Limit, Request, TlsSettings, Transport};
+use crate::transport::{Answer, Limit, Request, TlsSettings, Transport};
 
+/// Added to the time of an Issue: how long a session waits for the lock of another one. A holder that takes longer counts as
+/// a store that is down: callers who have no token do not wait for it.
+const LOCK_ALLOWANCE: Duration = Duration::from_secs(10);
 /// A look at a file that takes no longer is not taken off a deadline.
 const QUICK_LOOK: Duration = Duration::from_millis(20);
 
@@ -50,8 +53,8 @@ impl Client {
         // Files are read.
         streams::occupy()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let tls = Arc::new(TlsSettings::load(config)?);
-        let transport = HttpTransport::with_tls(config, base_url, clock.clone(), tls.clone())?;
+        let transport = config.transport(base_url, clock.clone())?;
+        let tls = transport.tls().clone();
         Client::assembled(config, Box::new(transport), clock, tls)
     }
 
@@ -61,7 +64,7 @@ impl Client {
         transport: Box<dyn Transport>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
-        let tls = Arc::new(TlsSettings::load(config)?);
+        let tls = Arc::new(TlsSettings::load(&config.tls)?);
         Client::assembled(config, transport, clock, tls)
     }
 
@@ -117,6 +120,24 @@ impl Client {
         answered.unwrap_or_else(|| {
             Err(Error::new(Status::PG_ERR_TIMEOUT, "the service gave no complete answer within the deadline"))
         })
+    }
+
+    /// Opens the store of one account of this service.
+    pub(crate) fn open_store(
+        &self,
+        location: &Location,
+        credentials: Option<&Credentials>,
+        keyring: Option<Keyring>,
+    ) -> Result<Arc<dyn Store>, Error> {
+        // A session without credentials has a pair alone, which its host keeps.
+        let Some(credentials) = credentials else { return Ok(Arc::new(MemoryStore::default())) };
+        let owner = Owner {
+            key: self.record_key(credentials)?,
+            keyring,
+            clock: self.clock.clone(),
+            patience: self.issue_timeout + LOCK_ALLOWANCE,
+        };
+        store::open(location, &self.servers, owner)
     }
 
     /// The name of a login's record in a store: the same for everybody who logs in so on this service.

@@ -72,7 +72,7 @@ impl Bench {
         config.set("refresh_token", pair.refresh.unwrap().secret().expose()).unwrap();
         config.set("access_token_expires_in_s", "3600").unwrap();
         let url = self.sandbox.urls().https.parse().unwrap();
-        let transport = HttpTransport::new(&trust, url, Arc::new(TestClock)).unwrap();
+        let transport = trust.transport(url, Arc::new(TestClock)).unwrap();
         let client = Client::with_parts(&Config::default(), wrap(transport), Arc::new(TestClock)).unwrap();
         let session = Session::open(&client, &config).unwrap();
         let queue = Queue::default();

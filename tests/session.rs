@@ -411,7 +411,7 @@ impl Fragile {
     fn session(bench: &Bench, breaks_at: u64) -> Session {
         let config = config(&bench.sandbox);
         let url = bench.sandbox.urls().https.parse().unwrap();
-        let inner = HttpTransport::new(&config, url, Arc::new(TestClock)).unwrap();
+        let inner = config.transport(url, Arc::new(TestClock)).unwrap();
         let fragile = Fragile { requests: AtomicU64::new(0), breaks_at, inner };
         let client = Client::with_parts(&config, Box::new(fragile), Arc::new(TestClock)).unwrap();
         Session::open(&client, &config).unwrap()
@@ -453,7 +453,7 @@ fn from_a_pair(bench: &Bench, settings: &[(&str, &str)]) -> (Session, Queue) {
     }
     let url = bench.sandbox.urls().https.parse().unwrap();
     let trust = self::config(&bench.sandbox);
-    let transport = HttpTransport::new(&trust, url, Arc::new(TestClock)).unwrap();
+    let transport = trust.transport(url, Arc::new(TestClock)).unwrap();
     let client = Client::with_parts(&Config::default(), Box::new(transport), Arc::new(TestClock)).unwrap();
     let session = Session::open(&client, &config).unwrap();
     let queue = Queue::default();
@@ -582,7 +582,7 @@ fn a_deadline_counts_from_the_call_and_not_from_when_our_thread_comes_to_it() {
     let (config, requests) = (config(&bench.sandbox), Arc::new(AtomicU64::new(0)));
     let (go_on, told) = mpsc::channel();
     let url = bench.sandbox.urls().https.parse().unwrap();
-    let inner = HttpTransport::new(&config, url, Arc::new(TestClock)).unwrap();
+    let inner = config.transport(url, Arc::new(TestClock)).unwrap();
     let transport = HoldsUp { requests: requests.clone(), go_on: Mutex::new(told), inner };
     let client = Client::with_parts(&config, Box::new(transport), Arc::new(TestClock)).unwrap();
     let session = Session::open(&client, &config).unwrap();

@@ -2,17 +2,19 @@
 
 mod table;
 
-use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
 
+use crate::clock::Clock;
 use crate::credentials::{self, Credentials, CredentialsSource};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::status::Status;
-use crate::store::{HostStore, Keyring, Place};
+use crate::store::{HostStore, Keyring, Location};
+use crate::transport::{HttpOptions, HttpTransport, TlsOptions, TlsSettings};
 
 pub use table::{Kind, SETTINGS, Setting};
 
@@ -24,15 +26,10 @@ pub struct Config {
     pub(crate) account_id: Option<String>,
     pub(crate) public_key: Option<Secret>,
     pub(crate) public_key_file: Option<PathBuf>,
-    pub(crate) connect_timeout: Duration,
     pub(crate) issue_timeout: Duration,
     pub(crate) refresh_timeout: Duration,
-    pub(crate) ca_file: Option<PathBuf>,
-    pub(crate) system_roots: bool,
-    pub(crate) client_cert_file: Option<PathBuf>,
-    pub(crate) client_key_file: Option<PathBuf>,
-    pub(crate) proxy: ProxyChoice,
-    pub(crate) user_agent: String,
+    pub(crate) tls: TlsOptions,
+    pub(crate) http: HttpOptions,
     pub(crate) send_bearer_on_refresh: bool,
     pub(crate) max_response_bytes: usize,
     pub(crate) keep_warm: bool,
@@ -42,7 +39,7 @@ pub struct Config {
     pub(crate) refresh_token: Option<Secret>,
     pub(crate) access_token_expires_in: Option<Duration>,
     pub(crate) on_ambiguous: OnAmbiguous,
-    pub(crate) store: Place,
+    pub(crate) store: Location,
     pub(crate) host_store: Option<HostStore>,
     pub(crate) store_key: Option<Keyring>,
     pub(crate) store_key_file: Option<PathBuf>,
@@ -74,41 +71,6 @@ impl OnAmbiguous {
     }
 }
 
-/// How the service is reached.
-#[derive(Clone)]
-pub enum ProxyChoice {
-    /// Directly.
-    Direct,
-    /// As the standard variables of the environment say.
-    Environment,
-    /// Through this one. The URL may hold a password.
-    Through(Url),
-}
-
-impl ProxyChoice {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "none" => Some(ProxyChoice::Direct),
-            "env" => Some(ProxyChoice::Environment),
-            _ => {
-                let url = Url::parse(text).ok()?;
-                (matches!(url.scheme(), "http" | "https") && url.has_host())
-                    .then_some(ProxyChoice::Through(url))
-            }
-        }
-    }
-}
-
-impl fmt::Debug for ProxyChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProxyChoice::Direct => f.write_str("Direct"),
-            ProxyChoice::Environment => f.write_str("Environment"),
-            ProxyChoice::Through(url) => write!(f, "Through({})", url.host_str().unwrap_or_default()),
-        }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         let mut config = Config {
@@ -117,15 +79,10 @@ impl Default for Config {
             account_id: None,
             public_key: None,
             public_key_file: None,
-            connect_timeout: Duration::ZERO,
             issue_timeout: Duration::ZERO,
             refresh_timeout: Duration::ZERO,
-            ca_file: None,
-            system_roots: true,
-            client_cert_file: None,
-            client_key_file: None,
-            proxy: ProxyChoice::Direct,
-            user_agent: String::new(),
+            tls: TlsOptions::default(),
+            http: HttpOptions::default(),
             send_bearer_on_refresh: true,
             max_response_bytes: 0,
             keep_warm: false,
@@ -135,7 +92,7 @@ impl Default for Config {
             refresh_token: None,
             access_token_expires_in: None,
             on_ambiguous: OnAmbiguous::default(),
-            store: Place::Memory,
+            store: Location::Memory,
             host_store: None,
             store_key: None,
             store_key_file: None,
@@ -182,6 +139,12 @@ impl Config {
             let shown = setting.kind.shown(value);
             Error::new(misfit.status, format!("{shown_name} = {shown}: it must be {}", misfit.wanted))
         })
+    }
+
+    /// The transport of these settings, to that URL. Reads the files of TLS; connects nowhere.
+    pub fn transport(&self, base_url: Url, clock: Arc<dyn Clock>) -> Result<HttpTransport, Error> {
+        let tls = Arc::new(TlsSettings::load(&self.tls)?);
+        HttpTransport::new(&self.http, base_url, tls, clock)
     }
 
     /// Where the credentials that the settings name come from, if there are any. Reads the files.
@@ -258,10 +221,10 @@ impl Config {
     }
 
     /// Where the pair of a session is kept.
-    pub(crate) fn place(&self) -> Result<Place, Error> {
+    pub(crate) fn location(&self) -> Result<Location, Error> {
         match &self.host_store {
             None => Ok(self.store.clone()),
-            Some(store) if self.store == Place::Memory => Ok(Place::Custom(store.clone())),
+            Some(store) if self.store == Location::Memory => Ok(Location::Custom(store.clone())),
             Some(_) => {
                 let text =
                     "store is set, and a store of the program's own (pg_config_set_store); keep one of them";
@@ -282,7 +245,7 @@ impl Config {
             (Some(keyring), None) => ("store_key", keyring.clone()),
             (None, Some(path)) => ("store_key_file", Keyring::from_file(path)?),
         };
-        if self.place()? == Place::Memory {
+        if self.location()? == Location::Memory {
             let text = format!(
                 "{setting} is set, but store is memory:, where nothing is sealed; set store to file:/folder, or leave \
                  {setting} out"
@@ -311,7 +274,7 @@ mod tests {
         let config = Config::default();
         assert_eq!(config.refresh_timeout, Duration::from_secs(45));
         assert_eq!(config.max_response_bytes, 65536);
-        assert!(config.user_agent.starts_with("paymentsgate-auth/"));
+        assert!(config.http.user_agent.starts_with("paymentsgate-auth/"));
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{Config, OnAmbiguous, ProxyChoice};
+use super::{Config, OnAmbiguous};
 use crate::secret::Secret;
 use crate::status::Status;
-use crate::store::{Keyring, Place};
+use crate::store::{Keyring, Location};
+use crate::transport::ProxyChoice;
 
 /// One row of the table.
 pub struct Setting {
@@ -62,7 +63,7 @@ enum Value {
     Path(PathBuf),
     Url(Url),
     Proxy(ProxyChoice),
-    Store(Place),
+    Store(Location),
     Keys(Keyring),
     Boolean(bool),
     Number(u64),
@@ -78,10 +79,10 @@ const TEN_MINUTES: u64 = 600_000;
 
 /// Takes a value of the right variant out; the kind of the row has already decided which it is.
 macro_rules! store {
-    ($variant:ident, $config:ident . $field:ident = $make:expr) => {
+    ($variant:ident, $config:ident $(. $field:ident)+ = $make:expr) => {
         |$config, value| {
             if let Value::$variant(value) = value {
-                $config.$field = $make(value);
+                $config$(.$field)+ = $make(value);
             }
         }
     };
@@ -134,7 +135,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Milliseconds(TEN_MINUTES),
         default: "5000",
         description: "How long resolving the name, connecting and the TLS handshake may take together.",
-        apply: store!(Number, config.connect_timeout = Duration::from_millis),
+        apply: store!(Number, config.http.connect_timeout = Duration::from_millis),
     },
     Setting {
         name: "issue_timeout_ms",
@@ -165,14 +166,14 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         description: "A PEM file with further certificate authorities to trust. This and the two files below are read again \
                       when they have changed; connections that are made from then on use them.",
-        apply: store!(Path, config.ca_file = Some),
+        apply: store!(Path, config.tls.ca_file = Some),
     },
     Setting {
         name: "tls.system_roots",
         kind: Kind::Boolean,
         default: "true",
         description: "Whether the system's certificate authorities are trusted too; false: only those of tls.ca_file.",
-        apply: store!(Boolean, config.system_roots = |on| on),
+        apply: store!(Boolean, config.tls.system_roots = |on| on),
     },
     Setting {
         name: "tls.client_cert_file",
@@ -180,14 +181,14 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         description: "A PEM file with the certificate chain to show to a server that asks for one. With \
                       tls.client_key_file.",
-        apply: store!(Path, config.client_cert_file = Some),
+        apply: store!(Path, config.tls.client_cert_file = Some),
     },
     Setting {
         name: "tls.client_key_file",
         kind: Kind::Path,
         default: "",
         description: "A PEM file with the private key of tls.client_cert_file.",
-        apply: store!(Path, config.client_key_file = Some),
+        apply: store!(Path, config.tls.client_key_file = Some),
     },
     Setting {
         name: "proxy",
@@ -196,14 +197,14 @@ pub const SETTINGS: &[Setting] = &[
         description: "none: connect directly. env: as HTTPS_PROXY or ALL_PROXY, and NO_PROXY say when the client is \
                       made. Otherwise the proxy's URL, for example http://user:password@proxy.example:3128. A plain http \
                       base_url is never proxied.",
-        apply: store!(Proxy, config.proxy = |choice| choice),
+        apply: store!(Proxy, config.http.proxy = |choice| choice),
     },
     Setting {
         name: "user_agent",
         kind: Kind::Header,
         default: concat!("paymentsgate-auth/", env!("CARGO_PKG_VERSION")),
         description: "The User-Agent header: name your program here, the vendor's support will ask.",
-        apply: store!(Text, config.user_agent = |text| text),
+        apply: store!(Text, config.http.user_agent = |text| text),
     },
     Setting {
         name: "send_bearer_on_refresh",
@@ -260,7 +261,7 @@ pub const SETTINGS: &[Setting] = &[
                       has a record of its own in it. redis://user:password@host:port/database, or rediss:// for TLS (with \
                       the settings tls.*): on a Redis or Valkey server, shared by all machines that name it; \
                       `?replicas=1` behind it waits until so many replicas have each record. docs/redis.md has more.",
-        apply: store!(Store, config.store = |place| place),
+        apply: store!(Store, config.store = |location| location),
     },
     Setting {
         name: "store_key",
@@ -414,7 +415,7 @@ impl Kind {
             Kind::Path => Some(Value::Path(PathBuf::from(text))),
             Kind::Url => return parse_base_url(text).ok_or_else(misfit)?.map(Value::Url),
             Kind::Proxy => ProxyChoice::parse(text).map(Value::Proxy),
-            Kind::Store => Place::parse(text).map(Value::Store),
+            Kind::Store => Location::parse(text).map(Value::Store),
             Kind::Keys => Keyring::parse(text).map(Value::Keys),
             Kind::Boolean => text.parse().ok().map(Value::Boolean),
             Kind::Milliseconds(most) => number(1, *most),

@@ -7,12 +7,12 @@ use crate::credentials::{Credentials, CredentialsSource};
 use crate::error::Error;
 use crate::rotation::Watcher;
 use crate::runtime::pin::Pinned;
-use crate::store::{Keyring, Place, Store};
+use crate::store::{Keyring, Location, Store};
 
 /// The account of a session, in this process and in those that are forked from it.
 pub(super) struct Account {
     client: Arc<Client>,
-    place: Place,
+    location: Location,
     keyring: Option<Keyring>,
     source: Option<Arc<CredentialsSource>>,
     watcher: Watcher,
@@ -22,7 +22,7 @@ pub(super) struct Account {
     seen: Pinned<Arc<Credentials>>,
 }
 
-/// Another key of the account, with the place of its record. A store in memory goes on as it is.
+/// Another key of the account, with the store of its record. A store in memory goes on as it is.
 pub(super) struct Renewal {
     pub(super) credentials: Arc<Credentials>,
     pub(super) store: Option<Arc<dyn Store>>,
@@ -31,19 +31,19 @@ pub(super) struct Renewal {
 impl Account {
     pub(super) fn new(
         client: Arc<Client>,
-        place: Place,
+        location: Location,
         keyring: Option<Keyring>,
         source: Option<Arc<CredentialsSource>>,
     ) -> Self {
         let credentials = source.as_ref().map(|source| source.look());
         let [credentials, seen] = [credentials.clone(), credentials].map(Pinned::new);
-        Account { client, place, keyring, source, watcher: Watcher::new(), credentials, seen }
+        Account { client, location, keyring, source, watcher: Watcher::new(), credentials, seen }
     }
 
     /// One whose credentials stay, and whose store is open.
     pub(super) fn fixed(client: Arc<Client>, credentials: Arc<Credentials>) -> Self {
         let credentials = Pinned::new(Some(credentials));
-        Account { credentials, ..Account::new(client, Place::Memory, None, None) }
+        Account { credentials, ..Account::new(client, Location::Memory, None, None) }
     }
 
     pub(super) fn credentials(&self) -> Option<Arc<Credentials>> {
@@ -60,16 +60,16 @@ impl Account {
         self.seen.replace(Some(credentials.clone()));
     }
 
-    /// The place of the current credentials.
+    /// The store of the current credentials.
     pub(super) fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
-        self.place.open(&self.client, self.credentials().as_deref(), self.keyring.clone())
+        self.client.open_store(&self.location, self.credentials().as_deref(), self.keyring.clone())
     }
 
     /// Credentials that replace the current ones.
     pub(super) fn renewal(&self, credentials: Arc<Credentials>) -> Result<Renewal, Error> {
-        let store = match self.place {
-            Place::Memory => None,
-            _ => Some(self.place.open(&self.client, Some(&credentials), self.keyring.clone())?),
+        let store = match self.location {
+            Location::Memory => None,
+            _ => Some(self.client.open_store(&self.location, Some(&credentials), self.keyring.clone())?),
         };
         Ok(Renewal { credentials, store })
     }

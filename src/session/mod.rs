@@ -52,7 +52,7 @@ use crate::request::{ApiRequest, Response};
 use crate::runtime::{self, process::PerProcess};
 use crate::secret::Secret;
 use crate::status::Status;
-use crate::store::{Committed, MemoryStore, Place, Store};
+use crate::store::{Committed, Location, MemoryStore, Store};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
 /// A session. Usable from any thread at once, and in a forked child, where it goes on with the token it inherited
@@ -76,8 +76,8 @@ impl Session {
                         access_token and refresh_token)";
             return Err(Error::new(Status::PG_ERR_NO_CREDENTIALS, text));
         }
-        let place = config.place()?;
-        if pair.is_some() && place != Place::Memory {
+        let location = config.location()?;
+        if pair.is_some() && location != Location::Memory {
             let text = "access_token and store are both set; a pair that the host keeps has no other store, leave one out";
             return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
         }
@@ -87,13 +87,13 @@ impl Session {
             host_keeps: pair.is_some(),
             fail_without_store: config.fail_without_store,
             is_strict: config.is_strict,
-            is_shared: place != Place::Memory,
+            is_shared: location != Location::Memory,
             has_file: source.as_ref().is_some_and(|source| source.has_file()),
         };
         let session = Session {
             client: client.clone(),
             policy,
-            account: Arc::new(Account::new(client.clone(), place, config.keyring()?, source)),
+            account: Arc::new(Account::new(client.clone(), location, config.keyring()?, source)),
             published: Arc::new(Published::new(&client.clock)),
             closed: AtomicBool::new(false),
             core: PerProcess::new(),

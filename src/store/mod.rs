@@ -15,8 +15,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::Client;
-use crate::credentials::Credentials;
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::status::Status;
 use crate::token::{Grant, Pair, RefreshToken, Token};
@@ -31,61 +30,59 @@ pub use leased::{Host, HostStore, Kept, check};
 pub use memory::MemoryStore;
 pub use record::{Keyring, RecordKey};
 
-/// What is added to the time of an Issue: so long the lock of somebody else is waited for. A holder that is slower, or stands
-/// still, is as a store that is down; callers who have no token are not to wait for it as long as it may take.
-const LOCK_ALLOWANCE: Duration = Duration::from_secs(10);
-
 /// Where the records of sessions are kept: the setting `store`, or a store of the host's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// In this process.
     Memory,
     /// In a folder.
     Folder(PathBuf),
     /// On a Redis or Valkey server.
     Redis(Address),
-    /// Wherever the host keeps them.
+    /// In the host's own store.
     Custom(HostStore),
 }
 
-impl Place {
+impl Location {
     /// `memory:`, `file:/folder`, `redis://…` or `rediss://…`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "memory:" {
-            return Some(Place::Memory);
+            return Some(Location::Memory);
         }
         if text.starts_with("redis") {
-            return Address::parse(text).map(Place::Redis);
+            return Address::parse(text).map(Location::Redis);
         }
         let path = PathBuf::from(text.strip_prefix("file:")?);
-        path.is_absolute().then_some(Place::Folder(path))
+        path.is_absolute().then_some(Location::Folder(path))
     }
+}
 
-    /// The place of one login on one service; with a keyring what is in a folder is sealed.
-    pub(crate) fn open(
-        &self,
-        client: &Client,
-        credentials: Option<&Credentials>,
-        keyring: Option<Keyring>,
-    ) -> Result<Arc<dyn Store>, Error> {
-        // A session without credentials lives from a pair, which its host keeps.
-        let Some(credentials) = credentials else { return Ok(Arc::new(MemoryStore::default())) };
-        let key = client.record_key(credentials)?;
-        let clock = client.clock.clone();
-        let patience = client.issue_timeout + LOCK_ALLOWANCE;
-        match self {
-            Place::Memory => Ok(Arc::new(MemoryStore::default())),
-            Place::Folder(folder) => Ok(Arc::new(FileStore::new(folder, key, keyring, clock, patience)?)),
-            Place::Redis(address) => {
-                let backend = RedisBackend::new(client.servers.at(address)?, &key, keyring.is_some())?;
-                let ledger = Ledger::new(key, keyring, clock.clone(), address.to_string());
-                Ok(Arc::new(LeasedStore::new(backend, ledger, clock, patience)))
-            }
-            Place::Custom(host) => {
-                let backend = CustomBackend::new(host, &key, clock.clone(), keyring.is_some())?;
-                let ledger = Ledger::new(key, keyring, clock.clone(), leased::PLACE.into());
-                Ok(Arc::new(LeasedStore::new(backend, ledger, clock, patience)))
-            }
+/// What a session gives its store.
+pub(crate) struct Owner {
+    /// Names the account's record.
+    pub(crate) key: RecordKey,
+    /// With keys a record is sealed.
+    pub(crate) keyring: Option<Keyring>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// How long to wait for the lock of another session.
+    pub(crate) patience: Duration,
+}
+
+/// Opens the store of one account. Connects nowhere.
+pub(crate) fn open(location: &Location, servers: &Servers, owner: Owner) -> Result<Arc<dyn Store>, Error> {
+    let Owner { key, keyring, clock, patience } = owner;
+    match location {
+        Location::Memory => Ok(Arc::new(MemoryStore::default())),
+        Location::Folder(folder) => Ok(Arc::new(FileStore::new(folder, key, keyring, clock, patience)?)),
+        Location::Redis(address) => {
+            let backend = RedisBackend::new(servers.at(address)?, &key, keyring.is_some())?;
+            let ledger = Ledger::new(key, keyring, clock.clone(), address.to_string());
+            Ok(Arc::new(LeasedStore::new(backend, ledger, clock, patience)))
+        }
+        Location::Custom(host) => {
+            let backend = CustomBackend::new(host, &key, clock.clone(), keyring.is_some())?;
+            let ledger = Ledger::new(key, keyring, clock.clone(), leased::PLACE.into());
+            Ok(Arc::new(LeasedStore::new(backend, ledger, clock, patience)))
         }
     }
 }

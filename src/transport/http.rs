@@ -11,12 +11,11 @@ use zeroize::{Zeroize, Zeroizing};
 use super::admission::Admission;
 use super::fault::{self, ResolveError};
 use super::gate::{Gate, GatedBody};
-use super::proxy::proxy_for;
+use super::proxy::{ProxyChoice, proxy_for};
 use super::resolver::{self, Unresolved};
 use super::tls::{TlsFiles, TlsSettings};
 use super::{Answer, Reply, Request, Sending, Transport};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::streams;
@@ -34,6 +33,23 @@ const PING_PATIENCE: Duration = Duration::from_secs(5);
 /// The same for what is sent over HTTP/1.1, where the system tells.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+
+/// How requests travel.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Through which proxy.
+    pub proxy: ProxyChoice,
+    /// The header `User-Agent`.
+    pub user_agent: String,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        HttpOptions { proxy: ProxyChoice::Direct, user_agent: String::new(), connect_timeout: Duration::ZERO }
+    }
+}
 
 /// HTTPS to one base URL, with its pool of connections.
 pub struct HttpTransport {
@@ -57,26 +73,27 @@ struct Link {
 }
 
 impl HttpTransport {
-    /// Reads the files that the configuration names; connects nowhere.
-    pub fn new(config: &Config, base_url: Url, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        HttpTransport::with_tls(config, base_url, clock, Arc::new(TlsSettings::load(config)?))
-    }
-
-    pub(crate) fn with_tls(
-        config: &Config,
+    /// Connects nowhere.
+    pub fn new(
+        options: &HttpOptions,
         base_url: Url,
-        clock: Arc<dyn Clock>,
         tls: Arc<TlsSettings>,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         Ok(HttpTransport {
-            proxy: proxy_for(&base_url, &config.proxy, |name| std::env::var_os(name))?,
+            proxy: proxy_for(&base_url, &options.proxy, |name| std::env::var_os(name))?,
             base_url,
             tls,
-            user_agent: config.user_agent.clone(),
-            connect_timeout: config.connect_timeout,
+            user_agent: options.user_agent.clone(),
+            connect_timeout: options.connect_timeout,
             clock,
             link: PerProcess::new(),
         })
+    }
+
+    /// The TLS files that connections are made with.
+    pub fn tls(&self) -> &Arc<TlsSettings> {
+        &self.tls
     }
 
     /// The connections there are, or fresh ones where the TLS files have changed. Requests under way keep the old ones.
@@ -289,11 +306,12 @@ mod tests {
     use super::*;
     use crate::runtime::run;
     use crate::runtime::workers::tests::refuse;
+    use crate::transport::TlsOptions;
 
     #[test]
     fn a_thread_that_is_refused_for_a_name_is_told_as_what_it_is() {
         static REFUSING: Workers = Workers::started_by(refuse, "pg-names", 1);
-        let tls = TlsSettings::load(&Config::default()).unwrap();
+        let tls = TlsSettings::load(&TlsOptions::default()).unwrap();
         let asking = async move {
             let tls = tls.client_config(&*tls.files().await).unwrap();
             let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();

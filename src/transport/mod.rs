@@ -22,9 +22,10 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::status::Status;
 
-pub use http::HttpTransport;
+pub use http::{HttpOptions, HttpTransport};
+pub use proxy::ProxyChoice;
 pub(crate) use resolver::{Unresolved, resolve};
-pub(crate) use tls::TlsSettings;
+pub use tls::{TlsOptions, TlsSettings};
 
 /// A request to a path below the base URL.
 pub struct Request {

@@ -1,17 +1,52 @@
 //! Which proxy leads to the service, if any. Decided once, when the client is made: it has one destination.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::IpAddr;
 
 use reqwest::Url;
 
-use crate::config::ProxyChoice;
 use crate::error::Error;
 use crate::status::Status;
 
 /// Capitals first, as most clients do.
 const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const EXCEPTION_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// How the service is reached.
+#[derive(Clone)]
+pub enum ProxyChoice {
+    /// Directly.
+    Direct,
+    /// As the standard variables of the environment say.
+    Environment,
+    /// Through this one. The URL may hold a password.
+    Through(Url),
+}
+
+impl ProxyChoice {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "none" => Some(ProxyChoice::Direct),
+            "env" => Some(ProxyChoice::Environment),
+            _ => {
+                let url = Url::parse(text).ok()?;
+                (matches!(url.scheme(), "http" | "https") && url.has_host())
+                    .then_some(ProxyChoice::Through(url))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ProxyChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProxyChoice::Direct => f.write_str("Direct"),
+            ProxyChoice::Environment => f.write_str("Environment"),
+            ProxyChoice::Through(url) => write!(f, "Through({})", url.host_str().unwrap_or_default()),
+        }
+    }
+}
 
 /// The proxy on the way to `base_url`. Plain http goes to this machine only: through a proxy it would leave it.
 pub(super) fn proxy_for(

@@ -11,14 +11,32 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, version};
 use zeroize::Zeroizing;
 
-use crate::config::Config;
 use crate::credentials::read_file;
 use crate::error::Error;
 use crate::rotation::Rotated;
 use crate::status::Status;
 
-/// The TLS part of a configuration, with its files read and checked. They are read again when they have changed.
-pub(crate) struct TlsSettings {
+/// Which files hold what TLS needs.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// Further certificate authorities to trust.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the system's certificate authorities are trusted too.
+    pub system_roots: bool,
+    /// The client's certificate chain.
+    pub client_cert_file: Option<PathBuf>,
+    /// The private key of the client's certificate.
+    pub client_key_file: Option<PathBuf>,
+}
+
+impl Default for TlsOptions {
+    fn default() -> Self {
+        TlsOptions { ca_file: None, system_roots: true, client_cert_file: None, client_key_file: None }
+    }
+}
+
+/// The files of the options, read and checked. They are read again when they have changed.
+pub struct TlsSettings {
     provider: Arc<CryptoProvider>,
     system_roots: bool,
     files: Arc<Rotated<TlsFiles>>,
@@ -31,24 +49,25 @@ pub(crate) struct TlsFiles {
 }
 
 impl TlsSettings {
-    pub(crate) fn load(config: &Config) -> Result<Self, Error> {
-        if config.ca_file.is_none() && !config.system_roots {
+    /// Reads the files.
+    pub fn load(options: &TlsOptions) -> Result<Self, Error> {
+        if options.ca_file.is_none() && !options.system_roots {
             let text = "tls.system_roots is false and tls.ca_file is not set, so no server could be trusted; set tls.ca_file";
             return Err(Error::new(Status::PG_ERR_MISSING_SETTING, text));
         }
-        let pair = match (&config.client_cert_file, &config.client_key_file) {
+        let pair = match (&options.client_cert_file, &options.client_key_file) {
             (None, None) => None,
             (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
             (Some(_), None) => return Err(lone("tls.client_cert_file", "tls.client_key_file")),
             (None, Some(_)) => return Err(lone("tls.client_key_file", "tls.client_cert_file")),
         };
         let provider = Arc::new(ring::default_provider());
-        let ca_file = config.ca_file.clone();
+        let ca_file = options.ca_file.clone();
         let paths = ca_file.iter().chain(pair.iter().flat_map(|(cert, key)| [cert, key])).cloned().collect();
         let with = provider.clone();
         let read = move || TlsFiles::read(ca_file.as_ref(), pair.as_ref(), &with);
         let files = Arc::new(Rotated::new(paths, Box::new(read))?);
-        Ok(TlsSettings { provider, system_roots: config.system_roots, files })
+        Ok(TlsSettings { provider, system_roots: options.system_roots, files })
     }
 
     /// What the files hold now; where they cannot be used, what they held last.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::clock::{BootId, Clock, Moment, SystemClock};
 use paymentsgate_auth::config::Config;
-use paymentsgate_auth::transport::HttpTransport;
 use pg_sandbox::Sandbox;
 
 pub(crate) const NOW: Duration = Duration::ZERO;
@@ -62,7 +61,7 @@ pub(crate) fn config(sandbox: &Sandbox) -> Config {
 /// A client on the clock of the tests.
 pub(crate) fn client(config: &Config, url: &str) -> Arc<Client> {
     let clock = Arc::new(TestClock);
-    let transport = HttpTransport::new(config, url.parse().unwrap(), clock.clone()).unwrap();
+    let transport = config.transport(url.parse().unwrap(), clock.clone()).unwrap();
     Client::with_parts(config, Box::new(transport), clock).unwrap()
 }
 

@@ -11,7 +11,6 @@ use paymentsgate_auth::clock::SystemClock;
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
-use paymentsgate_auth::transport::HttpTransport;
 use pg_sandbox::{Action, Fault, Options, Point, Revoke, Route, Sandbox, Switches};
 
 use super::World;
@@ -40,7 +39,7 @@ fn outages(lifetime: u64, revocations: usize) -> Vec<Duration> {
     }
     let clock = Arc::new(SystemClock);
     let url = sandbox.urls().https.parse().unwrap();
-    let transport = HttpTransport::new(&config, url, clock.clone()).unwrap();
+    let transport = config.transport(url, clock.clone()).unwrap();
     let client = Client::with_parts(&config, Box::new(transport), clock).unwrap();
     let session = Session::open(&client, &config).unwrap();
     let succeeds = || {

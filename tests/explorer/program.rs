@@ -22,7 +22,6 @@ use paymentsgate_auth::queue::Queue;
 use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::token::Fingerprint;
-use paymentsgate_auth::transport::HttpTransport;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::clock::{SharedClock, now};
@@ -183,7 +182,7 @@ impl Program {
         let mut session = self.session.lock().unwrap();
         if session.is_none() {
             let url = self.url.parse().unwrap();
-            let transport = HttpTransport::new(&self.config, url, self.clock.clone())?;
+            let transport = self.config.transport(url, self.clock.clone())?;
             let client = Client::with_parts(&self.config, Box::new(transport), self.clock.clone())?;
             *session = Some(Arc::new(Session::open(&client, &self.config)?));
         }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::clock::SystemClock;
 use paymentsgate_auth::config::Config;
-use paymentsgate_auth::transport::HttpTransport;
 use pg_sandbox::{Action, DateHeader, Fault, Options, Point, RetryAfter, Revoke, Route, Sandbox};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -118,7 +117,7 @@ impl World {
             config.set(name, value).unwrap();
         }
         let clock = Arc::new(SystemClock);
-        let transport = HttpTransport::new(&config, service[0].1.parse().unwrap(), clock.clone()).unwrap();
+        let transport = config.transport(service[0].1.parse().unwrap(), clock.clone()).unwrap();
         let client = Client::with_parts(&config, Box::new(transport), clock).unwrap();
         let pair = client.issue(None, None).unwrap();
         let refresh = pair.refresh.unwrap().secret().expose().to_owned();

@@ -14,7 +14,6 @@ use paymentsgate_auth::event::{Body, Level, Operation};
 use paymentsgate_auth::queue::Queue;
 use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
-use paymentsgate_auth::transport::HttpTransport;
 use pg_sandbox::{Action, Fault, Options, Point, Revoke, Route, Sandbox};
 
 use crate::scene::{Kind, Line, Scene};
@@ -58,7 +57,7 @@ impl Stage {
         config.set("tls.ca_file", &address.ca_file.to_string_lossy())?;
         config.set("credentials_file", &address.credentials_file.to_string_lossy())?;
         let clock = Arc::<FastClock>::default();
-        let transport = HttpTransport::new(&config, url.parse()?, clock.clone())?;
+        let transport = config.transport(url.parse()?, clock.clone())?;
         let client = Client::with_parts(&config, Box::new(transport), clock.clone())?;
         let session = Session::open(&client, &config)?;
         let news = Queue::default();

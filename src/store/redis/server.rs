@@ -435,14 +435,14 @@ mod tests {
     use super::redis_server::RedisServer;
     use super::*;
     use crate::clock::{BootId, Moment, SystemClock};
-    use crate::config::Config;
     use crate::runtime::run;
+    use crate::transport::TlsOptions;
 
     const LONG: Duration = Duration::from_secs(3600);
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn server(url: &str) -> Arc<Server> {
-        let tls = Arc::new(TlsSettings::load(&Config::default()).unwrap());
+        let tls = Arc::new(TlsSettings::load(&TlsOptions::default()).unwrap());
         let servers = Servers::new(tls, Arc::new(SystemClock));
         servers.at(&Address::parse(url).unwrap()).unwrap()
     }
