@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::event::Body;
 use crate::protocol::{self, Call};
 use crate::queue::Completion;
-use crate::runtime::{self, first, streams};
+use crate::runtime::{self, first, standard_streams};
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::store::{RecordKey, Servers};
@@ -48,7 +48,7 @@ impl Client {
     pub fn new(config: &Config) -> Result<Arc<Self>, Error> {
         let base_url = config.base_url.clone().ok_or_else(no_base_url)?;
         // Files are read.
-        streams::occupy()?;
+        standard_streams::occupy()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tls = Arc::new(TlsSettings::load(config)?);
         let transport = HttpTransport::with_tls(config, base_url, clock.clone(), tls.clone())?;

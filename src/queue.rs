@@ -6,9 +6,9 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::bell::Bell;
 use crate::error::Error;
 use crate::event::{Body, Event, Operation};
+use crate::notifier::Bell;
 use crate::runtime::process::PerProcess;
 use crate::status::Status;
 

@@ -1,18 +1,18 @@
 //! What the library is to the host's process: the one thread of ours ([`spawn`]), what must not cross a fork
-//! ([`process`]), and what any number of threads may read while one replaces it ([`pin`]).
+//! ([`process`]), and what any number of threads may read while one replaces it ([`hazard_cell`]).
 
 #![allow(unsafe_code, reason = "fork handlers, signal masks, pointers that threads and processes share")]
 
-pub(crate) mod alarm;
-mod barrier;
-mod here;
-mod own;
-pub(crate) mod pin;
-mod places;
+pub(crate) mod boot_timer;
+mod fence;
+mod fork_zeroed;
+pub(crate) mod hazard_cell;
+mod hazard_pointer;
 pub(crate) mod process;
-mod slot;
-pub(crate) mod streams;
-mod wiped;
+mod slot_list;
+pub(crate) mod standard_streams;
+mod thread_pointer;
+mod thread_slot;
 pub(crate) mod word;
 pub(crate) mod workers;
 
@@ -128,7 +128,7 @@ impl Runtime {
             );
             Error::new(Status::PG_ERR_SYSTEM, text)
         };
-        streams::occupy()?;
+        standard_streams::occupy()?;
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
         let (inbox, mut works) = unbounded_channel::<Work>();
         with_signals_blocked(|| {

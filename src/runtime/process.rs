@@ -6,7 +6,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
-use super::wiped::Cell;
+use super::fork_zeroed::Cell;
 use super::word;
 use crate::error::Error;
 

@@ -5,9 +5,9 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use super::places::{Place, Places};
+use super::fork_zeroed::Cell;
 use super::process;
-use super::wiped::Cell;
+use super::slot_list::{Place, Places};
 
 static WORDS: Places<Cell> = Places { first: AtomicPtr::new(ptr::null_mut()) };
 

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::credentials::{Credentials, CredentialsSource};
 use crate::error::Error;
 use crate::rotation::Watcher;
-use crate::runtime::pin::Pinned;
+use crate::runtime::hazard_cell::Pinned;
 use crate::store::{Keyring, Place, Store};
 
 /// The account of a session, in this process and in those that are forked from it.

@@ -3,29 +3,29 @@
 //! In reading order: `account` (whose it is), [`phase`] (when), [`decision`] (events and actions) and [`machine`] (what is
 //! decided), [`plan`], [`flight`] and [`landing`] (the one call under way, its beginning and its end), [`login`] and [`rejection`]
 //! (what is held against credentials and tokens), `held` (the token there is), `pause` (the back-off), `waiter` (a caller), `core`
-//! (performs it), `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`; [`health`] and
+//! (performs it), `requests` (calls with a token), `published` and `read_counter` (the lock-free read), `timers`; [`health`] and
 //! [`metrics`] (what it says of itself), [`operator`] (the same by hand).
 
 mod account;
 mod core;
 pub mod decision;
-mod enrolled;
 pub mod flight;
-mod handoff;
 pub mod health;
 mod held;
 pub mod landing;
 pub mod login;
 pub mod machine;
 pub mod metrics;
+mod one_shot;
 pub mod operator;
 mod pause;
 pub mod phase;
 pub mod plan;
 mod published;
+mod read_counter;
+mod registry;
 pub mod rejection;
 mod requests;
-mod served;
 mod timers;
 mod waiter;
 
@@ -36,10 +36,10 @@ use std::time::Duration;
 use self::account::Account;
 use self::core::{Core, Wish};
 use self::decision::Policy;
-use self::enrolled::Enrolled;
 use self::health::Health;
 use self::machine::closed;
 use self::published::Published;
+use self::registry::Enrolled;
 use self::rejection::Verdict;
 use crate::client::Client;
 use crate::config::Config;

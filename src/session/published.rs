@@ -14,9 +14,9 @@ use std::time::Duration;
 use once_cell::race::OnceBox;
 
 use super::phase::Windows;
-use super::served::Served;
+use super::read_counter::Served;
 use crate::clock::{Clock, Moment, SystemClock};
-use crate::runtime::pin::Pinned;
+use crate::runtime::hazard_cell::Pinned;
 use crate::runtime::word::{Word, unique_number};
 use crate::store::Committed;
 use crate::token::Grant;

@@ -16,7 +16,7 @@ use super::core::Core;
 use crate::clock::{Clock, Moment};
 use crate::defect;
 use crate::error::Error;
-use crate::runtime::alarm::Alarm;
+use crate::runtime::boot_timer::Alarm;
 use crate::runtime::{self, Runtime, process::PerProcess, word};
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
-use crate::runtime::streams;
+use crate::runtime::standard_streams;
 use crate::runtime::workers::Workers;
 use crate::status::Status;
 
@@ -139,7 +139,7 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        streams::occupy().map_err(|error| Failed { error, connecting: true })?;
+        standard_streams::occupy().map_err(|error| Failed { error, connecting: true })?;
         let Link { http, admission, .. } = self.link().await?;
         // A connection that takes as long as it may holds up nobody else.
         let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::first;
 use crate::runtime::process::PerProcess;
-use crate::runtime::streams;
+use crate::runtime::standard_streams;
 use crate::secret::redact;
 use crate::status::Status;
 use crate::transport::{TlsSettings, Unresolved, resolve};
@@ -241,7 +241,7 @@ impl Server {
 
     async fn dial(&self) -> Result<Link, Trouble> {
         let Address { host, port, has_tls, .. } = &self.address;
-        streams::occupy().map_err(|error| Trouble { error, is_of_connection: false })?;
+        standard_streams::occupy().map_err(|error| Trouble { error, is_of_connection: false })?;
         let stream = self.connect(host, *port).await?;
         let _ = stream.set_nodelay(true);
         if !has_tls {

@@ -1,14 +1,14 @@
-//! Takes the place of what surrounds `src/runtime/pin.rs`: ordinary fences instead of the system call, and slots that
+//! Takes the place of what surrounds `src/runtime/hazard_cell.rs`: ordinary fences instead of the system call, and slots that
 //! end with the model.
 
-#[path = "../../../src/runtime/pin.rs"]
-pub(crate) mod pin;
-#[path = "../../../src/runtime/places.rs"]
-mod places;
-#[path = "../../../src/runtime/slot.rs"]
-mod slot;
+#[path = "../../../src/runtime/hazard_cell.rs"]
+pub(crate) mod hazard_cell;
+#[path = "../../../src/runtime/hazard_pointer.rs"]
+mod hazard_pointer;
+#[path = "../../../src/runtime/slot_list.rs"]
+mod slot_list;
 
-mod barrier {
+mod fence {
     use loom::sync::atomic::{Ordering, fence};
 
     pub(super) fn light() {
@@ -26,14 +26,14 @@ mod barrier {
     }
 }
 
-mod here {
+mod thread_slot {
     use std::ops::Deref;
     use std::ptr;
 
     use loom::sync::atomic::AtomicPtr;
 
-    use super::places::{Place, Places};
-    use super::slot::Slot;
+    use super::hazard_pointer::Slot;
+    use super::slot_list::{Place, Places};
 
     loom::lazy_static! {
         static ref SLOTS: Places<Slot> = Places { first: AtomicPtr::new(ptr::null_mut()) };

@@ -6,7 +6,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::runtime::pin::Pinned;
+use crate::runtime::hazard_cell::Pinned;
 
 const MOST: usize = 3;
 

@@ -15,7 +15,7 @@ mod system {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    use crate::runtime::streams;
+    use crate::runtime::standard_streams;
 
     /// A timer of the kernel's on the boot clock; one of tokio's, which stands still while the machine sleeps, where
     /// the system refuses it.
@@ -39,7 +39,7 @@ mod system {
     }
 
     fn watched_timer() -> Option<AsyncFd<OwnedFd>> {
-        streams::occupy().ok()?;
+        standard_streams::occupy().ok()?;
         // SAFETY: a descriptor that the timer owns, and that nobody replaces or closes before it.
         unsafe { AsyncFd::register_with_interest(timer().ok()?, Interest::READABLE) }.ok()
     }

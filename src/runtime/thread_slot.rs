@@ -3,9 +3,9 @@
 use std::ops::Deref;
 use std::ptr;
 
-use super::own;
-use super::places::{Place, Places};
-use super::slot::Slot;
+use super::hazard_pointer::Slot;
+use super::slot_list::{Place, Places};
+use super::thread_pointer;
 use crate::sync::AtomicPtr;
 
 static SLOTS: Places<Slot> = Places { first: AtomicPtr::new(ptr::null_mut()) };
@@ -19,8 +19,8 @@ struct Leaving;
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        if let Some(slot) = own::get() {
-            own::set(None);
+        if let Some(slot) = thread_pointer::get() {
+            thread_pointer::set(None);
             slot.give_back();
         }
     }
@@ -34,18 +34,18 @@ pub(super) fn slots() -> &'static Places<Slot> {
 /// The slot that this thread keeps, if it has one and it is free.
 #[inline]
 pub(super) fn own_slot() -> Option<&'static Place<Slot>> {
-    own::get().filter(|slot| slot.is_free())
+    thread_pointer::get().filter(|slot| slot.is_free())
 }
 
 /// A slot of this thread's that is free.
 pub(super) fn free_slot() -> FreeSlot {
-    own_slot().map_or_else(|| another(own::get().is_none()), FreeSlot)
+    own_slot().map_or_else(|| another(thread_pointer::get().is_none()), FreeSlot)
 }
 
 /// For a thread's first read; or one inside another, from a signal handler or a `look`; or one at the thread's very end.
 fn another(is_first: bool) -> FreeSlot {
     let slot = SLOTS.take();
-    let is_kept = is_first && LEAVING.try_with(|_| own::set(Some(slot))).is_ok();
+    let is_kept = is_first && LEAVING.try_with(|_| thread_pointer::set(Some(slot))).is_ok();
     slot.set_spare(!is_kept);
     FreeSlot(slot)
 }

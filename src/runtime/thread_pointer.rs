@@ -2,8 +2,8 @@
 //! a tenth of what reading a token costs. glibc keeps room for small variables at a place that is known when the library
 //! is loaded; Rust has no stable word for that, the assembler has.
 
-use super::places::Place;
-use super::slot::Slot;
+use super::hazard_pointer::Slot;
+use super::slot_list::Place;
 
 type OwnSlot = Option<&'static Place<Slot>>;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use crate::session::handoff::{Giver, handoff};
+use crate::session::one_shot::{Giver, handoff};
 
 /// An answer is lost only by a caller who took the giver back.
 pub fn an_answer_is_lost_only_by_a_caller_who_took_the_giver_back() {

@@ -6,9 +6,9 @@
 
 use std::ptr;
 
-use super::barrier;
-use super::here::{free_slot, own_slot, slots};
-use super::slot::{Pin, Slot};
+use super::fence;
+use super::hazard_pointer::{Pin, Slot};
+use super::thread_slot::{free_slot, own_slot, slots};
 use crate::sync::{AtomicPtr, Ordering};
 
 /// The value, or none.
@@ -47,7 +47,7 @@ impl<T> Pinned<T> {
         let slot = free_slot();
         loop {
             let (seen, _pin) = self.pin(&slot);
-            barrier::light();
+            fence::light();
             if let Some(value) = self.pinned(seen) {
                 return look(value, slot.number());
             }
@@ -60,7 +60,7 @@ impl<T> Pinned<T> {
     pub(crate) fn glance<R>(&self, look: impl FnOnce(&T, usize) -> Option<R>) -> Option<R> {
         let slot = own_slot()?;
         let (seen, _pin) = self.pin(slot);
-        barrier::quick_light()?;
+        fence::quick_light()?;
         look(self.pinned(seen)??, slot.number())
     }
 
@@ -104,7 +104,7 @@ impl<T> Pinned<T> {
     fn free_retired(&self) {
         let mut next = self.retired.swap(ptr::null_mut(), Ordering::Acquire);
         // What was taken off the list was replaced before this fence, and no pin that comes after it can hold.
-        let is_certain = next.is_null() || barrier::heavy();
+        let is_certain = next.is_null() || fence::heavy();
         while !next.is_null() {
             let node = next;
             // SAFETY: the list was ours with the swap above.

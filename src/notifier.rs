@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use self::system::Chime;
 use crate::error::Error;
-use crate::runtime::streams;
+use crate::runtime::standard_streams;
 use crate::status::Status;
 
 /// So often it is tried at once.
@@ -20,7 +20,7 @@ pub(crate) struct Bell {
 
 impl Bell {
     pub(crate) fn new() -> Result<Self, Error> {
-        streams::occupy()?;
+        standard_streams::occupy()?;
         let chime = Chime::new().map_err(|error| {
             let text = format!(
                 "the system gave no descriptor for the queue: {error}; check the limit of open files"
