@@ -3,68 +3,68 @@
 use std::ops::Deref;
 use std::ptr;
 
-use super::hazard_pointer::Slot;
-use super::slot_list::{Place, Places};
+use super::hazard_pointer::HazardPointer;
+use super::slot_list::{Slot, SlotList};
 use super::thread_pointer;
 use crate::sync::AtomicPtr;
 
-static SLOTS: Places<Slot> = Places { first: AtomicPtr::new(ptr::null_mut()) };
+static SLOTS: SlotList<HazardPointer> = SlotList { first: AtomicPtr::new(ptr::null_mut()) };
 
 thread_local! {
-    static LEAVING: Leaving = const { Leaving };
+    static ON_EXIT: ReleaseOnExit = const { ReleaseOnExit };
 }
 
 /// Gives the slot back when its thread ends.
-struct Leaving;
+struct ReleaseOnExit;
 
-impl Drop for Leaving {
+impl Drop for ReleaseOnExit {
     fn drop(&mut self) {
         if let Some(slot) = thread_pointer::get() {
             thread_pointer::set(None);
-            slot.give_back();
+            slot.release();
         }
     }
 }
 
 /// All slots of the process.
-pub(super) fn slots() -> &'static Places<Slot> {
+pub(super) fn slots() -> &'static SlotList<HazardPointer> {
     &SLOTS
 }
 
 /// The slot that this thread keeps, if it has one and it is free.
 #[inline]
-pub(super) fn own_slot() -> Option<&'static Place<Slot>> {
-    thread_pointer::get().filter(|slot| slot.is_free())
+pub(super) fn own_idle_slot() -> Option<&'static Slot<HazardPointer>> {
+    thread_pointer::get().filter(|slot| slot.is_idle())
 }
 
 /// A slot of this thread's that is free.
-pub(super) fn free_slot() -> FreeSlot {
-    own_slot().map_or_else(|| another(thread_pointer::get().is_none()), FreeSlot)
+pub(super) fn idle_slot() -> IdleSlot {
+    own_idle_slot().map_or_else(|| add_slot(thread_pointer::get().is_none()), IdleSlot)
 }
 
 /// For a thread's first read; or one inside another, from a signal handler or a `look`; or one at the thread's very end.
-fn another(is_first: bool) -> FreeSlot {
-    let slot = SLOTS.take();
-    let is_kept = is_first && LEAVING.try_with(|_| thread_pointer::set(Some(slot))).is_ok();
-    slot.set_spare(!is_kept);
-    FreeSlot(slot)
+fn add_slot(is_first: bool) -> IdleSlot {
+    let slot = SLOTS.acquire();
+    let is_kept = is_first && ON_EXIT.try_with(|_| thread_pointer::set(Some(slot))).is_ok();
+    slot.set_temporary(!is_kept);
+    IdleSlot(slot)
 }
 
 /// The thread's own one, or a spare one that is given back after use.
-pub(super) struct FreeSlot(&'static Place<Slot>);
+pub(super) struct IdleSlot(&'static Slot<HazardPointer>);
 
-impl Deref for FreeSlot {
-    type Target = Place<Slot>;
+impl Deref for IdleSlot {
+    type Target = Slot<HazardPointer>;
 
-    fn deref(&self) -> &Place<Slot> {
+    fn deref(&self) -> &Slot<HazardPointer> {
         self.0
     }
 }
 
-impl Drop for FreeSlot {
+impl Drop for IdleSlot {
     fn drop(&mut self) {
-        if self.0.is_spare() {
-            self.0.give_back();
+        if self.0.is_temporary() {
+            self.0.release();
         }
     }
 }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_thread_that_ends_leaves_its_slot_to_the_next() {
         let use_one = || {
-            let slot: &Slot = &free_slot();
+            let slot: &HazardPointer = &idle_slot();
             ptr::from_ref(slot).addr()
         };
         let mut used: Vec<_> = (0..200).map(|_| std::thread::spawn(use_one).join().unwrap()).collect();
@@ -88,11 +88,11 @@ mod tests {
 
     #[test]
     fn a_slot_in_use_is_not_used_again() {
-        let outer = free_slot();
-        let pin = outer.pin(ptr::without_provenance_mut(8));
-        let inner = free_slot();
-        assert_ne!(outer.number(), inner.number());
-        drop((inner, pin));
-        assert_eq!(free_slot().number(), outer.number());
+        let outer = idle_slot();
+        let protection = outer.protect(ptr::without_provenance_mut(8));
+        let inner = idle_slot();
+        assert_ne!(outer.index(), inner.index());
+        drop((inner, protection));
+        assert_eq!(idle_slot().index(), outer.index());
     }
 }

@@ -139,7 +139,7 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        standard_streams::occupy().map_err(|error| Failed { error, connecting: true })?;
+        standard_streams::ensure_open().map_err(|error| Failed { error, connecting: true })?;
         let Link { http, admission, .. } = self.link().await?;
         // A connection that takes as long as it may holds up nobody else.
         let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_refused_for_a_name_is_told_as_what_it_is() {
-        static REFUSING: Workers = Workers::started_by(refuse, "pg-names", 1);
+        static REFUSING: Workers = Workers::with_spawn(refuse, "pg-names", 1);
         let tls = TlsSettings::load(&Config::default()).unwrap();
         let asking = async move {
             let tls = tls.client_config(&*tls.files().await).unwrap();

@@ -3,8 +3,8 @@
 use pg_loom::{hazard_cell, one_shot};
 
 #[test]
-fn an_answer_is_lost_only_by_a_caller_who_took_the_giver_back() {
-    one_shot::an_answer_is_lost_only_by_a_caller_who_took_the_giver_back();
+fn an_answer_is_lost_only_by_a_caller_who_took_the_sender_back() {
+    one_shot::an_answer_is_lost_only_by_a_caller_who_took_the_sender_back();
 }
 
 #[test]
@@ -13,8 +13,8 @@ fn one_reads_while_another_replaces() {
 }
 
 #[test]
-fn one_glances_while_another_replaces() {
-    hazard_cell::one_glances_while_another_replaces();
+fn one_tries_to_read_while_another_replaces() {
+    hazard_cell::one_tries_to_read_while_another_replaces();
 }
 
 #[test]
