@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::event::Body;
 use crate::protocol::{self, Call};
 use crate::queue::Completion;
-use crate::runtime::{self, first, streams};
+use crate::runtime::{self, race, standard_streams};
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::store::{self, Keyring, Location, MemoryStore, Owner, RecordKey, Servers, Store};
@@ -51,7 +51,7 @@ impl Client {
     pub fn new(config: &Config) -> Result<Arc<Self>, Error> {
         let base_url = config.base_url.clone().ok_or_else(no_base_url)?;
         // Files are read.
-        streams::occupy()?;
+        standard_streams::ensure_open()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let transport = config.transport(base_url, clock.clone())?;
         let tls = transport.tls().clone();
@@ -247,7 +247,7 @@ impl Client {
         end: Completion,
     ) {
         let begun = self.clock.now();
-        let runtime = match check_time(&call, timeout).and_then(|()| runtime::started()) {
+        let runtime = match check_time(&call, timeout).and_then(|()| runtime::handle()) {
             Ok(runtime) => runtime,
             Err(error) => return end.complete(Body::Token(Err(unsent(&call)(error)))),
         };
@@ -256,7 +256,7 @@ impl Client {
         let client = self.clone();
         runtime.spawn(async move {
             let work = client.make(call, source, begun, timeout);
-            match first(defect::contain_future(work), canceled).await {
+            match race(defect::catch_panic_async(work), canceled).await {
                 Some(Ok(outcome)) => {
                     end.complete(Body::Token(outcome.map(|pair| Arc::new(Grant::bare(pair)))));
                 }

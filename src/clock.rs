@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ring::digest::SHA256;
 
 /// Longer than any program runs, and short enough to be added to a clock.
-pub const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Wall time may run ahead of the boot clock by this much before it is believed.
 const WALL_TOLERANCE: Duration = Duration::from_secs(60);

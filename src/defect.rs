@@ -13,16 +13,16 @@ use crate::status::Status;
 
 thread_local! {
     /// Whether this thread is in our code, so that its panics are ours.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+    static IN_LIBRARY: Cell<bool> = const { Cell::new(false) };
+    static LOCATION: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// Runs our code for the host; a panic in it comes back as an error.
 #[inline]
-pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
     install_hook();
     // One look-up of the thread's storage for both ends: it is what a contained read costs.
-    let result = INSIDE.with(|inside| {
+    let result = IN_LIBRARY.with(|inside| {
         let outer = inside.replace(true);
         // What the work leaves half done is not seen again: every lock we hold is recovered where it is taken.
         let result = catch_unwind(AssertUnwindSafe(work));
@@ -32,16 +32,16 @@ pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
     result.map_err(|payload| {
         // A payload whose own drop panics must not get past us either.
         std::mem::forget(payload);
-        let place = PLACE.take();
+        let place = LOCATION.take();
         let text = format!("a defect of paymentsgate-auth at {place}; no state was lost, please report it");
         Error::new(Status::PG_ERR_INTERNAL, text)
     })
 }
 
 /// The same for a future.
-pub(crate) async fn contain_future<F: Future>(future: F) -> Result<F::Output, Error> {
+pub(crate) async fn catch_panic_async<F: Future>(future: F) -> Result<F::Output, Error> {
     let mut future = pin!(future);
-    poll_fn(|context| match contain(|| future.as_mut().poll(context)) {
+    poll_fn(|context| match catch_panic(|| future.as_mut().poll(context)) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
         Err(error) => Poll::Ready(Err(error)),
@@ -58,8 +58,8 @@ fn install_hook() {
     }
     let previous = take_hook();
     set_hook(Box::new(move |info| {
-        if INSIDE.get() {
-            PLACE.set(info.location().map(ToString::to_string).unwrap_or_default());
+        if IN_LIBRARY.get() {
+            LOCATION.set(info.location().map(ToString::to_string).unwrap_or_default());
         } else {
             previous(info);
         }
@@ -72,18 +72,18 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_an_error_without_its_message() {
-        let error = contain(|| panic!("hunter2")).unwrap_err();
+        let error = catch_panic(|| panic!("hunter2")).unwrap_err();
         assert_eq!(error.status, Status::PG_ERR_INTERNAL);
         assert!(error.text.contains("src/defect.rs:") && !error.text.contains("hunter2"), "{}", error.text);
-        assert_eq!(contain(|| 7).unwrap(), 7);
+        assert_eq!(catch_panic(|| 7).unwrap(), 7);
     }
 
     #[test]
     fn a_nested_call_keeps_the_outer_one_contained() {
-        let error = contain(|| {
-            assert!(contain(|| panic!("inner")).is_err());
+        let error = catch_panic(|| {
+            assert!(catch_panic(|| panic!("inner")).is_err());
             panic!("outer")
         });
-        assert!(error.is_err() && !INSIDE.get());
+        assert!(error.is_err() && !IN_LIBRARY.get());
     }
 }

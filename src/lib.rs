@@ -22,7 +22,6 @@
 
 #[cfg(feature = "wipe-on-free")]
 mod allocator;
-mod bell;
 pub mod client;
 pub mod clock;
 pub mod config;
@@ -32,6 +31,7 @@ pub mod error;
 pub mod event;
 pub mod expiry;
 pub mod ffi;
+mod notifier;
 pub mod protocol;
 pub mod queue;
 pub mod request;

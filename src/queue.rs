@@ -6,17 +6,17 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::bell::Bell;
 use crate::error::Error;
 use crate::event::{Body, Event, Operation};
+use crate::notifier::Notifier;
 use crate::runtime::process::PerProcess;
 use crate::status::Status;
 
 /// Lines of a log beyond so many waiting events are dropped.
-const MOST_WAITING_LINES: usize = 4096;
+const MAX_WAITING_LINES: usize = 4096;
 
 /// Stops what an operation has under way.
-type Hook = Box<dyn FnOnce() + Send>;
+type CancelHook = Box<dyn FnOnce() + Send>;
 
 /// A queue. Usable from any thread at once. A forked child finds it empty, with a descriptor of its own.
 pub struct Queue {
@@ -32,17 +32,17 @@ struct Inner {
 #[derive(Default)]
 struct State {
     events: VecDeque<Event>,
-    under_way: BTreeMap<u64, UnderWay>,
-    bell: Option<Bell>,
+    pending: BTreeMap<u64, Pending>,
+    notifier: Option<Notifier>,
     serials: u64,
-    sleepers: Sleepers,
+    waiters: WaiterCount,
 }
 
-struct UnderWay {
+struct Pending {
     operation: Operation,
     /// The caller may use a number again; this one never comes twice.
     serial: u64,
-    hook: Option<Hook>,
+    hook: Option<CancelHook>,
 }
 
 impl Default for Queue {
@@ -56,14 +56,14 @@ impl Queue {
     pub fn begin(&self, id: u64, operation: Operation) -> Result<Completion, Error> {
         let inner = self.inner()?;
         let mut state = inner.state();
-        if state.under_way.contains_key(&id) {
+        if state.pending.contains_key(&id) {
             let text =
                 format!("the argument `id` is {id}, which is still under way on this queue; give another");
             return Err(Error::new(Status::PG_ERR_INVALID_ARGUMENT, text));
         }
         state.serials += 1;
         let serial = state.serials;
-        state.under_way.insert(id, UnderWay { operation, serial, hook: None });
+        state.pending.insert(id, Pending { operation, serial, hook: None });
         Ok(Completion { inner: inner.clone(), id, serial })
     }
 
@@ -84,17 +84,17 @@ impl Queue {
         while state.events.is_empty() {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                state.sound();
+                state.update_notifier();
                 return Ok(None);
             }
-            state.sleepers.fall_asleep();
+            state.waiters.enter();
             state = match left {
                 Some(left) => {
                     inner.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
                 None => inner.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
-            state.sleepers.rise();
+            state.waiters.leave();
         }
         Ok(state.take())
     }
@@ -103,11 +103,11 @@ impl Queue {
     pub fn descriptor(&self) -> Result<RawFd, Error> {
         let inner = self.inner()?;
         let mut state = inner.state();
-        if state.bell.is_none() {
-            state.bell = Some(Bell::new()?);
-            state.sound();
+        if state.notifier.is_none() {
+            state.notifier = Some(Notifier::new()?);
+            state.update_notifier();
         }
-        Ok(state.bell.as_ref().map_or(-1, |bell| bell.descriptor()))
+        Ok(state.notifier.as_ref().map_or(-1, |notifier| notifier.descriptor()))
     }
 
     fn inner(&self) -> Result<&Arc<Inner>, Error> {
@@ -120,7 +120,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         let Some(inner) = self.inner.get() else { return };
         let left = std::mem::take(&mut *inner.state());
-        left.under_way.into_values().filter_map(|operation| operation.hook).for_each(|stop| stop());
+        left.pending.into_values().filter_map(|operation| operation.hook).for_each(|stop| stop());
     }
 }
 
@@ -130,13 +130,13 @@ impl Inner {
     }
 
     /// Ends an operation with an event, if it has not ended before, and gives what stops it.
-    fn end(&self, id: u64, serial: Option<u64>, body: impl FnOnce(Operation) -> Body) -> Option<Hook> {
+    fn end(&self, id: u64, serial: Option<u64>, body: impl FnOnce(Operation) -> Body) -> Option<CancelHook> {
         let mut state = self.state();
-        let found = state.under_way.get(&id)?;
+        let found = state.pending.get(&id)?;
         if serial.is_some_and(|serial| serial != found.serial) {
             return None;
         }
-        let UnderWay { operation, hook, .. } = state.under_way.remove(&id)?;
+        let Pending { operation, hook, .. } = state.pending.remove(&id)?;
         self.put(state, Event { id, body: body(operation) });
         hook
     }
@@ -144,7 +144,7 @@ impl Inner {
     /// Wakes a sleeper outside of the lock, which it needs at once.
     fn put(&self, mut state: MutexGuard<'_, State>, event: Event) {
         state.put(event);
-        if state.sleepers.call() {
+        if state.waiters.should_notify() {
             drop(state);
             self.arrived.notify_one();
         }
@@ -153,24 +153,24 @@ impl Inner {
 
 impl State {
     fn has(&self, operation: &Completion) -> bool {
-        self.under_way.get(&operation.id).is_some_and(|found| found.serial == operation.serial)
+        self.pending.get(&operation.id).is_some_and(|found| found.serial == operation.serial)
     }
 
     fn put(&mut self, event: Event) {
         self.events.push_back(event);
-        self.sound();
+        self.update_notifier();
     }
 
     fn take(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
-        self.sound();
+        self.update_notifier();
         event
     }
 
-    /// Lets the bell tell whether an event waits.
-    fn sound(&mut self) {
-        if let Some(bell) = &mut self.bell {
-            bell.sound(!self.events.is_empty());
+    /// Lets the notifier tell whether an event waits.
+    fn update_notifier(&mut self) {
+        if let Some(notifier) = &mut self.notifier {
+            notifier.set_readable(!self.events.is_empty());
         }
     }
 }
@@ -196,7 +196,7 @@ impl Completion {
     /// What to do if it is canceled, or has been.
     pub fn on_cancel(&self, stop: impl FnOnce() + Send + 'static) {
         let mut state = self.inner.state();
-        match state.under_way.get_mut(&self.id).filter(|found| found.serial == self.serial) {
+        match state.pending.get_mut(&self.id).filter(|found| found.serial == self.serial) {
             Some(operation) => operation.hook = Some(Box::new(stop)),
             None => {
                 drop(state);
@@ -206,19 +206,19 @@ impl Completion {
     }
 
     /// Whether nobody has ended it.
-    pub fn goes_on(&self) -> bool {
+    pub fn is_pending(&self) -> bool {
         self.inner.state().has(self)
     }
 
     /// An event of an operation that goes on. Whether it does.
-    pub fn tell(&self, body: Body) -> bool {
+    pub fn emit(&self, body: Body) -> bool {
         let state = self.inner.state();
-        let goes_on = state.has(self);
+        let is_pending = state.has(self);
         // Lines that nobody reads must not fill the memory.
-        if goes_on && !(matches!(body, Body::Log(..)) && state.events.len() >= MOST_WAITING_LINES) {
+        if is_pending && !(matches!(body, Body::Log(..)) && state.events.len() >= MAX_WAITING_LINES) {
             self.inner.put(state, Event { id: self.id, body });
         }
-        goes_on
+        is_pending
     }
 
     fn end(&self, body: impl FnOnce(Operation) -> Body) {
@@ -236,27 +236,27 @@ impl Drop for Completion {
 /// The threads that wait for an event to come. To call one is a system call, even where none is left to call: they are
 /// counted, so that none is called twice.
 #[derive(Default)]
-struct Sleepers {
+struct WaiterCount {
     /// Those who were called among them.
-    asleep: usize,
-    called: usize,
+    waiting: usize,
+    notified: usize,
 }
 
-impl Sleepers {
-    fn fall_asleep(&mut self) {
-        self.asleep += 1;
+impl WaiterCount {
+    fn enter(&mut self) {
+        self.waiting += 1;
     }
 
     /// Called or not: who rises by itself may leave another one's call uncounted, which costs one more, never one less.
-    fn rise(&mut self) {
-        self.asleep -= 1;
-        self.called = self.called.saturating_sub(1);
+    fn leave(&mut self) {
+        self.waiting -= 1;
+        self.notified = self.notified.saturating_sub(1);
     }
 
     /// Whether there is somebody to call.
-    fn call(&mut self) -> bool {
-        let is_any = self.called < self.asleep;
-        self.called += usize::from(is_any);
+    fn should_notify(&mut self) -> bool {
+        let is_any = self.notified < self.waiting;
+        self.notified += usize::from(is_any);
         is_any
     }
 }
@@ -266,18 +266,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bell_that_could_not_be_moved_is_moved_by_the_next_event_or_poll() {
-        let is_readable = |queue: &Queue| queue.inner().unwrap().state().bell.as_ref().unwrap().is_readable();
+    fn a_notifier_that_could_not_be_set_is_set_by_the_next_event_or_poll() {
+        let is_readable =
+            |queue: &Queue| queue.inner().unwrap().state().notifier.as_ref().unwrap().is_readable();
         let queue = Queue::default();
         queue.descriptor().unwrap();
         // It was to be stilled, and was not.
-        queue.inner().unwrap().state().bell.as_mut().unwrap().sound(true);
+        queue.inner().unwrap().state().notifier.as_mut().unwrap().set_readable(true);
         assert!(is_readable(&queue));
         assert!(queue.poll(Duration::ZERO).unwrap().is_none() && !is_readable(&queue));
         // It was to ring, and did not.
         let [first, second] = [1, 2].map(|id| queue.begin(id, Operation::Token).unwrap());
         drop(first);
-        queue.inner().unwrap().state().bell.as_mut().unwrap().sound(false);
+        queue.inner().unwrap().state().notifier.as_mut().unwrap().set_readable(false);
         assert!(!is_readable(&queue));
         drop(second);
         assert!(is_readable(&queue));
@@ -285,18 +286,18 @@ mod tests {
         assert!(queue.poll(Duration::ZERO).unwrap().is_some() && !is_readable(&queue));
     }
 
-    /// Threads sleep, are called, rise late or by themselves, in any order; a condition variable wakes whom it likes.
+    /// Threads sleep, are called, leave late or by themselves, in any order; a condition variable wakes whom it likes.
     #[test]
-    fn an_event_finds_a_thread_that_is_up_or_calls_one() {
+    fn an_event_finds_a_running_thread_or_wakes_one() {
         let mut rng = fastrand::Rng::with_seed(7);
         for _ in 0..2000 {
-            let (mut sleepers, mut asleep, mut rising) = (Sleepers::default(), 0, 0);
+            let (mut waiters, mut asleep, mut rising) = (WaiterCount::default(), 0, 0);
             let mut waiting = 0_usize;
             for _ in 0..60 {
                 match rng.u8(..4) {
                     // Nobody falls asleep beside an event.
                     0 if waiting == 0 => {
-                        sleepers.fall_asleep();
+                        waiters.enter();
                         asleep += 1;
                     }
                     1 if asleep > 0 => {
@@ -304,13 +305,13 @@ mod tests {
                         rising += 1;
                     }
                     2 if rising > 0 => {
-                        sleepers.rise();
+                        waiters.leave();
                         rising -= 1;
                         waiting = waiting.saturating_sub(1);
                     }
                     3 => {
                         waiting += 1;
-                        if sleepers.call() && asleep > 0 {
+                        if waiters.should_notify() && asleep > 0 {
                             asleep -= 1;
                             rising += 1;
                         }
@@ -319,7 +320,7 @@ mod tests {
                 }
                 assert!(
                     asleep == 0 || rising >= waiting,
-                    "{asleep} sleep on, {rising} rise for {waiting} events"
+                    "{asleep} sleep on, {rising} leave for {waiting} events"
                 );
             }
         }

@@ -11,7 +11,7 @@ use crate::status::Status;
 
 /// For exports that can fail: runs `work`, hands its error out, returns its status.
 pub(super) fn fallible(error_out: *mut *mut pg_error, work: impl FnOnce() -> Result<(), Error>) -> Status {
-    let result = defect::contain(|| {
+    let result = defect::catch_panic(|| {
         clear(error_out);
         work()
     });
@@ -54,7 +54,7 @@ pub(super) fn producing<T>(
 
 /// For exports that answer with a plain value: `fallback` stands in after a panic.
 pub(super) fn infallible<T>(fallback: T, work: impl FnOnce() -> T) -> T {
-    defect::contain(work).unwrap_or(fallback)
+    defect::catch_panic(work).unwrap_or(fallback)
 }
 
 /// Sets an output to NULL before the work, so that it is only ever written on success.

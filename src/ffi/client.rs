@@ -191,7 +191,7 @@ pub unsafe extern "C" fn pg_issue_token_start(
         let credentials =
             (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?);
         let credentials = both_or_neither(credentials)?;
-        runtime::started()?;
+        runtime::handle()?;
         client.issue_start(queue.begin(id, Operation::Token)?, credentials, timeout);
         Ok(())
     })
@@ -221,7 +221,7 @@ pub unsafe extern "C" fn pg_refresh_token_start(
             let timeout = timeout(timeout_ms)?;
             let access = optional_text(access_token, "access_token")?;
             let (access, refresh) = presented(access, text(refresh_token, "refresh_token")?)?;
-            runtime::started()?;
+            runtime::handle()?;
             client.refresh_start(queue.begin(id, Operation::Refresh)?, access, refresh, timeout);
             Ok(())
         };

@@ -4,7 +4,7 @@ use std::ptr;
 
 use super::boundary::{borrowed, fallible, infallible, null, producing, timeout};
 use super::{pg_error, pg_event};
-use crate::clock::FOR_EVER;
+use crate::clock::FOREVER;
 use crate::queue::Queue;
 use crate::status::Status;
 
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn pg_queue_poll(
     error: *mut *mut pg_error,
 ) -> Status {
     producing(event, "event", error, || {
-        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
         let event = borrowed(queue, "queue")?.queue.poll(timeout)?;
         Ok(event.map_or(ptr::null_mut(), pg_event::new))
     })

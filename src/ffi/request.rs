@@ -77,7 +77,7 @@ pub unsafe extern "C" fn pg_session_request_start(
         let queue = &borrowed(queue, "queue")?.queue;
         let request = request(method, path, headers, body, body_length)?;
         let timeout = timeout(timeout_ms)?;
-        runtime::started()?;
+        runtime::handle()?;
         session.request_start(queue.begin(id, Operation::Response)?, request, timeout);
         Ok(())
     })

@@ -9,7 +9,7 @@ use super::boundary::{
     borrowed, c_text, fallible, infallible, invalid, null, producing, quick, sized_text, text, timeout,
 };
 use super::{PG_TIMEOUT_DEFAULT, pg_client, pg_config, pg_error, pg_queue, pg_token};
-use crate::clock::FOR_EVER;
+use crate::clock::FOREVER;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::{Level, Operation};
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn pg_session_token(
     let answered = quick(error, || {
         // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
         let slot = unsafe { token.as_mut() }?;
-        *slot = glance(session, timeout_ms, |grant| Some(pg_token::share(grant.clone())))?;
+        *slot = try_read(session, timeout_ms, |grant| Some(pg_token::share(grant.clone())))?;
         Some(())
     });
     if answered { Status::PG_OK } else { hand_out(session, 0, timeout_ms, token, error) }
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
         if buffer.is_null() {
             return None;
         }
-        glance(session, timeout_ms, |grant| copy(&grant.token.access, buffer, capacity, length))
+        try_read(session, timeout_ms, |grant| copy(&grant.token.access, buffer, capacity, length))
     });
     if answered { Status::PG_OK } else { copy_out(session, timeout_ms, buffer, capacity, length, error) }
 }
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn pg_session_refresh(
 ) -> Status {
     producing(token, "token", error, || {
         let session = &borrowed(session, "session")?.session;
-        Ok(pg_token::share(session.refresh(timeout(timeout_ms)?.unwrap_or(FOR_EVER))?))
+        Ok(pg_token::share(session.refresh(timeout(timeout_ms)?.unwrap_or(FOREVER))?))
     })
 }
 
@@ -204,8 +204,8 @@ pub unsafe extern "C" fn pg_session_refresh_start(
     fallible(error, || {
         let session = &borrowed(session, "session")?.session;
         let queue = &borrowed(queue, "queue")?.queue;
-        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
-        runtime::started()?;
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
+        runtime::handle()?;
         session.refresh_start(queue.begin(id, Operation::Token)?, timeout);
         Ok(())
     })
@@ -341,7 +341,7 @@ pub unsafe extern "C" fn pg_session_close(
     error: *mut *mut pg_error,
 ) -> Status {
     fallible(error, || {
-        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
         borrowed(session, "session")?.session.close(timeout)
     })
 }
@@ -390,7 +390,7 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
 /// What `take` makes of the session's token, if the arguments are good and it is fresh. Without a panic, as long as `take`
 /// has none.
 #[inline]
-fn glance<T>(
+fn try_read<T>(
     session: *const pg_session,
     timeout_ms: i64,
     take: impl FnOnce(&Arc<Grant>) -> Option<T>,
@@ -399,7 +399,7 @@ fn glance<T>(
         return None;
     }
     // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-    unsafe { session.as_ref() }?.session.glance(take)
+    unsafe { session.as_ref() }?.session.try_read(take)
 }
 
 /// Copies a text with its NUL, if it fits, and tells its length.
@@ -435,7 +435,7 @@ fn hand_out(
 }
 
 fn times(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration), Error> {
-    let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+    let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
     let min_remaining = u64::try_from(min_remaining_ms)
         .map(Duration::from_millis)
         .map_err(|_| invalid("min_remaining_ms", "is negative; give milliseconds"))?;
@@ -461,7 +461,7 @@ fn copy_out(
         if buffer.is_null() {
             return Err(null("buffer"));
         }
-        let timeout = timeout(timeout_ms)?.unwrap_or(FOR_EVER);
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
         let grant = session.token(timeout, Duration::ZERO)?;
         let access = &grant.token.access;
         copy(access, buffer, capacity, length).ok_or_else(|| {

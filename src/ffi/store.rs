@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::boundary::{borrowed, borrowed_mut, fallible, infallible, invalid, null};
 use super::{pg_config, pg_error};
 use crate::error::Error;
-use crate::runtime::aside;
+use crate::runtime::run_blocking;
 use crate::status::Status;
 use crate::store::{Host, HostStore, Kept, check};
 
@@ -218,7 +218,7 @@ impl Drop for Table {
         if let (Some(free), true) = (self.store.free, self.is_owner) {
             let context = Context(self.store.context);
             // SAFETY: the contract of pg_store: once, when no callback is under way any more.
-            aside(move || unsafe { free(context.get()) });
+            run_blocking(move || unsafe { free(context.get()) });
         }
     }
 }

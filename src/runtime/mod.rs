@@ -1,18 +1,18 @@
 //! What the library is to the host's process: the one thread of ours ([`spawn`]), what must not cross a fork
-//! ([`process`]), and what any number of threads may read while one replaces it ([`pin`]).
+//! ([`process`]), and what any number of threads may read while one replaces it ([`hazard_cell`]).
 
 #![allow(unsafe_code, reason = "fork handlers, signal masks, pointers that threads and processes share")]
 
-pub(crate) mod alarm;
-mod barrier;
-mod here;
-mod own;
-pub(crate) mod pin;
-mod places;
+pub(crate) mod boot_timer;
+mod fence;
+mod fork_zeroed;
+pub(crate) mod hazard_cell;
+mod hazard_pointer;
 pub(crate) mod process;
-mod slot;
-pub(crate) mod streams;
-mod wiped;
+mod slot_list;
+pub(crate) mod standard_streams;
+mod thread_pointer;
+mod thread_slot;
 pub(crate) mod word;
 pub(crate) mod workers;
 
@@ -44,9 +44,9 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     let (answer, waiting) = sync_channel(1);
-    started()?.spawn(async move {
+    handle()?.spawn(async move {
         // The caller may be gone; then nobody wants the answer.
-        let _ = answer.send(defect::contain_future(future).await);
+        let _ = answer.send(defect::catch_panic_async(future).await);
     });
     match waiting.recv_timeout(patience.saturating_add(GRACE)) {
         Ok(result) => result.map(Some),
@@ -58,7 +58,7 @@ where
 }
 
 /// What the work comes to, unless the stop comes first.
-pub(crate) async fn first<T>(work: impl Future<Output = T>, stop: impl Future) -> Option<T> {
+pub(crate) async fn race<T>(work: impl Future<Output = T>, stop: impl Future) -> Option<T> {
     let (mut work, mut stop) = (pin!(work), pin!(stop));
     poll_fn(|context| {
         if let Poll::Ready(done) = work.as_mut().poll(context) {
@@ -70,15 +70,15 @@ pub(crate) async fn first<T>(work: impl Future<Output = T>, stop: impl Future) -
 }
 
 /// Our thread, started if it is not there yet, or not any more.
-pub(crate) fn started() -> Result<&'static Runtime, Error> {
+pub(crate) fn handle() -> Result<&'static Runtime, Error> {
     static RUNTIME: PerProcess<Runtime> = PerProcess::new();
     RUNTIME.get_or_replace(Runtime::is_running, Runtime::start)
 }
 
 /// Performs what may block: here, unless this is our thread and another one can be started.
-pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
+pub(crate) fn run_blocking(work: impl FnOnce() + Send + 'static) {
     static WORKERS: Workers = Workers::new("pg-aside", 4);
-    let work = Once(Some(Box::new(work)));
+    let work = RunOnDrop(Some(Box::new(work)));
     if Handle::try_current().is_ok() {
         // Refused, it is dropped, and so performed here.
         let _ = WORKERS.submit(Box::new(move || drop(work)));
@@ -86,9 +86,9 @@ pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
 }
 
 /// Work that is performed when this is dropped, wherever that is.
-struct Once(Option<Box<dyn FnOnce() + Send>>);
+struct RunOnDrop(Option<Box<dyn FnOnce() + Send>>);
 
-impl Drop for Once {
+impl Drop for RunOnDrop {
     fn drop(&mut self) {
         self.0.take().into_iter().for_each(|work| work());
     }
@@ -110,7 +110,7 @@ impl Runtime {
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
         // A thread that has ended gives the work back. Work that nobody takes is dropped, and its guards end what it was for.
         if let Err(SendError(work)) = self.inbox.send(Box::pin(future))
-            && let Ok(next) = started()
+            && let Ok(next) = handle()
         {
             let _ = next.inbox.send(work);
         }
@@ -128,7 +128,7 @@ impl Runtime {
             );
             Error::new(Status::PG_ERR_SYSTEM, text)
         };
-        streams::occupy()?;
+        standard_streams::ensure_open()?;
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
         let (inbox, mut works) = unbounded_channel::<Work>();
         with_signals_blocked(|| {
@@ -138,11 +138,11 @@ impl Runtime {
                         tokio::spawn(work);
                     }
                 };
-                let _ = defect::contain(|| runtime.block_on(take_all));
+                let _ = defect::catch_panic(|| runtime.block_on(take_all));
                 // Whatever ended it: from now on another thread is started, and the guards of what is dropped may ask for it.
-                let _ = defect::contain(|| drop(works));
+                let _ = defect::catch_panic(|| drop(works));
                 // Waiting for a getaddrinfo that hangs would hang who drops us.
-                let _ = defect::contain(|| runtime.shutdown_background());
+                let _ = defect::catch_panic(|| runtime.shutdown_background());
             })
         })
         .map_err(refused)?;

@@ -6,7 +6,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
-use super::wiped::Cell;
+use super::fork_zeroed::ForkZeroed;
 use super::word;
 use crate::error::Error;
 
@@ -40,11 +40,11 @@ impl<T: Send + Sync> PerProcess<T> {
     /// The same, where a value that does not work any more counts as none. It is leaked: others may be using it.
     pub(crate) fn get_or_replace(
         &self,
-        works: impl Fn(&T) -> bool,
+        is_usable: impl Fn(&T) -> bool,
         make: impl FnOnce() -> Result<T, Error>,
     ) -> Result<&T, Error> {
         let seen = self.slot.load(Ordering::Acquire);
-        if let Some(value) = self.of_this_process(seen).filter(|value| works(value)) {
+        if let Some(value) = self.of_this_process(seen).filter(|value| is_usable(value)) {
             return Ok(value);
         }
         let epoch = epoch();
@@ -79,13 +79,13 @@ impl<T> Drop for PerProcess<T> {
 }
 
 /// Where the epoch is, once a process of this line has asked for it. A fork leaves zero there.
-static PLACE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+static EPOCH: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
 /// Which process of its line of forks this is: another number than that of any forebear. No system call after the
 /// first time.
 pub(crate) fn epoch() -> u64 {
     // SAFETY: null, or a cell, which is never freed.
-    match unsafe { PLACE.load(Ordering::Acquire).as_ref() }.map_or(0, |cell| cell.load(Ordering::Acquire)) {
+    match unsafe { EPOCH.load(Ordering::Acquire).as_ref() }.map_or(0, |cell| cell.load(Ordering::Acquire)) {
         0 => begin_epoch(),
         known => known,
     }
@@ -96,16 +96,16 @@ fn begin_epoch() -> u64 {
     /// No epoch so far is greater, here or in a forebear.
     static GREATEST: AtomicU64 = AtomicU64::new(0);
     register_handler();
-    let cell = place();
+    let cell = epoch_cell();
     // Before it can be seen: a child that is forked in between must not take the same.
     let next = GREATEST.fetch_add(1, Ordering::AcqRel) + 1;
     cell.compare_exchange(0, next, Ordering::AcqRel, Ordering::Acquire).map_or_else(|first| first, |_| next)
 }
 
-fn place() -> &'static AtomicU64 {
-    let fresh = Cell::default().place();
+fn epoch_cell() -> &'static AtomicU64 {
+    let fresh = ForkZeroed::default().as_static();
     let (none, place) = (ptr::null_mut(), ptr::from_ref(fresh).cast_mut());
-    match PLACE.compare_exchange(none, place, Ordering::AcqRel, Ordering::Acquire) {
+    match EPOCH.compare_exchange(none, place, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => fresh,
         // SAFETY: a cell, which is never freed.
         Err(first) => unsafe { &*first },
@@ -116,7 +116,7 @@ fn register_handler() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     extern "C" fn in_child() {
         // SAFETY: null, or a cell, which is never freed.
-        if let Some(cell) = unsafe { PLACE.load(Ordering::Acquire).as_ref() } {
+        if let Some(cell) = unsafe { EPOCH.load(Ordering::Acquire).as_ref() } {
             cell.store(0, Ordering::Release);
         }
         word::reset_all();
@@ -144,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_works_no_more_is_replaced() {
+    fn a_value_that_is_not_usable_any_more_is_replaced() {
         let cell = PerProcess::new();
-        let works = |value: &i32| *value > 1;
-        assert_eq!(*cell.get_or_replace(works, || Ok(1)).unwrap(), 1);
-        assert_eq!(*cell.get_or_replace(works, || Ok(2)).unwrap(), 2);
-        assert_eq!(*cell.get_or_replace(works, || Ok(3)).unwrap(), 2);
+        let is_usable = |value: &i32| *value > 1;
+        assert_eq!(*cell.get_or_replace(is_usable, || Ok(1)).unwrap(), 1);
+        assert_eq!(*cell.get_or_replace(is_usable, || Ok(2)).unwrap(), 2);
+        assert_eq!(*cell.get_or_replace(is_usable, || Ok(3)).unwrap(), 2);
         assert!(cell.get_or_replace(|_| false, || Err(crate::session::machine::closed())).is_err());
         assert_eq!(cell.get(), Some(&2));
     }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_epoch_moves_with_each_fork_and_comes_to_nobody_twice() {
-        let _alone = word::alone();
+        let _exclusive = word::exclusive();
         let word = word::Word::new();
         word.set(7);
         let cell = PerProcess::new();

@@ -5,21 +5,21 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use super::places::{Place, Places};
+use super::fork_zeroed::ForkZeroed;
 use super::process;
-use super::wiped::Cell;
+use super::slot_list::{Slot, SlotList};
 
-static WORDS: Places<Cell> = Places { first: AtomicPtr::new(ptr::null_mut()) };
+static WORDS: SlotList<ForkZeroed> = SlotList { first: AtomicPtr::new(ptr::null_mut()) };
 
 /// A word, zero at first. Zero again when it is dropped.
-pub(crate) struct Word(&'static Place<Cell>);
+pub(crate) struct Word(&'static Slot<ForkZeroed>);
 
 impl Word {
     /// A word of its own.
     pub(crate) fn new() -> Self {
         // An epoch has registered the handler that a fork needs.
         process::epoch();
-        Word(WORDS.take())
+        Word(WORDS.acquire())
     }
 
     /// Tells whoever looks.
@@ -41,7 +41,7 @@ impl Word {
 impl Drop for Word {
     fn drop(&mut self) {
         self.set(0);
-        self.0.give_back();
+        self.0.release();
     }
 }
 
@@ -58,9 +58,9 @@ pub(crate) fn reset_all() {
 
 /// Tests that keep a number in a word, or reset all of them, one after the other.
 #[cfg(test)]
-pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
-    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+pub(crate) fn exclusive() -> std::sync::MutexGuard<'static, ()> {
+    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_word_is_zero_for_its_next_owner() {
-        let _alone = alone();
+        let _exclusive = exclusive();
         let word = Word::new();
         let other = Word::new();
         word.set(7);

@@ -21,7 +21,7 @@ use crate::status::Status;
 const IDLE: Duration = Duration::from_secs(1);
 
 /// What starts a thread; the tests have one that refuses.
-pub(crate) type Start = fn(&'static str, Work) -> io::Result<()>;
+pub(crate) type Spawn = fn(&'static str, Work) -> io::Result<()>;
 /// What a thread performs.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
@@ -30,8 +30,8 @@ pub(crate) struct Workers {
     /// Of its threads.
     name: &'static str,
     /// So many threads at a time.
-    most: usize,
-    start: Start,
+    max_threads: usize,
+    spawn: Spawn,
     pool: PerProcess<Arc<Pool>>,
 }
 
@@ -52,24 +52,24 @@ struct State {
 
 struct Job {
     /// Gone once nobody waits for the result; `None`: it is done in any case.
-    asker: Option<Weak<()>>,
+    waiter: Option<Weak<()>>,
     work: Work,
 }
 
 impl Job {
     fn is_wanted(&self) -> bool {
-        self.asker.as_ref().is_none_or(|asker| asker.strong_count() > 0)
+        self.waiter.as_ref().is_none_or(|waiter| waiter.strong_count() > 0)
     }
 }
 
 impl Workers {
     /// A pool of up to so many threads of that name, none of which is there yet.
-    pub(crate) const fn new(name: &'static str, most: usize) -> Self {
-        Workers::started_by(start, name, most)
+    pub(crate) const fn new(name: &'static str, max_threads: usize) -> Self {
+        Workers::with_spawn(spawn, name, max_threads)
     }
 
-    pub(crate) const fn started_by(start: Start, name: &'static str, most: usize) -> Self {
-        Workers { name, most, start, pool: PerProcess::new() }
+    pub(crate) const fn with_spawn(spawn: Spawn, name: &'static str, max_threads: usize) -> Self {
+        Workers { name, max_threads, spawn, pool: PerProcess::new() }
     }
 
     /// Performs what may block, and waits for it. It is not begun once nobody waits any more. A panic in it is an error.
@@ -77,17 +77,17 @@ impl Workers {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let asker = Arc::new(());
+        let waiter = Arc::new(());
         let (answer, waiting) = oneshot::channel();
-        let work = Box::new(move || drop(answer.send(defect::contain(work))));
-        self.add(Job { asker: Some(Arc::downgrade(&asker)), work })?;
+        let work = Box::new(move || drop(answer.send(defect::catch_panic(work))));
+        self.add(Job { waiter: Some(Arc::downgrade(&waiter)), work })?;
         // Without an answer it was taken out of the queue, since no thread was left for it.
         waiting.await.unwrap_or_else(|_| Err(self.refused(None)))
     }
 
     /// Has a thread perform it, also when nobody waits for it. An error: there is no thread, and it has been dropped.
     pub(crate) fn submit(&self, work: Work) -> Result<(), Error> {
-        self.add(Job { asker: None, work })
+        self.add(Job { waiter: None, work })
     }
 
     fn add(&self, job: Job) -> Result<(), Error> {
@@ -97,7 +97,7 @@ impl Workers {
         let (wanted, unwanted): (VecDeque<_>, VecDeque<_>) = state.queue.drain(..).partition(Job::is_wanted);
         state.queue = wanted;
         state.queue.push_back(job);
-        let has_thread = state.queue.len() <= state.idle || state.threads >= self.most;
+        let has_thread = state.queue.len() <= state.idle || state.threads >= self.max_threads;
         state.threads += usize::from(!has_thread);
         drop(state);
         drop(unwanted);
@@ -106,9 +106,9 @@ impl Workers {
             return Ok(());
         }
         let here = pool.clone();
-        match (self.start)(self.name, Box::new(move || here.work())) {
+        match (self.spawn)(self.name, Box::new(move || here.work())) {
             Ok(()) => Ok(()),
-            Err(error) => pool.go_on_without(|| self.refused(Some(&error))),
+            Err(error) => pool.handle_refusal(|| self.refused(Some(&error))),
         }
     }
 
@@ -130,7 +130,7 @@ impl Pool {
     }
 
     /// A thread was refused. The others take its work; if there are none, all that waits is given up, and its askers are told.
-    fn go_on_without(&self, refused: impl FnOnce() -> Error) -> Result<(), Error> {
+    fn handle_refusal(&self, refused: impl FnOnce() -> Error) -> Result<(), Error> {
         let mut state = self.state();
         state.threads -= 1;
         if state.threads > 0 {
@@ -147,7 +147,7 @@ impl Pool {
     fn work(&self) {
         while let Some(job) = self.next() {
             if job.is_wanted() {
-                let _ = defect::contain(job.work);
+                let _ = defect::catch_panic(job.work);
             }
         }
     }
@@ -167,7 +167,7 @@ impl Pool {
     }
 }
 
-fn start(name: &'static str, work: Work) -> io::Result<()> {
+fn spawn(name: &'static str, work: Work) -> io::Result<()> {
     with_signals_blocked(|| thread::Builder::new().name(name.into()).spawn(work)).map(drop)
 }
 
@@ -193,8 +193,8 @@ pub(crate) mod tests {
         run(async { workers.perform(work).await }, PATIENCE).unwrap().unwrap()
     }
 
-    fn leaked(start: Start, most: usize) -> &'static Workers {
-        Box::leak(Box::new(Workers::started_by(start, "pg-test", most)))
+    fn leaked(spawn: Spawn, max_threads: usize) -> &'static Workers {
+        Box::leak(Box::new(Workers::with_spawn(spawn, "pg-test", max_threads)))
     }
 
     /// Work that does not end before it is told to; the other end tells that it has begun.
@@ -210,7 +210,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_result_comes_back_and_a_panic_is_an_error() {
-        let workers = leaked(start, 2);
+        let workers = leaked(spawn, 2);
         assert_eq!(performed(workers, || 7).unwrap(), 7);
         let error = performed(workers, || panic!("hunter2")).unwrap_err();
         assert!(error.status == Status::PG_ERR_INTERNAL && !error.text.contains("hunter2"), "{error}");
@@ -228,7 +228,7 @@ pub(crate) mod tests {
     fn a_refused_thread_is_no_error_where_another_one_takes_the_work() {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         fn one(name: &'static str, work: Work) -> io::Result<()> {
-            if STARTED.fetch_add(1, Ordering::SeqCst) == 0 { start(name, work) } else { refuse(name, work) }
+            if STARTED.fetch_add(1, Ordering::SeqCst) == 0 { spawn(name, work) } else { refuse(name, work) }
         }
         let workers = leaked(one, 4);
         let (begun, go_on) = hang(workers);
@@ -243,7 +243,7 @@ pub(crate) mod tests {
 
     #[test]
     fn of_many_that_hang_a_few_have_threads_and_what_nobody_waits_for_is_not_done() {
-        let workers = leaked(start, 2);
+        let workers = leaked(spawn, 2);
         let hanging = [hang(workers), hang(workers)];
         hanging.iter().for_each(|(begun, _)| begun.recv_timeout(PATIENCE).unwrap());
         static DONE: AtomicUsize = AtomicUsize::new(0);
@@ -264,7 +264,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_thread_without_work_goes_away() {
-        let workers = leaked(start, 2);
+        let workers = leaked(spawn, 2);
         performed(workers, || ()).unwrap();
         let begun = std::time::Instant::now();
         while workers.pool.get().unwrap().state().threads > 0 {

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::credentials::{Credentials, CredentialsSource};
 use crate::error::Error;
 use crate::rotation::Watcher;
-use crate::runtime::pin::Pinned;
+use crate::runtime::hazard_cell::HazardCell;
 use crate::store::{Keyring, Location, Store};
 
 /// The account of a session, in this process and in those that are forked from it.
@@ -17,9 +17,9 @@ pub(super) struct Account {
     source: Option<Arc<CredentialsSource>>,
     watcher: Watcher,
     /// In force now. A forked child begins with them.
-    credentials: Pinned<Arc<Credentials>>,
+    credentials: HazardCell<Arc<Credentials>>,
     /// What the credentials file held when it was last taken up. The host may have set others since.
-    seen: Pinned<Arc<Credentials>>,
+    seen: HazardCell<Arc<Credentials>>,
 }
 
 /// Another key of the account, with the store of its record. A store in memory goes on as it is.
@@ -36,13 +36,13 @@ impl Account {
         source: Option<Arc<CredentialsSource>>,
     ) -> Self {
         let credentials = source.as_ref().map(|source| source.look());
-        let [credentials, seen] = [credentials.clone(), credentials].map(Pinned::new);
+        let [credentials, seen] = [credentials.clone(), credentials].map(HazardCell::new);
         Account { client, location, keyring, source, watcher: Watcher::new(), credentials, seen }
     }
 
     /// One whose credentials stay, and whose store is open.
     pub(super) fn fixed(client: Arc<Client>, credentials: Arc<Credentials>) -> Self {
-        let credentials = Pinned::new(Some(credentials));
+        let credentials = HazardCell::new(Some(credentials));
         Account { credentials, ..Account::new(client, Location::Memory, None, None) }
     }
 

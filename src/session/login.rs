@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{FOR_EVER, Moment};
+use crate::clock::{FOREVER, Moment};
 use crate::error::Error;
 use crate::status::Status;
 use crate::store::Refusal;
@@ -36,7 +36,7 @@ impl Refusal {
         let waits: &[Duration] = if have_worked { &HAVE_WORKED } else { &NEVER_WORKED };
         let wait = match error.status {
             Status::PG_ERR_REFUSED => waits.get(strikes.saturating_sub(1)).copied().unwrap_or(PROBE),
-            status if Refusal::is_withheld(status) => FOR_EVER,
+            status if Refusal::is_withheld(status) => FOREVER,
             _ => BLOCKED,
         };
         let wait = wait.max(error.retry_after.unwrap_or_default());

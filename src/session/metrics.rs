@@ -4,8 +4,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::enrolled::sessions_of;
 use super::health::Health;
+use super::registry::sessions_of;
 use crate::client::Client;
 use crate::clock::Moment;
 use crate::error::Error;

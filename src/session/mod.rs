@@ -3,29 +3,29 @@
 //! In reading order: `account` (whose it is), [`phase`] (when), [`decision`] (events and actions) and [`machine`] (what is
 //! decided), [`plan`], [`flight`] and [`landing`] (the one call under way, its beginning and its end), [`login`] and [`rejection`]
 //! (what is held against credentials and tokens), `held` (the token there is), `pause` (the back-off), `waiter` (a caller), `core`
-//! (performs it), `requests` (calls with a token), `published` and `served` (the lock-free read), `timers`; [`health`] and
+//! (performs it), `requests` (calls with a token), `published` and `read_counter` (the lock-free read), `timers`; [`health`] and
 //! [`metrics`] (what it says of itself), [`operator`] (the same by hand).
 
 mod account;
 mod core;
 pub mod decision;
-mod enrolled;
 pub mod flight;
-mod handoff;
 pub mod health;
 mod held;
 pub mod landing;
 pub mod login;
 pub mod machine;
 pub mod metrics;
+mod one_shot;
 pub mod operator;
 mod pause;
 pub mod phase;
 pub mod plan;
 mod published;
+mod read_counter;
+mod registry;
 pub mod rejection;
 mod requests;
-mod served;
 mod timers;
 mod waiter;
 
@@ -36,10 +36,10 @@ use std::time::Duration;
 use self::account::Account;
 use self::core::{Core, Wish};
 use self::decision::Policy;
-use self::enrolled::Enrolled;
 use self::health::Health;
 use self::machine::closed;
-use self::published::Published;
+use self::published::PublishedToken;
+use self::registry::Registration;
 use self::rejection::Verdict;
 use crate::client::Client;
 use crate::config::Config;
@@ -61,9 +61,9 @@ pub struct Session {
     client: Arc<Client>,
     policy: Policy,
     account: Arc<Account>,
-    published: Arc<Published>,
+    published: Arc<PublishedToken>,
     closed: AtomicBool,
-    core: PerProcess<Enrolled>,
+    core: PerProcess<Registration>,
 }
 
 impl Session {
@@ -94,7 +94,7 @@ impl Session {
             client: client.clone(),
             policy,
             account: Arc::new(Account::new(client.clone(), location, config.keyring()?, source)),
-            published: Arc::new(Published::new(&client.clock)),
+            published: Arc::new(PublishedToken::new(&client.clock)),
             closed: AtomicBool::new(false),
             core: PerProcess::new(),
         };
@@ -110,11 +110,11 @@ impl Session {
         Ok(session)
     }
 
-    /// What `take` makes of the token there is, if it is seen at a glance that it is fresh. No lock, no allocation, and no
+    /// What `take` makes of the token there is, if a fast look shows that it is fresh. No lock, no allocation, and no
     /// panic, as long as `take` has none. Where it comes to nothing, [`Session::fresh`] looks closer.
     #[inline]
-    pub fn glance<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
-        self.published.glance(take)
+    pub fn try_read<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
+        self.published.try_read(take)
     }
 
     /// The token there is, if it is fresh and at least `min_remaining` of its life is left. From memory; asks nobody.
@@ -162,7 +162,7 @@ impl Session {
     /// Whether what is begun without waiting would come to an end: our thread is there, or a token that needs none.
     pub fn check_start(&self, min_remaining: Duration) -> Result<(), Error> {
         let without_thread = |error| self.token(Duration::ZERO, min_remaining).map(drop).map_err(|_| error);
-        runtime::started().map(drop).or_else(without_thread)
+        runtime::handle().map(drop).or_else(without_thread)
     }
 
     /// The same without waiting: the answer ends an operation of a queue.
@@ -235,7 +235,7 @@ impl Session {
         self.closed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         match self.core.get() {
-            Some(enrolled) if !enrolled.core.close(timeout) => {}
+            Some(registration) if !registration.core.close(timeout) => {}
             // Nothing was ever begun in this process; what a parent published ends here too.
             None => {
                 self.published.set(None);
@@ -266,10 +266,10 @@ impl Session {
         self.closed.load(Ordering::SeqCst)
     }
 
-    fn core_on(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Enrolled, Error> {
+    fn core_on(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Registration, Error> {
         let (client, published, account) =
             (self.client.clone(), self.published.clone(), self.account.clone());
-        Enrolled::new(Core::new(client, published, self.policy, account, store, first)?)
+        Registration::new(Core::new(client, published, self.policy, account, store, first)?)
     }
 }
 

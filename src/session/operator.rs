@@ -12,7 +12,7 @@ use super::landing::Landing;
 use super::metrics::{self, Kept};
 use super::phase::{Phase, Windows};
 use super::plan::Plan;
-use super::published::Published;
+use super::published::PublishedToken;
 use crate::client::Client;
 use crate::clock::Moment;
 use crate::config::{Config, OnAmbiguous};
@@ -114,7 +114,7 @@ impl Operator {
             ..Plan::plain(base)
         };
         let (credentials, store) = (Some(self.credentials.clone()), self.store.clone());
-        let published = Arc::new(Published::new(&self.client.clock));
+        let published = Arc::new(PublishedToken::new(&self.client.clock));
         let account = Arc::new(Account::fixed(self.client.clone(), self.credentials.clone()));
         let core =
             Core::new(self.client.clone(), published, Policy::default(), account, store.clone(), first)?;

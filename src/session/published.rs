@@ -3,8 +3,8 @@
 //!
 //! A reader looks at one clock, the second of the wall clock, which runs on while the machine sleeps but can be set. So
 //! it vouches only for a *lease*: the few seconds since somebody last looked at the clock that nobody can set. Outside
-//! of the lease, on either side, a reader looks there too, and renews it. A clock put back can thus prolong a token by
-//! one lease, a tenth of the margin S or a second; one put back again and again meets our own thread, which withdraws
+//! of the fresh period, on either side, a reader looks there too, and renews it. A clock put back can thus prolong a token by
+//! one fresh period, a tenth of the margin S or a second; one put back again and again meets our own thread, which withdraws
 //! the token when the boot clock says so.
 
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use std::time::Duration;
 use once_cell::race::OnceBox;
 
 use super::phase::Windows;
-use super::served::Served;
+use super::read_counter::ReadCounter;
 use crate::clock::{Clock, Moment, SystemClock};
-use crate::runtime::pin::Pinned;
+use crate::runtime::hazard_cell::HazardCell;
 use crate::runtime::word::{Word, unique_number};
 use crate::store::Committed;
 use crate::token::Grant;
 
 /// What readers see.
-pub(super) struct Published {
+pub(super) struct PublishedToken {
     /// Where it is not the system's: that one is asked without a detour.
     injected: Option<Arc<dyn Clock>>,
-    snapshot: Pinned<Snapshot>,
+    snapshot: HazardCell<Snapshot>,
     /// Somebody has read since the last look. Noted when a lease is renewed, which is often enough.
-    asked: AtomicBool,
-    served: Served,
+    was_read: AtomicBool,
+    reads: ReadCounter,
     generation: AtomicU64,
     /// Which publication readers are served from; 0: none.
     number: AtomicU64,
@@ -38,20 +38,20 @@ pub(super) struct Published {
 
 struct Snapshot {
     committed: Committed,
-    lease: AtomicU64,
+    fresh_period: AtomicU64,
 }
 
 /// From a second of the wall clock, for so many seconds. One word, so that two who renew it at once leave the one or
 /// the other, and both are true.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Lease(u64);
+struct FreshPeriod(u64);
 
-impl Lease {
+impl FreshPeriod {
     /// None so far.
-    const NONE: Lease = Lease(0);
+    const NONE: FreshPeriod = FreshPeriod(0);
 
     /// None, and there will be none any more. No lease begins in the second 1 of 1970.
-    const WITHDRAWN: Lease = Lease(1 << 32);
+    const WITHDRAWN: FreshPeriod = FreshPeriod(1 << 32);
 
     /// Until the token turns mandatory; no longer than a tenth of the margin, but a second at least, which is what
     /// readers can tell apart.
@@ -60,7 +60,7 @@ impl Lease {
         let until = now.wall.saturating_add(remaining.saturating_sub(windows.mandatory).min(most));
         // Beginning and end are rounded down: the end never lies later than it may.
         let from = now.wall.as_secs();
-        Lease(from << 32 | (until.as_secs() - from))
+        FreshPeriod(from << 32 | (until.as_secs() - from))
     }
 
     #[inline]
@@ -72,38 +72,44 @@ impl Lease {
 
 impl Snapshot {
     fn new(committed: Committed) -> Self {
-        Snapshot { committed, lease: AtomicU64::new(Lease::NONE.0) }
+        Snapshot { committed, fresh_period: AtomicU64::new(FreshPeriod::NONE.0) }
     }
 
     #[inline]
-    fn lease(&self) -> Lease {
-        Lease(self.lease.load(Ordering::Relaxed))
+    fn fresh_period(&self) -> FreshPeriod {
+        FreshPeriod(self.fresh_period.load(Ordering::Relaxed))
     }
 
     /// The exact clocks decide, and the next reader is spared the question.
     fn is_fresh(&self, now: Moment, min_remaining: Duration) -> bool {
-        let lease = self.lease();
+        let fresh_period = self.fresh_period();
         let token = self.committed.token();
         let (windows, remaining) = (Windows::of(&token.lifetime), token.remaining(now));
-        let is_fresh =
-            lease != Lease::WITHDRAWN && remaining > windows.mandatory && !token.wall_has_jumped(now);
+        let is_fresh = fresh_period != FreshPeriod::WITHDRAWN
+            && remaining > windows.mandatory
+            && !token.wall_has_jumped(now);
         if is_fresh {
-            let renewed = Lease::new(&windows, remaining, now);
+            let renewed = FreshPeriod::new(&windows, remaining, now);
             // Whoever was quicker has renewed it as well, or withdrawn it.
-            let _ = self.lease.compare_exchange(lease.0, renewed.0, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.fresh_period.compare_exchange(
+                fresh_period.0,
+                renewed.0,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
         is_fresh && windows.suffices(remaining, min_remaining)
     }
 }
 
-impl Published {
+impl PublishedToken {
     /// Nothing yet.
     pub(super) fn new(clock: &Arc<dyn Clock>) -> Self {
-        Published {
+        PublishedToken {
             injected: (!clock.is_system()).then(|| clock.clone()),
-            snapshot: Pinned::default(),
-            asked: AtomicBool::new(false),
-            served: Served::default(),
+            snapshot: HazardCell::default(),
+            was_read: AtomicBool::new(false),
+            reads: ReadCounter::default(),
             generation: AtomicU64::new(0),
             number: AtomicU64::new(0),
             word: OnceBox::new(),
@@ -118,7 +124,7 @@ impl Published {
         self.snapshot.replace(committed.map(Snapshot::new));
         self.number.store(number, Ordering::Relaxed);
         if number == 0 {
-            self.vouch();
+            self.update_word();
         }
     }
 
@@ -126,16 +132,16 @@ impl Published {
     pub(super) fn withdraw(&self) {
         self.snapshot.read(|snapshot| {
             if let Some(snapshot) = snapshot {
-                snapshot.lease.store(Lease::WITHDRAWN.0, Ordering::Relaxed);
+                snapshot.fresh_period.store(FreshPeriod::WITHDRAWN.0, Ordering::Relaxed);
             }
         });
         self.number.store(0, Ordering::Relaxed);
-        self.vouch();
+        self.update_word();
     }
 
     /// Lets the word say what readers are served from. Called by whoever will withdraw it in time: a program that reads
     /// the word looks at no clock.
-    pub(super) fn vouch(&self) {
+    pub(super) fn update_word(&self) {
         let number = self.number.load(Ordering::Relaxed);
         // Written only when it changes: programs look at it all the time.
         if let Some(word) = self.word.get().filter(|word| word.get() != number) {
@@ -143,41 +149,41 @@ impl Published {
         }
     }
 
-    /// The word, silent until the next [`Published::vouch`] if it is new.
+    /// The word, silent until the next [`PublishedToken::update_word`] if it is new.
     pub(super) fn word(&self) -> &Word {
         self.word.get_or_init(|| Box::new(Word::new()))
     }
 
     /// In a forked child nobody vouches for what is inherited, until its own core does.
-    fn is_vouched_for(&self) -> bool {
+    fn is_word_valid(&self) -> bool {
         self.word.get().is_none_or(|word| word.get() != 0)
     }
 
     /// What `take` makes of the token, if it may be handed out without further thought.
     pub(super) fn read<T>(&self, min_remaining: Duration, take: impl FnOnce(&Arc<Grant>) -> T) -> Option<T> {
         let second = self.second();
-        self.snapshot.read_as(|snapshot, reader| {
+        self.snapshot.read_with_slot(|snapshot, slot| {
             let seen = snapshot?;
-            let is_leased = seen.lease().holds(second) && min_remaining.is_zero();
-            if !is_leased && !self.is_fresh(seen, min_remaining) {
+            let is_known_fresh = seen.fresh_period().holds(second) && min_remaining.is_zero();
+            if !is_known_fresh && !self.is_fresh(seen, min_remaining) {
                 return None;
             }
-            self.served.count(reader);
+            self.reads.count(slot);
             Some(take(&seen.committed.grant))
         })
     }
 
-    /// The same in a hurry, for whoever asks [`Published::read`] if this has none: within the lease alone.
+    /// The same in a hurry, for whoever asks [`PublishedToken::read`] if this has none: within the lease alone.
     #[inline]
-    pub(super) fn glance<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
+    pub(super) fn try_read<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
         // Before anything else has to be kept across the call.
         let second = self.second();
-        self.snapshot.glance(|seen, reader| {
-            if !seen.lease().holds(second) {
+        self.snapshot.try_read(|seen, slot| {
+            if !seen.fresh_period().holds(second) {
                 return None;
             }
             // Before the taking, which is a call: nothing has to be kept across it.
-            self.served.quick_count(reader)?;
+            self.reads.try_count(slot)?;
             take(&seen.committed.grant)
         })
     }
@@ -198,8 +204,8 @@ impl Published {
     }
 
     fn is_fresh(&self, seen: &Snapshot, min_remaining: Duration) -> bool {
-        self.asked.store(true, Ordering::Relaxed);
-        self.is_vouched_for() && seen.is_fresh(self.now(), min_remaining)
+        self.was_read.store(true, Ordering::Relaxed);
+        self.is_word_valid() && seen.is_fresh(self.now(), min_remaining)
     }
 
     /// The token there is, fresh or not: what a forked child inherits.
@@ -213,12 +219,12 @@ impl Published {
     }
 
     /// How often a token was read from memory, without asking.
-    pub(super) fn served(&self) -> u64 {
-        self.served.total()
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.total()
     }
 
     /// Whether somebody has read since this was last asked.
-    pub(super) fn take_asked(&self) -> bool {
-        self.asked.swap(false, Ordering::Relaxed)
+    pub(super) fn take_was_read(&self) -> bool {
+        self.was_read.swap(false, Ordering::Relaxed)
     }
 }

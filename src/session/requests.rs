@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::event::{Body, Level};
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Attempts, Next, Response};
-use crate::runtime::{self, first};
+use crate::runtime::{self, race};
 use crate::status::Status;
 use crate::token::Grant;
 
@@ -32,7 +32,7 @@ pub(super) fn run(core: &Arc<Core>, request: ApiRequest, timeout: Duration) -> O
 /// Makes a request whose end ends an operation of a queue.
 pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, timeout: Duration) {
     let deadline = deadline(core, timeout);
-    let begun = runtime::started().and_then(|runtime| Ok((runtime, UnderWay::begin(core)?)));
+    let begun = runtime::handle().and_then(|runtime| Ok((runtime, UnderWay::begin(core)?)));
     let (runtime, (under_way, stopped)) = match begun {
         Ok(begun) => begun,
         Err(error) => return end.fail(error),
@@ -42,7 +42,7 @@ pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, time
     let core = core.clone();
     runtime.spawn(async move {
         let work = until_closed(&core, &request, deadline, stopped);
-        match first(defect::contain_future(work), canceled).await {
+        match race(defect::catch_panic_async(work), canceled).await {
             Some(Ok(outcome)) => end.complete(Body::Response(outcome)),
             Some(Err(error)) => end.fail(broken_off(error, request.is_safe())),
             // Canceled: its end has been told.
@@ -66,7 +66,7 @@ fn broken_off(error: Error, is_safe: bool) -> Error {
 
 /// The request, unless the session is closed first.
 async fn until_closed(core: &Core, request: &ApiRequest, deadline: Duration, stopped: Stopped) -> Outcome {
-    match first(perform(core, request, deadline), stopped).await {
+    match race(perform(core, request, deadline), stopped).await {
         Some(outcome) => outcome,
         None => Err(Error { may_have_acted: true, ..closed() }),
     }

@@ -16,7 +16,7 @@ use super::core::Core;
 use crate::clock::{Clock, Moment};
 use crate::defect;
 use crate::error::Error;
-use crate::runtime::alarm::Alarm;
+use crate::runtime::boot_timer::BootTimer;
 use crate::runtime::{self, Runtime, process::PerProcess, word};
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ impl Timers {
     pub(super) fn get(clock: &Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
         static TIMERS: PerProcess<Arc<Timers>> = PerProcess::new();
         let timers = TIMERS.get_or_try_init(|| Ok(Arc::default()))?;
-        timers.run_on(runtime::started()?, clock);
+        timers.run_on(runtime::handle()?, clock);
         Ok(timers.clone())
     }
 
@@ -105,7 +105,7 @@ impl Timers {
         for (rung, weak) in due {
             let Some(core) = weak.upgrade() else { continue };
             // A defect in one session must not stop the timers of all, nor its own.
-            if defect::contain(|| core.tick(rung)).is_err() {
+            if defect::catch_panic(|| core.tick(rung)).is_err() {
                 self.set(None, Some(now.boot.saturating_add(AFTER_A_DEFECT)), &weak);
             }
         }
@@ -115,14 +115,14 @@ impl Timers {
 
 async fn run(running: Running) {
     let Running { timers, clock, .. } = &running;
-    let mut alarm = Alarm::new();
+    let mut timer = BootTimer::new();
     let mut before = clock.now();
     loop {
         let now = clock.now();
         let sleep = timers.turn(now, before);
         before = now;
         let mut changed = pin!(timers.changed.notified());
-        let mut rung = pin!(alarm.sleep(sleep));
+        let mut rung = pin!(timer.sleep(sleep));
         poll_fn(|context| {
             // Either is reason enough to look again.
             let awake = changed.as_mut().poll(context).is_ready() || rung.as_mut().poll(context).is_ready();
@@ -152,7 +152,7 @@ impl Drop for Running {
         // Nobody withdraws tokens in time now: programs that look at no clock have to ask, and begin it anew.
         word::reset_all();
         if self.begun.elapsed() >= SHORT_LIFE
-            && let Ok(runtime) = runtime::started()
+            && let Ok(runtime) = runtime::handle()
         {
             self.timers.run_on(runtime, &self.clock);
         }
@@ -171,7 +171,7 @@ mod tests {
     use crate::credentials::Credentials;
     use crate::secret::Secret;
     use crate::session::decision::Policy;
-    use crate::session::published::Published;
+    use crate::session::published::PublishedToken;
     use crate::store::MemoryStore;
     use crate::transport::{Request, Sending, Transport};
 
@@ -190,7 +190,7 @@ mod tests {
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
         let credentials = Arc::new(Credentials { account_id, public_key });
         let account = Arc::new(Account::fixed(client.clone(), credentials));
-        let published = Arc::new(Published::new(&clock));
+        let published = Arc::new(PublishedToken::new(&clock));
         Core::new(client, published, Policy::default(), account, Arc::new(MemoryStore::default()), None)
             .unwrap()
     }
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_task_that_has_ended_begins_again_with_the_next_look() {
         let (timers, clock) = (Arc::<Timers>::default(), Arc::new(SystemClock) as Arc<dyn Clock>);
-        let runtime = runtime::started().unwrap();
+        let runtime = runtime::handle().unwrap();
         let runs =
             |timers: &Timers| timers.runs_on.load(Ordering::Acquire) == ptr::from_ref(runtime).cast_mut();
         let running = |begun| Running {
@@ -255,7 +255,7 @@ mod tests {
             begun,
         };
         let set = || timers.runs_on.store(ptr::from_ref(runtime).cast_mut(), Ordering::Release);
-        let _alone = word::alone();
+        let _exclusive = word::exclusive();
         let word = word::Word::new();
         word.set(7);
         set();

@@ -44,7 +44,7 @@ impl<T: GiveUp> Turn<T> {
 impl<T: GiveUp> Drop for Turn<T> {
     fn drop(&mut self) {
         if self.lets_go {
-            let _ = defect::contain(|| self.subject.give_up());
+            let _ = defect::catch_panic(|| self.subject.give_up());
         }
     }
 }
@@ -99,7 +99,7 @@ impl<T: GiveUp> Limited<T> {
             let (answer, waiting) = oneshot::channel();
             self.workers.submit(Box::new(move || {
                 if !answer.is_closed() {
-                    let result = defect::contain(|| work(&mut turn)).and_then(|done| done);
+                    let result = defect::catch_panic(|| work(&mut turn)).and_then(|done| done);
                     turn.end(answer.send(result).is_ok());
                 }
             }))?;

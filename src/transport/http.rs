@@ -18,7 +18,7 @@ use super::{Answer, Reply, Request, Sending, Transport};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
-use crate::runtime::streams;
+use crate::runtime::standard_streams;
 use crate::runtime::workers::Workers;
 use crate::status::Status;
 
@@ -156,7 +156,7 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        streams::occupy().map_err(|error| Failed { error, connecting: true })?;
+        standard_streams::ensure_open().map_err(|error| Failed { error, connecting: true })?;
         let Link { http, admission, .. } = self.link().await?;
         // A connection that takes as long as it may holds up nobody else.
         let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_refused_for_a_name_is_told_as_what_it_is() {
-        static REFUSING: Workers = Workers::started_by(refuse, "pg-names", 1);
+        static REFUSING: Workers = Workers::with_spawn(refuse, "pg-names", 1);
         let tls = TlsSettings::load(&TlsOptions::default()).unwrap();
         let asking = async move {
             let tls = tls.client_config(&*tls.files().await).unwrap();

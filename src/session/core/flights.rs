@@ -18,7 +18,7 @@ use crate::defect;
 use crate::error::Error;
 use crate::event::Level;
 use crate::protocol::Call;
-use crate::runtime::{self, first};
+use crate::runtime::{self, race};
 use crate::status::Status;
 use crate::store::{Committed, Loaded, Refusal, Store, keeping};
 use crate::token::{Pair, RefreshToken};
@@ -52,7 +52,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 impl Core {
     pub(super) fn launch(&self, plan: Plan, means: Means) {
         let Some(core) = self.me.upgrade() else { return };
-        let runtime = match runtime::started() {
+        let runtime = match runtime::handle() {
             Ok(runtime) => runtime,
             Err(error) => return self.land(Landing::crashed(error), means.record),
         };
@@ -63,11 +63,11 @@ impl Core {
             let store = means.store.clone();
             // In memory of its own, which is free before anybody is answered and asks for more that stays.
             let flight = Box::pin(tokio::time::timeout(limit, core.fly(plan, means)));
-            let landing = match defect::contain_future(flight).await {
+            let landing = match defect::catch_panic_async(flight).await {
                 Ok(Ok(landing)) => landing,
                 broken_off => {
                     // Others wait for the lock.
-                    let _ = defect::contain_future(async { store.unlock().await }).await;
+                    let _ = defect::catch_panic_async(async { store.unlock().await }).await;
                     Landing::crashed(broken_off.err().unwrap_or_else(|| took_too_long(limit)))
                 }
             };
@@ -314,7 +314,7 @@ impl Transport for Impatient<'_> {
             let Impatient { core, patience } = *self;
             let (started, path) = (core.now(), request.path.clone());
             let sending = core.client.transport.send(request);
-            first(sending, core.without_a_token(patience)).await.unwrap_or_else(|| {
+            race(sending, core.without_a_token(patience)).await.unwrap_or_else(|| {
                 let text =
                     format!("{path}: no answer, and no token to hand out for {} s", patience.as_secs());
                 // It may have left.
@@ -343,10 +343,10 @@ impl Drop for FlightUnderWay {
     fn drop(&mut self) {
         if let Some(core) = self.core.take() {
             // Others wait for the lock, and this session may never be asked again.
-            if let Ok(runtime) = runtime::started() {
+            if let Ok(runtime) = runtime::handle() {
                 let store = self.store.clone();
                 runtime.spawn(async move {
-                    let _ = defect::contain_future(async { store.unlock().await }).await;
+                    let _ = defect::catch_panic_async(async { store.unlock().await }).await;
                 });
             }
             let text = "the library's own thread has gone; the next call starts another one";
@@ -357,8 +357,8 @@ impl Drop for FlightUnderWay {
 
 /// A defect on the way down is told to those who wait as well.
 fn land_contained(core: &Core, landing: Landing, record: u64) {
-    if let Err(error) = defect::contain(|| core.land(landing, record)) {
-        let _ = defect::contain(|| core.land(Landing::crashed(error), record));
+    if let Err(error) = defect::catch_panic(|| core.land(landing, record)) {
+        let _ = defect::catch_panic(|| core.land(Landing::crashed(error), record));
     }
 }
 
@@ -371,7 +371,7 @@ fn took_too_long(limit: Duration) -> Error {
 mod tests {
     use super::super::super::account::Account;
     use super::super::super::decision::Policy;
-    use super::super::super::published::Published;
+    use super::super::super::published::PublishedToken;
     use super::*;
     use crate::clock::{Clock, SystemClock};
     use crate::config::Config;
@@ -440,7 +440,7 @@ mod tests {
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
         let account =
             Arc::new(Account::fixed(client.clone(), Arc::new(Credentials { account_id, public_key })));
-        let published = Arc::new(Published::new(&clock));
+        let published = Arc::new(PublishedToken::new(&clock));
         Core::new(client, published, Policy::default(), account, Arc::new(store), None).unwrap()
     }
 
@@ -463,7 +463,7 @@ mod tests {
         let core = core(Broken { panics_in_lock: false, inner: MemoryStore::default() });
         let at_once = core.wish(Duration::ZERO, Duration::ZERO);
         let asked = || core.enlist(core.number(), at_once, Box::new(|_| panic!("a defect")));
-        assert!(defect::contain(asked).is_err());
+        assert!(defect::catch_panic(asked).is_err());
         assert!(core.close(PATIENCE), "it has begun, so it lands");
     }
 

@@ -16,14 +16,14 @@ impl State {
         if let Notice::CredentialsRejected(error) = &notice {
             self.log(Level::PG_LOG_ERROR, || format!("other credentials are wanted: {error}"));
         }
-        self.subscribers.retain(|subscriber| subscriber.to.tell(Body::Notice(notice.clone())));
+        self.subscribers.retain(|subscriber| subscriber.to.emit(Body::Notice(notice.clone())));
     }
 
     pub(super) fn log(&mut self, level: Level, line: impl FnOnce() -> String) {
         if self.subscribers.iter().any(|subscriber| level <= subscriber.level) {
             let line = line();
             self.subscribers.retain(|subscriber| {
-                level > subscriber.level || subscriber.to.tell(Body::Log(level, line.clone()))
+                level > subscriber.level || subscriber.to.emit(Body::Log(level, line.clone()))
             });
         }
     }

@@ -14,15 +14,15 @@ use tokio::sync::oneshot;
 pub(super) use self::flights::Means;
 use super::account::{Account, Renewal};
 use super::decision::{Action, Event, Policy, WaiterId};
-use super::handoff::handoff;
 use super::health::{Health, Tally};
 use super::machine::{Machine, closed};
+use super::one_shot;
 use super::plan::Cause;
-use super::published::Published;
+use super::published::PublishedToken;
 use super::rejection::Verdict;
 use super::timers::{Due, Timers};
 use crate::client::Client;
-use crate::clock::{FOR_EVER, Moment};
+use crate::clock::{FOREVER, Moment};
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::{Body, Level};
@@ -54,7 +54,7 @@ struct Subscriber {
 pub(super) struct Core {
     me: Weak<Core>,
     pub(super) client: Arc<Client>,
-    pub(super) published: Arc<Published>,
+    pub(super) published: Arc<PublishedToken>,
     account: Arc<Account>,
     state: Mutex<State>,
     /// A flight has landed, a request has ended, or answers have been given.
@@ -109,7 +109,7 @@ impl Core {
     /// A session's parts; a forked child goes on with the token that it inherited.
     pub(super) fn new(
         client: Arc<Client>,
-        published: Arc<Published>,
+        published: Arc<PublishedToken>,
         policy: Policy,
         account: Arc<Account>,
         store: Arc<dyn Store>,
@@ -191,17 +191,17 @@ impl Core {
 
     /// Asks the machine, and waits for its answer until the deadline.
     pub(super) fn ask(&self, timeout: Duration, wish: Wish) -> Answer {
-        let (giver, taker) = handoff();
-        let patience = Instant::now() + timeout.min(FOR_EVER);
+        let (sender, receiver) = one_shot::channel();
+        let patience = Instant::now() + timeout.min(FOREVER);
         let id = self.number();
-        let reply = Box::new(move |answer| giver.give(answer));
+        let reply = Box::new(move |answer| sender.send(answer));
         self.enlist(id, wish, reply);
-        taker
-            .wait(patience)
+        receiver
+            .recv_deadline(patience)
             .or_else(|| {
                 self.step(Event::Leave(id), |_| {});
                 // Another thread may have taken this caller out of the table and not have answered yet.
-                taker.wait(Instant::now() + HANDOVER)
+                receiver.recv_deadline(Instant::now() + HANDOVER)
             })
             .unwrap_or_else(|| {
                 Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
@@ -253,14 +253,14 @@ impl Core {
     pub(super) fn subscribe(&self, to: Completion, level: Level) {
         let mut state = self.state();
         if let Some(warning) = state.store.warning().filter(|_| level >= Level::PG_LOG_WARN) {
-            to.tell(Body::Log(Level::PG_LOG_WARN, warning));
+            to.emit(Body::Log(Level::PG_LOG_WARN, warning));
         }
         if state.machine.is_closed() {
             drop(state);
             return to.fail(closed());
         }
         // Whoever comes and goes between two pieces of news must not pile up.
-        state.subscribers.retain(|subscriber| subscriber.to.goes_on());
+        state.subscribers.retain(|subscriber| subscriber.to.is_pending());
         state.subscribers.push(Subscriber { to, level });
     }
 
@@ -341,7 +341,7 @@ impl Core {
 
     /// Time has passed, and readers have come or not.
     fn passing(&self) -> Event {
-        if self.published.take_asked() { Event::Asked } else { Event::Tick }
+        if self.published.take_was_read() { Event::Asked } else { Event::Tick }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -360,7 +360,7 @@ impl Core {
         let now = self.now();
         let state = self.state();
         let file_error = self.account.file_trouble().map(|error| error.text);
-        Health { file_error, ..Health::new(&state.machine, &state.tally, self.published.served(), now) }
+        Health { file_error, ..Health::new(&state.machine, &state.tally, self.published.reads(), now) }
     }
 
     pub(super) fn log(&self, level: Level, line: impl FnOnce() -> String) {
@@ -421,7 +421,7 @@ impl Core {
         self.has_row.store(state.machine.refused_young(self.now()).0 > 0, Ordering::Relaxed);
         if let Ok(timers) = timers {
             state.due = timers.set(state.due, next, &self.me);
-            self.published.vouch();
+            self.published.update_word();
         }
         let answering = if answers.is_empty() {
             drop(state);

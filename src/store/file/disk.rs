@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 use rustix::process::geteuid;
 
 use crate::error::Error;
-use crate::runtime::streams;
+use crate::runtime::standard_streams;
 use crate::status::Status;
 
 /// Nobody but the owner.
@@ -50,7 +50,7 @@ pub struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn open(&self, path: &Path) -> io::Result<File> {
-        streams::occupy().map_err(io::Error::other)?;
+        standard_streams::ensure_open().map_err(io::Error::other)?;
         OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
     }
 
@@ -59,7 +59,7 @@ impl Disk for SystemDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        streams::occupy().map_err(io::Error::other)?;
+        standard_streams::ensure_open().map_err(io::Error::other)?;
         OpenOptions::new().write(true).create_new(true).mode(PRIVATE).custom_flags(CAREFUL).open(path)
     }
 

@@ -299,7 +299,7 @@ fn a_late_commit_does_not_overwrite_a_newer_pair() {
 
 #[test]
 fn a_refused_thread_is_told_as_what_it_is() {
-    let bench = Bench::with(Workers::started_by(refuse, "pg-folder", MOST_THREADS));
+    let bench = Bench::with(Workers::with_spawn(refuse, "pg-folder", MOST_THREADS));
     let store = bench.store("account", LIMIT);
     let error = bench.runtime.block_on(store.lock(0)).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_SYSTEM, "{error}");

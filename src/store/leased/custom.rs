@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_refused_thread_is_told_as_what_it_is() {
-        let workers = Arc::new(Workers::started_by(refuse, "pg-store", MOST_THREADS));
+        let workers = Arc::new(Workers::with_spawn(refuse, "pg-store", MOST_THREADS));
         let store = HostStore { host: Arc::new(Nobody), workers };
         let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
         let backend = CustomBackend::new(&store, &key, Arc::new(SystemClock), false).unwrap();

@@ -11,7 +11,7 @@ use super::key::RecordKey;
 use super::keyring::Keyring;
 use super::seal::{self, Unreadable};
 use super::stamp::Stamp;
-use crate::clock::{Clock, FOR_EVER, Moment};
+use crate::clock::{Clock, FOREVER, Moment};
 use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
 use crate::secret::Secret;
@@ -344,7 +344,7 @@ impl Ledger {
     }
 
     fn refusal(&self, cooling: &Cooling) -> Refusal {
-        let longest = if Refusal::is_withheld(cooling.status) { FOR_EVER } else { LONGEST_COOLING };
+        let longest = if Refusal::is_withheld(cooling.status) { FOREVER } else { LONGEST_COOLING };
         let left = self.local(cooling.until).wait(longest, &*self.clock);
         let until = self.clock.now().boot.saturating_add(left);
         let code = cooling.code.as_deref().unwrap_or("no code");

@@ -21,9 +21,9 @@ use super::address::Address;
 use super::bounded::{Bounded, Complaint};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::runtime::first;
 use crate::runtime::process::PerProcess;
-use crate::runtime::streams;
+use crate::runtime::race;
+use crate::runtime::standard_streams;
 use crate::secret::redact;
 use crate::status::Status;
 use crate::transport::{TlsSettings, Unresolved, resolve};
@@ -241,7 +241,7 @@ impl Server {
 
     async fn dial(&self) -> Result<Link, Trouble> {
         let Address { host, port, has_tls, .. } = &self.address;
-        streams::occupy().map_err(|error| Trouble { error, is_of_connection: false })?;
+        standard_streams::ensure_open().map_err(|error| Trouble { error, is_of_connection: false })?;
         let stream = self.connect(host, *port).await?;
         let _ = stream.set_nodelay(true);
         if !has_tls {
@@ -307,7 +307,7 @@ impl Server {
         let used = Arc::new(Mutex::new(self.clock.now().boot));
         let idle = until_idle(self.clock.clone(), used.clone());
         let driver = tokio::spawn(async move {
-            first(driver, idle).await;
+            race(driver, idle).await;
         });
         let is_broken = AtomicBool::new(false);
         Ok(Link { connection, channels, complaint, driver: driver.abort_handle(), used, is_broken })

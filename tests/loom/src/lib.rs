@@ -6,12 +6,12 @@
 #![allow(unsafe_code, reason = "the parts have some, and loom's cells ask for it")]
 #![allow(dead_code, reason = "a part has more to it than its model needs")]
 
-pub mod handoff;
-pub mod pin;
+pub mod hazard_cell;
+pub mod one_shot;
 mod runtime;
 mod sync;
 
 #[path = "../../../src/session"]
 mod session {
-    pub(crate) mod handoff;
+    pub(crate) mod one_shot;
 }

@@ -1,21 +1,21 @@
-//! Takes the place of what surrounds `src/runtime/pin.rs`: ordinary fences instead of the system call, and slots that
+//! Takes the place of what surrounds `src/runtime/hazard_cell.rs`: ordinary fences instead of the system call, and slots that
 //! end with the model.
 
-#[path = "../../../src/runtime/pin.rs"]
-pub(crate) mod pin;
-#[path = "../../../src/runtime/places.rs"]
-mod places;
-#[path = "../../../src/runtime/slot.rs"]
-mod slot;
+#[path = "../../../src/runtime/hazard_cell.rs"]
+pub(crate) mod hazard_cell;
+#[path = "../../../src/runtime/hazard_pointer.rs"]
+mod hazard_pointer;
+#[path = "../../../src/runtime/slot_list.rs"]
+mod slot_list;
 
-mod barrier {
+mod fence {
     use loom::sync::atomic::{Ordering, fence};
 
     pub(super) fn light() {
         fence(Ordering::SeqCst);
     }
 
-    pub(super) fn quick_light() -> Option<()> {
+    pub(super) fn try_light() -> Option<()> {
         light();
         Some(())
     }
@@ -26,47 +26,47 @@ mod barrier {
     }
 }
 
-mod here {
+mod thread_slot {
     use std::ops::Deref;
     use std::ptr;
 
     use loom::sync::atomic::AtomicPtr;
 
-    use super::places::{Place, Places};
-    use super::slot::Slot;
+    use super::hazard_pointer::HazardPointer;
+    use super::slot_list::{Slot, SlotList};
 
     loom::lazy_static! {
-        static ref SLOTS: Places<Slot> = Places { first: AtomicPtr::new(ptr::null_mut()) };
+        static ref SLOTS: SlotList<HazardPointer> = SlotList { first: AtomicPtr::new(ptr::null_mut()) };
     }
 
-    pub(super) fn slots() -> &'static Places<Slot> {
+    pub(super) fn slots() -> &'static SlotList<HazardPointer> {
         // SAFETY: the statics of a model live as long as the model, and nothing of it outlives that.
         unsafe { &*ptr::from_ref(&*SLOTS) }
     }
 
-    pub(super) struct FreeSlot(&'static Place<Slot>);
+    pub(super) struct IdleSlot(&'static Slot<HazardPointer>);
 
     /// Always a spare one, so that slots change hands in every order too.
-    pub(super) fn free_slot() -> FreeSlot {
-        FreeSlot(slots().take())
+    pub(super) fn idle_slot() -> IdleSlot {
+        IdleSlot(slots().acquire())
     }
 
     /// One that its thread keeps.
-    pub(super) fn own_slot() -> Option<&'static Place<Slot>> {
-        Some(slots().take())
+    pub(super) fn own_idle_slot() -> Option<&'static Slot<HazardPointer>> {
+        Some(slots().acquire())
     }
 
-    impl Deref for FreeSlot {
-        type Target = Place<Slot>;
+    impl Deref for IdleSlot {
+        type Target = Slot<HazardPointer>;
 
-        fn deref(&self) -> &Place<Slot> {
+        fn deref(&self) -> &Slot<HazardPointer> {
             self.0
         }
     }
 
-    impl Drop for FreeSlot {
+    impl Drop for IdleSlot {
         fn drop(&mut self) {
-            self.0.give_back();
+            self.0.release();
         }
     }
 }

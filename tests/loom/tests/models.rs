@@ -1,28 +1,28 @@
 //! Every model, by name.
 
-use pg_loom::{handoff, pin};
+use pg_loom::{hazard_cell, one_shot};
 
 #[test]
-fn an_answer_is_lost_only_by_a_caller_who_took_the_giver_back() {
-    handoff::an_answer_is_lost_only_by_a_caller_who_took_the_giver_back();
+fn an_answer_is_lost_only_by_a_caller_who_took_the_sender_back() {
+    one_shot::an_answer_is_lost_only_by_a_caller_who_took_the_sender_back();
 }
 
 #[test]
 fn one_reads_while_another_replaces() {
-    pin::one_reads_while_another_replaces();
+    hazard_cell::one_reads_while_another_replaces();
 }
 
 #[test]
-fn one_glances_while_another_replaces() {
-    pin::one_glances_while_another_replaces();
+fn one_tries_to_read_while_another_replaces() {
+    hazard_cell::one_tries_to_read_while_another_replaces();
 }
 
 #[test]
 fn one_reads_while_two_replace() {
-    pin::one_reads_while_two_replace();
+    hazard_cell::one_reads_while_two_replace();
 }
 
 #[test]
 fn one_reads_inside_a_read_while_another_replaces() {
-    pin::one_reads_inside_a_read_while_another_replaces();
+    hazard_cell::one_reads_inside_a_read_while_another_replaces();
 }

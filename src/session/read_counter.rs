@@ -10,29 +10,29 @@ const SHARED: usize = 4;
 
 /// Takes no memory until it counts.
 #[derive(Default)]
-pub(super) struct Served(OnceBox<[Counter; OWN + SHARED]>);
+pub(super) struct ReadCounter(OnceBox<[Counter; OWN + SHARED]>);
 
 /// On a line of its own.
 #[derive(Default)]
 #[repr(align(64))]
 struct Counter(AtomicU64);
 
-impl Served {
-    /// One more, by the reader of that number: no two readers have the same one at once.
-    pub(super) fn count(&self, reader: usize) {
+impl ReadCounter {
+    /// One more, by the reader of that slot: no two readers have the same one at once.
+    pub(super) fn count(&self, slot: usize) {
         self.0.get_or_init(Box::default);
-        let _ = self.quick_count(reader);
+        let _ = self.try_count(slot);
     }
 
     /// The same without a call. `None` if nobody has counted so far.
     #[inline]
-    pub(super) fn quick_count(&self, reader: usize) -> Option<()> {
+    pub(super) fn try_count(&self, slot: usize) -> Option<()> {
         let counters = self.0.get()?;
-        if reader < OWN {
-            let own = &counters[reader].0;
+        if slot < OWN {
+            let own = &counters[slot].0;
             own.store(own.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
-            counters[OWN + reader % SHARED].0.fetch_add(1, Ordering::Relaxed);
+            counters[OWN + slot % SHARED].0.fetch_add(1, Ordering::Relaxed);
         }
         Some(())
     }
@@ -52,14 +52,14 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_however_many_readers_there_are() {
-        let served = Served::default();
-        assert_eq!(served.total(), 0);
+        let counter = ReadCounter::default();
+        assert_eq!(counter.total(), 0);
         thread::scope(|scope| {
             for reader in 0..24 {
-                let served = &served;
-                scope.spawn(move || (0..1000).for_each(|_| served.count(reader)));
+                let counter = &counter;
+                scope.spawn(move || (0..1000).for_each(|_| counter.count(reader)));
             }
         });
-        assert_eq!(served.total(), 24_000);
+        assert_eq!(counter.total(), 24_000);
     }
 }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// A number on a line of its own, at a place that is never freed.
 #[derive(Clone, Copy)]
-pub(crate) struct Cell(&'static AtomicU64);
+pub(crate) struct ForkZeroed(&'static AtomicU64);
 
-impl Default for Cell {
+impl Default for ForkZeroed {
     /// A new one, zero.
     fn default() -> Self {
         static CURRENT: AtomicPtr<Chunk> = AtomicPtr::new(ptr::null_mut());
@@ -28,14 +28,14 @@ impl Default for Cell {
     }
 }
 
-impl Cell {
+impl ForkZeroed {
     /// Where it is.
-    pub(super) fn place(self) -> &'static AtomicU64 {
+    pub(super) fn as_static(self) -> &'static AtomicU64 {
         self.0
     }
 }
 
-impl Deref for Cell {
+impl Deref for ForkZeroed {
     type Target = AtomicU64;
 
     #[inline]
@@ -45,27 +45,27 @@ impl Deref for Cell {
 }
 
 /// Numbers side by side, each alone on a line of memory.
-const COUNT: usize = 64;
+const PER_CHUNK: usize = 64;
 
 #[repr(align(64))]
-struct Line(AtomicU64);
+struct CacheLine(AtomicU64);
 
 /// A page of numbers, given out one by one. What says how many is not on the page.
 struct Chunk {
-    lines: &'static [Line; COUNT],
+    lines: &'static [CacheLine; PER_CHUNK],
     taken: AtomicUsize,
 }
 
 impl Chunk {
     fn new() -> Self {
-        let lines = system::wiped_page()
-            .unwrap_or_else(|| Box::leak(Box::new([const { Line(AtomicU64::new(0)) }; COUNT])));
+        let lines = system::zeroed_on_fork_page()
+            .unwrap_or_else(|| Box::leak(Box::new([const { CacheLine(AtomicU64::new(0)) }; PER_CHUNK])));
         Chunk { lines, taken: AtomicUsize::new(0) }
     }
 
-    fn take(&self) -> Option<Cell> {
+    fn take(&self) -> Option<ForkZeroed> {
         let line = self.lines.get(self.taken.fetch_add(1, Ordering::Relaxed))?;
-        Some(Cell(&line.0))
+        Some(ForkZeroed(&line.0))
     }
 }
 
@@ -73,11 +73,11 @@ impl Chunk {
 mod system {
     use std::ptr;
 
-    use super::{COUNT, Line};
+    use super::{CacheLine, PER_CHUNK};
 
     /// Zeroed memory that is zero again in a child; `None` where the kernel has no such thing or none left.
-    pub(super) fn wiped_page() -> Option<&'static [Line; COUNT]> {
-        let size = size_of::<[Line; COUNT]>();
+    pub(super) fn zeroed_on_fork_page() -> Option<&'static [CacheLine; PER_CHUNK]> {
+        let size = size_of::<[CacheLine; PER_CHUNK]>();
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: asks for new memory, which is in nobody's way.
         let page = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) };
@@ -97,9 +97,9 @@ mod system {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod system {
-    use super::{COUNT, Line};
+    use super::{CacheLine, PER_CHUNK};
 
-    pub(super) fn wiped_page() -> Option<&'static [Line; COUNT]> {
+    pub(super) fn zeroed_on_fork_page() -> Option<&'static [CacheLine; PER_CHUNK]> {
         None
     }
 }
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn each_has_a_line_of_its_own() {
         let mut places: Vec<_> =
-            (0..3 * COUNT).map(|_| ptr::from_ref(Cell::default().place()).addr()).collect();
+            (0..3 * PER_CHUNK).map(|_| ptr::from_ref(ForkZeroed::default().as_static()).addr()).collect();
         places.sort_unstable();
         assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 64));
         assert!(places.iter().all(|place| place % 64 == 0));

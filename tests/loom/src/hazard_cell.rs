@@ -1,4 +1,4 @@
-//! Readers and writers of one pinned value.
+//! Readers and writers of one hazard-pointer cell.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,26 +6,26 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::runtime::pin::Pinned;
+use crate::runtime::hazard_cell::HazardCell;
 
 const MOST: usize = 3;
 
 /// Counts how often each of its kind was freed, outside of loom's sight; loom itself sees when it is read and freed at
 /// once.
 struct Canary {
-    content: UnsafeCell<usize>,
+    value: UnsafeCell<usize>,
     freed: std::sync::Arc<[AtomicUsize; MOST]>,
 }
 
 impl Drop for Canary {
     fn drop(&mut self) {
         // SAFETY: loom panics where somebody reads it meanwhile.
-        let number = self.content.with_mut(|content| unsafe { std::mem::replace(&mut *content, MOST) });
+        let number = self.value.with_mut(|value| unsafe { std::mem::replace(&mut *value, MOST) });
         self.freed[number].fetch_add(1, Ordering::SeqCst);
     }
 }
 
-// SAFETY: as the values that are pinned in earnest: shared, and freed by whoever replaces them.
+// SAFETY: as the values of the library: shared, and freed by whoever replaces them.
 unsafe impl Send for Canary {}
 // SAFETY: as above.
 unsafe impl Sync for Canary {}
@@ -34,16 +34,16 @@ unsafe impl Sync for Canary {}
 fn model(
     switches: Option<usize>,
     made: usize,
-    run: impl Fn(&Arc<Pinned<Canary>>, &dyn Fn(usize) -> Canary) + Send + Sync + 'static,
+    run: impl Fn(&Arc<HazardCell<Canary>>, &dyn Fn(usize) -> Canary) + Send + Sync + 'static,
 ) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = switches;
     builder.check(move || {
         let freed = std::sync::Arc::new([const { AtomicUsize::new(0) }; MOST]);
-        let canary = |number| Canary { content: UnsafeCell::new(number), freed: freed.clone() };
-        let pinned = Arc::new(Pinned::new(Some(canary(0))));
-        run(&pinned, &canary);
-        drop(pinned);
+        let canary = |number| Canary { value: UnsafeCell::new(number), freed: freed.clone() };
+        let cell = Arc::new(HazardCell::new(Some(canary(0))));
+        run(&cell, &canary);
+        drop(cell);
         let times = freed.each_ref().map(|times| times.load(Ordering::SeqCst));
         assert!(
             times.iter().enumerate().all(|(number, times)| *times == usize::from(number < made)),
@@ -52,51 +52,51 @@ fn model(
     });
 }
 
-fn read(pinned: &Pinned<Canary>) -> usize {
-    pinned.read(|canary| {
+fn read(cell: &HazardCell<Canary>) -> usize {
+    cell.read(|canary| {
         // SAFETY: loom panics where somebody frees it meanwhile.
-        canary.map_or(MOST, |canary| canary.content.with(|content| unsafe { *content }))
+        canary.map_or(MOST, |canary| canary.value.with(|value| unsafe { *value }))
     })
 }
 
 /// A reader sees the old value or the new one; no value is freed while it is read, and each is freed once.
 pub fn one_reads_while_another_replaces() {
-    model(None, 2, |pinned, canary| {
+    model(None, 2, |cell, canary| {
         let reading = {
-            let pinned = pinned.clone();
-            thread::spawn(move || read(&pinned))
+            let cell = cell.clone();
+            thread::spawn(move || read(&cell))
         };
-        pinned.replace(Some(canary(1)));
+        cell.replace(Some(canary(1)));
         assert!(reading.join().unwrap() < 2);
     });
 }
 
 /// The same for a reader in a hurry, who may see nothing instead.
-pub fn one_glances_while_another_replaces() {
-    model(None, 2, |pinned, canary| {
-        let glancing = {
-            let pinned = pinned.clone();
+pub fn one_tries_to_read_while_another_replaces() {
+    model(None, 2, |cell, canary| {
+        let reading = {
+            let cell = cell.clone();
             // SAFETY: loom panics where somebody frees it meanwhile.
-            let look = |canary: &Canary, _| Some(canary.content.with(|content| unsafe { *content }));
-            thread::spawn(move || pinned.glance(look))
+            let look = |canary: &Canary, _| Some(canary.value.with(|value| unsafe { *value }));
+            thread::spawn(move || cell.try_read(look))
         };
-        pinned.replace(Some(canary(1)));
-        assert!(glancing.join().unwrap().is_none_or(|number| number < 2));
+        cell.replace(Some(canary(1)));
+        assert!(reading.join().unwrap().is_none_or(|number| number < 2));
     });
 }
 
 /// A reader, and two who replace the value.
 pub fn one_reads_while_two_replace() {
-    model(Some(2), 3, |pinned, canary| {
+    model(Some(2), 3, |cell, canary| {
         let replacing = {
-            let (pinned, next) = (pinned.clone(), canary(1));
-            thread::spawn(move || pinned.replace(Some(next)))
+            let (cell, next) = (cell.clone(), canary(1));
+            thread::spawn(move || cell.replace(Some(next)))
         };
         let reading = {
-            let pinned = pinned.clone();
-            thread::spawn(move || read(&pinned))
+            let cell = cell.clone();
+            thread::spawn(move || read(&cell))
         };
-        pinned.replace(Some(canary(2)));
+        cell.replace(Some(canary(2)));
         assert!(reading.join().unwrap() < 3);
         replacing.join().unwrap();
     });
@@ -104,19 +104,19 @@ pub fn one_reads_while_two_replace() {
 
 /// A read inside another keeps what the outer one reads.
 pub fn one_reads_inside_a_read_while_another_replaces() {
-    model(None, 2, |pinned, canary| {
+    model(None, 2, |cell, canary| {
         let reading = {
-            let pinned = pinned.clone();
+            let cell = cell.clone();
             thread::spawn(move || {
-                pinned.read(|canary| {
-                    let inner = read(&pinned);
+                cell.read(|canary| {
+                    let inner = read(&cell);
                     // SAFETY: loom panics where somebody frees it meanwhile.
-                    let outer = canary.map_or(MOST, |c| c.content.with(|content| unsafe { *content }));
+                    let outer = canary.map_or(MOST, |c| c.value.with(|value| unsafe { *value }));
                     assert!(outer <= inner && inner < 2);
                 });
             })
         };
-        pinned.replace(Some(canary(1)));
+        cell.replace(Some(canary(1)));
         reading.join().unwrap();
     });
 }

@@ -12,32 +12,32 @@ use crate::runtime::process::PerProcess;
 type Key = (usize, u64);
 
 #[derive(Default)]
-struct Register {
+struct SessionRegistry {
     sessions: BTreeMap<Key, Weak<Core>>,
     numbers: u64,
 }
 
-/// A session's working parts, on the register for as long as this lives.
-pub(super) struct Enrolled {
+/// A session's working parts, on the registry for as long as this lives.
+pub(super) struct Registration {
     pub(super) core: Arc<Core>,
     key: Key,
 }
 
-impl Enrolled {
+impl Registration {
     pub(super) fn new(core: Arc<Core>) -> Result<Self, Error> {
-        let mut register = register()?;
-        register.numbers += 1;
-        let key = (address(&core.client), register.numbers);
-        register.sessions.insert(key, Arc::downgrade(&core));
-        drop(register);
-        Ok(Enrolled { core, key })
+        let mut registry = registry()?;
+        registry.numbers += 1;
+        let key = (address(&core.client), registry.numbers);
+        registry.sessions.insert(key, Arc::downgrade(&core));
+        drop(registry);
+        Ok(Registration { core, key })
     }
 }
 
-impl Drop for Enrolled {
+impl Drop for Registration {
     fn drop(&mut self) {
-        if let Ok(mut register) = register() {
-            register.sessions.remove(&self.key);
+        if let Ok(mut registry) = registry() {
+            registry.sessions.remove(&self.key);
         }
     }
 }
@@ -45,8 +45,8 @@ impl Drop for Enrolled {
 /// The client's sessions and their numbers, in the order in which they were put to use.
 pub(super) fn sessions_of(client: &Arc<Client>) -> Result<Vec<(u64, Arc<Core>)>, Error> {
     let of_client = (address(client), 0)..=(address(client), u64::MAX);
-    let register = register()?;
-    let sessions = register.sessions.range(of_client);
+    let registry = registry()?;
+    let sessions = registry.sessions.range(of_client);
     Ok(sessions.filter_map(|((_, number), core)| Some((*number, core.upgrade()?))).collect())
 }
 
@@ -54,8 +54,8 @@ fn address(client: &Arc<Client>) -> usize {
     Arc::as_ptr(client).addr()
 }
 
-fn register() -> Result<MutexGuard<'static, Register>, Error> {
-    static REGISTER: PerProcess<Mutex<Register>> = PerProcess::new();
-    let register = REGISTER.get_or_try_init(|| Ok(Mutex::default()))?;
-    Ok(register.lock().unwrap_or_else(PoisonError::into_inner))
+fn registry() -> Result<MutexGuard<'static, SessionRegistry>, Error> {
+    static REGISTRY: PerProcess<Mutex<SessionRegistry>> = PerProcess::new();
+    let registry = REGISTRY.get_or_try_init(|| Ok(Mutex::default()))?;
+    Ok(registry.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
 
 const UNDECIDED: u8 = 0;
-const UNEQUAL: u8 = 1;
-const EQUAL: u8 = 2;
+const ASYMMETRIC: u8 = 1;
+const SYMMETRIC: u8 = 2;
 
 /// Decided before the first light end is passed, and kept: the two ends must be of one kind.
 static KIND: AtomicU8 = AtomicU8::new(UNDECIDED);
@@ -14,15 +14,15 @@ static KIND: AtomicU8 = AtomicU8::new(UNDECIDED);
 /// seen by what is loaded after it.
 pub(super) fn light() {
     decide();
-    let _ = quick_light();
+    let _ = try_light();
 }
 
 /// The same without a call, so that a reader in a hurry has nothing to keep across it. `None` until it is decided.
 #[inline]
-pub(super) fn quick_light() -> Option<()> {
+pub(super) fn try_light() -> Option<()> {
     match KIND.load(Ordering::Relaxed) {
-        UNEQUAL => compiler_fence(Ordering::SeqCst),
-        EQUAL => fence(Ordering::SeqCst),
+        ASYMMETRIC => compiler_fence(Ordering::SeqCst),
+        SYMMETRIC => fence(Ordering::SeqCst),
         _ => return None,
     }
     Some(())
@@ -31,7 +31,7 @@ pub(super) fn quick_light() -> Option<()> {
 /// The heavy end. False where it could not be passed, which tells nothing about anybody's light end.
 pub(super) fn heavy() -> bool {
     fence(Ordering::SeqCst);
-    decide() == EQUAL
+    decide() == SYMMETRIC
         || system::interrupt_all_threads()
         || (system::register() && system::interrupt_all_threads())
 }
@@ -41,7 +41,7 @@ fn decide() -> u8 {
     if known != UNDECIDED {
         return known;
     }
-    let kind = if system::register() { UNEQUAL } else { EQUAL };
+    let kind = if system::register() { ASYMMETRIC } else { SYMMETRIC };
     // Threads that race may see the system change its mind; the first word holds.
     KIND.compare_exchange(UNDECIDED, kind, Ordering::Relaxed, Ordering::Relaxed)
         .map_or_else(|first| first, |_| kind)

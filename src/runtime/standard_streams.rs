@@ -9,17 +9,17 @@ use crate::error::Error;
 use crate::status::Status;
 
 /// The greatest of the standard streams' numbers.
-const LAST: RawFd = 2;
+const HIGHEST: RawFd = 2;
 
 /// Sees to it that the next descriptor of ours is none of 0, 1 and 2, where a host would read from it or print into it.
 /// Where they are closed they become `/dev/null`, as they do in programs in Rust and Go. Ours cannot be moved out of the
 /// way instead: the HTTP library makes its own. A host may put streams of its own there (`dup2`) at any time, and a
 /// program that it executes finds them closed as before. To be called before each descriptor that is made to stay.
-pub(crate) fn occupy() -> Result<(), Error> {
-    if (0..=LAST).all(is_open) {
+pub(crate) fn ensure_open() -> Result<(), Error> {
+    if (0..=HIGHEST).all(is_open) {
         return Ok(());
     }
-    occupy_with(null_device).map_err(|error| {
+    fill_with(null_device).map_err(|error| {
         let text = format!(
             "the standard streams are closed, and /dev/null could not be put in their place: {error}; check the limit of \
              open files"
@@ -34,10 +34,10 @@ fn is_open(descriptor: RawFd) -> bool {
 }
 
 /// The system gives the least number that is free.
-fn occupy_with(open: impl Fn() -> io::Result<OwnedFd>) -> io::Result<()> {
+fn fill_with(open: impl Fn() -> io::Result<OwnedFd>) -> io::Result<()> {
     loop {
         let number = open()?.into_raw_fd();
-        if number > LAST {
+        if number > HIGHEST {
             // SAFETY: opened above, and nobody else knows of it.
             drop(unsafe { OwnedFd::from_raw_fd(number) });
             return Ok(());

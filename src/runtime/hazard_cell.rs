@@ -6,13 +6,13 @@
 
 use std::ptr;
 
-use super::barrier;
-use super::here::{free_slot, own_slot, slots};
-use super::slot::{Pin, Slot};
+use super::fence;
+use super::hazard_pointer::{HazardPointer, Protection};
+use super::thread_slot::{idle_slot, own_idle_slot, slots};
 use crate::sync::{AtomicPtr, Ordering};
 
 /// The value, or none.
-pub(crate) struct Pinned<T> {
+pub(crate) struct HazardCell<T> {
     current: AtomicPtr<Node<T>>,
     /// Values that were replaced and may still be read.
     retired: AtomicPtr<Node<T>>,
@@ -27,29 +27,29 @@ struct Node<T> {
 }
 
 // SAFETY: values are shared between threads, and freed by whichever replaces one.
-unsafe impl<T: Send + Sync> Send for Pinned<T> {}
+unsafe impl<T: Send + Sync> Send for HazardCell<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send + Sync> Sync for Pinned<T> {}
+unsafe impl<T: Send + Sync> Sync for HazardCell<T> {}
 
-impl<T> Pinned<T> {
+impl<T> HazardCell<T> {
     /// With a first value.
     pub(crate) fn new(value: Option<T>) -> Self {
-        Pinned { current: AtomicPtr::new(boxed(value)), retired: AtomicPtr::new(ptr::null_mut()) }
+        HazardCell { current: AtomicPtr::new(boxed(value)), retired: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Lets `look` see the value there is.
-    pub(crate) fn read<R>(&self, look: impl FnOnce(Option<&T>) -> R) -> R {
-        self.read_as(|value, _| look(value))
+    pub(crate) fn read<R>(&self, visit: impl FnOnce(Option<&T>) -> R) -> R {
+        self.read_with_slot(|value, _| visit(value))
     }
 
     /// The same for a `look` that has use for a number which no other reader has meanwhile.
-    pub(crate) fn read_as<R>(&self, look: impl FnOnce(Option<&T>, usize) -> R) -> R {
-        let slot = free_slot();
+    pub(crate) fn read_with_slot<R>(&self, visit: impl FnOnce(Option<&T>, usize) -> R) -> R {
+        let slot = idle_slot();
         loop {
-            let (seen, _pin) = self.pin(&slot);
-            barrier::light();
-            if let Some(value) = self.pinned(seen) {
-                return look(value, slot.number());
+            let (seen, _protection) = self.protect(&slot);
+            fence::light();
+            if let Some(value) = self.validate(seen) {
+                return visit(value, slot.index());
             }
         }
     }
@@ -57,24 +57,24 @@ impl<T> Pinned<T> {
     /// The same in a hurry, for a reader who has another way: only where there is a value that nobody replaces at this
     /// moment, and not for a thread's first read nor for one inside another. Up to `look` it makes no call.
     #[inline]
-    pub(crate) fn glance<R>(&self, look: impl FnOnce(&T, usize) -> Option<R>) -> Option<R> {
-        let slot = own_slot()?;
-        let (seen, _pin) = self.pin(slot);
-        barrier::quick_light()?;
-        look(self.pinned(seen)??, slot.number())
+    pub(crate) fn try_read<R>(&self, visit: impl FnOnce(&T, usize) -> Option<R>) -> Option<R> {
+        let slot = own_idle_slot()?;
+        let (seen, _protection) = self.protect(slot);
+        fence::try_light()?;
+        visit(self.validate(seen)??, slot.index())
     }
 
     /// What is the current one, noted until the pin is dropped.
     #[inline]
-    fn pin<'a>(&self, slot: &'a Slot) -> (*mut Node<T>, Pin<'a>) {
+    fn protect<'a>(&self, slot: &'a HazardPointer) -> (*mut Node<T>, Protection<'a>) {
         let seen = self.current.load(Ordering::Relaxed);
-        (seen, slot.pin(seen.cast()))
+        (seen, slot.protect(seen.cast()))
     }
 
     /// Behind a fence, what was noted, if it still is the current one. Either this sees that it was replaced, or whoever
     /// replaced it sees the pin.
     #[inline]
-    fn pinned(&self, seen: *mut Node<T>) -> Option<Option<&T>> {
+    fn validate(&self, seen: *mut Node<T>) -> Option<Option<&T>> {
         let is_current = self.current.load(Ordering::Acquire) == seen;
         // SAFETY: null, or a node that nobody frees while it is pinned.
         is_current.then(|| unsafe { seen.as_ref() }.map(|node| &node.value))
@@ -86,7 +86,7 @@ impl<T> Pinned<T> {
         if !old.is_null() {
             self.retire(old);
         }
-        self.free_retired();
+        self.reclaim();
     }
 
     fn retire(&self, node: *mut Node<T>) {
@@ -101,15 +101,15 @@ impl<T> Pinned<T> {
         }
     }
 
-    fn free_retired(&self) {
+    fn reclaim(&self) {
         let mut next = self.retired.swap(ptr::null_mut(), Ordering::Acquire);
         // What was taken off the list was replaced before this fence, and no pin that comes after it can hold.
-        let is_certain = next.is_null() || barrier::heavy();
+        let is_fenced = next.is_null() || fence::heavy();
         while !next.is_null() {
             let node = next;
             // SAFETY: the list was ours with the swap above.
             next = unsafe { &*node }.next.load(Ordering::Relaxed);
-            if !is_certain || slots().iter().any(|slot| slot.holds(node.cast())) {
+            if !is_fenced || slots().iter().any(|slot| slot.protects(node.cast())) {
                 self.retire(node);
             } else {
                 // SAFETY: made by `boxed`, no longer current, on no list, and nobody has it pinned.
@@ -119,7 +119,7 @@ impl<T> Pinned<T> {
     }
 }
 
-impl<T> Drop for Pinned<T> {
+impl<T> Drop for HazardCell<T> {
     fn drop(&mut self) {
         let current = self.current.swap(ptr::null_mut(), Ordering::Acquire);
         if !current.is_null() {
@@ -134,9 +134,9 @@ impl<T> Drop for Pinned<T> {
     }
 }
 
-impl<T> Default for Pinned<T> {
+impl<T> Default for HazardCell<T> {
     fn default() -> Self {
-        Pinned::new(None)
+        HazardCell::new(None)
     }
 }
 
@@ -155,59 +155,59 @@ mod tests {
     #[test]
     fn what_nobody_reads_is_freed_at_once_and_what_somebody_reads_with_the_next() {
         let (first, second, third) = (Arc::new(1), Arc::new(2), Arc::new(3));
-        let pinned = Pinned::new(Some(first.clone()));
-        pinned.replace(Some(second.clone()));
+        let cell = HazardCell::new(Some(first.clone()));
+        cell.replace(Some(second.clone()));
         assert_eq!(Arc::strong_count(&first), 1);
-        pinned.read(|outer| {
-            pinned.replace(Some(third.clone()));
+        cell.read(|outer| {
+            cell.replace(Some(third.clone()));
             // The thread's own slot is taken; this one finds another.
-            pinned.read(|inner| assert_eq!((outer.map(|n| **n), inner.map(|n| **n)), (Some(2), Some(3))));
-            pinned.replace(None);
+            cell.read(|inner| assert_eq!((outer.map(|n| **n), inner.map(|n| **n)), (Some(2), Some(3))));
+            cell.replace(None);
             assert_eq!((Arc::strong_count(&second), Arc::strong_count(&third)), (2, 1));
-            assert!(pinned.read(|value| value.is_none()));
+            assert!(cell.read(|value| value.is_none()));
         });
-        pinned.replace(None);
+        cell.replace(None);
         assert_eq!(Arc::strong_count(&second), 1);
-        pinned.replace(Some(third.clone()));
-        drop(pinned);
+        cell.replace(Some(third.clone()));
+        drop(cell);
         assert_eq!(Arc::strong_count(&third), 1);
     }
 
     #[test]
-    fn a_glance_sees_what_a_read_sees_and_is_not_for_one_inside_another() {
-        let pinned = Pinned::new(Some(7));
-        let glance = || pinned.glance(|value, _| Some(*value));
-        pinned.read(|_| assert_eq!(glance(), None));
-        assert_eq!(glance(), Some(7));
-        assert_eq!(pinned.glance(|_, _| glance()), None);
-        pinned.replace(None);
-        assert_eq!(glance(), None);
+    fn try_read_sees_what_read_sees_and_gives_none_inside_another_read() {
+        let cell = HazardCell::new(Some(7));
+        let try_read = || cell.try_read(|value, _| Some(*value));
+        cell.read(|_| assert_eq!(try_read(), None));
+        assert_eq!(try_read(), Some(7));
+        assert_eq!(cell.try_read(|_, _| try_read()), None);
+        cell.replace(None);
+        assert_eq!(try_read(), None);
     }
 
     #[test]
-    fn a_panic_ends_the_pin() {
-        let (first, pinned) = (Arc::new(1), Pinned::default());
-        pinned.replace(Some(first.clone()));
-        let panic = || pinned.read(|_| panic!("while it is pinned"));
+    fn a_panic_ends_the_protection() {
+        let (first, cell) = (Arc::new(1), HazardCell::default());
+        cell.replace(Some(first.clone()));
+        let panic = || cell.read(|_| panic!("while it is protected"));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panic)).is_err());
-        pinned.replace(None);
+        cell.replace(None);
         assert_eq!(Arc::strong_count(&first), 1);
     }
 
     #[test]
     fn threads_read_while_one_replaces() {
-        let pinned = Pinned::new(Some(vec![0_u64; 8]));
+        let cell = HazardCell::new(Some(vec![0_u64; 8]));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    while pinned.read(|value| {
+                    while cell.read(|value| {
                         let value = value.map_or(&[][..], |value| &value[..]);
                         assert!(value.iter().all(|number| *number == value[0]));
                         value[0] < 2000
                     }) {}
                 });
             }
-            scope.spawn(|| (1..=2000).for_each(|number| pinned.replace(Some(vec![number; 8]))));
+            scope.spawn(|| (1..=2000).for_each(|number| cell.replace(Some(vec![number; 8]))));
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Sleep that ends in time though the machine slept meanwhile: the timers of tokio stand still then.
 
-pub(crate) use self::system::Alarm;
+pub(crate) use self::system::BootTimer;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
@@ -15,16 +15,16 @@ mod system {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    use crate::runtime::streams;
+    use crate::runtime::standard_streams;
 
     /// A timer of the kernel's on the boot clock; one of tokio's, which stands still while the machine sleeps, where
     /// the system refuses it.
-    pub(crate) struct Alarm(Option<AsyncFd<OwnedFd>>);
+    pub(crate) struct BootTimer(Option<AsyncFd<OwnedFd>>);
 
-    impl Alarm {
-        /// An alarm for a task on our thread.
+    impl BootTimer {
+        /// A timer for a task on our thread.
         pub(crate) fn new() -> Self {
-            Alarm(None)
+            BootTimer(None)
         }
 
         /// Sleeps for so long. One sleep at a time.
@@ -39,7 +39,7 @@ mod system {
     }
 
     fn watched_timer() -> Option<AsyncFd<OwnedFd>> {
-        streams::occupy().ok()?;
+        standard_streams::ensure_open().ok()?;
         // SAFETY: a descriptor that the timer owns, and that nobody replaces or closes before it.
         unsafe { AsyncFd::register_with_interest(timer().ok()?, Interest::READABLE) }.ok()
     }
@@ -75,11 +75,11 @@ mod system {
     use std::time::Duration;
 
     /// A timer of tokio's.
-    pub(crate) struct Alarm;
+    pub(crate) struct BootTimer;
 
-    impl Alarm {
+    impl BootTimer {
         pub(crate) fn new() -> Self {
-            Alarm
+            BootTimer
         }
 
         pub(crate) async fn sleep(&mut self, time: Duration) {
@@ -99,16 +99,16 @@ mod tests {
     fn it_rings_each_time_and_not_before() {
         let slept = run(
             async {
-                let mut alarm = Alarm::new();
+                let mut timer = BootTimer::new();
                 // Left in the middle: the next one takes its place.
                 let early =
-                    tokio::time::timeout(Duration::from_millis(5), alarm.sleep(Duration::from_secs(60)));
+                    tokio::time::timeout(Duration::from_millis(5), timer.sleep(Duration::from_secs(60)));
                 assert!(early.await.is_err());
                 let begun = Instant::now();
-                alarm.sleep(Duration::from_millis(60)).await;
+                timer.sleep(Duration::from_millis(60)).await;
                 let first = begun.elapsed();
-                alarm.sleep(Duration::ZERO).await;
-                alarm.sleep(Duration::from_millis(20)).await;
+                timer.sleep(Duration::ZERO).await;
+                timer.sleep(Duration::from_millis(20)).await;
                 (first, begun.elapsed())
             },
             Duration::from_secs(10),

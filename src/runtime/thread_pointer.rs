@@ -2,10 +2,10 @@
 //! a tenth of what reading a token costs. glibc keeps room for small variables at a place that is known when the library
 //! is loaded; Rust has no stable word for that, the assembler has.
 
-use super::places::Place;
-use super::slot::Slot;
+use super::hazard_pointer::HazardPointer;
+use super::slot_list::Slot;
 
-type OwnSlot = Option<&'static Place<Slot>>;
+type OwnSlot = Option<&'static Slot<HazardPointer>>;
 
 pub(super) use self::place::{get, set};
 
@@ -14,7 +14,7 @@ mod place {
     use std::arch::{asm, global_asm};
     use std::ptr;
 
-    use super::{OwnSlot, Place, Slot};
+    use super::{HazardPointer, OwnSlot, Slot};
 
     // Eight zeroed bytes for each thread, seen by this library alone.
     global_asm!(
@@ -31,7 +31,7 @@ mod place {
 
     #[inline]
     pub(in super::super) fn get() -> OwnSlot {
-        let slot: *const Place<Slot>;
+        let slot: *const Slot<HazardPointer>;
         // SAFETY: reads this thread's pointer, which is null or was set below.
         unsafe {
             asm!(

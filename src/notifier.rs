@@ -3,56 +3,56 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-use self::system::Chime;
+use self::system::Signal;
 use crate::error::Error;
-use crate::runtime::streams;
+use crate::runtime::standard_streams;
 use crate::status::Status;
 
 /// So often it is tried at once.
-const TRIES: usize = 16;
+const ATTEMPTS: usize = 16;
 
 /// The descriptor, and whether it is readable.
-pub(crate) struct Bell {
-    chime: Chime,
+pub(crate) struct Notifier {
+    signal: Signal,
     /// As the system was last known to have it. What it refused is tried again with the next event or poll.
-    rings: bool,
+    readable: bool,
 }
 
-impl Bell {
+impl Notifier {
     pub(crate) fn new() -> Result<Self, Error> {
-        streams::occupy()?;
-        let chime = Chime::new().map_err(|error| {
+        standard_streams::ensure_open()?;
+        let signal = Signal::new().map_err(|error| {
             let text = format!(
                 "the system gave no descriptor for the queue: {error}; check the limit of open files"
             );
             Error::new(Status::PG_ERR_SYSTEM, text)
         })?;
-        Ok(Bell { chime, rings: false })
+        Ok(Notifier { signal, readable: false })
     }
 
     pub(crate) fn descriptor(&self) -> RawFd {
-        self.chime.waiting().as_raw_fd()
+        self.signal.waiting().as_raw_fd()
     }
 
-    pub(crate) fn sound(&mut self, rings: bool) {
-        let Bell { chime, .. } = self;
-        if self.rings != rings && settled(|| if rings { chime.ring() } else { chime.still() }) {
-            self.rings = rings;
+    pub(crate) fn set_readable(&mut self, readable: bool) {
+        let Notifier { signal, .. } = self;
+        if self.readable != readable && retried(|| if readable { signal.raise() } else { signal.clear() }) {
+            self.readable = readable;
         }
     }
 
     #[cfg(test)]
     pub(crate) fn is_readable(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let waiting = self.chime.waiting();
+        let waiting = self.signal.waiting();
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut [PollFd::from_borrowed_fd(waiting, PollFlags::IN)], Some(&now)).unwrap() == 1
     }
 }
 
 /// Whether the system does it at last: it may refuse memory for a moment, and nobody may come to try again.
-fn settled(work: impl Fn() -> io::Result<()>) -> bool {
-    (0..TRIES).any(|_| work().is_ok())
+fn retried(work: impl Fn() -> io::Result<()>) -> bool {
+    (0..ATTEMPTS).any(|_| work().is_ok())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -64,26 +64,26 @@ mod system {
     use rustix::io::{Errno, read, write};
 
     /// A number that can be waited for: to ring takes no memory, which the system could refuse.
-    pub(super) struct Chime(OwnedFd);
+    pub(super) struct Signal(OwnedFd);
 
-    impl Chime {
+    impl Signal {
         pub(super) fn new() -> io::Result<Self> {
-            Ok(Chime(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+            Ok(Signal(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
         }
 
         pub(super) fn waiting(&self) -> BorrowedFd<'_> {
             self.0.as_fd()
         }
 
-        pub(super) fn ring(&self) -> io::Result<()> {
+        pub(super) fn raise(&self) -> io::Result<()> {
             match write(&self.0, &1_u64.to_ne_bytes()) {
-                // Full: then it rings already.
+                // Full: then it is readable already.
                 Err(Errno::AGAIN) => Ok(()),
                 done => Ok(done.map(drop)?),
             }
         }
 
-        pub(super) fn still(&self) -> io::Result<()> {
+        pub(super) fn clear(&self) -> io::Result<()> {
             match read(&self.0, &mut [0; 8]) {
                 // The host has read it.
                 Err(Errno::AGAIN) => Ok(()),
@@ -100,32 +100,32 @@ mod system {
     use std::os::unix::net::UnixStream;
 
     /// A pair of sockets, which every system has.
-    pub(super) struct Chime {
+    pub(super) struct Signal {
         waiting: UnixStream,
-        ringing: UnixStream,
+        peer: UnixStream,
     }
 
-    impl Chime {
+    impl Signal {
         pub(super) fn new() -> io::Result<Self> {
-            let (waiting, ringing) = UnixStream::pair()?;
+            let (waiting, peer) = UnixStream::pair()?;
             waiting.set_nonblocking(true)?;
-            ringing.set_nonblocking(true)?;
-            Ok(Chime { waiting, ringing })
+            peer.set_nonblocking(true)?;
+            Ok(Signal { waiting, peer })
         }
 
         pub(super) fn waiting(&self) -> BorrowedFd<'_> {
             self.waiting.as_fd()
         }
 
-        pub(super) fn ring(&self) -> io::Result<()> {
-            match (&self.ringing).write(&[1]) {
-                // Full: then it rings already.
+        pub(super) fn raise(&self) -> io::Result<()> {
+            match (&self.peer).write(&[1]) {
+                // Full: then it is readable already.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
                 done => done.map(drop),
             }
         }
 
-        pub(super) fn still(&self) -> io::Result<()> {
+        pub(super) fn clear(&self) -> io::Result<()> {
             let mut rest = [0; 16];
             loop {
                 match (&self.waiting).read(&mut rest) {
@@ -146,13 +146,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_refuses_for_a_moment_is_done_all_the_same() {
+    fn what_the_system_refuses_for_a_moment_is_tried_again() {
         let left = Cell::new(3);
         let refused_thrice = || match left.replace(left.get() - 1) {
             ..=0 => Ok(()),
             _ => Err(ErrorKind::OutOfMemory.into()),
         };
-        assert!(settled(refused_thrice));
-        assert!(!settled(|| Err(ErrorKind::OutOfMemory.into())));
+        assert!(retried(refused_thrice));
+        assert!(!retried(|| Err(ErrorKind::OutOfMemory.into())));
     }
 }

@@ -5,21 +5,21 @@ use std::time::Instant;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// An empty slot, from both sides.
-pub(crate) fn handoff<T>() -> (Giver<T>, Taker<T>) {
-    let slot = Arc::new(Slot {
+pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    let slot = Arc::new(Shared {
         state: Mutex::new(State { answer: None, is_settled: false }),
         settled: Condvar::new(),
     });
-    (Giver(slot.clone()), Taker(slot))
+    (Sender(slot.clone()), Receiver(slot))
 }
 
 /// The right to answer once. Dropped without an answer, it tells the caller that none will come.
-pub(crate) struct Giver<T>(Arc<Slot<T>>);
+pub(crate) struct Sender<T>(Arc<Shared<T>>);
 
 /// The caller's side.
-pub(crate) struct Taker<T>(Arc<Slot<T>>);
+pub(crate) struct Receiver<T>(Arc<Shared<T>>);
 
-struct Slot<T> {
+struct Shared<T> {
     state: Mutex<State<T>>,
     settled: Condvar,
 }
@@ -30,30 +30,30 @@ struct State<T> {
     is_settled: bool,
 }
 
-impl<T> Slot<T> {
+impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> Giver<T> {
+impl<T> Sender<T> {
     /// Hands the answer over and wakes the caller. A caller who has gone does not mind.
-    pub(crate) fn give(self, answer: T) {
+    pub(crate) fn send(self, answer: T) {
         self.0.lock().answer = Some(answer);
     }
 }
 
-impl<T> Drop for Giver<T> {
+impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         self.0.lock().is_settled = true;
         self.0.settled.notify_one();
     }
 }
 
-impl<T> Taker<T> {
+impl<T> Receiver<T> {
     /// The answer, if it comes before the deadline. `None` at once where none will come. A caller whose deadline has
     /// passed may wait again: an answer that was on its way is still there to be taken.
-    pub(crate) fn wait(&self, deadline: Instant) -> Option<T> {
+    pub(crate) fn recv_deadline(&self, deadline: Instant) -> Option<T> {
         let mut state = self.0.lock();
         loop {
             if state.is_settled {
@@ -79,34 +79,34 @@ mod tests {
 
     #[test]
     fn an_answer_wakes_the_caller() {
-        let (giver, taker) = handoff();
-        thread::spawn(move || giver.give(7));
-        assert_eq!(taker.wait(Instant::now() + PATIENCE), Some(7));
+        let (sender, receiver) = channel();
+        thread::spawn(move || sender.send(7));
+        assert_eq!(receiver.recv_deadline(Instant::now() + PATIENCE), Some(7));
     }
 
     #[test]
-    fn a_giver_that_goes_wakes_the_caller_too() {
-        let (giver, taker) = handoff::<u8>();
-        thread::spawn(move || drop(giver));
+    fn a_sender_that_goes_wakes_the_caller_too() {
+        let (sender, receiver) = channel::<u8>();
+        thread::spawn(move || drop(sender));
         let begun = Instant::now();
-        assert_eq!(taker.wait(begun + PATIENCE), None);
+        assert_eq!(receiver.recv_deadline(begun + PATIENCE), None);
         assert!(begun.elapsed() < PATIENCE);
     }
 
     #[test]
     fn a_deadline_is_kept_and_a_late_answer_is_still_there() {
-        let (giver, taker) = handoff();
+        let (sender, receiver) = channel();
         let deadline = Instant::now() + Duration::from_millis(20);
-        assert_eq!(taker.wait(deadline), None);
+        assert_eq!(receiver.recv_deadline(deadline), None);
         assert!(Instant::now() >= deadline);
-        giver.give(7);
-        assert_eq!(taker.wait(deadline), Some(7));
+        sender.send(7);
+        assert_eq!(receiver.recv_deadline(deadline), Some(7));
     }
 
     #[test]
     fn a_caller_who_has_gone_does_not_matter() {
-        let (giver, taker) = handoff();
-        drop(taker);
-        giver.give(7);
+        let (sender, receiver) = channel();
+        drop(receiver);
+        sender.send(7);
     }
 }
