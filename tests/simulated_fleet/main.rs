@@ -2,7 +2,7 @@
 //! fails, the real flights and machines, one service with single-use refresh tokens. Processes start, end, are stopped and
 //! die at any step; the network and the disk fail at every point; tokens are revoked, credentials refused. After every
 //! step the invariants of docs/lifecycle.md are checked. A history that fails names its seed:
-//! `PG_SEED=n cargo test --test fleet`.
+//! `PG_SEED=n cargo test --test simulated_fleet`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the tally is worth reading")]

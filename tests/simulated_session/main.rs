@@ -1,6 +1,6 @@
 //! Thousands of random lives of a session, in simulated time: callers come and go, the network fails at every
 //! point, clocks step, the machine sleeps, tokens are revoked. After every step the invariants of
-//! docs/lifecycle.md are checked. A history that fails names its seed: `PG_SEED=n cargo test --test simulation`.
+//! docs/lifecycle.md are checked. A history that fails names its seed: `PG_SEED=n cargo test --test simulated_session`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the tally is worth reading")]

@@ -10,7 +10,7 @@ import pytest
 from paymentsgate import ApiClient, Credentials
 from paymentsgate.exceptions import APIResponseError
 from paymentsgate.models import PayInModel
-from test_witness import PAYIN, admin, counters, program, sandbox  # noqa: F401
+from test_vendor_sdk import PAYIN, admin, counters, program, sandbox  # noqa: F401
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "python" / "vendor_sdk.py"
 sys.path.insert(0, str(EXAMPLE.parent))

@@ -2,9 +2,9 @@
 
 PG_SANDBOX names the built `pg-sandbox`:
 
-    python -m venv venv && venv/bin/pip install -r tests/witness/requirements.txt
+    python -m venv venv && venv/bin/pip install -r tests/vendor_sdk/requirements.txt
     cargo build -p pg-sandbox
-    PG_SANDBOX=target/debug/pg-sandbox venv/bin/pytest tests/witness
+    PG_SANDBOX=target/debug/pg-sandbox venv/bin/pytest tests/vendor_sdk
 """
 
 import asyncio

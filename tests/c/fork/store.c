@@ -4,7 +4,7 @@
 
 #define _GNU_SOURCE
 
-#include "../c/table.h"
+#include "../table.h"
 #include "child.h"
 
 static void in_the_child(const pg_config *config, pg_session *session, const char *fingerprint, ending ending)

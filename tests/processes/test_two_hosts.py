@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from accounts import Accounts, Deeds, Terms
 from fleet import MARGIN_S, PATIENCE_S, Worker, boot, eventually
-from machines import World, world
+from hosts import World, world
 
 # Access tokens live so long.
 LIFE_S = 20

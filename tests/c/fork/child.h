@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "../c/bench.h"
+#include "../bench.h"
 
 enum { PATIENCE_S = 20 };
 

@@ -6,7 +6,7 @@ import os
 import random
 
 import pytest
-from forty import Fleet
+from forty_processes import Fleet
 
 
 @pytest.mark.parametrize("store", ["file", "redis"])
