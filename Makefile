@@ -34,12 +34,12 @@ WARNINGS := -Wall -Wextra -Wpedantic -Werror
 LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
 EXAMPLES := $(addprefix build/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c \
     sqlite_store_c curl_c curl_cpp)
-PYTHON_CODE := . ../../benches ../../examples/python ../../tests/audit ../../tests/behaviours ../../tests/docs ../../tests/machines ../../tests/refusals ../../tests/wheel ../../tests/witness
+PYTHON_CODE := . ../../benches ../../examples/python ../../tests/audit ../../tests/behaviours ../../tests/docs ../../tests/processes ../../tests/refusals ../../tests/support ../../tests/vendor_sdk ../../tests/wheel
 DRIVERS  := build/drivers/c build/drivers/cpp build/drivers/go
 
 .PHONY: build demo live docs c-api test-docs test soak bench lint audit install place place-command uninstall dist deb wheel clean setup library command generate
 .PHONY: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
-.PHONY: test-rust test-servers test-architectures test-c test-go test-packages test-python test-behaviours test-witness test-machines test-refusals test-audit
+.PHONY: test-rust test-servers test-architectures test-c test-go test-packages test-python test-behaviours test-vendor-sdk test-processes test-refusals test-audit
 .PHONY: test-wheel
 
 build: library
@@ -53,7 +53,7 @@ demo: build live $(EXAMPLES)
 live: setup
 	$(CARGO) build --package paymentsgate-live
 
-test: test-rust test-servers test-c test-go test-docs test-packages test-python test-behaviours test-witness test-machines test-refusals test-audit \
+test: test-rust test-servers test-c test-go test-docs test-packages test-python test-behaviours test-vendor-sdk test-processes test-refusals test-audit \
     test-wheel
 	@echo "make test: all passed"
 
@@ -195,7 +195,7 @@ build/servers/ready: $(VENV)/ready
 
 test-servers: build/servers/ready
 	for server in redis-6 valkey; do \
-	    PATH="$(CURDIR)/build/servers/$$server:$$PATH" $(CARGO) test --test redis -- $(SERVER_TESTS) \
+	    PATH="$(CURDIR)/build/servers/$$server:$$PATH" $(CARGO) test --test store_redis -- $(SERVER_TESTS) \
 	        --skip tls --skip certificate --skip loads_its_data || exit 1; \
 	done
 
@@ -213,7 +213,7 @@ test-go: build
 
 # Every block of code in the documents, every link; and the reference of the C interface without a warning.
 test-docs: docs command
-	PYTHONPATH=$(CURDIR)/bindings/python/src:$(CURDIR)/tests/behaviours $(PYTHON) -m pytest -q -p no:cacheprovider tests/docs
+	PYTHONPATH=$(CURDIR)/bindings/python/src:$(CURDIR)/tests/support $(PYTHON) -m pytest -q -p no:cacheprovider tests/docs
 
 c-api: setup
 	@scripts/setup docs
@@ -240,13 +240,13 @@ test-python: build $(VENV)/ready
 test-behaviours: build $(DRIVERS) $(VENV)/ready
 	PG_DRIVER_C=build/drivers/c PG_DRIVER_CPP=build/drivers/cpp PG_DRIVER_GO=build/drivers/go \
 	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PG_DRIVER_PYA="$(PYTHON) tests/behaviours/driver.py async" \
-	PYTHONPATH=bindings/python/src \
+	PYTHONPATH=bindings/python/src:tests/support \
 	    $(PYTHON) -m pytest -q -o verbosity_subtests=0 tests/behaviours
 
 # Real processes on one store: two machines made of network namespaces, and forty processes in bad weather.
-MACHINES := PYTHONPATH=bindings/python/src:tests/behaviours $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/machines
-test-machines: build $(VENV)/ready
-	$(MACHINES)
+PROCESSES := PYTHONPATH=bindings/python/src:tests/support $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/processes
+test-processes: build $(VENV)/ready
+	$(PROCESSES)
 
 # Every call that the system may refuse, refused.
 REFUSALS := build/refusals/shim.so build/refusals/waiters_c build/refusals/waiters_go
@@ -263,26 +263,26 @@ build/refusals/waiters_go: build
 
 test-refusals: build $(REFUSALS) $(VENV)/ready
 	PG_SHIM=$(CURDIR)/build/refusals/shim.so PG_WAITERS_C=build/refusals/waiters_c PG_WAITERS_GO=build/refusals/waiters_go \
-	PG_WAITERS_PY="$(PYTHON) tests/refusals/waiters.py" PYTHONPATH=bindings/python/src:tests/behaviours \
+	PG_WAITERS_PY="$(PYTHON) tests/refusals/waiters.py" PYTHONPATH=bindings/python/src:tests/support \
 	    $(PYTHON) -m pytest -q -p no:cacheprovider tests/refusals
 
 # The simulated lives of `make test`, by the thousand, and its real processes for ten minutes on each store.
 soak: build $(VENV)/ready
-	PG_HISTORIES=20000 $(RELEASE) test --release --test simulation -- --nocapture
-	PG_HISTORIES=3000 $(RELEASE) test --release --test fleet -- --nocapture
+	PG_HISTORIES=20000 $(RELEASE) test --release --test simulated_session -- --nocapture
+	PG_HISTORIES=3000 $(RELEASE) test --release --test simulated_fleet -- --nocapture
 	PG_HISTORIES=20000 $(RELEASE) test --release --lib -p paymentsgate-auth store::leased::lives -- --nocapture
 	PG_EXPLORE_SECONDS=$(or $(PG_EXPLORE_SECONDS),7200) $(RELEASE) test --release --test explorer -- --nocapture
 	$(MAKE) test-servers SERVER_TESTS=
-	PG_SOAK=600 $(MACHINES)
+	PG_SOAK=600 $(PROCESSES)
 
 # The vendor's own SDK against the emulator, in an environment of its own, by itself and with our tokens.
-build/witness/ready: tests/witness/requirements.txt | setup
-	python3 -m venv build/witness
-	build/witness/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+build/vendor_sdk/ready: tests/vendor_sdk/requirements.txt | setup
+	python3 -m venv build/vendor_sdk
+	build/vendor_sdk/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-test-witness: build build/witness/ready
-	PYTHONPATH=bindings/python/src build/witness/bin/python -m pytest -q tests/witness
+test-vendor-sdk: build build/vendor_sdk/ready
+	PYTHONPATH=bindings/python/src build/vendor_sdk/bin/python -m pytest -q tests/vendor_sdk
 
 # What `pip install` makes of a clean copy, installed elsewhere.
 test-wheel: build $(VENV)/ready

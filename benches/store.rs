@@ -6,14 +6,14 @@
 #![allow(clippy::print_stdout, reason = "it prints what it finds")]
 #![allow(dead_code, reason = "the tests use the rest of what they share with it")]
 
-#[path = "../tests/bench/mod.rs"]
-mod bench;
-#[path = "../tests/redis/child.rs"]
+#[path = "../tests/store_redis/child.rs"]
 mod child;
-#[path = "../tests/redis/proxy.rs"]
+#[path = "../tests/store_redis/proxy.rs"]
 mod proxy;
-#[path = "../tests/redis/server.rs"]
+#[path = "../tests/support/redis_server.rs"]
 mod server;
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -76,15 +76,15 @@ fn flights<const N: usize>(stores: [&str; N]) -> [Duration; N] {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     let sessions = stores.map(|store| {
         let session = open(&sandbox, store);
-        session.token(bench::PATIENCE, bench::NOW).unwrap();
+        session.token(support::PATIENCE, support::NOW).unwrap();
         session
     });
     let mut times = stores.map(|_| Vec::new());
     for _ in 0..FLIGHTS {
-        bench::pass(&sandbox, 3600);
+        support::pass(&sandbox, 3600);
         for (session, times) in sessions.iter().zip(&mut times) {
             let begun = Instant::now();
-            session.token(bench::PATIENCE, bench::NOW).unwrap();
+            session.token(support::PATIENCE, support::NOW).unwrap();
             times.push(begun.elapsed());
         }
     }
@@ -92,9 +92,9 @@ fn flights<const N: usize>(stores: [&str; N]) -> [Duration; N] {
 }
 
 fn open(sandbox: &Sandbox, store: &str) -> Session {
-    let mut config = bench::config(sandbox);
+    let mut config = support::config(sandbox);
     config.set("store", store).unwrap();
-    Session::open(&bench::client(&config, &sandbox.urls().https), &config).unwrap()
+    Session::open(&support::client(&config, &sandbox.urls().https), &config).unwrap()
 }
 
 /// What a flight writes, without the flight: two records, each put in place whole and for good.
@@ -114,8 +114,8 @@ fn four_fsyncs(folder: &Path) -> Duration {
 /// From the first process that has the new token to the last one; one refresh for all.
 fn spread(store: &str) -> Duration {
     let sandbox = Sandbox::start(Options::default()).unwrap();
-    open(&sandbox, store).token(bench::PATIENCE, bench::NOW).unwrap();
-    bench::pass(&sandbox, 3600);
+    open(&sandbox, store).token(support::PATIENCE, support::NOW).unwrap();
+    support::pass(&sandbox, 3600);
     let mut children: Vec<_> = (0..PROCESSES).map(|_| Asking::start(&sandbox, store)).collect();
     children.iter_mut().for_each(Asking::go);
     let told: Vec<_> = children.iter_mut().map(|child| child.told().1).collect();

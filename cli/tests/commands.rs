@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod bench;
+mod support;
 
 use std::net::TcpListener;
 
-use bench::{ACCESS, Bench, ONES, ZEROS, contents};
 use pg_sandbox::{Action, Fault, Point, Route};
+use support::{ACCESS, Bench, ONES, ZEROS, contents};
 
 /// What every bearer of the emulator begins with.
 const JWT: &str = "eyJ";

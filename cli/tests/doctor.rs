@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod bench;
+mod support;
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use bench::{Bench, ONES, ZEROS};
 use pg_sandbox::{Action, DateHeader, Fault, Point, Route};
+use support::{Bench, ONES, ZEROS};
 
 /// Every check of the emulator's world, in order.
 const ALL: [&str; 15] = [

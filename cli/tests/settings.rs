@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod bench;
+mod support;
 
-use bench::{Bench, ONES, ZEROS};
 use pg_sandbox::Route;
+use support::{Bench, ONES, ZEROS};
 
 /// The `User-Agent` of the last Issue: a setting that the service sees.
 fn user_agent(bench: &Bench) -> String {

@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod bench;
+mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use bench::{ACCESS, Bench, ZEROS, contents};
 use paymentsgate_auth::clock::{Clock, SystemClock};
 use paymentsgate_auth::error::{Error, ServerError};
 use paymentsgate_auth::secret::Secret;
@@ -15,6 +14,7 @@ use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{RecordFile, Refusal};
 use paymentsgate_auth::token::Fingerprint;
 use serde_json::json;
+use support::{ACCESS, Bench, ZEROS, contents};
 
 /// What people see, with a word in the place of what no two runs share. Seconds may have passed.
 fn shown(bench: &Bench, record: &RecordFile, code: i32) -> String {

@@ -281,12 +281,12 @@ write_broken_program
 
 passes 'headers' ./header.sh
 passes 'build' build_all ''
-passes 'build: fork' build ../fork/fork.c fork -std=c11
-passes 'build: fork_session' build ../fork/session.c fork_session -std=c11
-passes 'build: fork_queue' build ../fork/queue.c fork_queue -std=c11
-passes 'build: fork_store' build ../fork/store.c fork_store -std=c11
+passes 'build: fork' build fork/fork.c fork -std=c11
+passes 'build: fork_session' build fork/session.c fork_session -std=c11
+passes 'build: fork_queue' build fork/queue.c fork_queue -std=c11
+passes 'build: fork_store' build fork/store.c fork_store -std=c11
 passes 'build: membarrier' build membarrier.c membarrier -std=c11
-passes 'build: fork_epoch' build ../fork/epoch.c fork_epoch -std=c11
+passes 'build: fork_epoch' build fork/epoch.c fork_epoch -std=c11
 passes 'build: descriptors' build descriptors.c descriptors -std=c11
 passes 'build: streams' build streams.c streams -std=c11
 passes 'build: clocks' build clocks.c clocks -std=c11

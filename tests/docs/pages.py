@@ -20,7 +20,7 @@ PAGES = [
     ROOT / "examples/monitoring/README.md",
     ROOT / "tests/behaviours/README.md",
     ROOT / "tests/docs/README.md",
-    ROOT / "tests/sandbox/README.md",
+    ROOT / "sandbox/README.md",
 ]
 
 

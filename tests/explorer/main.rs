@@ -25,7 +25,7 @@ mod incidents;
 mod oracle;
 mod program;
 mod road;
-#[path = "../redis/server.rs"]
+#[path = "../support/redis_server.rs"]
 #[allow(dead_code, reason = "other tests ask it for more")]
 mod server;
 mod shrink;

@@ -236,7 +236,7 @@ class Slow(MemoryStore):
         return super().lock(*call)
 """
     tests = Path(__file__).parent
-    path = [Path(paymentsgate_auth.__file__).parents[1], tests, tests.parents[2] / "tests" / "behaviours"]
+    path = [Path(paymentsgate_auth.__file__).parents[1], tests, tests.parents[2] / "tests" / "support"]
     environment = {**os.environ, "PYTHONPATH": ":".join(map(str, path))}
     for _ in range(3):
         command = [sys.executable, "-c", prelude + ENDS[end], json.dumps(settings)]

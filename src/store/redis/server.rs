@@ -424,7 +424,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 #[allow(dead_code, reason = "the tests of sessions use the rest")]
-#[path = "../../../tests/redis/server.rs"]
+#[path = "../../../tests/support/redis_server.rs"]
 mod redis_server;
 
 #[cfg(test)]

@@ -1,0 +1,121 @@
+//! Every operation on the disk fails, one by one. The record is then the old one or the new one, and no refresh
+//! token has two owners.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use paymentsgate_auth::clock::SystemClock;
+use paymentsgate_auth::store::RecordFile;
+
+use crate::disk::{TestDisk, Trouble};
+use crate::fixture::{access, beside, claim, key, loaded, pair, record, seeded};
+
+/// What a flight on a bad disk came to.
+#[derive(Debug, Default)]
+struct Flown {
+    presented: Option<String>,
+    /// The refresh token could not be claimed, for want of a disk.
+    intend_failed: bool,
+    put_back: bool,
+    committed: bool,
+}
+
+fn armed(folder: &Path, trouble: Trouble, at: u64) -> (Arc<TestDisk>, RecordFile) {
+    let disk = Arc::new(TestDisk::new(trouble));
+    let record = RecordFile::new(folder, key("account"), None, Arc::new(SystemClock), disk.clone());
+    disk.arm(at);
+    (disk, record)
+}
+
+/// A flight that presents the refresh token, or gets it back unsent.
+fn fly(record: &RecordFile, is_sent: bool) -> Flown {
+    let mut flown = Flown::default();
+    assert!(record.try_lock().unwrap());
+    if record.load().is_err() {
+        return flown;
+    }
+    match record.intend() {
+        Ok(Some(refresh)) if !is_sent => {
+            flown.put_back = record.retract(&refresh).is_ok();
+            return flown;
+        }
+        Ok(Some(refresh)) => flown.presented = Some(refresh.secret().expose().to_owned()),
+        Ok(None) => {}
+        Err(_) => flown.intend_failed = true,
+    }
+    if flown.presented.is_some() {
+        flown.committed = (0..5).any(|_| record.commit(1, &pair(2)).is_ok());
+    }
+    flown
+}
+
+/// What the next one finds, on a good disk.
+fn check(folder: &Path, flown: &Flown, trouble: Trouble, context: &str) {
+    let next = record(folder);
+    assert!(next.try_lock().unwrap(), "{context}");
+    let found = loaded(&next).unwrap_or_else(|| panic!("{context}: no record"));
+    let offered = claim(&next);
+    match found.generation() {
+        1 => assert!(access(&found) == "a1" && !flown.committed, "{context}"),
+        2 => assert!(access(&found) == "a2" && offered.as_deref() == Some("r2"), "{context}"),
+        other => panic!("{context}: generation {other}"),
+    }
+    if flown.presented.is_some() {
+        assert_ne!(offered, flown.presented, "{context}: presented twice");
+    }
+    if flown.put_back || flown.intend_failed && trouble != Trouble::FailForEver {
+        assert_eq!(offered.as_deref(), Some("r1"), "{context}: it was not sent, and is lost");
+    }
+    if flown.presented.is_some() && trouble != Trouble::FailForEver {
+        assert!(flown.committed, "{context}: a pair that was offered again was not taken");
+    }
+    assert_eq!(next.commit(found.generation(), &pair(3)).unwrap().generation(), found.generation() + 1);
+}
+
+#[test]
+fn each_operation_fails_once_or_for_ever() {
+    for trouble in [Trouble::Fail, Trouble::FailAfterwards, Trouble::FailForEver] {
+        for is_sent in [true, false] {
+            for at in 0.. {
+                let (folder, path) = seeded();
+                let (disk, record) = armed(folder.path(), trouble, at);
+                let flown = fly(&record, is_sent);
+                record.unlock();
+                let context = format!("{trouble:?} at step {at}: {flown:?}");
+                check(folder.path(), &flown, trouble, &context);
+                assert!(trouble == Trouble::FailForEver || beside(&path, ".tmp-").len() <= 1, "{context}");
+                if !disk.is_over() {
+                    assert!(at > 10 && flown.committed == is_sent && flown.put_back != is_sent, "{context}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn power_is_lost_at_each_operation() {
+    for names_too in [true, false] {
+        for at in 0.. {
+            let (folder, _) = seeded();
+            let (disk, record) = armed(folder.path(), Trouble::FailForEver, at);
+            let flown = fly(&record, true);
+            record.unlock();
+            disk.lose_power(folder.path(), names_too);
+            let context = format!("power lost at step {at} (names too: {names_too}): {flown:?}");
+            check(folder.path(), &flown, Trouble::FailForEver, &context);
+            if !disk.is_over() {
+                assert!(flown.committed, "{context}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flight_waits_for_the_disk_four_times() {
+    let (folder, _) = seeded();
+    let (disk, record) = armed(folder.path(), Trouble::Fail, u64::from(u32::MAX));
+    assert!(fly(&record, true).committed);
+    assert_eq!(disk.syncs(), 4);
+}

@@ -1,0 +1,14 @@
+//! The store in a folder: sharing, crashes at every step, disks that fail, and what it refuses.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod clocks;
+mod contention;
+mod crashes;
+mod disk;
+mod faults;
+mod fixture;
+mod inspection;
+mod refusals;
+mod seal;
+mod sharing;

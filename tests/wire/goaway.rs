@@ -1,0 +1,169 @@
+//! A server that closes its connections in order, as all do from time to time: it says with a GOAWAY frame of HTTP/2 up
+//! to which request it has looked. What comes behind that was not processed (RFC 9113, 6.8 and 8.7).
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use paymentsgate_auth::client::Client;
+use paymentsgate_auth::config::Config;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::status::{Fate, Status};
+use paymentsgate_auth::token::RefreshToken;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+type Tls = StreamOwned<ServerConnection, TcpStream>;
+
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+/// `:status: 200` and `content-length: 9` in HPACK.
+const HEAD: [u8; 5] = [0x88, 0x0f, 0x0d, 1, b'9'];
+/// The stream of what concerns all.
+const CONNECTION: u32 = 0;
+/// Of a client.
+const FIRST_STREAM: u32 = 1;
+
+/// How a server goes.
+#[derive(Clone, Copy, Debug)]
+struct Leave {
+    /// Why, as a code of HTTP/2: 0 is for no trouble, 2 for some within the server.
+    reason: u32,
+    /// It says good-bye to TLS too.
+    is_orderly: bool,
+    /// In the middle of an answer.
+    has_begun: bool,
+}
+
+const LEAVES: [Leave; 4] = [
+    Leave { reason: 0, is_orderly: true, has_begun: false },
+    Leave { reason: 0, is_orderly: false, has_begun: false },
+    Leave { reason: 2, is_orderly: true, has_begun: false },
+    Leave { reason: 2, is_orderly: false, has_begun: false },
+];
+
+/// A server's side of TLS; its certificate goes into that file.
+fn tls(ca_file: &Path) -> Arc<ServerConfig> {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(ca_file, made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.into()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+/// Kind and flags.
+fn read_frame(tls: &mut Tls) -> (u8, u8) {
+    let mut head = [0; 9];
+    tls.read_exact(&mut head).unwrap();
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    tls.read_exact(&mut vec![0; length as usize]).unwrap();
+    (head[3], head[4])
+}
+
+fn write_frame(tls: &mut Tls, stream: u32, kind: u8, flags: u8, payload: &[u8]) {
+    let length = u8::try_from(payload.len()).unwrap();
+    tls.write_all(&[&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], payload].concat()).unwrap();
+    tls.flush().unwrap();
+}
+
+/// Reads a request to its end, says that it goes away and has looked at what came up to `last_stream`, and is gone.
+fn go_away(tls: &mut Tls, last_stream: u32, leave: Leave) {
+    tls.read_exact(&mut [0; "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).unwrap();
+    write_frame(tls, CONNECTION, SETTINGS, 0, &[]);
+    loop {
+        match read_frame(tls) {
+            (SETTINGS, flags) if flags & ACK == 0 => write_frame(tls, CONNECTION, SETTINGS, ACK, &[]),
+            (DATA, flags) if flags & END_STREAM != 0 => break,
+            _ => {}
+        }
+    }
+    if leave.has_begun {
+        write_frame(tls, FIRST_STREAM, HEADERS, END_HEADERS, &HEAD);
+    }
+    write_frame(
+        tls,
+        CONNECTION,
+        GOAWAY,
+        0,
+        &[last_stream.to_be_bytes(), leave.reason.to_be_bytes()].concat(),
+    );
+    if leave.is_orderly {
+        tls.conn.send_close_notify();
+        let _ = tls.flush();
+    }
+    // With what the client still sends unread, the system would reset the connection, and perhaps be quicker than the frames.
+    tls.sock.shutdown(Shutdown::Write).unwrap();
+    let _ = tls.sock.read_to_end(&mut Vec::new());
+}
+
+fn refresh_at_a_server_that_goes_away(last_stream: u32, leave: Leave) -> Error {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    let config = tls(&ca_file);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let tcp = listener.accept().unwrap().0;
+        go_away(&mut StreamOwned::new(ServerConnection::new(config).unwrap(), tcp), last_stream, leave);
+    });
+    let mut settings = Config::default();
+    settings.set("base_url", &url).unwrap();
+    settings.set("tls.ca_file", ca_file.to_str().unwrap()).unwrap();
+    let refresh = RefreshToken::new(Secret::new("r3fr3sh").unwrap());
+    let error = Client::new(&settings).unwrap().refresh(None, refresh, PATIENCE).unwrap_err();
+    server.join().unwrap();
+    error
+}
+
+#[test]
+fn what_it_has_not_looked_at_keeps_the_refresh_token_good() {
+    for leave in LEAVES {
+        let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1, leave);
+        assert_eq!(
+            (error.status, error.fate),
+            (Status::PG_ERR_STREAM_REFUSED, Fate::PG_FATE_NOT_CONSUMED),
+            "{leave:?}: {error}"
+        );
+        assert!(error.is_retryable());
+    }
+}
+
+#[test]
+fn what_it_may_have_looked_at_may_have_spent_it() {
+    for leave in LEAVES {
+        let error = refresh_at_a_server_that_goes_away(FIRST_STREAM, leave);
+        assert_eq!(
+            (error.status, error.fate),
+            (Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN),
+            "{leave:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn who_has_begun_to_answer_has_looked_whatever_it_says() {
+    for leave in LEAVES.map(|leave| Leave { has_begun: true, ..leave }) {
+        let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1, leave);
+        assert_eq!(
+            (error.status, error.fate),
+            (Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN),
+            "{leave:?}: {error}"
+        );
+    }
+}
