@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::landing::Landing;
+use super::outcome::Landing;
 use super::plan::Plan;
 use crate::config::OnAmbiguous;
 use crate::error::Error;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::landing::{Landing, Log};
+use super::outcome::{Landing, Log};
 use super::plan::Plan;
 use crate::config::OnAmbiguous;
 use crate::error::Error;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::landing::Landing;
+use super::outcome::Landing;
 
 use super::machine::Machine;
 use super::phase::Phase;

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::landing::Landing;
+use super::outcome::Landing;
 
+use super::credential_state::{Login, Obstacle};
+use super::current_token::Held;
 use super::decision::{Action, Dice, Event, Policy, WaiterId};
-use super::held::Held;
-use super::login::{Login, Obstacle};
 use super::pause::{self, Pause};
 use super::phase::Phase;
 use super::plan::{Cause, Plan};

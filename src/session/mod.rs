@@ -7,17 +7,17 @@
 //! [`metrics`] (what it says of itself), [`operator`] (the same by hand).
 
 mod account;
-mod core;
+pub mod credential_state;
+mod current_token;
 pub mod decision;
+mod driver;
 pub mod flight;
 pub mod health;
-mod held;
-pub mod landing;
-pub mod login;
 pub mod machine;
 pub mod metrics;
 mod one_shot;
 pub mod operator;
+pub mod outcome;
 mod pause;
 pub mod phase;
 pub mod plan;
@@ -34,8 +34,8 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use self::account::Account;
-use self::core::{Core, Wish};
 use self::decision::Policy;
+use self::driver::{Core, Wish};
 use self::health::Health;
 use self::machine::closed;
 use self::published::PublishedToken;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::account::Account;
-use super::core::{Core, Means};
 use super::decision::Policy;
-use super::landing::Landing;
+use super::driver::{Core, Means};
 use super::metrics::{self, Kept};
+use super::outcome::Landing;
 use super::phase::{Phase, Windows};
 use super::plan::Plan;
 use super::published::PublishedToken;

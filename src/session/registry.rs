@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::core::Core;
+use super::driver::Core;
 use crate::client::Client;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::core::{Answer, Core, Stopped};
+use super::driver::{Answer, Core, Stopped};
 use super::machine::closed;
 use super::rejection::Verdict;
 use crate::defect;

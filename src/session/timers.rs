@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::core::Core;
+use super::driver::Core;
 use crate::clock::{Clock, Moment};
 use crate::defect;
 use crate::error::Error;

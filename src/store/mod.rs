@@ -5,9 +5,9 @@ mod file;
 mod leased;
 mod limited;
 mod memory;
-mod notes;
 mod record;
 mod redis;
+mod warnings;
 
 use std::future::{Future, poll_fn};
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use paymentsgate_auth::config::OnAmbiguous;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::session::decision::Event;
-use paymentsgate_auth::session::landing::Landing;
+use paymentsgate_auth::session::outcome::Landing;
 use paymentsgate_auth::session::rejection::Verdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Committed;

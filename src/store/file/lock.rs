@@ -21,7 +21,7 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use super::disk::{Disk, make_private, unusable};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
-use crate::store::notes::Notes;
+use crate::store::warnings::Notes;
 
 /// A lock that is held. Dropped, it is freed.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::limited::{GiveUp, LIMIT, Limited};
-use super::notes::Notes;
 use super::record::{Keyring, RecordKey};
+use super::warnings::Notes;
 use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::clock::Clock;
 use crate::error::Error;

@@ -14,8 +14,8 @@ use super::disk::{Disk, close_folder, is_unsupported, make_private, open_folder,
 use super::lock::Held;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::store::notes::Notes;
 use crate::store::record::{Bytes, Entry, Found, Keyring, Ledger, RecordKey};
+use crate::store::warnings::Notes;
 use crate::store::{Committed, Inspection, Loaded, Refusal};
 use crate::token::{Pair, RefreshToken};
 

@@ -17,7 +17,7 @@ use crate::expiry::Lifetime;
 use crate::protocol::Failure;
 use crate::secret::Secret;
 use crate::session::flight::{Flight, Input, Step};
-use crate::session::landing::Landing;
+use crate::session::outcome::Landing;
 use crate::session::plan::Plan;
 use crate::status::{Fate, Status};
 use crate::store::record::{Ledger, RecordKey};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::flight::{Flight, Input, Step};
 
-use super::super::landing::Landing;
+use super::super::outcome::Landing;
 
 use super::super::decision::Event;
 use super::super::machine::closed;

@@ -1,6 +1,6 @@
 //! What a session tells its subscribers: news, and lines of its log.
 
-use super::super::landing::{Landing, Log};
+use super::super::outcome::{Landing, Log};
 use super::super::rejection::Verdict;
 use super::State;
 use crate::error::Error;

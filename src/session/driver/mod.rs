@@ -1,7 +1,7 @@
 //! Performs what the machine decides: answers, timers and ([`flights`]) flights. Everything here belongs to one process.
 
 mod flights;
-mod log;
+mod subscribers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
