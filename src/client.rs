@@ -18,9 +18,9 @@ use crate::queue::Completion;
 use crate::runtime::{self, race, standard_streams};
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
-use crate::store::{self, Keyring, Location, MemoryStore, Owner, RecordKey, Servers, Store};
+use crate::store::{self, Keyring, Location, MemoryStore, Owner, RecordKey, RedisServers, Store};
 use crate::token::{Grant, Pair, RefreshToken};
-use crate::transport::{Answer, Limit, Request, TlsSettings, Transport};
+use crate::transport::{Limit, RawResponse, Request, TlsSettings, Transport};
 
 /// Added to the time of an Issue: how long a session waits for the lock of another one. A holder that takes longer counts as
 /// a store that is down: callers who have no token do not wait for it.
@@ -38,7 +38,7 @@ pub struct Client {
     pub(crate) refresh_timeout: Duration,
     pub(crate) send_bearer_on_refresh: bool,
     base_url: Option<Url>,
-    pub(crate) servers: Servers,
+    pub(crate) servers: RedisServers,
     /// Of the answers to Issue and Refresh.
     pub(crate) limit: Limit,
     pub(crate) request_timeout: Duration,
@@ -76,7 +76,7 @@ impl Client {
     ) -> Result<Arc<Self>, Error> {
         Ok(Arc::new(Client {
             transport,
-            servers: Servers::new(tls.clone(), clock.clone()),
+            servers: RedisServers::new(tls.clone(), clock.clone()),
             tls,
             clock,
             base_url: config.base_url.clone(),
@@ -94,8 +94,8 @@ impl Client {
     }
 
     /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.
-    pub(crate) fn file_trouble(&self) -> Option<Error> {
-        self.tls.trouble().or_else(|| self.credentials.as_ref()?.trouble())
+    pub(crate) fn file_error(&self) -> Option<Error> {
+        self.tls.reload_error().or_else(|| self.credentials.as_ref()?.reload_error())
     }
 
     /// Where the service is.
@@ -105,7 +105,7 @@ impl Client {
 
     /// Asks for the base URL, without a token or a body: whether the service answers, and what it says of itself. Any
     /// answer will do, and nothing is used up. Blocks until the deadline at the most.
-    pub fn probe(self: &Arc<Self>, timeout: Duration) -> Result<Answer, Error> {
+    pub fn probe(self: &Arc<Self>, timeout: Duration) -> Result<RawResponse, Error> {
         let request = Request {
             method: Method::GET,
             path: "".into(),
@@ -226,7 +226,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Pair, Error> {
         if let Some(source) = source {
-            call = Call::Issue(Credentials::clone(&*source.look_aside().await));
+            call = Call::Issue(Credentials::clone(&*source.reload_async().await));
         }
         // A busy thread or a file that hangs takes longer; an error is to name the time that was given.
         let spent = Some(self.clock.now().since(begun)).filter(|spent| *spent > QUICK_LOOK);

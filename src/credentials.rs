@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::rotation::Rotated;
+use crate::rotation::Reloaded;
 use crate::secret::Secret;
 use crate::status::Status;
 
@@ -61,7 +61,7 @@ impl Credentials {
 
 /// Where the credentials of an account come from. Those in a file are read again when it has changed.
 pub struct CredentialsSource {
-    files: Arc<Rotated<Credentials>>,
+    files: Arc<Reloaded<Credentials>>,
 }
 
 impl CredentialsSource {
@@ -80,18 +80,18 @@ impl CredentialsSource {
             let account = account.get_or_init(|| found.account_id.clone());
             if found.account_id == *account { Ok(found) } else { Err(other_account(&shown, account, &found)) }
         };
-        Ok(Some(CredentialsSource { files: Arc::new(Rotated::new(paths, Box::new(make))?) }))
+        Ok(Some(CredentialsSource { files: Arc::new(Reloaded::new(paths, Box::new(make))?) }))
     }
 
     /// Those that are there now; where the file cannot be used, or is another account's, those that it held last. Looks
     /// at the file, which may block.
-    pub fn look(&self) -> Arc<Credentials> {
-        self.files.look()
+    pub fn reload(&self) -> Arc<Credentials> {
+        self.files.reload()
     }
 
     /// The same from a task: a file system that hangs is not waited for.
-    pub async fn look_aside(&self) -> Arc<Credentials> {
-        self.files.look_aside().await
+    pub async fn reload_async(&self) -> Arc<Credentials> {
+        self.files.reload_async().await
     }
 
     /// Those that the last look has found.
@@ -102,9 +102,9 @@ impl CredentialsSource {
     /// Another key of the account than the one that was `seen` here last, if the file has one now. To be asked before an
     /// Issue, and after one that was refused. Looks at the file, which may block.
     pub fn renewed(&self, seen: &Credentials) -> Option<Arc<Credentials>> {
-        let found = self.files.look();
+        let found = self.files.reload();
         // What is in a file that cannot be used now is not known: what was seen last goes on.
-        let is_new = self.files.trouble().is_none() && found.public_key != seen.public_key;
+        let is_new = self.files.reload_error().is_none() && found.public_key != seen.public_key;
         is_new.then_some(found)
     }
 
@@ -114,8 +114,8 @@ impl CredentialsSource {
     }
 
     /// Why the file as it is now cannot be used.
-    pub fn trouble(&self) -> Option<Error> {
-        self.files.trouble()
+    pub fn reload_error(&self) -> Option<Error> {
+        self.files.reload_error()
     }
 }
 
@@ -307,7 +307,7 @@ mod tests {
         let path = folder.path().join("credentials.json");
         write(&path, "a-1", "AAAA");
         let source = source(&path);
-        let first = source.look();
+        let first = source.reload();
         assert!(source.renewed(&first).is_none());
         write(&path, "a-1", "BBBB");
         let second = source.renewed(&first).unwrap();
@@ -323,16 +323,16 @@ mod tests {
         let path = folder.path().join("credentials.json");
         write(&path, "a-1", "AAAA");
         let source = source(&path);
-        let first = source.look();
+        let first = source.reload();
         std::fs::write(&path, "{").unwrap();
         assert!(source.renewed(&first).is_none());
-        assert!(source.trouble().unwrap().text.contains("credentials.json"));
+        assert!(source.reload_error().unwrap().text.contains("credentials.json"));
         std::fs::remove_file(&path).unwrap();
         assert!(source.renewed(&first).is_none());
-        assert_eq!(source.trouble().unwrap().status, Status::PG_ERR_FILE_UNREADABLE);
-        assert_eq!(source.look().public_key, first.public_key);
+        assert_eq!(source.reload_error().unwrap().status, Status::PG_ERR_FILE_UNREADABLE);
+        assert_eq!(source.reload().public_key, first.public_key);
         write(&path, "a-1", "BBBB");
-        assert!(source.renewed(&first).is_some() && source.trouble().is_none());
+        assert!(source.renewed(&first).is_some() && source.reload_error().is_none());
     }
 
     #[test]
@@ -341,11 +341,11 @@ mod tests {
         let path = folder.path().join("credentials.json");
         write(&path, "a-1", "AAAA");
         let source = source(&path);
-        let first = source.look();
+        let first = source.reload();
         write(&path, "b-2", "BBBB");
         assert!(source.renewed(&first).is_none());
-        assert_eq!(source.look().account_id, first.account_id);
-        let text = source.trouble().unwrap().text;
+        assert_eq!(source.reload().account_id, first.account_id);
+        let text = source.reload_error().unwrap().text;
         assert!(text.contains("a-1") && text.contains("b-2") && text.contains("credentials.json"), "{text}");
         write(&path, "a-1", "CCCC");
         assert!(source.renewed(&first).is_some());

@@ -18,8 +18,8 @@ use crate::error::{Error, ServerError};
 use crate::expiry::{ExpiresIn, Lifetime};
 use crate::secret::{Secret, redact};
 use crate::status::{Fate, Status};
-use crate::token::{Doubtful, Pair, RefreshToken, Token};
-use crate::transport::{Answer, Limit, Reply, Request, Transport};
+use crate::token::{MaybeSpentRefreshToken, Pair, RefreshToken, Token};
+use crate::transport::{Exchange, Limit, RawResponse, Request, Transport};
 
 /// A longer wait than this is not a plan but a mistake.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -46,7 +46,7 @@ pub struct Failure {
     /// Unsent, or not consumed; `None` after an Issue, too.
     pub refresh: Option<RefreshToken>,
     /// Presented, and its fate is not known.
-    pub doubtful: Option<Doubtful>,
+    pub maybe_spent: Option<MaybeSpentRefreshToken>,
 }
 
 impl Call {
@@ -85,7 +85,7 @@ impl Call {
     }
 
     /// What the reply means. `started` stands in where an answer came before the body had left.
-    fn judge(self, reply: Reply, started: Moment) -> Result<Pair, Failure> {
+    fn judge(self, reply: Exchange, started: Moment) -> Result<Pair, Failure> {
         let sent = reply.sent;
         let anchor = sent.unwrap_or(started);
         let judged = match reply.result {
@@ -106,16 +106,16 @@ impl Call {
             Ok((token, refresh)) => Ok(Pair { token, refresh: refresh.or(presented) }),
             Err(error) => {
                 let is_of_the_api = error.status == Status::PG_ERR_REFUSED && error.server.is_some();
-                let (refresh, doubtful) = match fate {
+                let (refresh, maybe_spent) = match fate {
                     Fate::PG_FATE_UNSENT | Fate::PG_FATE_NOT_CONSUMED => (presented, None),
-                    Fate::PG_FATE_UNKNOWN => (None, presented.and_then(RefreshToken::doubted)),
+                    Fate::PG_FATE_UNKNOWN => (None, presented.and_then(RefreshToken::into_maybe_spent)),
                     // A gateway may have refused it in the service's place.
                     Fate::PG_FATE_REFUSED if !is_of_the_api => {
-                        (None, presented.and_then(RefreshToken::doubted))
+                        (None, presented.and_then(RefreshToken::into_maybe_spent))
                     }
                     Fate::PG_FATE_NONE | Fate::PG_FATE_REFUSED => (None, None),
                 };
-                Err(Failure { error, refresh, doubtful })
+                Err(Failure { error, refresh, maybe_spent })
             }
         }
     }
@@ -141,7 +141,11 @@ impl Call {
         }
     }
 
-    fn read_pair(&self, answer: &Answer, anchor: Moment) -> Result<(Token, Option<RefreshToken>), Error> {
+    fn read_pair(
+        &self,
+        answer: &RawResponse,
+        anchor: Moment,
+    ) -> Result<(Token, Option<RefreshToken>), Error> {
         let malformed =
             |what: &str| answer_error(answer, Status::PG_ERR_MALFORMED_ANSWER, format!("the answer {what}"));
         answer.check_size()?;
@@ -179,7 +183,7 @@ impl Call {
         Ok((token, pair.refresh_token.map(RefreshToken::new)))
     }
 
-    fn read_refusal(&self, answer: &Answer, now: Moment) -> Error {
+    fn read_refusal(&self, answer: &RawResponse, now: Moment) -> Error {
         let server = ServerError::read(&answer.body, &self.secrets());
         let said = server.as_ref().and_then(|server| server.code.as_ref()).map(|code| format!(" ({code})"));
         let said = said.unwrap_or_default();
@@ -229,7 +233,7 @@ pub fn abandoned(is_refresh: bool, status: Status, text: &str) -> Error {
 }
 
 /// What a body is packed with that should be JSON, as its header or its first bytes tell.
-fn packing(answer: &Answer) -> Option<String> {
+fn packing(answer: &RawResponse) -> Option<String> {
     const PLAIN: [&str; 5] = ["", "identity", "none", "utf-8", "utf8"];
     let is_plain = |coding: &str| PLAIN.iter().any(|plain| coding.trim().eq_ignore_ascii_case(plain));
     let said = answer.header(CONTENT_ENCODING).filter(|codings| !codings.split(',').all(is_plain));
@@ -237,7 +241,7 @@ fn packing(answer: &Answer) -> Option<String> {
     said.or(is_gzip.then_some("gzip")).map(|codings| codings.chars().take(32).collect())
 }
 
-fn answer_error(answer: &Answer, status: Status, text: String) -> Error {
+fn answer_error(answer: &RawResponse, status: Status, text: String) -> Error {
     Error { http_status: Some(answer.status), ..Error::new(status, text) }
 }
 
@@ -391,7 +395,7 @@ fn redact_json(json: &str, secrets: &[&Secret]) -> Option<String> {
 }
 
 /// Seconds, or a date: that is measured on the server's own clock where it sends one.
-fn retry_after(answer: &Answer, now: Moment) -> Option<Duration> {
+fn retry_after(answer: &RawResponse, now: Moment) -> Option<Duration> {
     let text = answer.header(RETRY_AFTER)?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::status::Status;
 use crate::token::Grant;
-use crate::transport::{Answer, Limit, Reply, Request};
+use crate::transport::{Exchange, Limit, RawResponse, Request};
 
 /// Headers that are the library's business: whom a request is for, from whom, and how it is framed.
 const RESERVED: [&str; 9] = [
@@ -169,7 +169,7 @@ impl Attempts {
     }
 
     /// What is made of a reply.
-    pub fn after(&mut self, request: &ApiRequest, reply: Reply) -> Next {
+    pub fn after(&mut self, request: &ApiRequest, reply: Exchange) -> Next {
         let error = match reply.result {
             // The service did not act on a request whose token it refused.
             Ok(answer) if answer.status == 401 && !self.renewed => {
@@ -190,7 +190,7 @@ impl Attempts {
     }
 }
 
-fn read(request: &ApiRequest, answer: Answer) -> Result<Response, Error> {
+fn read(request: &ApiRequest, answer: RawResponse) -> Result<Response, Error> {
     answer.check_size().map_err(|error| Error {
         text: format!("{}: {}", request.name(), error.text),
         may_have_acted: !request.is_safe(),
@@ -212,13 +212,16 @@ mod tests {
         ApiRequest::new("POST", "/deals/payin", &[], Some(b"{}")).unwrap()
     }
 
-    fn failed(sent: bool, status: Status) -> Reply {
+    fn failed(sent: bool, status: Status) -> Exchange {
         let now = Moment { boot: Duration::ZERO, wall: Duration::ZERO };
-        Reply { sent: sent.then_some(now), result: Err(Error::new(status, "simulated")) }
+        Exchange { sent: sent.then_some(now), result: Err(Error::new(status, "simulated")) }
     }
 
-    fn answered(status: u16) -> Reply {
-        Reply { result: Ok(Answer { status, ..Answer::default() }), ..failed(true, Status::PG_OK) }
+    fn answered(status: u16) -> Exchange {
+        Exchange {
+            result: Ok(RawResponse { status, ..RawResponse::default() }),
+            ..failed(true, Status::PG_OK)
+        }
     }
 
     #[test]

@@ -91,7 +91,7 @@ type Versions = Vec<Option<Version>>;
 pub(crate) type Make<T> = Box<dyn Fn() -> Result<T, Error> + Send + Sync>;
 
 /// A value that is made from files, and made anew when they have changed.
-pub(crate) struct Rotated<T> {
+pub(crate) struct Reloaded<T> {
     paths: Vec<PathBuf>,
     make: Make<T>,
     watcher: Watcher,
@@ -104,27 +104,27 @@ struct Current<T> {
     value: Arc<T>,
     /// As they were before the value was made; `None` after a failure, so that it is tried again.
     versions: Option<Versions>,
-    trouble: Option<Error>,
+    error: Option<Error>,
 }
 
 impl<T> Clone for Current<T> {
     fn clone(&self) -> Self {
-        let Current { value, versions, trouble } = self;
-        Current { value: value.clone(), versions: versions.clone(), trouble: trouble.clone() }
+        let Current { value, versions, error } = self;
+        Current { value: value.clone(), versions: versions.clone(), error: error.clone() }
     }
 }
 
-impl<T: Send + Sync + 'static> Rotated<T> {
+impl<T: Send + Sync + 'static> Reloaded<T> {
     /// Makes the first value. Without paths it stays.
     pub(crate) fn new(paths: Vec<PathBuf>, make: Make<T>) -> Result<Self, Error> {
         // Before the files are read: what changes in between is a change.
         let versions = versions(&paths);
-        let first = Current { value: Arc::new(make()?), versions: Some(versions), trouble: None };
-        Ok(Rotated { paths, make, watcher: Watcher::new(), first, current: PerProcess::new() })
+        let first = Current { value: Arc::new(make()?), versions: Some(versions), error: None };
+        Ok(Reloaded { paths, make, watcher: Watcher::new(), first, current: PerProcess::new() })
     }
 
     /// The last good value, made anew if the files have changed. Looks at the files, which may block.
-    pub(crate) fn look(&self) -> Arc<T> {
+    pub(crate) fn reload(&self) -> Arc<T> {
         let found = versions(&self.paths);
         let Some(seen) = self.current().map(|current| current.versions.clone()) else {
             return self.first.value.clone();
@@ -136,17 +136,17 @@ impl<T: Send + Sync + 'static> Rotated<T> {
         let made = (self.make)();
         let Some(mut current) = self.current() else { return self.first.value.clone() };
         match made {
-            Ok(value) => *current = Current { value: Arc::new(value), versions: Some(found), trouble: None },
-            Err(error) => (current.versions, current.trouble) = (None, Some(error)),
+            Ok(value) => *current = Current { value: Arc::new(value), versions: Some(found), error: None },
+            Err(error) => (current.versions, current.error) = (None, Some(error)),
         }
         current.value.clone()
     }
 
     /// The same from a task, on a thread that may block. Where that takes too long, the last good value goes on.
-    pub(crate) async fn look_aside(self: &Arc<Self>) -> Arc<T> {
+    pub(crate) async fn reload_async(self: &Arc<Self>) -> Arc<T> {
         let here = self.clone();
         if self.has_paths() {
-            self.watcher.perform(move || drop(here.look())).await;
+            self.watcher.perform(move || drop(here.reload())).await;
         }
         self.last()
     }
@@ -162,8 +162,8 @@ impl<T: Send + Sync + 'static> Rotated<T> {
     }
 
     /// Why the files as they are now cannot be used, as of the last look.
-    pub(crate) fn trouble(&self) -> Option<Error> {
-        self.current()?.trouble.clone()
+    pub(crate) fn reload_error(&self) -> Option<Error> {
+        self.current()?.error.clone()
     }
 
     fn current(&self) -> Option<MutexGuard<'_, Current<T>>> {
@@ -185,7 +185,7 @@ mod tests {
     use crate::status::Status;
 
     /// The text of a file, which must not be `bad`, and how often it was read.
-    fn text_of(path: PathBuf) -> (Rotated<String>, Arc<AtomicUsize>) {
+    fn text_of(path: PathBuf) -> (Reloaded<String>, Arc<AtomicUsize>) {
         let reads = Arc::new(AtomicUsize::new(0));
         let (counted, read) = (reads.clone(), path.clone());
         let make = Box::new(move || {
@@ -194,7 +194,7 @@ mod tests {
             let text = fs::read_to_string(&read).map_err(|error| unusable(error.to_string()))?;
             if text == "bad" { Err(unusable("it is bad".into())) } else { Ok(text) }
         });
-        (Rotated::new(vec![path], make).unwrap(), reads)
+        (Reloaded::new(vec![path], make).unwrap(), reads)
     }
 
     fn replace(path: &std::path::Path, text: &str) {
@@ -209,11 +209,11 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "one").unwrap();
         let (text, reads) = text_of(path.clone());
-        assert_eq!((text.look().as_str(), text.look().as_str()), ("one", "one"));
+        assert_eq!((text.reload().as_str(), text.reload().as_str()), ("one", "one"));
         assert_eq!(reads.load(Ordering::SeqCst), 1);
         replace(&path, "two");
         assert_eq!(*text.last(), "one", "nobody has looked");
-        assert_eq!((text.look().as_str(), text.last().as_str()), ("two", "two"));
+        assert_eq!((text.reload().as_str(), text.last().as_str()), ("two", "two"));
         assert_eq!(reads.load(Ordering::SeqCst), 2);
     }
 
@@ -224,14 +224,14 @@ mod tests {
         fs::write(&path, "one").unwrap();
         let (text, _) = text_of(path.clone());
         replace(&path, "bad");
-        assert_eq!(*text.look(), "one");
-        assert!(text.trouble().unwrap().text.contains("bad"));
+        assert_eq!(*text.reload(), "one");
+        assert!(text.reload_error().unwrap().text.contains("bad"));
         fs::remove_file(&path).unwrap();
-        assert_eq!(*text.look(), "one");
-        assert!(text.trouble().unwrap().text.contains("No such file"));
+        assert_eq!(*text.reload(), "one");
+        assert!(text.reload_error().unwrap().text.contains("No such file"));
         fs::write(&path, "two").unwrap();
-        assert_eq!(*text.look(), "two");
-        assert!(text.trouble().is_none());
+        assert_eq!(*text.reload(), "two");
+        assert!(text.reload_error().is_none());
     }
 
     #[test]
@@ -245,12 +245,12 @@ mod tests {
             0 => Ok(fs::read_to_string(&read).unwrap()),
             _ => Err(Error::new(Status::PG_ERR_FILE_UNREADABLE, "too many open files")),
         });
-        let text = Rotated::new(vec![path.clone()], make).unwrap();
+        let text = Reloaded::new(vec![path.clone()], make).unwrap();
         replace(&path, "two");
         refuse.store(1, Ordering::SeqCst);
-        assert_eq!(*text.look(), "one");
+        assert_eq!(*text.reload(), "one");
         refuse.store(0, Ordering::SeqCst);
-        assert_eq!(*text.look(), "two");
+        assert_eq!(*text.reload(), "two");
     }
 
     /// As Kubernetes does it: `file` leads to `..data/file`, `..data` to a folder, and is renamed.
@@ -267,8 +267,8 @@ mod tests {
         let (text, _) = text_of(at("file"));
         symlink("two", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
-        assert_eq!(*text.look(), "two");
+        assert_eq!(*text.reload(), "two");
         fs::remove_dir_all(at("one")).unwrap();
-        assert_eq!(*text.look(), "two");
+        assert_eq!(*text.reload(), "two");
     }
 }

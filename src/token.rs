@@ -39,27 +39,27 @@ impl RefreshToken {
     }
 
     /// Presented once more, it did not leave or was not used up: what it was before.
-    pub fn undo_replay(self) -> Result<Doubtful, RefreshToken> {
-        if self.replayed { Ok(Doubtful(self.secret)) } else { Err(self) }
+    pub fn undo_replay(self) -> Result<MaybeSpentRefreshToken, RefreshToken> {
+        if self.replayed { Ok(MaybeSpentRefreshToken(self.secret)) } else { Err(self) }
     }
 
     /// What may still be done with it should the call that presents it break off; `None`: it is the second presentation.
-    pub fn at_risk(&self) -> Option<Doubtful> {
-        (!self.replayed).then(|| Doubtful(self.secret.clone()))
+    pub fn maybe_spent_if_lost(&self) -> Option<MaybeSpentRefreshToken> {
+        (!self.replayed).then(|| MaybeSpentRefreshToken(self.secret.clone()))
     }
 
     /// It was presented and its fate is not known: all that may still be done with it.
-    pub fn doubted(self) -> Option<Doubtful> {
-        (!self.replayed).then_some(Doubtful(self.secret))
+    pub fn into_maybe_spent(self) -> Option<MaybeSpentRefreshToken> {
+        (!self.replayed).then_some(MaybeSpentRefreshToken(self.secret))
     }
 }
 
 /// A refresh token that may be spent. To present it all the same, once, takes the setting `on_ambiguous = replay`, or a
 /// session that has nothing else left.
 #[derive(Debug)]
-pub struct Doubtful(Secret);
+pub struct MaybeSpentRefreshToken(Secret);
 
-impl Doubtful {
+impl MaybeSpentRefreshToken {
     /// The right to present it once more, and never again.
     pub fn replay(self) -> RefreshToken {
         RefreshToken { secret: self.0, replayed: true }

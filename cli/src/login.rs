@@ -21,9 +21,9 @@ pub(crate) fn run(arguments: &LoginArguments, settings: &Settings, page: &mut Pa
         return Ok(Exit::Done);
     }
     let renewal = if arguments.force { Renewal::ForcedIssue } else { Renewal::Issue };
-    let landing = operator.renew(&found, renewal, arguments.patience.timeout())?;
-    let committed = landing.result?;
-    let how = if landing.log.adopted { "Another process has logged in meanwhile" } else { "Logged in" };
+    let outcome = operator.renew(&found, renewal, arguments.patience.timeout())?;
+    let committed = outcome.result?;
+    let how = if outcome.stats.adopted { "Another process has logged in meanwhile" } else { "Logged in" };
     page.say(&format!("{how}: {}, kept in {place}.", described(&operator, &committed)))?;
     Ok(Exit::Done)
 }

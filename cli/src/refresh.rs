@@ -15,9 +15,9 @@ pub(crate) fn run(
 ) -> Result<Exit, Trouble> {
     let operator = keeping_operator(settings)?;
     let found = operator.look()?;
-    let landing = operator.renew(&found, Renewal::Kept, arguments.patience.timeout())?;
-    let committed = landing.result?;
-    let how = match (landing.log.adopted, landing.log.issues, landing.log.ambiguous) {
+    let outcome = operator.renew(&found, Renewal::Durable, arguments.patience.timeout())?;
+    let committed = outcome.result?;
+    let how = match (outcome.stats.adopted, outcome.stats.issues, outcome.stats.ambiguous) {
         (true, ..) => "another process",
         (false, 0, _) => "the refresh token",
         (false, _, true) => "the credentials, since the answer to the refresh was lost",

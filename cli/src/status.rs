@@ -125,7 +125,7 @@ impl Report {
         let now = operator.now();
         let kept = found.loaded.committed.as_ref();
         let phase = kept.map(|kept| operator.phase(kept));
-        let cooling = found.loaded.cooling.filter(|refusal| refusal.until > now.boot);
+        let cooling = found.loaded.back_off.filter(|refusal| refusal.until > now.boot);
         let state = match (phase, &cooling) {
             (Some(phase), _) if phase < Phase::Expired => State::Usable,
             (_, Some(_)) => State::Refused,

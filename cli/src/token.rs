@@ -53,8 +53,8 @@ fn obtain(operator: &Operator, arguments: &TokenArguments, color: Color) -> Resu
     if let Some(kept) = kept.filter(is_enough) {
         return Ok(kept.clone());
     }
-    let landing = operator.renew(&found, Renewal::Due, arguments.patience.timeout());
-    let error = match landing.map(|landing| (landing.result, landing.store_error)) {
+    let outcome = operator.renew(&found, Renewal::Due, arguments.patience.timeout());
+    let error = match outcome.map(|outcome| (outcome.result, outcome.store_error)) {
         Ok((Ok(committed), store_error)) => {
             if let Some(error) = store_error {
                 page::warn(color, &format!("this token is kept nowhere: {error}"));

@@ -96,7 +96,7 @@ fn refuse(record: &RecordFile, strikes: usize) {
     let server = Some(Box::new(ServerError { code: Some("NO".into()), ..ServerError::default() }));
     let error = Error { server, http_status: Some(401), ..Error::new(Status::PG_ERR_REFUSED, "no") };
     let until = SystemClock.now().boot + Duration::from_secs(570);
-    record.cool(&Refusal { strikes, until, error }).unwrap();
+    record.back_off(&Refusal { strikes, until, error }).unwrap();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{pg_config, pg_error};
 use crate::error::Error;
 use crate::runtime::run_blocking;
 use crate::status::Status;
-use crate::store::{Host, HostStore, Kept, check};
+use crate::store::{Host, HostRecord, HostStore, check};
 
 /// A failure shows so much of what the store says.
 const MOST_WORDS: usize = 200;
@@ -91,7 +91,7 @@ pub struct pg_store {
 /// What a callback of pg_store answers besides its number. Belongs to the library; good until the callback returns.
 #[derive(Default)]
 pub struct pg_reply {
-    record: Option<Kept>,
+    record: Option<HostRecord>,
     failure: Option<String>,
 }
 
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn pg_reply_record(
         }
         // SAFETY: not null unless there are none; the caller's contract makes `length` bytes readable.
         let bytes = if length == 0 { &[] } else { unsafe { slice::from_raw_parts(bytes, length) } };
-        reply.record = Some(Kept { version, record: Zeroizing::new(bytes.to_vec()) });
+        reply.record = Some(HostRecord { version, record: Zeroizing::new(bytes.to_vec()) });
         1
     })
 }
@@ -254,7 +254,7 @@ impl Host for Table {
         .map(|_| ())
     }
 
-    fn load(&self, key: &CStr) -> Result<Option<Kept>, String> {
+    fn load(&self, key: &CStr) -> Result<Option<HostRecord>, String> {
         let answer = ask(self.store.load, |load, reply| {
             // SAFETY: as above.
             unsafe { load(self.store.context, key.as_ptr(), reply) }
@@ -280,7 +280,7 @@ impl Host for Table {
 fn ask<F>(
     callback: Option<F>,
     call: impl FnOnce(F, *mut pg_reply) -> i32,
-) -> Result<(bool, Option<Kept>), String> {
+) -> Result<(bool, Option<HostRecord>), String> {
     let mut reply = pg_reply::default();
     let answer = callback.map_or(-1, |callback| call(callback, &mut reply));
     match (answer, reply) {

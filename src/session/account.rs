@@ -23,7 +23,7 @@ pub(super) struct Account {
 }
 
 /// Another key of the account, with the store of its record. A store in memory goes on as it is.
-pub(super) struct Renewal {
+pub(super) struct NewCredentials {
     pub(super) credentials: Arc<Credentials>,
     pub(super) store: Option<Arc<dyn Store>>,
 }
@@ -35,7 +35,7 @@ impl Account {
         keyring: Option<Keyring>,
         source: Option<Arc<CredentialsSource>>,
     ) -> Self {
-        let credentials = source.as_ref().map(|source| source.look());
+        let credentials = source.as_ref().map(|source| source.reload());
         let [credentials, seen] = [credentials.clone(), credentials].map(HazardCell::new);
         Account { client, location, keyring, source, watcher: Watcher::new(), credentials, seen }
     }
@@ -66,16 +66,16 @@ impl Account {
     }
 
     /// Credentials that replace the current ones.
-    pub(super) fn renewal(&self, credentials: Arc<Credentials>) -> Result<Renewal, Error> {
+    pub(super) fn new_credentials(&self, credentials: Arc<Credentials>) -> Result<NewCredentials, Error> {
         let store = match self.location {
             Location::Memory => None,
             _ => Some(self.client.open_store(&self.location, Some(&credentials), self.keyring.clone())?),
         };
-        Ok(Renewal { credentials, store })
+        Ok(NewCredentials { credentials, store })
     }
 
     /// Another key than the one that was last taken up from the credentials file.
-    pub(super) async fn renewed(self: &Arc<Self>) -> Option<Result<Renewal, Error>> {
+    pub(super) async fn renewed(self: &Arc<Self>) -> Option<Result<NewCredentials, Error>> {
         if !self.source.as_ref()?.has_file() {
             return None;
         }
@@ -84,13 +84,13 @@ impl Account {
         let look = move || {
             let seen = here.seen.read(|seen| seen.cloned())?;
             let credentials = here.source.as_ref()?.renewed(&seen)?;
-            Some(here.renewal(credentials))
+            Some(here.new_credentials(credentials))
         };
         self.watcher.perform(look).await.flatten()
     }
 
     /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.
-    pub(super) fn file_trouble(&self) -> Option<Error> {
-        self.source.as_ref().and_then(|source| source.trouble()).or_else(|| self.client.file_trouble())
+    pub(super) fn file_error(&self) -> Option<Error> {
+        self.source.as_ref().and_then(|source| source.reload_error()).or_else(|| self.client.file_error())
     }
 }

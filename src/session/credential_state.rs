@@ -20,7 +20,7 @@ const BLOCKED: Duration = Duration::from_millis(1500);
 
 /// The standing of the credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Login {
+pub enum CredentialState {
     /// Nothing is known against them.
     Good,
     /// The service refused a call. Boxed, as are other rare things: there may be very many sessions.
@@ -44,18 +44,18 @@ impl Refusal {
     }
 }
 
-impl Login {
+impl CredentialState {
     /// How often in a row they have been refused.
     pub fn strikes(&self) -> usize {
-        if let Login::Refused(refusal) = self { refusal.strikes } else { 0 }
+        if let CredentialState::Refused(refusal) = self { refusal.strikes } else { 0 }
     }
 
     /// Why Issue may not be called now.
     pub fn obstacle(&self, now: Moment) -> Option<Obstacle> {
         match self {
-            Login::Good => None,
-            Login::Refused(refusal) => (now.boot < refusal.until).then(|| Obstacle::of(refusal)),
-            Login::Absent => {
+            CredentialState::Good => None,
+            CredentialState::Refused(refusal) => (now.boot < refusal.until).then(|| Obstacle::of(refusal)),
+            CredentialState::Absent => {
                 let text = "the session has no refresh token that may be presented and no credentials; set credentials";
                 Some(Obstacle { error: Error::new(Status::PG_ERR_NO_CREDENTIALS, text), until: None })
             }
@@ -65,7 +65,7 @@ impl Login {
     /// Why a Refresh may not be made now.
     pub fn obstacle_to_refresh(&self, now: Moment) -> Option<Obstacle> {
         match self {
-            Login::Refused(refusal) if refusal.blocks_refresh() => self.obstacle(now),
+            CredentialState::Refused(refusal) if refusal.blocks_refresh() => self.obstacle(now),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decision::Dice;
+use super::decision::Random;
 use super::phase::{Phase, Windows};
 use super::rejection::Reports;
 use crate::clock::Moment;
@@ -10,7 +10,7 @@ use crate::store::Committed;
 
 /// The token there is.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct CurrentToken {
     pub(super) committed: Committed,
     /// The background refresh starts when so much remains.
     pub(super) background_at: Duration,
@@ -23,28 +23,28 @@ pub(super) struct Held {
     /// From 0 to 1: where in its range the pause before the next replacement is.
     pub(super) spacing: f64,
     /// The wall clock has had its say.
-    pub(super) witnessed: bool,
+    pub(super) wall_clock_checked: bool,
     /// How much of its life is over is not known.
-    pub(super) doubted: bool,
+    pub(super) has_uncertain_age: bool,
     /// It was got with credentials that have been replaced since: it is never written to the record of the new ones.
     pub(super) is_of_another_record: bool,
 }
 
-impl Held {
+impl CurrentToken {
     /// A token that has just come, or was adopted.
-    pub(super) fn new(committed: Committed, now: Moment, dice: Dice<'_>) -> Self {
+    pub(super) fn new(committed: Committed, now: Moment, random: Random<'_>) -> Self {
         let windows = Windows::of(&committed.token().lifetime);
-        let doubted = committed.is_doubted;
-        Held {
+        let has_uncertain_age = committed.has_uncertain_age;
+        CurrentToken {
             committed,
-            background_at: windows.background_at(dice()),
+            background_at: windows.background_at(random()),
             since: now.boot,
-            published: !doubted,
+            published: !has_uncertain_age,
             refused: false,
             reports: Reports::default(),
-            spacing: dice(),
-            witnessed: false,
-            doubted,
+            spacing: random(),
+            wall_clock_checked: false,
+            has_uncertain_age,
             is_of_another_record: false,
         }
     }
@@ -72,7 +72,7 @@ impl Held {
             return Phase::Expired;
         }
         let phase = self.windows().phase(self.remaining(now));
-        if self.has_jumped(now) || self.doubted { phase.max(Phase::Mandatory) } else { phase }
+        if self.has_jumped(now) || self.has_uncertain_age { phase.max(Phase::Mandatory) } else { phase }
     }
 
     /// How long it may still be handed out.
@@ -82,6 +82,6 @@ impl Held {
 
     /// The wall clock says that more time has passed than the boot clock has counted; that counts once.
     pub(super) fn has_jumped(&self, now: Moment) -> bool {
-        !self.witnessed && self.committed.token().wall_has_jumped(now)
+        !self.wall_clock_checked && self.committed.token().wall_has_jumped(now)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outcome::Landing;
+use super::outcome::FlightOutcome;
 use super::plan::Plan;
 use crate::config::OnAmbiguous;
 use crate::error::Error;
@@ -14,7 +14,7 @@ pub type WaiterId = u64;
 
 /// What happens to a session.
 #[derive(Debug)]
-pub enum Event {
+pub enum SessionEvent {
     /// Somebody wants a token by `deadline` (on the boot clock), with at least so much life remaining.
     Ask {
         /// Unique among those who wait.
@@ -33,7 +33,7 @@ pub enum Event {
     /// Time has passed.
     Tick,
     /// The flight has ended.
-    Landed(Box<Landing>),
+    FlightEnded(Box<FlightOutcome>),
     /// New credentials are in place.
     NewCredentials {
         /// They have another record in the store.
@@ -47,11 +47,11 @@ pub enum Event {
 #[derive(Debug)]
 pub enum Action {
     /// Begin a flight.
-    Launch(Plan),
+    StartFlight(Plan),
     /// Give a caller the answer.
     Answer(WaiterId, Result<Committed, Error>),
     /// Let those know who want news.
-    Tell(Notice),
+    Notify(Notice),
     /// Let readers have this token without asking, while more than `mandatory` of its life remains; `None`: let
     /// nobody.
     Publish(Option<Committed>),
@@ -86,4 +86,4 @@ impl Policy {
 }
 
 /// Chance, drawn by the driver: a number from 0 to 1.
-pub type Dice<'a> = &'a mut dyn FnMut() -> f64;
+pub type Random<'a> = &'a mut dyn FnMut() -> f64;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::outcome::{Landing, Log};
+use super::outcome::{FlightOutcome, FlightStats};
 use super::plan::Plan;
 use crate::config::OnAmbiguous;
 use crate::error::Error;
@@ -11,7 +11,7 @@ use crate::protocol::Failure;
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::store::{Committed, Loaded, Lock, Refusal, Uncommitted};
-use crate::token::{Doubtful, Pair, RefreshToken};
+use crate::token::{MaybeSpentRefreshToken, Pair, RefreshToken};
 
 /// Issue is tried this often in one flight.
 const ISSUE_TRIES: u32 = 3;
@@ -42,9 +42,9 @@ pub enum Step {
     /// Make the pair the newest.
     Commit(Pair),
     /// Keep the pair in this process alone: the store is down.
-    Keep(Pair),
+    KeepPrivate(Pair),
     /// Let all who share the store know what the service answered, so that none of them asks it too soon.
-    Cool {
+    BackOff {
         /// How often in a row the credentials have been refused.
         strikes: usize,
         /// They have got a pair before.
@@ -58,7 +58,7 @@ pub enum Step {
         most: Duration,
     },
     /// Free the lock; the flight has ended.
-    Land(Box<Landing>),
+    Finish(Box<FlightOutcome>),
 }
 
 /// What came of a step.
@@ -81,7 +81,7 @@ pub enum Input {
     /// The store did not take the pair.
     Uncommitted(Uncommitted),
     /// All who share the store know of it.
-    Cooled(Refusal),
+    BackedOff(Refusal),
     /// The pause is over.
     Resumed,
     /// The store failed.
@@ -94,12 +94,12 @@ pub enum Input {
 #[derive(Debug)]
 pub struct Flight {
     plan: Plan,
-    log: Log,
+    stats: FlightStats,
     /// Why the last call failed.
     error: Option<Error>,
     refreshed: bool,
     /// A refresh token that may be spent, and is to be presented once more: by this flight, or by the next one.
-    doubtful: Option<Doubtful>,
+    maybe_spent: Option<MaybeSpentRefreshToken>,
     lost: Option<Error>,
     refusal: Option<Refusal>,
     store_error: Option<Error>,
@@ -121,14 +121,14 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// A flight that has not begun. `doubtful` is what the last one has left.
-    pub fn new(plan: Plan, doubtful: Option<Doubtful>) -> Self {
+    /// A flight that has not begun. `maybe_spent` is what the last one has left.
+    pub fn new(plan: Plan, maybe_spent: Option<MaybeSpentRefreshToken>) -> Self {
         Flight {
-            log: Log { looked_only: plan.looks_only, ..Log::default() },
+            stats: FlightStats { looked_only: plan.looks_only, ..FlightStats::default() },
             plan,
             error: None,
             refreshed: false,
-            doubtful,
+            maybe_spent,
             lost: None,
             refusal: None,
             store_error: None,
@@ -154,7 +154,7 @@ impl Flight {
 
     /// How often Issue was called.
     pub fn issues(&self) -> u32 {
-        self.log.issues
+        self.stats.issues
     }
 
     /// Whether a Refresh whose answer is lost is followed by other calls, with an Issue as the last one: in this flight, or in
@@ -193,25 +193,25 @@ impl Flight {
                 self.is_issuing = false;
                 self.after_call(*result, now)
             }
-            Input::Retracted => self.cool_or_fail(),
-            Input::Cooled(refusal) => {
+            Input::Retracted => self.back_off_or_fail(),
+            Input::BackedOff(refusal) => {
                 self.refusal = Some(refusal);
                 self.fail()
             }
-            Input::Committed(committed) => self.land(Ok(committed)),
+            Input::Committed(committed) => self.finish(Ok(committed)),
             Input::Uncommitted(Uncommitted { error, pair }) => self.offer_again(error, pair, now),
             // Others may have taken the lock meanwhile, and have something newer.
             Input::Resumed if self.offered.is_some() => Step::Lock,
             Input::Resumed => self.issue(),
             Input::StoreFailed(error) => self.without_the_store(error, now, took),
-            Input::Stopped(error) => self.land(Err(error)),
+            Input::Stopped(error) => self.finish(Err(error)),
         }
     }
 
     fn after_call(&mut self, result: Result<Pair, Failure>, now: Duration) -> Step {
         match result {
             Ok(pair) => self.commit(pair, now),
-            Err(failure) if self.log.issues > 0 => self.after_failed_issue(failure.error),
+            Err(failure) if self.stats.issues > 0 => self.after_failed_issue(failure.error),
             Err(failure) => self.after_failed_refresh(failure),
         }
     }
@@ -222,14 +222,14 @@ impl Flight {
             found.generation() > self.plan.stored && Some(*found.token().fingerprint()) != self.plan.refused
         });
         if let Some(successor) = successor {
-            self.log.adopted = true;
+            self.stats.adopted = true;
             // A pair that came too late is dropped with its refresh token.
             let ours = self.offered.take().map(|pair| *pair.token.fingerprint());
             self.kept.take_if(|_| ours != Some(*successor.token().fingerprint()));
-            return self.land(Ok(successor));
+            return self.finish(Ok(successor));
         }
-        self.log.have_worked |= found.has_worked;
-        let may_refresh = self.respect(found.cooling, now);
+        self.stats.have_worked |= found.has_worked;
+        let may_refresh = self.respect(found.back_off, now);
         if self.plan.looks_only {
             return self.fail();
         }
@@ -246,8 +246,8 @@ impl Flight {
         if !may_refresh {
             return self.fail();
         }
-        if let Some(doubtful) = self.doubtful.take() {
-            return self.present(doubtful.replay());
+        if let Some(maybe_spent) = self.maybe_spent.take() {
+            return self.present(maybe_spent.replay());
         }
         self.is_intending = true;
         Step::Intend
@@ -255,7 +255,7 @@ impl Flight {
 
     /// Takes over what others left in the store. Whether a Refresh may be made.
     fn respect(&mut self, found: Option<Refusal>, now: Duration) -> bool {
-        let Some(refusal) = found.filter(|_| self.plan.respects_cooling) else { return true };
+        let Some(refusal) = found.filter(|_| self.plan.respects_back_off) else { return true };
         let is_withheld = Refusal::is_withheld(refusal.error.status);
         self.plan.strikes = self.plan.strikes.max(refusal.strikes);
         if now >= refusal.until || (is_withheld && self.plan.on_ambiguous != OnAmbiguous::Fail) {
@@ -274,18 +274,19 @@ impl Flight {
             return self.offer_again(error, pair, now);
         }
         // It was not made: the store did not let it.
-        self.log.issues -= u32::from(std::mem::take(&mut self.is_issuing));
+        self.stats.issues -= u32::from(std::mem::take(&mut self.is_issuing));
         // A holder that was stopped for long finds that others hold the lock, or have something newer.
         let may_pass = std::mem::take(&mut self.is_intending) || took < FAILS_SOON;
-        if may_pass && self.log.issues == 0 && !std::mem::replace(&mut self.has_gone_back, true) {
+        if may_pass && self.stats.issues == 0 && !std::mem::replace(&mut self.has_gone_back, true) {
             return if self.plan.looks_only { Step::Load } else { Step::Lock };
         }
         self.store_error = Some(error.clone());
         self.error.get_or_insert(error);
         if self.is_withheld() {
-            return self.cool_or_fail();
+            return self.back_off_or_fail();
         }
-        if self.plan.may_live_alone && self.plan.may_issue && !self.plan.looks_only && self.log.issues == 0 {
+        if self.plan.may_live_alone && self.plan.may_issue && !self.plan.looks_only && self.stats.issues == 0
+        {
             return Step::Pause { most: self.plan.scatter };
         }
         self.fail()
@@ -307,15 +308,15 @@ impl Flight {
             self.error = Some(error);
             return self.fail();
         }
-        Step::Keep(pair)
+        Step::KeepPrivate(pair)
     }
 
     /// The refresh token is gone, or is left alone.
     fn recover(&mut self) -> Step {
         if self.is_withheld() {
-            return self.cool_or_fail();
+            return self.back_off_or_fail();
         }
-        if self.refreshed && self.doubtful.is_some() {
+        if self.refreshed && self.maybe_spent.is_some() {
             // What spoilt the answer may still be there: the next flight presents it once more.
             return self.fail();
         }
@@ -324,12 +325,12 @@ impl Flight {
 
     /// The answer was lost, and the setting says to leave it at that.
     fn is_withheld(&self) -> bool {
-        self.log.ambiguous && self.plan.on_ambiguous == OnAmbiguous::Fail
+        self.stats.ambiguous && self.plan.on_ambiguous == OnAmbiguous::Fail
     }
 
     fn present(&mut self, refresh: RefreshToken) -> Step {
         self.refreshed = true;
-        self.log.refreshes += 1;
+        self.stats.refreshes += 1;
         Step::Refresh(refresh)
     }
 
@@ -338,7 +339,7 @@ impl Flight {
         pair.token.refused_young = self.plan.refused_young;
         self.kept = self.copy_for_host(&pair);
         // Without the lock nothing is written.
-        if self.store_error.is_some() { Step::Keep(pair) } else { Step::Commit(pair) }
+        if self.store_error.is_some() { Step::KeepPrivate(pair) } else { Step::Commit(pair) }
     }
 
     fn copy_for_host(&self, pair: &Pair) -> Option<Secret> {
@@ -346,25 +347,25 @@ impl Flight {
         refresh.map(|token| token.secret().clone())
     }
 
-    fn after_failed_refresh(&mut self, Failure { error, refresh, doubtful }: Failure) -> Step {
-        self.log.refused |= error.fate == Fate::PG_FATE_REFUSED;
-        self.doubtful = doubtful.filter(|_| match error.fate {
+    fn after_failed_refresh(&mut self, Failure { error, refresh, maybe_spent }: Failure) -> Step {
+        self.stats.refused |= error.fate == Fate::PG_FATE_REFUSED;
+        self.maybe_spent = maybe_spent.filter(|_| match error.fate {
             // Something that is not the API refused it, and nothing else is left.
             Fate::PG_FATE_REFUSED => !self.plan.can_issue,
             _ => self.plan.on_ambiguous == OnAmbiguous::Replay,
         });
         let refresh = match refresh.map(RefreshToken::undo_replay) {
-            Some(Ok(doubtful)) => {
-                self.doubtful = Some(doubtful);
+            Some(Ok(maybe_spent)) => {
+                self.maybe_spent = Some(maybe_spent);
                 self.error = Some(error);
-                return self.cool_or_fail();
+                return self.back_off_or_fail();
             }
             Some(Err(refresh)) => Some(refresh),
             None => None,
         };
-        self.log.spent = refresh.is_none() && self.doubtful.is_none();
+        self.stats.spent = refresh.is_none() && self.maybe_spent.is_none();
         if error.fate == Fate::PG_FATE_UNKNOWN {
-            self.log.ambiguous = true;
+            self.stats.ambiguous = true;
             self.lost = Some(error.clone());
         }
         self.error = Some(error);
@@ -379,51 +380,51 @@ impl Flight {
             self.error = self.error.take().or_else(|| self.plan.obstacle.take().map(|error| *error));
             return self.fail();
         }
-        self.log.issues += 1;
+        self.stats.issues += 1;
         self.is_issuing = true;
         Step::Issue
     }
 
     fn after_failed_issue(&mut self, error: Error) -> Step {
-        self.log.credentials_refused = error.status == Status::PG_ERR_REFUSED;
+        self.stats.credentials_refused = error.status == Status::PG_ERR_REFUSED;
         let again = error.is_retryable()
             && error.retry_after.is_none()
             && error.status != Status::PG_ERR_RATE_LIMITED;
         self.error = Some(error.clone());
-        if again && self.log.issues < ISSUE_TRIES {
-            return Step::Pause { most: Duration::from_secs(1) * self.log.issues };
+        if again && self.stats.issues < ISSUE_TRIES {
+            return Step::Pause { most: Duration::from_secs(1) * self.stats.issues };
         }
-        self.plan.strikes += usize::from(self.log.credentials_refused);
-        self.cool_or_fail()
+        self.plan.strikes += usize::from(self.stats.credentials_refused);
+        self.back_off_or_fail()
     }
 
     /// The end of a flight that failed. What the service answered is told to all who share the store.
-    fn cool_or_fail(&mut self) -> Step {
+    fn back_off_or_fail(&mut self) -> Step {
         use Status::{PG_ERR_BLOCKED, PG_ERR_RATE_LIMITED, PG_ERR_REDIRECT, PG_ERR_REFUSED};
         let is_told = |error: &Error| {
             matches!(error.status, PG_ERR_REFUSED | PG_ERR_RATE_LIMITED | PG_ERR_BLOCKED | PG_ERR_REDIRECT)
         };
-        let (strikes, have_worked) = (self.plan.strikes, self.plan.have_worked || self.log.have_worked);
+        let (strikes, have_worked) = (self.plan.strikes, self.plan.have_worked || self.stats.have_worked);
         match &self.error {
             Some(error) if is_told(error) || self.is_withheld() => {
-                Step::Cool { strikes, have_worked, error: error.clone() }
+                Step::BackOff { strikes, have_worked, error: error.clone() }
             }
             _ => self.fail(),
         }
     }
 
     /// Ends in front of its Issue, since other credentials have come: the next flight is made with them.
-    pub fn give_way(mut self) -> Landing {
-        self.log.issues = self.log.issues.saturating_sub(1);
+    pub fn give_way(mut self) -> FlightOutcome {
+        self.stats.issues = self.stats.issues.saturating_sub(1);
         // Where nothing was called either, there is nothing to tell.
-        self.log.looked_only |= self.log.refreshes == 0 && self.log.issues == 0;
+        self.stats.looked_only |= self.stats.refreshes == 0 && self.stats.issues == 0;
         let error = Error::new(
             Status::PG_ERR_NO_CREDENTIALS,
             "the credentials were replaced; the next call has the new ones",
         );
-        match self.land(Err(error.clone())) {
-            Step::Land(landing) => *landing,
-            _ => Landing::crashed(error),
+        match self.finish(Err(error.clone())) {
+            Step::Finish(outcome) => *outcome,
+            _ => FlightOutcome::crashed(error),
         }
     }
 
@@ -435,14 +436,14 @@ impl Flight {
             let text = "the session has neither a refresh token that may be presented nor credentials; set credentials";
             Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
         });
-        self.land(Err(error))
+        self.finish(Err(error))
     }
 
-    fn land(&mut self, result: Result<Committed, Error>) -> Step {
-        Step::Land(Box::new(Landing {
-            doubtful: self.doubtful.take().filter(|_| result.is_err()),
+    fn finish(&mut self, result: Result<Committed, Error>) -> Step {
+        Step::Finish(Box::new(FlightOutcome {
+            maybe_spent: self.maybe_spent.take().filter(|_| result.is_err()),
             result,
-            log: self.log,
+            stats: self.stats,
             lost: self.lost.take(),
             refusal: self.refusal.take(),
             store_error: self.store_error.take(),
@@ -499,7 +500,7 @@ mod tests {
         let (mut flight, pair) = bought();
         assert!(matches!(flight.next(refused(pair), 11 * SECOND), Step::Pause { .. }));
         assert!(matches!(flight.next(Input::Resumed, 11 * SECOND), Step::Lock));
-        assert!(matches!(flight.next(Input::StoreFailed(down()), 12 * SECOND), Step::Keep(_)));
+        assert!(matches!(flight.next(Input::StoreFailed(down()), 12 * SECOND), Step::KeepPrivate(_)));
     }
 
     #[test]
@@ -520,8 +521,8 @@ mod tests {
             flight.next(input, SECOND);
         }
         let step = flight.next(Input::Loaded(Loaded::default()), SECOND);
-        let Step::Land(landing) = step else { panic!("{step:?}") };
-        assert_eq!(landing.result.unwrap_err().text, "refused a moment ago");
+        let Step::Finish(outcome) = step else { panic!("{step:?}") };
+        assert_eq!(outcome.result.unwrap_err().text, "refused a moment ago");
     }
 
     #[test]
@@ -538,7 +539,7 @@ mod tests {
     #[test]
     fn a_store_that_hangs_is_not_offered_it_twice() {
         let (mut flight, pair) = bought();
-        assert!(matches!(flight.next(refused(pair), 15 * SECOND), Step::Keep(_)));
+        assert!(matches!(flight.next(refused(pair), 15 * SECOND), Step::KeepPrivate(_)));
     }
 
     #[test]
@@ -556,6 +557,6 @@ mod tests {
         let mut flight = Flight::new(Plan { looks_only: true, ..Plan::plain(0) }, None);
         flight.next(Input::Start, SECOND);
         assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Load));
-        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Land(_)));
+        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Finish(_)));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::outcome::Landing;
+use super::outcome::FlightOutcome;
 
 use super::machine::Machine;
 use super::phase::Phase;
@@ -16,7 +16,7 @@ use crate::store::Committed;
 
 /// Counted over the life of a session in one process.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Tally {
+pub struct Counters {
     /// Callers who were not served from memory.
     pub waited: u64,
     /// Refresh calls.
@@ -34,12 +34,12 @@ pub struct Tally {
     /// Callers who were served from memory. Programs that use the generation word count once for each token.
     pub served: u64,
     #[serde(skip)]
-    last: Option<Flown>,
+    last: Option<LastFlight>,
 }
 
 /// The last flight.
 #[derive(Clone, Debug)]
-struct Flown {
+struct LastFlight {
     cause: Cause,
     began: Duration,
     ended: Duration,
@@ -62,26 +62,26 @@ pub struct LastRefresh {
     pub succeeded: bool,
 }
 
-impl Tally {
+impl Counters {
     /// A flight has ended that began at that time on the boot clock.
-    pub(super) fn add(&mut self, cause: Cause, began: Duration, now: Moment, landing: &Landing) {
-        let Landing { result, log, .. } = landing;
-        if log.looked_only && result.is_err() {
+    pub(super) fn add(&mut self, cause: Cause, began: Duration, now: Moment, outcome: &FlightOutcome) {
+        let FlightOutcome { result, stats, .. } = outcome;
+        if stats.looked_only && result.is_err() {
             return;
         }
-        self.refreshes += u64::from(log.refreshes);
-        self.issues += u64::from(log.issues);
-        self.refused += u64::from(log.refused);
-        self.ambiguous += u64::from(log.ambiguous);
+        self.refreshes += u64::from(stats.refreshes);
+        self.issues += u64::from(stats.issues);
+        self.refused += u64::from(stats.refused);
+        self.ambiguous += u64::from(stats.ambiguous);
         self.failed += u64::from(result.is_err());
         let text = |error: &Error| error.text.as_str().into();
         let error = result.as_ref().err().map(text);
-        let store_error = landing.store_error.as_ref().map(text);
-        self.last = Some(Flown { cause, began, ended: now.boot, error, store_error });
+        let store_error = outcome.store_error.as_ref().map(text);
+        self.last = Some(LastFlight { cause, began, ended: now.boot, error, store_error });
     }
 
     fn last_refresh(&self, now: Moment) -> Option<LastRefresh> {
-        let Flown { cause, began, ended, error, .. } = self.last.as_ref()?;
+        let LastFlight { cause, began, ended, error, .. } = self.last.as_ref()?;
         Some(LastRefresh {
             cause: cause.name(),
             seconds_ago: now.boot.saturating_sub(*ended).as_secs(),
@@ -132,40 +132,40 @@ pub struct Health {
     /// Why the last flight could not use the store, if it could not: a token from it is this process's own.
     pub store_error: Option<String>,
     /// Counters.
-    pub counters: Tally,
+    pub counters: Counters,
 }
 
 impl Health {
-    pub(super) fn new(machine: &Machine, tally: &Tally, served: u64, now: Moment) -> Self {
-        let held = machine.held();
+    pub(super) fn new(machine: &Machine, counters: &Counters, served: u64, now: Moment) -> Self {
+        let current = machine.current();
         let obstacle = machine.obstacle(now);
-        let token = held.map(Committed::token);
+        let token = current.map(Committed::token);
         let (row, pause) = machine.refused_young(now);
         Health {
             phase: machine.phase(now),
-            generation: held.map_or(0, |held| held.generation()),
+            generation: current.map_or(0, |current| current.generation()),
             fingerprint: token.map(|token| token.fingerprint().to_string()),
             seconds_left: token.map_or(0, |token| token.remaining(now).as_secs()),
-            has_refresh_token: held.is_some_and(|held| held.has_refresh),
-            refreshing: machine.is_flying(),
+            has_refresh_token: current.is_some_and(|current| current.has_refresh),
+            refreshing: machine.is_in_flight(),
             obstacle_seconds_left: obstacle
                 .as_ref()
                 .and_then(|obstacle| obstacle.until)
                 .map(|until| until.saturating_sub(now.boot).as_secs()),
             obstacle: obstacle.map(|obstacle| obstacle.error.text),
-            last_refresh: tally.last_refresh(now),
+            last_refresh: counters.last_refresh(now),
             clock_skew_seconds: token.and_then(|token| token.clock_skew),
             lifetime_disagreement_seconds: token.map_or(0, |token| token.lifetime.disagreement.as_secs()),
             lifetime_remark: token.and_then(|token| token.lifetime.remark).map(Remark::text),
-            last_error: machine.setback().map(|error| error.text.clone()),
+            last_error: machine.last_failure().map(|error| error.text.clone()),
             file_error: None,
             refused_young: row,
             replacement_seconds_left: (!pause.is_zero()).then(|| pause.as_secs() + 1),
-            store_error: tally
+            store_error: counters
                 .last
                 .as_ref()
-                .and_then(|flown| flown.store_error.as_deref().map(str::to_owned)),
-            counters: Tally { served, ..tally.clone() },
+                .and_then(|flight| flight.store_error.as_deref().map(str::to_owned)),
+            counters: Counters { served, ..counters.clone() },
         }
     }
 }

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::outcome::Landing;
+use super::outcome::FlightOutcome;
 
-use super::credential_state::{Login, Obstacle};
-use super::current_token::Held;
-use super::decision::{Action, Dice, Event, Policy, WaiterId};
+use super::credential_state::{CredentialState, Obstacle};
+use super::current_token::CurrentToken;
+use super::decision::{Action, Policy, Random, SessionEvent, WaiterId};
 use super::pause::{self, Pause};
 use super::phase::Phase;
 use super::plan::{Cause, Plan};
-use super::rejection::{Verdict, spacing};
+use super::rejection::{ReportVerdict, spacing};
 use super::waiter::{Waiter, timeout};
 use crate::clock::Moment;
 use crate::config::OnAmbiguous;
@@ -25,7 +25,7 @@ use crate::token::Fingerprint;
 /// While the service is left alone, somebody who asks has the store looked into, this often at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A caller waits for a newer token so long at most, and no longer than half of its time, if the one there is still lives.
-const CONTENT_AFTER: Duration = Duration::from_secs(5);
+const SATISFIED_AFTER: Duration = Duration::from_secs(5);
 /// The longest waits before a pair of one's own while the store is down: with a token that still lives, and without one.
 const SCATTER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
 
@@ -36,8 +36,8 @@ pub struct Machine {
     last_generation: u64,
     /// The newest generation that is known to be in the store: a pair of this process's own is not.
     stored: u64,
-    held: Option<Held>,
-    login: Login,
+    current: Option<CurrentToken>,
+    login: CredentialState,
     /// The credentials are new, perhaps because of what others were refused with the same: that is not heeded.
     is_new_login: bool,
     /// The credentials were replaced while a flight was under way with the old ones.
@@ -45,13 +45,13 @@ pub struct Machine {
     /// The credentials have got a pair before.
     have_worked: bool,
     /// Why the last call failed, of the flight under way or the last one.
-    setback: Option<Box<Error>>,
+    last_failure: Option<Box<Error>>,
     /// The call that is under way, and since when on the boot clock.
     calling: Option<(&'static str, Duration)>,
     /// When the store was last looked into.
     looked_at: Duration,
     pause: Option<Box<Pause>>,
-    flying: bool,
+    in_flight: bool,
     waiters: BTreeMap<WaiterId, Waiter>,
     last_asked: Duration,
     /// The last flight failed.
@@ -66,16 +66,16 @@ impl Machine {
             policy,
             last_generation,
             stored: last_generation,
-            held: None,
-            login: if has_credentials { Login::Good } else { Login::Absent },
+            current: None,
+            login: if has_credentials { CredentialState::Good } else { CredentialState::Absent },
             is_new_login: false,
             replaced: false,
             have_worked: false,
-            setback: None,
+            last_failure: None,
             calling: None,
             looked_at: Duration::ZERO,
             pause: None,
-            flying: false,
+            in_flight: false,
             waiters: BTreeMap::new(),
             last_asked: now.boot,
             degraded: false,
@@ -84,52 +84,53 @@ impl Machine {
     }
 
     /// Takes over a token from elsewhere that readers have: adopted, or inherited through a fork.
-    pub fn hold(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
+    pub fn adopt(&mut self, committed: Committed, now: Moment, random: Random<'_>) {
         self.stored = committed.generation();
         self.have_worked = true;
-        self.take_on(committed, now, dice);
+        self.replace_current(committed, now, random);
     }
 
-    fn take_on(&mut self, committed: Committed, now: Moment, dice: Dice<'_>) {
-        self.held = Some(Held::new(committed, now, dice));
+    fn replace_current(&mut self, committed: Committed, now: Moment, random: Random<'_>) {
+        self.current = Some(CurrentToken::new(committed, now, random));
     }
 
     /// One event in, the actions out.
-    pub fn step(&mut self, event: Event, now: Moment, dice: Dice<'_>) -> Vec<Action> {
+    pub fn step(&mut self, event: SessionEvent, now: Moment, random: Random<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Ask { id, deadline, min_remaining, is_newer } => {
+            SessionEvent::Ask { id, deadline, min_remaining, is_newer } => {
                 self.last_asked = now.boot;
-                let has_token = self.held.as_ref().is_some_and(|held| held.is_usable(now));
+                let has_token = self.current.as_ref().is_some_and(|current| current.is_usable(now));
                 if let Some(pause) = self.pause.as_mut().filter(|_| !has_token) {
                     pause.end_for_caller(now);
                 }
-                let instead_of = self.held().filter(|_| is_newer).map(|held| *held.token().fingerprint());
-                let patience = (deadline.saturating_sub(now.boot) / 2).min(CONTENT_AFTER);
-                let content_at = now.boot.saturating_add(patience);
-                self.waiters.insert(id, Waiter { deadline, content_at, min_remaining, instead_of });
+                let instead_of =
+                    self.current().filter(|_| is_newer).map(|current| *current.token().fingerprint());
+                let patience = (deadline.saturating_sub(now.boot) / 2).min(SATISFIED_AFTER);
+                let satisfied_at = now.boot.saturating_add(patience);
+                self.waiters.insert(id, Waiter { deadline, satisfied_at, min_remaining, instead_of });
             }
-            Event::Leave(id) => {
+            SessionEvent::Leave(id) => {
                 if let Some(waiter) = self.waiters.get_mut(&id) {
                     waiter.deadline = now.boot;
                 }
             }
-            Event::Asked => self.last_asked = now.boot,
-            Event::Tick => {}
-            Event::Landed(landing) => self.land(*landing, now, dice, &mut actions),
-            Event::NewCredentials { has_new_record } => {
-                self.login = Login::Good;
+            SessionEvent::Asked => self.last_asked = now.boot,
+            SessionEvent::Tick => {}
+            SessionEvent::FlightEnded(outcome) => self.end_flight(*outcome, now, random, &mut actions),
+            SessionEvent::NewCredentials { has_new_record } => {
+                self.login = CredentialState::Good;
                 self.pause = None;
-                self.replaced = self.flying;
+                self.replaced = self.in_flight;
                 self.is_new_login = true;
                 if has_new_record {
                     self.leave_record();
                 }
             }
-            Event::Close => {
+            SessionEvent::Close => {
                 self.closed = true;
-                if let Some(held) = &mut self.held {
-                    held.published = false;
+                if let Some(current) = &mut self.current {
+                    current.published = false;
                 }
                 actions.push(Action::Publish(None));
             }
@@ -144,21 +145,25 @@ impl Machine {
     }
 
     /// It has failed; the flight goes on.
-    pub fn note_setback(&mut self, error: &Error) {
-        (self.setback, self.calling) = (Some(Box::new(error.clone())), None);
+    pub fn note_failure(&mut self, error: &Error) {
+        (self.last_failure, self.calling) = (Some(Box::new(error.clone())), None);
     }
 
     /// The service refused this token: what that comes to, and the actions.
-    pub fn report(&mut self, refused: Fingerprint, now: Moment) -> (Verdict, Vec<Action>) {
+    pub fn report(&mut self, refused: Fingerprint, now: Moment) -> (ReportVerdict, Vec<Action>) {
         let mut actions = Vec::new();
         let verdict = self.reject(refused, now, &mut actions);
         self.settle(now, &mut actions);
         // The pause before the next replacement keeps nobody from what others got meanwhile.
-        let is_in_row = matches!(verdict, Verdict::RejectedFresh { .. });
-        if is_in_row && self.policy.is_shared && !self.flying && !self.closed && now.boot >= self.next_look()
+        let is_in_row = matches!(verdict, ReportVerdict::RejectedFresh { .. });
+        if is_in_row
+            && self.policy.is_shared
+            && !self.in_flight
+            && !self.closed
+            && now.boot >= self.next_look()
         {
-            self.flying = true;
-            actions.push(Action::Launch(Plan { looks_only: true, ..self.plan(now) }));
+            self.in_flight = true;
+            actions.push(Action::StartFlight(Plan { looks_only: true, ..self.plan(now) }));
         }
         (verdict, actions)
     }
@@ -168,25 +173,25 @@ impl Machine {
         if self.closed {
             return None;
         }
-        let living = self.held.as_ref().filter(|held| held.is_usable(now));
+        let living = self.current.as_ref().filter(|current| current.is_usable(now));
         let waiting = self.waiters.values().map(|waiter| match living {
-            Some(living) if waiter.takes(&living.committed) => waiter.content_at.min(waiter.deadline),
+            Some(living) if waiter.takes(&living.committed) => waiter.satisfied_at.min(waiter.deadline),
             _ => waiter.deadline,
         });
-        let due = |held: &Held| {
-            let token = held.committed.token();
-            let due = (token.anchor.boot + token.lifetime.length).saturating_sub(held.background_at);
-            due.max(held.since.saturating_add(held.windows().floor))
+        let due = |current: &CurrentToken| {
+            let token = current.committed.token();
+            let due = (token.anchor.boot + token.lifetime.length).saturating_sub(current.background_at);
+            due.max(current.since.saturating_add(current.windows().floor))
         };
-        let background = self.held.as_ref().filter(|held| self.is_wanted(held, now));
-        let background =
-            background.map(|held| due(held).min(self.published_at(held, now).unwrap_or(Duration::MAX)));
+        let background = self.current.as_ref().filter(|current| self.is_wanted(current, now));
+        let background = background
+            .map(|current| due(current).min(self.published_at(current, now).unwrap_or(Duration::MAX)));
         // Nobody has asked: look now and then whether somebody reads again, who would otherwise have to wait at the end.
-        let look = self.held.as_ref().filter(|held| background.is_none() && held.is_usable(now));
-        let look = look.map(|held| due(held).max(now.boot.saturating_add(pause::IDLE.0)));
+        let look = self.current.as_ref().filter(|current| background.is_none() && current.is_usable(now));
+        let look = look.map(|current| due(current).max(now.boot.saturating_add(pause::IDLE.0)));
         let wanted = background.is_some() || !self.waiters.is_empty();
         let next = match self.obstacle(now) {
-            _ if self.flying => None,
+            _ if self.in_flight => None,
             // It may not go away by itself; then there is nothing to wait for, save what others get.
             Some(obstacle) => {
                 let look = (self.policy.can_look() && !self.waiters.is_empty()).then(|| self.next_look());
@@ -194,106 +199,118 @@ impl Machine {
             }
             None => background,
         };
-        let withdrawal = self.held.as_ref().filter(|held| held.published).map(Held::turns_mandatory);
+        let withdrawal =
+            self.current.as_ref().filter(|current| current.published).map(CurrentToken::turns_mandatory);
         waiting.chain(next).chain(look).chain(withdrawal).min()
     }
 
     fn generation(&self) -> u64 {
-        self.held.as_ref().map_or(self.last_generation, |held| held.committed.generation())
+        self.current.as_ref().map_or(self.last_generation, |current| current.committed.generation())
     }
 
     /// The phase of the token there is.
     pub fn phase(&self, now: Moment) -> Phase {
-        self.held.as_ref().map_or(Phase::Expired, |held| held.phase(now))
+        self.current.as_ref().map_or(Phase::Expired, |current| current.phase(now))
     }
 
-    fn land(&mut self, landing: Landing, now: Moment, dice: Dice<'_>, actions: &mut Vec<Action>) {
-        self.flying = false;
+    fn end_flight(
+        &mut self,
+        outcome: FlightOutcome,
+        now: Moment,
+        random: Random<'_>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.in_flight = false;
         self.calling = None;
         self.looked_at = now.boot;
         let replaced = std::mem::take(&mut self.replaced);
         // New ones are presented whatever others were told, until they have been.
-        self.is_new_login &= replaced || (landing.result.is_err() && landing.log.issues == 0);
-        self.have_worked |= landing.log.have_worked;
-        if let Some(error) = landing.lost {
-            self.tell(Notice::Ambiguous(error), actions);
+        self.is_new_login &= replaced || (outcome.result.is_err() && outcome.stats.issues == 0);
+        self.have_worked |= outcome.stats.have_worked;
+        if let Some(error) = outcome.lost {
+            self.notify(Notice::Ambiguous(error), actions);
         }
-        match landing.result {
+        match outcome.result {
             // It is in the record of the old credentials, and stays there.
             Ok(_) if replaced && self.policy.is_shared => {}
             Ok(committed) => {
-                let same = self.held.as_ref().is_some_and(|held| {
-                    held.refused && *held.committed.token().fingerprint() == *committed.token().fingerprint()
+                let same = self.current.as_ref().is_some_and(|current| {
+                    current.refused
+                        && *current.committed.token().fingerprint() == *committed.token().fingerprint()
                 });
                 let pause = self.pause.take();
-                self.setback = None;
+                self.last_failure = None;
                 self.have_worked = true;
                 // A pair ends every obstacle, also one that another process got.
-                if self.login != Login::Absent {
-                    self.login = Login::Good;
+                if self.login != CredentialState::Absent {
+                    self.login = CredentialState::Good;
                 }
-                let is_good = !same && !committed.is_doubted;
-                self.take_on(committed.clone(), now, dice);
-                if let Some(held) = &mut self.held {
-                    held.refused = same;
-                    held.published = is_good && !self.closed;
+                let is_good = !same && !committed.has_uncertain_age;
+                self.replace_current(committed.clone(), now, random);
+                if let Some(current) = &mut self.current {
+                    current.refused = same;
+                    current.published = is_good && !self.closed;
                 }
-                if landing.log.has_flown() {
+                if outcome.stats.has_flown() {
                     // It is the answer to all who wanted another one, be it the same.
                     self.waiters.values_mut().for_each(|waiter| waiter.instead_of = None);
                 }
-                if landing.store_error.is_none() {
+                if outcome.store_error.is_none() {
                     self.stored = committed.generation();
                 }
                 if same {
                     let text =
                         "the service issued the very token that it had refused; look at the account's rights";
                     let error = Error::new(Status::PG_ERR_REJECTED_FRESH, text);
-                    self.pause = Some(Pause::after(error, pause, now, dice));
+                    self.pause = Some(Pause::after(error, pause, now, random));
                 }
                 // A host that keeps the pairs hears of one before anybody can use it, even behind a close.
-                let rotated = Notice::rotated(&committed.grant, landing.kept);
+                let rotated = Notice::rotated(&committed.grant, outcome.kept);
                 if self.policy.host_keeps {
-                    actions.push(Action::Tell(rotated));
+                    actions.push(Action::Notify(rotated));
                 } else {
-                    self.tell(rotated, actions);
+                    self.notify(rotated, actions);
                 }
                 if !self.closed {
                     actions.push(Action::Publish(is_good.then(|| committed.clone())));
                 }
-                match landing.store_error {
+                match outcome.store_error {
                     Some(error) => self.degrade(error, actions),
-                    None if std::mem::take(&mut self.degraded) => self.tell(Notice::Recovered, actions),
+                    None if std::mem::take(&mut self.degraded) => self.notify(Notice::Recovered, actions),
                     None => {}
                 }
             }
-            Err(error) if landing.unpublished.is_some() => {
-                self.pause = Some(Pause::after(error, self.pause.take(), now, dice));
+            Err(error) if outcome.unpublished.is_some() => {
+                self.pause = Some(Pause::after(error, self.pause.take(), now, random));
             }
-            Err(_) if landing.log.looked_only => {
-                if let Some(refusal) = landing.refusal.filter(|_| !replaced && self.login != Login::Absent) {
-                    self.login = Login::Refused(Box::new(refusal));
+            Err(_) if outcome.stats.looked_only => {
+                if let Some(refusal) =
+                    outcome.refusal.filter(|_| !replaced && self.login != CredentialState::Absent)
+                {
+                    self.login = CredentialState::Refused(Box::new(refusal));
                 }
             }
             Err(error) => {
-                if landing.log.credentials_refused && !replaced {
-                    self.tell(Notice::CredentialsRejected(error.clone()), actions);
+                if outcome.stats.credentials_refused && !replaced {
+                    self.notify(Notice::CredentialsRejected(error.clone()), actions);
                 }
-                self.tell(Notice::RefreshFailed(error.clone()), actions);
+                self.notify(Notice::RefreshFailed(error.clone()), actions);
                 self.degrade(error.clone(), actions);
-                if let Some(refusal) = landing.refusal.filter(|_| !replaced && self.login != Login::Absent) {
-                    self.login = Login::Refused(Box::new(refusal));
+                if let Some(refusal) =
+                    outcome.refusal.filter(|_| !replaced && self.login != CredentialState::Absent)
+                {
+                    self.login = CredentialState::Refused(Box::new(refusal));
                 }
-                if let Some(held) = &mut self.held {
-                    held.witnessed = true;
-                    held.doubted = false;
-                    held.committed.has_refresh &= !landing.log.spent;
+                if let Some(current) = &mut self.current {
+                    current.wall_clock_checked = true;
+                    current.has_uncertain_age = false;
+                    current.committed.has_refresh &= !outcome.stats.spent;
                 }
-                self.setback = Some(Box::new(error.clone()));
+                self.last_failure = Some(Box::new(error.clone()));
                 // What the service said of the old credentials is not held against the new ones.
-                self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, dice));
+                self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, random));
                 let usable_for = self.usable_for(now);
-                if let Some(pause) = self.pause.as_mut().filter(|_| landing.log.in_doubt) {
+                if let Some(pause) = self.pause.as_mut().filter(|_| outcome.stats.leaves_maybe_spent) {
                     pause.spare(usable_for, now);
                 }
             }
@@ -305,37 +322,38 @@ impl Machine {
     fn leave_record(&mut self) {
         self.stored = 0;
         self.have_worked = false;
-        if let Some(held) = &mut self.held {
-            held.committed.has_refresh = false;
-            held.is_of_another_record = true;
+        if let Some(current) = &mut self.current {
+            current.committed.has_refresh = false;
+            current.is_of_another_record = true;
         }
     }
 
     fn degrade(&mut self, error: Error, actions: &mut Vec<Action>) {
         if !std::mem::replace(&mut self.degraded, true) {
-            self.tell(Notice::Degraded(error), actions);
+            self.notify(Notice::Degraded(error), actions);
         }
     }
 
-    fn tell(&self, notice: Notice, actions: &mut Vec<Action>) {
+    fn notify(&self, notice: Notice, actions: &mut Vec<Action>) {
         if !self.closed {
-            actions.push(Action::Tell(notice));
+            actions.push(Action::Notify(notice));
         }
     }
 
-    fn reject(&mut self, refused: Fingerprint, now: Moment, actions: &mut Vec<Action>) -> Verdict {
-        let current = self.held.as_mut().filter(|held| *held.committed.token().fingerprint() == refused);
-        let Some(held) = current else { return Verdict::Newer };
-        if held.refused {
-            return Verdict::Renewing;
+    fn reject(&mut self, refused: Fingerprint, now: Moment, actions: &mut Vec<Action>) -> ReportVerdict {
+        let current =
+            self.current.as_mut().filter(|current| *current.committed.token().fingerprint() == refused);
+        let Some(current) = current else { return ReportVerdict::Newer };
+        if current.refused {
+            return ReportVerdict::Renewing;
         }
         // Since its birth, wherever that was: an old one that was adopted a moment ago is old.
-        let token = held.committed.token();
+        let token = current.committed.token();
         let age = now.since(token.anchor);
-        let verdict = held.reports.judge(age, &token.lifetime, token.refused_young, held.spacing);
-        if verdict == Verdict::Renewing {
-            held.refused = true;
-            held.published = false;
+        let verdict = current.reports.judge(age, &token.lifetime, token.refused_young, current.spacing);
+        if verdict == ReportVerdict::Renewing {
+            current.refused = true;
+            current.published = false;
             if let Some(pause) = &mut self.pause {
                 pause.end_spare();
             }
@@ -346,19 +364,19 @@ impl Machine {
 
     /// The service answered a request with this token, and not with 401.
     pub fn accept(&mut self, accepted: Fingerprint) {
-        if let Some(held) = &mut self.held
-            && *held.committed.token().fingerprint() == accepted
+        if let Some(current) = &mut self.current
+            && *current.committed.token().fingerprint() == accepted
         {
-            held.reports.accept();
+            current.reports.accept();
         }
     }
 
     /// How many tokens in a row before the one there is the service refused young, and how long a report would have to wait
     /// for the next one.
     pub fn refused_young(&self, now: Moment) -> (u32, Duration) {
-        let Some(held) = &self.held else { return (0, Duration::ZERO) };
-        let token = held.committed.token();
-        let pause = spacing(token.refused_young, held.spacing);
+        let Some(current) = &self.current else { return (0, Duration::ZERO) };
+        let token = current.committed.token();
+        let pause = spacing(token.refused_young, current.spacing);
         (token.refused_young, pause.saturating_sub(now.since(token.anchor)))
     }
 
@@ -366,15 +384,15 @@ impl Machine {
     fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.withdraw(now, actions);
         self.serve(now, actions);
-        if !self.flying && !self.closed && self.needs_flight(now) {
+        if !self.in_flight && !self.closed && self.needs_flight(now) {
             let is_free = self.obstacle(now).is_none();
             // What keeps us from calling the service keeps nobody from finding what others got.
             if is_free || self.may_look(now) {
-                self.flying = true;
-                actions.push(Action::Launch(Plan { looks_only: !is_free, ..self.plan(now) }));
+                self.in_flight = true;
+                actions.push(Action::StartFlight(Plan { looks_only: !is_free, ..self.plan(now) }));
             }
         }
-        self.turn_away(now, actions);
+        self.answer_late_waiters(now, actions);
         if self.waiters.is_empty() {
             // An emptied map keeps room for eleven.
             self.waiters = BTreeMap::new();
@@ -382,19 +400,19 @@ impl Machine {
     }
 
     fn withdraw(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        if let Some(held) = &mut self.held
-            && held.published
-            && held.phase(now) >= Phase::Mandatory
+        if let Some(current) = &mut self.current
+            && current.published
+            && current.phase(now) >= Phase::Mandatory
         {
-            held.published = false;
+            current.published = false;
             actions.push(Action::Withdraw);
         }
     }
 
     fn serve(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let Some(held) = self.held.as_ref().filter(|held| held.is_usable(now)) else { return };
-        let (phase, remaining) = (held.phase(now), held.remaining(now));
-        let (committed, windows) = (held.committed.clone(), held.windows());
+        let Some(current) = self.current.as_ref().filter(|current| current.is_usable(now)) else { return };
+        let (phase, remaining) = (current.phase(now), current.remaining(now));
+        let (committed, windows) = (current.committed.clone(), current.windows());
         self.waiters.retain(|id, waiter| {
             let enough = waiter.takes(&committed)
                 && phase < Phase::Mandatory
@@ -407,15 +425,19 @@ impl Machine {
     }
 
     fn needs_flight(&self, now: Moment) -> bool {
-        let Some(held) = &self.held else { return !self.waiters.is_empty() };
-        let rested = now.boot.saturating_sub(held.since) >= held.windows().floor;
+        let Some(current) = &self.current else { return !self.waiters.is_empty() };
+        let rested = now.boot.saturating_sub(current.since) >= current.windows().floor;
         let due = !self.waiters.is_empty()
-            || (held.remaining(now) <= held.background_at && self.is_wanted(held, now));
-        let is_another_wanted = self.waiters.values().any(|waiter| !waiter.takes(&held.committed));
-        held.refused
+            || (current.remaining(now) <= current.background_at && self.is_wanted(current, now));
+        let is_another_wanted = self.waiters.values().any(|waiter| !waiter.takes(&current.committed));
+        current.refused
             || is_another_wanted
-            || self.publishes(held, now)
-            || (due && (rested || held.doubted || held.has_jumped(now) || !held.is_usable(now)))
+            || self.publishes(current, now)
+            || (due
+                && (rested
+                    || current.has_uncertain_age
+                    || current.has_jumped(now)
+                    || !current.is_usable(now)))
     }
 
     /// Whether somebody waits for what others may have put into the store by now.
@@ -428,42 +450,45 @@ impl Machine {
     }
 
     /// When a token that was bought while the store was down is offered to it. One that is nearly over is no use to others.
-    fn published_at(&self, held: &Held, now: Moment) -> Option<Duration> {
-        let is_ours_alone = held.committed.generation() != self.stored
-            && !held.is_of_another_record
-            && held.phase(now) < Phase::Mandatory;
-        is_ours_alone.then(|| held.since.saturating_add(pause::IDLE.0))
+    fn published_at(&self, current: &CurrentToken, now: Moment) -> Option<Duration> {
+        let is_ours_alone = current.committed.generation() != self.stored
+            && !current.is_of_another_record
+            && current.phase(now) < Phase::Mandatory;
+        is_ours_alone.then(|| current.since.saturating_add(pause::IDLE.0))
     }
 
     /// Whether that is now.
-    fn publishes(&self, held: &Held, now: Moment) -> bool {
-        self.published_at(held, now).is_some_and(|at| at <= now.boot) && self.is_wanted(held, now)
+    fn publishes(&self, current: &CurrentToken, now: Moment) -> bool {
+        self.published_at(current, now).is_some_and(|at| at <= now.boot) && self.is_wanted(current, now)
     }
 
     /// Whether anybody has asked within one lifetime of the token.
-    fn is_wanted(&self, held: &Held, now: Moment) -> bool {
+    fn is_wanted(&self, current: &CurrentToken, now: Moment) -> bool {
         let idle = now.boot.saturating_sub(self.last_asked);
-        self.policy.keep_warm || held.refused || idle < held.committed.token().lifetime.length
+        self.policy.keep_warm || current.refused || idle < current.committed.token().lifetime.length
     }
 
     fn plan(&self, now: Moment) -> Plan {
-        let refused =
-            self.held.as_ref().filter(|held| held.refused).map(|held| *held.committed.token().fingerprint());
-        let cause = match &self.held {
+        let refused = self
+            .current
+            .as_ref()
+            .filter(|current| current.refused)
+            .map(|current| *current.committed.token().fingerprint());
+        let cause = match &self.current {
             None => Cause::First,
-            Some(held) if held.refused => Cause::Rejected,
+            Some(current) if current.refused => Cause::Rejected,
             Some(_) if self.waiters.is_empty() => Cause::Background,
             Some(_) => Cause::Asked,
         };
         let on_ambiguous = match self.policy.on_ambiguous {
             // Nothing else is left.
-            OnAmbiguous::Issue if self.login == Login::Absent => OnAmbiguous::Replay,
+            OnAmbiguous::Issue if self.login == CredentialState::Absent => OnAmbiguous::Replay,
             chosen => chosen,
         };
         let obstacle = self.login.obstacle(now);
-        let successor_of = self.held.as_ref().filter(|held| held.refused);
-        let refused_young =
-            successor_of.map_or(0, |held| held.reports.next_row(held.committed.token().refused_young));
+        let successor_of = self.current.as_ref().filter(|current| current.refused);
+        let refused_young = successor_of
+            .map_or(0, |current| current.reports.next_row(current.committed.token().refused_young));
         Plan {
             cause,
             on_ambiguous,
@@ -472,17 +497,17 @@ impl Machine {
             stored: self.stored,
             // Whoever has a token to hand out waits for the store.
             may_live_alone: !self.policy.fail_without_store
-                && self.held.as_ref().is_none_or(|held| held.phase(now) >= Phase::Mandatory),
+                && self.current.as_ref().is_none_or(|current| current.phase(now) >= Phase::Mandatory),
             is_strict: self.policy.is_strict,
-            publishes: self.held.as_ref().is_some_and(|held| self.publishes(held, now)),
+            publishes: self.current.as_ref().is_some_and(|current| self.publishes(current, now)),
             scatter: self.scatter(now),
             strikes: self.login.strikes(),
             have_worked: self.have_worked,
-            respects_cooling: !self.is_new_login,
+            respects_back_off: !self.is_new_login,
             refused,
             refused_young,
             looks_only: false,
-            can_issue: self.login != Login::Absent,
+            can_issue: self.login != CredentialState::Absent,
             issue_only: self.is_issue_only(),
             may_issue: obstacle.is_none(),
             obstacle: obstacle.map(|obstacle| Box::new(obstacle.explain(now))),
@@ -491,8 +516,8 @@ impl Machine {
 
     /// Processes that lose their store at once spread their calls as far as what they have lasts.
     fn scatter(&self, now: Moment) -> Duration {
-        match self.held.as_ref().filter(|held| held.is_usable(now)) {
-            Some(held) => (held.usable_for(now) / 2).min(SCATTER.0),
+        match self.current.as_ref().filter(|current| current.is_usable(now)) {
+            Some(current) => (current.usable_for(now) / 2).min(SCATTER.0),
             None => SCATTER.1,
         }
     }
@@ -500,18 +525,18 @@ impl Machine {
     /// Whether the next successor may come from Issue alone: that of a token that was refused young. Without credentials
     /// there is only the other way.
     fn is_issue_only(&self) -> bool {
-        let is_young = |held: &Held| held.refused && held.reports.next_row(0) > 0;
-        self.login != Login::Absent && self.held.as_ref().is_some_and(is_young)
+        let is_young = |current: &CurrentToken| current.refused && current.reports.next_row(0) > 0;
+        self.login != CredentialState::Absent && self.current.as_ref().is_some_and(is_young)
     }
 
     /// The token there is, fit to be handed out or not.
-    pub fn held(&self) -> Option<&Committed> {
-        self.held.as_ref().map(|held| &held.committed)
+    pub fn current(&self) -> Option<&Committed> {
+        self.current.as_ref().map(|current| &current.committed)
     }
 
     /// Why the last call failed, if no pair has come since.
-    pub fn setback(&self) -> Option<&Error> {
-        self.setback.as_deref()
+    pub fn last_failure(&self) -> Option<&Error> {
+        self.last_failure.as_deref()
     }
 
     /// Whether the session has ended.
@@ -520,19 +545,19 @@ impl Machine {
     }
 
     /// Whether the host is still to hear of a pair that a flight may bring.
-    pub fn owes_news(&self) -> bool {
-        self.flying && self.policy.host_keeps
+    pub fn owes_rotation(&self) -> bool {
+        self.in_flight && self.policy.host_keeps
     }
 
     /// How long the token there is may still be handed out.
     pub fn usable_for(&self, now: Moment) -> Duration {
-        let usable = self.held.as_ref().filter(|held| held.is_usable(now));
-        usable.map_or(Duration::ZERO, |held| held.usable_for(now))
+        let usable = self.current.as_ref().filter(|current| current.is_usable(now));
+        usable.map_or(Duration::ZERO, |current| current.usable_for(now))
     }
 
     /// Whether a flight is under way.
-    pub fn is_flying(&self) -> bool {
-        self.flying
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight
     }
 
     /// Why no flight may begin now.
@@ -540,7 +565,7 @@ impl Machine {
         if self.closed {
             return Some(Obstacle { error: closed(), until: None });
         }
-        let has_refresh = self.held.as_ref().is_some_and(|held| held.committed.has_refresh);
+        let has_refresh = self.current.as_ref().is_some_and(|current| current.committed.has_refresh);
         let login = if has_refresh && !self.is_issue_only() {
             self.login.obstacle_to_refresh(now)
         } else {
@@ -555,26 +580,26 @@ impl Machine {
     }
 
     /// Who cannot be helped before the deadline gets what there is: a token that still lives, or the reason.
-    fn turn_away(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let flying = self.flying && !self.closed;
+    fn answer_late_waiters(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let in_flight = self.in_flight && !self.closed;
         let obstacle = self.obstacle(now);
-        let (setback, calling) = (self.setback.as_deref(), self.calling);
+        let (last_failure, calling) = (self.last_failure.as_deref(), self.calling);
         // A service in trouble refuses credentials that have worked, too.
         let have_worked = self.have_worked;
         let is_waited_out = |obstacle: &Obstacle| have_worked || obstacle.error.status.is_transient();
-        let living = self.held.as_ref().filter(|held| held.is_usable(now) && !self.closed);
-        let living = living.map(|held| held.committed.clone());
+        let living = self.current.as_ref().filter(|current| current.is_usable(now) && !self.closed);
+        let living = living.map(|current| current.committed.clone());
         self.waiters.retain(|id, waiter| {
             let living = living.as_ref().filter(|living| waiter.takes(living));
-            let late = now.boot >= waiter.deadline || (living.is_some() && now.boot >= waiter.content_at);
+            let late = now.boot >= waiter.deadline || (living.is_some() && now.boot >= waiter.satisfied_at);
             let outlasts = |obstacle: &Obstacle| obstacle.outlasts(waiter.deadline, is_waited_out(obstacle));
-            let hopeless = !flying && (living.is_some() || obstacle.as_ref().is_some_and(outlasts));
+            let hopeless = !in_flight && (living.is_some() || obstacle.as_ref().is_some_and(outlasts));
             if !late && !hopeless {
                 return true;
             }
             let answer = living.cloned().ok_or_else(|| match &obstacle {
                 Some(obstacle) => obstacle.explain(now),
-                None => timeout(setback, calling, now),
+                None => timeout(last_failure, calling, now),
             });
             actions.push(Action::Answer(*id, answer));
             false

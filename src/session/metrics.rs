@@ -43,7 +43,7 @@ pub struct Metric<T> {
 }
 
 /// What a store holds of an account, at some moment.
-pub struct Kept {
+pub struct StoreSnapshot {
     /// `None`: it could not be read.
     pub found: Option<Inspection>,
     /// The moment.
@@ -119,7 +119,7 @@ pub const SESSION_METRICS: &[Metric<Health>] = &[
 ];
 
 /// Of an account's place in a store.
-pub const STORE_METRICS: &[Metric<Kept>] = &[
+pub const STORE_METRICS: &[Metric<StoreSnapshot>] = &[
     gauge("store_up", "1: the store could be read.", |kept| flag(kept.found.is_some())),
     gauge("store_generation", "Which pair the store holds; absent: none.", |kept| {
         count(kept.committed()?.generation())
@@ -137,7 +137,7 @@ pub const STORE_METRICS: &[Metric<Kept>] = &[
         |kept| flag(kept.found.as_ref()?.intent.is_some()),
     ),
     gauge("store_credentials_strikes", "How often in a row the service refused the credentials.", |kept| {
-        let refusal = kept.found.as_ref()?.loaded.cooling.as_ref();
+        let refusal = kept.found.as_ref()?.loaded.back_off.as_ref();
         count(
             refusal
                 .filter(|refusal| refusal.until > kept.now.boot)
@@ -163,7 +163,7 @@ fn flag(is_so: bool) -> Option<f64> {
     Some(f64::from(u8::from(is_so)))
 }
 
-impl Kept {
+impl StoreSnapshot {
     fn committed(&self) -> Option<&Committed> {
         self.found.as_ref()?.loaded.committed.as_ref()
     }
@@ -171,9 +171,11 @@ impl Kept {
 
 /// The metrics of all sessions of a client that have been put to use in this process and are not closed.
 pub fn of_client(client: &Arc<Client>) -> Result<String, Error> {
-    let open = sessions_of(client)?.into_iter().filter(|(_, core)| !core.is_closed());
+    let open = sessions_of(client)?.into_iter().filter(|(_, driver)| !driver.is_closed());
     let sessions: Vec<_> = open
-        .map(|(number, core)| (format!("session=\"{number}\",login=\"{}\"", core.login()), core.health()))
+        .map(|(number, driver)| {
+            (format!("session=\"{number}\",login=\"{}\"", driver.login()), driver.health())
+        })
         .collect();
     let mut text = String::new();
     write_family(&mut text, BUILD_INFO, Kind::Gauge, BUILD_INFO_HELP, || {
@@ -185,7 +187,7 @@ pub fn of_client(client: &Arc<Client>) -> Result<String, Error> {
 }
 
 /// The metrics of one account's place in a store.
-pub(super) fn of_store(login: &str, kept: Kept) -> String {
+pub(super) fn of_store(login: &str, kept: StoreSnapshot) -> String {
     let mut text = String::new();
     write_all(&mut text, STORE_METRICS, &[(format!("login=\"{login}\""), kept)]);
     text
@@ -221,11 +223,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::session::health::{LastRefresh, Tally};
+    use crate::session::health::{Counters, LastRefresh};
     use crate::session::phase::Phase;
 
     fn health() -> Health {
-        let mut counters = Tally::default();
+        let mut counters = Counters::default();
         counters.served = 12;
         Health {
             phase: Phase::Mandatory,

@@ -1,10 +1,13 @@
 //! One account's life: a token that works, at any moment, from any thread.
 //!
-//! In reading order: `account` (whose it is), [`phase`] (when), [`decision`] (events and actions) and [`machine`] (what is
-//! decided), [`plan`], [`flight`] and [`landing`] (the one call under way, its beginning and its end), [`login`] and [`rejection`]
-//! (what is held against credentials and tokens), `held` (the token there is), `pause` (the back-off), `waiter` (a caller), `core`
-//! (performs it), `requests` (calls with a token), `published` and `read_counter` (the lock-free read), `timers`; [`health`] and
-//! [`metrics`] (what it says of itself), [`operator`] (the same by hand).
+//! In reading order:
+//! - `account` (whose session it is) and [`phase`] (how old a token is);
+//! - [`decision`] (events and actions) and [`machine`] (the pure decisions), with its parts `current_token`, `pause` (the
+//!   back-off after a failure), `waiter`, [`credential_state`] and [`rejection`] (what counts against credentials and tokens);
+//! - [`plan`], [`flight`] and [`outcome`]: the single flight, its beginning, its steps and its end;
+//! - `driver` (performs the actions), `timers`, `requests` (requests that carry a token);
+//! - `published` and `read_counter` (the lock-free read), `registry`, `one_shot`;
+//! - [`health`] and [`metrics`] (what a session reports), [`operator`] (the same by hand).
 
 mod account;
 pub mod credential_state;
@@ -35,12 +38,12 @@ use std::time::Duration;
 
 use self::account::Account;
 use self::decision::Policy;
-use self::driver::{Core, Wish};
+use self::driver::{Driver, TokenRequest};
 use self::health::Health;
 use self::machine::closed;
 use self::published::PublishedToken;
 use self::registry::Registration;
-use self::rejection::Verdict;
+use self::rejection::ReportVerdict;
 use crate::client::Client;
 use crate::config::Config;
 use crate::credentials::Credentials;
@@ -63,7 +66,7 @@ pub struct Session {
     account: Arc<Account>,
     published: Arc<PublishedToken>,
     closed: AtomicBool,
-    core: PerProcess<Registration>,
+    driver: PerProcess<Registration>,
 }
 
 impl Session {
@@ -96,13 +99,13 @@ impl Session {
             account: Arc::new(Account::new(client.clone(), location, config.keyring()?, source)),
             published: Arc::new(PublishedToken::new(&client.clock)),
             closed: AtomicBool::new(false),
-            core: PerProcess::new(),
+            driver: PerProcess::new(),
         };
         if let Some(pair) = pair {
             // At once: the refresh token belongs to this process, not to a child that is forked before the first call.
             let store = MemoryStore::default();
             let first = first_pair(client, config, pair, &store);
-            session.core.get_or_try_init(|| session.core_on(Arc::new(store), Some(first)))?;
+            session.driver.get_or_try_init(|| session.core_on(Arc::new(store), Some(first)))?;
         } else {
             // So that what is wrong with the store is told now.
             session.account.open_store()?;
@@ -128,8 +131,8 @@ impl Session {
         match self.fresh(min_remaining) {
             Some(grant) => Ok(grant),
             None => {
-                let core = self.core()?;
-                Ok(core.ask(timeout, core.wish(timeout, min_remaining))?.grant)
+                let driver = self.driver()?;
+                Ok(driver.ask(timeout, driver.token_request(timeout, min_remaining))?.grant)
             }
         }
     }
@@ -137,15 +140,18 @@ impl Session {
     /// Another token than the one there is, got now: with a Refresh, or an Issue where that is refused. All who ask meanwhile
     /// share one call. Where nothing newer comes before the deadline it is an error, though the token there is may live on.
     pub fn refresh(&self, timeout: Duration) -> Result<Arc<Grant>, Error> {
-        let core = self.core()?;
-        let wish = Wish { is_newer: true, ..core.wish(timeout, Duration::ZERO) };
-        Ok(core.ask(timeout, wish)?.grant)
+        let driver = self.driver()?;
+        let request = TokenRequest { is_newer: true, ..driver.token_request(timeout, Duration::ZERO) };
+        Ok(driver.ask(timeout, request)?.grant)
     }
 
     /// The same without waiting: the answer ends an operation of a queue.
     pub fn refresh_start(&self, end: Completion, timeout: Duration) {
-        match self.core() {
-            Ok(core) => core.ask_for(end, Wish { is_newer: true, ..core.wish(timeout, Duration::ZERO) }),
+        match self.driver() {
+            Ok(driver) => driver.ask_for(
+                end,
+                TokenRequest { is_newer: true, ..driver.token_request(timeout, Duration::ZERO) },
+            ),
             Err(error) => end.fail(error),
         }
     }
@@ -153,8 +159,8 @@ impl Session {
     /// The word that says which token readers are served from. 0: ask.
     pub fn generation_word(&self) -> *const u64 {
         let word = self.published.word();
-        if let Ok(core) = self.core() {
-            core.watch();
+        if let Ok(driver) = self.driver() {
+            driver.watch();
         }
         word.address()
     }
@@ -169,8 +175,8 @@ impl Session {
     pub fn token_start(&self, end: Completion, timeout: Duration, min_remaining: Duration) {
         match self.fresh(min_remaining) {
             Some(grant) => end.complete(Body::Token(Ok(grant))),
-            None => match self.core() {
-                Ok(core) => core.ask_for(end, core.wish(timeout, min_remaining)),
+            None => match self.driver() {
+                Ok(driver) => driver.ask_for(end, driver.token_request(timeout, min_remaining)),
                 Err(error) => end.fail(error),
             },
         }
@@ -179,30 +185,32 @@ impl Session {
     /// Makes an authenticated request and waits for its answer until the deadline; without one, for as long as the
     /// setting `request_timeout_ms` says.
     pub fn request(&self, request: ApiRequest, timeout: Option<Duration>) -> Result<Arc<Response>, Error> {
-        requests::run(self.core()?, request, timeout.unwrap_or(self.client.request_timeout))
+        requests::run(self.driver()?, request, timeout.unwrap_or(self.client.request_timeout))
     }
 
     /// The same without waiting: the answer ends an operation of a queue.
     pub fn request_start(&self, end: Completion, request: ApiRequest, timeout: Option<Duration>) {
-        match self.core() {
-            Ok(core) => requests::start(core, end, request, timeout.unwrap_or(self.client.request_timeout)),
+        match self.driver() {
+            Ok(driver) => {
+                requests::start(driver, end, request, timeout.unwrap_or(self.client.request_timeout))
+            }
             Err(error) => end.fail(error),
         }
     }
 
     /// News of the session, and lines of its log up to that level, until it is closed or the operation is canceled.
     pub fn subscribe(&self, to: Completion, level: Level) {
-        match self.core() {
-            Ok(core) => core.subscribe(to, level),
+        match self.driver() {
+            Ok(driver) => driver.subscribe(to, level),
             Err(error) => to.fail(error),
         }
     }
 
     /// The service answered 401 to that token. Compare-and-invalidate: an old one costs nothing.
     pub fn reject(&self, refused: Fingerprint) -> Result<(), Error> {
-        match self.core()?.reject(refused) {
-            Verdict::Newer | Verdict::Renewing => Ok(()),
-            Verdict::RejectedFresh { retry_after } => {
+        match self.driver()?.reject(refused) {
+            ReportVerdict::Newer | ReportVerdict::Renewing => Ok(()),
+            ReportVerdict::RejectedFresh { retry_after } => {
                 let mut text = format!(
                     "the service refuses tokens that it has only just issued; this one goes on being served, and a report \
                      after {} ms replaces it. Look at the account's rights",
@@ -220,13 +228,13 @@ impl Session {
 
     /// Replaces the key of the session's account, and forgets what was held against the old one. Another account is refused.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
-        let renewal = self.account.renewal(Arc::new(credentials))?;
-        self.core()?.set_credentials(renewal)
+        let new_credentials = self.account.new_credentials(Arc::new(credentials))?;
+        self.driver()?.set_credentials(new_credentials)
     }
 
     /// How the session is.
     pub fn health(&self) -> Result<Health, Error> {
-        Ok(self.core()?.health())
+        Ok(self.driver()?.health())
     }
 
     /// Ends all work: whoever waits is told, nothing is begun any more. Waits for a call under way until the
@@ -234,8 +242,8 @@ impl Session {
     pub fn close(&self, timeout: Duration) -> Result<(), Error> {
         self.closed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        match self.core.get() {
-            Some(registration) if !registration.core.close(timeout) => {}
+        match self.driver.get() {
+            Some(registration) if !registration.driver.close(timeout) => {}
             // Nothing was ever begun in this process; what a parent published ends here too.
             None => {
                 self.published.set(None);
@@ -248,17 +256,17 @@ impl Session {
         Err(Error::new(Status::PG_ERR_TIMEOUT, text))
     }
 
-    fn core(&self) -> Result<&Arc<Core>, Error> {
+    fn driver(&self) -> Result<&Arc<Driver>, Error> {
         if self.is_closed() {
             return Err(closed());
         }
-        let core = &self.core.get_or_try_init(|| self.core_on(self.account.open_store()?, None))?.core;
-        // A close at this very moment either found the core, or is seen here.
+        let driver = &self.driver.get_or_try_init(|| self.core_on(self.account.open_store()?, None))?.driver;
+        // A close at this very moment either found the driver, or is seen here.
         if self.is_closed() {
-            core.close(Duration::ZERO);
+            driver.close(Duration::ZERO);
             return Err(closed());
         }
-        Ok(core)
+        Ok(driver)
     }
 
     fn is_closed(&self) -> bool {
@@ -269,7 +277,7 @@ impl Session {
     fn core_on(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Registration, Error> {
         let (client, published, account) =
             (self.client.clone(), self.published.clone(), self.account.clone());
-        Registration::new(Core::new(client, published, self.policy, account, store, first)?)
+        Registration::new(Driver::new(client, published, self.policy, account, store, first)?)
     }
 }
 
@@ -288,7 +296,7 @@ fn first_pair(
     };
     let token = Token::new(access.clone(), lifetime, client.clock.now());
     let pair = Pair { token, refresh: Some(RefreshToken::new(refresh.clone())) };
-    Committed { is_doubted: expires_in.is_none(), ..store.put(pair, 1) }
+    Committed { has_uncertain_age: expires_in.is_none(), ..store.put(pair, 1) }
 }
 
 impl Drop for Session {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::decision::Policy;
-use super::driver::{Core, Means};
-use super::metrics::{self, Kept};
-use super::outcome::Landing;
+use super::driver::{Driver, FlightDeps};
+use super::metrics::{self, StoreSnapshot};
+use super::outcome::FlightOutcome;
 use super::phase::{Phase, Windows};
 use super::plan::Plan;
 use super::published::PublishedToken;
@@ -42,7 +42,7 @@ pub enum Renewal {
     /// may be presented. Without the store as the settings say.
     Due,
     /// The same, but a pair that the store does not take is none.
-    Kept,
+    Durable,
     /// The same with the credentials alone, though not while others leave the service alone because it refused them.
     Issue,
     /// With the credentials, whatever others were told.
@@ -83,7 +83,7 @@ impl Operator {
     /// What was found, as metrics; `None`: it could not be read.
     pub fn metrics(&self, found: Option<Inspection>) -> Result<String, Error> {
         let login = self.client.record_key(&self.credentials)?.name();
-        Ok(metrics::of_store(&login, Kept { found, now: self.now() }))
+        Ok(metrics::of_store(&login, StoreSnapshot { found, now: self.now() }))
     }
 
     /// The moment now, on the clocks that the store's moments belong to.
@@ -95,38 +95,44 @@ impl Operator {
     pub fn phase(&self, committed: &Committed) -> Phase {
         let (token, now) = (committed.token(), self.now());
         let phase = Windows::of(&token.lifetime).phase(token.remaining(now));
-        let is_certain = !committed.is_doubted && !token.wall_has_jumped(now);
+        let is_certain = !committed.has_uncertain_age && !token.wall_has_jumped(now);
         if is_certain { phase } else { phase.max(Phase::Mandatory) }
     }
 
     /// Buys the successor of what was found, in one flight, unless somebody else is there first. One that does not end
     /// by the deadline goes on as long as the process does.
-    pub fn renew(&self, found: &Inspection, renewal: Renewal, timeout: Duration) -> Result<Landing, Error> {
+    pub fn renew(
+        &self,
+        found: &Inspection,
+        renewal: Renewal,
+        timeout: Duration,
+    ) -> Result<FlightOutcome, Error> {
         let first = found.loaded.committed.clone();
         let base = first.as_ref().map_or(0, Committed::generation);
         let plan = Plan {
             issue_only: matches!(renewal, Renewal::Issue | Renewal::ForcedIssue),
             may_live_alone: renewal == Renewal::Due && !self.fail_without_store,
             is_strict: renewal != Renewal::Due || self.is_strict,
-            strikes: found.loaded.cooling.as_ref().map_or(0, |refusal| refusal.strikes),
-            respects_cooling: renewal != Renewal::ForcedIssue,
+            strikes: found.loaded.back_off.as_ref().map_or(0, |refusal| refusal.strikes),
+            respects_back_off: renewal != Renewal::ForcedIssue,
             on_ambiguous: self.on_ambiguous,
             ..Plan::plain(base)
         };
         let (credentials, store) = (Some(self.credentials.clone()), self.store.clone());
         let published = Arc::new(PublishedToken::new(&self.client.clock));
         let account = Arc::new(Account::fixed(self.client.clone(), self.credentials.clone()));
-        let core =
-            Core::new(self.client.clone(), published, Policy::default(), account, store.clone(), first)?;
-        let flight = async move { core.fly(plan, Means { record: 0, store, credentials }).await };
-        let landing = runtime::run(flight, timeout)?.ok_or_else(|| {
+        let driver =
+            Driver::new(self.client.clone(), published, Policy::default(), account, store.clone(), first)?;
+        let flight =
+            async move { driver.run_flight(plan, FlightDeps { record: 0, store, credentials }).await };
+        let outcome = runtime::run(flight, timeout)?.ok_or_else(|| {
             let text = "no token within the deadline; give it more time";
             Error::new(Status::PG_ERR_TIMEOUT, text)
         })?;
-        let wait = landing.refusal.as_ref().map(|refusal| refusal.until.saturating_sub(self.now().boot));
+        let wait = outcome.refusal.as_ref().map(|refusal| refusal.until.saturating_sub(self.now().boot));
         let result =
-            landing.result.map_err(|error| Error { retry_after: wait.or(error.retry_after), ..error });
-        Ok(Landing { result, ..landing })
+            outcome.result.map_err(|error| Error { retry_after: wait.or(error.retry_after), ..error });
+        Ok(FlightOutcome { result, ..outcome })
     }
 
     /// Removes what the store holds of the account, under its lock. What has been handed out works until it expires.

@@ -3,15 +3,15 @@
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::store::{Committed, Refusal};
-use crate::token::{Doubtful, Pair};
+use crate::token::{MaybeSpentRefreshToken, Pair};
 
 /// How a flight ended.
 #[derive(Debug)]
-pub struct Landing {
+pub struct FlightOutcome {
     /// The successor, or why there is none.
     pub result: Result<Committed, Error>,
-    /// The tally of the flight.
-    pub log: Log,
+    /// The counters of the flight.
+    pub stats: FlightStats,
     /// Why it is not known what became of a refresh token.
     pub lost: Option<Error>,
     /// Until when all who share the store leave the service alone, and why.
@@ -23,28 +23,28 @@ pub struct Landing {
     /// The pair that was to be published, and could not.
     pub unpublished: Option<Pair>,
     /// A refresh token that may be spent, to be presented once more after a pause.
-    pub doubtful: Option<Doubtful>,
+    pub maybe_spent: Option<MaybeSpentRefreshToken>,
 }
 
-impl Landing {
+impl FlightOutcome {
     /// A flight that did not come to its own end.
     pub fn crashed(error: Error) -> Self {
-        Landing {
+        FlightOutcome {
             result: Err(error),
-            log: Log::default(),
+            stats: FlightStats::default(),
             lost: None,
             refusal: None,
             store_error: None,
             kept: None,
             unpublished: None,
-            doubtful: None,
+            maybe_spent: None,
         }
     }
 }
 
 /// What a flight did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Log {
+pub struct FlightStats {
     /// Refresh calls.
     pub refreshes: u32,
     /// Issue calls.
@@ -64,10 +64,10 @@ pub struct Log {
     /// The store has, or had, a pair of these credentials.
     pub have_worked: bool,
     /// It leaves a refresh token that may be spent, to be presented once more.
-    pub in_doubt: bool,
+    pub leaves_maybe_spent: bool,
 }
 
-impl Log {
+impl FlightStats {
     /// Whether the token that it came to is another one than there was, as far as the service gives another one.
     pub fn has_flown(&self) -> bool {
         self.adopted || self.refreshes + self.issues > 0

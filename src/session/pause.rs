@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decision::Dice;
+use super::decision::Random;
 use crate::clock::Moment;
 use crate::error::Error;
 
@@ -28,15 +28,20 @@ pub(super) struct Pause {
 
 impl Pause {
     /// Decorrelated jitter: the next pause is drawn between the least and three times the last one.
-    pub(super) fn after(error: Error, before: Option<Box<Pause>>, now: Moment, dice: Dice<'_>) -> Box<Self> {
+    pub(super) fn after(
+        error: Error,
+        before: Option<Box<Pause>>,
+        now: Moment,
+        random: Random<'_>,
+    ) -> Box<Self> {
         let draw = |(least, most): (Duration, Duration), last: Duration, share: f64| {
             let upper = (last * 3).clamp(least, most);
             least + (upper - least).mul_f64(share.clamp(0.0, 1.0))
         };
         let last = before.map_or(URGENT.0, |before| before.last);
         let asked = error.retry_after.unwrap_or_default();
-        let urgent = draw(URGENT, last, dice()).max(asked);
-        let idle = draw(IDLE, IDLE.1, dice()).max(asked);
+        let urgent = draw(URGENT, last, random()).max(asked);
+        let idle = draw(IDLE, IDLE.1, random()).max(asked);
         Box::new(Pause {
             error,
             urgent_until: now.boot.saturating_add(urgent),

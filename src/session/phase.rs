@@ -76,7 +76,7 @@ impl Windows {
         }
     }
 
-    /// Whether so much life is what a caller wants. A wish that no token can fulfil is not heeded: it would end in a
+    /// Whether so much life is what a caller wants. A request that no token can fulfil is not heeded: it would end in a
     /// refresh for every question.
     pub fn suffices(&self, remaining: Duration, wanted: Duration) -> bool {
         remaining >= wanted || wanted > self.length

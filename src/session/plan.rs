@@ -40,7 +40,7 @@ pub struct Plan {
     /// The credentials have got a pair before.
     pub have_worked: bool,
     /// What others were refused counts.
-    pub respects_cooling: bool,
+    pub respects_back_off: bool,
     /// What to do when the answer to the Refresh is lost.
     pub on_ambiguous: OnAmbiguous,
     /// The host keeps a copy of every refresh token.
@@ -68,7 +68,7 @@ impl Plan {
             is_strict: false,
             strikes: 0,
             have_worked: false,
-            respects_cooling: true,
+            respects_back_off: true,
             on_ambiguous: OnAmbiguous::Issue,
             host_keeps: false,
             publishes: false,

@@ -154,7 +154,7 @@ impl PublishedToken {
         self.word.get_or_init(|| Box::new(Word::new()))
     }
 
-    /// In a forked child nobody vouches for what is inherited, until its own core does.
+    /// In a forked child nobody vouches for what is inherited, until its own driver does.
     fn is_word_valid(&self) -> bool {
         self.word.get().is_none_or(|word| word.get() != 0)
     }

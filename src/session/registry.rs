@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::driver::Core;
+use super::driver::Driver;
 use crate::client::Client;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
@@ -13,24 +13,24 @@ type Key = (usize, u64);
 
 #[derive(Default)]
 struct SessionRegistry {
-    sessions: BTreeMap<Key, Weak<Core>>,
+    sessions: BTreeMap<Key, Weak<Driver>>,
     numbers: u64,
 }
 
 /// A session's working parts, on the registry for as long as this lives.
 pub(super) struct Registration {
-    pub(super) core: Arc<Core>,
+    pub(super) driver: Arc<Driver>,
     key: Key,
 }
 
 impl Registration {
-    pub(super) fn new(core: Arc<Core>) -> Result<Self, Error> {
+    pub(super) fn new(driver: Arc<Driver>) -> Result<Self, Error> {
         let mut registry = registry()?;
         registry.numbers += 1;
-        let key = (address(&core.client), registry.numbers);
-        registry.sessions.insert(key, Arc::downgrade(&core));
+        let key = (address(&driver.client), registry.numbers);
+        registry.sessions.insert(key, Arc::downgrade(&driver));
         drop(registry);
-        Ok(Registration { core, key })
+        Ok(Registration { driver, key })
     }
 }
 
@@ -43,11 +43,11 @@ impl Drop for Registration {
 }
 
 /// The client's sessions and their numbers, in the order in which they were put to use.
-pub(super) fn sessions_of(client: &Arc<Client>) -> Result<Vec<(u64, Arc<Core>)>, Error> {
+pub(super) fn sessions_of(client: &Arc<Client>) -> Result<Vec<(u64, Arc<Driver>)>, Error> {
     let of_client = (address(client), 0)..=(address(client), u64::MAX);
     let registry = registry()?;
     let sessions = registry.sessions.range(of_client);
-    Ok(sessions.filter_map(|((_, number), core)| Some((*number, core.upgrade()?))).collect())
+    Ok(sessions.filter_map(|((_, number), driver)| Some((*number, driver.upgrade()?))).collect())
 }
 
 fn address(client: &Arc<Client>) -> usize {

@@ -13,7 +13,7 @@ const SPACING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 
 /// What a report comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReportVerdict {
     /// There is a newer token already.
     Newer,
     /// The token is withdrawn and a successor is on its way.
@@ -26,12 +26,12 @@ pub enum Verdict {
     },
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for ReportVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Newer => f.write_str("there is a newer one"),
-            Verdict::Renewing => f.write_str("it is being replaced"),
-            Verdict::RejectedFresh { retry_after } => write!(
+            ReportVerdict::Newer => f.write_str("there is a newer one"),
+            ReportVerdict::Renewing => f.write_str("it is being replaced"),
+            ReportVerdict::RejectedFresh { retry_after } => write!(
                 f,
                 "so were the ones before it when young; the next one comes after {} ms",
                 retry_after.as_millis()
@@ -51,16 +51,22 @@ pub struct Reports {
 
 impl Reports {
     /// A report of a token at that age, which `refused_young` tokens in a row went before; `share` (0 to 1) is drawn once
-    /// for each token. Never [`Verdict::Newer`].
-    pub fn judge(&mut self, age: Duration, lifetime: &Lifetime, refused_young: u32, share: f64) -> Verdict {
+    /// for each token. Never [`ReportVerdict::Newer`].
+    pub fn judge(
+        &mut self,
+        age: Duration,
+        lifetime: &Lifetime,
+        refused_young: u32,
+        share: f64,
+    ) -> ReportVerdict {
         // The first refusal decides: a token that is reported again while it waits for its successor does not grow old.
         self.was_young |= age < YOUNG.min(lifetime.length / 4);
         let pause = spacing(self.row(refused_young), share);
         match pause.checked_sub(age) {
             Some(retry_after) if self.was_young && !retry_after.is_zero() => {
-                Verdict::RejectedFresh { retry_after }
+                ReportVerdict::RejectedFresh { retry_after }
             }
-            _ => Verdict::Renewing,
+            _ => ReportVerdict::Renewing,
         }
     }
 
@@ -99,20 +105,20 @@ mod tests {
         Lifetime::of(Duration::from_secs(seconds))
     }
 
-    fn judge(reports: &mut Reports, age: u64, refused_young: u32) -> Verdict {
+    fn judge(reports: &mut Reports, age: u64, refused_young: u32) -> ReportVerdict {
         reports.judge(Duration::from_secs(age), &of(3600), refused_young, 0.0)
     }
 
-    fn refused_fresh(seconds: u64) -> Verdict {
-        Verdict::RejectedFresh { retry_after: Duration::from_secs(seconds) }
+    fn refused_fresh(seconds: u64) -> ReportVerdict {
+        ReportVerdict::RejectedFresh { retry_after: Duration::from_secs(seconds) }
     }
 
     #[test]
     fn an_old_token_and_the_first_young_one_are_replaced_at_once() {
         let mut old = Reports::default();
-        assert_eq!((judge(&mut old, 40, 0), old.next_row(0)), (Verdict::Renewing, 0));
+        assert_eq!((judge(&mut old, 40, 0), old.next_row(0)), (ReportVerdict::Renewing, 0));
         let mut young = Reports::default();
-        assert_eq!((judge(&mut young, 5, 0), young.next_row(0)), (Verdict::Renewing, 1));
+        assert_eq!((judge(&mut young, 5, 0), young.next_row(0)), (ReportVerdict::Renewing, 1));
     }
 
     #[test]
@@ -131,7 +137,7 @@ mod tests {
             let mut reports = Reports::default();
             assert_eq!(judge(&mut reports, 0, row), refused_fresh(pause), "{row}");
             assert_eq!(judge(&mut reports, pause - 1, row), refused_fresh(1), "{row}");
-            assert_eq!(judge(&mut reports, pause, row), Verdict::Renewing, "{row}");
+            assert_eq!(judge(&mut reports, pause, row), ReportVerdict::Renewing, "{row}");
             assert_eq!(reports.next_row(row), row.saturating_add(1));
         }
     }
@@ -139,14 +145,14 @@ mod tests {
     #[test]
     fn a_token_that_grew_old_unrefused_ends_the_row() {
         let mut reports = Reports::default();
-        assert_eq!((judge(&mut reports, 31, 9), reports.next_row(9)), (Verdict::Renewing, 0));
+        assert_eq!((judge(&mut reports, 31, 9), reports.next_row(9)), (ReportVerdict::Renewing, 0));
     }
 
     #[test]
     fn an_accepted_token_begins_a_row_of_its_own() {
         let mut reports = Reports::default();
         reports.accept();
-        assert_eq!((judge(&mut reports, 2, 9), reports.next_row(9)), (Verdict::Renewing, 2));
+        assert_eq!((judge(&mut reports, 2, 9), reports.next_row(9)), (ReportVerdict::Renewing, 2));
         assert_eq!(judge(&mut reports, 0, 9), refused_fresh(1));
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::driver::{Answer, Core, Stopped};
+use super::driver::{Answer, Driver, Stopped};
 use super::machine::closed;
-use super::rejection::Verdict;
+use super::rejection::ReportVerdict;
 use crate::defect;
 use crate::error::Error;
 use crate::event::{Body, Level};
@@ -20,28 +20,28 @@ use crate::token::Grant;
 type Outcome = Result<Arc<Response>, Error>;
 
 /// Makes a request and waits for its end.
-pub(super) fn run(core: &Arc<Core>, request: ApiRequest, timeout: Duration) -> Outcome {
+pub(super) fn run(driver: &Arc<Driver>, request: ApiRequest, timeout: Duration) -> Outcome {
     let is_safe = request.is_safe();
     let late = Error { may_have_acted: !is_safe, ..late(&request.name()) };
-    let deadline = deadline(core, timeout);
-    let (under_way, stopped) = UnderWay::begin(core)?;
-    let work = async move { until_closed(&under_way.core, &request, deadline, stopped).await };
+    let deadline = deadline(driver, timeout);
+    let (under_way, stopped) = UnderWay::begin(driver)?;
+    let work = async move { until_closed(&under_way.driver, &request, deadline, stopped).await };
     runtime::run(work, timeout).map_err(|error| broken_off(error, is_safe))?.unwrap_or(Err(late))
 }
 
 /// Makes a request whose end ends an operation of a queue.
-pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, timeout: Duration) {
-    let deadline = deadline(core, timeout);
-    let begun = runtime::handle().and_then(|runtime| Ok((runtime, UnderWay::begin(core)?)));
+pub(super) fn start(driver: &Arc<Driver>, end: Completion, request: ApiRequest, timeout: Duration) {
+    let deadline = deadline(driver, timeout);
+    let begun = runtime::handle().and_then(|runtime| Ok((runtime, UnderWay::begin(driver)?)));
     let (runtime, (under_way, stopped)) = match begun {
         Ok(begun) => begun,
         Err(error) => return end.fail(error),
     };
     let (cancel, canceled) = oneshot::channel::<()>();
     end.on_cancel(move || drop(cancel));
-    let core = core.clone();
+    let driver = driver.clone();
     runtime.spawn(async move {
-        let work = until_closed(&core, &request, deadline, stopped);
+        let work = until_closed(&driver, &request, deadline, stopped);
         match race(defect::catch_panic_async(work), canceled).await {
             Some(Ok(outcome)) => end.complete(Body::Response(outcome)),
             Some(Err(error)) => end.fail(broken_off(error, request.is_safe())),
@@ -54,8 +54,8 @@ pub(super) fn start(core: &Arc<Core>, end: Completion, request: ApiRequest, time
 }
 
 /// When the answer is due, on the boot clock. Taken where the caller calls: our thread may be busy for a while.
-fn deadline(core: &Core, timeout: Duration) -> Duration {
-    core.client.clock.now().boot.saturating_add(timeout)
+fn deadline(driver: &Driver, timeout: Duration) -> Duration {
+    driver.client.clock.now().boot.saturating_add(timeout)
 }
 
 /// The work has ended without an outcome, by a defect or with its thread, unless that could not even be started.
@@ -65,8 +65,13 @@ fn broken_off(error: Error, is_safe: bool) -> Error {
 }
 
 /// The request, unless the session is closed first.
-async fn until_closed(core: &Core, request: &ApiRequest, deadline: Duration, stopped: Stopped) -> Outcome {
-    match race(perform(core, request, deadline), stopped).await {
+async fn until_closed(
+    driver: &Driver,
+    request: &ApiRequest,
+    deadline: Duration,
+    stopped: Stopped,
+) -> Outcome {
+    match race(perform(driver, request, deadline), stopped).await {
         Some(outcome) => outcome,
         None => Err(Error { may_have_acted: true, ..closed() }),
     }
@@ -74,28 +79,28 @@ async fn until_closed(core: &Core, request: &ApiRequest, deadline: Duration, sto
 
 /// A request that the session knows of: a close waits for it. However it ends, the session hears of it.
 struct UnderWay {
-    core: Arc<Core>,
+    driver: Arc<Driver>,
     id: u64,
 }
 
 impl UnderWay {
-    fn begin(core: &Arc<Core>) -> Result<(Self, Stopped), Error> {
-        let (id, stopped) = core.begin_request().ok_or_else(closed)?;
-        Ok((UnderWay { core: core.clone(), id }, stopped))
+    fn begin(driver: &Arc<Driver>) -> Result<(Self, Stopped), Error> {
+        let (id, stopped) = driver.begin_request().ok_or_else(closed)?;
+        Ok((UnderWay { driver: driver.clone(), id }, stopped))
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.core.end_request(self.id);
+        self.driver.end_request(self.id);
     }
 }
 
-async fn perform(core: &Core, request: &ApiRequest, deadline: Duration) -> Outcome {
-    let client = &core.client;
+async fn perform(driver: &Driver, request: &ApiRequest, deadline: Duration) -> Outcome {
+    let client = &driver.client;
     let mut attempts = Attempts::default();
     loop {
-        let grant = token(core, deadline).await?;
+        let grant = token(driver, deadline).await?;
         let left = deadline.saturating_sub(client.clock.now().boot);
         if left.is_zero() {
             return Err(late(&request.name()));
@@ -103,33 +108,37 @@ async fn perform(core: &Core, request: &ApiRequest, deadline: Duration) -> Outco
         let reply = client.transport.send(request.bearing(&grant, client.request_limit, left)).await;
         let is_refused = reply.result.as_ref().is_ok_and(|answer| answer.status == 401);
         if is_refused {
-            let verdict = core.reject(*grant.token.fingerprint());
-            if matches!(verdict, Verdict::RejectedFresh { .. }) {
+            let verdict = driver.reject(*grant.token.fingerprint());
+            if matches!(verdict, ReportVerdict::RejectedFresh { .. }) {
                 attempts.give_up_renewing();
             }
         } else if reply.result.is_ok() {
-            core.accept(*grant.token.fingerprint());
+            driver.accept(*grant.token.fingerprint());
         }
         let why = match attempts.after(request, reply) {
             Next::Done(outcome) => return outcome.map(Arc::new),
             Next::WithNewerToken => "the token was refused",
             Next::Again => "the connection broke",
         };
-        core.log(Level::PG_LOG_INFO, || format!("{}: {why}; once more", request.name()));
+        driver.log(Level::PG_LOG_INFO, || format!("{}: {why}; once more", request.name()));
     }
 }
 
 /// A token, from memory or from the machine.
-async fn token(core: &Core, deadline: Duration) -> Result<Arc<Grant>, Error> {
-    if let Some(grant) = core.published.read(Duration::ZERO, Arc::clone) {
+async fn token(driver: &Driver, deadline: Duration) -> Result<Arc<Grant>, Error> {
+    if let Some(grant) = driver.published.read(Duration::ZERO, Arc::clone) {
         return Ok(grant);
     }
     let (sender, answer) = oneshot::channel::<Answer>();
     // Who has given up does not mind.
-    let id = core.number();
-    let _waiting = Waiting { core, id };
-    let left = deadline.saturating_sub(core.client.clock.now().boot);
-    core.enlist(id, core.wish(left, Duration::ZERO), Box::new(move |answer| drop(sender.send(answer))));
+    let id = driver.number();
+    let _waiting = Waiting { driver, id };
+    let left = deadline.saturating_sub(driver.client.clock.now().boot);
+    driver.add_waiter(
+        id,
+        driver.token_request(left, Duration::ZERO),
+        Box::new(move |answer| drop(sender.send(answer))),
+    );
     match answer.await {
         Ok(answer) => answer.map(|committed| committed.grant),
         Err(_) => Err(closed()),
@@ -138,13 +147,13 @@ async fn token(core: &Core, deadline: Duration) -> Result<Arc<Grant>, Error> {
 
 /// A request that is given up leaves no waiter behind.
 struct Waiting<'a> {
-    core: &'a Core,
+    driver: &'a Driver,
     id: u64,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.core.leave(self.id);
+        self.driver.leave(self.id);
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::driver::Core;
+use super::driver::Driver;
 use crate::clock::{Clock, Moment};
 use crate::defect;
 use crate::error::Error;
@@ -39,7 +39,7 @@ pub(super) struct Timers {
 
 #[derive(Default)]
 struct Agenda {
-    due: BTreeMap<Due, Weak<Core>>,
+    due: BTreeMap<Due, Weak<Driver>>,
     numbers: u64,
 }
 
@@ -66,7 +66,12 @@ impl Timers {
     }
 
     /// Moves a session's next look to another time.
-    pub(super) fn set(&self, before: Option<Due>, next: Option<Duration>, core: &Weak<Core>) -> Option<Due> {
+    pub(super) fn set(
+        &self,
+        before: Option<Due>,
+        next: Option<Duration>,
+        driver: &Weak<Driver>,
+    ) -> Option<Due> {
         if before.map(|(at, _)| at) == next {
             return before;
         }
@@ -77,7 +82,7 @@ impl Timers {
         let at = next?;
         agenda.numbers += 1;
         let due = (at, agenda.numbers);
-        agenda.due.insert(due, core.clone());
+        agenda.due.insert(due, driver.clone());
         if agenda.due.first_key_value().is_some_and(|(first, _)| *first == due) {
             self.changed.notify_one();
         }
@@ -89,7 +94,7 @@ impl Timers {
     }
 
     /// Takes out what is due until then, and says how long to sleep from now on.
-    fn take_due(&self, until: Duration, now: Duration) -> (BTreeMap<Due, Weak<Core>>, Duration) {
+    fn take_due(&self, until: Duration, now: Duration) -> (BTreeMap<Due, Weak<Driver>>, Duration) {
         let mut agenda = self.agenda();
         let later = agenda.due.split_off(&(until, u64::MAX));
         let due = std::mem::replace(&mut agenda.due, later);
@@ -103,9 +108,9 @@ impl Timers {
         let until = if now.wall_has_jumped(before) { Duration::MAX } else { now.boot };
         let (due, sleep) = self.take_due(until, now.boot);
         for (rung, weak) in due {
-            let Some(core) = weak.upgrade() else { continue };
+            let Some(driver) = weak.upgrade() else { continue };
             // A defect in one session must not stop the timers of all, nor its own.
-            if defect::catch_panic(|| core.tick(rung)).is_err() {
+            if defect::catch_panic(|| driver.tick(rung)).is_err() {
                 self.set(None, Some(now.boot.saturating_add(AFTER_A_DEFECT)), &weak);
             }
         }
@@ -184,62 +189,62 @@ mod tests {
         }
     }
 
-    fn core() -> Arc<Core> {
+    fn driver() -> Arc<Driver> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let client = Client::with_parts(&Config::default(), Box::new(Silent), clock.clone()).unwrap();
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
         let credentials = Arc::new(Credentials { account_id, public_key });
         let account = Arc::new(Account::fixed(client.clone(), credentials));
         let published = Arc::new(PublishedToken::new(&clock));
-        Core::new(client, published, Policy::default(), account, Arc::new(MemoryStore::default()), None)
+        Driver::new(client, published, Policy::default(), account, Arc::new(MemoryStore::default()), None)
             .unwrap()
     }
 
-    fn entries(timers: &Timers, core: &Arc<Core>) -> Vec<Due> {
+    fn entries(timers: &Timers, driver: &Arc<Driver>) -> Vec<Due> {
         let agenda = timers.agenda();
-        let ours = agenda.due.iter().filter(|(_, weak)| weak.as_ptr() == Arc::as_ptr(core));
+        let ours = agenda.due.iter().filter(|(_, weak)| weak.as_ptr() == Arc::as_ptr(driver));
         ours.map(|(due, _)| *due).collect()
     }
 
     /// A caller who waits until then, for a token that never comes.
-    fn ask(core: &Core, hours: u64) {
-        let wish = core.wish(Duration::from_secs(hours * 3600), Duration::ZERO);
-        core.enlist(core.number(), wish, Box::new(drop));
+    fn ask(driver: &Driver, hours: u64) {
+        let request = driver.token_request(Duration::from_secs(hours * 3600), Duration::ZERO);
+        driver.add_waiter(driver.number(), request, Box::new(drop));
     }
 
     #[test]
     fn a_session_has_one_timer_though_another_is_set_while_one_rings() {
-        let (core, clock) = (core(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let (driver, clock) = (driver(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let timers = Timers::get(&clock).unwrap();
         for hours in (1..100).rev() {
-            ask(&core, hours + 1);
-            let [rung] = entries(&timers, &core)[..] else { panic!("no timer, or many") };
+            ask(&driver, hours + 1);
+            let [rung] = entries(&timers, &driver)[..] else { panic!("no timer, or many") };
             // The task takes it out, and before it ticks another thread sets an earlier one.
             timers.agenda().due.remove(&rung);
-            ask(&core, hours);
-            core.tick(rung);
-            assert_eq!(entries(&timers, &core).len(), 1, "at {hours} hours");
+            ask(&driver, hours);
+            driver.tick(rung);
+            assert_eq!(entries(&timers, &driver).len(), 1, "at {hours} hours");
         }
     }
 
     #[test]
     fn threads_that_ask_while_timers_ring_leave_one() {
-        let (core, clock) = (core(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let (driver, clock) = (driver(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let timers = Timers::get(&clock).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (1..200).rev().for_each(|hours| ask(&core, hours)));
+                scope.spawn(|| (1..200).rev().for_each(|hours| ask(&driver, hours)));
             }
             scope.spawn(|| {
                 for _ in 0..200 {
-                    let rung = entries(&timers, &core).first().copied();
+                    let rung = entries(&timers, &driver).first().copied();
                     if let Some(rung) = rung.filter(|rung| timers.agenda().due.remove(rung).is_some()) {
-                        core.tick(rung);
+                        driver.tick(rung);
                     }
                 }
             });
         });
-        assert_eq!(entries(&timers, &core).len(), 1);
+        assert_eq!(entries(&timers, &driver).len(), 1);
     }
 
     #[test]

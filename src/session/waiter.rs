@@ -13,7 +13,7 @@ use crate::token::Fingerprint;
 pub(super) struct Waiter {
     pub(super) deadline: Duration,
     /// From then on the token there is will do, if it still lives.
-    pub(super) content_at: Duration,
+    pub(super) satisfied_at: Duration,
     pub(super) min_remaining: Duration,
     /// The token that will not do.
     pub(super) instead_of: Option<Fingerprint>,
@@ -27,19 +27,19 @@ impl Waiter {
 
 /// The deadline of a caller has passed while the library goes on trying: with what has failed so far, or what is under way.
 pub(super) fn timeout(
-    setback: Option<&Error>,
+    last_failure: Option<&Error>,
     calling: Option<(&'static str, Duration)>,
     now: Moment,
 ) -> Error {
     let mut text = "no token within the deadline; the library goes on trying, ask again".to_owned();
-    let Some(setback) = setback else {
+    let Some(last_failure) = last_failure else {
         if let Some((call, since)) = calling {
             let waited = now.boot.saturating_sub(since).as_millis();
             text += &format!(". The service has not answered {call} for {waited} ms");
         }
         return Error::new(Status::PG_ERR_TIMEOUT, text);
     };
-    text += &format!(". The last attempt failed: {}", setback.text);
-    let cause = Some(setback.cause.unwrap_or(setback.status));
-    Error { cause, http_status: setback.http_status, ..Error::new(Status::PG_ERR_TIMEOUT, text) }
+    text += &format!(". The last attempt failed: {}", last_failure.text);
+    let cause = Some(last_failure.cause.unwrap_or(last_failure.status));
+    Error { cause, http_status: last_failure.http_status, ..Error::new(Status::PG_ERR_TIMEOUT, text) }
 }

@@ -21,8 +21,11 @@ impl MemoryStore {
     /// Makes a pair the newest, under that number.
     pub fn put(&self, pair: Pair, generation: u64) -> Committed {
         let grant = Grant { token: pair.token, generation, refresh: None };
-        let committed =
-            Committed { grant: Arc::new(grant), has_refresh: pair.refresh.is_some(), is_doubted: false };
+        let committed = Committed {
+            grant: Arc::new(grant),
+            has_refresh: pair.refresh.is_some(),
+            has_uncertain_age: false,
+        };
         *self.record() = Record { committed: Some(committed.clone()), refresh: pair.refresh };
         committed
     }
@@ -44,7 +47,7 @@ impl Store for MemoryStore {
     /// A session knows by itself what it was refused.
     fn load(&self) -> Storing<'_, Loaded> {
         let committed = self.record().committed.clone();
-        done(Loaded { has_worked: committed.is_some(), committed, cooling: None })
+        done(Loaded { has_worked: committed.is_some(), committed, back_off: None })
     }
 
     /// Taking it out of the record is the intent: who dies now leaves none behind.
@@ -57,7 +60,7 @@ impl Store for MemoryStore {
         done(())
     }
 
-    fn cool(&self, _refusal: Refusal) -> Storing<'_, ()> {
+    fn back_off(&self, _refusal: Refusal) -> Storing<'_, ()> {
         done(())
     }
 

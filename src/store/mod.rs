@@ -24,9 +24,9 @@ use self::leased::{CustomBackend, LeasedStore};
 use self::record::Ledger;
 pub use self::redis::Address;
 use self::redis::RedisBackend;
-pub(crate) use self::redis::Servers;
+pub(crate) use self::redis::RedisServers;
 pub use file::{Disk, FileStore, RecordFile, SystemDisk};
-pub use leased::{Host, HostStore, Kept, check};
+pub use leased::{Host, HostRecord, HostStore, check};
 pub use memory::MemoryStore;
 pub use record::{Keyring, RecordKey};
 
@@ -69,7 +69,11 @@ pub(crate) struct Owner {
 }
 
 /// Opens the store of one account. Connects nowhere.
-pub(crate) fn open(location: &Location, servers: &Servers, owner: Owner) -> Result<Arc<dyn Store>, Error> {
+pub(crate) fn open(
+    location: &Location,
+    servers: &RedisServers,
+    owner: Owner,
+) -> Result<Arc<dyn Store>, Error> {
     let Owner { key, keyring, clock, patience } = owner;
     match location {
         Location::Memory => Ok(Arc::new(MemoryStore::default())),
@@ -95,14 +99,14 @@ pub struct Committed {
     /// Whether a refresh token came with it.
     pub has_refresh: bool,
     /// How much of its life is over is not known for certain: it is renewed before it is used, if that can be done.
-    pub is_doubted: bool,
+    pub has_uncertain_age: bool,
 }
 
 impl Committed {
     /// A token of one process's own.
     pub fn private(token: Token, generation: u64) -> Self {
         let grant = Grant { token, generation, refresh: None };
-        Committed { grant: Arc::new(grant), has_refresh: false, is_doubted: false }
+        Committed { grant: Arc::new(grant), has_refresh: false, has_uncertain_age: false }
     }
 
     /// The access token.
@@ -157,7 +161,7 @@ pub struct Loaded {
     /// The newest committed token, if any.
     pub committed: Option<Committed>,
     /// Somebody was refused, and the service is to be left alone for a while.
-    pub cooling: Option<Refusal>,
+    pub back_off: Option<Refusal>,
     /// The credentials have worked before: there was a pair.
     pub has_worked: bool,
 }
@@ -205,8 +209,8 @@ pub struct Uncommitted {
 }
 
 /// Does what takes long and is no operation on the store, while the lock is kept from ending by itself.
-pub async fn keeping<T>(store: &dyn Store, work: impl Future<Output = T>) -> T {
-    let (mut work, mut keep) = (pin!(work), pin!(store.keep()));
+pub async fn while_keeping_lease<T>(store: &dyn Store, work: impl Future<Output = T>) -> T {
+    let (mut work, mut keep) = (pin!(work), pin!(store.keep_lease()));
     let mut is_kept = true;
     poll_fn(|context| {
         is_kept = is_kept && keep.as_mut().poll(context).is_pending();
@@ -219,7 +223,7 @@ pub async fn keeping<T>(store: &dyn Store, work: impl Future<Output = T>) -> T {
 pub type Storing<'a, T, E = Error> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// One session's place in a store. The order of a flight is: lock, load, intend, (present the token), commit or
-/// retract, unlock. Intend, retract, commit, cool and forget are only called with the lock held.
+/// retract, unlock. Intend, retract, commit, back_off and forget are only called with the lock held.
 pub trait Store: Send + Sync {
     /// Waits for the lock, unless a pair newer than `base` comes first. Freed by the system when its holder dies.
     fn lock(&self, base: u64) -> Storing<'_, Lock>;
@@ -238,18 +242,18 @@ pub trait Store: Send + Sync {
     fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted>;
 
     /// The credentials were refused: nobody is to present them before then.
-    fn cool(&self, refusal: Refusal) -> Storing<'_, ()>;
+    fn back_off(&self, refusal: Refusal) -> Storing<'_, ()>;
 
     /// Frees the lock, if it is held.
     fn unlock(&self) -> Storing<'_, ()>;
 
     /// Before a call to the service: an error where the lock was held and others have it now.
-    fn make_sure(&self) -> Storing<'_, ()> {
+    fn ensure_lease(&self) -> Storing<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Keeps the lock from ending by itself, as long as this is awaited: see [`keeping`].
-    fn keep(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    /// Keeps the lock from ending by itself, as long as this is awaited: see [`while_keeping_lease`].
+    fn keep_lease(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
 
@@ -270,7 +274,7 @@ pub trait Store: Send + Sync {
     }
 
     /// What it should know since this was last asked.
-    fn news(&self) -> Vec<String> {
+    fn new_warnings(&self) -> Vec<String> {
         Vec::new()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Sentences, each told once as news and kept for who asks later.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Mutex<State>);
+pub(super) struct Warnings(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -13,11 +13,11 @@ struct State {
     told: usize,
 }
 
-impl Notes {
+impl Warnings {
     /// Those that are not known yet.
-    pub(super) fn extend(&self, notes: impl IntoIterator<Item = String>) {
+    pub(super) fn extend(&self, warnings: impl IntoIterator<Item = String>) {
         let mut state = self.state();
-        for note in notes {
+        for note in warnings {
             if !state.all.contains(&note) {
                 state.all.push(note);
             }
@@ -25,7 +25,7 @@ impl Notes {
     }
 
     /// Those that came since this was last asked.
-    pub(super) fn news(&self) -> Vec<String> {
+    pub(super) fn new_warnings(&self) -> Vec<String> {
         let mut state = self.state();
         let news = state.all[state.told..].to_vec();
         state.told = state.all.len();

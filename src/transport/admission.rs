@@ -17,7 +17,7 @@ pub(super) struct Admission {
 }
 
 /// A request that was let in. Dropped when the request has ended, however it did.
-pub(super) struct Place {
+pub(super) struct Admitted {
     admission: Arc<Admission>,
     goes_ahead: bool,
     is_answered: bool,
@@ -25,12 +25,12 @@ pub(super) struct Place {
 
 impl Admission {
     /// Waits for a place. Whoever gives up meanwhile has sent nothing.
-    pub(super) async fn enter(self: &Arc<Self>) -> Place {
+    pub(super) async fn enter(self: &Arc<Self>) -> Admitted {
         loop {
             let changed = self.changed.notified();
             let entered = self.state().enter();
             if let Some(goes_ahead) = entered {
-                return Place { admission: self.clone(), goes_ahead, is_answered: false };
+                return Admitted { admission: self.clone(), goes_ahead, is_answered: false };
             }
             changed.await;
         }
@@ -48,7 +48,7 @@ impl Admission {
     }
 }
 
-impl Place {
+impl Admitted {
     /// The head of the answer is here.
     pub(super) fn answered(&mut self, over_http2: bool) {
         self.is_answered = true;
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Admitted {
     fn drop(&mut self) {
         let opens = self.admission.state().leave(self.goes_ahead, self.is_answered);
         if opens {

@@ -14,7 +14,7 @@ use super::gate::{Gate, GatedBody};
 use super::proxy::{ProxyChoice, proxy_for};
 use super::resolver::{self, Unresolved};
 use super::tls::{TlsFiles, TlsSettings};
-use super::{Answer, Reply, Request, Sending, Transport};
+use super::{Exchange, RawResponse, Request, Sending, Transport};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
@@ -132,7 +132,7 @@ impl HttpTransport {
         builder.build().map_err(set_up_failed)
     }
 
-    async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<Answer, Failed> {
+    async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<RawResponse, Failed> {
         let url = self.url(&request.path);
         let failed = |error: reqwest::Error, has_begun: bool| {
             let mut fault = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
@@ -141,7 +141,7 @@ impl HttpTransport {
                 fault.status = Status::PG_ERR_CONNECTION_LOST;
             }
             // Files that cannot be used may be why: what is in use is older.
-            let besides = self.tls.trouble().filter(|_| error.is_connect());
+            let besides = self.tls.reload_error().filter(|_| error.is_connect());
             let besides = besides.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
             let text = format!("{} {}: {}{besides}", request.method, shown(&url), fault.text());
             Failed { connecting: error.is_connect(), error: Error::new(fault.status, text) }
@@ -169,10 +169,10 @@ impl HttpTransport {
             place.answered(response.version() == Version::HTTP_2);
         }
 
-        let mut answer = Answer {
+        let mut answer = RawResponse {
             status: response.status().as_u16(),
             headers: std::mem::take(response.headers_mut()),
-            ..Answer::default()
+            ..RawResponse::default()
         };
         let limit = request.limit.bytes;
         let promised = promised_length(&request.method, &response);
@@ -236,7 +236,7 @@ impl Transport for HttpTransport {
             // No gate has seen a request without a body: only what fails in connecting is known not to have left.
             let unseen = without_body && !result.as_ref().is_err_and(|failed| failed.connecting);
             let sent = gate.shut().or(unseen.then_some(started));
-            Reply { sent, result: result.map_err(|failed| failed.error) }
+            Exchange { sent, result: result.map_err(|failed| failed.error) }
         })
     }
 }

@@ -55,17 +55,17 @@ pub struct Limit {
 }
 
 /// What came of a request.
-pub struct Reply {
+pub struct Exchange {
     /// When the request began to leave; `None`: the service cannot have seen it and never will. With a body that is
     /// when its first byte left.
     pub sent: Option<Moment>,
     /// The whole answer, or why there is none.
-    pub result: Result<Answer, Error>,
+    pub result: Result<RawResponse, Error>,
 }
 
 /// A complete HTTP answer of any status.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct RawResponse {
     /// The HTTP status.
     pub status: u16,
     /// As sent.
@@ -76,7 +76,7 @@ pub struct Answer {
     pub exceeds: Option<Limit>,
 }
 
-impl Answer {
+impl RawResponse {
     /// A header's first value, if it is text.
     pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -91,7 +91,7 @@ impl Answer {
 }
 
 /// A future of a transport.
-pub type Sending<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+pub type Sending<'a> = Pin<Box<dyn Future<Output = Exchange> + Send + 'a>>;
 
 /// Carries requests to the service. A transport sends a request at most once: it never repeats one by itself
 /// unless no byte of it had left.

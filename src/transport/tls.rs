@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::credentials::read_file;
 use crate::error::Error;
-use crate::rotation::Rotated;
+use crate::rotation::Reloaded;
 use crate::status::Status;
 
 /// Which files hold what TLS needs.
@@ -39,7 +39,7 @@ impl Default for TlsOptions {
 pub struct TlsSettings {
     provider: Arc<CryptoProvider>,
     system_roots: bool,
-    files: Arc<Rotated<TlsFiles>>,
+    files: Arc<Reloaded<TlsFiles>>,
 }
 
 /// What the files hold.
@@ -66,18 +66,18 @@ impl TlsSettings {
         let paths = ca_file.iter().chain(pair.iter().flat_map(|(cert, key)| [cert, key])).cloned().collect();
         let with = provider.clone();
         let read = move || TlsFiles::read(ca_file.as_ref(), pair.as_ref(), &with);
-        let files = Arc::new(Rotated::new(paths, Box::new(read))?);
+        let files = Arc::new(Reloaded::new(paths, Box::new(read))?);
         Ok(TlsSettings { provider, system_roots: options.system_roots, files })
     }
 
     /// What the files hold now; where they cannot be used, what they held last.
     pub(crate) async fn files(&self) -> Arc<TlsFiles> {
-        self.files.look_aside().await
+        self.files.reload_async().await
     }
 
     /// Why the files as they are now cannot be used.
-    pub(crate) fn trouble(&self) -> Option<Error> {
-        self.files.trouble()
+    pub(crate) fn reload_error(&self) -> Option<Error> {
+        self.files.reload_error()
     }
 
     /// Reads the system's roots too, which takes milliseconds: made at the first connection, not before.

@@ -112,7 +112,7 @@ fn the_page_of_health_is_the_librarys() {
          service and does not wait. New keys may be added. As numbers over time: [metrics.md](metrics.md).\n",
     );
     let file = "src/session/health.rs";
-    let parts = [("", "Health"), ("`last_refresh`", "LastRefresh"), ("`counters`", "Tally")];
+    let parts = [("", "Health"), ("`last_refresh`", "LastRefresh"), ("`counters`", "Counters")];
     for (title, name) in parts {
         let title = if title.is_empty() { String::new() } else { format!("\n## {title}\n") };
         page += &format!("{title}\n| key | what it tells |\n|---|---|\n");

@@ -12,7 +12,7 @@ use paymentsgate_auth::protocol::{Call, Failure};
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::status::{Fate, Status};
 use paymentsgate_auth::token::{Pair, RefreshToken};
-use paymentsgate_auth::transport::{Answer, Limit, Reply, Request, Sending, Transport};
+use paymentsgate_auth::transport::{Exchange, Limit, RawResponse, Request, Sending, Transport};
 use zeroize::Zeroizing;
 
 /// base64 of a PEM.
@@ -32,13 +32,13 @@ const LIMIT: Limit = Limit { setting: "max_response_bytes", bytes: 65_536 };
 
 /// Gives one reply and keeps the request.
 struct Script {
-    reply: Mutex<Option<Reply>>,
+    reply: Mutex<Option<Exchange>>,
     request: Mutex<Option<Request>>,
 }
 
 impl Script {
-    fn new(sent: bool, result: Result<Answer, Error>) -> Self {
-        let reply = Reply { sent: sent.then_some(SENT), result };
+    fn new(sent: bool, result: Result<RawResponse, Error>) -> Self {
+        let reply = Exchange { sent: sent.then_some(SENT), result };
         Script { reply: Mutex::new(Some(reply)), request: Mutex::new(None) }
     }
 }
@@ -71,11 +71,11 @@ fn refresh() -> Call {
     }
 }
 
-fn answer(status: u16, body: &str) -> Answer {
-    Answer { status, body: Zeroizing::new(body.as_bytes().to_vec()), ..Answer::default() }
+fn answer(status: u16, body: &str) -> RawResponse {
+    RawResponse { status, body: Zeroizing::new(body.as_bytes().to_vec()), ..RawResponse::default() }
 }
 
-fn judged(call: Call, answer: Answer) -> Result<Pair, Error> {
+fn judged(call: Call, answer: RawResponse) -> Result<Pair, Error> {
     make(call, &Script::new(true, Ok(answer)))
 }
 
@@ -176,15 +176,15 @@ fn a_200_that_is_no_pair_has_an_unknown_fate() {
         );
         assert!(error.is_retryable() && !error.needs_credentials());
     }
-    let not_utf8 = Answer {
+    let not_utf8 = RawResponse {
         body: Zeroizing::new(b"{\"access_token\":\"a\",\"x\":\"\xff\"}".to_vec()),
         ..answer(200, "")
     };
     assert_eq!(judged(refresh(), not_utf8).unwrap_err().status, Status::PG_ERR_MALFORMED_ANSWER);
 }
 
-fn encoded(body: &[u8], encoding: Option<&str>) -> Answer {
-    let mut answer = Answer { body: Zeroizing::new(body.to_vec()), ..answer(200, "") };
+fn encoded(body: &[u8], encoding: Option<&str>) -> RawResponse {
+    let mut answer = RawResponse { body: Zeroizing::new(body.to_vec()), ..answer(200, "") };
     let value = encoding.map(|encoding| encoding.parse().unwrap());
     answer.headers.extend(value.map(|value| (reqwest::header::CONTENT_ENCODING, value)));
     answer

@@ -24,7 +24,7 @@ use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::token::Grant;
-use paymentsgate_auth::transport::{HttpTransport, Reply, Request, Sending, Transport};
+use paymentsgate_auth::transport::{Exchange, HttpTransport, Request, Sending, Transport};
 use pg_sandbox::{Action, Fault, Options, Point, Revoke, Rotation, Route, Sandbox};
 
 struct Bench {
@@ -306,7 +306,7 @@ fn refused_credentials_are_not_presented_again_and_new_ones_are() {
         let wait = error.retry_after.unwrap().as_secs();
         assert!((25..=30).contains(&wait), "the longer of the two waits is told: {wait} s");
     }
-    assert_eq!(bench.calls(), (1, 0), "one strike, then cooling");
+    assert_eq!(bench.calls(), (1, 0), "one strike, then a back-off");
     let error = bench
         .session
         .set_credentials(Credentials::new(&other.account_id, &other.public_key, "test").unwrap())
@@ -426,7 +426,7 @@ impl Transport for Fragile {
         }
         let reply: Sending<'_> = self.inner.send(request);
         Box::pin(async move {
-            let reply: Reply = reply.await;
+            let reply: Exchange = reply.await;
             reply
         })
     }

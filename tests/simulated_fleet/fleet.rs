@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use paymentsgate_auth::clock::{Clock, Moment};
-use paymentsgate_auth::session::decision::{Event, Policy, WaiterId};
+use paymentsgate_auth::session::decision::{Policy, SessionEvent, WaiterId};
 use paymentsgate_auth::session::flight::{Input, Step};
 use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::store::{Disk, RecordFile, RecordKey};
@@ -281,7 +281,7 @@ impl Fleet {
                 let step = process.flight.as_mut().unwrap().1.next(*input, now.boot);
                 let may_adopt = std::mem::take(&mut process.may_adopt);
                 assert!(
-                    !may_adopt || matches!(step, Step::Land(_)),
+                    !may_adopt || matches!(step, Step::Finish(_)),
                     "invariant 2: what there is costs nothing"
                 );
                 self.fly(pid, step);
@@ -290,10 +290,10 @@ impl Fleet {
             Own::Tick(due) => {
                 if process.due == Some(due) {
                     process.due = None;
-                    self.step(pid, Event::Tick);
+                    self.step(pid, SessionEvent::Tick);
                 }
             }
-            Own::Due(id) => self.step(pid, Event::Leave(id)),
+            Own::Due(id) => self.step(pid, SessionEvent::Leave(id)),
             Own::Report(revoked) => {
                 if process.open.as_ref().is_some_and(|open| open.generation() <= revoked) {
                     let plan = process.report(now);
@@ -305,14 +305,14 @@ impl Fleet {
                 process.stops.push(now.boot..=now.boot + last);
             }
             Own::End => {
-                self.step(pid, Event::Close);
+                self.step(pid, SessionEvent::Close);
                 self.end_if_closed(pid);
             }
             Own::Death => self.die(pid),
         }
     }
 
-    fn step(&mut self, pid: Pid, event: Event) {
+    fn step(&mut self, pid: Pid, event: SessionEvent) {
         let now = self.now();
         let plan = self.processes.get_mut(&pid).unwrap().step(event, now);
         self.follow(pid, plan);

@@ -7,12 +7,12 @@ use std::time::Duration;
 use fastrand::Rng;
 use paymentsgate_auth::clock::Moment;
 use paymentsgate_auth::error::Error;
-use paymentsgate_auth::session::decision::{Action, Event, Policy, WaiterId};
+use paymentsgate_auth::session::decision::{Action, Policy, SessionEvent, WaiterId};
 use paymentsgate_auth::session::flight::Flight;
 use paymentsgate_auth::session::machine::Machine;
 use paymentsgate_auth::session::phase::Windows;
 use paymentsgate_auth::session::plan::Plan;
-use paymentsgate_auth::session::rejection::Verdict;
+use paymentsgate_auth::session::rejection::ReportVerdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, RecordFile};
 use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken};
@@ -82,7 +82,7 @@ impl Process {
     }
 
     /// Steps the machine; the plan is that of the flight to launch.
-    pub(crate) fn step(&mut self, event: Event, now: Moment) -> Option<Plan> {
+    pub(crate) fn step(&mut self, event: SessionEvent, now: Moment) -> Option<Plan> {
         let rng = &mut self.rng;
         let actions = self.machine.step(event, now, &mut || rng.f64());
         self.perform(actions, now)
@@ -97,7 +97,7 @@ impl Process {
     ) -> Option<Plan> {
         let deadline = now.boot + patience;
         self.waiting.insert(id, deadline);
-        let plan = self.step(Event::Ask { id, deadline, min_remaining, is_newer: false }, now);
+        let plan = self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer: false }, now);
         assert!(!patience.is_zero() || !self.waiting.contains_key(&id), "deadline 0 is answered now");
         plan
     }
@@ -106,7 +106,7 @@ impl Process {
     pub(crate) fn report(&mut self, now: Moment) -> Option<Plan> {
         let refused = *self.open.as_ref()?.token().fingerprint();
         let (verdict, actions) = self.machine.report(refused, now);
-        assert_ne!(verdict, Verdict::Newer, "it is the newest");
+        assert_ne!(verdict, ReportVerdict::Newer, "it is the newest");
         self.perform(actions, now)
     }
 
@@ -124,7 +124,7 @@ impl Process {
         let mut launched = None;
         for action in actions {
             match action {
-                Action::Launch(plan) => {
+                Action::StartFlight(plan) => {
                     assert!(self.flight.is_none() && launched.is_none(), "two flights in one process");
                     launched = Some(plan);
                 }
@@ -132,7 +132,7 @@ impl Process {
                 Action::Publish(Some(committed)) => self.open = Some(committed),
                 Action::Publish(None) => self.open = None,
                 Action::Withdraw => assert!(self.open.take().is_some(), "withdrawn once"),
-                Action::Tell(_) => {}
+                Action::Notify(_) => {}
             }
         }
         if let Some(token) = self.open.as_ref().map(Committed::token) {
@@ -144,7 +144,7 @@ impl Process {
 
     /// A flight of that plan.
     pub(crate) fn flight(&mut self, plan: Plan) -> Flight {
-        match self.machine.held().filter(|_| plan.publishes) {
+        match self.machine.current().filter(|_| plan.publishes) {
             Some(held) => {
                 let pair = Pair { token: held.token().clone(), refresh: self.unpublished.take() };
                 Flight::publishing(plan, pair)

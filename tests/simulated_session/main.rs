@@ -21,16 +21,16 @@ use paymentsgate_auth::error::Error;
 use paymentsgate_auth::event::Notice;
 use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::secret::Secret;
-use paymentsgate_auth::session::decision::{Action, Event, Policy, WaiterId};
+use paymentsgate_auth::session::decision::{Action, Policy, SessionEvent, WaiterId};
 use paymentsgate_auth::session::flight::{Flight, Input, Step};
 use paymentsgate_auth::session::machine::Machine;
-use paymentsgate_auth::session::outcome::Landing;
+use paymentsgate_auth::session::outcome::FlightOutcome;
 use paymentsgate_auth::session::phase::Windows;
 use paymentsgate_auth::session::plan::Plan;
-use paymentsgate_auth::session::rejection::Verdict;
+use paymentsgate_auth::session::rejection::ReportVerdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Committed, MemoryStore, Refusal, Store, Uncommitted};
-use paymentsgate_auth::token::{Doubtful, Fingerprint, Pair, RefreshToken, Token};
+use paymentsgate_auth::token::{Fingerprint, MaybeSpentRefreshToken, Pair, RefreshToken, Token};
 
 use simulated::{HOUR, START, Service, TOLERANCE, histories, ready};
 use storm::{Failure, Use};
@@ -75,7 +75,7 @@ struct World {
     base: u64,
     /// Of a pair that was bought while the store was down.
     unpublished: Option<RefreshToken>,
-    doubtful: Option<Doubtful>,
+    maybe_spent: Option<MaybeSpentRefreshToken>,
     agenda: BTreeMap<(Duration, u64), Coming>,
     sequence: u64,
     waiting: BTreeMap<WaiterId, Duration>,
@@ -126,7 +126,7 @@ impl World {
             failures: Vec::new(),
             base: 0,
             unpublished: None,
-            doubtful: None,
+            maybe_spent: None,
             agenda: BTreeMap::new(),
             sequence: 0,
             waiting: BTreeMap::new(),
@@ -151,10 +151,10 @@ impl World {
         let token = Token::new(Secret::new("a0").unwrap(), lifetime, self.now);
         let refresh = RefreshToken::new(Secret::new("r0").unwrap());
         let committed = self.store.put(Pair { token, refresh: Some(refresh) }, 1);
-        let committed = Committed { is_doubted: self.rng.bool(), ..committed };
+        let committed = Committed { has_uncertain_age: self.rng.bool(), ..committed };
         let share = self.rng.f64();
-        self.machine.hold(committed.clone(), self.now, &mut || share);
-        self.open = Some(committed.clone()).filter(|committed| !committed.is_doubted);
+        self.machine.adopt(committed.clone(), self.now, &mut || share);
+        self.open = Some(committed.clone()).filter(|committed| !committed.has_uncertain_age);
         self.newest = Some(committed);
     }
 
@@ -186,7 +186,7 @@ impl World {
                 }
                 Some(_) => {
                     self.ticks += 1;
-                    self.step(Event::Tick);
+                    self.step(SessionEvent::Tick);
                 }
             }
         }
@@ -210,11 +210,14 @@ impl World {
                     let old = Fingerprint::of(&Secret::new("an older token").unwrap());
                     let refused = if stale { old } else { *newest.token().fingerprint() };
                     let (verdict, actions) = self.machine.report(refused, self.now);
-                    assert!(!stale || verdict == Verdict::Newer, "an old token's refusal costs nothing");
+                    assert!(
+                        !stale || verdict == ReportVerdict::Newer,
+                        "an old token's refusal costs nothing"
+                    );
                     self.perform(actions);
                 }
             }
-            Coming::Due(id) => self.step(Event::Leave(id)),
+            Coming::Due(id) => self.step(SessionEvent::Leave(id)),
             Coming::Trouble => self.trouble(),
         }
     }
@@ -245,11 +248,11 @@ impl World {
         let has_new_record = self.policy.is_shared && self.rng.bool();
         if has_new_record {
             self.store = Rc::default();
-            (self.unpublished, self.doubtful) = (None, None);
+            (self.unpublished, self.maybe_spent) = (None, None);
             self.service.forget_credentials();
         }
         self.service.asked_until = Duration::ZERO;
-        self.step(Event::NewCredentials { has_new_record });
+        self.step(SessionEvent::NewCredentials { has_new_record });
     }
 
     fn ask(&mut self) {
@@ -265,11 +268,11 @@ impl World {
             self.plan(patience, Coming::Due(id));
         }
         let is_newer = self.rng.u32(0..16) == 0;
-        self.step(Event::Ask { id, deadline, min_remaining, is_newer });
+        self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer });
         assert!(!patience.is_zero() || !self.waiting.contains_key(&id), "deadline 0 is answered now");
     }
 
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: SessionEvent) {
         let mut rng = self.rng.fork();
         let actions = self.machine.step(event, self.now, &mut || rng.f64());
         self.perform(actions);
@@ -278,7 +281,7 @@ impl World {
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Launch(plan) => self.launch(plan),
+                Action::StartFlight(plan) => self.launch(plan),
                 Action::Answer(id, result) => self.answered(id, result),
                 Action::Publish(Some(committed)) => {
                     let newer = self
@@ -291,7 +294,7 @@ impl World {
                 }
                 Action::Publish(None) => self.open = None,
                 Action::Withdraw => assert!(self.open.take().is_some(), "withdrawn once"),
-                Action::Tell(notice) => self.hear(notice),
+                Action::Notify(notice) => self.hear(notice),
             }
         }
         if let Some(token) = self.open.as_ref().map(Committed::token) {
@@ -320,12 +323,12 @@ impl World {
         assert!(self.flight.is_none(), "invariant 2: two flights at once");
         self.base = plan.base;
         self.flights += 1;
-        let mut flight = match self.machine.held().filter(|_| plan.publishes) {
+        let mut flight = match self.machine.current().filter(|_| plan.publishes) {
             Some(held) => {
                 let pair = Pair { token: held.token().clone(), refresh: self.unpublished.take() };
                 Flight::publishing(plan, pair)
             }
-            None => Flight::new(plan, self.doubtful.take()),
+            None => Flight::new(plan, self.maybe_spent.take()),
         };
         let step = flight.next(Input::Start, self.now.boot);
         self.flight = Some((flight, self.store.clone()));
@@ -368,7 +371,7 @@ impl World {
                 ready(store.retract(refresh)).unwrap();
                 Input::Retracted
             }
-            Step::Keep(Pair { token, refresh }) => {
+            Step::KeepPrivate(Pair { token, refresh }) => {
                 self.unpublished = refresh.filter(|_| Rc::ptr_eq(&store, &self.store));
                 Input::Committed(Committed::private(token, self.base + 1))
             }
@@ -376,8 +379,8 @@ impl World {
                 Input::Uncommitted(Uncommitted { error: store_error(), pair })
             }
             Step::Commit(pair) => Input::Committed(ready(store.commit(self.base, pair)).unwrap()),
-            Step::Cool { strikes, have_worked, error } => {
-                Input::Cooled(Refusal::after(strikes, have_worked, error, self.now))
+            Step::BackOff { strikes, have_worked, error } => {
+                Input::BackedOff(Refusal::after(strikes, have_worked, error, self.now))
             }
             Step::Lock | Step::Load | Step::Intend if self.is_store_down() => {
                 Input::StoreFailed(store_error())
@@ -403,24 +406,24 @@ impl World {
                 let pause = self.seconds(most.as_secs_f64());
                 return self.plan(pause, Coming::Fly(self.flights, Box::new(Input::Resumed)));
             }
-            Step::Land(mut landing) => {
+            Step::Finish(mut outcome) => {
                 self.flight = None;
                 let is_current = Rc::ptr_eq(&store, &self.store);
                 self.service.was_heard(self.now.boot);
-                if is_current && landing.result.is_ok() {
+                if is_current && outcome.result.is_ok() {
                     self.service.settle();
                 }
                 if !is_current {
                     // It worked for other credentials.
-                    (landing.unpublished, landing.doubtful) = (None, None);
+                    (outcome.unpublished, outcome.maybe_spent) = (None, None);
                 }
-                if let Some(pair) = &mut landing.unpublished {
+                if let Some(pair) = &mut outcome.unpublished {
                     self.unpublished = pair.refresh.take();
-                } else if landing.result.is_ok() && landing.store_error.is_none() {
+                } else if outcome.result.is_ok() && outcome.store_error.is_none() {
                     self.unpublished = None;
                 }
-                self.doubtful = landing.doubtful.take();
-                return self.land(*landing);
+                self.maybe_spent = outcome.maybe_spent.take();
+                return self.land(*outcome);
             }
         };
         let latency = if matches!(input, Input::Called(_)) { self.seconds(3.0) } else { self.seconds(0.01) };
@@ -431,10 +434,10 @@ impl World {
         self.now.boot < self.store_down_until
     }
 
-    fn land(&mut self, landing: Landing) {
+    fn land(&mut self, outcome: FlightOutcome) {
         ready(self.store.unlock()).unwrap();
-        assert!(landing.log.issues <= 3 && landing.log.refreshes <= self.service.most_presentations);
-        self.step(Event::Landed(Box::new(landing)));
+        assert!(outcome.stats.issues <= 3 && outcome.stats.refreshes <= self.service.most_presentations);
+        self.step(SessionEvent::FlightEnded(Box::new(outcome)));
     }
 
     /// A life: troubles, then calm, in which everything must come right by itself.
@@ -478,10 +481,10 @@ impl World {
             let (id, deadline) = (self.sequence, self.now.boot + Duration::from_secs(60));
             self.waiting.insert(id, deadline);
             self.plan(Duration::from_secs(60), Coming::Due(id));
-            self.step(Event::Ask { id, deadline, min_remaining: Duration::ZERO, is_newer: false });
+            self.step(SessionEvent::Ask { id, deadline, min_remaining: Duration::ZERO, is_newer: false });
             self.run(self.now.boot + Duration::from_secs(61));
         }
-        if !self.has_credentials && !self.machine.held().is_some_and(|held| held.has_refresh) {
+        if !self.has_credentials && !self.machine.current().is_some_and(|held| held.has_refresh) {
             // A lost pair that nothing can replace: nobody is kept waiting, and the service is left alone.
             assert_eq!(self.service.calls, calls);
             return;

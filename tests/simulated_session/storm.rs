@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use paymentsgate_auth::config::OnAmbiguous;
 use paymentsgate_auth::error::Error;
-use paymentsgate_auth::session::decision::Event;
-use paymentsgate_auth::session::outcome::Landing;
-use paymentsgate_auth::session::rejection::Verdict;
+use paymentsgate_auth::session::decision::SessionEvent;
+use paymentsgate_auth::session::outcome::FlightOutcome;
+use paymentsgate_auth::session::rejection::ReportVerdict;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Committed;
 
@@ -112,7 +112,7 @@ impl World {
         self.calls.insert(id, call);
         self.waiting.insert(id, deadline);
         self.plan(deadline.saturating_sub(self.now.boot), Coming::Due(id));
-        self.step(Event::Ask { id, deadline, min_remaining: Duration::ZERO, is_newer: false });
+        self.step(SessionEvent::Ask { id, deadline, min_remaining: Duration::ZERO, is_newer: false });
     }
 
     /// With the token, if there is one.
@@ -136,7 +136,7 @@ impl World {
         }
         let (verdict, actions) = self.machine.report(token, self.now);
         self.perform(actions);
-        let is_over = self.calls[&id].is_second || matches!(verdict, Verdict::RejectedFresh { .. });
+        let is_over = self.calls[&id].is_second || matches!(verdict, ReportVerdict::RejectedFresh { .. });
         if is_over {
             return self.call_failed(id, format!("401, {verdict:?}"));
         }
@@ -160,7 +160,7 @@ impl World {
     pub(super) fn crash(&mut self) {
         if self.flight.take().is_some() {
             let error = Error::new(Status::PG_ERR_SYSTEM, "the system refuses a thread");
-            self.step(Event::Landed(Box::new(Landing::crashed(error))));
+            self.step(SessionEvent::FlightEnded(Box::new(FlightOutcome::crashed(error))));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use paymentsgate_auth::store::{Host, Kept};
+use paymentsgate_auth::store::{Host, HostRecord};
 
 /// The callbacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(crate) struct Table {
 
 #[derive(Default)]
 struct State {
-    records: HashMap<CString, Kept>,
+    records: HashMap<CString, HostRecord>,
     locks: HashMap<CString, (CString, Instant)>,
     earlier: Option<CString>,
     /// At which call of a kind, counted down.
@@ -232,15 +232,15 @@ impl Host for Table {
         })
     }
 
-    fn load(&self, key: &CStr) -> Result<Option<Kept>, String> {
+    fn load(&self, key: &CStr) -> Result<Option<HostRecord>, String> {
         self.perform(Call::Load, || {
             let found = self.state().records.get(&self.key(key)).cloned();
             match self.flaw {
                 Flaw::FindsWhatWasNeverSaved if found.is_none() => {
-                    Some(Kept { version: 1, record: b"never saved".to_vec().into() })
+                    Some(HostRecord { version: 1, record: b"never saved".to_vec().into() })
                 }
                 Flaw::RoundsVersions => {
-                    found.map(|kept| Kept { version: kept.version as f64 as u64, ..kept })
+                    found.map(|kept| HostRecord { version: kept.version as f64 as u64, ..kept })
                 }
                 _ => found,
             }
@@ -274,7 +274,7 @@ impl Host for Table {
                 _ => {}
             }
             if may {
-                state.records.insert(key, Kept { version, record: record.into() });
+                state.records.insert(key, HostRecord { version, record: record.into() });
             }
             may
         })

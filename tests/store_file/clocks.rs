@@ -36,8 +36,8 @@ fn left_of(life: u64, then: (Moment, Option<BootId>), now: (Moment, Option<BootI
     writer.commit(0, &Pair { token, refresh }).unwrap();
     *clock.0.lock().unwrap() = now;
     let found = open().load().unwrap().committed.unwrap();
-    assert!(!found.token().wall_has_jumped(now.0) || found.is_doubted);
-    (found.token().remaining(now.0).as_secs(), found.is_doubted)
+    assert!(!found.token().wall_has_jumped(now.0) || found.has_uncertain_age);
+    (found.token().remaining(now.0).as_secs(), found.has_uncertain_age)
 }
 
 #[test]
@@ -99,14 +99,14 @@ fn a_refusal_outlives_a_restart_and_never_lasts_for_years() {
     let record = RecordFile::new(folder.path(), key("a"), None, clock.clone(), Arc::new(SystemDisk));
     assert!(record.try_lock().unwrap());
     let error = Error::new(Status::PG_ERR_REFUSED, "no");
-    record.cool(&Refusal { strikes: 3, until: Duration::from_secs(5900), error }).unwrap();
+    record.back_off(&Refusal { strikes: 3, until: Duration::from_secs(5900), error }).unwrap();
     let until = |boot, wall, id| {
         *clock.0.lock().unwrap() = (moment(boot, wall), id);
-        record.load().unwrap().cooling.unwrap().until.as_secs()
+        record.load().unwrap().back_off.unwrap().until.as_secs()
     };
     assert_eq!(until(5100, 5000, BOOT), 5900);
     assert_eq!(until(10, 100, NEXT_BOOT), 810);
     assert_eq!(until(10, 2000, NEXT_BOOT), 10);
     *clock.0.lock().unwrap() = (Moment { boot: Duration::from_secs(10), wall: Duration::ZERO }, NEXT_BOOT);
-    assert_eq!(record.load().unwrap().cooling.unwrap().until.as_secs(), 3610, "an hour is the most");
+    assert_eq!(record.load().unwrap().back_off.unwrap().until.as_secs(), 3610, "an hour is the most");
 }

@@ -36,7 +36,7 @@ fn an_operator_sees_what_there_is_and_changes_nothing() {
     assert_eq!((seen.place.as_str(), seen.form), (path.to_str().unwrap(), Some(Form::Plain)));
     let committed = seen.loaded.committed.unwrap();
     assert_eq!((committed.generation(), access(&committed), committed.has_refresh), (1, "a1", true));
-    assert!(seen.intent.is_none() && seen.loaded.cooling.is_none());
+    assert!(seen.intent.is_none() && seen.loaded.back_off.is_none());
     assert_eq!(contents(folder.path()), before);
 }
 
@@ -48,12 +48,12 @@ fn an_operator_sees_who_has_taken_the_refresh_token_and_what_was_refused() {
     assert!(claim(&flying).is_some());
     let error = Error::new(Status::PG_ERR_REFUSED, "refused");
     let until = SystemClock.now().boot + Duration::from_secs(60);
-    flying.cool(&Refusal { strikes: 2, until, error }).unwrap();
+    flying.back_off(&Refusal { strikes: 2, until, error }).unwrap();
     let seen = record(folder.path()).inspect().unwrap();
     let claim = seen.intent.unwrap();
     assert_eq!(claim.pid, std::process::id());
     assert!(claim.age.unwrap() < Duration::from_secs(60));
-    assert_eq!(seen.loaded.cooling.unwrap().strikes, 2);
+    assert_eq!(seen.loaded.back_off.unwrap().strikes, 2);
     assert!(!seen.loaded.committed.unwrap().has_refresh);
 }
 

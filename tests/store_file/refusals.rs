@@ -64,9 +64,9 @@ fn files_of_ours_that_others_may_use_are_put_right_and_told_once() {
             store.unlock().await.unwrap();
         });
         assert_eq!((mode(&path), mode(&lock)), (0o600, 0o600));
-        let told = store.news();
+        let told = store.new_warnings();
         assert!(told.len() == 2 && told.iter().all(|text| text.contains("others could use it")), "{told:?}");
-        assert!(store.news().is_empty() && store.warning().unwrap().contains(path.to_str().unwrap()));
+        assert!(store.new_warnings().is_empty() && store.warning().unwrap().contains(path.to_str().unwrap()));
     }
 }
 
@@ -125,7 +125,7 @@ fn a_folder_of_ours_in_which_others_replace_files_is_put_right() {
             store.unlock().await.unwrap();
         });
         assert_eq!(mode(parent.path()), after, "{before:o}");
-        assert_eq!(store.news().len(), usize::from(before != after), "{before:o}");
+        assert_eq!(store.new_warnings().len(), usize::from(before != after), "{before:o}");
     }
 }
 

@@ -74,7 +74,7 @@ fn nothing_of_a_pair_or_a_key_can_be_read_in_the_folder() {
         look();
         record.intend().unwrap().unwrap();
         look();
-        record.cool(&refusal()).unwrap();
+        record.back_off(&refusal()).unwrap();
         look();
         assert!(holds(&seen, b"PGRECORD"));
         for text in texts {
@@ -98,7 +98,7 @@ fn without_the_key_nothing_is_changed() {
             record.load().unwrap_err(),
             record.intend().unwrap_err(),
             record.retract(&refresh).unwrap_err(),
-            record.cool(&refusal()).unwrap_err(),
+            record.back_off(&refusal()).unwrap_err(),
             record.commit(0, &pair(2)).unwrap_err(),
             record.commit(9, &pair(2)).unwrap_err(),
         ] {

@@ -37,7 +37,7 @@ fn each_sees_the_commits_of_the_other() {
             (seen.generation(), access(&seen), seen.has_refresh),
             (generation + 1, &*format!("a{turn}"), true)
         );
-        assert!(!seen.is_doubted);
+        assert!(!seen.has_uncertain_age);
     }
 }
 
@@ -94,7 +94,7 @@ fn nothing_is_written_without_the_lock() {
         record.intend().map(|_| ()).unwrap_err(),
         record.retract(&refresh).unwrap_err(),
         record.commit(9, &pair(2)).map(|_| ()).unwrap_err(),
-        record.cool(&refusal).unwrap_err(),
+        record.back_off(&refusal).unwrap_err(),
     ] {
         assert!(error.status == Status::PG_ERR_STORE && error.text.contains("lock"), "{error}");
     }
@@ -141,11 +141,11 @@ fn a_refusal_is_known_to_all_until_somebody_is_let_in() {
         ..Error::new(Status::PG_ERR_REFUSED, "the service's own words, which may hold anything")
     };
     let until = SystemClock.now().boot + Duration::from_secs(30);
-    one.cool(&Refusal { strikes: 2, until, error }).unwrap();
+    one.back_off(&Refusal { strikes: 2, until, error }).unwrap();
     one.unlock();
     let other = locked(folder.path());
     let found = other.load().unwrap();
-    let refusal = found.cooling.unwrap();
+    let refusal = found.back_off.unwrap();
     assert!(found.committed.is_none() && refusal.strikes == 2);
     assert!(refusal.until.abs_diff(until) < Duration::from_millis(100));
     assert_eq!((refusal.error.status, refusal.error.http_status), (Status::PG_ERR_REFUSED, Some(401)));
@@ -153,10 +153,10 @@ fn a_refusal_is_known_to_all_until_somebody_is_let_in() {
     assert!(!refusal.error.text.contains("own words"));
     // One that is over leaves its strikes until a pair comes.
     let over = Refusal { strikes: 2, until: Duration::ZERO, error: Error::new(Status::PG_ERR_REFUSED, "no") };
-    other.cool(&over).unwrap();
-    assert_eq!(other.load().unwrap().cooling.unwrap().strikes, 2);
+    other.back_off(&over).unwrap();
+    assert_eq!(other.load().unwrap().back_off.unwrap().strikes, 2);
     assert_eq!(other.commit(0, &pair(1)).unwrap().generation(), 1);
-    assert!(other.load().unwrap().cooling.is_none());
+    assert!(other.load().unwrap().back_off.is_none());
 }
 
 #[test]

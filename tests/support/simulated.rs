@@ -14,7 +14,7 @@ use paymentsgate_auth::error::Error;
 use paymentsgate_auth::protocol::{Call, Failure};
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken};
-use paymentsgate_auth::transport::{Answer, Limit, Reply, Request, Sending, Transport};
+use paymentsgate_auth::transport::{Exchange, Limit, RawResponse, Request, Sending, Transport};
 use reqwest::header::{HeaderValue, RETRY_AFTER};
 use zeroize::Zeroizing;
 
@@ -220,26 +220,26 @@ impl Service {
         )
     }
 
-    fn serve(&mut self, request: &Request, now: Moment) -> Reply {
+    fn serve(&mut self, request: &Request, now: Moment) -> Exchange {
         self.calls += 1;
         let refresh = request.path.ends_with("refresh").then(|| {
             let body: serde_json::Value = serde_json::from_slice(request.body.as_ref().unwrap()).unwrap();
             body["refresh_token"].as_str().unwrap().to_owned()
         });
-        let failed = |sent: bool, status| Reply {
+        let failed = |sent: bool, status| Exchange {
             sent: sent.then_some(now),
             result: Err(Error::new(status, "simulated")),
         };
-        let answered = |status: u16, body: String, retry_after: Option<String>| Reply {
+        let answered = |status: u16, body: String, retry_after: Option<String>| Exchange {
             sent: Some(now),
-            result: Ok(Answer {
+            result: Ok(RawResponse {
                 status,
                 headers: retry_after
                     .map(|wait| (RETRY_AFTER, HeaderValue::from_str(&wait).unwrap()))
                     .into_iter()
                     .collect(),
                 body: Zeroizing::new(body.into_bytes()),
-                ..Answer::default()
+                ..RawResponse::default()
             }),
         };
         let refusal = r#"{"error":"NO","message":"no"}"#.to_owned();

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::transport::Answer;
+use paymentsgate_auth::transport::RawResponse;
 
 use super::check::{Check, Verdict};
 use crate::exit::Exit;
@@ -145,7 +145,7 @@ fn ask(settings: &Settings, is_tls: bool) -> Vec<Check> {
     }
 }
 
-fn timed(client: &Arc<Client>) -> (Result<Answer, Error>, SystemTime, SystemTime) {
+fn timed(client: &Arc<Client>) -> (Result<RawResponse, Error>, SystemTime, SystemTime) {
     let asked = SystemTime::now();
     let answer = client.probe(ANSWER);
     (answer, asked, SystemTime::now())
@@ -160,7 +160,7 @@ fn is_tls_trouble(status: Status) -> bool {
 }
 
 /// Any answer will do, but some tell of more.
-fn judge(answer: &Answer, took: Duration) -> Check {
+fn judge(answer: &RawResponse, took: Duration) -> Check {
     let said = format!("it answers, with HTTP {} in {} ms", answer.status, took.as_millis());
     match answer.status {
         300..400 => {
@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_tells_of_trouble_is_no_mere_answer() {
-        let verdict = |status| judge(&Answer { status, ..Answer::default() }, Duration::ZERO).result;
+        let verdict =
+            |status| judge(&RawResponse { status, ..RawResponse::default() }, Duration::ZERO).result;
         assert_eq!([200, 404, 401].map(verdict), [Verdict::Ok; 3]);
         assert_eq!([302, 500, 503].map(verdict), [Verdict::Warning; 3]);
         assert_eq!(verdict(407), Verdict::Failed);

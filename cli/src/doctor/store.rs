@@ -86,7 +86,7 @@ fn record(operator: &Operator) -> Check {
         Err(error) => return Check::failed_by(RECORD, &error),
     };
     let Inspection { place, form, loaded, intent } = &found;
-    if let Some(refusal) = loaded.cooling.as_ref().filter(|refusal| refusal.until > operator.now().boot) {
+    if let Some(refusal) = loaded.back_off.as_ref().filter(|refusal| refusal.until > operator.now().boot) {
         return Check::failed_by(RECORD, &refusal.error);
     }
     let form = match form {

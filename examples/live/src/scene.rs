@@ -71,7 +71,7 @@ impl Scene {
 
     #[cfg(test)]
     pub(crate) fn example() -> Self {
-        use paymentsgate_auth::session::health::Tally;
+        use paymentsgate_auth::session::health::Counters;
         use paymentsgate_auth::session::phase::Phase;
         let line = |minutes: u64, kind, text: &str| Line {
             at: Duration::from_secs(60 * minutes),
@@ -98,7 +98,7 @@ impl Scene {
                 lifetime_remark: None,
                 file_error: None,
                 store_error: None,
-                counters: Tally::default(),
+                counters: Counters::default(),
             },
             lifetime: Duration::from_secs(3600),
             is_network_up: true,

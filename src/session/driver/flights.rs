@@ -1,17 +1,17 @@
-//! Performs flights: each step of one, and its landing however it ends.
+//! Performs flights: each step of one, and its outcome however it ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::flight::{Flight, Input, Step};
 
-use super::super::outcome::Landing;
+use super::super::outcome::FlightOutcome;
 
-use super::super::decision::Event;
+use super::super::decision::SessionEvent;
 use super::super::machine::closed;
 use super::super::phase::{Phase, Windows};
 use super::super::plan::Plan;
-use super::Core;
+use super::Driver;
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::defect;
@@ -20,12 +20,12 @@ use crate::event::Level;
 use crate::protocol::Call;
 use crate::runtime::{self, race};
 use crate::status::Status;
-use crate::store::{Committed, Loaded, Refusal, Store, keeping};
+use crate::store::{Committed, Loaded, Refusal, Store, while_keeping_lease};
 use crate::token::{Pair, RefreshToken};
-use crate::transport::{Reply, Request, Sending, Transport};
+use crate::transport::{Exchange, Request, Sending, Transport};
 
 /// What a flight works with, from its beginning to its end.
-pub(in crate::session) struct Means {
+pub(in crate::session) struct FlightDeps {
     /// The number of the record that the credentials have: another one once they were replaced.
     pub(in crate::session) record: u64,
     pub(in crate::session) store: Arc<dyn Store>,
@@ -45,65 +45,65 @@ struct Attempt {
 }
 
 /// How long callers who have no token wait for one call.
-const IMPATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_WITHOUT_TOKEN: Duration = Duration::from_secs(5);
 /// During a call, whether there still is a token.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-impl Core {
-    pub(super) fn launch(&self, plan: Plan, means: Means) {
-        let Some(core) = self.me.upgrade() else { return };
+impl Driver {
+    pub(super) fn start_flight(&self, plan: Plan, deps: FlightDeps) {
+        let Some(driver) = self.me.upgrade() else { return };
         let runtime = match runtime::handle() {
             Ok(runtime) => runtime,
-            Err(error) => return self.land(Landing::crashed(error), means.record),
+            Err(error) => return self.end_flight(FlightOutcome::crashed(error), deps.record),
         };
         let limit = self.client.longest_flight();
-        let under_way =
-            FlightUnderWay { core: Some(core.clone()), record: means.record, store: means.store.clone() };
+        let guard =
+            FlightGuard { driver: Some(driver.clone()), record: deps.record, store: deps.store.clone() };
         runtime.spawn(async move {
-            let store = means.store.clone();
+            let store = deps.store.clone();
             // In memory of its own, which is free before anybody is answered and asks for more that stays.
-            let flight = Box::pin(tokio::time::timeout(limit, core.fly(plan, means)));
-            let landing = match defect::catch_panic_async(flight).await {
-                Ok(Ok(landing)) => landing,
+            let flight = Box::pin(tokio::time::timeout(limit, driver.run_flight(plan, deps)));
+            let outcome = match defect::catch_panic_async(flight).await {
+                Ok(Ok(outcome)) => outcome,
                 broken_off => {
                     // Others wait for the lock.
                     let _ = defect::catch_panic_async(async { store.unlock().await }).await;
-                    Landing::crashed(broken_off.err().unwrap_or_else(|| took_too_long(limit)))
+                    FlightOutcome::crashed(broken_off.err().unwrap_or_else(|| took_too_long(limit)))
                 }
             };
-            under_way.land(landing);
+            guard.finish(outcome);
         });
     }
 
     /// `record`: whose number the flight was launched under. What it brings for that one is not for another.
-    fn land(&self, mut landing: Landing, record: u64) {
+    fn end_flight(&self, mut outcome: FlightOutcome, record: u64) {
         let now = self.now();
         let mut state = self.state();
         // A flight that broke off during its Refresh leaves what it would have left had the answer been lost.
         let at_risk = state.at_risk.take();
-        landing.doubtful = landing.doubtful.take().or(at_risk);
+        outcome.maybe_spent = outcome.maybe_spent.take().or(at_risk);
         if record != state.record {
-            (landing.unpublished, landing.doubtful) = (None, None);
+            (outcome.unpublished, outcome.maybe_spent) = (None, None);
         }
-        if let Some((cause, began)) = state.flying.take() {
-            state.tally.add(cause, began, now, &landing);
+        if let Some((cause, began)) = state.in_flight.take() {
+            state.counters.add(cause, began, now, &outcome);
         }
-        state.log_landing(&landing);
-        state.log_file_trouble(self.account.file_trouble());
-        if let Some(pair) = &mut landing.unpublished {
+        state.log_outcome(&outcome);
+        state.log_file_trouble(self.account.file_error());
+        if let Some(pair) = &mut outcome.unpublished {
             state.unpublished = pair.refresh.take();
-        } else if landing.result.is_ok() && landing.store_error.is_none() {
+        } else if outcome.result.is_ok() && outcome.store_error.is_none() {
             state.unpublished = None;
         }
-        landing.log.in_doubt = landing.doubtful.is_some();
-        state.doubtful = landing.doubtful.take();
-        self.step_with(state, Event::Landed(Box::new(landing)));
+        outcome.stats.leaves_maybe_spent = outcome.maybe_spent.is_some();
+        state.maybe_spent = outcome.maybe_spent.take();
+        self.step_with(state, SessionEvent::FlightEnded(Box::new(outcome)));
         self.end_subscriptions();
         self.ended.notify_all();
     }
 
     /// Performs the steps of a flight.
-    pub(in crate::session) async fn fly(&self, plan: Plan, means: Means) -> Landing {
+    pub(in crate::session) async fn run_flight(&self, plan: Plan, deps: FlightDeps) -> FlightOutcome {
         if plan.looks_only {
             // What stands in the way may be the key itself: then a new one must not wait for its end.
             self.follow_file().await;
@@ -112,23 +112,23 @@ impl Core {
         let mut flight = match self.take_unpublished(plan.publishes) {
             Some(pair) => Flight::publishing(plan, pair),
             None => {
-                let doubtful = self.state().doubtful.take();
-                Flight::new(plan, doubtful)
+                let maybe_spent = self.state().maybe_spent.take();
+                Flight::new(plan, maybe_spent)
             }
         };
         let mut input = Input::Start;
         loop {
             input = match flight.next(input, self.now().boot) {
-                Step::Land(landing) => {
+                Step::Finish(outcome) => {
                     // What is committed is committed; a lock that cannot be freed dies with its time.
-                    let _ = means.store.unlock().await;
-                    for note in means.store.news() {
+                    let _ = deps.store.unlock().await;
+                    for note in deps.store.new_warnings() {
                         self.state().log(Level::PG_LOG_WARN, || note);
                     }
-                    return *landing;
+                    return *outcome;
                 }
                 Step::Issue if self.follow_file().await => {
-                    let _ = means.store.unlock().await;
+                    let _ = deps.store.unlock().await;
                     return flight.give_way();
                 }
                 step => {
@@ -139,7 +139,7 @@ impl Core {
                         may_recover: flight.may_recover(),
                         may_replay: flight.may_replay(),
                     };
-                    let taken = self.take(step, attempt, &means).await;
+                    let taken = self.perform_step(step, attempt, &deps).await;
                     taken.unwrap_or_else(Input::StoreFailed)
                 }
             };
@@ -147,11 +147,11 @@ impl Core {
     }
 
     /// An error is the store's.
-    async fn take(
+    async fn perform_step(
         &self,
         step: Step,
         Attempt { base, stored, issues, may_recover, may_replay }: Attempt,
-        Means { record, store, credentials }: &Means,
+        FlightDeps { record, store, credentials }: &FlightDeps,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
         Ok(match step {
@@ -175,39 +175,40 @@ impl Core {
                 Ok(committed) => Input::Committed(committed),
                 Err(uncommitted) => Input::Uncommitted(uncommitted),
             },
-            Step::Keep(pair) => {
+            Step::KeepPrivate(pair) => {
                 let Pair { token, refresh } = pair;
                 // Not to be presented: it is for the store, once that is back.
                 let mut state = self.state();
                 state.unpublished = refresh.filter(|_| state.record == *record);
                 Input::Committed(Committed::private(token, base + 1))
             }
-            Step::Cool { strikes, have_worked, error } => {
+            Step::BackOff { strikes, have_worked, error } => {
                 let refusal = Refusal::after(strikes, have_worked, error, self.now());
                 // Others will find out for themselves where they cannot be told.
-                let _ = store.cool(refusal.clone()).await;
-                Input::Cooled(refusal)
+                let _ = store.back_off(refusal.clone()).await;
+                Input::BackedOff(refusal)
             }
             Step::Refresh(refresh) => {
                 let longest = self.client.refresh_timeout;
                 let (timeout, patience) = if may_recover {
-                    (self.within(longest, 1), IMPATIENCE)
+                    (self.within(longest, 1), LONGEST_WITHOUT_TOKEN)
                 } else {
                     (longest, Duration::MAX)
                 };
-                self.state().at_risk = refresh.at_risk().filter(|_| may_replay);
+                self.state().at_risk = refresh.maybe_spent_if_lost().filter(|_| may_replay);
                 let call = self.call(self.refresh_call(refresh), timeout, patience);
-                let called = keeping(&**store, call).await;
+                let called = while_keeping_lease(&**store, call).await;
                 // From here on the flight knows.
                 self.state().at_risk = None;
                 called
             }
             Step::Issue => match credentials {
                 Some(credentials) => {
-                    store.make_sure().await?;
+                    store.ensure_lease().await?;
                     let call = Call::Issue(Credentials::clone(credentials));
                     let timeout = self.within(self.client.issue_timeout, issues);
-                    keeping(&**store, self.call(call, timeout, IMPATIENCE * issues)).await
+                    while_keeping_lease(&**store, self.call(call, timeout, LONGEST_WITHOUT_TOKEN * issues))
+                        .await
                 }
                 None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,
@@ -216,41 +217,42 @@ impl Core {
             },
             Step::Pause { most } => {
                 let pause = most.mul_f64(self.state().rng.f64());
-                keeping(&**store, tokio::time::sleep(pause)).await;
+                while_keeping_lease(&**store, tokio::time::sleep(pause)).await;
                 Input::Resumed
             }
-            Step::Land(_) => Input::Start,
+            Step::Finish(_) => Input::Start,
         })
     }
 
     /// The pair that came while the store was down, to be published now.
     fn take_unpublished(&self, publishes: bool) -> Option<Pair> {
         let mut state = self.state();
-        let token = state.machine.held().filter(|_| publishes)?.token().clone();
+        let token = state.machine.current().filter(|_| publishes)?.token().clone();
         Some(Pair { token, refresh: state.unpublished.take() })
     }
 
     fn refresh_call(&self, refresh: RefreshToken) -> Call {
         // Not the published one: a refused token is no longer published, and its refresh carries it all the same.
         let state = self.state();
-        let held = state.machine.held().filter(|_| self.client.send_bearer_on_refresh);
-        Call::Refresh { refresh, access: held.map(|committed| committed.token().access.clone()) }
+        let current = state.machine.current().filter(|_| self.client.send_bearer_on_refresh);
+        Call::Refresh { refresh, access: current.map(|committed| committed.token().access.clone()) }
     }
 
     /// A call is given its time as long as there is a token to hand out. Where callers have nothing, and an Issue would help
-    /// them, the first call of a flight has [`IMPATIENCE`] and each further one as much more: one that was swallowed by a
+    /// them, the first call of a flight has [`LONGEST_WITHOUT_TOKEN`] and each further one as much more: one that was swallowed by a
     /// network must not keep everybody waiting for its own limit.
     fn within(&self, longest: Duration, calls: u32) -> Duration {
         let usable_for = self.state().machine.usable_for(self.now());
-        longest.min(usable_for.max(IMPATIENCE * calls))
+        longest.min(usable_for.max(LONGEST_WITHOUT_TOKEN * calls))
     }
 
     async fn call(&self, call: Call, timeout: Duration, patience: Duration) -> Input {
         let Client { clock, limit, .. } = &*self.client;
         self.state().machine.note_call(call.name(), self.now());
-        let called = call.make(&Impatient { core: self, patience }, &**clock, *limit, timeout).await;
+        let called =
+            call.make(&GivesUpWithoutToken { driver: self, patience }, &**clock, *limit, timeout).await;
         if let Err(failure) = &called {
-            self.state().machine.note_setback(&failure.error);
+            self.state().machine.note_failure(&failure.error);
         }
         Input::Called(Box::new(called))
     }
@@ -277,9 +279,9 @@ impl Core {
     /// Another key that the credentials file has come to hold takes the place of the current one, as if it had been set.
     /// Whether it did.
     async fn follow_file(&self) -> bool {
-        let renewal = match self.account.renewed().await {
+        let new_credentials = match self.account.renewed().await {
             None => return false,
-            Some(Ok(renewal)) => renewal,
+            Some(Ok(new_credentials)) => new_credentials,
             Some(Err(error)) => {
                 // Its place in the store cannot be opened now: the next look tries again.
                 self.log(Level::PG_LOG_WARN, || {
@@ -289,59 +291,61 @@ impl Core {
             }
         };
         let mut state = self.state();
-        self.account.note_seen(&renewal.credentials);
-        let is_known =
-            state.credentials.as_ref().is_some_and(|held| held.public_key == renewal.credentials.public_key);
+        self.account.note_seen(&new_credentials.credentials);
+        let is_known = state
+            .credentials
+            .as_ref()
+            .is_some_and(|current| current.public_key == new_credentials.credentials.public_key);
         if is_known || state.machine.is_closed() {
             return false;
         }
         let line = "the credentials file holds another key of the account, which is used from now on";
         state.log(Level::PG_LOG_INFO, || line.into());
         drop(state);
-        self.set_credentials(renewal).is_ok()
+        self.set_credentials(new_credentials).is_ok()
     }
 }
 
 /// The transport, for a call that is given up once callers have had no token for so long.
-struct Impatient<'a> {
-    core: &'a Core,
+struct GivesUpWithoutToken<'a> {
+    driver: &'a Driver,
     patience: Duration,
 }
 
-impl Transport for Impatient<'_> {
+impl Transport for GivesUpWithoutToken<'_> {
     fn send(&self, request: Request) -> Sending<'_> {
         Box::pin(async move {
-            let Impatient { core, patience } = *self;
-            let (started, path) = (core.now(), request.path.clone());
-            let sending = core.client.transport.send(request);
-            race(sending, core.without_a_token(patience)).await.unwrap_or_else(|| {
+            let GivesUpWithoutToken { driver, patience } = *self;
+            let (started, path) = (driver.now(), request.path.clone());
+            let sending = driver.client.transport.send(request);
+            race(sending, driver.without_a_token(patience)).await.unwrap_or_else(|| {
                 let text =
                     format!("{path}: no answer, and no token to hand out for {} s", patience.as_secs());
                 // It may have left.
-                Reply { sent: Some(started), result: Err(Error::new(Status::PG_ERR_TIMEOUT, text)) }
+                Exchange { sent: Some(started), result: Err(Error::new(Status::PG_ERR_TIMEOUT, text)) }
             })
         })
     }
 }
 
 /// A flight that has begun. However it ends, it lands: a task that the runtime drops lands here, too.
-struct FlightUnderWay {
-    core: Option<Arc<Core>>,
+struct FlightGuard {
+    driver: Option<Arc<Driver>>,
     record: u64,
     store: Arc<dyn Store>,
 }
 
-impl FlightUnderWay {
-    fn land(mut self, landing: Landing) {
-        if let Some(core) = self.core.take() {
-            land_contained(&core, landing, self.record);
+impl FlightGuard {
+    fn finish(mut self, outcome: FlightOutcome) {
+        if let Some(driver) = self.driver.take() {
+            end_flight_guarded(&driver, outcome, self.record);
         }
     }
 }
 
-impl Drop for FlightUnderWay {
+impl Drop for FlightGuard {
     fn drop(&mut self) {
-        if let Some(core) = self.core.take() {
+        if let Some(driver) = self.driver.take() {
             // Others wait for the lock, and this session may never be asked again.
             if let Ok(runtime) = runtime::handle() {
                 let store = self.store.clone();
@@ -350,15 +354,19 @@ impl Drop for FlightUnderWay {
                 });
             }
             let text = "the library's own thread has gone; the next call starts another one";
-            land_contained(&core, Landing::crashed(Error::new(Status::PG_ERR_SYSTEM, text)), self.record);
+            end_flight_guarded(
+                &driver,
+                FlightOutcome::crashed(Error::new(Status::PG_ERR_SYSTEM, text)),
+                self.record,
+            );
         }
     }
 }
 
 /// A defect on the way down is told to those who wait as well.
-fn land_contained(core: &Core, landing: Landing, record: u64) {
-    if let Err(error) = defect::catch_panic(|| core.land(landing, record)) {
-        let _ = defect::catch_panic(|| core.land(Landing::crashed(error), record));
+fn end_flight_guarded(driver: &Driver, outcome: FlightOutcome, record: u64) {
+    if let Err(error) = defect::catch_panic(|| driver.end_flight(outcome, record)) {
+        let _ = defect::catch_panic(|| driver.end_flight(FlightOutcome::crashed(error), record));
     }
 }
 
@@ -417,8 +425,8 @@ mod tests {
             self.inner.commit(base, pair)
         }
 
-        fn cool(&self, refusal: Refusal) -> Storing<'_, ()> {
-            self.inner.cool(refusal)
+        fn back_off(&self, refusal: Refusal) -> Storing<'_, ()> {
+            self.inner.back_off(refusal)
         }
 
         fn unlock(&self) -> Storing<'_, ()> {
@@ -434,62 +442,69 @@ mod tests {
         }
     }
 
-    fn core(store: impl Store + 'static) -> Arc<Core> {
+    fn driver(store: impl Store + 'static) -> Arc<Driver> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let client = Client::with_parts(&Config::default(), Box::new(Silent), clock.clone()).unwrap();
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
         let account =
             Arc::new(Account::fixed(client.clone(), Arc::new(Credentials { account_id, public_key })));
         let published = Arc::new(PublishedToken::new(&clock));
-        Core::new(client, published, Policy::default(), account, Arc::new(store), None).unwrap()
+        Driver::new(client, published, Policy::default(), account, Arc::new(store), None).unwrap()
     }
 
     #[test]
     fn a_flight_lands_though_its_store_and_its_cleaning_up_break() {
         for panics_in_lock in [true, false] {
-            let core = core(Broken { panics_in_lock, inner: MemoryStore::default() });
+            let driver = driver(Broken { panics_in_lock, inner: MemoryStore::default() });
             for _ in 0..2 {
-                let error =
-                    core.ask(Duration::from_secs(3), core.wish(Duration::from_secs(3), Duration::ZERO));
+                let error = driver.ask(
+                    Duration::from_secs(3),
+                    driver.token_request(Duration::from_secs(3), Duration::ZERO),
+                );
                 let error = error.unwrap_err();
                 assert_eq!(error.cause.unwrap_or(error.status), Status::PG_ERR_INTERNAL, "{error}");
             }
-            assert!(core.close(PATIENCE), "nothing is left under way");
+            assert!(driver.close(PATIENCE), "nothing is left under way");
         }
     }
 
     #[test]
     fn a_flight_begins_though_who_takes_an_answer_breaks() {
-        let core = core(Broken { panics_in_lock: false, inner: MemoryStore::default() });
-        let at_once = core.wish(Duration::ZERO, Duration::ZERO);
-        let asked = || core.enlist(core.number(), at_once, Box::new(|_| panic!("a defect")));
+        let driver = driver(Broken { panics_in_lock: false, inner: MemoryStore::default() });
+        let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
+        let asked = || driver.add_waiter(driver.number(), at_once, Box::new(|_| panic!("a defect")));
         assert!(defect::catch_panic(asked).is_err());
-        assert!(core.close(PATIENCE), "it has begun, so it lands");
+        assert!(driver.close(PATIENCE), "it has begun, so it lands");
     }
 
     #[test]
     fn what_a_flight_leaves_of_the_old_credentials_is_not_for_the_new_ones() {
         for (record, is_kept) in [(0, true), (1, false)] {
-            let core = core(MemoryStore::default());
-            core.state().record = record;
-            let doubtful = RefreshToken::new(Secret::new("perhaps spent").unwrap()).doubted();
-            core.land(Landing { doubtful, ..Landing::crashed(closed()) }, 0);
-            assert_eq!(core.state().doubtful.is_some(), is_kept);
+            let driver = driver(MemoryStore::default());
+            driver.state().record = record;
+            let maybe_spent = RefreshToken::new(Secret::new("perhaps spent").unwrap()).into_maybe_spent();
+            driver.end_flight(FlightOutcome { maybe_spent, ..FlightOutcome::crashed(closed()) }, 0);
+            assert_eq!(driver.state().maybe_spent.is_some(), is_kept);
         }
     }
 
     #[test]
     fn a_flight_whose_task_is_dropped_lands() {
-        let core = core(MemoryStore::default());
-        core.state().machine.step(
-            Event::Ask { id: 1, deadline: Duration::MAX, min_remaining: Duration::ZERO, is_newer: false },
-            core.now(),
+        let driver = driver(MemoryStore::default());
+        driver.state().machine.step(
+            SessionEvent::Ask {
+                id: 1,
+                deadline: Duration::MAX,
+                min_remaining: Duration::ZERO,
+                is_newer: false,
+            },
+            driver.now(),
             &mut || 0.5,
         );
-        assert!(core.state().machine.is_flying());
+        assert!(driver.state().machine.is_in_flight());
         let store = Arc::new(MemoryStore::default());
-        drop(FlightUnderWay { core: Some(core.clone()), record: 0, store });
-        assert!(!core.state().machine.is_flying());
-        assert!(core.health().last_error.unwrap().contains("thread has gone"));
+        drop(FlightGuard { driver: Some(driver.clone()), record: 0, store });
+        assert!(!driver.state().machine.is_in_flight());
+        assert!(driver.health().last_error.unwrap().contains("thread has gone"));
     }
 }

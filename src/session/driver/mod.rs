@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
-pub(super) use self::flights::Means;
-use super::account::{Account, Renewal};
-use super::decision::{Action, Event, Policy, WaiterId};
-use super::health::{Health, Tally};
+pub(super) use self::flights::FlightDeps;
+use super::account::{Account, NewCredentials};
+use super::decision::{Action, Policy, SessionEvent, WaiterId};
+use super::health::{Counters, Health};
 use super::machine::{Machine, closed};
 use super::one_shot;
 use super::plan::Cause;
 use super::published::PublishedToken;
-use super::rejection::Verdict;
+use super::rejection::ReportVerdict;
 use super::timers::{Due, Timers};
 use crate::client::Client;
 use crate::clock::{FOREVER, Moment};
@@ -29,7 +29,7 @@ use crate::event::{Body, Level};
 use crate::queue::Completion;
 use crate::status::Status;
 use crate::store::{Committed, Store};
-use crate::token::{Doubtful, Fingerprint, RefreshToken};
+use crate::token::{Fingerprint, MaybeSpentRefreshToken, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
 const HANDOVER: Duration = Duration::from_millis(40);
@@ -51,8 +51,8 @@ struct Subscriber {
 }
 
 /// A session's working parts in one process.
-pub(super) struct Core {
-    me: Weak<Core>,
+pub(super) struct Driver {
+    me: Weak<Driver>,
     pub(super) client: Arc<Client>,
     pub(super) published: Arc<PublishedToken>,
     account: Arc<Account>,
@@ -66,7 +66,7 @@ pub(super) struct Core {
 
 /// What a caller wants.
 #[derive(Clone, Copy)]
-pub(super) struct Wish {
+pub(super) struct TokenRequest {
     /// When the answer is due, on the boot clock.
     pub(super) deadline: Duration,
     /// Less life than this counts as mandatory.
@@ -79,7 +79,7 @@ struct State {
     machine: Machine,
     credentials: Option<Arc<Credentials>>,
     /// The last trouble with a file that was logged.
-    file_trouble: Option<String>,
+    file_error: Option<String>,
     store: Arc<dyn Store>,
     /// Grows when the credentials are replaced by others with another record.
     record: u64,
@@ -91,21 +91,21 @@ struct State {
     subscribers: Vec<Subscriber>,
     due: Option<Due>,
     /// Since when a flight is under way, and why.
-    flying: Option<(Cause, Duration)>,
+    in_flight: Option<(Cause, Duration)>,
     /// Of a pair that was got while the store was down.
     unpublished: Option<RefreshToken>,
     /// What a flight has left for the next one.
-    doubtful: Option<Doubtful>,
+    maybe_spent: Option<MaybeSpentRefreshToken>,
     /// Of the Refresh under way, should its flight break off.
-    at_risk: Option<Doubtful>,
+    at_risk: Option<MaybeSpentRefreshToken>,
     /// The tokens that were reported last, and how often.
     reported: VecDeque<(Fingerprint, u64)>,
-    tally: Tally,
+    counters: Counters,
     /// Seeded by the system in each process: workers forked from one parent must not draw alike.
     rng: fastrand::Rng,
 }
 
-impl Core {
+impl Driver {
     /// A session's parts; a forked child goes on with the token that it inherited.
     pub(super) fn new(
         client: Arc<Client>,
@@ -120,18 +120,18 @@ impl Core {
         let mut rng = fastrand::Rng::with_seed(seed()?);
         let mut machine = Machine::new(policy, credentials.is_some(), published.last_generation(), now);
         if let Some(first) = first {
-            machine.hold(first.clone(), now, &mut || rng.f64());
-            if !first.is_doubted {
+            machine.adopt(first.clone(), now, &mut || rng.f64());
+            if !first.has_uncertain_age {
                 published.set(Some(first));
             }
         } else if let Some(inherited) = published.last() {
             // The refresh token stays with the parent: two processes must never present the same one.
-            machine.hold(Committed { has_refresh: false, ..inherited }, now, &mut || rng.f64());
+            machine.adopt(Committed { has_refresh: false, ..inherited }, now, &mut || rng.f64());
         }
         let state = State {
             machine,
             credentials,
-            file_trouble: None,
+            file_error: None,
             store,
             record: 0,
             waiting: BTreeMap::new(),
@@ -139,15 +139,15 @@ impl Core {
             requests: BTreeMap::new(),
             subscribers: Vec::new(),
             due: None,
-            flying: None,
+            in_flight: None,
             unpublished: None,
-            doubtful: None,
+            maybe_spent: None,
             at_risk: None,
             reported: VecDeque::new(),
-            tally: Tally::default(),
+            counters: Counters::default(),
             rng,
         };
-        Ok(Arc::new_cyclic(|me| Core {
+        Ok(Arc::new_cyclic(|me| Driver {
             me: me.clone(),
             client,
             published,
@@ -168,17 +168,17 @@ impl Core {
     }
 
     /// Asks the machine under a new number, and has its answer given to `reply`, perhaps before this returns.
-    pub(super) fn enlist(&self, id: WaiterId, wish: Wish, reply: Reply) {
-        let Wish { deadline, min_remaining, is_newer } = wish;
-        self.step(Event::Ask { id, deadline, min_remaining, is_newer }, |state| {
+    pub(super) fn add_waiter(&self, id: WaiterId, request: TokenRequest, reply: Reply) {
+        let TokenRequest { deadline, min_remaining, is_newer } = request;
+        self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer }, |state| {
             state.waiting.insert(id, reply);
-            state.tally.waited += 1;
+            state.counters.waited += 1;
         });
     }
 
-    /// A wish of a caller who waits so long.
-    pub(super) fn wish(&self, timeout: Duration, min_remaining: Duration) -> Wish {
-        Wish { deadline: self.now().boot.saturating_add(timeout), min_remaining, is_newer: false }
+    /// A request of a caller who waits so long.
+    pub(super) fn token_request(&self, timeout: Duration, min_remaining: Duration) -> TokenRequest {
+        TokenRequest { deadline: self.now().boot.saturating_add(timeout), min_remaining, is_newer: false }
     }
 
     /// A caller who has asked does not want the answer any more.
@@ -186,20 +186,20 @@ impl Core {
         // Let go of outside the lock: it may hold what takes it.
         let reply = self.state().waiting.remove(&id);
         drop(reply);
-        self.step(Event::Leave(id), |_| {});
+        self.step(SessionEvent::Leave(id), |_| {});
     }
 
     /// Asks the machine, and waits for its answer until the deadline.
-    pub(super) fn ask(&self, timeout: Duration, wish: Wish) -> Answer {
+    pub(super) fn ask(&self, timeout: Duration, request: TokenRequest) -> Answer {
         let (sender, receiver) = one_shot::channel();
         let patience = Instant::now() + timeout.min(FOREVER);
         let id = self.number();
         let reply = Box::new(move |answer| sender.send(answer));
-        self.enlist(id, wish, reply);
+        self.add_waiter(id, request, reply);
         receiver
             .recv_deadline(patience)
             .or_else(|| {
-                self.step(Event::Leave(id), |_| {});
+                self.step(SessionEvent::Leave(id), |_| {});
                 // Another thread may have taken this caller out of the table and not have answered yet.
                 receiver.recv_deadline(Instant::now() + HANDOVER)
             })
@@ -209,18 +209,18 @@ impl Core {
     }
 
     /// Asks the machine, whose answer ends an operation of a queue.
-    pub(super) fn ask_for(&self, end: Completion, wish: Wish) {
+    pub(super) fn ask_for(&self, end: Completion, request: TokenRequest) {
         let id = self.number();
         let is_canceled = Arc::new(AtomicBool::new(false));
-        let (core, canceled) = (self.me.clone(), is_canceled.clone());
+        let (driver, canceled) = (self.me.clone(), is_canceled.clone());
         end.on_cancel(move || {
             canceled.store(true, Ordering::SeqCst);
-            core.upgrade().into_iter().for_each(|core| core.leave(id));
+            driver.upgrade().into_iter().for_each(|driver| driver.leave(id));
         });
         let reply = Box::new(move |answer: Answer| {
             end.complete(Body::Token(answer.map(|committed| committed.grant)))
         });
-        self.enlist(id, wish, reply);
+        self.add_waiter(id, request, reply);
         if is_canceled.load(Ordering::SeqCst) {
             // Perhaps before it was there to leave.
             self.leave(id);
@@ -233,10 +233,10 @@ impl Core {
     }
 
     /// The service refused that token.
-    pub(super) fn reject(&self, refused: Fingerprint) -> Verdict {
+    pub(super) fn reject(&self, refused: Fingerprint) -> ReportVerdict {
         let mut state = self.state();
         let (verdict, actions) = state.machine.report(refused, self.now());
-        state.tally.rejected += u64::from(verdict != Verdict::Newer);
+        state.counters.rejected += u64::from(verdict != ReportVerdict::Newer);
         state.note_report(refused, verdict);
         self.perform(state, actions);
         verdict
@@ -283,7 +283,10 @@ impl Core {
 
     /// Replaces the credentials, with the record that they have in the store, as one: what a flight under way gets goes to
     /// the record that it began with.
-    pub(super) fn set_credentials(&self, Renewal { credentials, store }: Renewal) -> Result<(), Error> {
+    pub(super) fn set_credentials(
+        &self,
+        NewCredentials { credentials, store }: NewCredentials,
+    ) -> Result<(), Error> {
         let mut state = self.state();
         let old = state.credentials.as_ref();
         if old.is_some_and(|old| old.account_id.expose() != credentials.account_id.expose()) {
@@ -298,30 +301,30 @@ impl Core {
         state.credentials = Some(credentials);
         if has_new_record {
             state.record += 1;
-            (state.unpublished, state.doubtful) = (None, None);
+            (state.unpublished, state.maybe_spent) = (None, None);
         }
         if let Some(store) = store {
             state.store = store;
         }
-        self.step_with(state, Event::NewCredentials { has_new_record });
+        self.step_with(state, SessionEvent::NewCredentials { has_new_record });
         Ok(())
     }
 
     /// Ends all work; waits for what is under way until the deadline. Whether it has ended.
     pub(super) fn close(&self, timeout: Duration) -> bool {
-        self.step(Event::Close, |state| {
+        self.step(SessionEvent::Close, |state| {
             state.log(Level::PG_LOG_INFO, || "the session is closed".into());
             state.requests.values_mut().for_each(|stop| drop(stop.take()));
         });
         self.end_subscriptions();
-        let waited = self.ended.wait_timeout_while(self.state(), timeout, |state| state.is_at_work());
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_at_work()
+        let waited = self.ended.wait_timeout_while(self.state(), timeout, |state| state.is_busy());
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_busy()
     }
 
     /// Those who keep the pairs hear of one that is under way first.
     fn end_subscriptions(&self) {
         let mut state = self.state();
-        if !state.machine.is_closed() || state.machine.owes_news() {
+        if !state.machine.is_closed() || state.machine.owes_rotation() {
             return;
         }
         let subscribers = std::mem::take(&mut state.subscribers);
@@ -340,8 +343,8 @@ impl Core {
     }
 
     /// Time has passed, and readers have come or not.
-    fn passing(&self) -> Event {
-        if self.published.take_was_read() { Event::Asked } else { Event::Tick }
+    fn passing(&self) -> SessionEvent {
+        if self.published.take_was_read() { SessionEvent::Asked } else { SessionEvent::Tick }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -359,21 +362,21 @@ impl Core {
     pub(super) fn health(&self) -> Health {
         let now = self.now();
         let state = self.state();
-        let file_error = self.account.file_trouble().map(|error| error.text);
-        Health { file_error, ..Health::new(&state.machine, &state.tally, self.published.reads(), now) }
+        let file_error = self.account.file_error().map(|error| error.text);
+        Health { file_error, ..Health::new(&state.machine, &state.counters, self.published.reads(), now) }
     }
 
     pub(super) fn log(&self, level: Level, line: impl FnOnce() -> String) {
         self.state().log(level, line);
     }
 
-    fn step(&self, event: Event, prepare: impl FnOnce(&mut State)) {
+    fn step(&self, event: SessionEvent, prepare: impl FnOnce(&mut State)) {
         let mut state = self.state();
         prepare(&mut state);
         self.step_with(state, event);
     }
 
-    fn step_with(&self, mut state: MutexGuard<'_, State>, event: Event) {
+    fn step_with(&self, mut state: MutexGuard<'_, State>, event: SessionEvent) {
         let State { machine, rng, .. } = &mut *state;
         let actions = machine.step(event, self.now(), &mut || rng.f64());
         self.perform(state, actions);
@@ -392,16 +395,16 @@ impl Core {
                 Action::Publish(committed) => self.published.set(committed),
                 Action::Withdraw => self.published.withdraw(),
                 // Under the lock too, so that news come in order.
-                Action::Tell(notice) => state.tell(notice),
-                Action::Launch(plan) => {
+                Action::Notify(notice) => state.notify(notice),
+                Action::StartFlight(plan) => {
                     let (cause, base) = (plan.cause.name(), plan.base);
                     state.log(Level::PG_LOG_DEBUG, || {
                         format!("a successor of generation {base} is wanted ({cause})")
                     });
-                    state.flying = Some((plan.cause, self.now().boot));
+                    state.in_flight = Some((plan.cause, self.now().boot));
                     launches.push((
                         plan,
-                        Means {
+                        FlightDeps {
                             record: state.record,
                             store: state.store.clone(),
                             credentials: state.credentials.clone(),
@@ -430,8 +433,8 @@ impl Core {
             Some(Answering::begin(self, state))
         };
         // Before the answers: a defect in what takes one must not leave a flight that never begins.
-        for (plan, means) in launches {
-            self.launch(plan, means);
+        for (plan, deps) in launches {
+            self.start_flight(plan, deps);
         }
         answers.into_iter().for_each(|(reply, answer)| reply(answer));
         drop(answering);
@@ -439,12 +442,12 @@ impl Core {
 }
 
 /// A thread that gives answers, outside of the lock: a close waits for it, so as to have the last word.
-struct Answering<'a>(&'a Core);
+struct Answering<'a>(&'a Driver);
 
 impl<'a> Answering<'a> {
-    fn begin(core: &'a Core, mut state: MutexGuard<'_, State>) -> Self {
+    fn begin(driver: &'a Driver, mut state: MutexGuard<'_, State>) -> Self {
         state.answering += 1;
-        Answering(core)
+        Answering(driver)
     }
 }
 
@@ -456,14 +459,15 @@ impl Drop for Answering<'_> {
 }
 
 impl State {
-    fn is_at_work(&self) -> bool {
-        self.flying.is_some() || self.answering > 0 || !self.requests.is_empty()
+    fn is_busy(&self) -> bool {
+        self.in_flight.is_some() || self.answering > 0 || !self.requests.is_empty()
     }
 
     /// Without timers nobody would be answered at his deadline: those who wait get what there is, or why there is no more.
     fn strand(&mut self, now: Moment, error: &Error) -> Vec<Action> {
         let State { machine, waiting, rng, .. } = self;
-        let left = waiting.keys().flat_map(|id| machine.step(Event::Leave(*id), now, &mut || rng.f64()));
+        let left =
+            waiting.keys().flat_map(|id| machine.step(SessionEvent::Leave(*id), now, &mut || rng.f64()));
         let explained = |action| match action {
             Action::Answer(id, Err(_)) => Action::Answer(id, Err(error.clone())),
             other => other,

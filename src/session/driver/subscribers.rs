@@ -1,7 +1,7 @@
 //! What a session tells its subscribers: news, and lines of its log.
 
-use super::super::outcome::{Landing, Log};
-use super::super::rejection::Verdict;
+use super::super::outcome::{FlightOutcome, FlightStats};
+use super::super::rejection::ReportVerdict;
 use super::State;
 use crate::error::Error;
 use crate::event::{Body, Level, Notice};
@@ -12,7 +12,7 @@ const MOST_REPORTED: usize = 8;
 
 impl State {
     /// Who does not listen any more is forgotten.
-    pub(super) fn tell(&mut self, notice: Notice) {
+    pub(super) fn notify(&mut self, notice: Notice) {
         if let Notice::CredentialsRejected(error) = &notice {
             self.log(Level::PG_LOG_ERROR, || format!("other credentials are wanted: {error}"));
         }
@@ -29,7 +29,7 @@ impl State {
     }
 
     /// One line for each token, however many report it; then how many did.
-    pub(super) fn note_report(&mut self, refused: Fingerprint, verdict: Verdict) {
+    pub(super) fn note_report(&mut self, refused: Fingerprint, verdict: ReportVerdict) {
         if let Some((_, times)) = self.reported.iter_mut().find(|(reported, _)| *reported == refused) {
             *times += 1;
             return;
@@ -53,21 +53,24 @@ impl State {
     /// One line for each trouble, however many flights find it.
     pub(super) fn log_file_trouble(&mut self, trouble: Option<Error>) {
         let text = trouble.map(|error| error.text);
-        if let Some(text) = text.as_ref().filter(|text| self.file_trouble.as_ref() != Some(*text)) {
+        if let Some(text) = text.as_ref().filter(|text| self.file_error.as_ref() != Some(*text)) {
             self.log(Level::PG_LOG_WARN, || format!("what a file held before goes on: {text}"));
         }
-        self.file_trouble = text;
+        self.file_error = text;
     }
 
-    pub(super) fn log_landing(&mut self, Landing { result, log, lost, store_error, .. }: &Landing) {
-        if log.looked_only && result.is_err() {
+    pub(super) fn log_outcome(
+        &mut self,
+        FlightOutcome { result, stats, lost, store_error, .. }: &FlightOutcome,
+    ) {
+        if stats.looked_only && result.is_err() {
             return;
         }
         self.log_reports();
         if let Some(error) = lost {
             self.log(Level::PG_LOG_WARN, || format!("the answer to a refresh was lost: {error}"));
         }
-        let Log { refreshes, issues, adopted, .. } = log;
+        let FlightStats { refreshes, issues, adopted, .. } = stats;
         let calls = format!("{refreshes} refresh and {issues} issue calls");
         match result {
             Ok(committed) => {

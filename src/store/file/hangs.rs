@@ -247,13 +247,13 @@ fn an_operation_that_was_given_up_before_it_began_is_not_done() {
             until: SystemClock.now().boot + PATIENCE,
             error: Error::new(Status::PG_ERR_REFUSED, "no"),
         };
-        bench.given_up(store.cool(refusal));
+        bench.given_up(store.back_off(refusal));
     }
     bench.disk.go_on();
     let record = bench.others_turn(&MOST_THREADS.to_string());
-    assert!(record.load().unwrap().cooling.is_none(), "not done, and its lock freed");
+    assert!(record.load().unwrap().back_off.is_none(), "not done, and its lock freed");
     let record = bench.others_turn("0");
-    assert!(record.load().unwrap().cooling.is_some(), "this one had begun");
+    assert!(record.load().unwrap().back_off.is_some(), "this one had begun");
 }
 
 #[test]

@@ -21,21 +21,21 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use super::disk::{Disk, make_private, unusable};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
-use crate::store::warnings::Notes;
+use crate::store::warnings::Warnings;
 
 /// A lock that is held. Dropped, it is freed.
 #[derive(Debug)]
-pub(super) struct Held(Inode);
+pub(super) struct FileLock(Inode);
 
 /// Device and inode.
 type Inode = (u64, u64);
 /// The locks that this process holds or is about to take, each with the files that must not be closed before it is free.
 type Table = HashMap<Inode, Vec<Arc<File>>>;
 
-impl Held {
+impl FileLock {
     /// The lock, if it is free. The table is not kept while the file system is asked: one that hangs must not keep others from
     /// theirs.
-    pub(super) fn try_new(path: &Path, disk: &dyn Disk, notes: &Notes) -> Result<Option<Self>, Error> {
+    pub(super) fn try_new(path: &Path, disk: &dyn Disk, warnings: &Warnings) -> Result<Option<Self>, Error> {
         let failed = |error: io::Error| unusable("lock", path, &error);
         let mut held = None;
         if let Some(inode) = inode_at(path) {
@@ -43,7 +43,7 @@ impl Held {
                 Entry::Occupied(_) => return Ok(None),
                 Entry::Vacant(place) => drop(place.insert(Vec::new())),
             }
-            held = Some(Held(inode));
+            held = Some(FileLock(inode));
         }
         let file = Arc::new(disk.open_lock(path).map_err(failed)?);
         let inode = inode(&file.metadata().map_err(failed)?);
@@ -57,8 +57,8 @@ impl Held {
             }
             entry => entry.or_default().push(file.clone()),
         }
-        let held = held.unwrap_or_else(|| Held(inode));
-        notes.extend(make_private(path, &file)?);
+        let held = held.unwrap_or_else(|| FileLock(inode));
+        warnings.extend(make_private(path, &file)?);
         match fcntl_lock(&*file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
             Ok(()) => {}
             // Another process holds it.
@@ -77,7 +77,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for FileLock {
     /// To close the file is to free the lock. Its place in the table is given up after that, or a close would free the lock of
     /// the next holder; the table is not kept meanwhile.
     fn drop(&mut self) {

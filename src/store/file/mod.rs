@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::limited::{GiveUp, LIMIT, Limited};
 use super::record::{Keyring, RecordKey};
-use super::warnings::Notes;
+use super::warnings::Warnings;
 use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
 use crate::clock::Clock;
 use crate::error::Error;
@@ -37,7 +37,7 @@ pub(super) const MOST_THREADS: usize = 4;
 pub struct FileStore {
     file: Limited<RecordFile>,
     path: PathBuf,
-    notes: Arc<Notes>,
+    warnings: Arc<Warnings>,
     patience: Duration,
 }
 
@@ -63,8 +63,8 @@ impl FileStore {
     }
 
     pub(super) fn on(file: RecordFile, workers: Arc<Workers>, limit: Duration, patience: Duration) -> Self {
-        let (path, notes) = (file.path().to_owned(), file.notes());
-        FileStore { file: Limited::new(file, workers, limit), path, notes, patience }
+        let (path, warnings) = (file.path().to_owned(), file.warnings());
+        FileStore { file: Limited::new(file, workers, limit), path, warnings, patience }
     }
 
     async fn perform<T: Send + 'static>(
@@ -156,8 +156,8 @@ impl Store for FileStore {
         })
     }
 
-    fn cool(&self, refusal: Refusal) -> Storing<'_, ()> {
-        Box::pin(self.perform(move |file| file.cool(&refusal)))
+    fn back_off(&self, refusal: Refusal) -> Storing<'_, ()> {
+        Box::pin(self.perform(move |file| file.back_off(&refusal)))
     }
 
     fn unlock(&self) -> Storing<'_, ()> {
@@ -180,10 +180,10 @@ impl Store for FileStore {
     }
 
     fn warning(&self) -> Option<String> {
-        self.notes.all()
+        self.warnings.all()
     }
 
-    fn news(&self) -> Vec<String> {
-        self.notes.news()
+    fn new_warnings(&self) -> Vec<String> {
+        self.warnings.new_warnings()
     }
 }

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
 use super::disk::{Disk, close_folder, is_unsupported, make_private, open_folder, unusable};
-use super::lock::Held;
+use super::lock::FileLock;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::record::{Bytes, Entry, Found, Keyring, Ledger, RecordKey};
-use crate::store::warnings::Notes;
+use crate::store::warnings::Warnings;
 use crate::store::{Committed, Inspection, Loaded, Refusal};
 use crate::token::{Pair, RefreshToken};
 
@@ -28,12 +28,12 @@ pub struct RecordFile {
     path: PathBuf,
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
-    notes: Arc<Notes>,
+    warnings: Arc<Warnings>,
     state: Mutex<State>,
 }
 
 struct State {
-    lock: Option<Held>,
+    lock: Option<FileLock>,
     ledger: Ledger,
 }
 
@@ -49,7 +49,7 @@ impl RecordFile {
         let (folder, path) = (folder.to_owned(), folder.join(format!("pg-{}", key.name())));
         let ledger = Ledger::new(key, keyring, clock.clone(), path.display().to_string());
         let state = Mutex::new(State { lock: None, ledger });
-        RecordFile { folder, path, clock, disk, notes: Arc::default(), state }
+        RecordFile { folder, path, clock, disk, warnings: Arc::default(), state }
     }
 
     /// Where the record is.
@@ -58,8 +58,8 @@ impl RecordFile {
     }
 
     /// What the host should know of the place.
-    pub(super) fn notes(&self) -> Arc<Notes> {
-        self.notes.clone()
+    pub(super) fn warnings(&self) -> Arc<Warnings> {
+        self.warnings.clone()
     }
 
     /// Takes the lock, if nobody else has it. A lock that is held already, because its flight broke off, is kept. The folder
@@ -70,7 +70,7 @@ impl RecordFile {
         let path = self.beside(".lock");
         if !state.lock.as_ref().is_some_and(|held| held.is_at(&path)) {
             state.lock = None;
-            state.lock = Held::try_new(&path, &*self.disk, &self.notes)?;
+            state.lock = FileLock::try_new(&path, &*self.disk, &self.warnings)?;
         }
         Ok(state.lock.is_some())
     }
@@ -83,7 +83,7 @@ impl RecordFile {
     /// Whether somebody has committed a pair that is newer than `base` and than the last one that was loaded here.
     pub fn has_newer(&self, base: u64) -> Result<bool, Error> {
         let state = self.state();
-        Ok(self.read(&state)?.is_some_and(|entry| state.ledger.is_news(&entry, base)))
+        Ok(self.read(&state)?.is_some_and(|entry| state.ledger.is_newer(&entry, base)))
     }
 
     /// What there is.
@@ -146,14 +146,14 @@ impl RecordFile {
     /// Makes a pair the newest, durably, unless somebody else has committed one since the last `load`.
     pub fn commit(&self, base: u64, pair: &Pair) -> Result<Committed, Error> {
         let mut state = self.locked()?;
-        let (record, committed) = state.ledger.succeed(self.read(&state)?, base, pair)?;
+        let (record, committed) = state.ledger.next_record(self.read(&state)?, base, pair)?;
         self.write(&record)?;
-        state.ledger.keep(&committed);
+        state.ledger.remember(&committed);
         Ok(committed)
     }
 
     /// Lets all who share the record know of a refusal.
-    pub fn cool(&self, refusal: &Refusal) -> Result<(), Error> {
+    pub fn back_off(&self, refusal: &Refusal) -> Result<(), Error> {
         let state = self.locked()?;
         self.write(&state.ledger.refuse(self.read(&state)?, refusal)?)
     }
@@ -188,7 +188,7 @@ impl RecordFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        self.notes.extend(make_private(&self.path, &file)?);
+        self.warnings.extend(make_private(&self.path, &file)?);
         let length = file.metadata().map_err(failed)?.len().min(MOST_BYTES);
         // Room for all of it and a byte more: growing would leave a copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
@@ -212,7 +212,7 @@ impl RecordFile {
     fn sync_folder(&self) -> io::Result<()> {
         match self.disk.sync_folder(&self.folder) {
             Err(error) if is_unsupported(&error) => {
-                self.notes.extend([format!(
+                self.warnings.extend([format!(
                     "store {}: this file system cannot sync a folder ({error}); after a loss of power an older record may \
                      be there",
                     self.folder.display()
@@ -236,8 +236,8 @@ impl RecordFile {
             opened => opened,
         };
         let folder = folder.map_err(failed)?;
-        self.notes.extend(close_folder(&self.folder, &folder)?);
-        self.notes.extend(network_file_system(&folder).map(|network| {
+        self.warnings.extend(close_folder(&self.folder, &folder)?);
+        self.warnings.extend(network_file_system(&folder).map(|network| {
             format!(
                 "store {}: on a network file system ({network}), whose locks and renames may not hold; use a local disk, \
                  or a store made for many machines",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::custom::{Host, HostStore, Kept, PLACE};
+use super::custom::{Host, HostRecord, HostStore, PLACE};
 use super::protocol::new_owner;
 use crate::error::Error;
 use crate::runtime::with_signals_blocked;
@@ -101,11 +101,11 @@ impl Watched {
         self.call("unlock", |host| host.unlock(key, owner))
     }
 
-    fn load(&self, key: &CString) -> Result<Option<Kept>, Error> {
+    fn load(&self, key: &CString) -> Result<Option<HostRecord>, Error> {
         self.call("load", |host| host.load(key))
     }
 
-    fn save(&self, key: &CString, expected: u64, next: &Kept) -> Result<bool, Error> {
+    fn save(&self, key: &CString, expected: u64, next: &HostRecord) -> Result<bool, Error> {
         self.call("save", |host| host.save(key, expected, next.version, &next.record))
     }
 }
@@ -161,7 +161,7 @@ impl Trial {
     }
 
     /// The record is there, as it was saved.
-    fn find(&self, key: &CString, saved: &Kept) -> Result<(), Error> {
+    fn find(&self, key: &CString, saved: &HostRecord) -> Result<(), Error> {
         let found = self.host.load(key)?;
         let Some(found) = found else {
             return promise(false, || "`load` did not find what was saved".into());
@@ -266,7 +266,7 @@ impl Trial {
     }
 
     /// Of all who save at once, on the same expectation, one does.
-    fn one_saves(&self, key: &Arc<CString>, expected: u64, version: u64) -> Result<Kept, Error> {
+    fn one_saves(&self, key: &Arc<CString>, expected: u64, version: u64) -> Result<HostRecord, Error> {
         let asked = key.clone();
         let saved = self.at_once(move |host, number| {
             let record = kept(version, format!("record of {number}").as_bytes());
@@ -319,8 +319,8 @@ fn broken(what: String) -> Error {
     Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
 }
 
-fn kept(version: u64, record: &[u8]) -> Kept {
-    Kept { version, record: Zeroizing::new(record.to_vec()) }
+fn kept(version: u64, record: &[u8]) -> HostRecord {
+    HostRecord { version, record: Zeroizing::new(record.to_vec()) }
 }
 
 fn owners() -> [CString; 2] {

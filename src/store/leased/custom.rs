@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
-use super::protocol::{Acquired, Backend, Draft, Sight, new_owner};
+use super::protocol::{Acquired, Backend, LeaseView, RecordWrite, new_owner};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::workers::Workers;
@@ -31,7 +31,7 @@ pub trait Host: Send + Sync {
     fn unlock(&self, key: &CStr, owner: &CStr) -> Result<(), String>;
 
     /// The record, if there is one.
-    fn load(&self, key: &CStr) -> Result<Option<Kept>, String>;
+    fn load(&self, key: &CStr) -> Result<Option<HostRecord>, String>;
 
     /// Replaces the record, durably, if its version is the expected one; 0: if there is none. `false`: it is another.
     fn save(&self, key: &CStr, expected: u64, version: u64, record: &[u8]) -> Result<bool, String>;
@@ -39,16 +39,16 @@ pub trait Host: Send + Sync {
 
 /// A record as the host keeps it.
 #[derive(Clone)]
-pub struct Kept {
+pub struct HostRecord {
     /// The number it was saved under, never 0.
     pub version: u64,
     /// Its bytes.
     pub record: Zeroizing<Vec<u8>>,
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for HostRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Kept({} bytes of version {})", self.record.len(), self.version)
+        write!(f, "HostRecord({} bytes of version {})", self.record.len(), self.version)
     }
 }
 
@@ -114,21 +114,21 @@ impl Backend for CustomBackend {
             if calls.lock(lease)? {
                 return calls.look(true).map(Acquired::Held).inspect_err(|_| calls.give_up());
             }
-            let sight = calls.look(false)?;
-            let generation = sight.record.as_ref().map_or(0, |record| record::generation(record));
-            Ok(Acquired::Busy((generation > known).then_some(sight)))
+            let view = calls.look(false)?;
+            let generation = view.record.as_ref().map_or(0, |record| record::generation(record));
+            Ok(Acquired::Busy((generation > known).then_some(view)))
         }))
     }
 
-    fn load(&self, lease: Duration) -> Storing<'_, Sight> {
+    fn load(&self, lease: Duration) -> Storing<'_, LeaseView> {
         Box::pin(self.perform(move |calls| {
             let is_held = calls.is_ours && calls.lock(lease)?;
             calls.look(is_held)
         }))
     }
 
-    fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool> {
-        let Draft { record, is_last, .. } = draft;
+    fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool> {
+        let RecordWrite { record, is_last, .. } = write;
         let record = record.clone();
         Box::pin(self.perform(move |calls| {
             let is_saved = (is_last || calls.lock(lease)?) && calls.save(version, &record)?;
@@ -197,10 +197,12 @@ impl Calls {
         Ok(())
     }
 
-    fn look(&mut self, is_held: bool) -> Result<Sight, Error> {
+    fn look(&mut self, is_held: bool) -> Result<LeaseView, Error> {
         let kept = self.host.load(&self.key).map_err(failed("load"))?;
         let (version, record) = match kept {
-            Some(Kept { version, record }) => (version, Some(record).filter(|record| !record.is_empty())),
+            Some(HostRecord { version, record }) => {
+                (version, Some(record).filter(|record| !record.is_empty()))
+            }
             None => {
                 // Not counted from 1 again once the host has removed a record: who still knows that one must not take the
                 // new one for it.
@@ -208,7 +210,7 @@ impl Calls {
                 (self.nothing, None)
             }
         };
-        Ok(Sight { is_held, version, record, wall: None })
+        Ok(LeaseView { is_held, version, record, wall: None })
     }
 
     fn save(&self, version: u64, record: &[u8]) -> Result<bool, Error> {
@@ -247,7 +249,7 @@ mod tests {
         fn unlock(&self, _: &CStr, _: &CStr) -> Result<(), String> {
             Err("called".into())
         }
-        fn load(&self, _: &CStr) -> Result<Option<Kept>, String> {
+        fn load(&self, _: &CStr) -> Result<Option<HostRecord>, String> {
             Err("called".into())
         }
         fn save(&self, _: &CStr, _: u64, _: u64, _: &[u8]) -> Result<bool, String> {

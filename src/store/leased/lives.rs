@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::protocol::{Acquired, Backend, Draft, LEASE, LeasedStore, RENEWAL, Sight};
+use super::protocol::{Acquired, Backend, LEASE, LeaseView, LeasedStore, RENEWAL, RecordWrite};
 use crate::clock::{BootId, Clock, Moment};
 use crate::error::Error;
 use crate::expiry::Lifetime;
 use crate::protocol::Failure;
 use crate::secret::Secret;
 use crate::session::flight::{Flight, Input, Step};
-use crate::session::outcome::Landing;
+use crate::session::outcome::FlightOutcome;
 use crate::session::plan::Plan;
 use crate::status::{Fate, Status};
 use crate::store::record::{Ledger, RecordKey};
-use crate::store::{Committed, Loaded, Refusal, Store, Storing, keeping};
+use crate::store::{Committed, Loaded, Refusal, Store, Storing, while_keeping_lease};
 use crate::token::{Pair, RefreshToken, Token};
 use zeroize::Zeroizing;
 
@@ -47,7 +47,7 @@ struct World {
     backup: Option<Server>,
     service: Service,
     /// How many flights are under way.
-    flying: usize,
+    in_flight: usize,
     /// The server has lost what it had: old tokens may be in it again.
     has_forgotten: bool,
     /// It has lost who had the lease.
@@ -109,8 +109,8 @@ impl Server {
         true
     }
 
-    fn sight(&self, owner: usize, now: Duration) -> Sight {
-        Sight {
+    fn view(&self, owner: usize, now: Duration) -> LeaseView {
+        LeaseView {
             is_held: self.is_ours(owner, now),
             version: self.fence,
             record: self.record.clone().map(Zeroizing::new),
@@ -161,32 +161,32 @@ impl Backend for Wire {
         Box::pin(self.ask(move |world| {
             let (now, server) = (world.now, &mut world.server);
             if server.lock.is_some_and(|(holder, until)| holder != self.owner && now < until) {
-                let is_news = server.generation > known;
-                return Acquired::Busy(is_news.then(|| server.sight(self.owner, now)));
+                let is_unread = server.generation > known;
+                return Acquired::Busy(is_unread.then(|| server.view(self.owner, now)));
             }
             server.fence = (server.fence + 1).max(now.as_micros() as u64);
             server.lock = Some((self.owner, now + lease));
-            Acquired::Held(server.sight(self.owner, now))
+            Acquired::Held(server.view(self.owner, now))
         }))
     }
 
-    fn load(&self, lease: Duration) -> Storing<'_, Sight> {
+    fn load(&self, lease: Duration) -> Storing<'_, LeaseView> {
         Box::pin(self.ask(move |world| {
             let now = world.now;
             if world.server.is_ours(self.owner, now) {
                 world.server.lock = Some((self.owner, now + lease));
             }
-            world.server.sight(self.owner, now)
+            world.server.view(self.owner, now)
         }))
     }
 
-    fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool> {
+    fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool> {
         let late = Late {
             owner: self.owner,
             version,
-            record: draft.record.to_vec(),
-            generation: draft.generation,
-            is_last: draft.is_last,
+            record: write.record.to_vec(),
+            generation: write.generation,
+            is_last: write.is_last,
         };
         Box::pin(async move {
             if look(&self.world).chance(0.03) {
@@ -272,11 +272,11 @@ async fn live(world: Shared, owner: usize) {
             turn().await;
         }
         let plan = Plan { stored, ..Plan::plain(generation) };
-        look(&world).flying += 1;
-        let landing = fly(plan, &store, &world, &clock, generation).await;
-        look(&world).flying -= 1;
+        look(&world).in_flight += 1;
+        let outcome = fly(plan, &store, &world, &clock, generation).await;
+        look(&world).in_flight -= 1;
         let now = clock.now();
-        match landing.result {
+        match outcome.result {
             Ok(committed) => {
                 let access = committed.token().access.expose().to_owned();
                 assert!(
@@ -284,7 +284,7 @@ async fn live(world: Shared, owner: usize) {
                     "a token that the service does not know"
                 );
                 generation = committed.generation();
-                if landing.store_error.is_none() {
+                if outcome.store_error.is_none() {
                     assert!(generation > stored, "generation {generation} after {stored}");
                     stored = generation;
                 }
@@ -303,15 +303,15 @@ async fn fly(
     world: &Shared,
     clock: &MachineClock,
     base: u64,
-) -> Landing {
+) -> FlightOutcome {
     let stored = plan.stored;
     let mut flight = Flight::new(plan, None);
     let mut input = Input::Start;
     loop {
         let step = match flight.next(input, clock.now().boot) {
-            Step::Land(landing) => {
+            Step::Finish(outcome) => {
                 let _ = store.unlock().await;
-                return *landing;
+                return *outcome;
             }
             step => step,
         };
@@ -342,12 +342,12 @@ async fn take(
             Ok(committed) => Input::Committed(committed),
             Err(uncommitted) => Input::Uncommitted(uncommitted),
         },
-        Step::Keep(pair) => Input::Committed(Committed::private(pair.token, base + 1)),
-        Step::Cool { strikes, have_worked, error } => {
-            Input::Cooled(Refusal::after(strikes, have_worked, error, clock.now()))
+        Step::KeepPrivate(pair) => Input::Committed(Committed::private(pair.token, base + 1)),
+        Step::BackOff { strikes, have_worked, error } => {
+            Input::BackedOff(Refusal::after(strikes, have_worked, error, clock.now()))
         }
         Step::Pause { .. } => {
-            keeping(store, turn()).await;
+            while_keeping_lease(store, turn()).await;
             Input::Resumed
         }
         Step::Refresh(refresh) => {
@@ -356,13 +356,13 @@ async fn take(
                 let is_ours = server.server.is_ours(store.backend().owner, server.now);
                 assert!(is_ours || server.was_emptied, "a call without the lease");
             }
-            Input::Called(Box::new(keeping(store, refreshed(refresh, world, clock)).await))
+            Input::Called(Box::new(while_keeping_lease(store, refreshed(refresh, world, clock)).await))
         }
         Step::Issue => {
-            store.make_sure().await?;
-            Input::Called(Box::new(keeping(store, issued(world, clock)).await))
+            store.ensure_lease().await?;
+            Input::Called(Box::new(while_keeping_lease(store, issued(world, clock)).await))
         }
-        Step::Land(_) => unreachable!(),
+        Step::Finish(_) => unreachable!(),
     })
 }
 
@@ -384,7 +384,7 @@ async fn refreshed(refresh: RefreshToken, world: &Shared, clock: &MachineClock) 
     turn().await;
     let anchor = clock.now();
     let failure = |status, fate, refresh| {
-        Err(Failure { error: Error { fate, ..Error::new(status, "no") }, refresh, doubtful: None })
+        Err(Failure { error: Error { fate, ..Error::new(status, "no") }, refresh, maybe_spent: None })
     };
     if look(world).chance(0.1) {
         return failure(Status::PG_ERR_CONNECT, Fate::PG_FATE_UNSENT, Some(refresh));
@@ -418,7 +418,7 @@ async fn issued(world: &Shared, clock: &MachineClock) -> Result<Pair, Failure> {
     wait(world).await;
     if look(world).chance(0.05) {
         let error = Error::new(Status::PG_ERR_CONNECTION_LOST, "no answer");
-        return Err(Failure { error, refresh: None, doubtful: None });
+        return Err(Failure { error, refresh: None, maybe_spent: None });
     }
     Ok(pair)
 }
@@ -447,7 +447,7 @@ fn world(seed: u64, is_calm: bool) -> Shared {
         late: Vec::new(),
         backup: None,
         service: Service::default(),
-        flying: 0,
+        in_flight: 0,
         has_forgotten: false,
         was_emptied: false,
     }))
@@ -472,7 +472,8 @@ fn wait_for_a_holder(killed_after: Option<Duration>) -> (Duration, u64) {
         if !age.is_zero() {
             assert!(waiter.as_mut().poll(&mut context).is_pending());
         }
-        if look(&world).flying == usize::from(killed_after.is_some()) && look(&world).server.generation > 0 {
+        if look(&world).in_flight == usize::from(killed_after.is_some()) && look(&world).server.generation > 0
+        {
             return (age, look(&world).service.calls);
         }
         look(&world).now += Duration::from_millis(20);
@@ -491,7 +492,7 @@ fn history(seed: u64, is_calm: bool) -> (u64, u64) {
         let (which, now) = {
             let mut world = look(&world);
             // Where all is well nobody is stopped in the middle of anything.
-            let may_jump = !world.is_calm || world.flying == 0;
+            let may_jump = !world.is_calm || world.in_flight == 0;
             let jumps = world.rng.f64() < 0.02 && may_jump;
             let pause = if jumps { world.rng.u64(..600_000) } else { world.rng.u64(..20) };
             world.now += Duration::from_millis(pause);

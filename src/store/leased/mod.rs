@@ -7,6 +7,6 @@ mod lives;
 mod protocol;
 
 pub(super) use self::custom::{CustomBackend, PLACE};
-pub(super) use self::protocol::{Acquired, Backend, Draft, LeasedStore, Sight, new_owner};
+pub(super) use self::protocol::{Acquired, Backend, LeaseView, LeasedStore, RecordWrite, new_owner};
 pub use conformance::check;
-pub use custom::{Host, HostStore, Kept};
+pub use custom::{Host, HostRecord, HostStore};

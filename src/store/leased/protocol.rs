@@ -34,10 +34,10 @@ pub(in crate::store) trait Backend: Send + Sync {
     fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired>;
 
     /// Reads the record, and renews the lease if it is ours.
-    fn load(&self, lease: Duration) -> Storing<'_, Sight>;
+    fn load(&self, lease: Duration) -> Storing<'_, LeaseView>;
 
     /// Replaces the record, durably, if its version is still that one. `false`: it is not.
-    fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool>;
+    fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool>;
 
     /// Renews the lease, if it is ours, or is over and nobody has taken it or written since that version. `false`: it is
     /// lost. To give it up in the middle does no harm.
@@ -60,12 +60,12 @@ pub(in crate::store) trait Backend: Send + Sync {
 
 /// What came of asking for the lease.
 pub(in crate::store) enum Acquired {
-    Held(Sight),
-    Busy(Option<Sight>),
+    Held(LeaseView),
+    Busy(Option<LeaseView>),
 }
 
 /// The record at one moment.
-pub(in crate::store) struct Sight {
+pub(in crate::store) struct LeaseView {
     /// Whether the lease is ours.
     pub(in crate::store) is_held: bool,
     /// Another one after each change, and each time that somebody takes the lease.
@@ -76,7 +76,7 @@ pub(in crate::store) struct Sight {
 }
 
 /// A record that is to be written.
-pub(in crate::store) struct Draft<'a> {
+pub(in crate::store) struct RecordWrite<'a> {
     pub(in crate::store) record: &'a Bytes,
     pub(in crate::store) generation: u64,
     /// The lease is freed with it.
@@ -114,22 +114,22 @@ struct State {
     version: u64,
     record: Option<Bytes>,
     /// The record has been read and nobody has looked at it yet.
-    is_news: bool,
+    is_unread: bool,
     /// It is not known whether the last write was done.
-    is_doubtful: bool,
+    is_write_unknown: bool,
     /// The record is no record.
     is_broken: bool,
 }
 
 impl State {
     /// Takes note of what is there.
-    fn see(&mut self, sight: Sight, now: Moment) {
-        if let Some(wall) = sight.wall {
+    fn see(&mut self, view: LeaseView, now: Moment) {
+        if let Some(wall) = view.wall {
             self.ledger.set_store_clock(wall, now);
         }
-        self.version = sight.version;
-        self.record = sight.record;
-        self.is_doubtful = false;
+        self.version = view.version;
+        self.record = view.record;
+        self.is_write_unknown = false;
     }
 
     fn entry(&mut self) -> Result<Option<Entry>, Error> {
@@ -138,7 +138,7 @@ impl State {
         Ok(found.entry())
     }
 
-    fn overtaken(&self) -> Error {
+    fn lease_lost(&self) -> Error {
         self.ledger.trouble("the lease is over, or others have taken it")
     }
 }
@@ -155,8 +155,8 @@ impl<B: Backend> LeasedStore<B> {
             held: None,
             version: 0,
             record: None,
-            is_news: false,
-            is_doubtful: false,
+            is_unread: false,
+            is_write_unknown: false,
             is_broken: false,
         };
         LeasedStore { backend, clock, patience, state: Mutex::new(state) }
@@ -170,18 +170,18 @@ impl<B: Backend> LeasedStore<B> {
             let asked = self.now();
             let is_last = asked >= give_up;
             match self.backend.acquire(LEASE, known).await? {
-                Acquired::Held(sight) => {
+                Acquired::Held(view) => {
                     let mut state = self.state();
-                    state.see(sight, self.clock.now());
-                    (state.held, state.is_news) = (Some(asked), true);
+                    state.see(view, self.clock.now());
+                    (state.held, state.is_unread) = (Some(asked), true);
                     return Ok(Lock::Held);
                 }
-                Acquired::Busy(Some(sight)) => {
+                Acquired::Busy(Some(view)) => {
                     let mut state = self.state();
-                    state.see(sight, self.clock.now());
+                    state.see(view, self.clock.now());
                     match state.entry()? {
-                        Some(entry) if state.ledger.is_news(&entry, base) => {
-                            state.is_news = true;
+                        Some(entry) if state.ledger.is_newer(&entry, base) => {
+                            state.is_unread = true;
                             return Ok(Lock::Moved);
                         }
                         Some(_) => {}
@@ -198,7 +198,7 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     async fn read(&self) -> Result<Loaded, Error> {
-        if !std::mem::take(&mut self.state().is_news) {
+        if !std::mem::take(&mut self.state().is_unread) {
             let was_held = self.state().held.is_some();
             self.look().await?;
             let (is_held, base) = {
@@ -208,7 +208,7 @@ impl<B: Backend> LeasedStore<B> {
             if was_held && !is_held {
                 // A holder that was stopped past its lease waits for the one that has taken it.
                 self.wait_for_lease(base).await?;
-                self.state().is_news = false;
+                self.state().is_unread = false;
             }
         }
         let mut state = self.state();
@@ -219,10 +219,10 @@ impl<B: Backend> LeasedStore<B> {
     /// Reads the record anew. A lease that turns out to be lost is lost.
     async fn look(&self) -> Result<(), Error> {
         let asked = self.now();
-        let sight = self.backend.load(LEASE).await?;
+        let view = self.backend.load(LEASE).await?;
         let mut state = self.state();
-        state.held = state.held.filter(|_| sight.is_held).map(|_| asked);
-        state.see(sight, self.clock.now());
+        state.held = state.held.filter(|_| view.is_held).map(|_| asked);
+        state.see(view, self.clock.now());
         Ok(())
     }
 
@@ -234,9 +234,10 @@ impl<B: Backend> LeasedStore<B> {
         };
         let Some(claim) = claim else { return Ok(None) };
         let written = match self.write(&claim.intent, false).await {
-            Ok(()) => {
-                self.is_sure().await.and_then(|is_sure| if is_sure { Ok(()) } else { Err(self.overtaken()) })
-            }
+            Ok(()) => self
+                .has_recent_lease()
+                .await
+                .and_then(|has_recent_lease| if has_recent_lease { Ok(()) } else { Err(self.lease_lost()) }),
             failed => failed,
         };
         if let Err(error) = written {
@@ -252,7 +253,7 @@ impl<B: Backend> LeasedStore<B> {
     /// Whether a call to the service may begin: the lease was asked for or renewed a moment ago, or is so now. A holder
     /// that was stopped for long must not present what others may have given up for lost. Without a lease there is nothing
     /// to lose.
-    async fn is_sure(&self) -> Result<bool, Error> {
+    async fn has_recent_lease(&self) -> Result<bool, Error> {
         let is_recent = |state: &State| state.held.is_none_or(|at| self.now().saturating_sub(at) <= RENEWAL);
         if is_recent(&self.state()) {
             return Ok(true);
@@ -271,7 +272,7 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     /// Renews the lease for as long as this is awaited.
-    async fn go_on_renewing(&self) {
+    async fn renew_until_lost(&self) {
         loop {
             let Some(at) = self.state().held else { return };
             let due = (at + RENEWAL).saturating_sub(self.now());
@@ -297,25 +298,26 @@ impl<B: Backend> LeasedStore<B> {
         self.write(&record, false).await
     }
 
-    async fn succeed(&self, base: u64, pair: &Pair) -> Result<Committed, Error> {
-        if self.state().is_doubtful {
+    async fn commit_pair(&self, base: u64, pair: &Pair) -> Result<Committed, Error> {
+        if self.state().is_write_unknown {
             self.look().await?;
         }
         let (record, committed) = {
             let mut state = self.state();
             let entry = state.entry()?;
-            if let Some(committed) = entry.as_ref().and_then(|entry| state.ledger.already(entry, pair)) {
+            if let Some(committed) = entry.as_ref().and_then(|entry| state.ledger.find_committed(entry, pair))
+            {
                 // An earlier try did it, and its answer was lost.
-                state.ledger.keep(&committed);
+                state.ledger.remember(&committed);
                 return Ok(committed);
             }
             if state.held.is_none() {
-                return Err(state.overtaken());
+                return Err(state.lease_lost());
             }
-            state.ledger.succeed(entry, base, pair)?
+            state.ledger.next_record(entry, base, pair)?
         };
         self.write(&record, true).await?;
-        self.state().ledger.keep(&committed);
+        self.state().ledger.remember(&committed);
         Ok(committed)
     }
 
@@ -330,18 +332,18 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn write(&self, record: &Bytes, is_last: bool) -> Result<(), Error> {
         let asked = self.now();
-        let (version, draft) = {
+        let (version, write) = {
             let mut state = self.state();
-            state.is_doubtful = true;
+            state.is_write_unknown = true;
             let generation = record::generation(record);
-            (state.version, Draft { record, generation, is_last, sets_aside: state.is_broken })
+            (state.version, RecordWrite { record, generation, is_last, sets_aside: state.is_broken })
         };
-        let is_done = self.backend.write(LEASE, version, draft).await?;
+        let is_done = self.backend.write(LEASE, version, write).await?;
         let mut state = self.state();
-        state.is_doubtful = false;
+        state.is_write_unknown = false;
         if !is_done {
             state.held = None;
-            return Err(state.overtaken());
+            return Err(state.lease_lost());
         }
         (state.version, state.record, state.is_broken) =
             (version.saturating_add(1), Some(record.clone()), false);
@@ -365,18 +367,18 @@ impl<B: Backend> LeasedStore<B> {
 
     /// The state, as of the last write, of a record whose lease is ours.
     async fn held(&self) -> Result<MutexGuard<'_, State>, Error> {
-        if self.state().is_doubtful {
+        if self.state().is_write_unknown {
             self.look().await?;
         }
         let state = self.state();
         if state.held.is_none() {
-            return Err(state.overtaken());
+            return Err(state.lease_lost());
         }
         Ok(state)
     }
 
-    fn overtaken(&self) -> Error {
-        self.state().overtaken()
+    fn lease_lost(&self) -> Error {
+        self.state().lease_lost()
     }
 
     fn now(&self) -> Duration {
@@ -412,12 +414,12 @@ impl<B: Backend> Store for LeasedStore<B> {
 
     fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
         Box::pin(async move {
-            let result = self.succeed(base, &pair).await;
+            let result = self.commit_pair(base, &pair).await;
             result.map_err(|error| Uncommitted { error, pair })
         })
     }
 
-    fn cool(&self, refusal: Refusal) -> Storing<'_, ()> {
+    fn back_off(&self, refusal: Refusal) -> Storing<'_, ()> {
         Box::pin(async move { self.refuse(&refusal).await })
     }
 
@@ -425,25 +427,25 @@ impl<B: Backend> Store for LeasedStore<B> {
         Box::pin(self.free())
     }
 
-    fn make_sure(&self) -> Storing<'_, ()> {
+    fn ensure_lease(&self) -> Storing<'_, ()> {
         Box::pin(async {
             // One that cannot be asked has nothing to say against a call that uses nothing up.
-            if self.is_sure().await.unwrap_or(true) { Ok(()) } else { Err(self.overtaken()) }
+            if self.has_recent_lease().await.unwrap_or(true) { Ok(()) } else { Err(self.lease_lost()) }
         })
     }
 
-    fn keep(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.go_on_renewing())
+    fn keep_lease(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.renew_until_lost())
     }
 
     fn inspect(&self) -> Storing<'_, Inspection> {
         Box::pin(async {
-            let sight = self.backend.load(LEASE).await?;
+            let view = self.backend.load(LEASE).await?;
             let mut state = self.state();
-            if let Some(wall) = sight.wall {
+            if let Some(wall) = view.wall {
                 state.ledger.set_store_clock(wall, self.clock.now());
             }
-            state.ledger.inspect(sight.record.as_ref())
+            state.ledger.inspect(view.record.as_ref())
         })
     }
 

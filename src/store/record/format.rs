@@ -18,7 +18,7 @@ pub(in crate::store) struct Record {
     /// The access token of the newest pair; a refusal may have come before the first one.
     pub(in crate::store) access: Option<Access>,
     pub(in crate::store) refresh: Refresh,
-    pub(in crate::store) cooling: Option<Cooling>,
+    pub(in crate::store) back_off: Option<BackOff>,
 }
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(in crate::store) struct Access {
 #[derive(Debug)]
 pub(in crate::store) enum Refresh {
     None,
-    Kept(Secret),
+    Available(Secret),
     Claimed(Intent),
 }
 
@@ -50,7 +50,7 @@ pub(in crate::store) struct Intent {
 
 /// The service refused the credentials.
 #[derive(Debug)]
-pub(in crate::store) struct Cooling {
+pub(in crate::store) struct BackOff {
     pub(in crate::store) strikes: u32,
     pub(in crate::store) until: Stamp,
     pub(in crate::store) status: Status,
@@ -62,8 +62,8 @@ impl Record {
     pub(in crate::store) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let text = |secret: &Secret| secret.expose().len();
         let access = self.access.as_ref().map_or(0, |access| text(&access.secret));
-        let refresh = if let Refresh::Kept(secret) = &self.refresh { text(secret) } else { 0 };
-        let code = self.cooling.as_ref().and_then(|cooling| cooling.code.as_ref()).map_or(0, String::len);
+        let refresh = if let Refresh::Available(secret) = &self.refresh { text(secret) } else { 0 };
+        let code = self.back_off.as_ref().and_then(|back_off| back_off.code.as_ref()).map_or(0, String::len);
         // One allocation of the final size: growing would leave copies behind.
         let mut to = Writer(Zeroizing::new(Vec::with_capacity(FIXED_ROOM + access + refresh + code)));
         match &self.access {
@@ -80,7 +80,7 @@ impl Record {
         }
         match &self.refresh {
             Refresh::None => to.byte(0),
-            Refresh::Kept(secret) => {
+            Refresh::Available(secret) => {
                 to.byte(1);
                 to.text(secret.expose());
             }
@@ -91,13 +91,13 @@ impl Record {
                 to.stamp(&intent.since);
             }
         }
-        to.byte(self.cooling.is_some().into());
-        if let Some(cooling) = &self.cooling {
-            to.bytes(&cooling.strikes.to_be_bytes());
-            to.stamp(&cooling.until);
-            to.bytes(&(cooling.status as i32).to_be_bytes());
-            to.bytes(&cooling.http_status.unwrap_or(0).to_be_bytes());
-            to.text(cooling.code.as_deref().unwrap_or(""));
+        to.byte(self.back_off.is_some().into());
+        if let Some(back_off) = &self.back_off {
+            to.bytes(&back_off.strikes.to_be_bytes());
+            to.stamp(&back_off.until);
+            to.bytes(&(back_off.status as i32).to_be_bytes());
+            to.bytes(&back_off.http_status.unwrap_or(0).to_be_bytes());
+            to.text(back_off.code.as_deref().unwrap_or(""));
         }
         to.0
     }
@@ -117,7 +117,7 @@ impl Record {
         };
         let refresh = match from.byte()? {
             0 => Refresh::None,
-            1 => Refresh::Kept(from.secret()?),
+            1 => Refresh::Available(from.secret()?),
             2 => Refresh::Claimed(Intent {
                 refresh: from.array()?,
                 pid: u32::from_be_bytes(from.array()?),
@@ -125,9 +125,9 @@ impl Record {
             }),
             _ => return None,
         };
-        let cooling = match from.byte()? {
+        let back_off = match from.byte()? {
             0 => None,
-            1 => Some(Cooling {
+            1 => Some(BackOff {
                 strikes: u32::from_be_bytes(from.array()?),
                 until: from.stamp()?,
                 status: from.status()?,
@@ -136,7 +136,7 @@ impl Record {
             }),
             _ => return None,
         };
-        from.0.is_empty().then_some(Record { access, refresh, cooling })
+        from.0.is_empty().then_some(Record { access, refresh, back_off })
     }
 }
 
@@ -228,9 +228,9 @@ pub(super) mod tests {
             let secret = Secret::new("an access token").unwrap();
             Some(Access { secret, length: Duration::from_secs(3600), anchor: stamp(5), refused_young })
         };
-        let kept = Refresh::Kept(Secret::new("ein Schlüssel").unwrap());
+        let kept = Refresh::Available(Secret::new("ein Schlüssel").unwrap());
         let intent = Intent { refresh: *b"0123456789abcdef", pid: 4711, since: stamp(9) };
-        let cooling = || Cooling {
+        let back_off = || BackOff {
             strikes: 2,
             until: stamp(700),
             status: Status::PG_ERR_REFUSED,
@@ -238,12 +238,12 @@ pub(super) mod tests {
             code: Some("ERROR_CREDENTIALS_NOT_FOUND".into()),
         };
         let nameless = Stamp { boot_id: None, ..stamp(1) };
-        let bare = Cooling { until: nameless, http_status: None, code: None, ..cooling() };
+        let bare = BackOff { until: nameless, http_status: None, code: None, ..back_off() };
         vec![
-            Record { access: None, refresh: Refresh::None, cooling: None },
-            Record { access: access(0), refresh: kept, cooling: None },
-            Record { access: access(3), refresh: Refresh::Claimed(intent), cooling: Some(bare) },
-            Record { access: None, refresh: Refresh::None, cooling: Some(cooling()) },
+            Record { access: None, refresh: Refresh::None, back_off: None },
+            Record { access: access(0), refresh: kept, back_off: None },
+            Record { access: access(3), refresh: Refresh::Claimed(intent), back_off: Some(bare) },
+            Record { access: None, refresh: Refresh::None, back_off: Some(back_off()) },
         ]
     }
 

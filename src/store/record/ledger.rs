@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::format::{Access, Cooling, Intent, Record, Refresh};
+use super::format::{Access, BackOff, Intent, Record, Refresh};
 use super::key::RecordKey;
 use super::keyring::Keyring;
 use super::seal::{self, Unreadable};
@@ -20,7 +20,7 @@ use crate::store::{Claimant, Committed, Form, Inspection, Loaded, Refusal};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
 /// The longest that a refusal can last.
-const LONGEST_COOLING: Duration = Duration::from_secs(3600);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(3600);
 
 /// The bytes of a record.
 pub(in crate::store) type Bytes = Zeroizing<Vec<u8>>;
@@ -101,7 +101,7 @@ impl Ledger {
     }
 
     /// Whether it has a pair newer than `base` and than the last one that was loaded here.
-    pub(in crate::store) fn is_news(&self, entry: &Entry, base: u64) -> bool {
+    pub(in crate::store) fn is_newer(&self, entry: &Entry, base: u64) -> bool {
         entry.record.access.is_some() && entry.generation > base.max(self.generation())
     }
 
@@ -115,7 +115,7 @@ impl Ledger {
         let Some(entry) = found else { return Loaded::default() };
         if entry.generation < self.generation() {
             let seen = self.seen.clone().map(|seen| Committed { has_refresh: false, ..seen });
-            return Loaded { committed: seen, cooling: None, has_worked: true };
+            return Loaded { committed: seen, back_off: None, has_worked: true };
         }
         let loaded = self.loaded(&entry);
         if let Some(committed) = &loaded.committed {
@@ -138,7 +138,7 @@ impl Ledger {
             Refresh::Claimed(intent) => {
                 Some(Claimant { pid: intent.pid, age: self.local(intent.since).age(&*self.clock) })
             }
-            Refresh::None | Refresh::Kept(_) => None,
+            Refresh::None | Refresh::Available(_) => None,
         };
         Ok(Inspection { loaded: self.loaded(&entry), intent, form: Some(form), ..nothing })
     }
@@ -151,7 +151,9 @@ impl Ledger {
     /// The refresh token, if one is there that may be presented.
     pub(in crate::store) fn claim(&self, found: Option<Entry>) -> Result<Option<Claim>, Error> {
         let Some(Entry { generation, record }) = found else { return Ok(None) };
-        let Record { access, refresh: Refresh::Kept(secret), cooling } = record else { return Ok(None) };
+        let Record { access, refresh: Refresh::Available(secret), back_off } = record else {
+            return Ok(None);
+        };
         if generation < self.generation() {
             return Ok(None);
         }
@@ -160,9 +162,10 @@ impl Ledger {
             pid: process::id(),
             since: self.stamp(self.clock.now()),
         };
-        let record = Record { access, refresh: Refresh::Claimed(intent), cooling };
+        let record = Record { access, refresh: Refresh::Claimed(intent), back_off };
         let intent = self.wrap(generation, &record)?;
-        let undo = self.wrap(generation, &Record { refresh: Refresh::Kept(secret.clone()), ..record })?;
+        let undo =
+            self.wrap(generation, &Record { refresh: Refresh::Available(secret.clone()), ..record })?;
         Ok(Some(Claim { secret, intent, undo }))
     }
 
@@ -176,17 +179,17 @@ impl Ledger {
         match found {
             Some(Entry {
                 generation,
-                record: Record { access, refresh: Refresh::Claimed(intent), cooling },
+                record: Record { access, refresh: Refresh::Claimed(intent), back_off },
             }) if intent.refresh == claimed => {
-                let refresh = Refresh::Kept(refresh.secret().clone());
-                self.wrap(generation, &Record { access, refresh, cooling })
+                let refresh = Refresh::Available(refresh.secret().clone());
+                self.wrap(generation, &Record { access, refresh, back_off })
             }
             _ => Err(self.trouble("somebody else has replaced the intent of this flight")),
         }
     }
 
     /// The record of a new pair, unless somebody else has committed one since the last `load`. Once it is written, `keep` it.
-    pub(in crate::store) fn succeed(
+    pub(in crate::store) fn next_record(
         &self,
         found: Option<Entry>,
         base: u64,
@@ -213,23 +216,23 @@ impl Ledger {
             refused_young: pair.token.refused_young,
         };
         let refresh = match &pair.refresh {
-            Some(refresh) => Refresh::Kept(refresh.secret().clone()),
+            Some(refresh) => Refresh::Available(refresh.secret().clone()),
             None => Refresh::None,
         };
         // A new pair ends every obstacle, for all who share the record.
-        let bytes = self.wrap(generation, &Record { access: Some(access), refresh, cooling: None })?;
+        let bytes = self.wrap(generation, &Record { access: Some(access), refresh, back_off: None })?;
         Ok((bytes, committed(pair, generation)))
     }
 
     /// The pair, if it is what was found: an earlier try put it there.
-    pub(in crate::store) fn already(&self, found: &Entry, pair: &Pair) -> Option<Committed> {
+    pub(in crate::store) fn find_committed(&self, found: &Entry, pair: &Pair) -> Option<Committed> {
         let access = found.record.access.as_ref()?;
         (found.generation > self.generation() && access.secret.expose() == pair.token.access.expose())
             .then(|| committed(pair, found.generation))
     }
 
     /// It is written.
-    pub(in crate::store) fn keep(&mut self, committed: &Committed) {
+    pub(in crate::store) fn remember(&mut self, committed: &Committed) {
         self.seen = Some(committed.clone());
     }
 
@@ -237,20 +240,20 @@ impl Ledger {
     pub(in crate::store) fn refuse(&self, found: Option<Entry>, refusal: &Refusal) -> Result<Bytes, Error> {
         let (generation, record) = match found {
             Some(Entry { generation, record }) => (generation, record),
-            None => (self.generation(), Record { access: None, refresh: Refresh::None, cooling: None }),
+            None => (self.generation(), Record { access: None, refresh: Refresh::None, back_off: None }),
         };
         let now = self.clock.now();
         let wait = refusal.until.saturating_sub(now.boot);
         let until = Moment { boot: refusal.until, wall: now.wall.saturating_add(wait) };
         let Refusal { strikes, error, .. } = refusal;
-        let cooling = Cooling {
+        let back_off = BackOff {
             strikes: u32::try_from(*strikes).unwrap_or(u32::MAX),
             until: self.stamp(until),
             status: error.status,
             http_status: error.http_status,
             code: error.server.as_ref().and_then(|server| server.code.clone()),
         };
-        self.wrap(generation, &Record { cooling: Some(cooling), ..record })
+        self.wrap(generation, &Record { back_off: Some(back_off), ..record })
     }
 
     /// The store has a clock of its own, which shows this time now.
@@ -314,18 +317,18 @@ impl Ledger {
 
     fn loaded(&self, Entry { generation, record }: &Entry) -> Loaded {
         let committed = record.access.as_ref().map(|access| {
-            let has_refresh = matches!(record.refresh, Refresh::Kept(_));
+            let has_refresh = matches!(record.refresh, Refresh::Available(_));
             self.committed(access, *generation, has_refresh)
         });
-        let cooling = record.cooling.as_ref().map(|cooling| self.refusal(cooling));
-        Loaded { committed, cooling, has_worked: record.access.is_some() }
+        let back_off = record.back_off.as_ref().map(|back_off| self.refusal(back_off));
+        Loaded { committed, back_off, has_worked: record.access.is_some() }
     }
 
     fn committed(&self, access: &Access, generation: u64, has_refresh: bool) -> Committed {
         let now = self.clock.now();
         let stamp = self.local(access.anchor);
         let said = Lifetime::of(access.length);
-        let (length, anchor, is_doubted) = match stamp.age(&*self.clock) {
+        let (length, anchor, has_uncertain_age) = match stamp.age(&*self.clock) {
             Some(_) if stamp.is_of_this_boot(&*self.clock) => {
                 (said.length, stamp.at, stamp.clocks_differ(&*self.clock))
             }
@@ -340,15 +343,19 @@ impl Ledger {
         let lifetime = Lifetime { length, ..said };
         let mut token = Token::new(access.secret.clone(), lifetime, anchor);
         token.refused_young = access.refused_young;
-        Committed { grant: Arc::new(Grant { token, generation, refresh: None }), has_refresh, is_doubted }
+        Committed {
+            grant: Arc::new(Grant { token, generation, refresh: None }),
+            has_refresh,
+            has_uncertain_age,
+        }
     }
 
-    fn refusal(&self, cooling: &Cooling) -> Refusal {
-        let longest = if Refusal::is_withheld(cooling.status) { FOREVER } else { LONGEST_COOLING };
-        let left = self.local(cooling.until).wait(longest, &*self.clock);
+    fn refusal(&self, back_off: &BackOff) -> Refusal {
+        let longest = if Refusal::is_withheld(back_off.status) { FOREVER } else { LONGEST_BACK_OFF };
+        let left = self.local(back_off.until).wait(longest, &*self.clock);
         let until = self.clock.now().boot.saturating_add(left);
-        let code = cooling.code.as_deref().unwrap_or("no code");
-        let what = match cooling.status {
+        let code = back_off.code.as_deref().unwrap_or("no code");
+        let what = match back_off.status {
             Status::PG_ERR_REFUSED => {
                 format!("the service refused the credentials ({code}); check account_id and public_key")
             }
@@ -360,18 +367,18 @@ impl Ledger {
             _ => "the answer to a refresh was lost, and on_ambiguous is fail; set credentials".into(),
         };
         let text = format!("{what} (another session of this account has left this in the store)");
-        let server = cooling
+        let server = back_off
             .code
             .clone()
             .map(|code| Box::new(ServerError { code: Some(code), ..ServerError::default() }));
-        let error = Error { http_status: cooling.http_status, server, ..Error::new(cooling.status, text) };
-        Refusal { strikes: cooling.strikes as usize, until, error }
+        let error = Error { http_status: back_off.http_status, server, ..Error::new(back_off.status, text) };
+        Refusal { strikes: back_off.strikes as usize, until, error }
     }
 }
 
 fn committed(pair: &Pair, generation: u64) -> Committed {
     let grant = Arc::new(Grant { token: pair.token.clone(), generation, refresh: None });
-    Committed { grant, has_refresh: pair.refresh.is_some(), is_doubted: false }
+    Committed { grant, has_refresh: pair.refresh.is_some(), has_uncertain_age: false }
 }
 
 /// A time of the wall clock, by one that is so many milliseconds ahead.

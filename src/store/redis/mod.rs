@@ -11,12 +11,12 @@ use redis::Cmd;
 use zeroize::Zeroizing;
 
 use super::Storing;
-use super::leased::{Acquired, Backend, Draft, Sight, new_owner};
+use super::leased::{Acquired, Backend, LeaseView, RecordWrite, new_owner};
 use super::record::RecordKey;
 use crate::error::Error;
 
 pub use address::Address;
-pub(crate) use server::{Server, Servers};
+pub(crate) use server::{RedisServers, Server};
 
 /// One account's record on a server. The part of each name in braces keeps them together in a cluster.
 pub(super) struct RedisBackend {
@@ -56,20 +56,20 @@ impl RedisBackend {
     async fn ask_for_lease(&self, lease: Duration, known: u64) -> Result<Acquired, Error> {
         let mut command = self.script(include_str!("acquire.lua"), lease);
         command.arg(known);
-        let (state, sight) = self.look(command).await?;
+        let (state, view) = self.look(command).await?;
         Ok(match &*state {
-            "held" => Acquired::Held(sight),
-            "moved" => Acquired::Busy(Some(sight)),
+            "held" => Acquired::Held(view),
+            "moved" => Acquired::Busy(Some(view)),
             _ => Acquired::Busy(None),
         })
     }
 
     /// A script that answers with a state, the server's time, the fence and the record.
-    async fn look(&self, command: Cmd) -> Result<(String, Sight), Error> {
+    async fn look(&self, command: Cmd) -> Result<(String, LeaseView), Error> {
         let (state, time, version, record): (String, u64, u64, Vec<u8>) = self.server.ask(command).await?;
         let record = Some(Zeroizing::new(record)).filter(|record| !record.is_empty());
         let wall = Some(Duration::from_millis(time));
-        Ok((state.clone(), Sight { is_held: state == "held", version, record, wall }))
+        Ok((state.clone(), LeaseView { is_held: state == "held", version, record, wall }))
     }
 }
 
@@ -78,20 +78,20 @@ impl Backend for RedisBackend {
         Box::pin(self.ask_for_lease(lease, known))
     }
 
-    fn load(&self, lease: Duration) -> Storing<'_, Sight> {
+    fn load(&self, lease: Duration) -> Storing<'_, LeaseView> {
         let command = self.script(include_str!("load.lua"), lease);
-        Box::pin(async move { self.look(command).await.map(|(_, sight)| sight) })
+        Box::pin(async move { self.look(command).await.map(|(_, view)| view) })
     }
 
-    fn write<'a>(&'a self, lease: Duration, version: u64, draft: Draft<'a>) -> Storing<'a, bool> {
+    fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool> {
         let mut command = self.script(include_str!("write.lua"), lease);
         command
             .arg(version)
             .arg(version.saturating_add(1))
-            .arg(draft.generation)
-            .arg(draft.record.as_slice());
-        command.arg(if draft.is_last { "free" } else { "keep" });
-        command.arg(if draft.sets_aside { "aside" } else { "" }).arg(&self.channel);
+            .arg(write.generation)
+            .arg(write.record.as_slice());
+        command.arg(if write.is_last { "free" } else { "keep" });
+        command.arg(if write.sets_aside { "aside" } else { "" }).arg(&self.channel);
         Box::pin(async move { self.server.write(command).await })
     }
 

@@ -42,16 +42,16 @@ const PERHAPS_TLS: &str = "if that port is one for TLS, write rediss:// in store
 const RIGHTS: &str = "give the user the rights that docs/redis.md lists";
 
 /// The servers that the sessions of a client use, each with one connection.
-pub(crate) struct Servers {
+pub(crate) struct RedisServers {
     tls: Arc<TlsSettings>,
     clock: Arc<dyn Clock>,
     /// A forked child makes its own connections.
     known: PerProcess<Mutex<Vec<Arc<Server>>>>,
 }
 
-impl Servers {
+impl RedisServers {
     pub(crate) fn new(tls: Arc<TlsSettings>, clock: Arc<dyn Clock>) -> Self {
-        Servers { tls, clock, known: PerProcess::new() }
+        RedisServers { tls, clock, known: PerProcess::new() }
     }
 
     /// The server at that address, the same one each time.
@@ -443,7 +443,7 @@ mod tests {
 
     fn server(url: &str) -> Arc<Server> {
         let tls = Arc::new(TlsSettings::load(&TlsOptions::default()).unwrap());
-        let servers = Servers::new(tls, Arc::new(SystemClock));
+        let servers = RedisServers::new(tls, Arc::new(SystemClock));
         servers.at(&Address::parse(url).unwrap()).unwrap()
     }
 

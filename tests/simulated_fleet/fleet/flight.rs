@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use paymentsgate_auth::error::Error;
-use paymentsgate_auth::session::decision::Event;
+use paymentsgate_auth::session::decision::SessionEvent;
 use paymentsgate_auth::session::flight::{Input, Step};
 use paymentsgate_auth::session::machine::closed;
-use paymentsgate_auth::session::outcome::Landing;
+use paymentsgate_auth::session::outcome::FlightOutcome;
 use paymentsgate_auth::session::phase::{Phase, Windows};
 use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::status::Status;
@@ -71,7 +71,7 @@ impl Fleet {
             Step::Pause { most } => {
                 return self.plan_within(most, Coming::To(pid, Own::Fly(Box::new(Input::Resumed))));
             }
-            Step::Land(landing) => return self.land(pid, *landing),
+            Step::Finish(outcome) => return self.land(pid, *outcome),
             Step::Load => self.keep(pid, RecordFile::load).map_or_else(Input::StoreFailed, |mut found| {
                 let is_usable = |found: &Committed| {
                     let token = found.token();
@@ -93,14 +93,14 @@ impl Fleet {
                 Ok(committed) => Input::Committed(committed),
                 Err(error) => Input::Uncommitted(Uncommitted { error, pair }),
             },
-            Step::Keep(Pair { token, refresh }) => {
+            Step::KeepPrivate(Pair { token, refresh }) => {
                 self.processes.get_mut(&pid).unwrap().unpublished = refresh;
                 Input::Committed(Committed::private(token, base + 1))
             }
-            Step::Cool { strikes, have_worked, error } => {
+            Step::BackOff { strikes, have_worked, error } => {
                 let refusal = Refusal::after(strikes, have_worked, error, now);
-                let _ = self.keep(pid, |record| record.cool(&refusal));
-                Input::Cooled(refusal)
+                let _ = self.keep(pid, |record| record.back_off(&refusal));
+                Input::BackedOff(refusal)
             }
             Step::Refresh(refresh) => {
                 assert_eq!(self.holder, Some(pid), "invariant 2: a refresh token presented without the lock");
@@ -203,21 +203,21 @@ impl Fleet {
         }
     }
 
-    fn land(&mut self, pid: Pid, mut landing: Landing) {
+    fn land(&mut self, pid: Pid, mut outcome: FlightOutcome) {
         let process = self.processes.get_mut(&pid).unwrap();
-        if let Some(pair) = &mut landing.unpublished {
+        if let Some(pair) = &mut outcome.unpublished {
             process.unpublished = pair.refresh.take();
-        } else if landing.result.is_ok() && landing.store_error.is_none() {
+        } else if outcome.result.is_ok() && outcome.store_error.is_none() {
             process.unpublished = None;
         }
         process.record.unlock();
         process.doom = None;
         let (plan, _) = process.flight.take().unwrap();
-        assert!(landing.log.issues <= 3 && landing.log.refreshes <= 1);
-        if let Ok(committed) = &landing.result {
+        assert!(outcome.stats.issues <= 3 && outcome.stats.refreshes <= 1);
+        if let Ok(committed) = &outcome.result {
             let fingerprint = *committed.token().fingerprint();
             assert_ne!(plan.refused, Some(fingerprint), "a refused token is its own successor");
-            let is_private = landing.store_error.is_some();
+            let is_private = outcome.store_error.is_some();
             let generation = committed.generation();
             let stored = self.lineage.get(&generation);
             assert!(
@@ -227,7 +227,7 @@ impl Fleet {
             process.take(committed, is_private);
         }
         self.unlock(pid);
-        self.step(pid, Event::Landed(Box::new(landing)));
+        self.step(pid, SessionEvent::FlightEnded(Box::new(outcome)));
         self.end_if_closed(pid);
     }
 }
