@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::driver::{Answer, Driver, Stopped};
+use super::driver::{Driver, Stopped, TokenResult};
 use super::machine::closed;
 use super::rejection::ReportVerdict;
 use crate::defect;
@@ -129,7 +129,7 @@ async fn token(driver: &Driver, deadline: Duration) -> Result<Arc<Grant>, Error>
     if let Some(grant) = driver.published.read(Duration::ZERO, Arc::clone) {
         return Ok(grant);
     }
-    let (sender, answer) = oneshot::channel::<Answer>();
+    let (sender, answer) = oneshot::channel::<TokenResult>();
     // Who has given up does not mind.
     let id = driver.number();
     let _waiting = Waiting { driver, id };

@@ -35,9 +35,9 @@ use crate::token::{Fingerprint, MaybeSpentRefreshToken, RefreshToken};
 const HANDOVER: Duration = Duration::from_millis(40);
 
 /// What a caller who waits gets.
-pub(super) type Answer = Result<Committed, Error>;
+pub(super) type TokenResult = Result<Committed, Error>;
 /// How a caller who waits gets it.
-pub(super) type Reply = Box<dyn FnOnce(Answer) + Send>;
+pub(super) type Callback = Box<dyn FnOnce(TokenResult) + Send>;
 
 /// Dropped, it stops a request.
 type Stop = oneshot::Sender<()>;
@@ -83,7 +83,7 @@ struct State {
     store: Arc<dyn Store>,
     /// Grows when the credentials are replaced by others with another record.
     record: u64,
-    waiting: BTreeMap<WaiterId, Reply>,
+    waiting: BTreeMap<WaiterId, Callback>,
     /// How many threads have answers in their hands.
     answering: usize,
     /// The requests under way; to drop the sender stops one.
@@ -168,7 +168,7 @@ impl Driver {
     }
 
     /// Asks the machine under a new number, and has its answer given to `reply`, perhaps before this returns.
-    pub(super) fn add_waiter(&self, id: WaiterId, request: TokenRequest, reply: Reply) {
+    pub(super) fn add_waiter(&self, id: WaiterId, request: TokenRequest, reply: Callback) {
         let TokenRequest { deadline, min_remaining, is_newer } = request;
         self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer }, |state| {
             state.waiting.insert(id, reply);
@@ -190,7 +190,7 @@ impl Driver {
     }
 
     /// Asks the machine, and waits for its answer until the deadline.
-    pub(super) fn ask(&self, timeout: Duration, request: TokenRequest) -> Answer {
+    pub(super) fn ask(&self, timeout: Duration, request: TokenRequest) -> TokenResult {
         let (sender, receiver) = one_shot::channel();
         let patience = Instant::now() + timeout.min(FOREVER);
         let id = self.number();
@@ -217,7 +217,7 @@ impl Driver {
             canceled.store(true, Ordering::SeqCst);
             driver.upgrade().into_iter().for_each(|driver| driver.leave(id));
         });
-        let reply = Box::new(move |answer: Answer| {
+        let reply = Box::new(move |answer: TokenResult| {
             end.complete(Body::Token(answer.map(|committed| committed.grant)))
         });
         self.add_waiter(id, request, reply);
