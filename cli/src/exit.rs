@@ -1,6 +1,6 @@
 //! How a command ends: one number for each kind of end. docs/command-line.md repeats the table, and a test compares them.
 
-use paymentsgate_auth::status::Status;
+use paymentsgate_auth::Status;
 
 /// The exit codes. The numbers are for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,6 @@
 //! `login`: a session is bought and kept, unless there is one.
 
-use paymentsgate_auth::session::operator::{Operator, Renewal};
-use paymentsgate_auth::session::phase::Phase;
-use paymentsgate_auth::store::Committed;
+use paymentsgate_auth::{Committed, Operator, Phase, Renewal};
 
 use crate::arguments::LoginArguments;
 use crate::exit::Exit;

@@ -20,10 +20,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use paymentsgate_auth::client::Client;
-use paymentsgate_auth::error::Error;
-use paymentsgate_auth::session::operator::Operator;
-use paymentsgate_auth::status::Status;
+use paymentsgate_auth::{Client, Error, Operator, Status};
 
 use arguments::{Arguments, Command};
 use exit::Exit;

@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use paymentsgate_auth::error::Error;
-use paymentsgate_auth::status::Status;
+use paymentsgate_auth::{Error, Status};
 
 use crate::arguments::MetricsArguments;
 use crate::exit::Exit;

@@ -1,6 +1,6 @@
 //! `refresh`: the next token, now.
 
-use paymentsgate_auth::session::operator::Renewal;
+use paymentsgate_auth::Renewal;
 
 use crate::arguments::RefreshArguments;
 use crate::exit::Exit;

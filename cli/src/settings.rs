@@ -4,11 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use paymentsgate_auth::config::Config;
-use paymentsgate_auth::config::{SETTINGS, Setting};
-use paymentsgate_auth::credentials::read_file;
-use paymentsgate_auth::error::Error;
-use paymentsgate_auth::status::Status;
+use paymentsgate_auth::{Config, Error, SETTINGS, Setting, Status, read_file};
 use serde_json::{Map, Value};
 
 use crate::arguments::SettingsArguments;

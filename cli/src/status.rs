@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use anstyle::Style;
-use paymentsgate_auth::error::Error;
-use paymentsgate_auth::session::operator::Operator;
-use paymentsgate_auth::session::phase::Phase;
-use paymentsgate_auth::store::{Committed, Form, Inspection, Refusal};
+use paymentsgate_auth::{Committed, Error, Form, Inspection, Operator, Phase, Refusal};
 use serde::Serialize;
 
 use crate::arguments::StatusArguments;

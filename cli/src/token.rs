@@ -3,10 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use paymentsgate_auth::error::Error;
-use paymentsgate_auth::session::operator::{Operator, Renewal};
-use paymentsgate_auth::session::phase::{Phase, Windows};
-use paymentsgate_auth::store::{Committed, Inspection};
+use paymentsgate_auth::{Committed, Error, Inspection, Operator, Phase, Renewal, Windows};
 
 use crate::arguments::TokenArguments;
 use crate::exit::Exit;

@@ -1,7 +1,7 @@
 //! A check and what it came to.
 
 use anstyle::Style;
-use paymentsgate_auth::error::Error;
+use paymentsgate_auth::Error;
 use serde::Serialize;
 
 use crate::exit::Exit;

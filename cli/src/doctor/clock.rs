@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paymentsgate_auth::clock::{Clock, Moment, SystemClock};
+use paymentsgate_auth::{Clock, Moment, SystemClock};
 
 use super::check::Check;
 use super::span;

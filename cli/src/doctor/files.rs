@@ -4,8 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use paymentsgate_auth::client::Client;
-use paymentsgate_auth::config::{Kind, SETTINGS};
+use paymentsgate_auth::{Client, Kind, SETTINGS};
 
 use super::check::Check;
 use crate::exit::Exit;

@@ -7,10 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use paymentsgate_auth::client::Client;
-use paymentsgate_auth::error::Error;
-use paymentsgate_auth::status::Status;
-use paymentsgate_auth::transport::RawResponse;
+use paymentsgate_auth::{Client, Error, RawResponse, Status};
 
 use super::check::{Check, Verdict};
 use crate::exit::Exit;

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use paymentsgate_auth::client::Client;
-use paymentsgate_auth::session::operator::{Operator, Renewal};
-use paymentsgate_auth::status::Status;
-use paymentsgate_auth::store::{Form, Inspection};
+use paymentsgate_auth::{Client, Form, Inspection, Operator, Renewal, Status};
 
 use super::check::Check;
 use super::span;

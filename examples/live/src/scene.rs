@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paymentsgate_auth::session::health::Health;
+use paymentsgate_auth::Health;
 
 use crate::story::END;
 
@@ -71,8 +71,7 @@ impl Scene {
 
     #[cfg(test)]
     pub(crate) fn example() -> Self {
-        use paymentsgate_auth::session::health::Counters;
-        use paymentsgate_auth::session::phase::Phase;
+        use paymentsgate_auth::{Counters, Phase};
         let line = |minutes: u64, kind, text: &str| Line {
             at: Duration::from_secs(60 * minutes),
             kind,

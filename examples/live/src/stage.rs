@@ -7,13 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use paymentsgate_auth::client::Client;
-use paymentsgate_auth::clock::{BootId, Clock, Moment, SystemClock};
-use paymentsgate_auth::config::Config;
-use paymentsgate_auth::event::{Body, Level, Operation};
-use paymentsgate_auth::queue::Queue;
-use paymentsgate_auth::request::ApiRequest;
-use paymentsgate_auth::session::Session;
+use paymentsgate_auth::{
+    ApiRequest, Body, BootId, Client, Clock, Config, Level, Moment, Operation, Queue, Session, SystemClock,
+};
 use pg_sandbox::{Action, Fault, Options, Point, Revoke, Route, Sandbox};
 
 use crate::scene::{Kind, Line, Scene};

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use paymentsgate_auth::expiry::Lifetime;
-use paymentsgate_auth::session::phase::{Phase, Windows};
+use paymentsgate_auth::{Lifetime, Phase, Windows};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
