@@ -8,7 +8,8 @@ use std::{ptr, slice};
 
 use zeroize::Zeroizing;
 
-use super::boundary::{borrowed, borrowed_mut, fallible, infallible, invalid, null};
+use super::boundary::{fallible, infallible, invalid, null, required};
+use super::handle::{Borrowed, Handle};
 use super::{pg_config, pg_error};
 use crate::error::Error;
 use crate::runtime::run_blocking;
@@ -95,19 +96,23 @@ pub struct pg_reply {
     failure: Option<String>,
 }
 
+impl Handle for pg_reply {
+    type Ownership = Borrowed;
+}
+
 /// The answer of `load`: the record, whose bytes are copied. The version is the one that it was saved under. Answers what
 /// the callback is to return: 1, or -1 where `reply` or `bytes` is NULL, or `version` 0.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_reply_record(
-    reply: *mut pg_reply,
+    reply: Option<&mut pg_reply>,
     version: u64,
     bytes: *const u8,
     length: usize,
 ) -> i32 {
     infallible(-1, || {
-        let Ok(reply) = borrowed_mut(reply, "reply") else { return -1 };
+        let Some(reply) = reply else { return -1 };
         let is_sound = version > 0 && isize::try_from(length).is_ok() && (length == 0 || !bytes.is_null());
         if !is_sound {
             reply.failure = Some("pg_reply_record was given version 0, or bytes that cannot be".into());
@@ -126,9 +131,9 @@ pub unsafe extern "C" fn pg_reply_record(
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_reply_failure(reply: *mut pg_reply, text: *const c_char) -> i32 {
+pub unsafe extern "C" fn pg_reply_failure(reply: Option<&mut pg_reply>, text: *const c_char) -> i32 {
     infallible(-1, || {
-        if let Ok(reply) = borrowed_mut(reply, "reply")
+        if let Some(reply) = reply
             && !text.is_null()
         {
             // SAFETY: not null; the caller's contract ends it with a NUL.
@@ -150,13 +155,15 @@ pub unsafe extern "C" fn pg_reply_failure(reply: *mut pg_reply, text: *const c_c
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_config_set_store(
-    config: *mut pg_config,
+    config: Option<&mut pg_config>,
     store: *const pg_store,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let config = borrowed_mut(config, "config")?;
-        config.config.set_store(HostStore::new(Arc::new(Table::of(store, true)?)));
+        let config = required(config, "config")?;
+        // SAFETY: the caller's table, good for the call.
+        let table = unsafe { Table::of(store, true) }?;
+        config.config.set_store(HostStore::new(Arc::new(table)));
         Ok(())
     })
 }
@@ -171,8 +178,12 @@ pub unsafe extern "C" fn pg_config_set_store(
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_store_check(store: *const pg_store, error: *mut *mut pg_error) -> Status {
-    fallible(error, || check(&HostStore::new(Arc::new(Table::of(store, false)?))))
+pub unsafe extern "C" fn pg_store_check(store: *const pg_store, error: Option<&mut *mut pg_error>) -> Status {
+    fallible(error, || {
+        // SAFETY: the caller's table, good for the call.
+        let table = unsafe { Table::of(store, false) }?;
+        check(&HostStore::new(Arc::new(table)))
+    })
 }
 
 /// A copy of a table in which nothing is missing.
@@ -187,15 +198,19 @@ unsafe impl Send for Table {}
 unsafe impl Sync for Table {}
 
 impl Table {
-    fn of(store: *const pg_store, is_owner: bool) -> Result<Self, Error> {
-        let size = borrowed(store.cast::<usize>(), "store")?;
+    /// # Safety
+    ///
+    /// NULL, or as many bytes are readable as the member `size` says.
+    unsafe fn of(store: *const pg_store, is_owner: bool) -> Result<Self, Error> {
+        // SAFETY: the caller's promise: `size` is the first member.
+        let size = *required(unsafe { store.cast::<usize>().as_ref() }, "store")?;
         let mut copy = MaybeUninit::<pg_store>::zeroed();
-        let known = (*size).min(size_of::<pg_store>());
-        // SAFETY: the caller's contract makes `size` bytes readable, and the copy is at least as large as what is copied.
+        let known = size.min(size_of::<pg_store>());
+        // SAFETY: `size` bytes are readable, and the copy is at least as large as what is copied.
         unsafe { ptr::copy_nonoverlapping(store.cast::<u8>(), copy.as_mut_ptr().cast(), known) };
         // SAFETY: all zero, each member is valid; what was copied is the caller's table, or the front of it.
         let store = unsafe { copy.assume_init() };
-        if *size < offset_of!(pg_store, free) {
+        if size < offset_of!(pg_store, free) {
             let what = format!("has a member `size` of {size}; set it to sizeof(pg_store)");
             return Err(invalid("store", &what));
         }

@@ -87,7 +87,7 @@ fn is_call_of(guards: &[&str], call: &Expr) -> bool {
     guarded && closure && arguments.all(is_plain)
 }
 
-/// The body is `guarded(…)`, or `let answered = quick(…, || …); if answered { Status::PG_OK } else { guarded(…) }`. That
+/// The body is `guarded(…)`, or `let answered = quick(&mut …, || …); if answered { Status::PG_OK } else { guarded(…) }`. That
 /// what is quick has no panic is for a reader of the code to judge.
 fn is_quick_or_guarded(guarded: &BTreeSet<String>, function: &ItemFn) -> bool {
     match function.block.stmts.as_slice() {
@@ -104,6 +104,13 @@ fn is_quick_or_guarded(guarded: &BTreeSet<String>, function: &ItemFn) -> bool {
 }
 
 fn is_call_of_guarded(guarded: &BTreeSet<String>, call: &Expr) -> bool {
+    let call = match call {
+        Expr::Unsafe(block) => match block.block.stmts.as_slice() {
+            [Stmt::Expr(call, None)] => call,
+            _ => return false,
+        },
+        call => call,
+    };
     let Expr::Call(call) = call else { return false };
     let Expr::Path(path) = &*call.func else { return false };
     let is_guarded = path.path.get_ident().is_some_and(|name| guarded.contains(&name.to_string()));
@@ -114,6 +121,7 @@ fn is_plain(argument: &Expr) -> bool {
     match argument {
         Expr::Path(_) | Expr::Lit(_) => true,
         Expr::Unary(unary) => is_plain(&unary.expr),
+        Expr::Reference(reference) => is_plain(&reference.expr),
         Expr::Tuple(tuple) => tuple.elems.is_empty(),
         Expr::MethodCall(call) => call.method == "as_ptr" && is_plain(&call.receiver),
         Expr::Call(call) => matches!(&*call.func, Expr::Path(path)
