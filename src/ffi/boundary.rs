@@ -35,10 +35,10 @@ pub(super) fn fallible(
 }
 
 /// In front of the guarded function of an export that is called all the time: `work` may answer from memory. What is
-/// that quick has no panic to catch: it takes no lock, indexes nothing, and its arithmetic saturates. Were there one, the
+/// that fast_path has no panic to catch: it takes no lock, indexes nothing, and its arithmetic saturates. Were there one, the
 /// process would end at the border, as in every `extern "C"` function.
 #[inline]
-pub(super) fn quick(error_out: &mut Output<'_, pg_error>, work: impl FnOnce() -> Option<()>) -> bool {
+pub(super) fn fast_path(error_out: &mut Output<'_, pg_error>, work: impl FnOnce() -> Option<()>) -> bool {
     // First: nothing of it has to be kept across the work.
     clear(error_out);
     work().is_some()

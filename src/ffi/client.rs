@@ -141,7 +141,7 @@ pub unsafe extern "C" fn pg_refresh_token(
     token: Option<&mut *mut Grant>,
     error: Option<&mut *mut pg_error>,
 ) -> Status {
-    presenting(refresh_token, token, error, || {
+    with_refresh_token(refresh_token, token, error, || {
         // SAFETY: the caller's texts, good for the call.
         let (access_token, refresh_token) =
             unsafe { (optional_text(access_token, "access_token")?, text(refresh_token, "refresh_token")?) };
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn pg_refresh_token_sized(
     token: Option<&mut *mut Grant>,
     error: Option<&mut *mut pg_error>,
 ) -> Status {
-    presenting(refresh_token, token, error, || {
+    with_refresh_token(refresh_token, token, error, || {
         // SAFETY: the caller's texts, good for the call.
         let access_token = unsafe { optional_sized_text(access_token, access_token_length, "access_token") }?;
         // SAFETY: as above.
@@ -222,7 +222,7 @@ pub unsafe extern "C" fn pg_refresh_token_start(
     error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let begun = || {
+        let start = || {
             let client = &required(client, "client")?.client;
             let queue = &required(queue, "queue")?.queue;
             let timeout = timeout(timeout_ms)?;
@@ -230,12 +230,12 @@ pub unsafe extern "C" fn pg_refresh_token_start(
             let (access, refresh) = unsafe {
                 (optional_text(access_token, "access_token")?, text(refresh_token, "refresh_token")?)
             };
-            let (access, refresh) = presented(access, refresh)?;
+            let (access, refresh) = parse_tokens(access, refresh)?;
             runtime::handle()?;
             client.refresh_start(queue.begin(id, Operation::Refresh)?, access, refresh, timeout);
             Ok(())
         };
-        begun().map_err(|error: Error| match refresh_token.is_null() {
+        start().map_err(|error: Error| match refresh_token.is_null() {
             true => error,
             false => error.with_fate(Fate::PG_FATE_UNSENT),
         })
@@ -253,7 +253,7 @@ pub unsafe extern "C" fn pg_client_free(client: *mut pg_client) {
 }
 
 /// The boundary of a call that is given a refresh token: what fails before the call has sent nothing of it.
-fn presenting(
+fn with_refresh_token(
     refresh_token: *const c_char,
     token: Output<'_, Grant>,
     error: Output<'_, pg_error>,
@@ -298,11 +298,11 @@ fn refresh(
 ) -> Result<*mut Grant, Error> {
     let client = &required(client, "client")?.client;
     let timeout = timeout(timeout_ms)?;
-    let (access, refresh) = presented(access_token, refresh_token)?;
+    let (access, refresh) = parse_tokens(access_token, refresh_token)?;
     Ok(share(Arc::new(Grant::bare(client.refresh(access, refresh, timeout)?))))
 }
 
-fn presented(
+fn parse_tokens(
     access_token: Option<&str>,
     refresh_token: &str,
 ) -> Result<(Option<Secret>, RefreshToken), Error> {

@@ -78,8 +78,8 @@ pub unsafe extern "C" fn pg_response_header(
     get(response, ptr::null(), |response| {
         // SAFETY: the caller's text, good for the call.
         let wanted = unsafe { optional_text(name, "name") }.ok().flatten()?;
-        let is_it = |name: &CString| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(wanted));
-        response.headers().iter().find(|(name, _)| is_it(name)).map(|(_, value)| value.as_ptr())
+        let has_name = |name: &CString| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(wanted));
+        response.headers().iter().find(|(name, _)| has_name(name)).map(|(_, value)| value.as_ptr())
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::boundary::{
-    Output, c_text, fallible, infallible, invalid, null, producing, quick, required, sized_text, text,
+    Output, c_text, fallible, fast_path, infallible, invalid, null, producing, required, sized_text, text,
     timeout,
 };
 use super::handle::{Handle, Shared, release, retain, share};
@@ -75,12 +75,12 @@ pub unsafe extern "C" fn pg_session_token(
     mut token: Option<&mut *mut Grant>,
     mut error: Option<&mut *mut pg_error>,
 ) -> Status {
-    let answered = quick(&mut error, || {
+    let answered = fast_path(&mut error, || {
         let slot = token.as_deref_mut()?;
-        *slot = try_read(session, timeout_ms, |grant| Some(share(grant.clone())))?;
+        *slot = read_fresh(session, timeout_ms, |grant| Some(share(grant.clone())))?;
         Some(())
     });
-    if answered { Status::PG_OK } else { hand_out(session, 0, timeout_ms, token, error) }
+    if answered { Status::PG_OK } else { token_slow_path(session, 0, timeout_ms, token, error) }
 }
 
 /// pg_session_token for a caller who needs the token to live for `min_remaining_ms` more: less is treated as the end
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn pg_session_token_lasting(
     token: Option<&mut *mut Grant>,
     error: Option<&mut *mut pg_error>,
 ) -> Status {
-    hand_out(session, min_remaining_ms, timeout_ms, token, error)
+    token_slow_path(session, min_remaining_ms, timeout_ms, token, error)
 }
 
 /// pg_session_token for a caller who wants the access token in memory of its own: it is copied to `buffer`, with a NUL
@@ -115,20 +115,20 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
     mut length: Option<&mut usize>,
     mut error: Option<&mut *mut pg_error>,
 ) -> Status {
-    let answered = quick(&mut error, || {
+    let answered = fast_path(&mut error, || {
         if buffer.is_null() {
             return None;
         }
-        try_read(session, timeout_ms, |grant| {
+        read_fresh(session, timeout_ms, |grant| {
             // SAFETY: not null; the caller's buffer of `capacity` bytes.
-            unsafe { copy(&grant.token.access, buffer, capacity, length.as_deref_mut()) }
+            unsafe { copy_text(&grant.token.access, buffer, capacity, length.as_deref_mut()) }
         })
     });
     if answered {
         Status::PG_OK
     } else {
         // SAFETY: the caller's buffer of `capacity` bytes, or NULL.
-        unsafe { copy_out(session, timeout_ms, buffer, capacity, length, error) }
+        unsafe { copy_slow_path(session, timeout_ms, buffer, capacity, length, error) }
     }
 }
 
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn pg_session_token_start(
     fallible(error, || {
         let session = &required(session, "session")?.session;
         let queue = &required(queue, "queue")?.queue;
-        let (min_remaining, timeout) = times(min_remaining_ms, timeout_ms)?;
+        let (min_remaining, timeout) = durations(min_remaining_ms, timeout_ms)?;
         session.check_start(min_remaining)?;
         session.token_start(queue.begin(id, Operation::Token)?, timeout, min_remaining);
         Ok(())
@@ -395,7 +395,7 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
 /// What `take` makes of the session's token, if the arguments are good and it is fresh. Without a panic, as long as `take`
 /// has none.
 #[inline]
-fn try_read<T>(
+fn read_fresh<T>(
     session: Option<&pg_session>,
     timeout_ms: i64,
     take: impl FnOnce(&Arc<Grant>) -> Option<T>,
@@ -412,7 +412,7 @@ fn try_read<T>(
 ///
 /// `capacity` bytes are writable at `buffer`.
 #[inline]
-unsafe fn copy(
+unsafe fn copy_text(
     text: &Secret,
     buffer: *mut c_char,
     capacity: usize,
@@ -432,7 +432,7 @@ unsafe fn copy(
 
 #[cold]
 #[inline(never)]
-fn hand_out(
+fn token_slow_path(
     session: Option<&pg_session>,
     min_remaining_ms: i64,
     timeout_ms: i64,
@@ -441,12 +441,12 @@ fn hand_out(
 ) -> Status {
     producing(token, "token", error, || {
         let session = &required(session, "session")?.session;
-        let (min_remaining, timeout) = times(min_remaining_ms, timeout_ms)?;
+        let (min_remaining, timeout) = durations(min_remaining_ms, timeout_ms)?;
         Ok(share(session.token(timeout, min_remaining)?))
     })
 }
 
-fn times(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration), Error> {
+fn durations(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration), Error> {
     let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
     let min_remaining = u64::try_from(min_remaining_ms)
         .map(Duration::from_millis)
@@ -459,7 +459,7 @@ fn times(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration),
 /// NULL, or `capacity` bytes are writable at `buffer`.
 #[cold]
 #[inline(never)]
-unsafe fn copy_out(
+unsafe fn copy_slow_path(
     session: Option<&pg_session>,
     timeout_ms: i64,
     buffer: *mut c_char,
@@ -479,7 +479,7 @@ unsafe fn copy_out(
         let grant = session.token(timeout, Duration::ZERO)?;
         let access = &grant.token.access;
         // SAFETY: not null; the caller's promise.
-        unsafe { copy(access, buffer, capacity, length) }.ok_or_else(|| {
+        unsafe { copy_text(access, buffer, capacity, length) }.ok_or_else(|| {
             let wanted = format!("is too small; give at least {} bytes", access.expose().len() + 1);
             invalid("capacity", &wanted)
         })

@@ -17,7 +17,7 @@ use crate::status::Status;
 use crate::store::{Host, HostStore, Kept, check};
 
 /// A failure shows so much of what the store says.
-const MOST_WORDS: usize = 200;
+const MAX_REASON_LENGTH: usize = 200;
 
 /// A store of the program's own, so that sessions can be shared and kept wherever the program keeps its data: four
 /// callbacks, and what belongs to them. docs/custom-store.md has the contract at length, with the SQL for PostgreSQL and
@@ -139,8 +139,9 @@ pub unsafe extern "C" fn pg_reply_failure(reply: Option<&mut pg_reply>, text: *c
             // SAFETY: not null; the caller's contract ends it with a NUL.
             let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
             let line = text.lines().next().unwrap_or_default();
-            let words: String = line.chars().filter(|char| !char.is_control()).take(MOST_WORDS).collect();
-            reply.failure = Some(words).filter(|words| !words.is_empty());
+            let reason: String =
+                line.chars().filter(|char| !char.is_control()).take(MAX_REASON_LENGTH).collect();
+            reply.failure = Some(reason).filter(|reason| !reason.is_empty());
         }
         -1
     })
@@ -162,7 +163,7 @@ pub unsafe extern "C" fn pg_config_set_store(
     fallible(error, || {
         let config = required(config, "config")?;
         // SAFETY: the caller's table, good for the call.
-        let table = unsafe { Table::of(store, true) }?;
+        let table = unsafe { CallbackTable::of(store, true) }?;
         config.config.set_store(HostStore::new(Arc::new(table)));
         Ok(())
     })
@@ -181,33 +182,33 @@ pub unsafe extern "C" fn pg_config_set_store(
 pub unsafe extern "C" fn pg_store_check(store: *const pg_store, error: Option<&mut *mut pg_error>) -> Status {
     fallible(error, || {
         // SAFETY: the caller's table, good for the call.
-        let table = unsafe { Table::of(store, false) }?;
+        let table = unsafe { CallbackTable::of(store, false) }?;
         check(&HostStore::new(Arc::new(table)))
     })
 }
 
 /// A copy of a table in which nothing is missing.
-struct Table {
+struct CallbackTable {
     store: pg_store,
-    is_owner: bool,
+    owns_context: bool,
 }
 
 // SAFETY: the contract of pg_store lets any thread call it.
-unsafe impl Send for Table {}
+unsafe impl Send for CallbackTable {}
 // SAFETY: as above.
-unsafe impl Sync for Table {}
+unsafe impl Sync for CallbackTable {}
 
-impl Table {
+impl CallbackTable {
     /// # Safety
     ///
     /// NULL, or as many bytes are readable as the member `size` says.
-    unsafe fn of(store: *const pg_store, is_owner: bool) -> Result<Self, Error> {
+    unsafe fn of(store: *const pg_store, owns_context: bool) -> Result<Self, Error> {
         // SAFETY: the caller's promise: `size` is the first member.
         let size = *required(unsafe { store.cast::<usize>().as_ref() }, "store")?;
         let mut copy = MaybeUninit::<pg_store>::zeroed();
-        let known = size.min(size_of::<pg_store>());
+        let copied = size.min(size_of::<pg_store>());
         // SAFETY: `size` bytes are readable, and the copy is at least as large as what is copied.
-        unsafe { ptr::copy_nonoverlapping(store.cast::<u8>(), copy.as_mut_ptr().cast(), known) };
+        unsafe { ptr::copy_nonoverlapping(store.cast::<u8>(), copy.as_mut_ptr().cast(), copied) };
         // SAFETY: all zero, each member is valid; what was copied is the caller's table, or the front of it.
         let store = unsafe { copy.assume_init() };
         if size < offset_of!(pg_store, free) {
@@ -224,13 +225,13 @@ impl Table {
                 return Err(null(name));
             }
         }
-        Ok(Table { store, is_owner })
+        Ok(CallbackTable { store, owns_context })
     }
 }
 
-impl Drop for Table {
+impl Drop for CallbackTable {
     fn drop(&mut self) {
-        if let (Some(free), true) = (self.store.free, self.is_owner) {
+        if let (Some(free), true) = (self.store.free, self.owns_context) {
             let context = Context(self.store.context);
             // SAFETY: the contract of pg_store: once, when no callback is under way any more.
             run_blocking(move || unsafe { free(context.get()) });
@@ -250,11 +251,11 @@ impl Context {
     }
 }
 
-impl Host for Table {
+impl Host for CallbackTable {
     fn lock(&self, key: &CStr, owner: &CStr, lease: Duration) -> Result<bool, String> {
         let lease = u32::try_from(lease.as_millis()).unwrap_or(u32::MAX);
         let (key, owner) = (key.as_ptr(), owner.as_ptr());
-        ask(self.store.lock, |lock, reply| {
+        call_back(self.store.lock, |lock, reply| {
             // SAFETY: the host's function, called as pg_store says.
             unsafe { lock(self.store.context, key, owner, lease, reply) }
         })
@@ -262,7 +263,7 @@ impl Host for Table {
     }
 
     fn unlock(&self, key: &CStr, owner: &CStr) -> Result<(), String> {
-        ask(self.store.unlock, |unlock, reply| {
+        call_back(self.store.unlock, |unlock, reply| {
             // SAFETY: as above.
             unsafe { unlock(self.store.context, key.as_ptr(), owner.as_ptr(), reply) }
         })
@@ -270,7 +271,7 @@ impl Host for Table {
     }
 
     fn load(&self, key: &CStr) -> Result<Option<Kept>, String> {
-        let answer = ask(self.store.load, |load, reply| {
+        let answer = call_back(self.store.load, |load, reply| {
             // SAFETY: as above.
             unsafe { load(self.store.context, key.as_ptr(), reply) }
         });
@@ -283,7 +284,7 @@ impl Host for Table {
 
     fn save(&self, key: &CStr, expected: u64, version: u64, record: &[u8]) -> Result<bool, String> {
         let (bytes, length) = (record.as_ptr(), record.len());
-        ask(self.store.save, |save, reply| {
+        call_back(self.store.save, |save, reply| {
             // SAFETY: as above.
             unsafe { save(self.store.context, key.as_ptr(), expected, version, bytes, length, reply) }
         })
@@ -292,7 +293,7 @@ impl Host for Table {
 }
 
 /// One callback, with what it replies.
-fn ask<F>(
+fn call_back<F>(
     callback: Option<F>,
     call: impl FnOnce(F, *mut pg_reply) -> i32,
 ) -> Result<(bool, Option<Kept>), String> {
@@ -300,7 +301,7 @@ fn ask<F>(
     let answer = callback.map_or(-1, |callback| call(callback, &mut reply));
     match (answer, reply) {
         (0 | 1, pg_reply { record, .. }) => Ok((answer == 1, record)),
-        (-1, pg_reply { failure: Some(words), .. }) => Err(words),
+        (-1, pg_reply { failure: Some(reason), .. }) => Err(reason),
         (-1, _) => Err("it answered -1, and gave no reason with pg_reply_failure".into()),
         _ => Err(format!("it answered {answer}, which is neither 1, 0 nor -1")),
     }
