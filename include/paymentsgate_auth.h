@@ -429,6 +429,13 @@ typedef int32_t pg_log_level;
 #endif // __cplusplus
 
 /**
+ * An access token with the refresh token that buys the next pair. Immutable and counted: pg_token_ref adds an
+ * owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
+ * once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
+ */
+typedef struct pg_token pg_token;
+
+/**
  * A way to one service: TLS, proxy, pool of connections, perhaps credentials. Owned by the caller, who frees it
  * with pg_client_free. Any number of threads may use it at once. After a fork the child may go on using it: it
  * makes connections of its own.
@@ -481,13 +488,6 @@ typedef struct pg_response pg_response;
  * on using it: it serves the token that it inherited and issues a pair of its own when that is due.
  */
 typedef struct pg_session pg_session;
-
-/**
- * An access token with the refresh token that buys the next pair. Immutable and counted: pg_token_ref adds an
- * owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
- * once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
- */
-typedef struct pg_token pg_token;
 
 /**
  * A store of the program's own, so that sessions can be shared and kept wherever the program keeps its data: four

@@ -106,7 +106,9 @@ impl Token {
     }
 }
 
-/// A token as callers get it: counted, shared, immutable.
+/// An access token with the refresh token that buys the next pair. Immutable and counted: pg_token_ref adds an
+/// owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
+/// once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
 #[derive(Debug)]
 pub struct Grant {
     /// Works now.

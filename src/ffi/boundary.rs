@@ -1,27 +1,33 @@
-//! The border: panics stop here, pointers are checked here, text is checked here.
+//! The border: panics stop here, and arguments are checked here.
 
 use std::ffi::{CStr, CString, c_char};
 use std::slice;
 use std::time::Duration;
 
+use super::handle::{Handle, give};
 use super::pg_error;
 use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
 
+/// Where C wants a pointer: NULL, or a place that is written and never read, as C need not have set it.
+pub(super) type Output<'a, T> = Option<&'a mut *mut T>;
+
 /// For exports that can fail: runs `work`, hands its error out, returns its status.
-pub(super) fn fallible(error_out: *mut *mut pg_error, work: impl FnOnce() -> Result<(), Error>) -> Status {
+pub(super) fn fallible(
+    mut error_out: Output<'_, pg_error>,
+    work: impl FnOnce() -> Result<(), Error>,
+) -> Status {
     let result = defect::catch_panic(|| {
-        clear(error_out);
+        clear(&mut error_out);
         work()
     });
     match result.and_then(std::convert::identity) {
         Ok(()) => Status::PG_OK,
         Err(error) => {
             let status = error.status;
-            // SAFETY: checked for null; otherwise the caller's contract makes it writable.
-            if let Some(slot) = unsafe { error_out.as_mut() } {
-                *slot = pg_error::new(error);
+            if let Some(slot) = error_out {
+                *slot = give(pg_error::from(error));
             }
             status
         }
@@ -29,10 +35,10 @@ pub(super) fn fallible(error_out: *mut *mut pg_error, work: impl FnOnce() -> Res
 }
 
 /// In front of the guarded function of an export that is called all the time: `work` may answer from memory. What is
-/// that quick has no panic to catch: it takes no lock, indexes nothing, and its arithmetic saturates. Were there one, the
+/// that fast_path has no panic to catch: it takes no lock, indexes nothing, and its arithmetic saturates. Were there one, the
 /// process would end at the border, as in every `extern "C"` function.
 #[inline]
-pub(super) fn quick(error_out: *mut *mut pg_error, work: impl FnOnce() -> Option<()>) -> bool {
+pub(super) fn fast_path(error_out: &mut Output<'_, pg_error>, work: impl FnOnce() -> Option<()>) -> bool {
     // First: nothing of it has to be kept across the work.
     clear(error_out);
     work().is_some()
@@ -40,9 +46,9 @@ pub(super) fn quick(error_out: *mut *mut pg_error, work: impl FnOnce() -> Option
 
 /// For exports that make an object: `out` is NULL unless the work succeeds.
 pub(super) fn producing<T>(
-    out: *mut *mut T,
+    out: Output<'_, T>,
     name: &str,
-    error_out: *mut *mut pg_error,
+    error_out: Output<'_, pg_error>,
     work: impl FnOnce() -> Result<*mut T, Error>,
 ) -> Status {
     fallible(error_out, || {
@@ -57,49 +63,62 @@ pub(super) fn infallible<T>(fallback: T, work: impl FnOnce() -> T) -> T {
     defect::catch_panic(work).unwrap_or(fallback)
 }
 
+/// For getters: `nothing` for NULL, and where there is nothing.
+pub(super) fn get<H: Handle, T: Copy>(
+    object: Option<&H>,
+    nothing: T,
+    read: impl FnOnce(&H) -> Option<T>,
+) -> T {
+    infallible(nothing, || object.and_then(read).unwrap_or(nothing))
+}
+
 /// Sets an output to NULL before the work, so that it is only ever written on success.
-pub(super) fn clear<T>(out: *mut *mut T) {
-    // SAFETY: checked for null; otherwise the caller's contract makes it writable.
-    if let Some(slot) = unsafe { out.as_mut() } {
-        *slot = std::ptr::null_mut();
+fn clear<T>(out: &mut Output<'_, T>) {
+    if let Some(slot) = out {
+        **slot = std::ptr::null_mut();
     }
 }
 
 /// An output that must be there; cleared.
-pub(super) fn output<'a, T>(out: *mut *mut T, name: &str) -> Result<&'a mut *mut T, Error> {
-    clear(out);
-    // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
-    unsafe { out.as_mut() }.ok_or_else(|| null(name))
+pub(super) fn output<'a, T>(mut out: Output<'a, T>, name: &str) -> Result<&'a mut *mut T, Error> {
+    clear(&mut out);
+    required(out, name)
 }
 
-/// A borrowed object that must be there.
-pub(super) fn borrowed<'a, T>(object: *const T, name: &str) -> Result<&'a T, Error> {
-    // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-    unsafe { object.as_ref() }.ok_or_else(|| null(name))
-}
-
-/// A borrowed object that the caller lets nobody else use meanwhile.
-pub(super) fn borrowed_mut<'a, T>(object: *mut T, name: &str) -> Result<&'a mut T, Error> {
-    // SAFETY: checked for null; otherwise the caller's contract keeps it alive and unshared for the call.
-    unsafe { object.as_mut() }.ok_or_else(|| null(name))
+/// An argument that must not be NULL.
+pub(super) fn required<T>(argument: Option<T>, name: &str) -> Result<T, Error> {
+    argument.ok_or_else(|| null(name))
 }
 
 /// NUL-terminated UTF-8, or `None` for NULL.
-pub(super) fn optional_text<'a>(text: *const c_char, name: &str) -> Result<Option<&'a str>, Error> {
+///
+/// # Safety
+///
+/// Not NULL, the text ends in a NUL, and stays as it is for `'a`.
+pub(super) unsafe fn optional_text<'a>(text: *const c_char, name: &str) -> Result<Option<&'a str>, Error> {
     if text.is_null() {
         return Ok(None);
     }
-    // SAFETY: not null; the caller's contract ends it with a NUL.
+    // SAFETY: not null; the caller's promise.
     utf8(unsafe { CStr::from_ptr(text) }.to_bytes(), name).map(Some)
 }
 
 /// NUL-terminated UTF-8 that must be there.
-pub(super) fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str, Error> {
-    optional_text(text, name)?.ok_or_else(|| null(name))
+///
+/// # Safety
+///
+/// As for [`optional_text`].
+pub(super) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str, Error> {
+    // SAFETY: the caller's promise.
+    required(unsafe { optional_text(text, name) }?, name)
 }
 
 /// UTF-8 of a given length, or `None` for NULL.
-pub(super) fn optional_sized_text<'a>(
+///
+/// # Safety
+///
+/// Not NULL, `length` bytes are readable, and stay as they are for `'a`.
+pub(super) unsafe fn optional_sized_text<'a>(
     text: *const c_char,
     length: usize,
     name: &str,
@@ -110,13 +129,22 @@ pub(super) fn optional_sized_text<'a>(
     if isize::try_from(length).is_err() {
         return Err(invalid(name, "has a length that no memory can have"));
     }
-    // SAFETY: not null; the caller's contract makes `length` bytes readable.
+    // SAFETY: not null; the caller's promise.
     utf8(unsafe { slice::from_raw_parts(text.cast(), length) }, name).map(Some)
 }
 
 /// UTF-8 of a given length that must be there.
-pub(super) fn sized_text<'a>(text: *const c_char, length: usize, name: &str) -> Result<&'a str, Error> {
-    optional_sized_text(text, length, name)?.ok_or_else(|| null(name))
+///
+/// # Safety
+///
+/// As for [`optional_sized_text`].
+pub(super) unsafe fn sized_text<'a>(
+    text: *const c_char,
+    length: usize,
+    name: &str,
+) -> Result<&'a str, Error> {
+    // SAFETY: the caller's promise.
+    required(unsafe { optional_sized_text(text, length, name) }?, name)
 }
 
 fn utf8<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, Error> {

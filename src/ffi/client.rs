@@ -4,10 +4,11 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use super::boundary::{
-    borrowed, c_text, fallible, infallible, invalid, optional_sized_text, optional_text, output, producing,
-    sized_text, text, timeout,
+    Output, c_text, fallible, infallible, invalid, optional_sized_text, optional_text, output, producing,
+    required, sized_text, text, timeout,
 };
-use super::{pg_config, pg_error, pg_queue, pg_token};
+use super::handle::{Handle, Owned, give, release, share};
+use super::{pg_config, pg_error, pg_queue};
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::error::Error;
@@ -16,19 +17,17 @@ use crate::runtime;
 use crate::secret::Secret;
 use crate::session::metrics;
 use crate::status::{Fate, Status};
-use crate::token::RefreshToken;
+use crate::token::{Grant, RefreshToken};
 
 /// A way to one service: TLS, proxy, pool of connections, perhaps credentials. Owned by the caller, who frees it
 /// with pg_client_free. Any number of threads may use it at once. After a fork the child may go on using it: it
 /// makes connections of its own.
 pub struct pg_client {
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
 }
 
-impl pg_client {
-    pub(super) fn client(&self) -> &Arc<Client> {
-        &self.client
-    }
+impl Handle for pg_client {
+    type Ownership = Owned;
 }
 
 /// Makes a client from settings, which are copied. Reads the files that they name; connects nowhere and starts no
@@ -41,13 +40,13 @@ impl pg_client {
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_client_new(
-    config: *const pg_config,
-    client: *mut *mut pg_client,
-    error: *mut *mut pg_error,
+    config: Option<&pg_config>,
+    client: Option<&mut *mut pg_client>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(client, "client", error, || {
-        let client = Client::new(&borrowed(config, "config")?.config)?;
-        Ok(Box::into_raw(Box::new(pg_client { client })))
+        let client = Client::new(&required(config, "config")?.config)?;
+        Ok(give(pg_client { client }))
     })
 }
 
@@ -62,12 +61,12 @@ pub unsafe extern "C" fn pg_client_new(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_client_metrics(
-    client: *const pg_client,
-    text: *mut *mut c_char,
-    error: *mut *mut pg_error,
+    client: Option<&pg_client>,
+    text: Option<&mut *mut c_char>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(text, "text", error, || {
-        let metrics = metrics::of_client(&borrowed(client, "client")?.client)?;
+        let metrics = metrics::of_client(&required(client, "client")?.client)?;
         Ok(c_text(&metrics).into_raw())
     })
 }
@@ -84,17 +83,18 @@ pub unsafe extern "C" fn pg_client_metrics(
 /// Since 0.1.0. Source: "Issuing a JWT token" in the vendor's documentation.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_issue_token(
-    client: *const pg_client,
+    client: Option<&pg_client>,
     account_id: *const c_char,
     public_key: *const c_char,
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-    error: *mut *mut pg_error,
+    token: Option<&mut *mut Grant>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(token, "token", error, || {
-        let credentials =
-            (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?);
-        issue(client, credentials, timeout_ms)
+        // SAFETY: the caller's texts, good for the call.
+        let (account_id, public_key) =
+            unsafe { (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?) };
+        issue(client, (account_id, public_key), timeout_ms)
     })
 }
 
@@ -103,18 +103,20 @@ pub unsafe extern "C" fn pg_issue_token(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_issue_token_sized(
-    client: *const pg_client,
+    client: Option<&pg_client>,
     account_id: *const c_char,
     account_id_length: usize,
     public_key: *const c_char,
     public_key_length: usize,
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-    error: *mut *mut pg_error,
+    token: Option<&mut *mut Grant>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(token, "token", error, || {
-        let account_id = optional_sized_text(account_id, account_id_length, "account_id")?;
-        let public_key = optional_sized_text(public_key, public_key_length, "public_key")?;
+        // SAFETY: the caller's texts, good for the call.
+        let account_id = unsafe { optional_sized_text(account_id, account_id_length, "account_id") }?;
+        // SAFETY: as above.
+        let public_key = unsafe { optional_sized_text(public_key, public_key_length, "public_key") }?;
         issue(client, (account_id, public_key), timeout_ms)
     })
 }
@@ -132,16 +134,18 @@ pub unsafe extern "C" fn pg_issue_token_sized(
 /// Since 0.1.0. Source: "Managing JWT tokens" in the vendor's documentation.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_refresh_token(
-    client: *const pg_client,
+    client: Option<&pg_client>,
     access_token: *const c_char,
     refresh_token: *const c_char,
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-    error: *mut *mut pg_error,
+    token: Option<&mut *mut Grant>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
-    presenting(refresh_token, token, error, || {
-        let access_token = optional_text(access_token, "access_token")?;
-        refresh(client, access_token, text(refresh_token, "refresh_token")?, timeout_ms)
+    with_refresh_token(refresh_token, token, error, || {
+        // SAFETY: the caller's texts, good for the call.
+        let (access_token, refresh_token) =
+            unsafe { (optional_text(access_token, "access_token")?, text(refresh_token, "refresh_token")?) };
+        refresh(client, access_token, refresh_token, timeout_ms)
     })
 }
 
@@ -150,18 +154,20 @@ pub unsafe extern "C" fn pg_refresh_token(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_refresh_token_sized(
-    client: *const pg_client,
+    client: Option<&pg_client>,
     access_token: *const c_char,
     access_token_length: usize,
     refresh_token: *const c_char,
     refresh_token_length: usize,
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-    error: *mut *mut pg_error,
+    token: Option<&mut *mut Grant>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
-    presenting(refresh_token, token, error, || {
-        let access_token = optional_sized_text(access_token, access_token_length, "access_token")?;
-        let refresh_token = sized_text(refresh_token, refresh_token_length, "refresh_token")?;
+    with_refresh_token(refresh_token, token, error, || {
+        // SAFETY: the caller's texts, good for the call.
+        let access_token = unsafe { optional_sized_text(access_token, access_token_length, "access_token") }?;
+        // SAFETY: as above.
+        let refresh_token = unsafe { sized_text(refresh_token, refresh_token_length, "refresh_token") }?;
         refresh(client, access_token, refresh_token, timeout_ms)
     })
 }
@@ -176,21 +182,22 @@ pub unsafe extern "C" fn pg_refresh_token_sized(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_issue_token_start(
-    client: *const pg_client,
-    queue: *const pg_queue,
+    client: Option<&pg_client>,
+    queue: Option<&pg_queue>,
     id: u64,
     account_id: *const c_char,
     public_key: *const c_char,
     timeout_ms: i64,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let client = &borrowed(client, "client")?.client;
-        let queue = &borrowed(queue, "queue")?.queue;
+        let client = &required(client, "client")?.client;
+        let queue = &required(queue, "queue")?.queue;
         let timeout = timeout(timeout_ms)?;
-        let credentials =
-            (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?);
-        let credentials = both_or_neither(credentials)?;
+        // SAFETY: the caller's texts, good for the call.
+        let (account_id, public_key) =
+            unsafe { (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?) };
+        let credentials = both_or_neither((account_id, public_key))?;
         runtime::handle()?;
         client.issue_start(queue.begin(id, Operation::Token)?, credentials, timeout);
         Ok(())
@@ -206,26 +213,29 @@ pub unsafe extern "C" fn pg_issue_token_start(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_refresh_token_start(
-    client: *const pg_client,
-    queue: *const pg_queue,
+    client: Option<&pg_client>,
+    queue: Option<&pg_queue>,
     id: u64,
     access_token: *const c_char,
     refresh_token: *const c_char,
     timeout_ms: i64,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let begun = || {
-            let client = &borrowed(client, "client")?.client;
-            let queue = &borrowed(queue, "queue")?.queue;
+        let start = || {
+            let client = &required(client, "client")?.client;
+            let queue = &required(queue, "queue")?.queue;
             let timeout = timeout(timeout_ms)?;
-            let access = optional_text(access_token, "access_token")?;
-            let (access, refresh) = presented(access, text(refresh_token, "refresh_token")?)?;
+            // SAFETY: the caller's texts, good for the call.
+            let (access, refresh) = unsafe {
+                (optional_text(access_token, "access_token")?, text(refresh_token, "refresh_token")?)
+            };
+            let (access, refresh) = parse_tokens(access, refresh)?;
             runtime::handle()?;
             client.refresh_start(queue.begin(id, Operation::Refresh)?, access, refresh, timeout);
             Ok(())
         };
-        begun().map_err(|error: Error| match refresh_token.is_null() {
+        start().map_err(|error: Error| match refresh_token.is_null() {
             true => error,
             false => error.with_fate(Fate::PG_FATE_UNSENT),
         })
@@ -238,20 +248,16 @@ pub unsafe extern "C" fn pg_refresh_token_start(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_client_free(client: *mut pg_client) {
-    infallible((), || {
-        if !client.is_null() {
-            // SAFETY: made by pg_client_new, and the caller gives it up.
-            drop(unsafe { Box::from_raw(client) });
-        }
-    });
+    // SAFETY: NULL, or from pg_client_new, and the caller gives it up.
+    infallible((), || unsafe { release(client) });
 }
 
 /// The boundary of a call that is given a refresh token: what fails before the call has sent nothing of it.
-fn presenting(
+fn with_refresh_token(
     refresh_token: *const c_char,
-    token: *mut *mut pg_token,
-    error: *mut *mut pg_error,
-    work: impl FnOnce() -> Result<*mut pg_token, Error>,
+    token: Output<'_, Grant>,
+    error: Output<'_, pg_error>,
+    work: impl FnOnce() -> Result<*mut Grant, Error>,
 ) -> Status {
     fallible(error, || {
         let produced = output(token, "token").and_then(|slot| {
@@ -266,13 +272,13 @@ fn presenting(
 }
 
 fn issue(
-    client: *const pg_client,
+    client: Option<&pg_client>,
     credentials: (Option<&str>, Option<&str>),
     timeout_ms: i64,
-) -> Result<*mut pg_token, Error> {
-    let client = &borrowed(client, "client")?.client;
+) -> Result<*mut Grant, Error> {
+    let client = &required(client, "client")?.client;
     let timeout = timeout(timeout_ms)?;
-    Ok(pg_token::new(client.issue(both_or_neither(credentials)?, timeout)?))
+    Ok(share(Arc::new(Grant::bare(client.issue(both_or_neither(credentials)?, timeout)?))))
 }
 
 fn both_or_neither(credentials: (Option<&str>, Option<&str>)) -> Result<Option<Credentials>, Error> {
@@ -285,18 +291,18 @@ fn both_or_neither(credentials: (Option<&str>, Option<&str>)) -> Result<Option<C
 }
 
 fn refresh(
-    client: *const pg_client,
+    client: Option<&pg_client>,
     access_token: Option<&str>,
     refresh_token: &str,
     timeout_ms: i64,
-) -> Result<*mut pg_token, Error> {
-    let client = &borrowed(client, "client")?.client;
+) -> Result<*mut Grant, Error> {
+    let client = &required(client, "client")?.client;
     let timeout = timeout(timeout_ms)?;
-    let (access, refresh) = presented(access_token, refresh_token)?;
-    Ok(pg_token::new(client.refresh(access, refresh, timeout)?))
+    let (access, refresh) = parse_tokens(access_token, refresh_token)?;
+    Ok(share(Arc::new(Grant::bare(client.refresh(access, refresh, timeout)?))))
 }
 
-fn presented(
+fn parse_tokens(
     access_token: Option<&str>,
     refresh_token: &str,
 ) -> Result<(Option<Secret>, RefreshToken), Error> {

@@ -3,7 +3,8 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use super::boundary::{borrowed_mut, fallible, infallible, sized_text, text};
+use super::boundary::{fallible, infallible, required, sized_text, text};
+use super::handle::{Handle, Owned, give, release};
 use super::pg_error;
 use crate::config::Config;
 use crate::status::Status;
@@ -14,12 +15,16 @@ pub struct pg_config {
     pub(super) config: Config,
 }
 
+impl Handle for pg_config {
+    type Ownership = Owned;
+}
+
 /// New settings, all at their defaults. Owned by the caller. NULL only after a defect of this library. Never blocks.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_config_new() -> *mut pg_config {
-    infallible(ptr::null_mut(), || Box::into_raw(Box::new(pg_config { config: Config::default() })))
+    infallible(ptr::null_mut(), || give(pg_config { config: Config::default() }))
 }
 
 /// Sets one value. Names, types, ranges and defaults are in the table: see pg_setting_count and docs/settings.md.
@@ -31,14 +36,16 @@ pub extern "C" fn pg_config_new() -> *mut pg_config {
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_config_set(
-    config: *mut pg_config,
+    config: Option<&mut pg_config>,
     name: *const c_char,
     value: *const c_char,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let config = borrowed_mut(config, "config")?;
-        config.config.set(text(name, "name")?, text(value, "value")?)
+        let config = required(config, "config")?;
+        // SAFETY: the caller's texts, good for the call.
+        let (name, value) = unsafe { (text(name, "name")?, text(value, "value")?) };
+        config.config.set(name, value)
     })
 }
 
@@ -47,15 +54,17 @@ pub unsafe extern "C" fn pg_config_set(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_config_set_sized(
-    config: *mut pg_config,
+    config: Option<&mut pg_config>,
     name: *const c_char,
     value: *const c_char,
     value_length: usize,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let config = borrowed_mut(config, "config")?;
-        config.config.set(text(name, "name")?, sized_text(value, value_length, "value")?)
+        let config = required(config, "config")?;
+        // SAFETY: the caller's texts, good for the call.
+        let (name, value) = unsafe { (text(name, "name")?, sized_text(value, value_length, "value")?) };
+        config.config.set(name, value)
     })
 }
 
@@ -67,8 +76,11 @@ pub unsafe extern "C" fn pg_config_set_sized(
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_config_set_from_env(config: *mut pg_config, error: *mut *mut pg_error) -> Status {
-    fallible(error, || borrowed_mut(config, "config")?.config.set_from_env(|name| std::env::var_os(name)))
+pub unsafe extern "C" fn pg_config_set_from_env(
+    config: Option<&mut pg_config>,
+    error: Option<&mut *mut pg_error>,
+) -> Status {
+    fallible(error, || required(config, "config")?.config.set_from_env(|name| std::env::var_os(name)))
 }
 
 /// Frees settings. NULL is fine. Clients made from them live on. Never blocks.
@@ -76,10 +88,6 @@ pub unsafe extern "C" fn pg_config_set_from_env(config: *mut pg_config, error: *
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_config_free(config: *mut pg_config) {
-    infallible((), || {
-        if !config.is_null() {
-            // SAFETY: made by pg_config_new, and the caller gives it up.
-            drop(unsafe { Box::from_raw(config) });
-        }
-    });
+    // SAFETY: NULL, or from pg_config_new, and the caller gives it up.
+    infallible((), || unsafe { release(config) });
 }

@@ -3,7 +3,8 @@
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
-use super::boundary::{c_text, infallible};
+use super::boundary::{c_text, get, infallible};
+use super::handle::{Handle, Owned, release};
 use crate::error::Error;
 use crate::status::{Fate, Status};
 
@@ -15,17 +16,14 @@ pub struct pg_error {
     server: Option<ServerText>,
 }
 
+impl Handle for pg_error {
+    type Ownership = Owned;
+}
+
 struct ServerText {
     code: Option<CString>,
     message: Option<CString>,
     details: Option<CString>,
-}
-
-impl pg_error {
-    /// For the caller to own.
-    pub(super) fn new(error: Error) -> *mut pg_error {
-        Box::into_raw(Box::new(pg_error::from(error)))
-    }
 }
 
 impl From<Error> for pg_error {
@@ -40,19 +38,11 @@ impl From<Error> for pg_error {
     }
 }
 
-fn get<T>(error: *const pg_error, nothing: T, read: impl FnOnce(&pg_error) -> Option<T>) -> T
-where
-    T: Copy,
-{
-    // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-    infallible(nothing, || unsafe { error.as_ref() }.and_then(read).unwrap_or(nothing))
-}
-
 /// The status, the same that the call answered with. PG_OK for NULL. Any thread; never blocks.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_status(error: *const pg_error) -> Status {
+pub unsafe extern "C" fn pg_error_status(error: Option<&pg_error>) -> Status {
     get(error, Status::PG_OK, |error| Some(error.error.status))
 }
 
@@ -61,7 +51,7 @@ pub unsafe extern "C" fn pg_error_status(error: *const pg_error) -> Status {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_text(error: *const pg_error) -> *const c_char {
+pub unsafe extern "C" fn pg_error_text(error: Option<&pg_error>) -> *const c_char {
     get(error, c"".as_ptr(), |error| Some(error.text.as_ptr()))
 }
 
@@ -69,7 +59,7 @@ pub unsafe extern "C" fn pg_error_text(error: *const pg_error) -> *const c_char 
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_http_status(error: *const pg_error) -> i32 {
+pub unsafe extern "C" fn pg_error_http_status(error: Option<&pg_error>) -> i32 {
     get(error, 0, |error| error.error.http_status.map(i32::from))
 }
 
@@ -78,7 +68,7 @@ pub unsafe extern "C" fn pg_error_http_status(error: *const pg_error) -> i32 {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_server_code(error: *const pg_error) -> *const c_char {
+pub unsafe extern "C" fn pg_error_server_code(error: Option<&pg_error>) -> *const c_char {
     get(error, ptr::null(), |error| error.server.as_ref()?.code.as_deref().map(CStr::as_ptr))
 }
 
@@ -87,7 +77,7 @@ pub unsafe extern "C" fn pg_error_server_code(error: *const pg_error) -> *const 
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_server_message(error: *const pg_error) -> *const c_char {
+pub unsafe extern "C" fn pg_error_server_message(error: Option<&pg_error>) -> *const c_char {
     get(error, ptr::null(), |error| error.server.as_ref()?.message.as_deref().map(CStr::as_ptr))
 }
 
@@ -96,7 +86,7 @@ pub unsafe extern "C" fn pg_error_server_message(error: *const pg_error) -> *con
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_server_details(error: *const pg_error) -> *const c_char {
+pub unsafe extern "C" fn pg_error_server_details(error: Option<&pg_error>) -> *const c_char {
     get(error, ptr::null(), |error| error.server.as_ref()?.details.as_deref().map(CStr::as_ptr))
 }
 
@@ -105,7 +95,7 @@ pub unsafe extern "C" fn pg_error_server_details(error: *const pg_error) -> *con
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_retry_after_ms(error: *const pg_error) -> i64 {
+pub unsafe extern "C" fn pg_error_retry_after_ms(error: Option<&pg_error>) -> i64 {
     get(error, -1, |error| {
         error.error.retry_after.map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
     })
@@ -117,7 +107,7 @@ pub unsafe extern "C" fn pg_error_retry_after_ms(error: *const pg_error) -> i64 
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_cause(error: *const pg_error) -> Status {
+pub unsafe extern "C" fn pg_error_cause(error: Option<&pg_error>) -> Status {
     get(error, Status::PG_OK, |error| error.error.cause)
 }
 
@@ -126,7 +116,7 @@ pub unsafe extern "C" fn pg_error_cause(error: *const pg_error) -> Status {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_is_retryable(error: *const pg_error) -> bool {
+pub unsafe extern "C" fn pg_error_is_retryable(error: Option<&pg_error>) -> bool {
     get(error, false, |error| Some(error.error.is_retryable()))
 }
 
@@ -135,7 +125,7 @@ pub unsafe extern "C" fn pg_error_is_retryable(error: *const pg_error) -> bool {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_needs_credentials(error: *const pg_error) -> bool {
+pub unsafe extern "C" fn pg_error_needs_credentials(error: Option<&pg_error>) -> bool {
     get(error, false, |error| Some(error.error.needs_credentials()))
 }
 
@@ -143,7 +133,7 @@ pub unsafe extern "C" fn pg_error_needs_credentials(error: *const pg_error) -> b
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_error_refresh_token_fate(error: *const pg_error) -> Fate {
+pub unsafe extern "C" fn pg_error_refresh_token_fate(error: Option<&pg_error>) -> Fate {
     get(error, Fate::PG_FATE_NONE, |error| Some(error.error.fate))
 }
 
@@ -152,10 +142,6 @@ pub unsafe extern "C" fn pg_error_refresh_token_fate(error: *const pg_error) -> 
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_error_free(error: *mut pg_error) {
-    infallible((), || {
-        if !error.is_null() {
-            // SAFETY: made by pg_error::new, and the caller gives it up.
-            drop(unsafe { Box::from_raw(error) });
-        }
-    });
+    // SAFETY: NULL, or from a call that failed, and the caller gives it up.
+    infallible((), || unsafe { release(error) });
 }

@@ -4,10 +4,12 @@ use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::Arc;
 
-use super::boundary::{c_text, infallible};
-use super::{pg_error, pg_response, pg_token};
+use super::boundary::{c_text, get, infallible};
+use super::handle::{Handle, Owned, release};
+use super::{pg_error, pg_response};
 use crate::event::{Body, Event, EventKind, Level};
 use crate::status::Status;
+use crate::token::Grant;
 
 /// An event of a queue. Immutable; owned by the caller, who frees it with pg_event_free. What is borrowed from it lives
 /// as long as it does; pg_token_ref and pg_response_ref keep a token or a response for longer. Every getter takes
@@ -19,26 +21,24 @@ pub struct pg_event {
     line: Option<CString>,
 }
 
-impl pg_event {
-    /// For the caller to own.
-    pub(super) fn new(event: Event) -> *mut pg_event {
+impl Handle for pg_event {
+    type Ownership = Owned;
+}
+
+impl From<Event> for pg_event {
+    fn from(event: Event) -> Self {
         let error = event.body.error().cloned().map(pg_error::from);
         let response = event.body.response().cloned().map(pg_response::new);
         let line = if let Body::Log(_, line) = &event.body { Some(c_text(line)) } else { None };
-        Box::into_raw(Box::new(pg_event { event, error, response, line }))
+        pg_event { event, error, response, line }
     }
-}
-
-fn get<T: Copy>(event: *const pg_event, nothing: T, read: impl FnOnce(&pg_event) -> Option<T>) -> T {
-    // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-    infallible(nothing, || unsafe { event.as_ref() }.and_then(read).unwrap_or(nothing))
 }
 
 /// What it is. Never blocks.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_event_kind(event: *const pg_event) -> EventKind {
+pub unsafe extern "C" fn pg_event_kind(event: Option<&pg_event>) -> EventKind {
     get(event, EventKind::PG_EVENT_NONE, |event| Some(event.event.body.kind()))
 }
 
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn pg_event_kind(event: *const pg_event) -> EventKind {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_event_id(event: *const pg_event) -> u64 {
+pub unsafe extern "C" fn pg_event_id(event: Option<&pg_event>) -> u64 {
     get(event, 0, |event| Some(event.event.id))
 }
 
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn pg_event_id(event: *const pg_event) -> u64 {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_event_status(event: *const pg_event) -> Status {
+pub unsafe extern "C" fn pg_event_status(event: Option<&pg_event>) -> Status {
     get(event, Status::PG_OK, |event| event.event.body.error().map(|error| error.status))
 }
 
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn pg_event_status(event: *const pg_event) -> Status {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_event_error(event: *const pg_event) -> *const pg_error {
+pub unsafe extern "C" fn pg_event_error(event: Option<&pg_event>) -> *const pg_error {
     get(event, ptr::null(), |event| event.error.as_ref().map(ptr::from_ref))
 }
 
@@ -71,15 +71,15 @@ pub unsafe extern "C" fn pg_event_error(event: *const pg_event) -> *const pg_err
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_event_token(event: *const pg_event) -> *const pg_token {
-    get(event, ptr::null(), |event| event.event.body.token().map(pg_token::lend))
+pub unsafe extern "C" fn pg_event_token(event: Option<&pg_event>) -> *const Grant {
+    get(event, ptr::null(), |event| event.event.body.token().map(Arc::as_ptr))
 }
 
 /// The response of PG_EVENT_RESPONSE; NULL otherwise. Borrowed from the event: pg_response_ref to keep it. Never blocks.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_event_response(event: *const pg_event) -> *const pg_response {
+pub unsafe extern "C" fn pg_event_response(event: Option<&pg_event>) -> *const pg_response {
     get(event, ptr::null(), |event| event.response.as_ref().map(Arc::as_ptr))
 }
 
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn pg_event_response(event: *const pg_event) -> *const pg_
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_event_log_level(event: *const pg_event) -> Level {
+pub unsafe extern "C" fn pg_event_log_level(event: Option<&pg_event>) -> Level {
     get(event, Level::PG_LOG_NONE, |event| match event.event.body {
         Body::Log(level, _) => Some(level),
         _ => None,
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn pg_event_log_level(event: *const pg_event) -> Level {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_event_text(event: *const pg_event) -> *const c_char {
+pub unsafe extern "C" fn pg_event_text(event: Option<&pg_event>) -> *const c_char {
     get(event, ptr::null(), |event| event.line.as_ref().map(|line| line.as_ptr()))
 }
 
@@ -108,10 +108,6 @@ pub unsafe extern "C" fn pg_event_text(event: *const pg_event) -> *const c_char 
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_event_free(event: *mut pg_event) {
-    infallible((), || {
-        if !event.is_null() {
-            // SAFETY: made by Box::into_raw, and the caller gives it up.
-            drop(unsafe { Box::from_raw(event) });
-        }
-    });
+    // SAFETY: NULL, or from pg_queue_poll, and the caller gives it up.
+    infallible((), || unsafe { release(event) });
 }

@@ -1,8 +1,8 @@
 //! The C interface. One file per noun; every export goes through `boundary`.
 //!
-//! Pointer kinds: `*const T` is borrowed for the call; `*mut T` to a `_free` function gives up what the caller
-//! owns; `*mut *mut T` receives what the caller will own. The doc comments here become the C header, so they
-//! speak C.
+//! A pointer that the caller lends for the call is an `Option<&T>`, an output an `Option<&mut *mut T>`: both are plain C
+//! pointers, NULL is `None`, and that they are good for the call is the promise of an `unsafe extern "C"` function's
+//! caller. What C holds for longer is a `Handle`. The doc comments here become the C header, so they speak C.
 
 #![allow(unsafe_code, reason = "the C boundary")]
 #![allow(non_camel_case_types, reason = "the names are the C header's")]
@@ -16,6 +16,7 @@ mod client;
 mod config;
 mod error;
 mod event;
+mod handle;
 mod library;
 mod queue;
 mod request;

@@ -2,7 +2,8 @@
 
 use std::ptr;
 
-use super::boundary::{borrowed, fallible, infallible, null, producing, timeout};
+use super::boundary::{fallible, infallible, producing, required, timeout};
+use super::handle::{Handle, Owned, give, release};
 use super::{pg_error, pg_event};
 use crate::clock::FOREVER;
 use crate::queue::Queue;
@@ -17,14 +18,21 @@ pub struct pg_queue {
     pub(super) queue: Queue,
 }
 
+impl Handle for pg_queue {
+    type Ownership = Owned;
+}
+
 /// A new queue. `*queue` is owned by the caller, and NULL on failure. Never blocks.
 ///
 /// Errors: PG_ERR_NULL_POINTER.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_queue_new(queue: *mut *mut pg_queue, error: *mut *mut pg_error) -> Status {
-    producing(queue, "queue", error, || Ok(Box::into_raw(Box::new(pg_queue { queue: Queue::default() }))))
+pub unsafe extern "C" fn pg_queue_new(
+    queue: Option<&mut *mut pg_queue>,
+    error: Option<&mut *mut pg_error>,
+) -> Status {
+    producing(queue, "queue", error, || Ok(give(pg_queue { queue: Queue::default() })))
 }
 
 /// A descriptor that is readable while an event waits; level-triggered. It is the queue's: only wait for it, do not
@@ -35,15 +43,14 @@ pub unsafe extern "C" fn pg_queue_new(queue: *mut *mut pg_queue, error: *mut *mu
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_fd(
-    queue: *const pg_queue,
-    fd: *mut i32,
-    error: *mut *mut pg_error,
+    queue: Option<&pg_queue>,
+    fd: Option<&mut i32>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
-        let fd = unsafe { fd.as_mut() }.ok_or_else(|| null("fd"))?;
+        let fd = required(fd, "fd")?;
         *fd = -1;
-        *fd = borrowed(queue, "queue")?.queue.descriptor()?;
+        *fd = required(queue, "queue")?.queue.descriptor()?;
         Ok(())
     })
 }
@@ -57,15 +64,15 @@ pub unsafe extern "C" fn pg_queue_fd(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_poll(
-    queue: *const pg_queue,
+    queue: Option<&pg_queue>,
     timeout_ms: i64,
-    event: *mut *mut pg_event,
-    error: *mut *mut pg_error,
+    event: Option<&mut *mut pg_event>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(event, "event", error, || {
         let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
-        let event = borrowed(queue, "queue")?.queue.poll(timeout)?;
-        Ok(event.map_or(ptr::null_mut(), pg_event::new))
+        let event = required(queue, "queue")?.queue.poll(timeout)?;
+        Ok(event.map_or(ptr::null_mut(), |event| give(pg_event::from(event))))
     })
 }
 
@@ -78,11 +85,11 @@ pub unsafe extern "C" fn pg_queue_poll(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_cancel(
-    queue: *const pg_queue,
+    queue: Option<&pg_queue>,
     id: u64,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
-    fallible(error, || borrowed(queue, "queue")?.queue.cancel(id))
+    fallible(error, || required(queue, "queue")?.queue.cancel(id))
 }
 
 /// Frees a queue with the events that wait on it, and gives up what is under way on it. NULL is fine. Its descriptor is
@@ -91,10 +98,6 @@ pub unsafe extern "C" fn pg_queue_cancel(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_free(queue: *mut pg_queue) {
-    infallible((), || {
-        if !queue.is_null() {
-            // SAFETY: made by pg_queue_new, and the caller gives it up.
-            drop(unsafe { Box::from_raw(queue) });
-        }
-    });
+    // SAFETY: NULL, or from pg_queue_new, and the caller gives it up.
+    infallible((), || unsafe { release(queue) });
 }

@@ -2,9 +2,9 @@
 
 use std::ffi::c_char;
 use std::slice;
-use std::sync::Arc;
 
-use super::boundary::{borrowed, fallible, invalid, null, optional_text, producing, text, timeout};
+use super::boundary::{fallible, invalid, null, optional_text, producing, required, text, timeout};
+use super::handle::share;
 use super::{pg_error, pg_queue, pg_response, pg_session};
 use crate::error::Error;
 use crate::event::Operation;
@@ -33,21 +33,22 @@ use crate::status::Status;
 /// Since 0.1.0. Source: "Managing JWT tokens" in the vendor's documentation.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_request(
-    session: *const pg_session,
+    session: Option<&pg_session>,
     method: *const c_char,
     path: *const c_char,
     headers: *const *const c_char,
     body: *const u8,
     body_length: usize,
     timeout_ms: i64,
-    response: *mut *mut pg_response,
-    error: *mut *mut pg_error,
+    response: Option<&mut *mut pg_response>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(response, "response", error, || {
-        let session = &borrowed(session, "session")?.session;
-        let request = request(method, path, headers, body, body_length)?;
+        let session = &required(session, "session")?.session;
+        // SAFETY: the caller's method, path, headers and body, good for the call.
+        let request = unsafe { request(method, path, headers, body, body_length) }?;
         let response = session.request(request, timeout(timeout_ms)?)?;
-        Ok(Arc::into_raw(pg_response::new(response)).cast_mut())
+        Ok(share(pg_response::new(response)))
     })
 }
 
@@ -61,8 +62,8 @@ pub unsafe extern "C" fn pg_session_request(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_request_start(
-    session: *const pg_session,
-    queue: *const pg_queue,
+    session: Option<&pg_session>,
+    queue: Option<&pg_queue>,
     id: u64,
     method: *const c_char,
     path: *const c_char,
@@ -70,12 +71,13 @@ pub unsafe extern "C" fn pg_session_request_start(
     body: *const u8,
     body_length: usize,
     timeout_ms: i64,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let session = &borrowed(session, "session")?.session;
-        let queue = &borrowed(queue, "queue")?.queue;
-        let request = request(method, path, headers, body, body_length)?;
+        let session = &required(session, "session")?.session;
+        let queue = &required(queue, "queue")?.queue;
+        // SAFETY: the caller's method, path, headers and body, good for the call.
+        let request = unsafe { request(method, path, headers, body, body_length) }?;
         let timeout = timeout(timeout_ms)?;
         runtime::handle()?;
         session.request_start(queue.begin(id, Operation::Response)?, request, timeout);
@@ -83,7 +85,10 @@ pub unsafe extern "C" fn pg_session_request_start(
     })
 }
 
-fn request(
+/// # Safety
+///
+/// The texts end in a NUL, the headers in a NULL, and `body_length` bytes are readable, unless they are NULL.
+unsafe fn request(
     method: *const c_char,
     path: *const c_char,
     headers: *const *const c_char,
@@ -96,21 +101,27 @@ fn request(
         (false, length) if isize::try_from(length).is_err() => {
             return Err(invalid("body_length", "is a length that no memory can have"));
         }
-        // SAFETY: not null; the caller's contract makes so many bytes readable for the call.
+        // SAFETY: not null; the caller's promise.
         (false, length) => Some(unsafe { slice::from_raw_parts(body, length) }),
     };
-    ApiRequest::new(text(method, "method")?, text(path, "path")?, &pairs(headers)?, body)
+    // SAFETY: the caller's promise.
+    let (method, path, headers) = unsafe { (text(method, "method")?, text(path, "path")?, pairs(headers)?) };
+    ApiRequest::new(method, path, &headers, body)
 }
 
 /// Names and values in turn, up to a NULL.
-fn pairs<'a>(mut next: *const *const c_char) -> Result<Vec<(&'a str, &'a str)>, Error> {
+///
+/// # Safety
+///
+/// NULL, or an array of texts that ends in a NULL.
+unsafe fn pairs<'a>(mut next: *const *const c_char) -> Result<Vec<(&'a str, &'a str)>, Error> {
     let mut pairs = Vec::new();
     if next.is_null() {
         return Ok(pairs);
     }
     let mut take = || {
-        // SAFETY: the caller's contract ends the array with a NULL, and we do not go beyond.
-        let text = optional_text(unsafe { *next }, "headers")?;
+        // SAFETY: the array ends in a NULL, and nothing beyond it is read.
+        let text = unsafe { optional_text(*next, "headers") }?;
         if text.is_some() {
             // SAFETY: as above; it was not the last one.
             next = unsafe { next.add(1) };

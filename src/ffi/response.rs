@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use once_cell::race::OnceBox;
 
-use super::boundary::{c_text, infallible, optional_text};
+use super::boundary::{c_text, get, infallible, optional_text};
+use super::handle::{Handle, Shared, release, retain};
 use crate::request::Response;
 
 /// A complete answer of the API, of any HTTP status. Immutable and counted: pg_response_ref adds an owner,
@@ -15,6 +16,10 @@ use crate::request::Response;
 pub struct pg_response {
     response: Arc<Response>,
     headers: OnceBox<Vec<(CString, CString)>>,
+}
+
+impl Handle for pg_response {
+    type Ownership = Shared;
 }
 
 impl pg_response {
@@ -36,16 +41,11 @@ impl pg_response {
     }
 }
 
-fn get<T: Copy>(response: *const pg_response, nothing: T, read: impl FnOnce(&pg_response) -> Option<T>) -> T {
-    // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-    infallible(nothing, || unsafe { response.as_ref() }.and_then(read).unwrap_or(nothing))
-}
-
 /// The HTTP status. Any thread; never blocks.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_response_status(response: *const pg_response) -> i32 {
+pub unsafe extern "C" fn pg_response_status(response: Option<&pg_response>) -> i32 {
     get(response, 0, |response| Some(i32::from(response.response.status)))
 }
 
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn pg_response_status(response: *const pg_response) -> i32
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_response_body(response: *const pg_response) -> *const u8 {
+pub unsafe extern "C" fn pg_response_body(response: Option<&pg_response>) -> *const u8 {
     get(response, ptr::null(), |response| Some(response.response.body.as_ptr()))
 }
 
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn pg_response_body(response: *const pg_response) -> *cons
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_response_body_length(response: *const pg_response) -> usize {
+pub unsafe extern "C" fn pg_response_body_length(response: Option<&pg_response>) -> usize {
     get(response, 0, |response| Some(response.response.body.len()))
 }
 
@@ -72,13 +72,14 @@ pub unsafe extern "C" fn pg_response_body_length(response: *const pg_response) -
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_header(
-    response: *const pg_response,
+    response: Option<&pg_response>,
     name: *const c_char,
 ) -> *const c_char {
     get(response, ptr::null(), |response| {
-        let wanted = optional_text(name, "name").ok().flatten()?;
-        let is_it = |name: &CString| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(wanted));
-        response.headers().iter().find(|(name, _)| is_it(name)).map(|(_, value)| value.as_ptr())
+        // SAFETY: the caller's text, good for the call.
+        let wanted = unsafe { optional_text(name, "name") }.ok().flatten()?;
+        let has_name = |name: &CString| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(wanted));
+        response.headers().iter().find(|(name, _)| has_name(name)).map(|(_, value)| value.as_ptr())
     })
 }
 
@@ -86,7 +87,7 @@ pub unsafe extern "C" fn pg_response_header(
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_response_header_count(response: *const pg_response) -> usize {
+pub unsafe extern "C" fn pg_response_header_count(response: Option<&pg_response>) -> usize {
     get(response, 0, |response| Some(response.headers().len()))
 }
 
@@ -96,7 +97,7 @@ pub unsafe extern "C" fn pg_response_header_count(response: *const pg_response) 
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_header_name(
-    response: *const pg_response,
+    response: Option<&pg_response>,
     index: usize,
 ) -> *const c_char {
     get(response, ptr::null(), |response| response.headers().get(index).map(|(name, _)| name.as_ptr()))
@@ -107,7 +108,7 @@ pub unsafe extern "C" fn pg_response_header_name(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_header_value(
-    response: *const pg_response,
+    response: Option<&pg_response>,
     index: usize,
 ) -> *const c_char {
     get(response, ptr::null(), |response| response.headers().get(index).map(|(_, value)| value.as_ptr()))
@@ -118,13 +119,8 @@ pub unsafe extern "C" fn pg_response_header_value(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_ref(response: *const pg_response) -> *mut pg_response {
-    infallible(ptr::null_mut(), || {
-        if !response.is_null() {
-            // SAFETY: made by Arc::into_raw, and the caller is an owner.
-            unsafe { Arc::increment_strong_count(response) };
-        }
-        response.cast_mut()
-    })
+    // SAFETY: NULL, or an owner asks.
+    infallible(ptr::null_mut(), || unsafe { retain(response) })
 }
 
 /// Takes an owner away; with the last one the response is freed, and what was borrowed from it is gone. NULL is fine.
@@ -133,10 +129,6 @@ pub unsafe extern "C" fn pg_response_ref(response: *const pg_response) -> *mut p
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_free(response: *mut pg_response) {
-    infallible((), || {
-        if !response.is_null() {
-            // SAFETY: made by Arc::into_raw, and the caller gives its share up.
-            unsafe { Arc::decrement_strong_count(response.cast_const()) };
-        }
-    });
+    // SAFETY: NULL, or an owner gives its share up.
+    infallible((), || unsafe { release(response) });
 }

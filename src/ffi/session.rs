@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::boundary::{
-    borrowed, c_text, fallible, infallible, invalid, null, producing, quick, sized_text, text, timeout,
+    Output, c_text, fallible, fast_path, infallible, invalid, null, producing, required, sized_text, text,
+    timeout,
 };
-use super::{PG_TIMEOUT_DEFAULT, pg_client, pg_config, pg_error, pg_queue, pg_token};
+use super::handle::{Handle, Shared, release, retain, share};
+use super::{PG_TIMEOUT_DEFAULT, pg_client, pg_config, pg_error, pg_queue};
 use crate::clock::FOREVER;
 use crate::credentials::Credentials;
 use crate::error::Error;
@@ -26,6 +28,10 @@ pub struct pg_session {
     pub(super) session: Session,
 }
 
+impl Handle for pg_session {
+    type Ownership = Shared;
+}
+
 /// Opens a session on a client for the account that the settings name (or, if they name none, those of the client), or
 /// from a pair (`access_token` and `refresh_token`), or from both. Besides these it takes `keep_warm` and `on_ambiguous`
 /// from the settings; all else is the client's. Reads the files that they name; connects nowhere: the next pair is bought
@@ -39,15 +45,15 @@ pub struct pg_session {
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_open(
-    client: *const pg_client,
-    config: *const pg_config,
-    session: *mut *mut pg_session,
-    error: *mut *mut pg_error,
+    client: Option<&pg_client>,
+    config: Option<&pg_config>,
+    session: Option<&mut *mut pg_session>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(session, "session", error, || {
-        let client = borrowed(client, "client")?.client();
-        let session = Session::open(client, &borrowed(config, "config")?.config)?;
-        Ok(Arc::into_raw(Arc::new(pg_session { session })).cast_mut())
+        let client = &required(client, "client")?.client;
+        let session = Session::open(client, &required(config, "config")?.config)?;
+        Ok(share(Arc::new(pg_session { session })))
     })
 }
 
@@ -64,18 +70,17 @@ pub unsafe extern "C" fn pg_session_open(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_token(
-    session: *const pg_session,
+    session: Option<&pg_session>,
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-    error: *mut *mut pg_error,
+    mut token: Option<&mut *mut Grant>,
+    mut error: Option<&mut *mut pg_error>,
 ) -> Status {
-    let answered = quick(error, || {
-        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
-        let slot = unsafe { token.as_mut() }?;
-        *slot = try_read(session, timeout_ms, |grant| Some(pg_token::share(grant.clone())))?;
+    let answered = fast_path(&mut error, || {
+        let slot = token.as_deref_mut()?;
+        *slot = read_fresh(session, timeout_ms, |grant| Some(share(grant.clone())))?;
         Some(())
     });
-    if answered { Status::PG_OK } else { hand_out(session, 0, timeout_ms, token, error) }
+    if answered { Status::PG_OK } else { token_slow_path(session, 0, timeout_ms, token, error) }
 }
 
 /// pg_session_token for a caller who needs the token to live for `min_remaining_ms` more: less is treated as the end
@@ -84,13 +89,13 @@ pub unsafe extern "C" fn pg_session_token(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_token_lasting(
-    session: *const pg_session,
+    session: Option<&pg_session>,
     min_remaining_ms: i64,
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-    error: *mut *mut pg_error,
+    token: Option<&mut *mut Grant>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
-    hand_out(session, min_remaining_ms, timeout_ms, token, error)
+    token_slow_path(session, min_remaining_ms, timeout_ms, token, error)
 }
 
 /// pg_session_token for a caller who wants the access token in memory of its own: it is copied to `buffer`, with a NUL
@@ -103,20 +108,28 @@ pub unsafe extern "C" fn pg_session_token_lasting(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_copy_access_token(
-    session: *const pg_session,
+    session: Option<&pg_session>,
     timeout_ms: i64,
     buffer: *mut c_char,
     capacity: usize,
-    length: *mut usize,
-    error: *mut *mut pg_error,
+    mut length: Option<&mut usize>,
+    mut error: Option<&mut *mut pg_error>,
 ) -> Status {
-    let answered = quick(error, || {
+    let answered = fast_path(&mut error, || {
         if buffer.is_null() {
             return None;
         }
-        try_read(session, timeout_ms, |grant| copy(&grant.token.access, buffer, capacity, length))
+        read_fresh(session, timeout_ms, |grant| {
+            // SAFETY: not null; the caller's buffer of `capacity` bytes.
+            unsafe { copy_text(&grant.token.access, buffer, capacity, length.as_deref_mut()) }
+        })
     });
-    if answered { Status::PG_OK } else { copy_out(session, timeout_ms, buffer, capacity, length, error) }
+    if answered {
+        Status::PG_OK
+    } else {
+        // SAFETY: the caller's buffer of `capacity` bytes, or NULL.
+        unsafe { copy_slow_path(session, timeout_ms, buffer, capacity, length, error) }
+    }
 }
 
 /// The word that tells whether a token that the caller holds already may be used again, without a call: for programs to
@@ -130,11 +143,8 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_session_generation_word(session: *const pg_session) -> *const u64 {
-    infallible(ptr::null(), || {
-        // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-        unsafe { session.as_ref() }.map_or(ptr::null(), |session| session.session.generation_word())
-    })
+pub unsafe extern "C" fn pg_session_generation_word(session: Option<&pg_session>) -> *const u64 {
+    infallible(ptr::null(), || session.map_or(ptr::null(), |session| session.session.generation_word()))
 }
 
 /// pg_session_token_lasting without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also
@@ -147,17 +157,17 @@ pub unsafe extern "C" fn pg_session_generation_word(session: *const pg_session) 
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_token_start(
-    session: *const pg_session,
-    queue: *const pg_queue,
+    session: Option<&pg_session>,
+    queue: Option<&pg_queue>,
     id: u64,
     min_remaining_ms: i64,
     timeout_ms: i64,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let session = &borrowed(session, "session")?.session;
-        let queue = &borrowed(queue, "queue")?.queue;
-        let (min_remaining, timeout) = times(min_remaining_ms, timeout_ms)?;
+        let session = &required(session, "session")?.session;
+        let queue = &required(queue, "queue")?.queue;
+        let (min_remaining, timeout) = durations(min_remaining_ms, timeout_ms)?;
         session.check_start(min_remaining)?;
         session.token_start(queue.begin(id, Operation::Token)?, timeout, min_remaining);
         Ok(())
@@ -175,14 +185,14 @@ pub unsafe extern "C" fn pg_session_token_start(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_refresh(
-    session: *const pg_session,
+    session: Option<&pg_session>,
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-    error: *mut *mut pg_error,
+    token: Option<&mut *mut Grant>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(token, "token", error, || {
-        let session = &borrowed(session, "session")?.session;
-        Ok(pg_token::share(session.refresh(timeout(timeout_ms)?.unwrap_or(FOREVER))?))
+        let session = &required(session, "session")?.session;
+        Ok(share(session.refresh(timeout(timeout_ms)?.unwrap_or(FOREVER))?))
     })
 }
 
@@ -195,15 +205,15 @@ pub unsafe extern "C" fn pg_session_refresh(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_refresh_start(
-    session: *const pg_session,
-    queue: *const pg_queue,
+    session: Option<&pg_session>,
+    queue: Option<&pg_queue>,
     id: u64,
     timeout_ms: i64,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let session = &borrowed(session, "session")?.session;
-        let queue = &borrowed(queue, "queue")?.queue;
+        let session = &required(session, "session")?.session;
+        let queue = &required(queue, "queue")?.queue;
         let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
         runtime::handle()?;
         session.refresh_start(queue.begin(id, Operation::Token)?, timeout);
@@ -221,15 +231,15 @@ pub unsafe extern "C" fn pg_session_refresh_start(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_subscribe(
-    session: *const pg_session,
-    queue: *const pg_queue,
+    session: Option<&pg_session>,
+    queue: Option<&pg_queue>,
     id: u64,
     log_level: i32,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let session = &borrowed(session, "session")?.session;
-        let queue = &borrowed(queue, "queue")?.queue;
+        let session = &required(session, "session")?.session;
+        let queue = &required(queue, "queue")?.queue;
         let level = Level::from_number(log_level)
             .ok_or_else(|| invalid("log_level", "is none; give PG_LOG_NONE to PG_LOG_DEBUG"))?;
         session.subscribe(queue.begin(id, Operation::Subscription)?, level);
@@ -248,14 +258,14 @@ pub unsafe extern "C" fn pg_session_subscribe(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_reject(
-    session: *const pg_session,
-    token: *const pg_token,
+    session: Option<&pg_session>,
+    token: Option<&Grant>,
     http_status: i32,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let session = &borrowed(session, "session")?.session;
-        let grant = borrowed(token.cast::<Grant>(), "token")?;
+        let session = &required(session, "session")?.session;
+        let grant = required(token, "token")?;
         match http_status {
             401 => session.reject(*grant.token.fingerprint()),
             100..=599 => Ok(()),
@@ -273,14 +283,16 @@ pub unsafe extern "C" fn pg_session_reject(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_set_credentials(
-    session: *const pg_session,
+    session: Option<&pg_session>,
     account_id: *const c_char,
     public_key: *const c_char,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let session = &borrowed(session, "session")?.session;
-        let (account_id, public_key) = (text(account_id, "account_id")?, text(public_key, "public_key")?);
+        let session = &required(session, "session")?.session;
+        // SAFETY: the caller's texts, good for the call.
+        let (account_id, public_key) =
+            unsafe { (text(account_id, "account_id")?, text(public_key, "public_key")?) };
         session.set_credentials(Credentials::new(account_id, public_key, "set_credentials")?)
     })
 }
@@ -290,17 +302,19 @@ pub unsafe extern "C" fn pg_session_set_credentials(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_set_credentials_sized(
-    session: *const pg_session,
+    session: Option<&pg_session>,
     account_id: *const c_char,
     account_id_length: usize,
     public_key: *const c_char,
     public_key_length: usize,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let session = &borrowed(session, "session")?.session;
-        let account_id = sized_text(account_id, account_id_length, "account_id")?;
-        let public_key = sized_text(public_key, public_key_length, "public_key")?;
+        let session = &required(session, "session")?.session;
+        // SAFETY: the caller's texts, good for the call.
+        let account_id = unsafe { sized_text(account_id, account_id_length, "account_id") }?;
+        // SAFETY: as above.
+        let public_key = unsafe { sized_text(public_key, public_key_length, "public_key") }?;
         session.set_credentials(Credentials::new(account_id, public_key, "set_credentials")?)
     })
 }
@@ -316,12 +330,12 @@ pub unsafe extern "C" fn pg_session_set_credentials_sized(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_health(
-    session: *const pg_session,
-    json: *mut *mut c_char,
-    error: *mut *mut pg_error,
+    session: Option<&pg_session>,
+    json: Option<&mut *mut c_char>,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(json, "json", error, || {
-        let health = borrowed(session, "session")?.session.health()?;
+        let health = required(session, "session")?.session.health()?;
         let text = serde_json::to_string(&health).unwrap_or_default();
         Ok(c_text(&text).into_raw())
     })
@@ -336,13 +350,13 @@ pub unsafe extern "C" fn pg_session_health(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_close(
-    session: *const pg_session,
+    session: Option<&pg_session>,
     timeout_ms: i64,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
         let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
-        borrowed(session, "session")?.session.close(timeout)
+        required(session, "session")?.session.close(timeout)
     })
 }
 
@@ -351,13 +365,8 @@ pub unsafe extern "C" fn pg_session_close(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_ref(session: *mut pg_session) -> *mut pg_session {
-    infallible(ptr::null_mut(), || {
-        if !session.is_null() {
-            // SAFETY: made by Arc::into_raw, and the caller is an owner.
-            unsafe { Arc::increment_strong_count(session.cast_const()) };
-        }
-        session
-    })
+    // SAFETY: NULL, or an owner asks.
+    infallible(ptr::null_mut(), || unsafe { retain(session) })
 }
 
 /// Takes an owner away; with the last one the session is closed without waiting. NULL is fine. Any thread; never
@@ -366,12 +375,8 @@ pub unsafe extern "C" fn pg_session_ref(session: *mut pg_session) -> *mut pg_ses
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_free(session: *mut pg_session) {
-    infallible((), || {
-        if !session.is_null() {
-            // SAFETY: made by Arc::into_raw, and the caller gives its share up.
-            unsafe { Arc::decrement_strong_count(session.cast_const()) };
-        }
-    });
+    // SAFETY: NULL, or an owner gives its share up.
+    infallible((), || unsafe { release(session) });
 }
 
 /// Frees a text that the library made. NULL is fine. Never blocks.
@@ -390,51 +395,58 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
 /// What `take` makes of the session's token, if the arguments are good and it is fresh. Without a panic, as long as `take`
 /// has none.
 #[inline]
-fn try_read<T>(
-    session: *const pg_session,
+fn read_fresh<T>(
+    session: Option<&pg_session>,
     timeout_ms: i64,
     take: impl FnOnce(&Arc<Grant>) -> Option<T>,
 ) -> Option<T> {
     if timeout_ms < PG_TIMEOUT_DEFAULT {
         return None;
     }
-    // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-    unsafe { session.as_ref() }?.session.try_read(take)
+    session?.session.try_read(take)
 }
 
 /// Copies a text with its NUL, if it fits, and tells its length.
+///
+/// # Safety
+///
+/// `capacity` bytes are writable at `buffer`.
 #[inline]
-fn copy(text: &Secret, buffer: *mut c_char, capacity: usize, length: *mut usize) -> Option<()> {
+unsafe fn copy_text(
+    text: &Secret,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: Option<&mut usize>,
+) -> Option<()> {
     let text = text.expose_with_nul();
-    // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
-    if let Some(length) = unsafe { length.as_mut() } {
+    if let Some(length) = length {
         *length = text.len() - 1;
     }
     if capacity < text.len() {
         return None;
     }
-    // SAFETY: the caller's contract makes `capacity` bytes writable, and the text fits.
+    // SAFETY: the caller's promise, and the text fits.
     unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
     Some(())
 }
 
 #[cold]
 #[inline(never)]
-fn hand_out(
-    session: *const pg_session,
+fn token_slow_path(
+    session: Option<&pg_session>,
     min_remaining_ms: i64,
     timeout_ms: i64,
-    token: *mut *mut pg_token,
-    error: *mut *mut pg_error,
+    token: Output<'_, Grant>,
+    error: Output<'_, pg_error>,
 ) -> Status {
     producing(token, "token", error, || {
-        let session = &borrowed(session, "session")?.session;
-        let (min_remaining, timeout) = times(min_remaining_ms, timeout_ms)?;
-        Ok(pg_token::share(session.token(timeout, min_remaining)?))
+        let session = &required(session, "session")?.session;
+        let (min_remaining, timeout) = durations(min_remaining_ms, timeout_ms)?;
+        Ok(share(session.token(timeout, min_remaining)?))
     })
 }
 
-fn times(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration), Error> {
+fn durations(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration), Error> {
     let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
     let min_remaining = u64::try_from(min_remaining_ms)
         .map(Duration::from_millis)
@@ -442,29 +454,32 @@ fn times(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Duration),
     Ok((min_remaining, timeout))
 }
 
+/// # Safety
+///
+/// NULL, or `capacity` bytes are writable at `buffer`.
 #[cold]
 #[inline(never)]
-fn copy_out(
-    session: *const pg_session,
+unsafe fn copy_slow_path(
+    session: Option<&pg_session>,
     timeout_ms: i64,
     buffer: *mut c_char,
     capacity: usize,
-    length: *mut usize,
-    error: *mut *mut pg_error,
+    mut length: Option<&mut usize>,
+    error: Output<'_, pg_error>,
 ) -> Status {
     fallible(error, || {
-        // SAFETY: checked for null; otherwise the caller's contract makes it writable for the call.
-        if let Some(length) = unsafe { length.as_mut() } {
-            *length = 0;
+        if let Some(length) = &mut length {
+            **length = 0;
         }
-        let session = &borrowed(session, "session")?.session;
+        let session = &required(session, "session")?.session;
         if buffer.is_null() {
             return Err(null("buffer"));
         }
         let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
         let grant = session.token(timeout, Duration::ZERO)?;
         let access = &grant.token.access;
-        copy(access, buffer, capacity, length).ok_or_else(|| {
+        // SAFETY: not null; the caller's promise.
+        unsafe { copy_text(access, buffer, capacity, length) }.ok_or_else(|| {
             let wanted = format!("is too small; give at least {} bytes", access.expose().len() + 1);
             invalid("capacity", &wanted)
         })

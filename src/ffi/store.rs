@@ -8,7 +8,8 @@ use std::{ptr, slice};
 
 use zeroize::Zeroizing;
 
-use super::boundary::{borrowed, borrowed_mut, fallible, infallible, invalid, null};
+use super::boundary::{fallible, infallible, invalid, null, required};
+use super::handle::{Borrowed, Handle};
 use super::{pg_config, pg_error};
 use crate::error::Error;
 use crate::runtime::run_blocking;
@@ -16,7 +17,7 @@ use crate::status::Status;
 use crate::store::{Host, HostRecord, HostStore, check};
 
 /// A failure shows so much of what the store says.
-const MOST_WORDS: usize = 200;
+const MAX_REASON_LENGTH: usize = 200;
 
 /// A store of the program's own, so that sessions can be shared and kept wherever the program keeps its data: four
 /// callbacks, and what belongs to them. docs/custom-store.md has the contract at length, with the SQL for PostgreSQL and
@@ -95,19 +96,23 @@ pub struct pg_reply {
     failure: Option<String>,
 }
 
+impl Handle for pg_reply {
+    type Ownership = Borrowed;
+}
+
 /// The answer of `load`: the record, whose bytes are copied. The version is the one that it was saved under. Answers what
 /// the callback is to return: 1, or -1 where `reply` or `bytes` is NULL, or `version` 0.
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_reply_record(
-    reply: *mut pg_reply,
+    reply: Option<&mut pg_reply>,
     version: u64,
     bytes: *const u8,
     length: usize,
 ) -> i32 {
     infallible(-1, || {
-        let Ok(reply) = borrowed_mut(reply, "reply") else { return -1 };
+        let Some(reply) = reply else { return -1 };
         let is_sound = version > 0 && isize::try_from(length).is_ok() && (length == 0 || !bytes.is_null());
         if !is_sound {
             reply.failure = Some("pg_reply_record was given version 0, or bytes that cannot be".into());
@@ -126,16 +131,17 @@ pub unsafe extern "C" fn pg_reply_record(
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_reply_failure(reply: *mut pg_reply, text: *const c_char) -> i32 {
+pub unsafe extern "C" fn pg_reply_failure(reply: Option<&mut pg_reply>, text: *const c_char) -> i32 {
     infallible(-1, || {
-        if let Ok(reply) = borrowed_mut(reply, "reply")
+        if let Some(reply) = reply
             && !text.is_null()
         {
             // SAFETY: not null; the caller's contract ends it with a NUL.
             let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
             let line = text.lines().next().unwrap_or_default();
-            let words: String = line.chars().filter(|char| !char.is_control()).take(MOST_WORDS).collect();
-            reply.failure = Some(words).filter(|words| !words.is_empty());
+            let reason: String =
+                line.chars().filter(|char| !char.is_control()).take(MAX_REASON_LENGTH).collect();
+            reply.failure = Some(reason).filter(|reason| !reason.is_empty());
         }
         -1
     })
@@ -150,13 +156,15 @@ pub unsafe extern "C" fn pg_reply_failure(reply: *mut pg_reply, text: *const c_c
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_config_set_store(
-    config: *mut pg_config,
+    config: Option<&mut pg_config>,
     store: *const pg_store,
-    error: *mut *mut pg_error,
+    error: Option<&mut *mut pg_error>,
 ) -> Status {
     fallible(error, || {
-        let config = borrowed_mut(config, "config")?;
-        config.config.set_store(HostStore::new(Arc::new(Table::of(store, true)?)));
+        let config = required(config, "config")?;
+        // SAFETY: the caller's table, good for the call.
+        let table = unsafe { CallbackTable::of(store, true) }?;
+        config.config.set_store(HostStore::new(Arc::new(table)));
         Ok(())
     })
 }
@@ -171,31 +179,39 @@ pub unsafe extern "C" fn pg_config_set_store(
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_store_check(store: *const pg_store, error: *mut *mut pg_error) -> Status {
-    fallible(error, || check(&HostStore::new(Arc::new(Table::of(store, false)?))))
+pub unsafe extern "C" fn pg_store_check(store: *const pg_store, error: Option<&mut *mut pg_error>) -> Status {
+    fallible(error, || {
+        // SAFETY: the caller's table, good for the call.
+        let table = unsafe { CallbackTable::of(store, false) }?;
+        check(&HostStore::new(Arc::new(table)))
+    })
 }
 
 /// A copy of a table in which nothing is missing.
-struct Table {
+struct CallbackTable {
     store: pg_store,
-    is_owner: bool,
+    owns_context: bool,
 }
 
 // SAFETY: the contract of pg_store lets any thread call it.
-unsafe impl Send for Table {}
+unsafe impl Send for CallbackTable {}
 // SAFETY: as above.
-unsafe impl Sync for Table {}
+unsafe impl Sync for CallbackTable {}
 
-impl Table {
-    fn of(store: *const pg_store, is_owner: bool) -> Result<Self, Error> {
-        let size = borrowed(store.cast::<usize>(), "store")?;
+impl CallbackTable {
+    /// # Safety
+    ///
+    /// NULL, or as many bytes are readable as the member `size` says.
+    unsafe fn of(store: *const pg_store, owns_context: bool) -> Result<Self, Error> {
+        // SAFETY: the caller's promise: `size` is the first member.
+        let size = *required(unsafe { store.cast::<usize>().as_ref() }, "store")?;
         let mut copy = MaybeUninit::<pg_store>::zeroed();
-        let known = (*size).min(size_of::<pg_store>());
-        // SAFETY: the caller's contract makes `size` bytes readable, and the copy is at least as large as what is copied.
-        unsafe { ptr::copy_nonoverlapping(store.cast::<u8>(), copy.as_mut_ptr().cast(), known) };
+        let copied = size.min(size_of::<pg_store>());
+        // SAFETY: `size` bytes are readable, and the copy is at least as large as what is copied.
+        unsafe { ptr::copy_nonoverlapping(store.cast::<u8>(), copy.as_mut_ptr().cast(), copied) };
         // SAFETY: all zero, each member is valid; what was copied is the caller's table, or the front of it.
         let store = unsafe { copy.assume_init() };
-        if *size < offset_of!(pg_store, free) {
+        if size < offset_of!(pg_store, free) {
             let what = format!("has a member `size` of {size}; set it to sizeof(pg_store)");
             return Err(invalid("store", &what));
         }
@@ -209,13 +225,13 @@ impl Table {
                 return Err(null(name));
             }
         }
-        Ok(Table { store, is_owner })
+        Ok(CallbackTable { store, owns_context })
     }
 }
 
-impl Drop for Table {
+impl Drop for CallbackTable {
     fn drop(&mut self) {
-        if let (Some(free), true) = (self.store.free, self.is_owner) {
+        if let (Some(free), true) = (self.store.free, self.owns_context) {
             let context = Context(self.store.context);
             // SAFETY: the contract of pg_store: once, when no callback is under way any more.
             run_blocking(move || unsafe { free(context.get()) });
@@ -235,11 +251,11 @@ impl Context {
     }
 }
 
-impl Host for Table {
+impl Host for CallbackTable {
     fn lock(&self, key: &CStr, owner: &CStr, lease: Duration) -> Result<bool, String> {
         let lease = u32::try_from(lease.as_millis()).unwrap_or(u32::MAX);
         let (key, owner) = (key.as_ptr(), owner.as_ptr());
-        ask(self.store.lock, |lock, reply| {
+        call_back(self.store.lock, |lock, reply| {
             // SAFETY: the host's function, called as pg_store says.
             unsafe { lock(self.store.context, key, owner, lease, reply) }
         })
@@ -247,7 +263,7 @@ impl Host for Table {
     }
 
     fn unlock(&self, key: &CStr, owner: &CStr) -> Result<(), String> {
-        ask(self.store.unlock, |unlock, reply| {
+        call_back(self.store.unlock, |unlock, reply| {
             // SAFETY: as above.
             unsafe { unlock(self.store.context, key.as_ptr(), owner.as_ptr(), reply) }
         })
@@ -255,7 +271,7 @@ impl Host for Table {
     }
 
     fn load(&self, key: &CStr) -> Result<Option<HostRecord>, String> {
-        let answer = ask(self.store.load, |load, reply| {
+        let answer = call_back(self.store.load, |load, reply| {
             // SAFETY: as above.
             unsafe { load(self.store.context, key.as_ptr(), reply) }
         });
@@ -268,7 +284,7 @@ impl Host for Table {
 
     fn save(&self, key: &CStr, expected: u64, version: u64, record: &[u8]) -> Result<bool, String> {
         let (bytes, length) = (record.as_ptr(), record.len());
-        ask(self.store.save, |save, reply| {
+        call_back(self.store.save, |save, reply| {
             // SAFETY: as above.
             unsafe { save(self.store.context, key.as_ptr(), expected, version, bytes, length, reply) }
         })
@@ -277,7 +293,7 @@ impl Host for Table {
 }
 
 /// One callback, with what it replies.
-fn ask<F>(
+fn call_back<F>(
     callback: Option<F>,
     call: impl FnOnce(F, *mut pg_reply) -> i32,
 ) -> Result<(bool, Option<HostRecord>), String> {
@@ -285,7 +301,7 @@ fn ask<F>(
     let answer = callback.map_or(-1, |callback| call(callback, &mut reply));
     match (answer, reply) {
         (0 | 1, pg_reply { record, .. }) => Ok((answer == 1, record)),
-        (-1, pg_reply { failure: Some(words), .. }) => Err(words),
+        (-1, pg_reply { failure: Some(reason), .. }) => Err(reason),
         (-1, _) => Err("it answered -1, and gave no reason with pg_reply_failure".into()),
         _ => Err(format!("it answered {answer}, which is neither 1, 0 nor -1")),
     }

@@ -1,42 +1,18 @@
-//! `pg_token`: a pair as it came from the service.
+//! `pg_token`: a pair as it came from the service. It is the [`Grant`] that the session publishes, so that handing it out
+//! only counts.
 
 use std::ffi::c_char;
 use std::ptr;
-use std::sync::Arc;
 
-use super::boundary::infallible;
+use super::boundary::{get, infallible};
+use super::handle::{Handle, Shared, release, retain};
 use crate::clock::{Clock, SystemClock};
 use crate::secret::Secret;
-use crate::token::{Grant, Pair};
+use crate::token::Grant;
 
-/// An access token with the refresh token that buys the next pair. Immutable and counted: pg_token_ref adds an
-/// owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
-/// once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
-pub struct pg_token {
-    /// What C holds is a share of a [`Grant`]: the same one that the session publishes, so that handing it out only
-    /// counts.
-    _grant: (),
-}
-
-impl pg_token {
-    /// A share for C.
-    pub(super) fn share(grant: Arc<Grant>) -> *mut pg_token {
-        Arc::into_raw(grant).cast::<pg_token>().cast_mut()
-    }
-
-    /// A look at what somebody else owns.
-    pub(super) fn lend(grant: &Arc<Grant>) -> *const pg_token {
-        Arc::as_ptr(grant).cast::<pg_token>()
-    }
-
-    pub(super) fn new(pair: Pair) -> *mut pg_token {
-        pg_token::share(Arc::new(Grant::bare(pair)))
-    }
-}
-
-fn get<T: Copy>(token: *const pg_token, nothing: T, read: impl FnOnce(&Grant) -> Option<T>) -> T {
-    // SAFETY: checked for null; otherwise the caller's contract keeps it alive for the call.
-    infallible(nothing, || unsafe { token.cast::<Grant>().as_ref() }.and_then(read).unwrap_or(nothing))
+/// `pg_token` in the header.
+impl Handle for Grant {
+    type Ownership = Shared;
 }
 
 fn text_of(secret: &Secret) -> *const c_char {
@@ -48,7 +24,7 @@ fn text_of(secret: &Secret) -> *const c_char {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_access_token(token: *const pg_token) -> *const c_char {
+pub unsafe extern "C" fn pg_token_access_token(token: Option<&Grant>) -> *const c_char {
     get(token, ptr::null(), |grant| Some(text_of(&grant.token.access)))
 }
 
@@ -56,7 +32,7 @@ pub unsafe extern "C" fn pg_token_access_token(token: *const pg_token) -> *const
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_access_token_length(token: *const pg_token) -> usize {
+pub unsafe extern "C" fn pg_token_access_token_length(token: Option<&Grant>) -> usize {
     get(token, 0, |grant| Some(grant.token.access.expose().len()))
 }
 
@@ -65,7 +41,7 @@ pub unsafe extern "C" fn pg_token_access_token_length(token: *const pg_token) ->
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_refresh_token(token: *const pg_token) -> *const c_char {
+pub unsafe extern "C" fn pg_token_refresh_token(token: Option<&Grant>) -> *const c_char {
     get(token, ptr::null(), |grant| grant.refresh.as_ref().map(|refresh| text_of(refresh.secret())))
 }
 
@@ -73,7 +49,7 @@ pub unsafe extern "C" fn pg_token_refresh_token(token: *const pg_token) -> *cons
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_refresh_token_length(token: *const pg_token) -> usize {
+pub unsafe extern "C" fn pg_token_refresh_token_length(token: Option<&Grant>) -> usize {
     get(token, 0, |grant| grant.refresh.as_ref().map(|refresh| refresh.secret().expose().len()))
 }
 
@@ -82,7 +58,7 @@ pub unsafe extern "C" fn pg_token_refresh_token_length(token: *const pg_token) -
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_fingerprint(token: *const pg_token) -> *const c_char {
+pub unsafe extern "C" fn pg_token_fingerprint(token: Option<&Grant>) -> *const c_char {
     get(token, ptr::null(), |grant| Some(grant.token.fingerprint().with_nul().as_ptr().cast()))
 }
 
@@ -92,7 +68,7 @@ pub unsafe extern "C" fn pg_token_fingerprint(token: *const pg_token) -> *const 
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_lifetime_ms(token: *const pg_token) -> i64 {
+pub unsafe extern "C" fn pg_token_lifetime_ms(token: Option<&Grant>) -> i64 {
     get(token, 0, |grant| Some(milliseconds(grant.token.lifetime.length)))
 }
 
@@ -101,7 +77,7 @@ pub unsafe extern "C" fn pg_token_lifetime_ms(token: *const pg_token) -> i64 {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_lifetime_disagreement_ms(token: *const pg_token) -> i64 {
+pub unsafe extern "C" fn pg_token_lifetime_disagreement_ms(token: Option<&Grant>) -> i64 {
     get(token, 0, |grant| Some(milliseconds(grant.token.lifetime.disagreement)))
 }
 
@@ -110,7 +86,7 @@ pub unsafe extern "C" fn pg_token_lifetime_disagreement_ms(token: *const pg_toke
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_remaining_ms(token: *const pg_token) -> i64 {
+pub unsafe extern "C" fn pg_token_remaining_ms(token: Option<&Grant>) -> i64 {
     get(token, 0, |grant| Some(milliseconds(grant.token.remaining(SystemClock.now()))))
 }
 
@@ -119,7 +95,7 @@ pub unsafe extern "C" fn pg_token_remaining_ms(token: *const pg_token) -> i64 {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_generation(token: *const pg_token) -> u64 {
+pub unsafe extern "C" fn pg_token_generation(token: Option<&Grant>) -> u64 {
     get(token, 0, |grant| Some(grant.generation))
 }
 
@@ -127,14 +103,9 @@ pub unsafe extern "C" fn pg_token_generation(token: *const pg_token) -> u64 {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_ref(token: *const pg_token) -> *mut pg_token {
-    infallible(ptr::null_mut(), || {
-        if !token.is_null() {
-            // SAFETY: made by Arc::into_raw, and the caller is an owner.
-            unsafe { Arc::increment_strong_count(token.cast::<Grant>()) };
-        }
-        token.cast_mut()
-    })
+pub unsafe extern "C" fn pg_token_ref(token: *const Grant) -> *mut Grant {
+    // SAFETY: NULL, or an owner asks.
+    infallible(ptr::null_mut(), || unsafe { retain(token) })
 }
 
 /// Takes an owner away; the last one zeroes and frees the token, and texts borrowed from it are gone. NULL is
@@ -142,13 +113,9 @@ pub unsafe extern "C" fn pg_token_ref(token: *const pg_token) -> *mut pg_token {
 ///
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_token_free(token: *mut pg_token) {
-    infallible((), || {
-        if !token.is_null() {
-            // SAFETY: made by Arc::into_raw, and the caller gives its share up.
-            unsafe { Arc::decrement_strong_count(token.cast::<Grant>().cast_const()) };
-        }
-    });
+pub unsafe extern "C" fn pg_token_free(token: *mut Grant) {
+    // SAFETY: NULL, or an owner gives its share up.
+    infallible((), || unsafe { release(token) });
 }
 
 fn milliseconds(duration: std::time::Duration) -> i64 {
