@@ -6,7 +6,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::fork_zeroed::ForkZeroed;
-use super::process;
 use super::slot_list::{Slot, SlotList};
 
 static WORDS: SlotList<ForkZeroed> = SlotList { first: AtomicPtr::new(ptr::null_mut()) };
@@ -17,8 +16,6 @@ pub(crate) struct Word(&'static Slot<ForkZeroed>);
 impl Word {
     /// A word of its own.
     pub(crate) fn new() -> Self {
-        // An epoch has registered the handler that a fork needs.
-        process::epoch();
         Word(WORDS.acquire())
     }
 
