@@ -11,14 +11,14 @@
 //! | [`client`] | the two calls, Issue and Refresh, under a deadline |
 //! | `allocator` | memory that is wiped when it is freed |
 //! | `runtime` | the process's one thread of ours, threads for what may block, what a fork must not inherit, and what many read while one replaces it |
-//! | `sync` | what the parts that threads meet in are built from |
+//! | `sync` | locks and atomics of the parts that several threads share |
 //! | [`protocol`] | requests and answers of the service, and what an answer means |
 //! | [`transport`] | HTTPS, and whether a byte has left |
 //! | [`config`] | the settings and their one table |
 //! | [`request`] | requests to the rest of the API, and when one is made again |
 //! | `rotation` | files that are replaced while the program runs |
 //! | [`event`] | what comes out of a queue |
-//! | [`credentials`], [`token`], [`expiry`], [`secret`], [`clock`], [`error`], [`status`] | small values, no network |
+//! | [`credentials`], [`token`], [`expiry`], [`secret`], [`clock`], [`error`], [`status`], `random` | small values, no network |
 
 #[cfg(feature = "wipe-on-free")]
 mod allocator;
@@ -34,6 +34,7 @@ pub mod ffi;
 mod notifier;
 pub mod protocol;
 pub mod queue;
+mod random;
 pub mod request;
 mod rotation;
 mod runtime;

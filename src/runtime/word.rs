@@ -57,7 +57,7 @@ pub(crate) fn reset_all() {
 #[cfg(test)]
 pub(crate) fn exclusive() -> std::sync::MutexGuard<'static, ()> {
     static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    crate::sync::lock(&LOCK)
 }
 
 #[cfg(test)]
