@@ -23,7 +23,7 @@
 //! | `defect` | a panic becomes an error |
 //! | `sync` | locks and atomics, which the models in `tests/loom` replace |
 //! | `allocator` | memory that is wiped when it is freed |
-//! | [`token`], [`expiry`], [`secret`], [`clock`], [`error`], [`status`] | small values, no network |
+//! | [`token`], [`expiry`], [`secret`], [`clock`], [`error`], [`status`], `random` | small values, no network |
 //!
 //! # For Rust programs
 //!
@@ -54,6 +54,7 @@ mod notifier;
 pub mod protocol;
 #[doc(hidden)]
 pub mod queue;
+mod random;
 #[doc(hidden)]
 pub mod request;
 mod rotation;

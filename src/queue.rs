@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -11,6 +11,7 @@ use crate::event::{Body, Event, Operation};
 use crate::notifier::Notifier;
 use crate::runtime::process::PerProcess;
 use crate::status::Status;
+use crate::sync::{ignore_poison, lock};
 
 /// Lines of a log beyond so many waiting events are dropped.
 const MAX_WAITING_LINES: usize = 4096;
@@ -89,10 +90,8 @@ impl Queue {
             }
             state.waiters.enter();
             state = match left {
-                Some(left) => {
-                    inner.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => inner.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => ignore_poison(inner.arrived.wait_timeout(state, left)).0,
+                None => ignore_poison(inner.arrived.wait(state)),
             };
             state.waiters.leave();
         }
@@ -126,7 +125,7 @@ impl Drop for Queue {
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Ends an operation with an event, if it has not ended before, and gives what stops it.

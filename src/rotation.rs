@@ -6,12 +6,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::workers::Workers;
+use crate::sync::lock;
 
 /// For one look at a few files. A file system that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -81,7 +82,7 @@ impl Watcher {
 
     fn hanging(&self) -> Option<MutexGuard<'_, Weak<()>>> {
         let hanging = self.hanging.get_or_try_init(|| Ok(Mutex::default())).ok()?;
-        Some(hanging.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(lock(hanging))
     }
 }
 
@@ -168,7 +169,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
 
     fn current(&self) -> Option<MutexGuard<'_, Current<T>>> {
         let current = self.current.get_or_try_init(|| Ok(Mutex::new(self.first.clone()))).ok()?;
-        Some(current.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(lock(current))
     }
 }
 

@@ -2,30 +2,58 @@
 //! where a child was made by a bare `clone`, which runs no fork handlers. A kernel that cannot leaves them to the handler.
 
 use std::ops::Deref;
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::{iter, ptr};
 
 /// A number on a line of its own, at a place that is never freed.
 #[derive(Clone, Copy)]
 pub(crate) struct ForkZeroed(&'static AtomicU64);
 
+/// The chunks of this process, the newest first. None is ever freed.
+static CHUNKS: AtomicPtr<Chunk> = AtomicPtr::new(ptr::null_mut());
+
 impl Default for ForkZeroed {
-    /// A new one, zero.
+    /// A new number, zero.
     fn default() -> Self {
-        static CURRENT: AtomicPtr<Chunk> = AtomicPtr::new(ptr::null_mut());
+        register_handler();
         loop {
-            let current = CURRENT.load(Ordering::Acquire);
-            // SAFETY: null, or a chunk that was leaked.
-            if let Some(cell) = unsafe { current.as_ref() }.and_then(Chunk::take) {
-                return cell;
+            let newest = CHUNKS.load(Ordering::Acquire);
+            // SAFETY: null, or a chunk that is never freed.
+            if let Some(number) = unsafe { newest.as_ref() }.and_then(Chunk::take) {
+                return number;
             }
-            let fresh = Box::into_raw(Box::new(Chunk::new()));
-            if CURRENT.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
-                // SAFETY: made above, and nobody else has seen it. Its page stays: threads race here for few of them.
+            let fresh = Box::into_raw(Box::new(Chunk::new(newest)));
+            if CHUNKS.compare_exchange(newest, fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // SAFETY: made above, and no other thread has seen it. Its page is leaked: threads rarely race here.
                 drop(unsafe { Box::from_raw(fresh) });
             }
         }
     }
+}
+
+/// Before the first number is given out, so that a child never finds one that is not zero.
+fn register_handler() {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    // Two threads may both register: the handler does no harm twice.
+    if !REGISTERED.load(Ordering::Acquire) {
+        // SAFETY: the handler only reads and writes atomics, and the library is never unloaded (-z nodelete).
+        let is_refused = unsafe { libc::pthread_atfork(None, None, Some(zero_all)) } != 0;
+        REGISTERED.store(!is_refused, Ordering::Release);
+    }
+}
+
+/// Runs in a forked child before any other code does.
+extern "C" fn zero_all() {
+    zero_from(CHUNKS.load(Ordering::Acquire));
+}
+
+fn zero_from(newest: *mut Chunk) {
+    // SAFETY: null, or a chunk that is never freed.
+    let chunk = |pointer: *mut Chunk| unsafe { pointer.as_ref() };
+    let chunks = iter::successors(chunk(newest), |newer| chunk(newer.next));
+    // A number that is zero already is not written, so that its page stays shared with the parent.
+    let not_zero = chunks.flat_map(|chunk| chunk.lines).filter(|line| line.0.load(Ordering::Relaxed) != 0);
+    not_zero.for_each(|line| line.0.store(0, Ordering::Release));
 }
 
 impl ForkZeroed {
@@ -54,13 +82,15 @@ struct CacheLine(AtomicU64);
 struct Chunk {
     lines: &'static [CacheLine; PER_CHUNK],
     taken: AtomicUsize,
+    /// The chunk that was made before.
+    next: *mut Chunk,
 }
 
 impl Chunk {
-    fn new() -> Self {
+    fn new(next: *mut Chunk) -> Self {
         let lines = system::zeroed_on_fork_page()
             .unwrap_or_else(|| Box::leak(Box::new([const { CacheLine(AtomicU64::new(0)) }; PER_CHUNK])));
-        Chunk { lines, taken: AtomicUsize::new(0) }
+        Chunk { lines, taken: AtomicUsize::new(0), next }
     }
 
     fn take(&self) -> Option<ForkZeroed> {
@@ -115,5 +145,15 @@ mod tests {
         places.sort_unstable();
         assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 64));
         assert!(places.iter().all(|place| place % 64 == 0));
+    }
+
+    #[test]
+    fn the_fork_handler_zeroes_the_numbers_of_every_chunk() {
+        let older = Chunk::new(ptr::null_mut());
+        let newer = Chunk::new(ptr::from_ref(&older).cast_mut());
+        let numbers = [&older, &newer, &newer].map(|chunk| chunk.take().unwrap());
+        numbers.iter().for_each(|number| number.store(7, Ordering::Relaxed));
+        zero_from(ptr::from_ref(&newer).cast_mut());
+        assert_eq!(numbers.map(|number| number.load(Ordering::Relaxed)), [0; 3]);
     }
 }

@@ -4,10 +4,11 @@
 //! a process id can come back, and each process namespace has a process 1.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use once_cell::race::OnceRef;
 
 use super::fork_zeroed::ForkZeroed;
-use super::word;
 use crate::error::Error;
 
 /// A value that belongs to one process: a forked child leaks the parent's and makes its own. Lock-free, since a
@@ -78,14 +79,14 @@ impl<T> Drop for PerProcess<T> {
     }
 }
 
-/// Where the epoch is, once a process of this line has asked for it. A fork leaves zero there.
-static EPOCH: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+/// Where the epoch is stored, once a process of this line of forks has asked for it. It is zero in a child until the
+/// child asks.
+static EPOCH: OnceRef<'static, AtomicU64> = OnceRef::new();
 
-/// Which process of its line of forks this is: another number than that of any forebear. No system call after the
+/// The number of this process in its line of forks: greater than that of any ancestor. Makes no system call after the
 /// first time.
 pub(crate) fn epoch() -> u64 {
-    // SAFETY: null, or a cell, which is never freed.
-    match unsafe { EPOCH.load(Ordering::Acquire).as_ref() }.map_or(0, |cell| cell.load(Ordering::Acquire)) {
+    match EPOCH.get().map_or(0, |cell| cell.load(Ordering::Acquire)) {
         0 => begin_epoch(),
         known => known,
     }
@@ -93,45 +94,19 @@ pub(crate) fn epoch() -> u64 {
 
 #[cold]
 fn begin_epoch() -> u64 {
-    /// No epoch so far is greater, here or in a forebear.
+    /// No epoch so far is greater, here or in an ancestor.
     static GREATEST: AtomicU64 = AtomicU64::new(0);
-    register_handler();
-    let cell = epoch_cell();
-    // Before it can be seen: a child that is forked in between must not take the same.
+    let cell = EPOCH.get_or_init(|| ForkZeroed::default().as_static());
+    // Counted before it is stored: a child that is forked in between must not take the same number.
     let next = GREATEST.fetch_add(1, Ordering::AcqRel) + 1;
     cell.compare_exchange(0, next, Ordering::AcqRel, Ordering::Acquire).map_or_else(|first| first, |_| next)
-}
-
-fn epoch_cell() -> &'static AtomicU64 {
-    let fresh = ForkZeroed::default().as_static();
-    let (none, place) = (ptr::null_mut(), ptr::from_ref(fresh).cast_mut());
-    match EPOCH.compare_exchange(none, place, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => fresh,
-        // SAFETY: a cell, which is never freed.
-        Err(first) => unsafe { &*first },
-    }
-}
-
-fn register_handler() {
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
-    extern "C" fn in_child() {
-        // SAFETY: null, or a cell, which is never freed.
-        if let Some(cell) = unsafe { EPOCH.load(Ordering::Acquire).as_ref() } {
-            cell.store(0, Ordering::Release);
-        }
-        word::reset_all();
-    }
-    // Two threads may both register: the handler does no harm twice.
-    if !REGISTERED.load(Ordering::Acquire) {
-        // SAFETY: the handler only stores to atomics, and the library is never unloaded (-z nodelete).
-        let is_refused = unsafe { libc::pthread_atfork(None, None, Some(in_child)) } != 0;
-        REGISTERED.store(!is_refused, Ordering::Release);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::runtime::word::{Word, exclusive};
 
     #[test]
     fn a_value_of_another_process_is_left_alone() {
@@ -177,8 +152,8 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_epoch_moves_with_each_fork_and_comes_to_nobody_twice() {
-        let _exclusive = word::exclusive();
-        let word = word::Word::new();
+        let _exclusive = exclusive();
+        let word = Word::new();
         word.set(7);
         let cell = PerProcess::new();
         cell.get_or_try_init(|| Ok(1)).unwrap();

@@ -6,7 +6,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::fork_zeroed::ForkZeroed;
-use super::process;
 use super::slot_list::{Slot, SlotList};
 
 static WORDS: SlotList<ForkZeroed> = SlotList { first: AtomicPtr::new(ptr::null_mut()) };
@@ -17,8 +16,6 @@ pub(crate) struct Word(&'static Slot<ForkZeroed>);
 impl Word {
     /// A word of its own.
     pub(crate) fn new() -> Self {
-        // An epoch has registered the handler that a fork needs.
-        process::epoch();
         Word(WORDS.acquire())
     }
 
@@ -60,7 +57,7 @@ pub(crate) fn reset_all() {
 #[cfg(test)]
 pub(crate) fn exclusive() -> std::sync::MutexGuard<'static, ()> {
     static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    crate::sync::lock(&LOCK)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::with_signals_blocked;
 use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
+use crate::sync::{ignore_poison, lock};
 
 /// A thread ends after so long without work.
 const IDLE: Duration = Duration::from_secs(1);
@@ -126,7 +127,7 @@ impl Workers {
 
 impl Pool {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// A thread was refused. The others take its work; if there are none, all that waits is given up, and its askers are told.
@@ -158,7 +159,7 @@ impl Pool {
         if state.queue.is_empty() {
             state.idle += 1;
             let waited = self.has_work.wait_timeout_while(state, IDLE, |state| state.queue.is_empty());
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = ignore_poison(waited).0;
             state.idle -= 1;
         }
         let job = state.queue.pop_front();

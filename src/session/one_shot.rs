@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, ignore_poison, lock};
 
 /// An empty slot, from both sides.
 pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
@@ -32,7 +32,7 @@ struct State<T> {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -63,7 +63,7 @@ impl<T> Receiver<T> {
             if left.is_zero() {
                 return None;
             }
-            state = self.0.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = ignore_poison(self.0.settled.wait_timeout(state, left)).0;
         }
     }
 }

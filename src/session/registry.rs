@@ -1,12 +1,13 @@
 //! The sessions of this process that have been put to use, so that all of one client can be told together.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::driver::Driver;
 use crate::client::Client;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
+use crate::sync::lock;
 
 /// A client's address, which is no other's while one of its sessions lives, and a number of its own.
 type Key = (usize, u64);
@@ -57,5 +58,5 @@ fn address(client: &Arc<Client>) -> usize {
 fn registry() -> Result<MutexGuard<'static, SessionRegistry>, Error> {
     static REGISTRY: PerProcess<Mutex<SessionRegistry>> = PerProcess::new();
     let registry = REGISTRY.get_or_try_init(|| Ok(Mutex::default()))?;
-    Ok(registry.lock().unwrap_or_else(PoisonError::into_inner))
+    Ok(lock(registry))
 }

@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::defect;
 use crate::error::Error;
 use crate::runtime::boot_timer::BootTimer;
 use crate::runtime::{self, Runtime, process::PerProcess, word};
+use crate::sync::lock;
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// A session whose tick ran into a defect is looked at again after so long.
@@ -90,7 +91,7 @@ impl Timers {
     }
 
     fn agenda(&self) -> MutexGuard<'_, Agenda> {
-        self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.agenda)
     }
 
     /// Takes out what is due until then, and says how long to sleep from now on.

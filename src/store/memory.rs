@@ -1,8 +1,9 @@
 //! A store that lives and dies with the session.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
+use crate::sync::lock;
 use crate::token::{Grant, Pair, RefreshToken};
 
 /// Memory of this process. A session has a single flight, so the lock has nothing to wait for.
@@ -31,7 +32,7 @@ impl MemoryStore {
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.record)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a host should know of the place that it chose.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::sync::lock;
 
 /// Sentences, each told once as news and kept for who asks later.
 #[derive(Debug, Default)]
@@ -39,6 +41,6 @@ impl Warnings {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -2,9 +2,11 @@
 //! whether it can carry them all. So one request goes ahead, and the others wait until its body leaves or it has
 //! ended: then there is a connection that HTTP/2 shares, or the server speaks HTTP/1.1 and gets only so many.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
+
+use crate::sync::lock;
 
 /// Requests under way at once, and so connections, while the server is not known to speak HTTP/2.
 const MOST_UNSHARED: usize = 64;
@@ -44,7 +46,7 @@ impl Admission {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

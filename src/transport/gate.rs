@@ -3,7 +3,7 @@
 //! hang on how the library words its errors.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::admission::Admission;
 use crate::clock::{Clock, Moment};
+use crate::sync::lock;
 
 #[derive(Clone, Copy)]
 enum State {
@@ -32,7 +33,7 @@ impl Gate {
 
     /// The body wants to leave now.
     fn pass(&self, now: Moment) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         match *state {
             State::Waiting => {
                 *state = State::Open(now);
@@ -44,7 +45,7 @@ impl Gate {
 
     /// From here on nothing may leave. Tells when the body did, if it did.
     pub(super) fn shut(&self) -> Option<Moment> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Shut) {
             State::Open(at) => Some(at),
             State::Waiting | State::Shut => None,

@@ -1,6 +1,6 @@
 //! The real transport: reqwest on rustls.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -21,6 +21,7 @@ use crate::runtime::process::PerProcess;
 use crate::runtime::standard_streams;
 use crate::runtime::workers::Workers;
 use crate::status::Status;
+use crate::sync::lock;
 
 /// An idle connection older than this is not used again: many servers and gateways close theirs soon, and a
 /// refresh that meets a closing connection has an unknown fate.
@@ -100,7 +101,7 @@ impl HttpTransport {
     async fn link(&self) -> Result<Link, Error> {
         let files = self.tls.files().await;
         let link = self.link.get_or_try_init(|| Ok(Mutex::default()))?;
-        let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut link = lock(link);
         if let Some(link) = link.as_ref().filter(|link| Arc::ptr_eq(&link.files, &files)) {
             return Ok(link.clone());
         }

@@ -5,10 +5,9 @@ mod subscribers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
 pub(super) use self::flights::FlightDeps;
@@ -27,8 +26,10 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::{Body, Level};
 use crate::queue::Completion;
+use crate::random;
 use crate::status::Status;
 use crate::store::{Committed, Store};
+use crate::sync::{ignore_poison, lock};
 use crate::token::{Fingerprint, MaybeSpentRefreshToken, RefreshToken};
 
 /// How long a thread that has an answer in its hands may take to hand it over.
@@ -117,7 +118,7 @@ impl Driver {
     ) -> Result<Arc<Self>, Error> {
         let now = client.clock.now();
         let credentials = account.credentials();
-        let mut rng = fastrand::Rng::with_seed(seed()?);
+        let mut rng = fastrand::Rng::with_seed(u64::from_ne_bytes(random::bytes()?));
         let mut machine = Machine::new(policy, credentials.is_some(), published.last_generation(), now);
         if let Some(first) = first {
             machine.adopt(first.clone(), now, &mut || rng.f64());
@@ -160,7 +161,7 @@ impl Driver {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn now(&self) -> Moment {
@@ -318,7 +319,7 @@ impl Driver {
         });
         self.end_subscriptions();
         let waited = self.ended.wait_timeout_while(self.state(), timeout, |state| state.is_busy());
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_busy()
+        !ignore_poison(waited).0.is_busy()
     }
 
     /// Those who keep the pairs hear of one that is under way first.
@@ -474,15 +475,4 @@ impl State {
         };
         left.map(explained).collect()
     }
-}
-
-fn seed() -> Result<u64, Error> {
-    let mut bytes = [0; 8];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        Error::new(
-            Status::PG_ERR_SYSTEM,
-            "the system gives no random numbers; check that getrandom is allowed",
-        )
-    })?;
-    Ok(u64::from_ne_bytes(bytes))
 }

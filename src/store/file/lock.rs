@@ -14,7 +14,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 
@@ -22,6 +22,7 @@ use super::disk::{Disk, make_private, unusable};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::store::warnings::Warnings;
+use crate::sync;
 
 /// A lock that is held. Dropped, it is freed.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ impl Drop for FileLock {
 fn table() -> Result<MutexGuard<'static, Table>, Error> {
     static TABLE: PerProcess<Mutex<Table>> = PerProcess::new();
     let table = TABLE.get_or_try_init(|| Ok(Mutex::default()))?;
-    Ok(table.lock().unwrap_or_else(PoisonError::into_inner))
+    Ok(sync::lock(table))
 }
 
 fn inode_at(path: &Path) -> Option<Inode> {

@@ -8,7 +8,7 @@ mod record_file;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::workers::Workers;
 use crate::status::Status;
+use crate::sync;
 use crate::token::{Pair, RefreshToken};
 
 pub use disk::{Disk, SystemDisk};
@@ -115,7 +116,7 @@ impl FileStore {
 fn workers(folder: &Path) -> Result<Arc<Workers>, Error> {
     static FOLDERS: PerProcess<Mutex<BTreeMap<PathBuf, Weak<Workers>>>> = PerProcess::new();
     let folders = FOLDERS.get_or_try_init(|| Ok(Mutex::default()))?;
-    let mut folders = folders.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut folders = sync::lock(folders);
     if let Some(workers) = folders.get(folder).and_then(Weak::upgrade) {
         return Ok(workers);
     }

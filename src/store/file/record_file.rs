@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use zeroize::Zeroizing;
 
@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::store::record::{Bytes, Entry, Found, Keyring, Ledger, RecordKey};
 use crate::store::warnings::Warnings;
 use crate::store::{Committed, Inspection, Loaded, Refusal};
+use crate::sync::lock;
 use crate::token::{Pair, RefreshToken};
 
 /// A record is two tokens long; what is larger than any answer of the service is none.
@@ -159,7 +160,7 @@ impl RecordFile {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The state of a record whose lock is held.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::CString;
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::runtime::with_signals_blocked;
 use crate::status::Status;
 use crate::store::limited::LIMIT;
+use crate::sync::ignore_poison;
 
 /// So many call at once.
 const CROWD: usize = 8;
@@ -287,7 +288,7 @@ impl Trial {
         work: impl Fn(&Watched, usize) -> Result<Option<T>, Error> + Send + Sync + 'static,
     ) -> Result<Vec<T>, Error> {
         let (work, gate) = (Arc::new(work), Arc::new(RwLock::new(())));
-        let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
+        let closed = ignore_poison(gate.write());
         let threads = (0..CROWD).map(|number| {
             let (host, work, gate) = (self.host.clone(), work.clone(), gate.clone());
             spawn(move || {

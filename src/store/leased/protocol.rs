@@ -5,17 +5,18 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ring::rand::{self, SystemRandom};
 use tokio::time::sleep;
 
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
+use crate::random;
 use crate::status::Status;
 use crate::store::record::{self, Bytes, Entry, Found, Ledger};
 use crate::store::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
+use crate::sync::lock;
 use crate::token::{Pair, RefreshToken};
 
 /// How long a lease lasts: what a holder that was killed costs the others.
@@ -87,15 +88,7 @@ pub(in crate::store) struct RecordWrite<'a> {
 
 /// The name of one session, unlike any other's, in this process or another.
 pub(in crate::store) fn new_owner() -> Result<String, Error> {
-    let chance: [u8; 16] = rand::generate(&SystemRandom::new())
-        .map_err(|_| {
-            Error::new(
-                Status::PG_ERR_SYSTEM,
-                "the system gives no random numbers; check that getrandom is allowed",
-            )
-        })?
-        .expose();
-    Ok(format!("{:032x}", u128::from_ne_bytes(chance)))
+    Ok(format!("{:032x}", u128::from_ne_bytes(random::bytes()?)))
 }
 
 /// A backend as a store.
@@ -362,7 +355,7 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The state, as of the last write, of a record whose lease is ours.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -26,6 +26,7 @@ use crate::runtime::race;
 use crate::runtime::standard_streams;
 use crate::secret::redact;
 use crate::status::Status;
+use crate::sync::lock;
 use crate::transport::{TlsSettings, Unresolved, resolve};
 
 /// For one question with its answer, and a new connection before it if that is needed.
@@ -416,10 +417,6 @@ async fn until_idle(clock: Arc<dyn Clock>, used: Arc<Mutex<Duration>>) {
             None => return,
         }
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

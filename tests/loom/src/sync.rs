@@ -1,6 +1,14 @@
 //! Takes the place of `src/sync.rs`.
 
-pub(crate) use std::sync::PoisonError;
+use std::sync::{LockResult, PoisonError};
 
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    ignore_poison(mutex.lock())
+}
+
+pub(crate) fn ignore_poison<G>(result: LockResult<G>) -> G {
+    result.unwrap_or_else(PoisonError::into_inner)
+}
