@@ -27,7 +27,7 @@ use tempfile::TempDir;
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 
 /// A client with files of its own, which stand for those of that sandbox or of another one.
-struct Bench {
+struct Fixture {
     sandbox: Sandbox,
     client: Arc<Client>,
     folder: TempDir,
@@ -48,17 +48,17 @@ fn replace(at: &Path, with: impl AsRef<[u8]>) {
     fs::rename(&new, at).unwrap();
 }
 
-impl Bench {
+impl Fixture {
     /// On the port that asks for a client certificate, with the right files.
     fn new() -> Self {
         let sandbox = sandbox();
         let files = files_of(&sandbox);
-        Bench::with(sandbox, &files, b"")
+        Fixture::with(sandbox, &files, b"")
     }
 
     /// With the files of another sandbox.
     fn with_files_of(stranger: &Sandbox) -> Self {
-        Bench::with(sandbox(), &files_of(stranger), b"")
+        Fixture::with(sandbox(), &files_of(stranger), b"")
     }
 
     /// With copies of those files, each of which begins with `mark`.
@@ -67,8 +67,8 @@ impl Bench {
         for (name, file) in FILES.iter().zip(files) {
             fs::write(folder.path().join(name), [mark, &fs::read(file).unwrap()].concat()).unwrap();
         }
-        let client = Bench::client(&sandbox, folder.path()).unwrap();
-        Bench { sandbox, client, folder }
+        let client = Fixture::client(&sandbox, folder.path()).unwrap();
+        Fixture { sandbox, client, folder }
     }
 
     fn client(sandbox: &Sandbox, folder: &Path) -> Result<Arc<Client>, Error> {
@@ -107,52 +107,52 @@ fn sandbox() -> Sandbox {
 #[test]
 fn a_replaced_authority_and_identity_are_used_at_the_next_handshake() {
     let stranger = sandbox();
-    let bench = Bench::with_files_of(&stranger);
-    assert_eq!(bench.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
-    let [ca, cert, key] = files_of(&bench.sandbox);
-    replace(&bench.path("ca.pem"), fs::read(ca).unwrap());
-    assert_eq!(bench.issue().unwrap_err().status, Status::PG_ERR_TLS, "trusted now, but not yet known");
-    replace(&bench.path("cert.pem"), fs::read(cert).unwrap());
-    replace(&bench.path("key.pem"), fs::read(key).unwrap());
-    bench.issue().unwrap();
+    let fixture = Fixture::with_files_of(&stranger);
+    assert_eq!(fixture.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
+    let [ca, cert, key] = files_of(&fixture.sandbox);
+    replace(&fixture.path("ca.pem"), fs::read(ca).unwrap());
+    assert_eq!(fixture.issue().unwrap_err().status, Status::PG_ERR_TLS, "trusted now, but not yet known");
+    replace(&fixture.path("cert.pem"), fs::read(cert).unwrap());
+    replace(&fixture.path("key.pem"), fs::read(key).unwrap());
+    fixture.issue().unwrap();
     // And the other way round: what is trusted no more is refused, on a new connection.
-    replace(&bench.path("ca.pem"), fs::read(&files_of(&stranger)[0]).unwrap());
-    assert_eq!(bench.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
+    replace(&fixture.path("ca.pem"), fs::read(&files_of(&stranger)[0]).unwrap());
+    assert_eq!(fixture.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
 }
 
 #[test]
 fn between_two_renames_and_while_a_file_is_broken_or_gone_the_last_good_pair_goes_on() {
-    let (bench, stranger) = (Bench::new(), sandbox());
+    let (fixture, stranger) = (Fixture::new(), sandbox());
     let [_, other_cert, other_key] = files_of(&stranger).map(|file| fs::read(file).unwrap());
-    let own_key = fs::read(bench.path("key.pem")).unwrap();
-    bench.issue().unwrap();
-    let handshakes = || bench.sandbox.counters().tls_handshakes;
+    let own_key = fs::read(fixture.path("key.pem")).unwrap();
+    fixture.issue().unwrap();
+    let handshakes = || fixture.sandbox.counters().tls_handshakes;
     let before = handshakes();
 
     // The certificate is new, the key is not yet.
-    replace(&bench.path("cert.pem"), &other_cert);
-    bench.end_connections();
-    bench.issue().unwrap();
-    fs::remove_file(bench.path("key.pem")).unwrap();
-    bench.end_connections();
-    bench.issue().unwrap();
-    fs::write(bench.path("key.pem"), &own_key[..own_key.len() / 2]).unwrap();
-    bench.end_connections();
-    bench.issue().unwrap();
+    replace(&fixture.path("cert.pem"), &other_cert);
+    fixture.end_connections();
+    fixture.issue().unwrap();
+    fs::remove_file(fixture.path("key.pem")).unwrap();
+    fixture.end_connections();
+    fixture.issue().unwrap();
+    fs::write(fixture.path("key.pem"), &own_key[..own_key.len() / 2]).unwrap();
+    fixture.end_connections();
+    fixture.issue().unwrap();
     assert_eq!(handshakes(), before + 3, "each was a new connection");
 
     // Now they go together, and are another's.
-    replace(&bench.path("key.pem"), &other_key);
-    let error = bench.issue().unwrap_err();
+    replace(&fixture.path("key.pem"), &other_key);
+    let error = fixture.issue().unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_TLS, "{error}");
     assert!(!error.text.contains("besides"), "{error}");
 }
 
 #[test]
 fn an_error_of_the_handshake_tells_that_older_files_are_in_use() {
-    let bench = Bench::with_files_of(&sandbox());
-    replace(&bench.path("key.pem"), "nonsense");
-    let error = bench.issue().unwrap_err();
+    let fixture = Fixture::with_files_of(&sandbox());
+    replace(&fixture.path("key.pem"), "nonsense");
+    let error = fixture.issue().unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
     assert!(error.text.contains("besides, tls.client_key_file") && error.text.contains("key.pem"), "{error}");
 }
@@ -173,7 +173,7 @@ fn a_secret_that_kubernetes_swaps_is_seen() {
     for name in FILES {
         symlink(Path::new("..data").join(name), at(name)).unwrap();
     }
-    let client = Bench::client(&mine, folder.path()).unwrap();
+    let client = Fixture::client(&mine, folder.path()).unwrap();
     assert!(client.issue(None, PATIENCE).is_err());
     symlink("..2", at("..data_tmp")).unwrap();
     fs::rename(at("..data_tmp"), at("..data")).unwrap();
@@ -208,19 +208,19 @@ fn a_bare_issue_uses_the_key_that_is_in_the_file_now() {
 fn one_byte_order_mark_in_a_pem_file_hides_no_section() {
     let sandbox = sandbox();
     let files = files_of(&sandbox);
-    let bench = Bench::with(sandbox, &files, b"\xef\xbb\xbf");
-    bench.issue().unwrap();
+    let fixture = Fixture::with(sandbox, &files, b"\xef\xbb\xbf");
+    fixture.issue().unwrap();
 }
 
 #[test]
 fn an_encrypted_key_gets_advice_that_fits() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for pem in [
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
     ] {
-        replace(&bench.path("key.pem"), pem);
-        let error = Bench::client(&bench.sandbox, bench.folder.path()).err().unwrap();
+        replace(&fixture.path("key.pem"), pem);
+        let error = Fixture::client(&fixture.sandbox, fixture.folder.path()).err().unwrap();
         assert_eq!(error.status, Status::PG_ERR_INVALID_PEM);
         assert!(error.text.contains("encrypted") && error.text.contains("openssl pkey"), "{error}");
     }
