@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a child tells its parent")]
 
+mod credentials;
+mod obstacles;
 #[path = "../support/mod.rs"]
 mod support;
 
