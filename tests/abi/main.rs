@@ -133,7 +133,7 @@ fn is_plain(argument: &Expr) -> bool {
 #[test]
 fn the_committed_header_is_the_generated_one() {
     let generated = std::fs::read_to_string(concat!(env!("OUT_DIR"), "/paymentsgate_auth.h")).unwrap();
-    assert!(generated == read("include/paymentsgate_auth.h"), "the header has drifted: run `make header`");
+    assert!(generated == read("include/paymentsgate_auth.h"), "the header has drifted: run `make generate`");
 }
 
 #[test]

@@ -10,7 +10,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "bench.h"
+#include "fixture.h"
 
 enum { THREADS = 8, ROUNDS = 3, REFERENCES = 5000, LAST_SIGNAL = 64 };
 

@@ -15,7 +15,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
-#include "bench.h"
+#include "fixture.h"
 
 enum { PATIENCE_S = 20 };
 

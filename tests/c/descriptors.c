@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 
-#include "bench.h"
+#include "fixture.h"
 
 enum { PATIENCE_S = 20, TOKEN = 1, RESPONSE = 2, BARE = 3, REFRESHED = 4, SHORT_MS = 50 };
 

@@ -4,7 +4,7 @@
 
 #include <paymentsgate_auth.hpp>
 
-#include "bench.h"
+#include "fixture.h"
 
 namespace {
 

@@ -14,7 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#include "bench.h"
+#include "fixture.h"
 
 enum { READERS = 4, ROUNDS = 5, ROOM = 8192 };
 

@@ -4,7 +4,7 @@
 
 #define _GNU_SOURCE
 
-#include "bench.h"
+#include "fixture.h"
 
 enum { PATIENCE_S = 300, NEWS = 7, ENOUGH_MS = 6000, WINDOW = 20, MOST_SECRETS = 64 };
 

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <sys/resource.h>
 
-#include "bench.h"
+#include "fixture.h"
 
 enum { PATIENCE_S = 300, THREADS = 4, EACH = 1500, CLOSES = 60, CROWD = 1000, PER_CLOSE = 16, SHORT_MS = 100 };
 

@@ -5,7 +5,7 @@
 
 #define _GNU_SOURCE
 
-#include "bench.h"
+#include "fixture.h"
 
 enum { PATIENCE_S = 300, PATIENCE_MS = 20000, SHORT_MS = 500, CONNECT_TIMEOUT_MS = 5000, BIG = 1024 * 1024 };
 

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-#include "bench.h"
+#include "fixture.h"
 
 enum { CROWD = 64, REFERENCES = 2000, SMALL = 16, ROOM = 4096 };
 

@@ -7,7 +7,7 @@
 
 #include <fcntl.h>
 
-#include "bench.h"
+#include "fixture.h"
 
 enum { PATIENCE_S = 20, STREAMS = 3, RESPONSE = 1 };
 

@@ -3,7 +3,7 @@
 #ifndef TABLE_H
 #define TABLE_H
 
-#include "bench.h"
+#include "fixture.h"
 #include "memory_store.h"
 
 static inline pg_config *config_with(struct table *table)

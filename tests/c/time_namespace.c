@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <sys/wait.h>
 
-#include "bench.h"
+#include "fixture.h"
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080

@@ -17,7 +17,7 @@ use paymentsgate_auth::token::Fingerprint;
 use tempfile::TempDir;
 
 use crate::clock::SimClock;
-use crate::disk::SharedDisk;
+use crate::disk::{AtRandom, SharedDisk};
 use crate::process::Process;
 use crate::simulated::{HOUR, START, Service};
 use crate::weather::Weather;
@@ -114,7 +114,7 @@ impl Fleet {
             size,
             clock: Arc::new(SimClock(Mutex::new(START))),
             service: Service::new(rng.fork(), lifetime, 1),
-            disk: Arc::new(SharedDisk::new(rng.fork())),
+            disk: Arc::new(SharedDisk::new(AtRandom::new(rng.fork()))),
             folder: tempfile::tempdir().unwrap(),
             processes: BTreeMap::new(),
             holder: None,
@@ -217,11 +217,11 @@ impl Fleet {
                 assert!(!is_fair || probes <= most, "invariant 8: {probes} probes, {most} are plenty");
             }
             Coming::Outage { last } => {
-                self.disk.set_down(true);
+                self.disk.plan.set_down(true);
                 self.plan(last, Coming::Repair);
                 self.stir();
             }
-            Coming::Repair => self.disk.set_down(false),
+            Coming::Repair => self.disk.plan.set_down(false),
             Coming::Clocks => self.disturb_the_clocks(),
         }
     }

@@ -9,6 +9,9 @@
 
 mod clock;
 mod disk;
+#[path = "../support/faulty_disk.rs"]
+#[allow(dead_code, reason = "the tests of the store lose power")]
+mod faulty_disk;
 mod fleet;
 mod process;
 #[path = "../support/simulated.rs"]

@@ -21,16 +21,16 @@ use pg_sandbox::{Options, Route, Sandbox};
 use support::{NOW, PATIENCE, TestClock, client, config, eventually, turn};
 use table::{Call, Table, Trouble};
 
-struct Bench {
+struct Fixture {
     sandbox: Sandbox,
     table: Arc<Table>,
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let _turn = turn();
-        Bench { sandbox: Sandbox::start(Options::default()).unwrap(), table: Arc::default(), _turn }
+        Fixture { sandbox: Sandbox::start(Options::default()).unwrap(), table: Arc::default(), _turn }
     }
 
     /// The service and the store as at the start.
@@ -75,8 +75,8 @@ fn says(session: &Session, words: &str) {
 
 #[test]
 fn a_crowd_on_three_sessions_makes_one_call_each_time() {
-    let bench = Bench::new();
-    let sessions: Vec<_> = (0..3).map(|_| Arc::new(bench.session(&[]))).collect();
+    let fixture = Fixture::new();
+    let sessions: Vec<_> = (0..3).map(|_| Arc::new(fixture.session(&[]))).collect();
     for round in 0..4 {
         let together = Arc::new(Barrier::new(24));
         let threads: Vec<_> = (0..24)
@@ -91,54 +91,54 @@ fn a_crowd_on_three_sessions_makes_one_call_each_time() {
         for thread in threads {
             assert_eq!(thread.join().unwrap(), round + 1);
         }
-        assert_eq!(bench.calls(), (1, round));
-        bench.pass(3590);
+        assert_eq!(fixture.calls(), (1, round));
+        fixture.pass(3590);
     }
 }
 
 #[test]
 fn a_new_process_goes_on_with_what_is_kept() {
-    let bench = Bench::new();
-    let first = bench.session(&[]).token(PATIENCE, NOW).unwrap();
-    let next = bench.session(&[]).token(PATIENCE, NOW).unwrap();
+    let fixture = Fixture::new();
+    let first = fixture.session(&[]).token(PATIENCE, NOW).unwrap();
+    let next = fixture.session(&[]).token(PATIENCE, NOW).unwrap();
     assert!(next.token.access.expose() == first.token.access.expose());
-    assert_eq!(bench.calls(), (1, 0));
-    eventually("the lock is freed", || !bench.table.is_locked());
+    assert_eq!(fixture.calls(), (1, 0));
+    eventually("the lock is freed", || !fixture.table.is_locked());
 }
 
 /// Each call of a flight fails, while the token there is can still be handed out.
 #[test]
 fn each_call_fails_at_each_step() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     for call in [Call::Lock, Call::Load, Call::Save, Call::Unlock] {
         for trouble in [Trouble::Fail, Trouble::FailAfterwards, Trouble::FailForEver] {
             for after in 0.. {
                 let context = format!("{call:?} {after} {trouble:?}");
-                bench.reset();
-                let session = bench.session(&[("on_store_down", "fail")]);
+                fixture.reset();
+                let session = fixture.session(&[("on_store_down", "fail")]);
                 assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1, "{context}");
-                eventually("the lock is freed", || !bench.table.is_locked());
-                bench.table.arm(call, after, trouble);
-                bench.pass(3540);
+                eventually("the lock is freed", || !fixture.table.is_locked());
+                fixture.table.arm(call, after, trouble);
+                fixture.pass(3540);
                 assert!(session.token(PATIENCE, NOW).is_ok(), "{context}");
                 eventually("the flight is over", || !session.health().unwrap().refreshing);
-                let came = bench.table.is_over();
+                let came = fixture.table.is_over();
                 if (call, trouble) == (Call::Load, Trouble::Fail) {
-                    eventually("who cannot read frees the lock", || !bench.table.is_locked());
+                    eventually("who cannot read frees the lock", || !fixture.table.is_locked());
                 }
-                bench.table.repair();
+                fixture.table.repair();
                 // Stands for the time in which a lease ends that nobody frees.
-                bench.table.end_leases();
+                fixture.table.end_leases();
 
-                bench.pass(40);
+                fixture.pass(40);
                 let token = session.token(PATIENCE, NOW).unwrap();
                 assert!(token.token.remaining(TestClock.now()) > Duration::from_secs(60), "{context}");
-                let (issues, refreshes) = bench.calls();
+                let (issues, refreshes) = fixture.calls();
                 assert!(issues <= 2 && refreshes <= 1, "{context}: {issues} and {refreshes}");
                 // Another process goes on from there.
-                bench.pass(3590);
-                assert!(bench.session(&[]).token(PATIENCE, NOW).is_ok(), "{context}");
-                bench.calls();
+                fixture.pass(3590);
+                assert!(fixture.session(&[]).token(PATIENCE, NOW).is_ok(), "{context}");
+                fixture.calls();
                 session.close(PATIENCE).unwrap();
                 if !came {
                     assert!(after > 0, "{context}: the flight makes no such call");
@@ -151,66 +151,66 @@ fn each_call_fails_at_each_step() {
 
 #[test]
 fn the_words_of_the_store_are_in_the_error() {
-    let bench = Bench::new();
-    let session = bench.session(&[("on_store_down", "fail")]);
-    bench.table.arm(Call::Lock, 0, Trouble::FailForEver);
+    let fixture = Fixture::new();
+    let session = fixture.session(&[("on_store_down", "fail")]);
+    fixture.table.arm(Call::Lock, 0, Trouble::FailForEver);
     assert!(session.token(NOW, NOW).is_err());
     says(&session, "store (custom): `lock` failed: no Lock today; the session goes on and tries again");
-    assert_eq!(bench.calls(), (0, 0));
+    assert_eq!(fixture.calls(), (0, 0));
 }
 
 #[test]
 fn without_the_store_a_session_buys_a_pair_of_its_own() {
-    let bench = Bench::new();
-    bench.table.arm(Call::Lock, 0, Trouble::FailForEver);
-    assert_eq!(bench.session(&[]).token(PATIENCE, NOW).unwrap().generation, 1);
-    assert_eq!(bench.calls(), (1, 0));
-    assert!(bench.table.bytes().is_empty());
+    let fixture = Fixture::new();
+    fixture.table.arm(Call::Lock, 0, Trouble::FailForEver);
+    assert_eq!(fixture.session(&[]).token(PATIENCE, NOW).unwrap().generation, 1);
+    assert_eq!(fixture.calls(), (1, 0));
+    assert!(fixture.table.bytes().is_empty());
 }
 
 /// Waited for as long as the patience lasts, and what comes late is taken back.
 #[test]
 fn a_call_that_hangs_is_left_behind() {
-    let bench = Bench::new();
-    let session = bench.session(&[("on_store_down", "fail")]);
-    bench.table.arm(Call::Lock, 0, Trouble::Hang);
+    let fixture = Fixture::new();
+    let session = fixture.session(&[("on_store_down", "fail")]);
+    fixture.table.arm(Call::Lock, 0, Trouble::Hang);
     assert!(session.token(NOW, NOW).is_err());
     says(&session, "no answer within 5 s");
-    assert_eq!(bench.table.hanging(), 1);
-    let other = bench.session(&[]);
+    assert_eq!(fixture.table.hanging(), 1);
+    let other = fixture.session(&[]);
     assert_eq!(other.token(PATIENCE, NOW).unwrap().generation, 1, "others are not held up");
     session.close(PATIENCE).unwrap();
-    let calls = bench.table.calls();
-    bench.table.repair();
-    eventually("the late lock is freed", || bench.table.calls() > calls && !bench.table.is_locked());
-    assert_eq!(bench.session(&[]).token(PATIENCE, NOW).unwrap().generation, 1);
-    assert_eq!(bench.calls(), (1, 0));
+    let calls = fixture.table.calls();
+    fixture.table.repair();
+    eventually("the late lock is freed", || fixture.table.calls() > calls && !fixture.table.is_locked());
+    assert_eq!(fixture.session(&[]).token(PATIENCE, NOW).unwrap().generation, 1);
+    assert_eq!(fixture.calls(), (1, 0));
 }
 
 #[test]
 fn sessions_that_all_hang_have_eight_threads_and_leave_others_theirs() {
-    let bench = Bench::new();
-    bench.table.arm(Call::Lock, 0, Trouble::HangForEver);
-    let hung_store = HostStore::new(bench.table.clone());
+    let fixture = Fixture::new();
+    fixture.table.arm(Call::Lock, 0, Trouble::HangForEver);
+    let hung_store = HostStore::new(fixture.table.clone());
     let hung: Vec<_> = (0..20)
         .map(|_| {
-            let mut config = config(&bench.sandbox);
+            let mut config = config(&fixture.sandbox);
             config.set_store(hung_store.clone());
-            let session = Session::open(&client(&config, &bench.sandbox.urls().https), &config).unwrap();
+            let session = Session::open(&client(&config, &fixture.sandbox.urls().https), &config).unwrap();
             let _ = session.token(NOW, NOW);
             session
         })
         .collect();
-    eventually("eight threads hang", || bench.table.hanging() == 8);
+    eventually("eight threads hang", || fixture.table.hanging() == 8);
     // One whose host name is resolved on a thread, too, and which has a store of its own.
     let table = Arc::new(Table::default());
-    let mut config = config(&bench.sandbox);
+    let mut config = config(&fixture.sandbox);
     config.set_store(HostStore::new(table));
-    let url = bench.sandbox.urls().https.replace("127.0.0.1", "localhost");
+    let url = fixture.sandbox.urls().https.replace("127.0.0.1", "localhost");
     let session = Session::open(&client(&config, &url), &config).unwrap();
     assert!(session.token(PATIENCE, NOW).is_ok());
-    assert_eq!(bench.table.hanging(), 8);
-    bench.table.repair();
+    assert_eq!(fixture.table.hanging(), 8);
+    fixture.table.repair();
     for session in hung {
         let _ = session.close(NOW);
     }
@@ -219,45 +219,45 @@ fn sessions_that_all_hang_have_eight_threads_and_leave_others_theirs() {
 /// Who still knows the old record must not take the new one for it.
 #[test]
 fn a_record_that_the_host_removed_begins_with_another_version() {
-    let bench = Bench::new();
-    bench.session(&[]).token(PATIENCE, NOW).unwrap();
-    let first = bench.table.versions();
-    bench.table.remove_records();
-    bench.session(&[]).token(PATIENCE, NOW).unwrap();
-    let second = bench.table.versions();
+    let fixture = Fixture::new();
+    fixture.session(&[]).token(PATIENCE, NOW).unwrap();
+    let first = fixture.table.versions();
+    fixture.table.remove_records();
+    fixture.session(&[]).token(PATIENCE, NOW).unwrap();
+    let second = fixture.table.versions();
     assert!(second[0] > first[0] + 1000, "{first:?} {second:?}");
-    assert_eq!(bench.calls(), (2, 0));
+    assert_eq!(fixture.calls(), (2, 0));
 }
 
 #[test]
 fn records_are_sealed_with_the_key() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let is_plain = |token: &str| {
-        let bytes = bench.table.bytes();
+        let bytes = fixture.table.bytes();
         bytes.windows(token.len()).any(|window| window == token.as_bytes())
     };
-    let token = bench.session(&[]).token(PATIENCE, NOW).unwrap();
+    let token = fixture.session(&[]).token(PATIENCE, NOW).unwrap();
     assert!(is_plain(token.token.access.expose()));
-    bench.table.remove_records();
+    fixture.table.remove_records();
     let key = [("store_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")];
-    let token = bench.session(&key).token(PATIENCE, NOW).unwrap();
+    let token = fixture.session(&key).token(PATIENCE, NOW).unwrap();
     assert!(!is_plain(token.token.access.expose()));
-    let session = bench.session(&[("on_store_down", "fail")]);
+    let session = fixture.session(&[("on_store_down", "fail")]);
     assert!(session.token(NOW, NOW).is_err());
     says(&session, "the record is sealed, and no store_key is set");
 }
 
 #[test]
 fn two_stores_are_a_conflict() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for settings in [
         &[("store", "file:/nowhere")][..],
         &[("store", "redis://localhost")][..],
         &[("access_token", "a"), ("refresh_token", "r")][..],
     ] {
-        let error = bench.open(settings).map(|_| ()).unwrap_err();
+        let error = fixture.open(settings).map(|_| ()).unwrap_err();
         assert_eq!(error.status, Status::PG_ERR_CONFLICTING_SETTINGS, "{settings:?}");
     }
-    assert!(bench.open(&[("store", "memory:")]).is_ok());
-    assert_eq!(bench.table.calls(), 0);
+    assert!(fixture.open(&[("store", "memory:")]).is_ok());
+    assert_eq!(fixture.table.calls(), 0);
 }

@@ -13,7 +13,7 @@ use paymentsgate_auth::clock::SystemClock;
 use paymentsgate_auth::store::{Keyring, RecordFile};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::disk::{TestDisk, Trouble};
+use crate::disk::{AtOneStep, TestDisk, Trouble};
 use crate::fixture::{
     access, account, beside, claim, job, key, keyring, loaded, pair, record, seeded, seeded_with, start,
 };
@@ -41,9 +41,9 @@ fn await_note(folder: &Path, name: &str) -> String {
 
 /// A whole flight, in a process that kills itself at the given step.
 fn fly_and_die(folder: &Path, keyring: Option<Keyring>, at: u64) {
-    let disk = Arc::new(TestDisk::new(Trouble::Kill));
+    let disk = Arc::new(TestDisk::new(AtOneStep::new(Trouble::Kill)));
     let record = RecordFile::new(folder, key("account"), keyring, Arc::new(SystemClock), disk.clone());
-    disk.arm(at);
+    disk.plan.arm(at);
     let here = || disk.step(|| Ok(())).unwrap();
     here();
     assert!(record.try_lock().unwrap());

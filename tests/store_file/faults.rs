@@ -7,7 +7,7 @@ use std::sync::Arc;
 use paymentsgate_auth::clock::SystemClock;
 use paymentsgate_auth::store::RecordFile;
 
-use crate::disk::{TestDisk, Trouble};
+use crate::disk::{AtOneStep, TestDisk, Trouble};
 use crate::fixture::{access, beside, claim, key, loaded, pair, record, seeded};
 
 /// What a flight on a bad disk came to.
@@ -21,9 +21,9 @@ struct Flown {
 }
 
 fn armed(folder: &Path, trouble: Trouble, at: u64) -> (Arc<TestDisk>, RecordFile) {
-    let disk = Arc::new(TestDisk::new(trouble));
+    let disk = Arc::new(TestDisk::new(AtOneStep::new(trouble)));
     let record = RecordFile::new(folder, key("account"), None, Arc::new(SystemClock), disk.clone());
-    disk.arm(at);
+    disk.plan.arm(at);
     (disk, record)
 }
 
@@ -63,18 +63,18 @@ fn check(folder: &Path, flown: &Flown, trouble: Trouble, context: &str) {
     if flown.presented.is_some() {
         assert_ne!(offered, flown.presented, "{context}: presented twice");
     }
-    if flown.put_back || flown.intend_failed && trouble != Trouble::FailForEver {
+    if flown.put_back || flown.intend_failed && trouble != Trouble::FailForever {
         assert_eq!(offered.as_deref(), Some("r1"), "{context}: it was not sent, and is lost");
     }
-    if flown.presented.is_some() && trouble != Trouble::FailForEver {
+    if flown.presented.is_some() && trouble != Trouble::FailForever {
         assert!(flown.committed, "{context}: a pair that was offered again was not taken");
     }
     assert_eq!(next.commit(found.generation(), &pair(3)).unwrap().generation(), found.generation() + 1);
 }
 
 #[test]
-fn each_operation_fails_once_or_for_ever() {
-    for trouble in [Trouble::Fail, Trouble::FailAfterwards, Trouble::FailForEver] {
+fn each_operation_fails_once_or_forever() {
+    for trouble in [Trouble::Fail, Trouble::FailAfterwards, Trouble::FailForever] {
         for is_sent in [true, false] {
             for at in 0.. {
                 let (folder, path) = seeded();
@@ -83,8 +83,8 @@ fn each_operation_fails_once_or_for_ever() {
                 record.unlock();
                 let context = format!("{trouble:?} at step {at}: {flown:?}");
                 check(folder.path(), &flown, trouble, &context);
-                assert!(trouble == Trouble::FailForEver || beside(&path, ".tmp-").len() <= 1, "{context}");
-                if !disk.is_over() {
+                assert!(trouble == Trouble::FailForever || beside(&path, ".tmp-").len() <= 1, "{context}");
+                if !disk.plan.is_over() {
                     assert!(at > 10 && flown.committed == is_sent && flown.put_back != is_sent, "{context}");
                     break;
                 }
@@ -98,13 +98,13 @@ fn power_is_lost_at_each_operation() {
     for names_too in [true, false] {
         for at in 0.. {
             let (folder, _) = seeded();
-            let (disk, record) = armed(folder.path(), Trouble::FailForEver, at);
+            let (disk, record) = armed(folder.path(), Trouble::FailForever, at);
             let flown = fly(&record, true);
             record.unlock();
             disk.lose_power(folder.path(), names_too);
             let context = format!("power lost at step {at} (names too: {names_too}): {flown:?}");
-            check(folder.path(), &flown, Trouble::FailForEver, &context);
-            if !disk.is_over() {
+            check(folder.path(), &flown, Trouble::FailForever, &context);
+            if !disk.plan.is_over() {
                 assert!(flown.committed, "{context}");
                 break;
             }

@@ -10,7 +10,7 @@ use paymentsgate_auth::error::Error;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{Form, RecordFile, Refusal};
 
-use crate::disk::{TestDisk, Trouble};
+use crate::disk::{AtOneStep, TestDisk, Trouble};
 use crate::fixture::{
     access, account, beside, claim, folder, key, keyring, loaded, pair, record, seeded, seeded_with,
 };
@@ -95,11 +95,11 @@ fn a_removal_that_fails_or_may_not_last_is_told() {
     for at in 0.. {
         let (folder, path) = seeded();
         fs::write(format!("{}.corrupt-1", path.display()), "tokens").unwrap();
-        let disk = Arc::new(TestDisk::new(Trouble::Fail));
+        let disk = Arc::new(TestDisk::new(AtOneStep::new(Trouble::Fail)));
         let record =
             RecordFile::new(folder.path(), key("account"), None, Arc::new(SystemClock), disk.clone());
         assert!(record.try_lock().unwrap());
-        disk.arm(at);
+        disk.plan.arm(at);
         match record.forget() {
             // The record, the broken one, the folder.
             Ok(()) => return assert_eq!(at, 3),

@@ -7,6 +7,9 @@ mod contention;
 mod crashes;
 mod disk;
 mod faults;
+#[path = "../support/faulty_disk.rs"]
+#[allow(dead_code, reason = "the simulated fleet looks for changes")]
+mod faulty_disk;
 mod fixture;
 mod inspection;
 mod refusals;

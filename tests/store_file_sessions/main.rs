@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a child tells its parent")]
 
+mod credentials;
+mod obstacles;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -25,17 +27,17 @@ use tempfile::TempDir;
 const VARIABLES: [&str; 5] =
     ["PG_TEST_FOLDER", "PG_TEST_URL", "PG_TEST_CA", "PG_TEST_LOGIN", "PG_TEST_AHEAD_MS"];
 
-struct Bench {
+struct Fixture {
     sandbox: Sandbox,
     folder: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let _turn = turn();
         let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
-        Bench { sandbox: Sandbox::start(Options::default()).unwrap(), folder, _turn }
+        Fixture { sandbox: Sandbox::start(Options::default()).unwrap(), folder, _turn }
     }
 
     fn config(&self) -> Config {
@@ -172,56 +174,56 @@ fn as_a_child() {
 
 #[test]
 fn two_sessions_share_one_pair_and_a_third_finds_it_after_they_have_gone() {
-    let bench = Bench::new();
-    let (one, two) = (bench.session(), bench.session());
+    let fixture = Fixture::new();
+    let (one, two) = (fixture.session(), fixture.session());
     let first = one.token(PATIENCE, NOW).unwrap();
     assert_eq!(two.token(PATIENCE, NOW).unwrap().token.fingerprint(), first.token.fingerprint());
     drop((one, two));
-    bench.pass(60);
-    let third = bench.session().token(PATIENCE, NOW).unwrap();
+    fixture.pass(60);
+    let third = fixture.session().token(PATIENCE, NOW).unwrap();
     assert_eq!((third.token.fingerprint(), third.generation), (first.token.fingerprint(), 1));
-    assert_eq!(bench.calls(), (1, 0));
+    assert_eq!(fixture.calls(), (1, 0));
 }
 
 #[test]
 fn twenty_processes_at_expiry_make_one_call() {
-    let bench = Bench::new();
-    bench.session().token(PATIENCE, NOW).unwrap();
+    let fixture = Fixture::new();
+    fixture.session().token(PATIENCE, NOW).unwrap();
     let now = AHEAD_MS.load(Ordering::SeqCst);
     for round in 1..=2 {
-        bench.sandbox.advance(Duration::from_secs(3600));
+        fixture.sandbox.advance(Duration::from_secs(3600));
         // A child lives at one time; the next round has children of a later one.
-        let mut children: Vec<_> = (0..20).map(|_| bench.child(now + round * 3_600_000)).collect();
+        let mut children: Vec<_> = (0..20).map(|_| fixture.child(now + round * 3_600_000)).collect();
         children.iter_mut().for_each(Asking::go);
         let tokens: Vec<_> = children.iter_mut().map(Asking::token).collect();
         assert!(tokens.iter().all(|token| *token == tokens[0]), "{tokens:?}");
-        assert_eq!(bench.calls(), (1, round));
+        assert_eq!(fixture.calls(), (1, round));
     }
 }
 
 #[test]
 fn a_process_killed_in_its_flight_costs_one_issue() {
-    let bench = Bench::new();
-    bench.session().token(PATIENCE, NOW).unwrap();
-    bench.pass(3600);
-    bench.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(Point::After)).unwrap();
-    let mut child = bench.child(AHEAD_MS.load(Ordering::SeqCst));
+    let fixture = Fixture::new();
+    fixture.session().token(PATIENCE, NOW).unwrap();
+    fixture.pass(3600);
+    fixture.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(Point::After)).unwrap();
+    let mut child = fixture.child(AHEAD_MS.load(Ordering::SeqCst));
     child.go();
-    eventually("a refresh that hangs", || bench.sandbox.faults().is_empty());
+    eventually("a refresh that hangs", || fixture.sandbox.faults().is_empty());
     drop(child);
-    assert_eq!(bench.session().token(PATIENCE, NOW).unwrap().generation, 2);
-    assert_eq!(bench.calls(), (2, 1), "what the dead process had presented is not presented again");
+    assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 2);
+    assert_eq!(fixture.calls(), (2, 1), "what the dead process had presented is not presented again");
 }
 
 /// Nobody has a token yet, and the one who is at it dies: how long until another one has it.
 #[test]
 fn a_process_killed_in_its_first_flight_costs_a_moment() {
-    let bench = Bench::new();
-    bench.sandbox.inject(Fault::new(Route::Issue, Action::Hang).at(Point::Before)).unwrap();
-    let mut holder = bench.child(AHEAD_MS.load(Ordering::SeqCst));
+    let fixture = Fixture::new();
+    fixture.sandbox.inject(Fault::new(Route::Issue, Action::Hang).at(Point::Before)).unwrap();
+    let mut holder = fixture.child(AHEAD_MS.load(Ordering::SeqCst));
     holder.go();
-    eventually("an issue that hangs", || bench.sandbox.faults().is_empty());
-    let session = bench.session();
+    eventually("an issue that hangs", || fixture.sandbox.faults().is_empty());
+    let session = fixture.session();
     let error = session.token(Duration::from_millis(200), NOW).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "it waits for the lock: {error}");
     drop(holder);
@@ -235,89 +237,89 @@ fn a_process_killed_in_its_first_flight_costs_a_moment() {
 
 #[test]
 fn a_lost_answer_costs_one_issue_for_all() {
-    let bench = Bench::new();
-    let sessions = [bench.session(), bench.session(), bench.session()];
+    let fixture = Fixture::new();
+    let sessions = [fixture.session(), fixture.session(), fixture.session()];
     for session in &sessions {
         session.token(PATIENCE, NOW).unwrap();
     }
-    bench.pass(3600);
-    bench.sandbox.inject(Fault::new(Route::Refresh, Action::Reset).at(Point::After)).unwrap();
+    fixture.pass(3600);
+    fixture.sandbox.inject(Fault::new(Route::Refresh, Action::Reset).at(Point::After)).unwrap();
     for session in &sessions {
         assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
     }
-    assert_eq!(bench.calls(), (2, 1));
+    assert_eq!(fixture.calls(), (2, 1));
 }
 
 #[test]
 fn a_token_that_one_reports_is_renewed_once_for_all() {
-    let bench = Bench::new();
-    let (one, two) = (bench.session(), bench.session());
+    let fixture = Fixture::new();
+    let (one, two) = (fixture.session(), fixture.session());
     let old = one.token(PATIENCE, NOW).unwrap();
     two.token(PATIENCE, NOW).unwrap();
-    bench.pass(60);
+    fixture.pass(60);
     for session in [&one, &two] {
         session.reject(*old.token.fingerprint()).unwrap();
         assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
     }
-    assert_eq!(bench.calls(), (1, 1));
+    assert_eq!(fixture.calls(), (1, 1));
 }
 
 #[test]
 fn refused_credentials_are_presented_once_for_all() {
-    let bench = Bench::new();
-    let account = bench.sandbox.add_account().unwrap();
+    let fixture = Fixture::new();
+    let account = fixture.sandbox.add_account().unwrap();
     for _ in 0..5 {
-        let session = bench.session_of(&account.account_id, &bench.sandbox.credentials().public_key);
+        let session = fixture.session_of(&account.account_id, &fixture.sandbox.credentials().public_key);
         let error = session.token(PATIENCE, NOW).unwrap_err();
         assert_eq!(error.status, Status::PG_ERR_REFUSED);
         assert!(error.retry_after.is_some());
     }
-    assert_eq!(bench.calls(), (1, 0));
+    assert_eq!(fixture.calls(), (1, 0));
 }
 
 #[test]
 fn accounts_in_one_folder_do_not_mix() {
-    let bench = Bench::new();
-    let other = bench.sandbox.add_account().unwrap();
-    let one = bench.session();
+    let fixture = Fixture::new();
+    let other = fixture.sandbox.add_account().unwrap();
+    let one = fixture.session();
     let first = one.token(PATIENCE, NOW).unwrap();
-    let two = bench.session_of(&other.account_id, &other.public_key);
+    let two = fixture.session_of(&other.account_id, &other.public_key);
     assert_ne!(two.token(PATIENCE, NOW).unwrap().token.fingerprint(), first.token.fingerprint());
-    assert_eq!(bench.calls(), (2, 0));
+    assert_eq!(fixture.calls(), (2, 0));
 }
 
 #[test]
 fn without_the_folder_there_are_tokens_all_the_same_and_it_heals() {
-    let bench = Bench::new();
-    let session = bench.session();
+    let fixture = Fixture::new();
+    let session = fixture.session();
     session.token(PATIENCE, NOW).unwrap();
-    let (here, gone) = (bench.folder.path().join("sessions"), bench.folder.path().join("gone"));
+    let (here, gone) = (fixture.folder.path().join("sessions"), fixture.folder.path().join("gone"));
     fs::rename(&here, &gone).unwrap();
     fs::write(&here, "in the way").unwrap();
-    bench.pass(3600);
+    fixture.pass(3600);
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2, "a pair of its own");
-    assert_eq!(bench.calls(), (2, 0), "the shared refresh token is left alone");
+    assert_eq!(fixture.calls(), (2, 0), "the shared refresh token is left alone");
     fs::remove_file(&here).unwrap();
     fs::rename(&gone, &here).unwrap();
-    bench.pass(3600);
+    fixture.pass(3600);
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 3);
-    assert_eq!(bench.calls(), (2, 1), "which is presented when the folder is back");
-    assert_eq!(bench.session().token(PATIENCE, NOW).unwrap().generation, 3);
+    assert_eq!(fixture.calls(), (2, 1), "which is presented when the folder is back");
+    assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 3);
 }
 
 #[test]
 fn a_pair_bought_without_the_folder_is_everybodys_once_it_is_back() {
-    let bench = Bench::new();
-    let session = bench.session();
+    let fixture = Fixture::new();
+    let session = fixture.session();
     session.token(PATIENCE, NOW).unwrap();
-    let before = bench.record();
-    let (here, gone) = (bench.folder.path().join("sessions"), bench.folder.path().join("gone"));
+    let before = fixture.record();
+    let (here, gone) = (fixture.folder.path().join("sessions"), fixture.folder.path().join("gone"));
     fs::rename(&here, &gone).unwrap();
     fs::write(&here, "in the way").unwrap();
-    bench.pass(3600);
+    fixture.pass(3600);
     let private = session.token(PATIENCE, NOW).unwrap();
     let try_to_publish = || {
-        bench.pass(301);
+        fixture.pass(301);
         // More than is left, so that it is not answered from memory.
         session.token(PATIENCE, Duration::from_secs(3600)).unwrap()
     };
@@ -326,26 +328,30 @@ fn a_pair_bought_without_the_folder_is_everybodys_once_it_is_back() {
     fs::remove_file(&here).unwrap();
     fs::rename(&gone, &here).unwrap();
     try_to_publish();
-    eventually("it is published", || bench.record() != before);
-    let other = bench.session();
+    eventually("it is published", || fixture.record() != before);
+    let other = fixture.session();
     let adopted = other.token(PATIENCE, NOW).unwrap();
     assert_eq!(adopted.token.fingerprint(), private.token.fingerprint());
-    assert_eq!(bench.calls(), (2, 0));
-    bench.pass(3600);
+    assert_eq!(fixture.calls(), (2, 0));
+    fixture.pass(3600);
     let next = other.token(PATIENCE, NOW).unwrap();
-    assert_eq!((bench.calls(), next.generation), ((2, 1), adopted.generation + 1), "with its refresh token");
+    assert_eq!(
+        (fixture.calls(), next.generation),
+        ((2, 1), adopted.generation + 1),
+        "with its refresh token"
+    );
 }
 
 #[test]
 fn who_wants_no_private_pair_is_told_of_the_store() {
-    let bench = Bench::new();
-    let session = bench.session_with(&[("on_store_down", "fail")]);
-    let here = bench.folder.path().join("sessions");
+    let fixture = Fixture::new();
+    let session = fixture.session_with(&[("on_store_down", "fail")]);
+    let here = fixture.folder.path().join("sessions");
     fs::write(&here, "in the way").unwrap();
     let error = session.token(Duration::from_millis(300), NOW).unwrap_err();
     assert!(matches!(error.status, Status::PG_ERR_STORE | Status::PG_ERR_STORE_REFUSED), "{error}");
     assert!(error.text.contains("sessions"), "{error}");
-    assert_eq!(bench.calls(), (0, 0));
+    assert_eq!(fixture.calls(), (0, 0));
 }
 
 /// Keys of 32 bytes: all zeros, all ones.
@@ -354,19 +360,19 @@ const ONES: &str = "//////////////////////////////////////////8=";
 
 #[test]
 fn sessions_with_one_key_share_a_sealed_pair() {
-    let bench = Bench::new();
-    let file = bench.folder.path().join("key");
+    let fixture = Fixture::new();
+    let file = fixture.folder.path().join("key");
     fs::write(&file, format!("{ZEROS}\n")).unwrap();
-    let one = bench.session_with(&[("store_key", ZEROS)]);
-    let two = bench.session_with(&[("store_key_file", file.to_str().unwrap())]);
+    let one = fixture.session_with(&[("store_key", ZEROS)]);
+    let two = fixture.session_with(&[("store_key_file", file.to_str().unwrap())]);
     let first = one.token(PATIENCE, NOW).unwrap();
     assert_eq!(two.token(PATIENCE, NOW).unwrap().token.fingerprint(), first.token.fingerprint());
-    bench.pass(3600);
+    fixture.pass(3600);
     for session in [&two, &one] {
         assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
     }
-    assert_eq!(bench.calls(), (1, 1));
-    let sealed = bench.record();
+    assert_eq!(fixture.calls(), (1, 1));
+    let sealed = fixture.record();
     for token in [&first.token, &two.token(PATIENCE, NOW).unwrap().token] {
         let access = token.access.expose().as_bytes();
         assert!(!sealed.windows(access.len()).any(|window| window == access));
@@ -375,29 +381,29 @@ fn sessions_with_one_key_share_a_sealed_pair() {
 
 #[test]
 fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
-    let bench = Bench::new();
-    bench.session_with(&[("store_key", ZEROS)]).token(PATIENCE, NOW).unwrap();
-    let sealed = bench.record();
-    let told = bench.session_with(&[("store_key", ONES), ("on_store_down", "fail")]);
+    let fixture = Fixture::new();
+    fixture.session_with(&[("store_key", ZEROS)]).token(PATIENCE, NOW).unwrap();
+    let sealed = fixture.record();
+    let told = fixture.session_with(&[("store_key", ONES), ("on_store_down", "fail")]);
     let error = told.token(PATIENCE, NOW).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_STORE_KEY, "{error}");
     assert!(error.text.contains("sessions/pg-") && error.text.contains("store_key"), "{error}");
     assert!(!error.is_retryable() && !error.text.contains(ONES), "{error}");
-    let alone = bench.session_with(&[("store_key", ONES)]);
+    let alone = fixture.session_with(&[("store_key", ONES)]);
     alone.token(PATIENCE, NOW).unwrap();
-    bench.pass(3600);
+    fixture.pass(3600);
     alone.token(PATIENCE, NOW).unwrap();
-    assert_eq!(bench.calls(), (3, 0));
-    assert_eq!(bench.record(), sealed);
-    bench.session_with(&[("store_key", &format!("{ONES},{ZEROS}"))]).token(PATIENCE, NOW).unwrap();
-    assert_eq!(bench.calls(), (3, 1), "either opens, the first seals");
-    assert_eq!(bench.session_with(&[("store_key", ONES)]).token(PATIENCE, NOW).unwrap().generation, 2);
+    assert_eq!(fixture.calls(), (3, 0));
+    assert_eq!(fixture.record(), sealed);
+    fixture.session_with(&[("store_key", &format!("{ONES},{ZEROS}"))]).token(PATIENCE, NOW).unwrap();
+    assert_eq!(fixture.calls(), (3, 1), "either opens, the first seals");
+    assert_eq!(fixture.session_with(&[("store_key", ONES)]).token(PATIENCE, NOW).unwrap().generation, 2);
 }
 
 #[test]
 fn keys_of_a_store_that_contradict_are_told_when_the_session_is_opened() {
-    let bench = Bench::new();
-    let path = bench.folder.path().join("key");
+    let fixture = Fixture::new();
+    let path = fixture.folder.path().join("key");
     fs::write(&path, [7; 32]).unwrap();
     let file = path.to_str().unwrap();
     for (settings, status, pieces) in [
@@ -418,9 +424,9 @@ fn keys_of_a_store_that_contradict_are_told_when_the_session_is_opened() {
             ["store_key_file", "/nowhere"],
         ),
     ] {
-        let mut config = bench.config();
+        let mut config = fixture.config();
         settings.iter().for_each(|(name, value)| config.set(name, value).unwrap());
-        let error = Session::open(&client(&config, &bench.sandbox.urls().https), &config).err().unwrap();
+        let error = Session::open(&client(&config, &fixture.sandbox.urls().https), &config).err().unwrap();
         assert_eq!(error.status, status, "{error}");
         assert!(pieces.iter().all(|piece| error.text.contains(piece)), "{error}");
         assert!(!error.text.contains(ZEROS), "{error}");
@@ -430,34 +436,34 @@ fn keys_of_a_store_that_contradict_are_told_when_the_session_is_opened() {
 /// What a person must mend, and may mend while the session runs.
 #[test]
 fn a_store_that_cannot_be_used_when_the_session_is_opened_is_as_one_that_is_down() {
-    let bench = Bench::new();
-    let here = bench.folder.path().join("sessions");
+    let fixture = Fixture::new();
+    let here = fixture.folder.path().join("sessions");
     fs::write(&here, "a file").unwrap();
-    let told = bench.session_with(&[("on_store_down", "fail")]);
+    let told = fixture.session_with(&[("on_store_down", "fail")]);
     let error = told.token(PATIENCE, NOW).unwrap_err();
     assert!(error.status == Status::PG_ERR_STORE_REFUSED && error.text.contains("not a folder"), "{error}");
     assert!(told.health().unwrap().last_error.unwrap().contains("not a folder"));
-    let alone = bench.session();
+    let alone = fixture.session();
     assert_eq!(alone.token(PATIENCE, NOW).unwrap().generation, 1);
     assert!(alone.health().unwrap().store_error.unwrap().contains("not a folder"));
     fs::remove_file(&here).unwrap();
-    bench.pass(3600);
+    fixture.pass(3600);
     assert_eq!(alone.token(PATIENCE, NOW).unwrap().generation, 2);
     assert_eq!(alone.health().unwrap().store_error, None);
-    assert_eq!(bench.session().token(PATIENCE, NOW).unwrap().generation, 2, "it is everybody's");
-    assert_eq!(bench.calls(), (2, 0));
+    assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 2, "it is everybody's");
+    assert_eq!(fixture.calls(), (2, 0));
 }
 
 /// As Kubernetes leaves a folder and its files for `fsGroup`, at each start.
 #[test]
 fn modes_that_a_mount_has_changed_are_put_right() {
-    let bench = Bench::new();
-    bench.session().token(PATIENCE, NOW).unwrap();
-    let here = bench.folder.path().join("sessions");
+    let fixture = Fixture::new();
+    fixture.session().token(PATIENCE, NOW).unwrap();
+    let here = fixture.folder.path().join("sessions");
     for entry in fs::read_dir(&here).unwrap() {
         fs::set_permissions(entry.unwrap().path(), Permissions::from_mode(0o660)).unwrap();
     }
     fs::set_permissions(&here, Permissions::from_mode(0o2770)).unwrap();
-    assert_eq!(bench.session().token(PATIENCE, NOW).unwrap().generation, 1);
-    assert_eq!(bench.calls(), (1, 0));
+    assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 1);
+    assert_eq!(fixture.calls(), (1, 0));
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::faults::{FAIL, told};
 use crate::server::RedisServer;
-use crate::shared::{Bench, generation};
+use crate::shared::{Fixture, generation};
 use crate::support::client;
 
 /// The line of docs/redis.md.
@@ -21,14 +21,14 @@ fn documented_rights() -> Vec<String> {
     line.expect("docs/redis.md has the line").split(' ').map(str::to_owned).collect()
 }
 
-fn set_user(bench: &Bench, rights: &[String]) {
+fn set_user(fixture: &Fixture, rights: &[String]) {
     let words = ["acl", "setuser", "shop", "reset", "on", ">hunter2"].into_iter();
     let words: Vec<_> = words.chain(rights.iter().map(String::as_str)).collect();
-    assert_eq!(bench.redis.cli(&words), "OK", "{words:?}");
+    assert_eq!(fixture.redis.cli(&words), "OK", "{words:?}");
 }
 
-fn at(bench: &Bench, login: &str) -> String {
-    format!("redis://{login}@127.0.0.1:{}", bench.redis.port)
+fn at(fixture: &Fixture, login: &str) -> String {
+    format!("redis://{login}@127.0.0.1:{}", fixture.redis.port)
 }
 
 /// What is told, to the caller and elsewhere, does not have the password.
@@ -43,68 +43,71 @@ fn told_without_password(session: &Session) -> Error {
 
 #[test]
 fn a_user_with_the_documented_rights_can_do_everything() {
-    let bench = Bench::new();
-    set_user(&bench, &documented_rights());
-    bench.redis.cli(&["acl", "setuser", "default", "off"]);
-    let as_admin = |words: &[&str]| bench.redis.cli(words);
-    let session = bench.session_at(&at(&bench, "shop:hunter2"), &[]);
+    let fixture = Fixture::new();
+    set_user(&fixture, &documented_rights());
+    fixture.redis.cli(&["acl", "setuser", "default", "off"]);
+    let as_admin = |words: &[&str]| fixture.redis.cli(words);
+    let session = fixture.session_at(&at(&fixture, "shop:hunter2"), &[]);
     assert_eq!(generation(&session), 1);
-    bench.pass(3600);
+    fixture.pass(3600);
     assert_eq!(generation(&session), 2);
-    assert_eq!(generation(&bench.session_at(&at(&bench, "shop:hunter2"), &[])), 2);
-    assert_eq!(bench.calls(), (1, 1));
+    assert_eq!(generation(&fixture.session_at(&at(&fixture, "shop:hunter2"), &[])), 2);
+    assert_eq!(fixture.calls(), (1, 1));
     assert!(as_admin(&["acl", "log"]).contains("NOAUTH"), "nobody else can");
 }
 
 #[test]
 fn each_right_is_needed_and_its_lack_is_told() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let rights = documented_rights();
     // What only matters to who waits, or has replicas, or another database.
     let minor = ["+subscribe", "+publish", "&pg:*", "+wait", "-@all", "resetchannels"];
     for missing in rights.iter().filter(|right| !minor.contains(&right.as_str())) {
         let others: Vec<_> = rights.iter().filter(|right| *right != missing).cloned().collect();
-        bench.redis.cli(&["flushall"]);
-        set_user(&bench, &others);
+        fixture.redis.cli(&["flushall"]);
+        set_user(&fixture, &others);
         let strict = [FAIL[0], ("durability", "strict")];
-        let error = told_without_password(&bench.session_at(&at(&bench, "shop:hunter2"), &strict));
+        let error = told_without_password(&fixture.session_at(&at(&fixture, "shop:hunter2"), &strict));
         assert_eq!(error.status, Status::PG_ERR_STORE_REFUSED, "{missing}: {error}");
         assert!(error.text.contains("docs/redis.md"), "{missing}: {error}");
     }
     for missing in ["+subscribe", "+publish", "&pg:*"] {
         let others: Vec<_> = rights.iter().filter(|right| right != &missing).cloned().collect();
-        set_user(&bench, &others);
-        let session = bench.session_at(&at(&bench, "shop:hunter2"), &FAIL);
-        bench.pass(3600);
+        set_user(&fixture, &others);
+        let session = fixture.session_at(&at(&fixture, "shop:hunter2"), &FAIL);
+        fixture.pass(3600);
         generation(&session);
     }
 }
 
 #[test]
 fn a_wrong_password_and_none_are_told() {
-    let bench = Bench::new();
-    set_user(&bench, &documented_rights());
-    bench.redis.cli(&["config", "set", "requirepass", "hunter2"]);
-    for store in
-        [at(&bench, "shop:hunter3"), at(&bench, "nobody:hunter2"), at(&bench, ":hunter3"), bench.redis.url()]
-    {
-        let session = bench.session_at(&store, &FAIL);
+    let fixture = Fixture::new();
+    set_user(&fixture, &documented_rights());
+    fixture.redis.cli(&["config", "set", "requirepass", "hunter2"]);
+    for store in [
+        at(&fixture, "shop:hunter3"),
+        at(&fixture, "nobody:hunter2"),
+        at(&fixture, ":hunter3"),
+        fixture.redis.url(),
+    ] {
+        let session = fixture.session_at(&store, &FAIL);
         let error = told_without_password(&session);
         assert_eq!(error.status, Status::PG_ERR_STORE_REFUSED, "{error}");
         assert!(error.text.contains("user and password"), "{error}");
         assert!(!error.is_retryable(), "{error}");
-        assert_eq!(bench.calls(), (0, 0));
+        assert_eq!(fixture.calls(), (0, 0));
     }
-    assert_eq!(generation(&bench.session_at(&at(&bench, ":hunter2"), &[])), 1);
-    assert_eq!(generation(&bench.session_at(&format!("{}/3", at(&bench, ":hunter2")), &[])), 1);
-    let error = told(&bench.session_at(&format!("{}/99", at(&bench, ":hunter2")), &FAIL));
+    assert_eq!(generation(&fixture.session_at(&at(&fixture, ":hunter2"), &[])), 1);
+    assert_eq!(generation(&fixture.session_at(&format!("{}/3", at(&fixture, ":hunter2")), &[])), 1);
+    let error = told(&fixture.session_at(&format!("{}/99", at(&fixture, ":hunter2")), &FAIL));
     assert!(error.text.contains("database") && error.text.contains("/99"), "{error}");
 }
 
 #[test]
 fn a_password_is_in_no_text() {
-    let bench = Bench::new();
-    let config = bench.config(&at(&bench, "shop:hunter2"), &[("store_key", crate::shared::ZEROS)]);
+    let fixture = Fixture::new();
+    let config = fixture.config(&at(&fixture, "shop:hunter2"), &[("store_key", crate::shared::ZEROS)]);
     assert!(!format!("{config:?}").contains("hunter2"));
     let mut config = config;
     for bad in ["redis://shop:hunter2@h?x", "rediss://shop:hunter2@", "redis://shop:hunter2@h:x"] {
@@ -162,13 +165,13 @@ impl Authority {
 }
 
 /// A session that trusts the emulator's authority and this one.
-fn session(bench: &Bench, store: &str, authority: &Authority, settings: &[(&str, &str)]) -> Session {
+fn session(fixture: &Fixture, store: &str, authority: &Authority, settings: &[(&str, &str)]) -> Session {
     let both = authority.file("both.pem");
-    let emulator = fs::read_to_string(&bench.sandbox.address().ca_file).unwrap();
+    let emulator = fs::read_to_string(&fixture.sandbox.address().ca_file).unwrap();
     fs::write(&both, emulator + &fs::read_to_string(authority.file("ca.pem")).unwrap()).unwrap();
-    let mut config = bench.config(store, settings);
+    let mut config = fixture.config(store, settings);
     config.set("tls.ca_file", &both).unwrap();
-    Session::open(&client(&config, &bench.sandbox.urls().https), &config).unwrap()
+    Session::open(&client(&config, &fixture.sandbox.urls().https), &config).unwrap()
 }
 
 fn told_soon(session: &Session) -> Error {
@@ -183,48 +186,52 @@ fn told_soon(session: &Session) -> Error {
 fn tls_is_checked_like_that_of_the_service() {
     let authority = Authority::new("localhost");
     let mut ports = 0;
-    let bench = Bench::on(|| {
+    let fixture = Fixture::on(|| {
         let (server, port) = authority.server("no");
         ports = port;
         server
     });
     let url = format!("rediss://localhost:{ports}");
-    let secure = session(&bench, &url, &authority, &[]);
+    let secure = session(&fixture, &url, &authority, &[]);
     assert_eq!(generation(&secure), 1);
-    bench.pass(3600);
+    fixture.pass(3600);
     assert_eq!(generation(&secure), 2);
-    assert_eq!(generation(&bench.session()), 2, "the plain port has the same");
+    assert_eq!(generation(&fixture.session()), 2, "the plain port has the same");
     // Another authority.
-    let error = told_soon(&bench.session_at(&url, &FAIL));
+    let error = told_soon(&fixture.session_at(&url, &FAIL));
     assert!(error.text.contains("UnknownIssuer") && error.text.contains("tls.ca_file"), "{error}");
     // Another name.
-    let error = told_soon(&session(&bench, &format!("rediss://127.0.0.1:{ports}"), &authority, &FAIL));
+    let error = told_soon(&session(&fixture, &format!("rediss://127.0.0.1:{ports}"), &authority, &FAIL));
     assert!(
         error.text.contains("not valid for name") && error.text.contains("certificate of the server"),
         "{error}"
     );
     // Plain to a port for TLS, and the reverse.
-    let error = told_soon(&bench.session_at(&format!("redis://localhost:{ports}"), &FAIL));
+    let error = told_soon(&fixture.session_at(&format!("redis://localhost:{ports}"), &FAIL));
     assert!(error.text.contains("rediss://"), "{error}");
-    let error =
-        told_soon(&session(&bench, &format!("rediss://localhost:{}", bench.redis.port), &authority, &FAIL));
+    let error = told_soon(&session(
+        &fixture,
+        &format!("rediss://localhost:{}", fixture.redis.port),
+        &authority,
+        &FAIL,
+    ));
     assert!(error.text.contains("write redis://"), "{error}");
-    assert_eq!(bench.calls(), (1, 1));
+    assert_eq!(fixture.calls(), (1, 1));
 }
 
 #[test]
 fn a_server_may_ask_for_a_certificate() {
     let authority = Authority::new("localhost");
     let mut ports = 0;
-    let bench = Bench::on(|| {
+    let fixture = Fixture::on(|| {
         let (server, port) = authority.server("yes");
         ports = port;
         server
     });
     let url = format!("rediss://localhost:{ports}");
-    let error = told_soon(&session(&bench, &url, &authority, &FAIL));
+    let error = told_soon(&session(&fixture, &url, &authority, &FAIL));
     assert!(error.text.contains("tls.client_cert_file"), "{error}");
     let files = (authority.file("client.pem"), authority.file("client.key"));
     let ours = [("tls.client_cert_file", &*files.0), ("tls.client_key_file", &*files.1)];
-    assert_eq!(generation(&session(&bench, &url, &authority, &ours)), 1);
+    assert_eq!(generation(&session(&fixture, &url, &authority, &ours)), 1);
 }

@@ -7,7 +7,7 @@ use pg_sandbox::{Action, Fault, Point, Route};
 use rustix::process::Signal;
 
 use crate::proxy::{ACQUIRE, RENEW, Trouble, WRITE};
-use crate::shared::{Bench, generation};
+use crate::shared::{Fixture, generation};
 use crate::support::eventually;
 
 /// Where a child stands when it is killed.
@@ -20,9 +20,9 @@ enum Step {
 }
 
 /// A refresh in a child that gets as far as that step, and no further.
-fn fly_to(bench: &Bench, step: Step) -> crate::child::Asking {
-    let proxy = bench.proxy();
-    let mut child = bench.child(&proxy.url());
+fn fly_to(fixture: &Fixture, step: Step) -> crate::child::Asking {
+    let proxy = fixture.proxy();
+    let mut child = fixture.child(&proxy.url());
     match step {
         Step::Store(questions, trouble) => {
             let (last, earlier) = questions.split_last().unwrap();
@@ -33,10 +33,10 @@ fn fly_to(bench: &Bench, step: Step) -> crate::child::Asking {
             proxy.await_struck(questions.len());
         }
         Step::Call(point) => {
-            bench.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(point)).unwrap();
+            fixture.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(point)).unwrap();
             child.go();
             // Not only arrived: a hang that has not struck would wait for the next one.
-            eventually("a refresh that hangs", || bench.sandbox.faults().is_empty());
+            eventually("a refresh that hangs", || fixture.sandbox.faults().is_empty());
         }
     }
     child
@@ -55,18 +55,18 @@ const STEPS: [Step; 8] = [
 
 #[test]
 fn kill_9_at_every_step_of_a_flight() {
-    let bench = Bench::new();
-    bench.seed();
+    let fixture = Fixture::new();
+    fixture.seed();
     for (generation_before, (number, step)) in (1..).zip(STEPS.into_iter().enumerate()) {
-        let (issues, refreshes) = bench.calls();
-        let child = fly_to(&bench, step);
-        let presented = bench.calls().1 - refreshes;
+        let (issues, refreshes) = fixture.calls();
+        let child = fly_to(&fixture, step);
+        let presented = fixture.calls().1 - refreshes;
         assert_eq!(presented, u64::from(number >= 4), "{step:?}");
         child.kill();
         // The proxy's end of it goes away too, with what was held.
-        bench.redis.end_lease();
-        assert_eq!(generation(&bench.session()), generation_before + 1, "{step:?}");
-        let (more_issues, more_refreshes) = bench.calls();
+        fixture.redis.end_lease();
+        assert_eq!(generation(&fixture.session()), generation_before + 1, "{step:?}");
+        let (more_issues, more_refreshes) = fixture.calls();
         // Up to the intent the refresh token is good, from the commit on there is a new pair.
         let expected = match number {
             0..=2 => (0, 1),
@@ -75,22 +75,22 @@ fn kill_9_at_every_step_of_a_flight() {
             _ => (0, 1),
         };
         assert_eq!((more_issues - issues, more_refreshes - refreshes), expected, "{step:?}");
-        bench.pass(3600);
+        fixture.pass(3600);
     }
 }
 
 /// Nobody has a token yet, and the one who is at it dies: how long until another one has it.
 #[test]
 fn a_holder_that_dies_in_its_first_flight_costs_its_lease() {
-    let bench = Bench::new();
-    bench.sandbox.inject(Fault::new(Route::Issue, Action::Hang).at(Point::Before)).unwrap();
-    let mut holder = bench.child(&bench.redis.url());
+    let fixture = Fixture::new();
+    fixture.sandbox.inject(Fault::new(Route::Issue, Action::Hang).at(Point::Before)).unwrap();
+    let mut holder = fixture.child(&fixture.redis.url());
     holder.go();
-    eventually("an issue that hangs", || bench.sandbox.faults().is_empty());
-    let session = bench.session();
+    eventually("an issue that hangs", || fixture.sandbox.faults().is_empty());
+    let session = fixture.session();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| generation(&session));
-        eventually("a waiter", || bench.redis.count("subscribe") == 1);
+        eventually("a waiter", || fixture.redis.count("subscribe") == 1);
         holder.kill();
         let died = Instant::now();
         assert_eq!(waiting.join().unwrap(), 1);
@@ -102,52 +102,52 @@ fn a_holder_that_dies_in_its_first_flight_costs_its_lease() {
 
 #[test]
 fn a_holder_that_lives_keeps_its_lease_however_long_its_call_takes() {
-    let bench = Bench::new();
-    assert_eq!(generation(&bench.session()), 1);
+    let fixture = Fixture::new();
+    assert_eq!(generation(&fixture.session()), 1);
     // Due, and good for minutes: a call is given up early only where callers have no token.
-    bench.pass(3300);
-    bench.hang_refresh();
-    let proxy = bench.proxy();
-    let mut holder = bench.child(&proxy.url());
+    fixture.pass(3300);
+    fixture.hang_refresh();
+    let proxy = fixture.proxy();
+    let mut holder = fixture.child(&proxy.url());
     holder.go();
-    eventually("a refresh that hangs", || bench.sandbox.faults().is_empty());
+    eventually("a refresh that hangs", || fixture.sandbox.faults().is_empty());
     assert_eq!(proxy.asked(RENEW), 0, "not before two seconds have passed");
-    let left = || -> u64 { bench.redis.cli(&["pttl", &bench.redis.key("lock")]).parse().unwrap() };
+    let left = || -> u64 { fixture.redis.cli(&["pttl", &fixture.redis.key("lock")]).parse().unwrap() };
     let mut renewed = 0;
     for _ in 0..3 {
         assert!((1..=6000).contains(&left()), "{}", left());
         eventually("a renewal", || proxy.asked(RENEW) > renewed);
         renewed = proxy.asked(RENEW);
     }
-    assert_eq!(bench.calls(), (1, 1));
+    assert_eq!(fixture.calls(), (1, 1));
 }
 
 /// A child is stopped at its n-th write, somebody else takes over, and it is woken.
 fn stopped_at(writes: &'static [&'static str], expected: (u64, u64)) {
-    let bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
-    let mut child = bench.child(&proxy.url());
+    let fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
+    let mut child = fixture.child(&proxy.url());
     let (last, earlier) = writes.split_last().unwrap();
     earlier.iter().for_each(|question| proxy.next(question, Trouble::None));
     proxy.next(last, Trouble::Hold);
     child.go();
     proxy.await_struck(writes.len());
     child.signal(Signal::STOP);
-    bench.redis.end_lease();
-    let other = bench.session();
+    fixture.redis.end_lease();
+    let other = fixture.session();
     let newer = other.token(crate::support::PATIENCE, crate::support::NOW).unwrap();
     assert_eq!(newer.generation, 2);
-    let record = bench.redis.field("record");
+    let record = fixture.redis.field("record");
     proxy.go_on();
-    eventually("the late write", || bench.redis.count("eval") as usize > writes.len() + 4);
+    eventually("the late write", || fixture.redis.count("eval") as usize > writes.len() + 4);
     child.signal(Signal::CONT);
     assert_eq!(child.token(), newer.token.fingerprint().to_string(), "it adopts the newer pair");
-    assert_eq!(bench.redis.field("record"), record, "and its own is dropped");
-    assert_eq!(bench.calls(), expected);
-    bench.pass(3600);
+    assert_eq!(fixture.redis.field("record"), record, "and its own is dropped");
+    assert_eq!(fixture.calls(), expected);
+    fixture.pass(3600);
     assert_eq!(generation(&other), 3);
-    assert_eq!(bench.calls(), (expected.0, expected.1 + 1));
+    assert_eq!(fixture.calls(), (expected.0, expected.1 + 1));
 }
 
 #[test]
@@ -162,19 +162,19 @@ fn who_is_stopped_past_its_lease_after_its_call_drops_its_pair() {
 
 #[test]
 fn a_lease_that_ended_during_the_call_is_renewed_if_nobody_wanted_it() {
-    let bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
-    let session = bench.session_at(&proxy.url(), &[]);
+    let fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
+    let session = fixture.session_at(&proxy.url(), &[]);
     proxy.next(WRITE, Trouble::None);
     proxy.next(WRITE, Trouble::Hold);
     thread::scope(|scope| {
         let flying = scope.spawn(|| generation(&session));
         proxy.await_struck(2);
-        bench.redis.end_lease();
+        fixture.redis.end_lease();
         proxy.go_on();
         assert_eq!(flying.join().unwrap(), 2);
     });
-    assert_eq!(generation(&bench.session()), 2);
-    assert_eq!(bench.calls(), (1, 1));
+    assert_eq!(generation(&fixture.session()), 2);
+    assert_eq!(fixture.calls(), (1, 1));
 }

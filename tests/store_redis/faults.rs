@@ -9,7 +9,7 @@ use paymentsgate_auth::status::Status;
 
 use crate::proxy::{ACQUIRE, LOAD, RELEASE, Trouble, WRITE};
 use crate::server::RedisServer;
-use crate::shared::{Bench, generation};
+use crate::shared::{Fixture, generation};
 use crate::support::{NOW, eventually};
 
 pub(crate) const FAIL: [(&str, &str); 1] = [("on_store_down", "fail")];
@@ -26,45 +26,45 @@ pub(crate) fn told(session: &Session) -> Error {
 }
 
 /// With that trouble there is a token, and not by the shared refresh token; without it the store is healed.
-fn is_survived(bench: &Bench, store: &str, end: impl FnOnce()) {
-    let session = bench.session_at(store, &[]);
-    let (issues, refreshes) = bench.calls();
+fn is_survived(fixture: &Fixture, store: &str, end: impl FnOnce()) {
+    let session = fixture.session_at(store, &[]);
+    let (issues, refreshes) = fixture.calls();
     assert!(generation(&session) >= 1);
-    assert_eq!(bench.calls(), (issues + 1, refreshes), "a pair of its own");
+    assert_eq!(fixture.calls(), (issues + 1, refreshes), "a pair of its own");
     end();
-    bench.pass(3600);
+    fixture.pass(3600);
     let healed = generation(&session);
-    assert_eq!(generation(&bench.session()), healed, "all have one pair again");
+    assert_eq!(generation(&fixture.session()), healed, "all have one pair again");
 }
 
 #[test]
 fn without_the_server_there_are_tokens_all_the_same_and_it_heals() {
-    let mut bench = Bench::with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let session = bench.session();
+    let mut fixture = Fixture::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let session = fixture.session();
     assert_eq!(generation(&session), 1);
-    bench.redis.kill();
-    bench.pass(3000);
+    fixture.redis.kill();
+    fixture.pass(3000);
     assert_eq!(generation(&session), 1, "in its advisory window it is served");
-    bench.pass(600);
+    fixture.pass(600);
     assert_eq!(generation(&session), 2, "a pair of its own");
-    assert_eq!(bench.calls(), (2, 0), "the shared refresh token is left alone");
-    let error = told(&bench.session_with(&FAIL));
+    assert_eq!(fixture.calls(), (2, 0), "the shared refresh token is left alone");
+    let error = told(&fixture.session_with(&FAIL));
     assert_eq!(error.status, Status::PG_ERR_STORE);
     assert!(error.text.contains("127.0.0.1") && error.text.contains("check host and port"), "{error}");
     assert!(error.is_retryable(), "{error}");
-    bench.redis.start_again();
-    bench.pass(3600);
+    fixture.redis.start_again();
+    fixture.pass(3600);
     assert_eq!(generation(&session), 3);
-    assert_eq!(bench.calls(), (2, 1), "which is presented when the server is back");
-    assert_eq!(generation(&bench.session()), 3);
+    assert_eq!(fixture.calls(), (2, 1), "which is presented when the server is back");
+    assert_eq!(generation(&fixture.session()), 3);
 }
 
 #[test]
 fn an_answer_that_is_lost_is_asked_for_again() {
-    let bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
-    let session = bench.session_at(&proxy.url(), &[]);
+    let fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
+    let session = fixture.session_at(&proxy.url(), &[]);
     let mut expected = 1;
     for questions in [&[ACQUIRE][..], &[WRITE], &[WRITE, WRITE]] {
         for trouble in [Trouble::Cut, Trouble::CutAnswer] {
@@ -75,14 +75,14 @@ fn an_answer_that_is_lost_is_asked_for_again() {
             expected += 1;
             assert_eq!(generation(&session), expected, "{questions:?} {trouble:?}");
             assert_eq!(proxy.struck(), struck + questions.len());
-            assert_eq!(generation(&bench.session()), expected, "one generation, which all have");
-            assert_eq!(bench.redis.field("generation"), expected.to_string());
+            assert_eq!(generation(&fixture.session()), expected, "one generation, which all have");
+            assert_eq!(fixture.redis.field("generation"), expected.to_string());
             assert_eq!(
-                bench.redis.cli(&["exists", &bench.redis.key("session").replace(":session", ":lock")]),
+                fixture.redis.cli(&["exists", &fixture.redis.key("session").replace(":session", ":lock")]),
                 "0"
             );
-            assert_eq!(bench.calls(), (1, expected - 1));
-            bench.pass(3600);
+            assert_eq!(fixture.calls(), (1, expected - 1));
+            fixture.pass(3600);
         }
     }
 }
@@ -91,10 +91,10 @@ fn an_answer_that_is_lost_is_asked_for_again() {
 fn a_server_that_goes_away_for_long_in_the_middle_costs_no_pair_and_no_second_presentation() {
     for (number, questions) in [&[ACQUIRE][..], &[WRITE], &[WRITE, WRITE]].into_iter().enumerate() {
         for trouble in [Trouble::Cut, Trouble::CutAnswer] {
-            let bench = Bench::new();
-            bench.seed();
-            let proxy = bench.proxy();
-            let session = bench.session_at(&proxy.url(), &[]);
+            let fixture = Fixture::new();
+            fixture.seed();
+            let proxy = fixture.proxy();
+            let session = fixture.session_at(&proxy.url(), &[]);
             let (last, earlier) = questions.split_last().unwrap();
             earlier.iter().for_each(|question| proxy.next(question, Trouble::None));
             proxy.next(last, trouble);
@@ -102,23 +102,23 @@ fn a_server_that_goes_away_for_long_in_the_middle_costs_no_pair_and_no_second_pr
             generation(&session);
             // Whoever had presented it has the pair, though the store may not.
             let expected = if number == 2 { (1, 1) } else { (2, 0) };
-            assert_eq!(bench.calls(), expected, "{questions:?} {trouble:?}");
+            assert_eq!(fixture.calls(), expected, "{questions:?} {trouble:?}");
             proxy.refuse_after(None);
-            bench.redis.end_lease();
-            bench.pass(3600);
+            fixture.redis.end_lease();
+            fixture.pass(3600);
             let healed = generation(&session);
-            assert_eq!(generation(&bench.session()), healed, "{questions:?} {trouble:?}");
-            bench.calls();
+            assert_eq!(generation(&fixture.session()), healed, "{questions:?} {trouble:?}");
+            fixture.calls();
         }
     }
 }
 
 #[test]
 fn an_intent_that_is_not_known_to_be_written_is_taken_back_and_written_again() {
-    let bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
-    let session = bench.session_at(&proxy.url(), &[]);
+    let fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
+    let session = fixture.session_at(&proxy.url(), &[]);
     let mut expected = 1;
     for written in [Trouble::Cut, Trouble::CutAnswer] {
         for read in [Trouble::Cut, Trouble::CutAnswer] {
@@ -131,125 +131,125 @@ fn an_intent_that_is_not_known_to_be_written_is_taken_back_and_written_again() {
             expected += 1;
             assert_eq!(generation(&session), expected, "{written:?} {read:?}");
             assert_eq!((proxy.struck(), proxy.asked(LOAD)), (struck + 3, 2));
-            assert_eq!(bench.calls(), (1, expected - 1), "{written:?} {read:?}");
-            bench.pass(3600);
+            assert_eq!(fixture.calls(), (1, expected - 1), "{written:?} {read:?}");
+            fixture.pass(3600);
         }
     }
 }
 
 #[test]
 fn the_end_of_a_lease_may_be_lost_too() {
-    let bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
-    let session = bench.session_at(&proxy.url(), &[]);
+    let fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
+    let session = fixture.session_at(&proxy.url(), &[]);
     for trouble in [Trouble::Cut, Trouble::CutAnswer] {
-        let newest = generation(&bench.session());
+        let newest = generation(&fixture.session());
         proxy.next(RELEASE, trouble);
         assert_eq!(generation(&session), newest, "{trouble:?}: adopted");
-        eventually("freed", || bench.redis.key("lock").is_empty());
+        eventually("freed", || fixture.redis.key("lock").is_empty());
         assert_eq!(proxy.asked(RELEASE), 2, "{trouble:?}");
         proxy.forget();
-        bench.pass(3600);
+        fixture.pass(3600);
     }
 }
 
 #[test]
 fn a_slow_server_delays_nobody_for_long() {
-    let bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
+    let fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
     proxy.freeze(true);
-    let told = told(&bench.session_at(&proxy.url(), &FAIL));
+    let told = told(&fixture.session_at(&proxy.url(), &FAIL));
     assert!(told.status == Status::PG_ERR_STORE && told.text.contains("no answer within 5s"), "{told}");
-    is_survived(&bench, &proxy.url(), || proxy.freeze(false));
+    is_survived(&fixture, &proxy.url(), || proxy.freeze(false));
     // Not so long that it would be given up.
-    bench.redis.cli(&["client", "pause", "1000"]);
-    bench.pass(3600);
-    let (issues, refreshes) = bench.calls();
-    generation(&bench.session());
-    assert_eq!(bench.calls(), (issues, refreshes + 1));
+    fixture.redis.cli(&["client", "pause", "1000"]);
+    fixture.pass(3600);
+    let (issues, refreshes) = fixture.calls();
+    generation(&fixture.session());
+    assert_eq!(fixture.calls(), (issues, refreshes + 1));
 }
 
 #[test]
 fn a_server_that_came_back_empty_is_filled_again() {
-    let mut bench = Bench::new();
-    let (one, other) = (bench.session(), bench.session());
+    let mut fixture = Fixture::new();
+    let (one, other) = (fixture.session(), fixture.session());
     assert_eq!((generation(&one), generation(&other)), (1, 1));
-    bench.pass(3600);
-    bench.redis.kill();
-    bench.redis.start_again();
-    assert_eq!(bench.redis.cli(&["dbsize"]), "0");
+    fixture.pass(3600);
+    fixture.redis.kill();
+    fixture.redis.start_again();
+    assert_eq!(fixture.redis.cli(&["dbsize"]), "0");
     assert_eq!((generation(&one), generation(&other)), (2, 2), "generations go on");
-    assert_eq!(bench.calls(), (2, 0));
-    assert_eq!(generation(&bench.session()), 2);
+    assert_eq!(fixture.calls(), (2, 0));
+    assert_eq!(generation(&fixture.session()), 2);
 }
 
 #[test]
 fn a_server_that_comes_back_empty_in_the_middle_of_a_flight_gets_the_pair() {
-    let mut bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
-    let session = bench.session_at(&proxy.url(), &[]);
+    let mut fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
+    let session = fixture.session_at(&proxy.url(), &[]);
     proxy.next(WRITE, Trouble::None);
     proxy.next(WRITE, Trouble::Hold);
     thread::scope(|scope| {
         let flying = scope.spawn(|| generation(&session));
         proxy.await_struck(2);
-        bench.redis.cli(&["flushall"]);
+        fixture.redis.cli(&["flushall"]);
         proxy.go_on();
         assert_eq!(flying.join().unwrap(), 2);
     });
-    assert_eq!(generation(&bench.session()), 2);
-    assert_eq!(bench.calls(), (1, 1));
-    bench.redis.kill();
+    assert_eq!(generation(&fixture.session()), 2);
+    assert_eq!(fixture.calls(), (1, 1));
+    fixture.redis.kill();
 }
 
 #[test]
 fn an_older_record_is_ignored_by_who_knows_better() {
-    let mut bench = Bench::with(&["--dbfilename", "dump"]);
-    let session = bench.session();
+    let mut fixture = Fixture::with(&["--dbfilename", "dump"]);
+    let session = fixture.session();
     assert_eq!(generation(&session), 1);
-    assert_eq!(bench.redis.cli(&["save"]), "OK");
-    bench.pass(3600);
+    assert_eq!(fixture.redis.cli(&["save"]), "OK");
+    fixture.pass(3600);
     assert_eq!(generation(&session), 2);
-    assert_eq!(bench.calls(), (1, 1));
-    bench.redis.kill();
-    bench.redis.start_again();
-    assert_eq!(bench.redis.field("generation"), "1", "with the refresh token that is spent");
-    bench.pass(3600);
+    assert_eq!(fixture.calls(), (1, 1));
+    fixture.redis.kill();
+    fixture.redis.start_again();
+    assert_eq!(fixture.redis.field("generation"), "1", "with the refresh token that is spent");
+    fixture.pass(3600);
     assert_eq!(generation(&session), 3);
-    assert_eq!(bench.calls(), (2, 1), "which is not presented");
-    assert_eq!(generation(&bench.session()), 3);
+    assert_eq!(fixture.calls(), (2, 1), "which is not presented");
+    assert_eq!(generation(&fixture.session()), 3);
 }
 
 #[test]
 fn a_failover_is_followed() {
-    let bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
-    let session = bench.session_at(&proxy.url(), &[]);
+    let fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
+    let session = fixture.session_at(&proxy.url(), &[]);
     assert_eq!(generation(&session), 2);
-    let next = RedisServer::start(&["--replicaof", "127.0.0.1", &bench.redis.port.to_string()]);
+    let next = RedisServer::start(&["--replicaof", "127.0.0.1", &fixture.redis.port.to_string()]);
     eventually("a replica in step", || next.cli(&["info", "replication"]).contains("master_link_status:up"));
     eventually("the record there", || next.cli(&["dbsize"]) == "1");
     next.cli(&["replicaof", "no", "one"]);
-    bench.redis.cli(&["replicaof", "127.0.0.1", &next.port.to_string()]);
-    bench.pass(3600);
+    fixture.redis.cli(&["replicaof", "127.0.0.1", &next.port.to_string()]);
+    fixture.pass(3600);
     // Until the address follows, there is no writing.
-    let error = told(&bench.session_at(&bench.redis.url(), &FAIL));
+    let error = told(&fixture.session_at(&fixture.redis.url(), &FAIL));
     assert!(error.text.contains("read only replica") && error.text.contains("name the primary"), "{error}");
     assert!(error.is_retryable(), "{error}");
-    let calls = bench.calls();
+    let calls = fixture.calls();
     proxy.set_server(next.port);
     assert_eq!(generation(&session), 3, "on a new connection");
-    assert_eq!(bench.calls(), (calls.0, calls.1 + 1));
+    assert_eq!(fixture.calls(), (calls.0, calls.1 + 1));
     assert_eq!(next.field("generation"), "3");
 }
 
 #[test]
 fn a_server_that_loads_its_data_is_waited_for_by_its_callers_back_off() {
-    let mut bench = Bench::with(&[
+    let mut fixture = Fixture::with(&[
         "--dbfilename",
         "dump",
         "--key-load-delay",
@@ -257,38 +257,38 @@ fn a_server_that_loads_its_data_is_waited_for_by_its_callers_back_off() {
         "--loading-process-events-interval-bytes",
         "1024",
     ]);
-    bench.seed();
+    fixture.seed();
     let fill = "for i = 1, 300 do redis.call('SET', 'filler' .. i, string.rep('x', 100)) end";
-    bench.redis.cli(&["eval", fill, "0"]);
-    assert_eq!(bench.redis.cli(&["save"]), "OK");
-    bench.redis.kill();
-    bench.redis.begin_again();
-    eventually("loading", || bench.redis.cli(&["info", "persistence"]).contains("loading:1"));
-    let error = told(&bench.session_with(&FAIL));
+    fixture.redis.cli(&["eval", fill, "0"]);
+    assert_eq!(fixture.redis.cli(&["save"]), "OK");
+    fixture.redis.kill();
+    fixture.redis.begin_again();
+    eventually("loading", || fixture.redis.cli(&["info", "persistence"]).contains("loading:1"));
+    let error = told(&fixture.session_with(&FAIL));
     assert!(error.text.contains("loading the dataset") && error.text.contains("starting"), "{error}");
     assert!(error.is_retryable(), "{error}");
-    eventually("loaded", || bench.redis.cli(&["ping"]) == "PONG");
-    assert_eq!(generation(&bench.session()), 2);
-    assert_eq!(bench.calls(), (1, 1));
+    eventually("loaded", || fixture.redis.cli(&["ping"]) == "PONG");
+    assert_eq!(generation(&fixture.session()), 2);
+    assert_eq!(fixture.calls(), (1, 1));
 }
 
 #[test]
 fn a_full_server_is_told_and_the_refresh_token_is_kept() {
-    let bench = Bench::new();
-    bench.seed();
-    bench.redis.cli(&["config", "set", "maxmemory", "1"]);
-    let error = told(&bench.session_with(&FAIL));
+    let fixture = Fixture::new();
+    fixture.seed();
+    fixture.redis.cli(&["config", "set", "maxmemory", "1"]);
+    let error = told(&fixture.session_with(&FAIL));
     assert!(error.text.contains("OOM") && error.text.contains("raise maxmemory"), "{error}");
-    is_survived(&bench, &bench.redis.url(), || {
-        bench.redis.cli(&["config", "set", "maxmemory", "0"]);
+    is_survived(&fixture, &fixture.redis.url(), || {
+        fixture.redis.cli(&["config", "set", "maxmemory", "0"]);
     });
-    assert_eq!(bench.calls(), (2, 1));
+    assert_eq!(fixture.calls(), (2, 1));
 }
 
 #[test]
 fn what_is_no_redis_is_told() {
-    let bench = Bench::new();
-    let port = bench.sandbox.urls().http.rsplit_once(':').unwrap().1.to_owned();
-    let error = told(&bench.session_at(&format!("redis://127.0.0.1:{port}"), &FAIL));
+    let fixture = Fixture::new();
+    let port = fixture.sandbox.urls().http.rsplit_once(':').unwrap().1.to_owned();
+    let error = told(&fixture.session_at(&format!("redis://127.0.0.1:{port}"), &FAIL));
     assert_eq!(error.status, Status::PG_ERR_STORE, "{error}");
 }

@@ -6,13 +6,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::faults::{FAIL, told};
 use crate::proxy::Proxy;
 use crate::server::RedisServer;
-use crate::shared::{Bench, generation};
+use crate::shared::{Fixture, generation};
 use crate::support::eventually;
 
-fn replica_of(bench: &Bench) -> RedisServer {
-    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &bench.redis.port.to_string()]);
+fn replica_of(fixture: &Fixture) -> RedisServer {
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &fixture.redis.port.to_string()]);
     // Acknowledged, and not only connected.
-    eventually("a replica in step", || bench.redis.cli(&["wait", "1", "1000"]) == "1");
+    eventually("a replica in step", || fixture.redis.cli(&["wait", "1", "1000"]) == "1");
     replica
 }
 
@@ -26,10 +26,10 @@ fn signal(server: &RedisServer, signal: Signal) {
 
 #[test]
 fn what_is_written_is_on_the_replica_too_in_as_many_round_trips() {
-    let bench = Bench::new();
-    let replica = replica_of(&bench);
-    let proxy = Proxy::start(bench.redis.port);
-    let session = bench.session_at(&url(proxy.port), &[]);
+    let fixture = Fixture::new();
+    let replica = replica_of(&fixture);
+    let proxy = Proxy::start(fixture.redis.port);
+    let session = fixture.session_at(&url(proxy.port), &[]);
     for expected in 1..4 {
         proxy.forget();
         assert_eq!(generation(&session), expected);
@@ -37,59 +37,59 @@ fn what_is_written_is_on_the_replica_too_in_as_many_round_trips() {
         assert_eq!(proxy.asked("-- "), if expected == 1 { 2 } else { 3 });
         assert!(proxy.asked("") <= 5);
         assert_eq!(replica.field("generation"), expected.to_string(), "at once");
-        bench.pass(3600);
+        fixture.pass(3600);
     }
-    assert_eq!(bench.calls(), (1, 2));
+    assert_eq!(fixture.calls(), (1, 2));
 }
 
 #[test]
 fn without_the_replica_the_refresh_token_is_not_presented() {
-    let bench = Bench::new();
-    let replica = replica_of(&bench);
-    let store = url(bench.redis.port);
-    let session = bench.session_at(&store, &[]);
+    let fixture = Fixture::new();
+    let replica = replica_of(&fixture);
+    let store = url(fixture.redis.port);
+    let session = fixture.session_at(&store, &[]);
     assert_eq!(generation(&session), 1);
     signal(&replica, Signal::STOP);
-    bench.pass(3600);
-    let error = told(&bench.session_at(&store, &FAIL));
+    fixture.pass(3600);
+    let error = told(&fixture.session_at(&store, &FAIL));
     assert_eq!(error.status, Status::PG_ERR_STORE);
     assert!(error.text.contains("0 of 1 replicas") && error.text.contains("`replicas`"), "{error}");
-    assert_eq!(bench.calls(), (1, 0));
+    assert_eq!(fixture.calls(), (1, 0));
     assert_eq!(generation(&session), 2, "a pair of its own");
-    assert_eq!(bench.calls(), (2, 0));
+    assert_eq!(fixture.calls(), (2, 0));
     signal(&replica, Signal::CONT);
-    eventually("a replica in step", || bench.redis.cli(&["wait", "1", "1000"]) == "1");
-    bench.pass(3600);
+    eventually("a replica in step", || fixture.redis.cli(&["wait", "1", "1000"]) == "1");
+    fixture.pass(3600);
     assert_eq!(generation(&session), 3);
-    assert_eq!(bench.calls(), (2, 1), "it was put back, and is good");
+    assert_eq!(fixture.calls(), (2, 1), "it was put back, and is good");
     drop(replica);
-    bench.pass(3600);
+    fixture.pass(3600);
     generation(&session);
-    assert_eq!(bench.calls(), (3, 1), "nor when it has gone");
-    let next = replica_of(&bench);
-    bench.pass(3600);
+    assert_eq!(fixture.calls(), (3, 1), "nor when it has gone");
+    let next = replica_of(&fixture);
+    fixture.pass(3600);
     let healed = generation(&session);
-    assert_eq!(bench.calls(), (3, 2));
+    assert_eq!(fixture.calls(), (3, 2));
     assert_eq!(next.field("generation"), healed.to_string());
 }
 
 #[test]
 fn a_replica_that_takes_over_has_the_intent() {
-    let mut bench = Bench::new();
-    let replica = replica_of(&bench);
-    let proxy = Proxy::start(bench.redis.port);
+    let mut fixture = Fixture::new();
+    let replica = replica_of(&fixture);
+    let proxy = Proxy::start(fixture.redis.port);
     let store = url(proxy.port);
-    assert_eq!(generation(&bench.session_at(&store, &[])), 1);
-    bench.pass(3600);
-    bench.hang_refresh();
-    let mut child = bench.child(&store);
+    assert_eq!(generation(&fixture.session_at(&store, &[])), 1);
+    fixture.pass(3600);
+    fixture.hang_refresh();
+    let mut child = fixture.child(&store);
     child.go();
-    eventually("a refresh that hangs", || bench.sandbox.faults().is_empty());
+    eventually("a refresh that hangs", || fixture.sandbox.faults().is_empty());
     child.kill();
-    bench.redis.kill();
+    fixture.redis.kill();
     replica.cli(&["replicaof", "no", "one"]);
     replica.end_lease();
-    let session = bench.session_at(&replica.url(), &[]);
+    let session = fixture.session_at(&replica.url(), &[]);
     assert_eq!(generation(&session), 2);
-    assert_eq!(bench.calls(), (2, 1), "what was presented is not presented again");
+    assert_eq!(fixture.calls(), (2, 1), "what was presented is not presented again");
 }

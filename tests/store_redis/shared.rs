@@ -15,25 +15,25 @@ use crate::support::{self, NOW, PATIENCE, client, config, turn};
 pub(crate) const ZEROS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 pub(crate) const ONES: &str = "//////////////////////////////////////////8=";
 
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) sandbox: Sandbox,
     pub(crate) redis: RedisServer,
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
-        Bench::with(&[])
+        Fixture::with(&[])
     }
 
     /// With options for the server.
     pub(crate) fn with(options: &[&str]) -> Self {
-        Bench::on(|| RedisServer::start(options))
+        Fixture::on(|| RedisServer::start(options))
     }
 
     pub(crate) fn on(server: impl FnOnce() -> RedisServer) -> Self {
         let _turn = turn();
-        Bench { sandbox: Sandbox::start(Options::default()).unwrap(), redis: server(), _turn }
+        Fixture { sandbox: Sandbox::start(Options::default()).unwrap(), redis: server(), _turn }
     }
 
     pub(crate) fn proxy(&self) -> Proxy {

@@ -11,87 +11,87 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::child::Asking;
 use crate::proxy::{ACQUIRE, Trouble, WRITE};
-use crate::shared::{Bench, generation};
+use crate::shared::{Fixture, generation};
 use crate::support::{NOW, PATIENCE, client, eventually};
 
 #[test]
 fn two_clients_have_one_life() {
-    let bench = Bench::new();
-    let (one, other) = (bench.session(), bench.session());
+    let fixture = Fixture::new();
+    let (one, other) = (fixture.session(), fixture.session());
     assert_eq!((generation(&one), generation(&other)), (1, 1));
-    assert_eq!(bench.calls(), (1, 0));
+    assert_eq!(fixture.calls(), (1, 0));
     for round in 1..4 {
-        bench.pass(3590);
+        fixture.pass(3590);
         assert_eq!((generation(&other), generation(&one)), (round + 1, round + 1));
-        assert_eq!(bench.calls(), (1, round));
+        assert_eq!(fixture.calls(), (1, round));
     }
 }
 
 #[test]
 fn twenty_four_processes_at_expiry_make_one_call() {
-    let bench = Bench::new();
-    bench.seed();
+    let fixture = Fixture::new();
+    fixture.seed();
     for round in 1..=2 {
-        let mut children: Vec<_> = (0..24).map(|_| bench.child(&bench.redis.url())).collect();
+        let mut children: Vec<_> = (0..24).map(|_| fixture.child(&fixture.redis.url())).collect();
         children.iter_mut().for_each(Asking::go);
         let tokens: Vec<_> = children.iter_mut().map(Asking::token).collect();
         assert!(tokens.iter().all(|token| *token == tokens[0]), "{tokens:?}");
-        assert_eq!(bench.calls(), (1, round));
-        bench.pass(3600);
+        assert_eq!(fixture.calls(), (1, round));
+        fixture.pass(3600);
     }
 }
 
 /// Sessions of so many accounts, on one client.
-fn many(bench: &Bench, number: usize) -> Vec<Session> {
-    let config = bench.config(&bench.redis.url(), &[]);
-    let client = client(&config, &bench.sandbox.urls().https);
-    (0..number).map(|_| of_another_account(bench, &client)).collect()
+fn many(fixture: &Fixture, number: usize) -> Vec<Session> {
+    let config = fixture.config(&fixture.redis.url(), &[]);
+    let client = client(&config, &fixture.sandbox.urls().https);
+    (0..number).map(|_| of_another_account(fixture, &client)).collect()
 }
 
-fn of_another_account(bench: &Bench, client: &Arc<Client>) -> Session {
-    let account = bench.sandbox.add_account().unwrap();
-    Session::open(client, &bench.login(&account.account_id, &account.public_key)).unwrap()
+fn of_another_account(fixture: &Fixture, client: &Arc<Client>) -> Session {
+    let account = fixture.sandbox.add_account().unwrap();
+    Session::open(client, &fixture.login(&account.account_id, &account.public_key)).unwrap()
 }
 
 #[test]
 fn the_sessions_of_a_client_have_one_connection_and_a_key_group_each() {
-    let bench = Bench::new();
-    let sessions = many(&bench, 40);
+    let fixture = Fixture::new();
+    let sessions = many(&fixture, 40);
     thread::scope(|scope| {
         for session in &sessions {
             scope.spawn(|| assert_eq!(generation(session), 1));
         }
     });
-    assert_eq!(bench.redis.clients().len(), 1, "{:#?}", bench.redis.clients());
+    assert_eq!(fixture.redis.clients().len(), 1, "{:#?}", fixture.redis.clients());
     let mut tokens: Vec<_> =
         sessions.iter().map(|session| *session.token(PATIENCE, NOW).unwrap().token.fingerprint()).collect();
     tokens.sort_by_key(|token| format!("{token}"));
     tokens.dedup();
     assert_eq!(tokens.len(), 40, "accounts do not mix");
-    assert_eq!(bench.redis.cli(&["dbsize"]), "40");
-    assert_eq!(bench.calls(), (40, 0));
+    assert_eq!(fixture.redis.cli(&["dbsize"]), "40");
+    assert_eq!(fixture.calls(), (40, 0));
 }
 
 #[test]
 fn a_token_that_one_reports_is_renewed_once_for_all() {
-    let bench = Bench::new();
-    let (one, two) = (bench.session(), bench.session());
+    let fixture = Fixture::new();
+    let (one, two) = (fixture.session(), fixture.session());
     let old = one.token(PATIENCE, NOW).unwrap();
     two.token(PATIENCE, NOW).unwrap();
-    bench.pass(60);
+    fixture.pass(60);
     for session in [&one, &two] {
         session.reject(*old.token.fingerprint()).unwrap();
         assert_eq!(generation(session), 2);
     }
-    assert_eq!(bench.calls(), (1, 1));
+    assert_eq!(fixture.calls(), (1, 1));
 }
 
 #[test]
 fn refused_credentials_are_presented_once_for_all_and_their_strikes_add_up() {
-    let bench = Bench::new();
-    let account = bench.sandbox.add_account().unwrap();
-    let config = bench.login(&account.account_id, &bench.sandbox.credentials().public_key);
-    let session = || Session::open(&client(&config, &bench.sandbox.urls().https), &config).unwrap();
+    let fixture = Fixture::new();
+    let account = fixture.sandbox.add_account().unwrap();
+    let config = fixture.login(&account.account_id, &fixture.sandbox.credentials().public_key);
+    let session = || Session::open(&client(&config, &fixture.sandbox.urls().https), &config).unwrap();
     // Another process each time: 30 s, 120 s, and then a quarter of an hour.
     for (strike, wait) in [(1, 30), (2, 120), (3, 900)] {
         for _ in 0..4 {
@@ -100,37 +100,37 @@ fn refused_credentials_are_presented_once_for_all_and_their_strikes_add_up() {
             assert!(left <= wait && left + 5 > wait, "strike {strike}: {left} s");
             assert_eq!(error.status, Status::PG_ERR_REFUSED, "{error}");
         }
-        assert_eq!(bench.calls(), (strike, 0));
-        bench.pass(wait + 1);
+        assert_eq!(fixture.calls(), (strike, 0));
+        fixture.pass(wait + 1);
     }
 }
 
 #[test]
 fn a_waiter_listens_and_looks_from_time_to_time() {
-    let bench = Bench::new();
-    bench.seed();
-    bench.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(Point::Before)).unwrap();
-    let mut holder = bench.child(&bench.redis.url());
+    let fixture = Fixture::new();
+    fixture.seed();
+    fixture.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(Point::Before)).unwrap();
+    let mut holder = fixture.child(&fixture.redis.url());
     holder.go();
-    eventually("a refresh that hangs", || bench.sandbox.faults().is_empty());
-    let session = bench.session();
+    eventually("a refresh that hangs", || fixture.sandbox.faults().is_empty());
+    let session = fixture.session();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| generation(&session));
-        let channel = bench.redis.key("session").replace(":session", ":news");
-        eventually("a listener", || bench.redis.cli(&["pubsub", "numsub", &channel]).ends_with('1'));
+        let channel = fixture.redis.key("session").replace(":session", ":news");
+        eventually("a listener", || fixture.redis.cli(&["pubsub", "numsub", &channel]).ends_with('1'));
         holder.kill();
-        bench.redis.end_lease();
+        fixture.redis.end_lease();
         assert_eq!(waiting.join().unwrap(), 2);
     });
-    assert_eq!(bench.calls(), (2, 1));
+    assert_eq!(fixture.calls(), (2, 1));
 }
 
 #[test]
 fn a_flight_asks_three_times_and_a_fresh_token_never() {
-    let bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
-    let session = bench.session_at(&proxy.url(), &[]);
+    let fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
+    let session = fixture.session_at(&proxy.url(), &[]);
     let flown = |expected| {
         proxy.forget();
         assert_eq!(generation(&session), expected);
@@ -139,21 +139,21 @@ fn a_flight_asks_three_times_and_a_fresh_token_never() {
         proxy.forget();
         (0..100).for_each(|_| assert_eq!(generation(&session), expected));
         assert_eq!(proxy.asked(""), 0);
-        bench.pass(3600);
+        fixture.pass(3600);
     };
     (2..5).for_each(flown);
-    assert_eq!(bench.calls(), (1, 3));
+    assert_eq!(fixture.calls(), (1, 3));
 }
 
 #[test]
 fn a_connection_that_nobody_uses_is_left() {
-    let bench = Bench::new();
-    let session = bench.session();
+    let fixture = Fixture::new();
+    let session = fixture.session();
     assert_eq!(generation(&session), 1);
-    let first = bench.redis.clients();
-    bench.pass(3600);
+    let first = fixture.redis.clients();
+    fixture.pass(3600);
     assert_eq!(generation(&session), 2);
-    let second = bench.redis.clients();
+    let second = fixture.redis.clients();
     assert!(first.len() == 1 && second.len() == 1, "{first:?} {second:?}");
     let id = |line: &str| line.split(' ').next().unwrap().to_owned();
     assert_ne!(id(&first[0]), id(&second[0]));
@@ -161,38 +161,38 @@ fn a_connection_that_nobody_uses_is_left() {
 
 #[test]
 fn a_waiter_whose_holder_commits_has_the_pair_without_the_lock() {
-    let bench = Bench::new();
-    bench.seed();
-    let proxy = bench.proxy();
-    let holder = bench.session_at(&proxy.url(), &[]);
-    let others: Vec<_> = (0..4).map(|_| bench.session()).collect();
+    let fixture = Fixture::new();
+    fixture.seed();
+    let proxy = fixture.proxy();
+    let holder = fixture.session_at(&proxy.url(), &[]);
+    let others: Vec<_> = (0..4).map(|_| fixture.session()).collect();
     proxy.next(WRITE, Trouble::Hold);
     thread::scope(|scope| {
         let flying = scope.spawn(|| generation(&holder));
         proxy.await_struck(1);
         let waiting: Vec<_> = others.iter().map(|other| scope.spawn(|| generation(other))).collect();
-        eventually("waiters", || bench.redis.count("eval") > 12);
+        eventually("waiters", || fixture.redis.count("eval") > 12);
         proxy.go_on();
         assert_eq!(flying.join().unwrap(), 2);
         waiting.into_iter().for_each(|waiting| assert_eq!(waiting.join().unwrap(), 2));
     });
-    assert_eq!(bench.calls(), (1, 1));
+    assert_eq!(fixture.calls(), (1, 1));
 }
 
 #[test]
 fn a_forked_child_has_its_own_connection_and_its_parent_goes_on() {
-    let bench = Bench::new();
-    let mut parent = bench.child(&bench.redis.url());
+    let fixture = Fixture::new();
+    let mut parent = fixture.child(&fixture.redis.url());
     parent.go();
     let (first, _, parents) = parent.told();
     parent.say("fork");
     let (renewed, _, childs) = parent.told();
     assert!(renewed != first && childs != parents);
-    assert_eq!(bench.calls(), (2, 0), "a token that is refused so young is replaced by Issue");
-    assert_eq!(bench.redis.clients().len(), 2);
+    assert_eq!(fixture.calls(), (2, 0), "a token that is refused so young is replaced by Issue");
+    assert_eq!(fixture.redis.clients().len(), 2);
     parent.say("renew");
     assert_eq!(parent.token(), renewed, "they share it");
-    assert_eq!(bench.calls(), (2, 0));
-    assert_eq!(bench.redis.clients().len(), 2);
+    assert_eq!(fixture.calls(), (2, 0));
+    assert_eq!(fixture.redis.clients().len(), 2);
     kill_process(Pid::from_raw(childs).unwrap(), Signal::KILL).unwrap();
 }

@@ -1,7 +1,9 @@
-//! The fate of a refresh token on real sockets: the connection is cut at every byte of the request and of the answer.
+//! Calls on real sockets: the fate of a refresh token where the connection is cut at any byte, GOAWAY, and odd answers that
+//! are good.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod answers;
 mod goaway;
 
 use std::io::{Read, Write};

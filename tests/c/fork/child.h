@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "../bench.h"
+#include "../fixture.h"
 
 enum { PATIENCE_S = 20 };
 

@@ -132,10 +132,10 @@ impl Fleet {
     fn keep<T>(&mut self, pid: Pid, work: impl FnOnce(&RecordFile) -> Result<T, Error>) -> Result<T, Error> {
         let process = self.processes.get_mut(&pid).unwrap();
         if process.doom == Some(0) {
-            self.disk.set_steps_to_live(Some(self.rng.u32(0..10)));
+            self.disk.plan.set_steps_to_live(Some(self.rng.u32(0..10)));
         }
         let result = work(&process.record);
-        self.disk.set_steps_to_live(None);
+        self.disk.plan.set_steps_to_live(None);
         if self.disk.take_changed() {
             self.inspect();
         }
@@ -173,7 +173,7 @@ impl Fleet {
         let process = self.processes.get_mut(&pid).unwrap();
         let Some(give_up) = process.patience else { return };
         let stored = process.flight.as_ref().unwrap().0.stored;
-        let looked = if self.disk.is_down() {
+        let looked = if self.disk.plan.is_down() {
             Err(store_error())
         } else {
             process.record.try_lock().and_then(|is_held| match is_held {

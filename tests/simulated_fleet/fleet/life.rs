@@ -14,7 +14,7 @@ impl Fleet {
     /// A life: troubles, then calm, in which everything must come right by itself.
     pub(crate) fn live(&mut self) {
         self.service.trouble = self.weather.network;
-        self.disk.set_trouble(self.weather.disk);
+        self.disk.plan.set_trouble(self.weather.disk);
         let life = self.lifetime() * 6;
         for _ in 0..self.size {
             self.plan_within(Duration::from_secs(30), Coming::Start);
@@ -44,7 +44,7 @@ impl Fleet {
     /// The longest that anything may still be held against the service: a probe of rejected credentials.
     fn settle(&mut self) {
         self.service.trouble = 0.0;
-        self.disk.set_trouble(0.0);
+        self.disk.plan.set_trouble(0.0);
         self.run(Duration::from_secs(2 * HOUR));
         let generations = self.lineage.len() as u64;
         if self.weather.is_fair() {
@@ -57,7 +57,7 @@ impl Fleet {
             assert!(issues <= 1 + losses, "invariant 5: {issues} issues for {losses} losses");
         }
         self.weather = Weather::default();
-        assert!(!self.disk.is_down() && !self.service.is_locked);
+        assert!(!self.disk.plan.is_down() && !self.service.is_locked);
         self.run(Duration::from_secs(PROBE + 60));
         assert!(self.processes.values().all(|process| !process.is_anybody_waiting()), "somebody waits");
     }

@@ -3,8 +3,8 @@
  * whose address is in PG_SANDBOX_ADMIN.
  */
 
-#ifndef BENCH_H
-#define BENCH_H
+#ifndef FIXTURE_H
+#define FIXTURE_H
 
 #include <curl/curl.h>
 #include <stdio.h>

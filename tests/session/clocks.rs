@@ -1,0 +1,75 @@
+//! Suspended machines, and wall clocks that are set.
+
+use crate::fixture::Fixture;
+use crate::support::{self, NOW, PATIENCE};
+
+/// So long before the end that callers wait.
+const MANDATORY: u64 = 3600 - 110;
+
+#[test]
+fn sleep_is_seen_at_once() {
+    let fixture = Fixture::new();
+    fixture.token();
+    assert!(fixture.is_fresh());
+    fixture.pass(MANDATORY);
+    assert!(!fixture.is_fresh());
+}
+
+#[test]
+fn a_wall_clock_put_back_prolongs_a_token_by_one_lease_at_most() {
+    for lost in [0, 1, 2, 10, 3600] {
+        let fixture = Fixture::new();
+        fixture.token();
+        assert!(fixture.is_fresh());
+        fixture.pass(MANDATORY);
+        fixture.set_wall(-(MANDATORY as i64) - lost);
+        if lost >= 4 {
+            assert!(!fixture.is_fresh(), "put back by {lost} s it is outside of the lease");
+        }
+        // A lease of three seconds, however the clock stands in it.
+        fixture.pass(3 + lost.unsigned_abs().min(3));
+        assert!(!fixture.is_fresh(), "put back by {lost} s");
+        assert_eq!(fixture.token().generation, 2);
+    }
+}
+
+#[test]
+fn a_wall_clock_that_stands_still_meets_our_own_thread() {
+    let fixture = Fixture::new();
+    fixture.token();
+    assert!(fixture.is_fresh() && fixture.word() != 0);
+    fixture.pass(MANDATORY);
+    fixture.set_wall(-(MANDATORY as i64));
+    // It looks when the boot clock says so; here it is told to.
+    assert_eq!(fixture.word(), 0);
+    assert!(!fixture.is_fresh());
+}
+
+#[test]
+fn a_wall_clock_put_forward_a_little_changes_nothing_and_by_far_counts_as_mandatory() {
+    let fixture = Fixture::new();
+    fixture.token();
+    fixture.set_wall(40);
+    assert!(fixture.is_fresh() && fixture.word() != 0);
+    fixture.pass(MANDATORY);
+    assert!(!fixture.is_fresh());
+    assert_eq!(fixture.token().generation, 2);
+    fixture.pass(60);
+    assert!(fixture.is_fresh());
+    fixture.set_wall(7200);
+    assert!(!fixture.is_fresh());
+    assert_eq!(fixture.word(), 0);
+    assert_eq!(fixture.token().generation, 3);
+    assert!(fixture.is_fresh() && fixture.word() != 0);
+}
+
+#[test]
+fn a_wall_clock_that_ran_ahead_overrides_the_pause_between_two_refreshes_once() {
+    let fixture = Fixture::new();
+    let session = fixture.open(&[]);
+    session.token(PATIENCE, NOW).unwrap();
+    fixture.pass(2);
+    support::WALL_AHEAD_S.fetch_add(7200, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
+}

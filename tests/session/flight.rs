@@ -1,0 +1,117 @@
+//! One flight for all who ask, and flights that panic.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::event::Operation;
+use paymentsgate_auth::queue::Queue;
+use paymentsgate_auth::request::ApiRequest;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::token::Grant;
+use pg_sandbox::{Action, Point, Route};
+
+use crate::fixture::{Fixture, Fragile};
+use crate::support::{NOW, PATIENCE, eventually};
+
+/// So many threads ask at the same moment.
+fn crowd(fixture: &Fixture, threads: usize) -> Vec<Result<Arc<Grant>, Error>> {
+    let together = Barrier::new(threads);
+    thread::scope(|scope| {
+        let asking: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    together.wait();
+                    fixture.session.token(PATIENCE, NOW)
+                })
+            })
+            .collect();
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_fresh_token_costs_no_call() {
+    let fixture = Fixture::new();
+    let first = fixture.token();
+    for _ in 0..1000 {
+        assert_eq!(fixture.session.token(NOW, NOW).unwrap().generation, first.generation);
+    }
+    assert_eq!(fixture.calls(), (1, 0));
+}
+
+#[test]
+fn a_thousand_threads_at_expiry_make_one_call() {
+    let fixture = Fixture::new();
+    assert_eq!(crowd(&fixture, 1000).len(), 1000);
+    assert_eq!(fixture.calls(), (1, 0));
+    fixture.pass(3600);
+    let tokens = crowd(&fixture, 1000);
+    assert!(tokens.iter().all(|token| token.as_ref().unwrap().generation == 2));
+    assert_eq!(fixture.calls(), (1, 1));
+}
+
+#[test]
+fn in_the_advisory_window_nobody_waits_and_one_refresh_runs() {
+    let fixture = Fixture::new();
+    fixture.token();
+    fixture.pass(3600 - 130);
+    // A session that nobody has asked is left alone; the tick comes with the next question.
+    fixture.fault(Route::Refresh, Point::Before, Action::Delay { ms: 300 });
+    assert_eq!(fixture.session.token(NOW, Duration::from_secs(3000)).unwrap().generation, 1);
+    eventually("a background refresh", || fixture.token().generation == 2);
+    assert_eq!(fixture.calls(), (1, 1));
+}
+
+#[test]
+fn a_new_token_is_got_on_demand_and_by_all_who_demand_it_at_once() {
+    let fixture = Fixture::new();
+    let first = fixture.token();
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        fixture.fault(Route::Refresh, Point::Before, Action::Delay { ms: 300 });
+        for _ in 0..8 {
+            scope.spawn(|| {
+                barrier.wait();
+                let newer = fixture.session.refresh(PATIENCE).unwrap();
+                assert_ne!(*newer.token.fingerprint(), *first.token.fingerprint());
+            });
+        }
+    });
+    assert_eq!(fixture.calls(), (1, 1));
+    fixture.fault(Route::Any, Point::Before, Action::Hang);
+    let error = fixture.session.refresh(Duration::from_millis(200)).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "what is not newer is no answer: {error}");
+    assert_eq!(fixture.token().generation, 2, "and the token there is goes on being served");
+}
+
+#[test]
+fn a_panic_in_a_flight_wakes_everybody_and_the_session_lives_on() {
+    let fixture = Fixture::new();
+    let session = Fragile::session(&fixture, 0);
+    let error = session.token(PATIENCE, NOW).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_INTERNAL);
+    assert!(!error.text.contains("hunter2"), "{}", error.text);
+    fixture.pass(60);
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
+}
+
+#[test]
+fn a_panic_ends_what_was_started_on_a_queue_too() {
+    let fixture = Fixture::new();
+    let queue = Queue::default();
+    let end = || queue.poll(PATIENCE).unwrap().unwrap().body.error().unwrap().status;
+    let session = Fragile::session(&fixture, 0);
+    session.token_start(queue.begin(1, Operation::Token).unwrap(), PATIENCE, NOW);
+    assert_eq!(end(), Status::PG_ERR_INTERNAL);
+
+    let session = Fragile::session(&fixture, 1);
+    session.token(PATIENCE, NOW).unwrap();
+    let wallet = || ApiRequest::new("GET", "/wallet", &[], None).unwrap();
+    session.request_start(queue.begin(1, Operation::Response).unwrap(), wallet(), None);
+    assert_eq!(end(), Status::PG_ERR_INTERNAL);
+    assert_eq!(session.request(wallet(), None).unwrap().status, 200, "and the session lives on");
+    session.close(PATIENCE).unwrap();
+    assert!(queue.poll(NOW).unwrap().is_none());
+}

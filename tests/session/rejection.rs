@@ -1,0 +1,115 @@
+//! Tokens that the service refuses.
+
+use std::time::Duration;
+
+use paymentsgate_auth::event::{Body, Level, Operation};
+use paymentsgate_auth::queue::Queue;
+use paymentsgate_auth::request::ApiRequest;
+use paymentsgate_auth::status::Status;
+use pg_sandbox::{Revoke, Route};
+
+use crate::fixture::Fixture;
+use crate::support::{NOW, PATIENCE};
+
+#[test]
+fn a_reported_token_is_replaced_once_and_an_old_one_costs_nothing() {
+    let fixture = Fixture::new();
+    let old = fixture.token();
+    fixture.pass(60);
+    fixture.session.reject(*old.token.fingerprint()).unwrap();
+    fixture.session.reject(*old.token.fingerprint()).unwrap();
+    let new = fixture.token();
+    assert_eq!(new.generation, 2);
+    fixture.session.reject(*old.token.fingerprint()).unwrap();
+    assert_eq!(fixture.token().generation, 2);
+    assert_eq!(fixture.calls(), (1, 1));
+}
+
+#[test]
+fn the_refresh_after_a_report_carries_the_refused_token() {
+    let fixture = Fixture::new();
+    let old = fixture.token();
+    fixture.pass(60);
+    fixture.session.reject(*old.token.fingerprint()).unwrap();
+    fixture.token();
+    let refresh = fixture.sandbox.counters().route(Route::Refresh).last.unwrap();
+    assert_eq!(refresh.bearer(), Some(old.token.access.expose()));
+}
+
+#[test]
+fn tokens_that_are_refused_young_are_replaced_once_and_then_with_pauses() {
+    let fixture = Fixture::new();
+    fixture.session.reject(*fixture.token().token.fingerprint()).unwrap();
+    let second = fixture.token();
+    assert_eq!(fixture.calls(), (2, 0), "the successor of a token refused when new comes from Issue");
+    let error = fixture.session.reject(*second.token.fingerprint()).unwrap_err();
+    assert_eq!(error.status, Status::PG_ERR_REJECTED_FRESH);
+    let wait = error.retry_after.unwrap();
+    assert!(wait <= Duration::from_millis(1250) && error.text.contains("store"), "{wait:?} {error}");
+    assert_eq!(fixture.token().generation, 2, "it goes on being served");
+    assert_eq!(fixture.calls(), (2, 0));
+    let health = fixture.session.health().unwrap();
+    assert_eq!((health.refused_young, health.replacement_seconds_left.is_some()), (1, true));
+    fixture.pass(2);
+    fixture.session.reject(*second.token.fingerprint()).unwrap();
+    assert_eq!(fixture.token().generation, 3);
+    assert_eq!(fixture.calls(), (3, 0));
+}
+
+#[test]
+fn a_request_bears_the_token_and_a_revoked_one_is_replaced_once() {
+    let fixture = Fixture::new();
+    let wallet = || ApiRequest::new("GET", "/wallet", &[], None).unwrap();
+    assert_eq!(fixture.session.request(wallet(), None).unwrap().status, 200);
+    fixture.pass(60);
+    let token = fixture.token();
+    fixture.sandbox.revoke(&Revoke::AccessToken(token.token.access.expose().into()));
+    assert_eq!(fixture.session.request(wallet(), None).unwrap().status, 200);
+    assert_eq!(fixture.calls(), (1, 1));
+    assert_eq!(fixture.sandbox.counters().calls(Route::Wallet), 3);
+}
+
+#[test]
+fn revocations_in_a_row_cost_a_second_and_then_the_pauses_of_the_row() {
+    let fixture = Fixture::new();
+    let session = fixture.open(&[]);
+    fixture.pass(60);
+    for _ in 0..2 {
+        fixture.revoke(&session);
+        assert_eq!(fixture.wallet(&session), 200, "at once");
+        fixture.pass(5);
+    }
+    // Where they come faster than that, each costs the pause.
+    fixture.revoke(&session);
+    assert_eq!(fixture.wallet(&session), 200);
+    for pause in [2, 3, 5] {
+        fixture.revoke(&session);
+        assert_eq!(fixture.wallet(&session), 401, "the row is spaced");
+        fixture.pass(pause);
+        assert_eq!(fixture.wallet(&session), 200);
+    }
+}
+
+#[test]
+fn each_refused_token_is_one_line_of_the_log_however_many_report_it() {
+    let fixture = Fixture::new();
+    let session = fixture.open(&[]);
+    let token = session.token(PATIENCE, NOW).unwrap();
+    fixture.pass(60);
+    let queue = Queue::default();
+    session.subscribe(queue.begin(7, Operation::Subscription).unwrap(), Level::PG_LOG_INFO);
+    for _ in 0..1000 {
+        session.reject(*token.token.fingerprint()).unwrap();
+    }
+    session.token(PATIENCE, NOW).unwrap();
+    session.close(PATIENCE).unwrap();
+    let mut lines = Vec::new();
+    while let Some(event) = queue.poll(NOW).unwrap() {
+        if let Body::Log(_, line) = event.body {
+            lines.push(line);
+        }
+    }
+    let refused: Vec<_> = lines.iter().filter(|line| line.contains("refused the token")).collect();
+    assert_eq!(refused.len(), 1, "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("reported ")), "{lines:?}");
+}

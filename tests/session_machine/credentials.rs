@@ -1,0 +1,117 @@
+//! Sessions without credentials, with new credentials and with another record.
+
+use paymentsgate_auth::config::OnAmbiguous;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::event::Notice;
+use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::session::decision::{Action, Policy, SessionEvent};
+use paymentsgate_auth::session::machine::Machine;
+use paymentsgate_auth::session::outcome::{FlightOutcome, FlightStats};
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::Refusal;
+use paymentsgate_auth::token::RefreshToken;
+
+use crate::scene::{Scene, at, committed, digest, landing_of, outcome, sharing};
+
+/// A session without credentials, from a pair.
+fn from_a_pair(on_ambiguous: OnAmbiguous) -> Scene {
+    let policy = Policy { on_ambiguous, host_keeps: true, ..Policy::default() };
+    let mut machine = Machine::new(policy, false, 0, at(0));
+    machine.adopt(committed(1, 0), at(0), &mut || 0.5);
+    Scene { machine, callers: 0 }
+}
+
+#[test]
+fn who_has_nothing_but_a_pair_replays_it() {
+    for (chosen, planned) in [
+        (OnAmbiguous::Issue, OnAmbiguous::Replay),
+        (OnAmbiguous::Replay, OnAmbiguous::Replay),
+        (OnAmbiguous::Fail, OnAmbiguous::Fail),
+    ] {
+        let actions = from_a_pair(chosen).ask(3590, 5, 0);
+        let plan = digest(&actions).0.unwrap();
+        assert!(plan.on_ambiguous == planned && plan.host_keeps && !plan.may_issue);
+    }
+}
+
+#[test]
+fn a_replay_waits_for_the_end_of_the_token_and_no_longer_than_it_is_good() {
+    for is_refused in [false, true] {
+        let mut scene = from_a_pair(OnAmbiguous::Issue);
+        scene.ask(2900, 5, 0);
+        let maybe_spent = RefreshToken::new(Secret::new("perhaps spent").unwrap()).into_maybe_spent();
+        let lost = Error::new(Status::PG_ERR_CONNECTION_LOST, "lost");
+        scene.step(
+            SessionEvent::FlightEnded(Box::new(FlightOutcome {
+                maybe_spent,
+                ..landing_of(Err(lost), FlightStats::default())
+            })),
+            2901,
+        );
+        if is_refused {
+            scene.machine.report(*committed(1, 0).token().fingerprint(), at(2902));
+        }
+        let replays = digest(&scene.ask(2910, 5, 0)).0.is_some();
+        assert_eq!(replays, is_refused);
+    }
+}
+
+#[test]
+fn a_spent_pair_without_credentials_ends_in_an_error_and_in_peace() {
+    let mut scene = from_a_pair(OnAmbiguous::Issue);
+    scene.ask(3590, 5, 0);
+    let log = FlightStats { refreshes: 1, refused: true, spent: true, ..FlightStats::default() };
+    let refused = Error::new(Status::PG_ERR_REFUSED, "refused");
+    let outcome = landing_of(Err(refused), log);
+    let actions = scene.step(SessionEvent::FlightEnded(Box::new(outcome)), 3591);
+    assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
+    assert_eq!(digest(&scene.ask(4000, 5, 0)).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
+    assert_eq!(scene.machine.next_wake(at(4000)), None, "no timer rings for what cannot be helped");
+    assert!(
+        digest(&scene.step(SessionEvent::NewCredentials { has_new_record: false }, 4001))
+            .0
+            .is_some_and(|plan| plan.may_issue)
+    );
+}
+
+#[test]
+fn to_fail_on_a_lost_answer_lasts_until_there_are_new_credentials() {
+    let policy = Policy { on_ambiguous: OnAmbiguous::Fail, ..Policy::default() };
+    let mut machine = Machine::new(policy, true, 0, at(0));
+    machine.adopt(committed(1, 0), at(0), &mut || 0.5);
+    let mut scene = Scene { machine, callers: 0 };
+    scene.ask(3590, 5, 0);
+    let log = FlightStats { refreshes: 1, ambiguous: true, spent: true, ..FlightStats::default() };
+    let lost = Error::new(Status::PG_ERR_CONNECTION_LOST, "lost");
+    let refusal = Refusal::after(0, true, lost.clone(), at(3591));
+    let outcome =
+        FlightOutcome { lost: Some(lost.clone()), refusal: Some(refusal), ..landing_of(Err(lost), log) };
+    let actions = scene.step(SessionEvent::FlightEnded(Box::new(outcome)), 3591);
+    let ambiguous = |action: &Action| matches!(action, Action::Notify(Notice::Ambiguous(_)));
+    assert!(actions.iter().any(ambiguous));
+    assert_eq!(digest(&scene.ask(9000, 5, 0)).1, [Err(Status::PG_ERR_CONNECTION_LOST)]);
+    assert!(digest(&scene.step(SessionEvent::NewCredentials { has_new_record: false }, 9001)).0.is_some());
+}
+
+#[test]
+fn with_another_key_the_record_is_another_one_and_the_token_goes_on() {
+    let mut scene = sharing();
+    scene.step(SessionEvent::NewCredentials { has_new_record: true }, 10);
+    assert_eq!(digest(&scene.ask(20, 5, 0)), (None, vec![Ok(1)]), "it works as before");
+    let actions = scene.ask(3500, 5, 0);
+    let plan = digest(&actions).0.unwrap();
+    assert!(plan.stored == 0 && !plan.publishes, "whatever is in the new record is newer: {plan:?}");
+}
+
+#[test]
+fn what_was_got_for_a_record_that_was_left_is_not_taken_for_the_new_one() {
+    let mut scene = sharing();
+    scene.ask(3600, 60, 0);
+    scene.step(SessionEvent::NewCredentials { has_new_record: true }, 3601);
+    let actions = scene.step(outcome(Ok(committed(2, 3601))), 3602);
+    let (plan, answers) = digest(&actions);
+    assert!(
+        answers.is_empty() && plan.is_some_and(|plan| plan.stored == 0),
+        "the next flight has the new key"
+    );
+}

@@ -1,0 +1,159 @@
+//! After a failure: pauses, looks into a shared store, and notices.
+
+use std::time::Duration;
+
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::event::Notice;
+use paymentsgate_auth::session::decision::{Action, Policy, SessionEvent};
+use paymentsgate_auth::session::machine::Machine;
+use paymentsgate_auth::session::outcome::{FlightOutcome, FlightStats};
+use paymentsgate_auth::session::plan::Plan;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::Refusal;
+
+use crate::scene::{Scene, at, committed, digest, landing_of, outcome, sharing};
+
+#[test]
+fn success_wipes_out_what_was_held_against_the_service() {
+    let mut scene = Scene::new();
+    let limited = Error::new(Status::PG_ERR_RATE_LIMITED, "wait");
+    let limited = Error { retry_after: Some(Duration::from_secs(3600)), ..limited };
+    scene.step(outcome(Err(limited)), 3500);
+    assert!(digest(&scene.ask(3501, 5, 0)).0.is_none(), "told to wait");
+    scene.step(outcome(Ok(committed(2, 3502))), 3502);
+    assert!(digest(&scene.ask(7000, 5, 0)).0.is_some());
+}
+
+/// A session on a store with others, whose token is over and whose last call was answered like that, at second 3601.
+fn after_failure(error: Error) -> Scene {
+    let policy = Policy { is_shared: true, ..Policy::default() };
+    let mut scene = Scene { machine: Machine::new(policy, true, 0, at(0)), callers: 0 };
+    scene.machine.adopt(committed(1, 0), at(0), &mut || 1.0);
+    let actions = scene.ask(3600, 5, 0);
+    let Plan { have_worked, strikes, scatter, .. } = digest(&actions).0.unwrap();
+    assert_eq!(
+        (*have_worked, *scatter),
+        (true, Duration::from_secs(1)),
+        "nobody waits for long who has nothing"
+    );
+    let log =
+        FlightStats { issues: 1, spent: error.status == Status::PG_ERR_REFUSED, ..FlightStats::default() };
+    let refusal = Refusal::after(strikes + 1, *have_worked, error.clone(), at(3601));
+    let outcome = FlightOutcome { refusal: Some(refusal), ..landing_of(Err(error), log) };
+    scene.machine.step(SessionEvent::FlightEnded(Box::new(outcome)), at(3601), &mut || 1.0);
+    scene
+}
+
+#[test]
+fn an_obstacle_keeps_nobody_from_what_others_got() {
+    let asked = Error::new(Status::PG_ERR_RATE_LIMITED, "later");
+    let mut scene = after_failure(Error { retry_after: Some(Duration::from_secs(60)), ..asked });
+    let actions = scene.ask(3603, 5, 0);
+    assert!(digest(&actions).0.unwrap().looks_only);
+    let adopted = FlightStats { adopted: true, looked_only: true, ..FlightStats::default() };
+    let landed = SessionEvent::FlightEnded(Box::new(landing_of(Ok(committed(2, 3602)), adopted)));
+    assert!(digest(&scene.step(landed, 3604)).1.contains(&Ok(2)));
+}
+
+#[test]
+fn credentials_that_have_worked_are_tried_again_after_a_second() {
+    let mut scene = after_failure(Error::new(Status::PG_ERR_REFUSED, "no"));
+    assert!(digest(&scene.ask(3603, 5, 0)).0.is_some_and(|plan| !plan.looks_only));
+}
+
+#[test]
+fn a_caller_who_finds_no_token_ends_a_pause_that_was_long_enough() {
+    let mut scene = after_failure(Error::new(Status::PG_ERR_CONNECT, "down"));
+    // The pauses grow: the second may last for four seconds.
+    for now in [3603, 3605] {
+        scene.machine.step(SessionEvent::Tick, at(now), &mut || 1.0);
+        let failed = landing_of(Err(Error::new(Status::PG_ERR_CONNECT, "down")), FlightStats::default());
+        scene.machine.step(SessionEvent::FlightEnded(Box::new(failed)), at(now), &mut || 1.0);
+    }
+    assert!(digest(&scene.step(SessionEvent::Tick, 3607)).0.is_none(), "the pause goes on");
+    assert!(digest(&scene.ask(3607, 5, 0)).0.is_some_and(|plan| !plan.looks_only));
+}
+
+fn refused(scene: &mut Scene, status: Status, wait: u64, now: u64) -> Vec<Action> {
+    let error = Error { retry_after: Some(Duration::from_secs(wait)), ..Error::new(status, "no") };
+    let refusal = Refusal::after(0, true, error.clone(), at(now));
+    let log = FlightStats { issues: 1, ..FlightStats::default() };
+    let outcome = FlightOutcome { refusal: Some(refusal), ..landing_of(Err(error), log) };
+    scene.step(SessionEvent::FlightEnded(Box::new(outcome)), now)
+}
+
+#[test]
+fn an_obstacle_lets_those_who_ask_look_into_the_store_once_a_second() {
+    let mut scene = sharing();
+    scene.ask(3600, 5, 0);
+    refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
+    assert!(digest(&scene.ask(3601, 5, 0)).0.is_none(), "it was read a moment ago");
+    let actions = scene.ask(3602, 5, 0);
+    let (plan, answers) = digest(&actions);
+    assert!(plan.unwrap().looks_only && answers.is_empty());
+    let nothing = Error::new(Status::PG_ERR_STORE, "nothing newer");
+    let log = FlightStats { looked_only: true, ..FlightStats::default() };
+    let actions = scene.step(SessionEvent::FlightEnded(Box::new(landing_of(Err(nothing), log))), 3602);
+    assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_RATE_LIMITED)]);
+    scene.ask(3603, 5, 0);
+    let log = FlightStats { looked_only: true, adopted: true, ..FlightStats::default() };
+    let actions =
+        scene.step(SessionEvent::FlightEnded(Box::new(landing_of(Ok(committed(2, 3602)), log))), 3603);
+    assert_eq!(digest(&actions).1, [Ok(2)]);
+    assert!(scene.machine.obstacle(at(3603)).is_none(), "what others got ends it");
+}
+
+#[test]
+fn a_caller_that_waits_out_an_obstacle_is_woken_to_look() {
+    let mut scene = sharing();
+    scene.ask(3600, 1000, 0);
+    refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
+    assert_eq!(scene.machine.next_wake(at(3601)), Some(Duration::from_secs(3602)));
+    assert!(digest(&scene.step(SessionEvent::Tick, 3602)).0.unwrap().looks_only);
+}
+
+#[test]
+fn a_memory_of_ones_own_is_not_looked_into() {
+    let mut scene = Scene::new();
+    scene.ask(3600, 5, 0);
+    refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
+    assert_eq!(digest(&scene.ask(3610, 5, 0)), (None, vec![Err(Status::PG_ERR_RATE_LIMITED)]));
+}
+
+#[test]
+fn without_the_store_processes_scatter_as_far_as_what_they_have_lasts() {
+    for (now, scatter) in [(3500, 10.0), (3560, 5.0), (3590, 1.0)] {
+        let actions = Scene::new().ask(now, 60, 0);
+        assert_eq!(digest(&actions).0.unwrap().scatter, Duration::from_secs_f64(scatter), "{now}");
+    }
+}
+
+fn news(actions: &[Action]) -> Vec<&'static str> {
+    let news = actions.iter().filter_map(|action| match action {
+        Action::Notify(notice) => Some(notice),
+        _ => None,
+    });
+    let name = |notice: &Notice| match notice {
+        Notice::Rotated(_) => "rotated",
+        Notice::RefreshFailed(_) => "refresh failed",
+        Notice::Ambiguous(_) => "ambiguous",
+        Notice::CredentialsRejected(_) => "credentials rejected",
+        Notice::Degraded(_) => "degraded",
+        Notice::Recovered => "recovered",
+    };
+    news.map(name).collect()
+}
+
+#[test]
+fn trouble_is_told_once_and_so_is_its_end() {
+    let mut scene = Scene::new();
+    let failure = || outcome(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
+    scene.ask(3590, 5, 0);
+    assert_eq!(news(&scene.step(failure(), 3591)), ["refresh failed", "degraded"]);
+    scene.ask(3700, 5, 0);
+    assert_eq!(news(&scene.step(failure(), 3701)), ["refresh failed"]);
+    scene.ask(3800, 5, 0);
+    assert_eq!(news(&scene.step(outcome(Ok(committed(2, 3801))), 3801)), ["rotated", "recovered"]);
+    scene.step(SessionEvent::Close, 3802);
+    assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session tells nothing");
+}

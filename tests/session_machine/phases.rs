@@ -1,0 +1,213 @@
+//! The phases of a token: which are served, which wait, and when a flight begins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paymentsgate_auth::clock::Moment;
+use paymentsgate_auth::error::Error;
+use paymentsgate_auth::expiry::Lifetime;
+use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::session::decision::{Action, Policy, SessionEvent};
+use paymentsgate_auth::session::machine::Machine;
+use paymentsgate_auth::session::outcome::FlightStats;
+use paymentsgate_auth::session::plan::Cause;
+use paymentsgate_auth::status::Status;
+use paymentsgate_auth::store::Committed;
+use paymentsgate_auth::token::{Grant, Token};
+
+use crate::scene::{Scene, at, committed, digest, landing_of, outcome};
+
+#[test]
+fn fresh_is_served_and_nothing_begins() {
+    let actions = Scene::new().ask(2000, 5, 0);
+    assert_eq!(digest(&actions), (None, vec![Ok(1)]));
+}
+
+#[test]
+fn advisory_is_served_while_one_flight_begins() {
+    let mut scene = Scene::new();
+    // Half of the dice: the background refresh starts 600 s before the end.
+    assert!(digest(&scene.ask(2999, 5, 0)).0.is_none());
+    let actions = scene.ask(3001, 5, 0);
+    let (plan, answers) = digest(&actions);
+    assert_eq!(answers, [Ok(1)]);
+    assert_eq!(plan.unwrap().base, 1);
+    assert!(digest(&scene.ask(3002, 5, 0)).0.is_none(), "there is a flight already");
+}
+
+#[test]
+fn mandatory_waits_for_the_flight_and_falls_back_on_the_living_token() {
+    let mut scene = Scene::new();
+    let actions = scene.ask(3500, 60, 0);
+    assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
+    let lost = Error::new(Status::PG_ERR_CONNECT, "no way");
+    assert_eq!(digest(&scene.step(outcome(Err(lost)), 3501)).1, [Ok(1)]);
+}
+
+#[test]
+fn expired_is_not_handed_out() {
+    let mut scene = Scene::new();
+    let actions = scene.ask(3571, 60, 0);
+    assert!(digest(&actions).1.is_empty());
+    assert_eq!(digest(&scene.step(SessionEvent::Leave(1), 3580)).1, [Err(Status::PG_ERR_TIMEOUT)]);
+}
+
+#[test]
+fn more_life_than_there_is_counts_as_mandatory_and_a_new_token_settles_it() {
+    let mut scene = Scene::new();
+    let actions = scene.ask(1000, 60, 3000);
+    assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
+    assert_eq!(digest(&scene.step(outcome(Ok(committed(2, 1001))), 1001)).1, [Ok(2)]);
+    assert_eq!(digest(&scene.ask(1002, 60, 99_999)), (None, vec![Ok(2)]), "a new one is not replaced again");
+    assert_eq!(
+        digest(&scene.ask(2000, 60, 3601)),
+        (None, vec![Ok(2)]),
+        "what no token can fulfil is not heeded"
+    );
+}
+
+#[test]
+fn nobody_asking_for_a_lifetime_ends_the_background_refresh() {
+    let mut scene = Scene::new();
+    scene.step(outcome(Ok(committed(2, 3300))), 3300);
+    assert!(digest(&scene.step(SessionEvent::Tick, 3300 + 3100)).0.is_none());
+    assert_eq!(
+        scene.machine.next_wake(at(6400)),
+        Some(Duration::from_secs(6430)),
+        "only looks whether somebody reads"
+    );
+    assert!(digest(&scene.ask(6401, 5, 0)).0.is_some(), "the next caller starts it again");
+}
+
+#[test]
+fn kept_warm_a_session_refreshes_unasked() {
+    let mut machine = Machine::new(Policy { keep_warm: true, ..Policy::default() }, true, 0, at(0));
+    machine.adopt(committed(2, 3600), at(3600), &mut || 0.5);
+    let due = machine.next_wake(at(3600 + 2999)).unwrap();
+    assert_eq!(due, Duration::from_secs(3600 + 3000));
+    let actions = machine.step(SessionEvent::Tick, at(3600 + 3000), &mut || 0.5);
+    assert!(digest(&actions).0.is_some());
+}
+
+#[test]
+fn a_wall_clock_that_ran_ahead_makes_it_mandatory_once() {
+    let mut scene = Scene::new();
+    let jumped = Moment { wall: at(1000).wall + Duration::from_secs(61), ..at(1000) };
+    let ask = |id| SessionEvent::Ask {
+        id,
+        deadline: Duration::from_secs(1060),
+        min_remaining: Duration::ZERO,
+        is_newer: false,
+    };
+    let actions = scene.machine.step(ask(1), jumped, &mut || 0.5);
+    assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
+    let lost = outcome(Err(Error::new(Status::PG_ERR_CONNECT, "no way")));
+    assert_eq!(digest(&scene.machine.step(lost, jumped, &mut || 0.5)).1, [Ok(1)]);
+    let later =
+        Moment { boot: jumped.boot + Duration::from_secs(40), wall: jumped.wall + Duration::from_secs(40) };
+    let actions = scene.machine.step(ask(2), later, &mut || 0.5);
+    assert_eq!(digest(&actions), (None, vec![Ok(1)]), "once");
+}
+
+#[test]
+fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
+    let mut machine = Machine::new(Policy { keep_warm: true, ..Policy::default() }, true, 0, at(0));
+    let lifetime = Lifetime::of(Duration::from_secs(46));
+    let token = Token::new(Secret::new("short").unwrap(), lifetime, at(0));
+    let grant = Arc::new(Grant { token, generation: 1, refresh: None });
+    machine.adopt(Committed { grant, has_refresh: true, has_uncertain_age: false }, at(0), &mut || 0.0);
+    let due = machine.next_wake(at(0)).unwrap();
+    assert!(due > at(1).boot && due < at(46).boot, "{due:?}");
+    let then = Moment { boot: due, wall: at(0).wall + due };
+    assert!(digest(&machine.step(SessionEvent::Tick, then, &mut || 0.0)).0.is_some());
+}
+
+#[test]
+fn a_living_token_is_handed_out_after_half_of_a_callers_time() {
+    let mut scene = Scene::new();
+    assert_eq!(digest(&scene.ask(3500, 8, 0)).1, [], "it is about to end, and a flight begins");
+    assert_eq!(digest(&scene.step(SessionEvent::Tick, 3503)).1, []);
+    assert_eq!(digest(&scene.step(SessionEvent::Tick, 3504)).1, [Ok(1)]);
+    assert_eq!(digest(&scene.ask(3505, 60, 0)).1, []);
+    assert_eq!(
+        digest(&scene.step(SessionEvent::Tick, 3510)).1,
+        [Ok(1)],
+        "and after five seconds at the latest"
+    );
+}
+
+#[test]
+fn a_caller_is_content_with_a_living_token_after_half_of_its_time() {
+    for (patience, content) in [(4, 2), (60, 5)] {
+        let mut scene = Scene::new();
+        assert!(digest(&scene.ask(3500, patience, 0)).1.is_empty());
+        assert_eq!(scene.machine.next_wake(at(3500)), Some(Duration::from_secs(3500 + content)));
+        assert_eq!(digest(&scene.step(SessionEvent::Tick, 3500 + content)).1, [Ok(1)]);
+    }
+}
+
+#[test]
+fn another_token_is_wanted_whatever_the_phase_and_its_age() {
+    let mut scene = Scene::new();
+    let ask = |id| SessionEvent::Ask {
+        id,
+        deadline: Duration::from_secs(60),
+        min_remaining: Duration::ZERO,
+        is_newer: true,
+    };
+    let actions = scene.step(ask(1), 2);
+    assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
+    assert!(digest(&scene.step(ask(2), 3)).0.is_none(), "one flight for all");
+    let newer = SessionEvent::FlightEnded(Box::new(landing_of(
+        Ok(committed(2, 3)),
+        FlightStats { refreshes: 1, ..FlightStats::default() },
+    )));
+    assert_eq!(digest(&scene.step(newer, 3)).1, [Ok(2), Ok(2)]);
+    let actions = scene.step(ask(3), 4);
+    assert_eq!(digest(&actions).0.unwrap().base, 2);
+    assert_eq!(digest(&scene.step(SessionEvent::Leave(3), 5)).1, [Err(Status::PG_ERR_TIMEOUT)]);
+}
+
+#[test]
+fn a_token_of_unknown_age_is_renewed_before_it_is_used_if_that_can_be_done() {
+    let mut scene = Scene::new();
+    let doubted = Committed { has_uncertain_age: true, ..committed(1, 0) };
+    scene.machine.adopt(doubted, at(0), &mut || 0.5);
+    let actions = scene.ask(1, 5, 0);
+    let (plan, answers) = digest(&actions);
+    assert!(plan.is_some_and(|plan| plan.cause == Cause::Asked) && answers.is_empty());
+    let failed = outcome(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
+    assert_eq!(digest(&scene.step(failed, 2)).1, [Ok(1)], "it is all there is");
+    assert_eq!(digest(&scene.ask(3, 5, 0)).1, [Ok(1)], "and is served from then on");
+}
+
+#[test]
+fn a_token_is_withdrawn_once_at_the_moment_it_turns_mandatory() {
+    let mut scene = Scene::new();
+    scene.step(outcome(Ok(committed(2, 3300))), 3300);
+    let withdrawn = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Withdraw));
+    let moment = 3300 + 3600 - 120;
+    assert!(!withdrawn(&scene.step(SessionEvent::Tick, moment - 1)));
+    assert_eq!(scene.machine.next_wake(at(moment - 1)), Some(Duration::from_secs(moment)));
+    assert!(withdrawn(&scene.step(SessionEvent::Tick, moment)));
+    assert!(!withdrawn(&scene.step(SessionEvent::Tick, moment + 1)));
+}
+
+#[test]
+fn what_is_refused_or_closed_is_not_withdrawn_besides() {
+    let mut refused = Scene::new();
+    refused.machine.report(*committed(1, 0).token().fingerprint(), at(60));
+    let mut closed = Scene::new();
+    closed.step(SessionEvent::Close, 60);
+    for mut scene in [refused, closed] {
+        let actions = scene.step(SessionEvent::Tick, 3599);
+        assert!(!actions.iter().any(|action| matches!(action, Action::Withdraw)), "{actions:?}");
+    }
+}
+
+#[test]
+fn close_answers_those_who_wait_for_a_flight() {
+    let mut scene = Scene::new();
+    assert!(digest(&scene.ask(3600, 60, 0)).1.is_empty());
+    assert_eq!(digest(&scene.step(SessionEvent::Close, 3601)).1, [Err(Status::PG_ERR_CLOSED)]);
+}
