@@ -148,7 +148,7 @@ pub(super) unsafe fn sized_text<'a>(
 }
 
 fn utf8<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, Error> {
-    str::from_utf8(bytes).map_err(|_| {
+    std::str::from_utf8(bytes).map_err(|_| {
         let text = format!("the argument `{name}` is not valid UTF-8; give UTF-8");
         Error::new(Status::PG_ERR_INVALID_UTF8, text)
     })
