@@ -67,8 +67,8 @@ func (c *Client) Issue(ctx context.Context) (*Token, error) {
 
 // IssueWith is Issue with other credentials. publicKey is the base64 of the PEM file.
 func (c *Client) IssueWith(ctx context.Context, accountID, publicKey string) (*Token, error) {
-	var texts lent
-	defer texts.end()
+	var texts cStrings
+	defer texts.release()
 	account, key := texts.secret(accountID), texts.secret(publicKey)
 	return c.call(ctx, FateNone, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {
 		C.pg_issue_token_start(c.ptr, queue, id, account, key, timeoutOf(ctx), failure)
@@ -82,8 +82,8 @@ func (c *Client) IssueWith(ctx context.Context, accountID, publicKey string) (*T
 // canceled on its way costs the refresh token: give context.WithoutCancel to one whose answer is wanted in any case.
 // Every error is an *Error.
 func (c *Client) Refresh(ctx context.Context, accessToken, refreshToken string) (*Token, error) {
-	var texts lent
-	defer texts.end()
+	var texts cStrings
+	defer texts.release()
 	var access *C.char
 	if accessToken != "" {
 		access = texts.secret(accessToken)
@@ -107,7 +107,7 @@ func (c *Client) refresh(ctx context.Context, access, refresh *C.char) (*Token, 
 // call makes a call to the service. unsent is the fate where the library was not even asked.
 func (c *Client) call(ctx context.Context, unsent Fate, start start) (*Token, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil, failed(ErrCanceled, "the context was canceled before the call; nothing was sent", unsent)
+		return nil, newError(ErrCanceled, "the context was canceled before the call; nothing was sent", unsent)
 	}
 	operation, err := c.begin(unsent, start)
 	if err != nil {
@@ -125,13 +125,13 @@ func (c *Client) begin(unsent Fate, start start) (*operation, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
-		return nil, failed(ErrClosed, "the client is closed; nothing was sent", unsent)
+		return nil, newError(ErrClosed, "the client is closed; nothing was sent", unsent)
 	}
-	desk, err := frontDesk()
+	dispatcher, err := sharedDispatcher()
 	if err != nil {
-		return nil, failed(ErrSystem, err.Error(), unsent)
+		return nil, newError(ErrSystem, err.Error(), unsent)
 	}
-	return desk.begin(start)
+	return dispatcher.begin(start)
 }
 
 // timeoutOf is what a context leaves to a call.

@@ -14,51 +14,51 @@ import (
 var empty C.char
 
 // lend passes the bytes of a string to C without a copy, for the length of one call.
-func lend(text string) (*C.char, C.size_t) {
+func borrowBytes(text string) (*C.char, C.size_t) {
 	if text == "" {
 		return &empty, 0
 	}
 	return (*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text))
 }
 
-// lent is what C may read until end: copies, where C wants what Go's strings are not.
-type lent struct{ pinner runtime.Pinner }
+// cStrings is what C may read until end: copies, where C wants what Go's strings are not.
+type cStrings struct{ pinner runtime.Pinner }
 
-func (l *lent) end() {
-	l.pinner.Unpin()
+func (s *cStrings) release() {
+	s.pinner.Unpin()
 }
 
 // text is one that ends in a NUL.
-func (l *lent) text(text string) *C.char {
-	bytes := append([]byte(withoutNUL(text)), 0)
-	l.pinner.Pin(&bytes[0])
+func (s *cStrings) text(text string) *C.char {
+	bytes := append([]byte(replaceNUL(text)), 0)
+	s.pinner.Pin(&bytes[0])
 	return (*C.char)(unsafe.Pointer(&bytes[0]))
 }
 
-// secret is a text in which any character may be but NUL. What has one is lent as an empty text: the library refuses both,
+// secret is a text in which any character may be but NUL. What has one is cStrings as an empty text: the library refuses both,
 // in the same words.
-func (l *lent) secret(text string) *C.char {
+func (s *cStrings) secret(text string) *C.char {
 	if strings.Contains(text, "\x00") {
 		text = ""
 	}
-	return l.text(text)
+	return s.text(text)
 }
 
 // header is names and values in turn, and NULL.
-func (l *lent) header(header http.Header) **C.char {
+func (s *cStrings) header(header http.Header) **C.char {
 	var pairs []*C.char
 	for name, values := range header {
 		for _, value := range values {
-			pairs = append(pairs, l.text(name), l.text(value))
+			pairs = append(pairs, s.text(name), s.text(value))
 		}
 	}
 	pairs = append(pairs, nil)
-	l.pinner.Pin(&pairs[0])
+	s.pinner.Pin(&pairs[0])
 	return &pairs[0]
 }
 
-// withoutNUL keeps C from reading a text up to its first NUL only, where it may say something else. DEL, which it has
+// replaceNUL keeps C from reading a text up to its first NUL only, where it may say something else. DEL, which it has
 // instead, is in no name, path, header, so that the library refuses it.
-func withoutNUL(text string) string {
+func replaceNUL(text string) string {
 	return strings.ReplaceAll(text, "\x00", "\x7F")
 }

@@ -124,7 +124,7 @@ func (e *Error) Timeout() bool {
 }
 
 // failed is an error of this package's own.
-func failed(status Status, text string, fate Fate) *Error {
+func newError(status Status, text string, fate Fate) *Error {
 	if fate == FateUnknown {
 		text += "; the refresh token may be spent: do not send it again, issue a new pair"
 	}

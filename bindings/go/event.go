@@ -58,41 +58,41 @@ const (
 	LogDebug LogLevel = C.PG_LOG_DEBUG // every step
 )
 
-// An Event is news of a session. However it is printed, it shows no secret.
+// An Event is events of a session. However it is printed, it shows no secret.
 type Event struct {
 	Kind  EventKind
 	Token *Token   // of EventRotated; of a session that was opened from a pair it has its refresh token: keep it
-	Err   error    // of bad news, an *Error
+	Err   error    // of bad events, an *Error
 	Level LogLevel // of EventLog
 	Text  string   // of EventLog: the line
 }
 
-// A Subscription is a session's news, which wait in it until Next takes them: nobody is held up by a slow reader. Lines
+// A Subscription is a session's events, which wait in it until Next takes them: nobody is held up by a slow reader. Lines
 // of the log are dropped where 4096 events wait; the other events never are. It does not need the session, and goes on
 // to EventEnded though that is closed or forgotten.
 type Subscription struct {
 	queue   *queue
 	cleanup runtime.Cleanup
-	turn    chan struct{} // whose turn it is to wait holds it
-	ended   bool          // under turn: EventEnded was taken
+	reading chan struct{} // whose turn it is to wait holds it
+	ended   bool          // under reading: EventEnded was taken
 }
 
-// Subscribe begins to gather the news of the session from now on, and the lines of its log up to level.
+// Subscribe begins to gather the events of the session from now on, and the lines of its log up to level.
 func (s *Session) Subscribe(level LogLevel) (*Subscription, error) {
-	news, err := newQueue()
+	events, err := newQueue()
 	if err != nil {
 		return nil, err
 	}
 	var failure *C.pg_error
-	C.pg_session_subscribe(s.ptr, news.ptr, 0, C.int32_t(level), &failure)
+	C.pg_session_subscribe(s.ptr, events.ptr, 0, C.int32_t(level), &failure)
 	runtime.KeepAlive(s)
 	if failure != nil {
-		news.close()
+		events.close()
 		return nil, takeError(failure)
 	}
-	subscription := &Subscription{queue: news, turn: make(chan struct{}, 1)}
+	subscription := &Subscription{queue: events, reading: make(chan struct{}, 1)}
 	// For those who forget Close.
-	subscription.cleanup = runtime.AddCleanup(subscription, (*queue).close, news)
+	subscription.cleanup = runtime.AddCleanup(subscription, (*queue).close, events)
 	return subscription, nil
 }
 
@@ -100,15 +100,15 @@ func (s *Session) Subscribe(level LogLevel) (*Subscription, error) {
 // EventEnded the error is io.EOF; otherwise it is an *Error: ErrClosed after Close, ErrTimeout, ErrCanceled.
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	select {
-	case s.turn <- struct{}{}:
+	case s.reading <- struct{}{}:
 	default:
 		select {
-		case s.turn <- struct{}{}:
+		case s.reading <- struct{}{}:
 		case <-ctx.Done():
-			return Event{}, overdue(ctx)
+			return Event{}, contextError(ctx)
 		}
 	}
-	defer func() { <-s.turn }()
+	defer func() { <-s.reading }()
 	if s.ended {
 		return Event{}, io.EOF
 	}
@@ -131,9 +131,9 @@ func (s *Subscription) next(ctx context.Context) (*C.pg_event, error) {
 		case event != nil:
 			return event, nil
 		case err != nil:
-			return nil, failed(ErrClosed, "the subscription is closed", FateNone)
+			return nil, newError(ErrClosed, "the subscription is closed", FateNone)
 		case ctx.Err() != nil:
-			return nil, overdue(ctx)
+			return nil, contextError(ctx)
 		}
 		file.SetReadDeadline(time.Time{})
 		stop := context.AfterFunc(ctx, func() { file.SetReadDeadline(time.Unix(1, 0)) })
@@ -147,11 +147,11 @@ func (s *Subscription) next(ctx context.Context) (*C.pg_event, error) {
 }
 
 // overdue is the error of a wait whose context is done.
-func overdue(ctx context.Context) error {
+func contextError(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return failed(ErrTimeout, "there was no event before the deadline", FateNone)
+		return newError(ErrTimeout, "there was no event before the deadline", FateNone)
 	}
-	return failed(ErrCanceled, "the context was canceled", FateNone)
+	return newError(ErrCanceled, "the context was canceled", FateNone)
 }
 
 // Close ends the subscription: events that wait are dropped, and a goroutine that waits for one gets ErrClosed. It never

@@ -128,7 +128,7 @@ func ExampleTransport() {
 	defer session.Close(context.Background())
 
 	service := os.Getenv("PAYMENTSGATE_BASE_URL")
-	transport, err := pgauth.NewTransport(session, service, trusting(os.Getenv("PAYMENTSGATE_TLS_CA_FILE")))
+	transport, err := pgauth.NewTransport(session, service, transportTrusting(os.Getenv("PAYMENTSGATE_TLS_CA_FILE")))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -142,8 +142,8 @@ func ExampleTransport() {
 	// Output: 200 OK
 }
 
-// trusting is a transport that also trusts one more certificate authority: the emulator's.
-func trusting(file string) http.RoundTripper {
+// transportTrusting is a transport that also trusts one more certificate authority: the emulator's.
+func transportTrusting(file string) http.RoundTripper {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		log.Fatal(err)
@@ -166,13 +166,13 @@ func ExampleSubscription_LogTo() {
 	}
 	ctx := context.Background()
 	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})
-	news, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))
+	subscription, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer news.Close()
+	defer subscription.Close()
 	ended := make(chan error, 1)
-	go func() { ended <- news.LogTo(ctx, handler) }()
+	go func() { ended <- subscription.LogTo(ctx, handler) }()
 
 	if err := session.Close(ctx); err != nil {
 		log.Fatal(err)
@@ -199,21 +199,21 @@ func ExampleSession_Subscribe() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	news, err := session.Subscribe(pgauth.LogNone)
+	subscription, err := session.Subscribe(pgauth.LogNone)
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer news.Close()
-	kept := make(chan *pgauth.Token, 1)
+	defer subscription.Close()
+	pairs := make(chan *pgauth.Token, 1)
 	go func() {
-		defer close(kept)
+		defer close(pairs)
 		for {
-			event, err := news.Next(context.Background())
+			event, err := subscription.Next(context.Background())
 			if err != nil {
 				return // io.EOF: the session was closed
 			}
 			if event.Kind == pgauth.EventRotated {
-				kept <- event.Token
+				pairs <- event.Token
 			}
 		}
 	}()
@@ -225,7 +225,7 @@ func ExampleSession_Subscribe() {
 	if err := session.Close(ctx); err != nil {
 		log.Fatal(err)
 	}
-	next := <-kept
+	next := <-pairs
 	fmt.Println("a new pair:", next.RefreshToken() != "" && next.RefreshToken() != pair.RefreshToken())
 	// Output: a new pair: true
 }

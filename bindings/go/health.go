@@ -77,7 +77,7 @@ func (c *Client) Metrics() (string, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
-		return "", failed(ErrClosed, "the client is closed", FateNone)
+		return "", newError(ErrClosed, "the client is closed", FateNone)
 	}
 	return takeText(func(text **C.char, failure **C.pg_error) { C.pg_client_metrics(c.ptr, text, failure) })
 }

@@ -89,9 +89,9 @@ func newConfig(options []Option) (*config, error) {
 // Set gives one setting its value. Names, ranges and defaults are those of Settings.
 func Set(name, value string) Option {
 	return func(config *config) error {
-		var texts lent
-		defer texts.end()
-		bytes, length := lend(value)
+		var texts cStrings
+		defer texts.release()
+		bytes, length := borrowBytes(value)
 		var failure *C.pg_error
 		C.pg_config_set_sized(config.ptr, texts.text(name), bytes, length, &failure)
 		return takeError(failure)

@@ -220,7 +220,7 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-func TestTheLastOptionHolds(t *testing.T) {
+func TestTheLastOptionWins(t *testing.T) {
 	client := start(t, pgauth.Set("user_agent", "first"), pgauth.Set("user_agent", "last"))
 	issue(t, client)
 	var counters struct {
@@ -347,7 +347,7 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-func TestWithoutDeadlineTheSettingHolds(t *testing.T) {
+func TestWithoutDeadlineTheSettingApplies(t *testing.T) {
 	client := start(t, pgauth.Set("issue_timeout_ms", "100"))
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 400}, "times": 2}`)
 	if _, err := client.Issue(context.Background()); !errors.Is(err, pgauth.ErrTimeout) {
@@ -420,7 +420,7 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 // The cleanups must run: an object that the collector never visits would keep what C gave for ever.
-func TestForgottenObjectsAreCollected(t *testing.T) {
+func TestUnreferencedObjectsAreCollected(t *testing.T) {
 	const each = 20
 	start(t)
 	var collected atomic.Int32

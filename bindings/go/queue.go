@@ -45,14 +45,14 @@ func (q *queue) watch() error {
 	}
 	syscall.ForkLock.RUnlock()
 	if err != nil {
-		return failed(ErrSystem, "the system gave no descriptor for the queue: "+err.Error(), FateNone)
+		return newError(ErrSystem, "the system gave no descriptor for the queue: "+err.Error(), FateNone)
 	}
 	// The library has made it non-blocking, so Go's poller takes it.
 	q.file = os.NewFile(uintptr(ours), "pg_queue")
 	q.conn, err = q.file.SyscallConn()
 	if err != nil {
 		q.file.Close()
-		return failed(ErrSystem, "the system cannot wait for the queue: "+err.Error(), FateNone)
+		return newError(ErrSystem, "the system cannot wait for the queue: "+err.Error(), FateNone)
 	}
 	return nil
 }

@@ -36,10 +36,10 @@ func (s *Session) Do(
 	ctx context.Context, method, path string, header http.Header, body []byte,
 ) (*Response, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil, failed(ErrCanceled, "the context was canceled before the request; nothing was sent", FateNone)
+		return nil, newError(ErrCanceled, "the context was canceled before the request; nothing was sent", FateNone)
 	}
-	var texts lent
-	defer texts.end()
+	var texts cStrings
+	defer texts.release()
 	cMethod, cPath, headers := texts.text(method), texts.text(path), texts.header(header)
 	content := (*C.uint8_t)(unsafe.SliceData(body))
 	event, err := run(ctx, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {

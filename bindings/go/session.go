@@ -16,12 +16,12 @@ import (
 type Session struct {
 	ptr *C.pg_session
 	// The library's, and moved by it whenever another token is to be handed out than before, or none: 0. Gone with ptr.
-	word *uint64
-	held atomic.Pointer[holding]
+	generationWord *uint64
+	cache          atomic.Pointer[cacheEntry]
 }
 
-// A holding is a token, and the word under which it may be handed out. Nothing is held under 0.
-type holding struct {
+// A cacheEntry is a token, and the word under which it may be handed out. Nothing is held under 0.
+type cacheEntry struct {
 	word  uint64
 	token *Token
 }
@@ -40,7 +40,7 @@ func (c *Client) Open(options ...Option) (*Session, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
-		return nil, failed(ErrClosed, "the client is closed; make another one", FateNone)
+		return nil, newError(ErrClosed, "the client is closed; make another one", FateNone)
 	}
 	session := &Session{}
 	var failure *C.pg_error
@@ -48,8 +48,8 @@ func (c *Client) Open(options ...Option) (*Session, error) {
 	if failure != nil {
 		return nil, takeError(failure)
 	}
-	session.word = (*uint64)(C.pg_session_generation_word(session.ptr))
-	session.held.Store(&holding{})
+	session.generationWord = (*uint64)(C.pg_session_generation_word(session.ptr))
+	session.cache.Store(&cacheEntry{})
 	// Freed by the collector, not by Close: so a read needs no lock to keep it alive.
 	runtime.AddCleanup(session, func(ptr *C.pg_session) { C.pg_session_free(ptr) }, session.ptr)
 	return session, nil
@@ -63,19 +63,19 @@ func (c *Client) Open(options ...Option) (*Session, error) {
 // the error is what the library knows by then, ErrTimeout if nothing has failed yet. A context that is canceled stops
 // nothing but the waiting; a token that need not be waited for is handed out all the same. Every error is an *Error.
 func (s *Session) Token(ctx context.Context) (*Token, error) {
-	if token := s.atHand(); token != nil {
+	if token := s.cachedToken(); token != nil {
 		return token, nil
 	}
-	return s.ask(ctx, 0)
+	return s.requestToken(ctx, 0)
 }
 
 // TokenLasting is Token for a caller who needs the token to live for minRemaining more: less is treated as the end of
 // its life. If the service's new tokens are shorter than that, a new one is handed out all the same.
 func (s *Session) TokenLasting(ctx context.Context, minRemaining time.Duration) (*Token, error) {
-	if token := s.atHand(); token != nil && minRemaining >= 0 && token.Remaining() >= minRemaining {
+	if token := s.cachedToken(); token != nil && minRemaining >= 0 && token.Remaining() >= minRemaining {
 		return token, nil
 	}
-	return s.ask(ctx, minRemaining)
+	return s.requestToken(ctx, minRemaining)
 }
 
 // Refresh is another token than the one there is, got now: with a Refresh, or an Issue where that is refused. All who ask
@@ -86,7 +86,7 @@ func (s *Session) TokenLasting(ctx context.Context, minRemaining time.Duration) 
 // knows by then, though Token may go on giving the token there is. A context that is canceled stops nothing but the waiting.
 func (s *Session) Refresh(ctx context.Context) (*Token, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil, canceled()
+		return nil, canceledError()
 	}
 	event, err := run(ctx, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {
 		C.pg_session_refresh_start(s.ptr, queue, id, timeoutOf(ctx), failure)
@@ -99,28 +99,28 @@ func (s *Session) Refresh(ctx context.Context) (*Token, error) {
 	return takeToken(C.pg_token_ref(C.pg_event_token(event))), nil
 }
 
-func canceled() error {
-	return failed(ErrCanceled, "the context was canceled; the session goes on", FateNone)
+func canceledError() error {
+	return newError(ErrCanceled, "the context was canceled; the session goes on", FateNone)
 }
 
 // atHand is the token that the library would hand out at once, without asking it; nil: it has to be asked.
-func (s *Session) atHand() *Token {
-	held := s.held.Load()
-	word := atomic.LoadUint64(s.word)
+func (s *Session) cachedToken() *Token {
+	entry := s.cache.Load()
+	word := atomic.LoadUint64(s.generationWord)
 	runtime.KeepAlive(s)
-	if held.word != word {
+	if entry.word != word {
 		return nil
 	}
-	return held.token
+	return entry.token
 }
 
 // ask asks the library, and waits if it must.
-func (s *Session) ask(ctx context.Context, minRemaining time.Duration) (*Token, error) {
+func (s *Session) requestToken(ctx context.Context, minRemaining time.Duration) (*Token, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil, canceled()
+		return nil, canceledError()
 	}
 	// Read before the token: if the word moves meanwhile, nothing is handed out under the old one.
-	word := atomic.LoadUint64(s.word)
+	word := atomic.LoadUint64(s.generationWord)
 	event, err := run(ctx, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {
 		C.pg_session_token_start(s.ptr, queue, id, wholeMilliseconds(minRemaining), timeoutOf(ctx), failure)
 	})
@@ -129,17 +129,17 @@ func (s *Session) ask(ctx context.Context, minRemaining time.Duration) (*Token, 
 		return nil, err
 	}
 	defer C.pg_event_free(event)
-	return s.hold(C.pg_event_token(event), word), nil
+	return s.cacheToken(C.pg_event_token(event), word), nil
 }
 
 // hold keeps a token of C's for the next callers. All who get the same one share it, and its text.
-func (s *Session) hold(ptr *C.pg_token, word uint64) *Token {
-	token := s.held.Load().token
+func (s *Session) cacheToken(ptr *C.pg_token, word uint64) *Token {
+	token := s.cache.Load().token
 	if token == nil || token.ptr != ptr {
 		token = takeToken(C.pg_token_ref(ptr))
 	}
 	if word != 0 {
-		s.held.Store(&holding{word, token})
+		s.cache.Store(&cacheEntry{word, token})
 	}
 	return token
 }
@@ -163,8 +163,8 @@ func (s *Session) Reject(token *Token, httpStatus int) error {
 // ErrInvalidArgument: open another session for it. A session from a pair alone takes those of any account, once. It does
 // not wait.
 func (s *Session) SetCredentials(accountID, publicKey string) error {
-	account, accountLength := lend(accountID)
-	key, keyLength := lend(publicKey)
+	account, accountLength := borrowBytes(accountID)
+	key, keyLength := borrowBytes(publicKey)
 	var failure *C.pg_error
 	C.pg_session_set_credentials_sized(s.ptr, account, accountLength, key, keyLength, &failure)
 	runtime.KeepAlive(s)
@@ -178,24 +178,24 @@ func (s *Session) SetCredentials(accountID, publicKey string) error {
 // Subscriptions of a session from a pair end when the call under way has ended, also where that is after Close: call Next
 // until EventEnded, the last pair may come before it, and only then Subscription.Close.
 func (s *Session) Close(ctx context.Context) error {
-	if err := s.end(0); !errors.Is(err, ErrTimeout) {
+	if err := s.closeWithin(0); !errors.Is(err, ErrTimeout) {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- s.end(timeoutOf(ctx)) }()
+	go func() { ended <- s.closeWithin(timeoutOf(ctx)) }()
 	select {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return s.end(0)
+		return s.closeWithin(0)
 	}
 	text := "the context was canceled; the session is closed, but a call to the service is still under way"
-	return failed(ErrCanceled, text, FateNone)
+	return newError(ErrCanceled, text, FateNone)
 }
 
-func (s *Session) end(timeout C.int64_t) error {
+func (s *Session) closeWithin(timeout C.int64_t) error {
 	var failure *C.pg_error
 	C.pg_session_close(s.ptr, timeout, &failure)
 	runtime.KeepAlive(s)

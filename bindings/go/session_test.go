@@ -37,9 +37,9 @@ func open(t *testing.T, options ...pgauth.Option) *pgauth.Session {
 }
 
 // within is a context that ends after so long.
-func within(t *testing.T, patience time.Duration) context.Context {
+func within(t *testing.T, timeout time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -61,7 +61,7 @@ type outcome struct {
 }
 
 // ask lets so many goroutines ask at once.
-func ask(ctx context.Context, session *pgauth.Session, callers int) <-chan outcome {
+func askAtOnce(ctx context.Context, session *pgauth.Session, callers int) <-chan outcome {
 	outcomes := make(chan outcome, callers)
 	for range callers {
 		go func() {
@@ -74,7 +74,7 @@ func ask(ctx context.Context, session *pgauth.Session, callers int) <-chan outco
 }
 
 // waiting waits until so many callers have been counted who were not served from memory.
-func waiting(t *testing.T, session *pgauth.Session, callers uint64) {
+func awaitWaiters(t *testing.T, session *pgauth.Session, callers uint64) {
 	t.Helper()
 	eventually(t, "the callers wait", func() bool { return health(t, session).Counters.Waited >= callers })
 }
@@ -108,23 +108,23 @@ func TestFirstToken(t *testing.T) {
 	}
 }
 
-// atHand is a token that the binding has kept, and so hands out without asking the library.
-func atHand(t *testing.T, session *pgauth.Session) *pgauth.Token {
+// atHand is a token that the binding has cached, and so hands out without asking the library.
+func cachedToken(t *testing.T, session *pgauth.Session) *pgauth.Token {
 	t.Helper()
-	var kept *pgauth.Token
-	eventually(t, "a token is kept", func() bool {
-		last := kept
-		kept = token(t, session)
-		return kept == last
+	var cached *pgauth.Token
+	eventually(t, "a token is cached", func() bool {
+		last := cached
+		cached = token(t, session)
+		return cached == last
 	})
-	return kept
+	return cached
 }
 
-func TestATokenAtHandCostsNothing(t *testing.T) {
+func TestACachedTokenCostsNoCallAndNoAllocation(t *testing.T) {
 	session := open(t)
-	kept, ctx := atHand(t, session), t.Context()
+	cached, ctx := cachedToken(t, session), t.Context()
 	allocations := testing.AllocsPerRun(1000, func() {
-		if token, err := session.Token(ctx); err != nil || token.AccessToken() != kept.AccessToken() {
+		if token, err := session.Token(ctx); err != nil || token.AccessToken() != cached.AccessToken() {
 			t.Error(token, err)
 		}
 	})
@@ -133,7 +133,7 @@ func TestATokenAtHandCostsNothing(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
-	if token, err := session.Token(canceled); err != nil || token != kept {
+	if token, err := session.Token(canceled); err != nil || token != cached {
 		t.Error("what need not be waited for is had all the same", token, err)
 	}
 	if served := health(t, session).Counters.Served; served > 100 {
@@ -141,11 +141,11 @@ func TestATokenAtHandCostsNothing(t *testing.T) {
 	}
 }
 
-func TestATokenAtHandIsNotKeptTooLong(t *testing.T) {
+func TestACachedTokenIsDroppedBeforeItExpires(t *testing.T) {
 	session := open(t)
 	// With five seconds left it is not handed out any more.
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 7}`, nil)
-	first := atHand(t, session)
+	first := cachedToken(t, session)
 	for {
 		left := first.Remaining()
 		if token(t, session).Generation() > first.Generation() {
@@ -165,7 +165,7 @@ func TestARefusedTokenIsNotHandedOutAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first := atHand(t, session)
+		first := cachedToken(t, session)
 		var refused atomic.Bool
 		var reading sync.WaitGroup
 		for range 4 {
@@ -198,7 +198,7 @@ func TestARefusedTokenIsNotHandedOutAgain(t *testing.T) {
 	}
 }
 
-func TestATokenOfNoSessionHasNoGeneration(t *testing.T) {
+func TestATokenOfAClientHasNoGeneration(t *testing.T) {
 	if generation := issue(t, start(t)).Generation(); generation != 0 {
 		t.Error(generation)
 	}
@@ -320,8 +320,8 @@ func TestCanceledWhileWaiting(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 3000}}`)
 	ctx, cancel := context.WithCancel(context.Background())
-	leaving, staying := ask(ctx, session, 50), ask(t.Context(), session, 50)
-	waiting(t, session, 100)
+	leaving, staying := askAtOnce(ctx, session, 50), askAtOnce(t.Context(), session, 50)
+	awaitWaiters(t, session, 100)
 	canceled := time.Now()
 	cancel()
 	for range 50 {
@@ -346,20 +346,20 @@ func TestCanceledWhileWaiting(t *testing.T) {
 	}
 }
 
-func TestEveryoneHasTheirOwnDeadline(t *testing.T) {
+func TestEachCallerHasItsOwnDeadline(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 3000}}`)
-	patient := ask(t.Context(), session, 10)
-	waiting(t, session, 10)
-	for _, patience := range []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond} {
-		got := <-ask(within(t, patience), session, 1)
+	unlimited := askAtOnce(t.Context(), session, 10)
+	awaitWaiters(t, session, 10)
+	for _, timeout := range []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond} {
+		got := <-askAtOnce(within(t, timeout), session, 1)
 		if !errors.Is(got.err, context.DeadlineExceeded) || !errors.Is(got.err, pgauth.ErrTimeout) ||
-			got.took > patience+1500*time.Millisecond || got.took < patience-20*time.Millisecond {
-			t.Errorf("%v of %v: %v", got.took, patience, got.err)
+			got.took > timeout+1500*time.Millisecond || got.took < timeout-20*time.Millisecond {
+			t.Errorf("%v of %v: %v", got.took, timeout, got.err)
 		}
 	}
 	for range 10 {
-		if got := <-patient; got.err != nil {
+		if got := <-unlimited; got.err != nil {
 			t.Error(got.err)
 		}
 	}
@@ -368,12 +368,12 @@ func TestEveryoneHasTheirOwnDeadline(t *testing.T) {
 	}
 }
 
-func TestAnErrorReachesAllWhoWait(t *testing.T) {
+func TestAnErrorReachesAllWaiters(t *testing.T) {
 	session := open(t)
 	for _, action := range []string{`{"kind": "delay", "ms": 300}`, `{"kind": "redirect", "status": 307}`} {
 		fault(t, `{"route": "issue", "action": `+action+`}`)
 	}
-	outcomes := ask(t.Context(), session, 200)
+	outcomes := askAtOnce(t.Context(), session, 200)
 	for range 200 {
 		if got := <-outcomes; !errors.Is(got.err, pgauth.ErrRedirect) || failure(t, got.err).HTTPStatus != 307 {
 			t.Fatal(got.token, got.err)
@@ -384,10 +384,10 @@ func TestAnErrorReachesAllWhoWait(t *testing.T) {
 	}
 }
 
-func TestTheServiceComesBackWhileTheyWait(t *testing.T) {
+func TestTheServiceRecoversWhileCallersWait(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "status", "status": 503}, "times": 3}`)
-	outcomes := ask(within(t, time.Minute), session, 20)
+	outcomes := askAtOnce(within(t, time.Minute), session, 20)
 	for range 20 {
 		if got := <-outcomes; got.err != nil {
 			t.Error(got.err)
@@ -395,11 +395,11 @@ func TestTheServiceComesBackWhileTheyWait(t *testing.T) {
 	}
 }
 
-func TestCloseWhileTheyWait(t *testing.T) {
+func TestCloseWhileCallersWait(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 3000}}`)
-	outcomes := ask(context.Background(), session, 50)
-	waiting(t, session, 50)
+	outcomes := askAtOnce(context.Background(), session, 50)
+	awaitWaiters(t, session, 50)
 	eventually(t, "the call arrives", func() bool { return calls(t, "issue") == 1 })
 	begun := time.Now()
 	if err := session.Close(within(t, 50*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
@@ -423,25 +423,25 @@ func TestCloseWhileTheyWait(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	everythingIsClosed(t, session)
+	checkEverythingIsClosed(t, session)
 }
 
 func TestAfterClose(t *testing.T) {
 	session := open(t)
-	held := atHand(t, session)
+	cached := cachedToken(t, session)
 	if err := session.Close(within(t, 0)); err != nil {
 		t.Error(err)
 	}
-	everythingIsClosed(t, session)
-	if err := session.Reject(held, http.StatusUnauthorized); !errors.Is(err, pgauth.ErrClosed) {
+	checkEverythingIsClosed(t, session)
+	if err := session.Reject(cached, http.StatusUnauthorized); !errors.Is(err, pgauth.ErrClosed) {
 		t.Error(err)
 	}
-	if held.AccessToken() == "" || held.Remaining() <= 0 {
+	if cached.AccessToken() == "" || cached.Remaining() <= 0 {
 		t.Error("the token is gone")
 	}
 }
 
-func everythingIsClosed(t *testing.T, session *pgauth.Session) {
+func checkEverythingIsClosed(t *testing.T, session *pgauth.Session) {
 	t.Helper()
 	_, tokenError := session.Token(context.Background())
 	_, lateError := session.Token(within(t, 0))
@@ -561,27 +561,27 @@ func TestSetCredentials(t *testing.T) {
 	}
 }
 
-// Tokens that work for a second, callers of every patience: nobody is forgotten, and nobody is kept.
-func TestComingAndGoing(t *testing.T) {
+// Tokens that work for a second, callers of every timeout: nobody is forgotten, and nobody is cached.
+func TestCallersWithRandomDeadlines(t *testing.T) {
 	session := open(t)
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 6}`, nil)
-	var working sync.WaitGroup
+	var running sync.WaitGroup
 	var served, late, canceled atomic.Int32
 	end := time.Now().Add(3 * time.Second)
 	for range 64 {
-		working.Add(1)
+		running.Add(1)
 		go func() {
-			defer working.Done()
+			defer running.Done()
 			for time.Now().Before(end) {
-				patience := rand.N(40 * time.Millisecond)
-				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				timeout := rand.N(40 * time.Millisecond)
+				ctx, cancel := context.WithTimeout(context.Background(), timeout)
 				if rand.IntN(4) == 0 {
-					time.AfterFunc(patience/2, cancel)
+					time.AfterFunc(timeout/2, cancel)
 				}
 				begun := time.Now()
 				_, err := session.TokenLasting(ctx, rand.N(2*time.Second))
-				if took := time.Since(begun); took > patience+3*time.Second {
-					t.Errorf("%v of %v", took, patience)
+				if took := time.Since(begun); took > timeout+3*time.Second {
+					t.Errorf("%v of %v", took, timeout)
 				}
 				switch {
 				case err == nil:
@@ -598,13 +598,13 @@ func TestComingAndGoing(t *testing.T) {
 			}
 		}()
 	}
-	working.Wait()
+	running.Wait()
 	if served.Load() == 0 || health(t, session).Generation < 2 {
 		t.Errorf("%d served, %d late, %d canceled", served.Load(), late.Load(), canceled.Load())
 	}
 }
 
-func TestForgottenSessionsAreCollected(t *testing.T) {
+func TestUnreferencedSessionsAreCollected(t *testing.T) {
 	const each = 20
 	client := start(t)
 	var collected atomic.Int32
@@ -623,7 +623,7 @@ func TestForgottenSessionsAreCollected(t *testing.T) {
 }
 
 // Each is replaced after a longer pause than the one before it, and until then goes on being served.
-func TestTokensThatAreRefusedWhenNew(t *testing.T) {
+func TestTokensThatAreRefusedSoonAfterIssue(t *testing.T) {
 	session := open(t)
 	if got := health(t, session); got.RefusedYoung != 0 || got.ReplacementSecondsLeft != nil {
 		t.Errorf("%+v", got)
@@ -654,7 +654,7 @@ func TestTokensThatAreRefusedWhenNew(t *testing.T) {
 
 func TestRefreshOnDemand(t *testing.T) {
 	session := open(t)
-	first := atHand(t, session)
+	first := cachedToken(t, session)
 	second, err := session.Refresh(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -72,7 +72,7 @@ type Store interface {
 func WithStore(store Store) Option {
 	return func(config *config) error {
 		if store == nil {
-			return failed(ErrNullPointer, "WithStore: the store is nil", FateNone)
+			return newError(ErrNullPointer, "WithStore: the store is nil", FateNone)
 		}
 		handle := cgo.NewHandle(store)
 		table := C.store_of(C.uintptr_t(handle))
@@ -93,7 +93,7 @@ func CheckStore(store Store) error {
 		return err
 	}
 	if store == nil {
-		return failed(ErrNullPointer, "CheckStore: the store is nil", FateNone)
+		return newError(ErrNullPointer, "CheckStore: the store is nil", FateNone)
 	}
 	handle := cgo.NewHandle(store)
 	table := C.store_of(C.uintptr_t(handle))

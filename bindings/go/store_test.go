@@ -128,7 +128,7 @@ func TestSessionsShareAStore(t *testing.T) {
 	}
 }
 
-func TestAStoreThatFailsIsQuoted(t *testing.T) {
+func TestAStoreErrorIsQuoted(t *testing.T) {
 	client, down := start(t), newTable()
 	down.fail(errors.New("the disk is full"))
 	session, err := client.Open(pgauth.WithStore(down), pgauth.Set("on_store_down", "fail"))

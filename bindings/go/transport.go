@@ -54,11 +54,11 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		closeBody(request)
 		return nil, err
 	}
-	response, err := t.base.RoundTrip(bearing(request, token))
+	response, err := t.base.RoundTrip(withBearer(request, token))
 	if err != nil || response.StatusCode != http.StatusUnauthorized {
 		return response, err
 	}
-	again, ok := t.another(request, token)
+	again, ok := t.retry(request, token)
 	if !ok {
 		return response, nil
 	}
@@ -70,7 +70,7 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // token waits for no longer than there is a use for one.
 func (t *Transport) token(ctx context.Context) (*Token, error) {
-	if token := t.session.atHand(); token != nil {
+	if token := t.session.cachedToken(); token != nil {
 		return token, nil
 	}
 	if _, has := ctx.Deadline(); !has {
@@ -83,7 +83,7 @@ func (t *Transport) token(ctx context.Context) (*Token, error) {
 
 // another is the request once more with another token than the refused one. Where there is none to be had, or the body is
 // spent, the 401 is the answer.
-func (t *Transport) another(request *http.Request, refused *Token) (*http.Request, bool) {
+func (t *Transport) retry(request *http.Request, refused *Token) (*http.Request, bool) {
 	if t.session.Reject(refused, http.StatusUnauthorized) != nil {
 		return nil, false
 	}
@@ -94,7 +94,7 @@ func (t *Transport) another(request *http.Request, refused *Token) (*http.Reques
 	if err != nil || token.Fingerprint() == refused.Fingerprint() {
 		return nil, false
 	}
-	again := bearing(request, token)
+	again := withBearer(request, token)
 	if hasBody(request) {
 		if again.Body, err = request.GetBody(); err != nil {
 			return nil, false
@@ -104,7 +104,7 @@ func (t *Transport) another(request *http.Request, refused *Token) (*http.Reques
 }
 
 // bearing is a copy of the request: a RoundTripper must not change the one that it was given.
-func bearing(request *http.Request, token *Token) *http.Request {
+func withBearer(request *http.Request, token *Token) *http.Request {
 	copied := request.Clone(request.Context())
 	copied.Header.Set("Authorization", "Bearer "+token.AccessToken())
 	return copied

@@ -37,8 +37,8 @@ func newShop(t *testing.T, answer func(nth int, w http.ResponseWriter, r *http.R
 	return shop
 }
 
-// refusing answers 401 to the first so many requests.
-func refusing(first int) func(int, http.ResponseWriter, *http.Request) {
+// refuseFirst answers 401 to the first so many requests.
+func refuseFirst(first int) func(int, http.ResponseWriter, *http.Request) {
 	return func(nth int, w http.ResponseWriter, _ *http.Request) {
 		if nth <= first {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -85,7 +85,7 @@ func request(t *testing.T, method, url string, body io.Reader) *http.Request {
 
 func TestTransportSetsTheBearer(t *testing.T) {
 	session := open(t)
-	shop := newShop(t, refusing(0))
+	shop := newShop(t, refuseFirst(0))
 	asked := request(t, "GET", shop.URL+"/wallet", nil)
 	if status, body := send(t, httpClient(t, session, shop.URL+"/v1"), asked); status != http.StatusOK || body != "said" {
 		t.Error(status, body)
@@ -98,10 +98,10 @@ func TestTransportSetsTheBearer(t *testing.T) {
 	}
 }
 
-func TestTransportMakesARefusedRequestOnceMore(t *testing.T) {
+func TestTransportRetriesOnceAfterA401(t *testing.T) {
 	session := open(t)
 	first := token(t, session)
-	shop := newShop(t, refusing(1))
+	shop := newShop(t, refuseFirst(1))
 	status, body := send(t, httpClient(t, session, shop.URL), request(t, "POST", shop.URL, strings.NewReader("order")))
 	if status != http.StatusOK || body != "said" {
 		t.Error(status, body)
@@ -119,19 +119,19 @@ func TestTransportMakesARefusedRequestOnceMore(t *testing.T) {
 	}
 }
 
-func TestTransportGivesASecondRefusalToTheCaller(t *testing.T) {
+func TestTransportReturnsASecond401(t *testing.T) {
 	session := open(t)
-	shop := newShop(t, refusing(9))
+	shop := newShop(t, refuseFirst(9))
 	status, body := send(t, httpClient(t, session, shop.URL), request(t, "GET", shop.URL, nil))
 	if status != http.StatusUnauthorized || body != "said" || len(shop.tokens) != 2 {
 		t.Error(status, body, len(shop.tokens))
 	}
 }
 
-func TestTransportRepeatsNoBodyThatIsSpent(t *testing.T) {
+func TestTransportDoesNotRepeatAConsumedBody(t *testing.T) {
 	session := open(t)
 	first := token(t, session)
-	shop := newShop(t, refusing(1))
+	shop := newShop(t, refuseFirst(1))
 	// A reader that http.NewRequest does not know, so that there is no GetBody.
 	once := request(t, "POST", shop.URL, io.MultiReader(strings.NewReader("order")))
 	status, body := send(t, httpClient(t, session, shop.URL), once)
@@ -144,9 +144,9 @@ func TestTransportRepeatsNoBodyThatIsSpent(t *testing.T) {
 	}
 }
 
-func TestTransportKeepsTheTokenFromOtherOrigins(t *testing.T) {
+func TestTransportSendsNoTokenToOtherOrigins(t *testing.T) {
 	session := open(t)
-	elsewhere := newShop(t, refusing(9))
+	elsewhere := newShop(t, refuseFirst(9))
 	shop := newShop(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 	})
@@ -165,9 +165,9 @@ func TestTransportKeepsTheTokenFromOtherOrigins(t *testing.T) {
 	}
 }
 
-func TestTransportLeavesAnAuthorizationAlone(t *testing.T) {
+func TestTransportKeepsAnExistingAuthorization(t *testing.T) {
 	session := open(t)
-	shop := newShop(t, refusing(9))
+	shop := newShop(t, refuseFirst(9))
 	own := request(t, "GET", shop.URL, nil)
 	own.Header.Set("Authorization", "Basic own")
 	if status, _ := send(t, httpClient(t, session, shop.URL), own); status != http.StatusUnauthorized {
@@ -178,30 +178,30 @@ func TestTransportLeavesAnAuthorizationAlone(t *testing.T) {
 	}
 }
 
-// closing tells whether it was closed.
-type closing struct {
+// closeRecorder tells whether it was closed.
+type closeRecorder struct {
 	io.Reader
 	closed bool
 }
 
-func (c *closing) Close() error {
+func (c *closeRecorder) Close() error {
 	c.closed = true
 	return nil
 }
 
 func TestTransportWithoutATokenSendsNothing(t *testing.T) {
 	session := open(t)
-	shop := newShop(t, refusing(0))
+	shop := newShop(t, refuseFirst(0))
 	client := httpClient(t, session, shop.URL)
 	session.Close(t.Context())
-	body := &closing{Reader: strings.NewReader("order")}
+	body := &closeRecorder{Reader: strings.NewReader("order")}
 	_, err := client.Do(request(t, "POST", shop.URL, body).WithContext(t.Context()))
 	if !errors.Is(err, pgauth.ErrClosed) || !body.closed || len(shop.tokens) != 0 {
 		t.Error(err, body.closed, len(shop.tokens))
 	}
 }
 
-func TestTransportWantsAnAddress(t *testing.T) {
+func TestTransportRequiresAServiceURL(t *testing.T) {
 	session := open(t)
 	for _, address := range []string{"", "shop", "ftp://shop", "https://", ":"} {
 		if _, err := pgauth.NewTransport(session, address, nil); err == nil {
@@ -210,11 +210,11 @@ func TestTransportWantsAnAddress(t *testing.T) {
 	}
 }
 
-func TestTransportDoesNotWaitForATokenWithoutEnd(t *testing.T) {
+func TestTransportLimitsTheWaitForAToken(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "times": null, "action": {"kind": "hang"}}`)
 	defer admin(t, "DELETE", "/faults", "", nil)
-	shop := newShop(t, refusing(0))
+	shop := newShop(t, refuseFirst(0))
 	transport, err := pgauth.NewTransport(session, shop.URL, nil)
 	if err != nil {
 		t.Fatal(err)

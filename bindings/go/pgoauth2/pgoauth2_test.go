@@ -30,7 +30,7 @@ func open() *pgauth.Session {
 	return session
 }
 
-func TestTokenSourceGivesTheSessionsToken(t *testing.T) {
+func TestTokenSourceReturnsTheSessionsToken(t *testing.T) {
 	session := open()
 	defer session.Close(t.Context())
 	source := pgoauth2.TokenSource(t.Context(), session)
@@ -71,7 +71,7 @@ func TestTokenSourceFails(t *testing.T) {
 	}
 }
 
-func TestTokenSourceDoesNotWaitWithoutEnd(t *testing.T) {
+func TestTokenSourceLimitsTheWait(t *testing.T) {
 	// Connections are taken, and nothing is ever answered.
 	service, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
