@@ -8,7 +8,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// openWithToken is a session that has a token.
+// openWithToken opens a session and obtains its first token.
 func openWithToken(tb testing.TB) *pgauth.Session {
 	tb.Helper()
 	admin(tb, "POST", "/reset", "", nil)
@@ -28,7 +28,7 @@ func openWithToken(tb testing.TB) *pgauth.Session {
 	return session
 }
 
-// What every request of a program costs: a token that is at hand.
+// The cost that every request of a program pays: reading a cached token.
 func BenchmarkToken(b *testing.B) {
 	session, ctx := openWithToken(b), context.Background()
 	b.ReportAllocs()
@@ -62,12 +62,12 @@ func BenchmarkAccessToken(b *testing.B) {
 	}
 }
 
-// A token that the library has to be asked for.
+// A token for which the library must be asked.
 func BenchmarkTokenLasting(b *testing.B) {
 	session, ctx := openWithToken(b), context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
-		// More than any token has, so that it is not at hand; the library hands one out all the same.
+		// Longer than any token lives: the cached token is not used, and the library returns a token anyway.
 		if _, err := session.TokenLasting(ctx, 2*time.Hour); err != nil {
 			b.Fatal(err)
 		}

@@ -10,10 +10,10 @@ import (
 	"unsafe"
 )
 
-// What an empty string lends: NULL would say that there is none.
+// An empty string is passed as a pointer to this byte: NULL would mean that there is no string.
 var empty C.char
 
-// lend passes the bytes of a string to C without a copy, for the length of one call.
+// borrowBytes returns the bytes of a string for one call into C, without a copy.
 func borrowBytes(text string) (*C.char, C.size_t) {
 	if text == "" {
 		return &empty, 0
@@ -21,22 +21,22 @@ func borrowBytes(text string) (*C.char, C.size_t) {
 	return (*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text))
 }
 
-// cStrings is what C may read until end: copies, where C wants what Go's strings are not.
+// cStrings makes NUL-terminated copies of strings, which C may read until release.
 type cStrings struct{ pinner runtime.Pinner }
 
 func (s *cStrings) release() {
 	s.pinner.Unpin()
 }
 
-// text is one that ends in a NUL.
+// text returns a copy that ends in a NUL.
 func (s *cStrings) text(text string) *C.char {
 	bytes := append([]byte(replaceNUL(text)), 0)
 	s.pinner.Pin(&bytes[0])
 	return (*C.char)(unsafe.Pointer(&bytes[0]))
 }
 
-// secret is a text in which any character may be but NUL. What has one is cStrings as an empty text: the library refuses both,
-// in the same words.
+// secret is text for a value in which DEL is valid, so that NUL cannot be replaced by it. A value with a NUL becomes an
+// empty text: the library refuses both with the same error.
 func (s *cStrings) secret(text string) *C.char {
 	if strings.Contains(text, "\x00") {
 		text = ""
@@ -44,7 +44,7 @@ func (s *cStrings) secret(text string) *C.char {
 	return s.text(text)
 }
 
-// header is names and values in turn, and NULL.
+// header returns an array of alternating names and values, which ends in NULL.
 func (s *cStrings) header(header http.Header) **C.char {
 	var pairs []*C.char
 	for name, values := range header {
@@ -57,8 +57,8 @@ func (s *cStrings) header(header http.Header) **C.char {
 	return &pairs[0]
 }
 
-// replaceNUL keeps C from reading a text up to its first NUL only, where it may say something else. DEL, which it has
-// instead, is in no name, path, header, so that the library refuses it.
+// replaceNUL replaces NUL by DEL. C would read only the part before a NUL, which may be a valid text with another
+// meaning. No name, path or header may contain DEL, so the library refuses the text.
 func replaceNUL(text string) string {
 	return strings.ReplaceAll(text, "\x00", "\x7F")
 }

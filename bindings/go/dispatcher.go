@@ -11,12 +11,12 @@ import (
 	"sync/atomic"
 )
 
-// A dispatcher is the one queue on which everybody waits whose operation ends in one event. A goroutine hands the events out
-// as long as anything is under way.
+// A dispatcher has one queue for all operations that end in exactly one event. While operations are pending, a
+// goroutine takes the events from the queue and passes each to the caller that waits for it.
 type dispatcher struct {
 	queue   *queue
 	pending atomic.Int64
-	// The library has locks of its own, but who waits for those in C holds a thread.
+	// Held during calls into C. The library has its own locks, but a goroutine that waits for one in C blocks a thread.
 	calls sync.Mutex
 }
 
@@ -25,7 +25,7 @@ var shared struct {
 	dispatcher *dispatcher
 }
 
-// frontDesk is made when it is first needed, and stays.
+// sharedDispatcher returns the dispatcher of the process. The first call creates it, and it is never closed.
 func sharedDispatcher() (*dispatcher, error) {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
@@ -39,17 +39,17 @@ func sharedDispatcher() (*dispatcher, error) {
 	return shared.dispatcher, nil
 }
 
-// start begins an operation under a number on a queue. It must not block.
+// start starts an operation whose event comes to the queue with this id. It must not block.
 type start func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error)
 
-// An operation is under way, and ends in one event.
+// An operation is in progress, and ends in exactly one event.
 type operation struct {
 	dispatcher *dispatcher
 	id         cgo.Handle
 	done       chan *C.pg_event
 }
 
-// run begins an operation and waits for its end.
+// run starts an operation and waits for its event.
 func run(ctx context.Context, start start) (*C.pg_event, error) {
 	dispatcher, err := sharedDispatcher()
 	if err != nil {
@@ -70,7 +70,7 @@ func (d *dispatcher) begin(start start) (*operation, error) {
 	start(d.queue.ptr, C.uint64_t(id), &failure)
 	d.calls.Unlock()
 	if failure != nil {
-		// Nothing was started, so no event will name it.
+		// Nothing was started, so no event will carry this id.
 		id.Delete()
 		return nil, takeError(failure)
 	}
@@ -80,8 +80,8 @@ func (d *dispatcher) begin(start start) (*operation, error) {
 	return &operation{d, id, done}, nil
 }
 
-// wait is the event of a success, which is the caller's to free. A context that is canceled cancels the operation; a
-// deadline is the operation's own, which keeps it by itself.
+// wait returns the event of a success. The caller frees it. Canceling the context cancels the operation. The operation
+// itself enforces the context's deadline.
 func (o *operation) wait(ctx context.Context) (*C.pg_event, error) {
 	event := o.finalEvent(ctx)
 	if failure := C.pg_event_error(event); failure != nil {
@@ -97,23 +97,23 @@ func (o *operation) finalEvent(ctx context.Context) *C.pg_event {
 		return event
 	case <-ctx.Done():
 	}
-	// The operation knows of no deadline that the context did not tell.
-	if _, told := ctx.Deadline(); !told || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	// If the context's own deadline has passed, the operation ends by itself: it was given the same deadline.
+	if _, hasDeadline := ctx.Deadline(); !hasDeadline || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		o.dispatcher.calls.Lock()
 		C.pg_queue_cancel(o.dispatcher.queue.ptr, C.uint64_t(o.id), nil)
 		o.dispatcher.calls.Unlock()
 	}
-	// Canceled or not, it ends in one event.
+	// The operation ends in one event, canceled or not.
 	return <-o.done
 }
 
-// dispatch ends with the last operation under way. An event may come here before begin has counted its operation:
-// then this ends early, and begin, counting, starts it anew.
+// dispatch returns after the last pending operation. An event may arrive before begin has counted its operation. Then
+// dispatch returns early, and begin starts it again.
 func (d *dispatcher) dispatch() {
 	for {
 		event, err := d.queue.wait()
 		if err != nil {
-			panic("pgauth: a queue that is never closed cannot be waited for: " + err.Error())
+			panic("pgauth: waiting for the shared queue failed: " + err.Error())
 		}
 		id := cgo.Handle(C.pg_event_id(event))
 		done := id.Value().(chan *C.pg_event)

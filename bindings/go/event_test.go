@@ -35,7 +35,7 @@ func next(t *testing.T, subscription *pgauth.Subscription) pgauth.Event {
 	return event
 }
 
-// queuedEvents takes what is there now.
+// queuedEvents takes the events that are queued now, without waiting.
 func queuedEvents(t *testing.T, subscription *pgauth.Subscription) (events []pgauth.Event) {
 	t.Helper()
 	for {
@@ -64,7 +64,7 @@ func TestEventsOfASuccessfulSession(t *testing.T) {
 		t.Error(events)
 	}
 	first := token(t, session)
-	// What has happened before a call returned is there, without waiting.
+	// Events of what happened before a call returned are queued by then.
 	events := queuedEvents(t, subscription)
 	if len(events) != 1 || events[0].Kind != pgauth.EventRotated || events[0].Err != nil ||
 		events[0].Token.Fingerprint() != first.Fingerprint() || events[0].Token.RefreshToken() != "" {
@@ -154,7 +154,7 @@ func TestNextWaits(t *testing.T) {
 	if took := time.Since(begun); took < 90*time.Millisecond {
 		t.Errorf("it took %v", took)
 	}
-	// An end that comes at the same moment as an event is not current against the next call.
+	// A context that ends at the same moment as Next returns must not disturb the next call.
 	for range 200 {
 		ctx, cancel := context.WithCancel(t.Context())
 		go cancel()
@@ -224,7 +224,7 @@ func TestCloseOfASubscription(t *testing.T) {
 	if _, err := subscription.Next(t.Context()); !errors.Is(err, pgauth.ErrClosed) {
 		t.Error(err)
 	}
-	// The session does not mind.
+	// The session is not affected.
 	token(t, session)
 }
 
@@ -237,7 +237,7 @@ func TestEventsOfAClosedSession(t *testing.T) {
 	}
 }
 
-// Each rotation's pair opens the next session, which has no credentials.
+// The pair of each rotation opens the next session, which has no credentials.
 func TestEachNewPairOpensTheNextSession(t *testing.T) {
 	pair := issue(t, start(t))
 	client, err := pgauth.NewClient(
@@ -291,12 +291,13 @@ func TestAPairOfUnknownAgeIsRenewed(t *testing.T) {
 	}
 }
 
-// The session of a host that keeps the pairs ends while its pair is replaced: Next tells the new one, and then of the end.
+// The session of a program that stores the pairs ends while its pair is replaced. Next returns the new pair, then the
+// end.
 func TestAPairThatArrivesAfterClose(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *pgauth.Session){
 		"closed": func(t *testing.T, session *pgauth.Session) {
 			if err := session.Close(within(t, 0)); !errors.Is(err, pgauth.ErrTimeout) {
-				t.Error("nothing was under way:", err)
+				t.Error("no call was in progress:", err)
 			}
 		},
 		"closed, and waited for": func(t *testing.T, session *pgauth.Session) {
@@ -304,7 +305,7 @@ func TestAPairThatArrivesAfterClose(t *testing.T) {
 				t.Error(err)
 			}
 		},
-		"forgotten": func(*testing.T, *pgauth.Session) {},
+		"unreferenced": func(*testing.T, *pgauth.Session) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := start(t)
@@ -312,8 +313,8 @@ func TestAPairThatArrivesAfterClose(t *testing.T) {
 			fault(t, `{"route": "refresh", "action": {"kind": "delay", "ms": 1500}}`)
 			subscription := endDuringRefresh(t, pair, end)
 			var rotated pgauth.Event
-			eventually(t, "subscription come", func() bool {
-				// For the one that is forgotten.
+			eventually(t, "an event comes", func() bool {
+				// Collects the session that is no longer referenced.
 				runtime.GC()
 				event, err := subscription.Next(within(t, 20*time.Millisecond))
 				rotated = event
@@ -332,10 +333,11 @@ func TestAPairThatArrivesAfterClose(t *testing.T) {
 	}
 }
 
-// endDuringRefresh opens a session from a pair alone, ends it while the pair is replaced, and forgets it.
+// endDuringRefresh opens a session from a pair alone, ends it while the pair is replaced, and drops the reference to
+// it.
 func endDuringRefresh(t *testing.T, pair *pgauth.Token, end func(*testing.T, *pgauth.Session)) *pgauth.Subscription {
 	t.Helper()
-	// Without credentials, which would do for the session.
+	// Without credentials: with them the session could recover without the pair.
 	client, err := pgauth.NewClient(pgauth.Set("base_url", sandbox.HTTPS), pgauth.Set("tls.ca_file", sandbox.CAFile))
 	if err != nil {
 		t.Fatal(err)
@@ -350,7 +352,7 @@ func endDuringRefresh(t *testing.T, pair *pgauth.Token, end func(*testing.T, *pg
 	if _, err := session.Refresh(within(t, 0)); !errors.Is(err, pgauth.ErrTimeout) {
 		t.Fatal(err)
 	}
-	eventually(t, "the call is under way", func() bool { return calls(t, "refresh") == 1 })
+	eventually(t, "the call is in progress", func() bool { return calls(t, "refresh") == 1 })
 	end(t, session)
 	return subscription
 }

@@ -14,7 +14,7 @@ import (
 
 const callers = 1000
 
-// count is how many entries a folder of /proc has.
+// count returns the number of entries in a folder of /proc.
 func count(t *testing.T, folder string) int {
 	t.Helper()
 	entries, err := os.ReadDir(folder)
@@ -39,7 +39,7 @@ func TestManyCallersAtTheStartCauseOneIssue(t *testing.T) {
 
 func TestManyCallersAtExpiryCauseOneRefresh(t *testing.T) {
 	session := open(t)
-	// A token is not handed out any more when five seconds of its life are left, give or take a tick of the clock.
+	// A token is not returned any more when less than five seconds are left, give or take a tick of the clock.
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 6}`, nil)
 	first := token(t, session)
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 3600}`, nil)
@@ -55,8 +55,8 @@ func TestManyCallersAtExpiryCauseOneRefresh(t *testing.T) {
 	}
 }
 
-// However many wait, for a token or for the answer to a request, they are goroutines and nothing more; and when they
-// leave, the call that they waited for goes on.
+// Callers that wait for a token or for the answer to a request use goroutines only, no threads. When they give up, the
+// call that they waited for continues.
 func TestWaitingCallersUseNoThreads(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 4000}}`)
@@ -75,7 +75,7 @@ func TestWaitingCallersUseNoThreads(t *testing.T) {
 		}()
 	}
 	awaitWaiters(t, session, 2*callers)
-	// A busy machine may have needed some while they came.
+	// On a busy machine some threads may start while the callers arrive.
 	if now := count(t, "/proc/self/task"); now > threads+callers/10 {
 		t.Errorf("%d threads before, %d while %d wait", threads, now, 2*callers)
 	}
@@ -87,7 +87,7 @@ func TestWaitingCallersUseNoThreads(t *testing.T) {
 		}
 	}
 	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("they left after %v", took)
+		t.Errorf("the callers returned only after %v", took)
 	}
 	if token := token(t, session); token.Generation() != 1 || calls(t, "issue") != 1 || calls(t, "wallet") != 0 {
 		t.Errorf("generation %d, %d issues", token.Generation(), calls(t, "issue"))
@@ -122,7 +122,7 @@ func TestManySessionsLeakNothing(t *testing.T) {
 	for range 100 {
 		useSession()
 	}
-	// Some come and go with the admin port, the collector and the client's connections.
+	// Some belong to the admin port, the garbage collector and the client's connections.
 	if now := count(t, "/proc/self/fd"); now > descriptors+10 {
 		t.Errorf("%d descriptors before, %d now", descriptors, now)
 	}
@@ -145,13 +145,13 @@ func TestUnreferencedObjectsLeakNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the descriptors are given back", func() bool {
+	eventually(t, "the descriptors are closed", func() bool {
 		runtime.GC()
 		return count(t, "/proc/self/fd") <= descriptors+10
 	})
 }
 
-// What was closed must not be freed once more by the collector: the library's memory would not survive it.
+// The garbage collector must not free again what Close has freed: that would corrupt the library's memory.
 func TestClosedObjectsAreFreedOnce(t *testing.T) {
 	const each = 50
 	start(t)

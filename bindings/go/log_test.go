@@ -11,7 +11,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// logging runs LogTo in a goroutine, and gives what it will have returned.
+// logging runs LogTo in a goroutine and returns a channel for its result.
 func logging(ctx context.Context, t *testing.T, session *pgauth.Session, handler slog.Handler) <-chan error {
 	t.Helper()
 	subscription, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))

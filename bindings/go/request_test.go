@@ -12,7 +12,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// last is the last request of a route that reached the emulator.
+// last returns the last request of a route that reached the emulator.
 func last(t *testing.T, route string) (call struct {
 	Method, Path, Body string
 	Headers            map[string]string
@@ -63,7 +63,7 @@ func TestDoPost(t *testing.T) {
 	}
 }
 
-// Every complete answer is one.
+// An answer with any status is a success.
 func TestDoReturnsEveryStatus(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "wallet", "action": {"kind": "status", "status": 503, "headers": {"x-two": "2"}, "body": ""}}`)

@@ -22,7 +22,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// open opens a session on a client of its own; start sees to the rest.
+// open resets the emulator and opens a session on its own client.
 func open(t *testing.T, options ...pgauth.Option) *pgauth.Session {
 	t.Helper()
 	client := start(t)
@@ -30,13 +30,13 @@ func open(t *testing.T, options ...pgauth.Option) *pgauth.Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A session outlives its client: every test is one of that.
+	// A session stays usable after its client's Close: every test also checks that.
 	client.Close()
 	t.Cleanup(func() { session.Close(within(t, 0)) })
 	return session
 }
 
-// within is a context that ends after so long.
+// within returns a context with this timeout.
 func within(t *testing.T, timeout time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -53,14 +53,14 @@ func token(t *testing.T, session *pgauth.Session) *pgauth.Token {
 	return token
 }
 
-// outcome is what one of many callers got, and when.
+// outcome is the result of one of many callers, and the time it took.
 type outcome struct {
 	token *pgauth.Token
 	err   error
 	took  time.Duration
 }
 
-// ask lets so many goroutines ask at once.
+// askAtOnce lets this many goroutines ask for a token at the same time.
 func askAtOnce(ctx context.Context, session *pgauth.Session, callers int) <-chan outcome {
 	outcomes := make(chan outcome, callers)
 	for range callers {
@@ -73,7 +73,7 @@ func askAtOnce(ctx context.Context, session *pgauth.Session, callers int) <-chan
 	return outcomes
 }
 
-// waiting waits until so many callers have been counted who were not served from memory.
+// awaitWaiters waits until the session has counted this many callers that were not served from memory.
 func awaitWaiters(t *testing.T, session *pgauth.Session, callers uint64) {
 	t.Helper()
 	eventually(t, "the callers wait", func() bool { return health(t, session).Counters.Waited >= callers })
@@ -108,11 +108,11 @@ func TestFirstToken(t *testing.T) {
 	}
 }
 
-// atHand is a token that the binding has cached, and so hands out without asking the library.
+// cachedToken returns a token that the binding has cached and returns without asking the library.
 func cachedToken(t *testing.T, session *pgauth.Session) *pgauth.Token {
 	t.Helper()
 	var cached *pgauth.Token
-	eventually(t, "a token is cached", func() bool {
+	eventually(t, "the token is cached", func() bool {
 		last := cached
 		cached = token(t, session)
 		return cached == last
@@ -134,7 +134,7 @@ func TestACachedTokenCostsNoCallAndNoAllocation(t *testing.T) {
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
 	if token, err := session.Token(canceled); err != nil || token != cached {
-		t.Error("what need not be waited for is had all the same", token, err)
+		t.Error("a canceled context kept back a cached token", token, err)
 	}
 	if served := health(t, session).Counters.Served; served > 100 {
 		t.Errorf("the library was asked %d times", served)
@@ -143,7 +143,7 @@ func TestACachedTokenCostsNoCallAndNoAllocation(t *testing.T) {
 
 func TestACachedTokenIsDroppedBeforeItExpires(t *testing.T) {
 	session := open(t)
-	// With five seconds left it is not handed out any more.
+	// A token with less than five seconds left is not returned any more.
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 7}`, nil)
 	first := cachedToken(t, session)
 	for {
@@ -152,12 +152,12 @@ func TestACachedTokenIsDroppedBeforeItExpires(t *testing.T) {
 			return
 		}
 		if left < 4*time.Second {
-			t.Fatalf("it was handed out with %v left", left)
+			t.Fatalf("the token was returned with %v left", left)
 		}
 	}
 }
 
-// However many read at that moment: once Reject has returned, nobody is given that token.
+// After Reject has returned, no caller gets that token, even if other goroutines are reading at that moment.
 func TestARefusedTokenIsNotHandedOutAgain(t *testing.T) {
 	client := start(t)
 	for range 20 {
@@ -193,7 +193,7 @@ func TestARefusedTokenIsNotHandedOutAgain(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := session.Token(t.Context()); !errors.Is(err, pgauth.ErrClosed) {
-			t.Error("after the end", err)
+			t.Error("after Close", err)
 		}
 	}
 }
@@ -292,7 +292,7 @@ func TestReject(t *testing.T) {
 	}
 }
 
-// What there is now is not enough for a caller who wants more: the binding must not take it for an answer.
+// If the cached token is too short for a caller, the binding must not return it.
 func TestTokenLasting(t *testing.T) {
 	session := open(t)
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 7}`, nil)
@@ -307,7 +307,7 @@ func TestTokenLasting(t *testing.T) {
 	if err != nil || second.Generation() != 2 {
 		t.Fatal(second, err)
 	}
-	// More than any token of the service's has: there is no loop.
+	// Longer than any token of the service lives: there is no endless loop.
 	if third, err := session.TokenLasting(t.Context(), time.Hour); err != nil || third.Generation() != 2 {
 		t.Error(third, err)
 	}
@@ -513,7 +513,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// anotherKey is as the service wants one, and is not the account's.
+// anotherKey returns a valid key that is not the account's.
 func anotherKey(t *testing.T) string {
 	t.Helper()
 	key, _, err := ed25519.GenerateKey(nil)
@@ -561,7 +561,7 @@ func TestSetCredentials(t *testing.T) {
 	}
 }
 
-// Tokens that work for a second, callers of every timeout: nobody is forgotten, and nobody is cached.
+// Tokens are usable for about a second, and callers have random deadlines: each caller returns, and none returns late.
 func TestCallersWithRandomDeadlines(t *testing.T) {
 	session := open(t)
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 6}`, nil)
@@ -622,7 +622,7 @@ func TestUnreferencedSessionsAreCollected(t *testing.T) {
 	})
 }
 
-// Each is replaced after a longer pause than the one before it, and until then goes on being served.
+// Each such token is replaced after a longer pause than the one before it, and stays in use until then.
 func TestTokensThatAreRefusedSoonAfterIssue(t *testing.T) {
 	session := open(t)
 	if got := health(t, session); got.RefusedYoung != 0 || got.ReplacementSecondsLeft != nil {
@@ -666,7 +666,7 @@ func TestRefreshOnDemand(t *testing.T) {
 		t.Error(served)
 	}
 
-	// All who ask share one call; one who leaves stops nothing.
+	// All callers share one call; a caller that cancels does not stop it.
 	fault(t, `{"route": "refresh", "action": {"kind": "delay", "ms": 500}}`)
 	before := calls(t, "refresh")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -681,7 +681,7 @@ func TestRefreshOnDemand(t *testing.T) {
 			outcomes <- outcome{token: token, err: err}
 		}()
 	}
-	eventually(t, "the call is under way", func() bool { return calls(t, "refresh") > before })
+	eventually(t, "the call is in progress", func() bool { return calls(t, "refresh") > before })
 	cancel()
 	canceled := 0
 	for range cap(outcomes) {
@@ -698,7 +698,7 @@ func TestRefreshOnDemand(t *testing.T) {
 		t.Errorf("%d were canceled", canceled)
 	}
 
-	// What is not newer is no answer, and is served all the same.
+	// The current token is no answer to Refresh, but Token still returns it.
 	fault(t, `{"route": "refresh", "action": {"kind": "hang"}}`)
 	served := token(t, session)
 	_, err = session.Refresh(within(t, 50*time.Millisecond))
@@ -717,7 +717,7 @@ func TestRefreshOnDemand(t *testing.T) {
 	}
 }
 
-// Between two tries the deadline passes, and the error is of two kinds; after the last one the failure is the answer.
+// If the deadline passes between two attempts, the error matches ErrTimeout and also the cause.
 func TestTheCauseOfATimeout(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -733,7 +733,7 @@ func TestTheCauseOfATimeout(t *testing.T) {
 	if _, err := session.Token(within(t, 0)); !errors.Is(err, pgauth.ErrTimeout) {
 		t.Error(err)
 	}
-	eventually(t, "a try fails", func() bool { return health(t, session).LastError != "" })
+	eventually(t, "an attempt fails", func() bool { return health(t, session).LastError != "" })
 	for _, ask := range []func(context.Context) error{
 		func(ctx context.Context) error { _, err := session.Token(ctx); return err },
 		func(ctx context.Context) error { _, err := session.Refresh(ctx); return err },

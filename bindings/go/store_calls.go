@@ -27,7 +27,7 @@ func pgauthLoad(store C.uintptr_t, key *C.char, reply *C.pg_reply) C.int32_t {
 	if err != nil || version == 0 {
 		return replyStatus(reply, false, err)
 	}
-	// Copied before the call returns.
+	// The library copies the record before this call returns.
 	bytes := (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(record)))
 	return C.pg_reply_record(reply, C.uint64_t(version), bytes, C.size_t(len(record)))
 }
@@ -45,12 +45,12 @@ func pgauthFree(store C.uintptr_t) {
 	cgo.Handle(store).Delete()
 }
 
-// storeOf is the store behind a handle, which is all that C has of it.
+// storeOf returns the store of a handle. C has only the handle.
 func storeOf(store C.uintptr_t) Store {
 	return cgo.Handle(store).Value().(Store)
 }
 
-// answer is what a callback answers.
+// replyStatus returns the result of a callback: 1 for yes, 0 for no, or a failure.
 func replyStatus(reply *C.pg_reply, done bool, err error) C.int32_t {
 	if err != nil {
 		var texts cStrings

@@ -15,8 +15,8 @@ type table struct {
 	mu      sync.Mutex
 	records map[string]record
 	locks   map[string]lease
-	err     error // of every call
-	stale   bool  // it does not look at versions
+	err     error // returned by every call
+	stale   bool  // Save ignores versions
 }
 
 type record struct {

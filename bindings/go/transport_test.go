@@ -14,7 +14,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// A shop is a service that keeps what it was asked, and answers as it is told to.
+// A shop is a service that records its requests and answers as the test tells it.
 type shop struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -37,7 +37,7 @@ func newShop(t *testing.T, answer func(nth int, w http.ResponseWriter, r *http.R
 	return shop
 }
 
-// refuseFirst answers 401 to the first so many requests.
+// refuseFirst answers 401 to the first requests, as many as this.
 func refuseFirst(first int) func(int, http.ResponseWriter, *http.Request) {
 	return func(nth int, w http.ResponseWriter, _ *http.Request) {
 		if nth <= first {
@@ -47,7 +47,7 @@ func refuseFirst(first int) func(int, http.ResponseWriter, *http.Request) {
 	}
 }
 
-// httpClient has a session's Transport for a service.
+// httpClient returns a client with a session's Transport for a service.
 func httpClient(t *testing.T, session *pgauth.Session, service string) *http.Client {
 	t.Helper()
 	base := &http.Transport{}
@@ -59,7 +59,7 @@ func httpClient(t *testing.T, session *pgauth.Session, service string) *http.Cli
 	return &http.Client{Transport: transport}
 }
 
-// send makes a request and gives the status and the body of its answer.
+// send makes a request and returns the status and the body of the answer.
 func send(t *testing.T, client *http.Client, request *http.Request) (int, string) {
 	t.Helper()
 	response, err := client.Do(request.WithContext(t.Context()))
@@ -132,13 +132,13 @@ func TestTransportDoesNotRepeatAConsumedBody(t *testing.T) {
 	session := open(t)
 	first := token(t, session)
 	shop := newShop(t, refuseFirst(1))
-	// A reader that http.NewRequest does not know, so that there is no GetBody.
+	// http.NewRequest does not know this type of reader, so the request has no GetBody.
 	once := request(t, "POST", shop.URL, io.MultiReader(strings.NewReader("order")))
 	status, body := send(t, httpClient(t, session, shop.URL), once)
 	if status != http.StatusUnauthorized || body != "said" || len(shop.tokens) != 1 {
 		t.Error(status, body, len(shop.tokens))
 	}
-	// The next one has a better token all the same.
+	// The next request has a newer token anyway.
 	if token(t, session).Fingerprint() == first.Fingerprint() {
 		t.Error("the refusal was not reported")
 	}
@@ -159,7 +159,7 @@ func TestTransportSendsNoTokenToOtherOrigins(t *testing.T) {
 	if len(shop.tokens) != 1 || shop.tokens[0] == "" {
 		t.Errorf("%q", shop.tokens)
 	}
-	// Nor is a 401 from there held against it.
+	// A 401 from another origin is not reported either.
 	if len(elsewhere.tokens) != 2 || elsewhere.tokens[0]+elsewhere.tokens[1] != "" || token(t, session).Generation() != 1 {
 		t.Errorf("%q", elsewhere.tokens)
 	}
@@ -178,7 +178,7 @@ func TestTransportKeepsAnExistingAuthorization(t *testing.T) {
 	}
 }
 
-// closeRecorder tells whether it was closed.
+// closeRecorder records whether it was closed.
 type closeRecorder struct {
 	io.Reader
 	closed bool
@@ -205,7 +205,7 @@ func TestTransportRequiresAServiceURL(t *testing.T) {
 	session := open(t)
 	for _, address := range []string{"", "shop", "ftp://shop", "https://", ":"} {
 		if _, err := pgauth.NewTransport(session, address, nil); err == nil {
-			t.Errorf("%q was taken", address)
+			t.Errorf("%q was accepted", address)
 		}
 	}
 }
