@@ -8,7 +8,7 @@ import gc
 import pytest
 import uvloop
 from sandbox import Sandbox
-from test_async import hang, run, until
+from test_async_session import hang, run, until
 from test_request import calls
 from test_session import key
 

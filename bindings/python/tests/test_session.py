@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sandbox import Sandbox
-from test_calls import wallet
+from test_client import wallet
 from waiting import eventually
 
 from paymentsgate_auth import (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._error import DeadlineExceeded, check, make, text_of
 from ._event import LogLevel, token_from
-from ._kept import Kept
+from ._token_cache import Kept
 from ._library import Handle, Text, library, milliseconds
 from ._log import write_log
 from ._queue import SLICE, perform, rest

@@ -17,7 +17,7 @@ import requests
 from sandbox import Sandbox
 from test_request import PAYIN, calls, last
 from test_session import key
-from ways import REWINDS_FILES, WAYS, Ask
+from http_clients import REWINDS_FILES, WAYS, Ask
 
 from paymentsgate_auth import AsyncSession, DeadlineExceeded, Refused, Session, Token, _bearer
 from paymentsgate_auth._bearer import DEFAULT_WAIT, is_at_home, wait_for_token

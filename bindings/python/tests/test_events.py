@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sandbox import Sandbox
-from test_async import run, until
+from test_async_session import run, until
 from test_session import key
 from waiting import eventually
 
