@@ -28,10 +28,10 @@ class CargoHook(BuildHookInterface):  # type: ignore[type-arg]
         root = Path(self.root)
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + re.sub(r"\W", "_", sysconfig.get_platform())
-        build_data["force_include"][made_by_cargo(root)] = f"paymentsgate_auth/{soname(root)}"
+        build_data["force_include"][build_library(root)] = f"paymentsgate_auth/{soname(root)}"
 
 
-def made_by_cargo(root: Path) -> str:
+def build_library(root: Path) -> str:
     """The path of the library, wherever cargo is set up to leave it."""
     cargo, target = os.environ.get("CARGO") or "cargo", os.environ.get("PG_WHEEL_TARGET")
     if not shutil.which(cargo):
@@ -42,8 +42,8 @@ def made_by_cargo(root: Path) -> str:
     command = [str(root / "scripts" / "cargo-release"), "rustc", "--locked", "--release", "--lib"]
     command += ["--crate-type", "cdylib"]
     command += ["--message-format", "json-render-diagnostics", *(["--target", target] if target else [])]
-    told = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
-    files = [file for line in told.splitlines() for file in json.loads(line).get("filenames", [])]
+    output = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
+    files = [file for line in output.splitlines() for file in json.loads(line).get("filenames", [])]
     return str(next(file for file in reversed(files) if file.endswith("paymentsgate_auth.so")))
 
 

@@ -115,7 +115,7 @@ def by_aiohttp(settings: Config) -> Iterator[Ask]:
 
 
 JSON = {"Content-Type": "application/json"}
-WAYS: dict[str, Callable[[Config], AbstractContextManager[Ask]]] = {
+CLIENTS: dict[str, Callable[[Config], AbstractContextManager[Ask]]] = {
     "httpx": by_httpx,
     "async httpx": by_async_httpx,
     "requests": by_requests,

@@ -72,7 +72,7 @@ def test_a_failure_without_an_answer_has_none_of_its_fields(settings: dict[str, 
     assert (error.retryable, error.needs_credentials, error.fate) == (True, False, Fate.UNSENT)
 
 
-def test_what_they_are_caught_by(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_exception_classes(sandbox: Sandbox, settings: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
         Client()
     with pytest.raises(Refused):
@@ -142,9 +142,7 @@ def test_a_service_that_cannot_be_reached_is_named(
 
 
 @pytest.mark.parametrize("kind", [{"kind": "hang"}, {"kind": "reset"}, {"kind": "status", "status": 401}])
-def test_they_travel_between_processes(
-    sandbox: Sandbox, settings: dict[str, str], kind: dict[str, object]
-) -> None:
+def test_errors_can_be_pickled(sandbox: Sandbox, settings: dict[str, str], kind: dict[str, object]) -> None:
     sandbox.fault(action=kind)
     error = failure(Client({**settings, "refresh_timeout_ms": 200}))
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
@@ -160,7 +158,7 @@ def test_the_numbers_are_those_of_the_header() -> None:
     assert {fate.name: str(fate.value) for fate in Fate} == fates
 
 
-def test_a_number_of_a_newer_library_is_carried_along() -> None:
+def test_unknown_numbers_are_kept() -> None:
     status = Status(777)
     assert status == 777
     assert repr(status) == "<Status.UNKNOWN_777: 777>"

@@ -112,7 +112,7 @@ def test_a_preloaded_session_in_master_and_workers(
     with server(tmp_path, settings) as process:
         try:
             eventually((tmp_path / "socket").exists)
-            eventually(all_have_answered, patience=30)
+            eventually(all_have_answered, timeout=30)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=15) == 0
         except BaseException:

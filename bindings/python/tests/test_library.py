@@ -50,7 +50,7 @@ def test_the_variable_names_the_library(package: Path) -> None:
     assert load(package, PAYMENTSGATE_AUTH_LIB=os.environ["PAYMENTSGATE_AUTH_LIB"]) == library_version()
 
 
-def test_a_library_beside_the_package_goes_first(package: Path) -> None:
+def test_a_library_beside_the_package_comes_first(package: Path) -> None:
     shutil.copy(os.environ["PAYMENTSGATE_AUTH_LIB"], package / SONAME)
     assert load(package, PAYMENTSGATE_AUTH_LIB="/nowhere.so") == library_version()
 
@@ -81,7 +81,7 @@ def test_an_older_library_is_refused(package: Path, tmp_path: Path) -> None:
     assert "has no pg_version: it is older than this package" in said
 
 
-def test_no_library_says_where_it_was_looked_for(package: Path) -> None:
+def test_the_error_says_where_the_library_was_searched(package: Path) -> None:
     said = load(package, PAYMENTSGATE_AUTH_LIB="/nowhere.so")
     assert said.startswith("ImportError: cannot load /nowhere.so")
     for piece in (str(package / SONAME), "PAYMENTSGATE_AUTH_LIB (/nowhere.so)", "make install", "ldconfig"):

@@ -28,7 +28,7 @@ def run(script: str, settings: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_a_forked_child_goes_on_with_what_it_inherited(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_a_forked_child_uses_the_inherited_client(sandbox: Sandbox, settings: dict[str, str]) -> None:
     script = """
 token = client.issue()
 children = []
@@ -51,7 +51,7 @@ client.refresh(token)
     assert sandbox.counters()["pairs_issued"] == 9
 
 
-def test_a_fork_under_calls_in_flight(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_a_fork_during_calls(sandbox: Sandbox, settings: dict[str, str]) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 20}, times=None)
     script = """
 import warnings; warnings.simplefilter("ignore")
@@ -118,7 +118,7 @@ cycle = [client, token]; cycle.append(cycle)
         run(script, settings)
 
 
-def test_a_forked_child_serves_what_it_inherited(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_a_forked_child_returns_the_inherited_token(sandbox: Sandbox, settings: dict[str, str]) -> None:
     script = """
 import warnings; warnings.simplefilter("ignore")
 session = client.session()
@@ -172,7 +172,7 @@ assert session.token().fingerprint == inherited.fingerprint
     assert counters["most_presentations"] <= 1
 
 
-def test_a_fork_under_callers_who_wait(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_a_fork_while_callers_wait(sandbox: Sandbox, settings: dict[str, str]) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 500})
     script = """
 import warnings; warnings.simplefilter("ignore")
@@ -254,7 +254,7 @@ print(len(sent))
     assert sandbox.counters()["routes"]["issue"]["calls"] == 1
 
 
-def test_an_interrupted_request_was_sent_once_and_is_given_up(
+def test_an_interrupted_request_is_sent_once_and_abandoned(
     sandbox: Sandbox, settings: dict[str, str]
 ) -> None:
     sandbox.fault(route="payin", action={"kind": "hang"}, times=None)
@@ -363,7 +363,7 @@ assert asyncio.run(fingerprint()) == warm
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_processes_that_inherit_nothing_open_their_own(
+def test_processes_that_inherit_nothing_open_their_own_session(
     sandbox: Sandbox, settings: dict[str, str], method: str
 ) -> None:
     script = f"""
@@ -392,7 +392,7 @@ with tempfile.TemporaryDirectory() as folder:
     assert sandbox.counters()["pairs_issued"] == 5
 
 
-def test_lines_that_wait_are_written_before_the_end(settings: dict[str, str]) -> None:
+def test_queued_log_lines_are_written_before_exit(settings: dict[str, str]) -> None:
     script = """
 import logging
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ._async_session import AsyncSession
 from ._client import ClientBase, Texts, refresh_texts, text
 from ._event import token_from
-from ._library import library, milliseconds, terminated
+from ._library import library, milliseconds, without_nul
 from ._loop import operations
 from ._settings import Settings, Value, texts
 from ._token import Token
@@ -56,7 +56,7 @@ class AsyncClient(ClientBase):
         return self._session(AsyncSession, chosen)
 
     async def _call(self, start: Any, given: Texts, timeout: float | None) -> Token:
-        handle, (first, second) = self._open_handle(), map(terminated, given)
+        handle, (first, second) = self._open_handle(), map(without_nul, given)
         event = await operations().perform(start, handle, first, second, milliseconds(timeout))
         return token_from(event)
 

@@ -13,7 +13,7 @@ from ._error import DeadlineExceeded
 from ._event import LogLevel, token_from
 from ._library import library, milliseconds
 from ._loop import operations
-from ._queue import rest
+from ._queue import time_left
 from ._request import Body, Headers, request_arguments
 from ._response import Response
 from ._session import SessionBase
@@ -36,12 +36,12 @@ class AsyncSession(SessionBase):
 
     async def token(self, timeout: float | None = None, min_remaining: float = 0) -> Token:
         """A token that works now, as :meth:`Session.token`."""
-        if kept := self._kept_for(timeout, min_remaining):
-            return kept
-        word = self._kept.look(self._handle)
+        if cached := self._cached_token(timeout, min_remaining):
+            return cached
+        word = self._cache.read_word(self._handle)
         times = milliseconds(min_remaining), milliseconds(timeout)
         event = await operations().perform(library.pg_session_token_start, self._handle, *times)
-        return self._kept.keep(word, token_from(event))
+        return self._cache.store(word, token_from(event))
 
     async def refresh(self, timeout: float | None = None) -> Token:
         """Another token than the one there is, got now, as :meth:`Session.refresh`."""
@@ -82,7 +82,7 @@ class AsyncSession(SessionBase):
             with contextlib.suppress(DeadlineExceeded):
                 return self._close(0)
             await asyncio.sleep(min(left, _PAUSE))
-        self._close(rest(left, timeout))
+        self._close(time_left(left, timeout))
         return None
 
     async def __aenter__(self) -> Self:

@@ -25,7 +25,7 @@ def wait_for_token(own: float | None, client: Iterable[object] = ()) -> float:
     return max(timeouts, default=DEFAULT_WAIT)
 
 
-def is_at_home(session: SessionBase, url: str) -> bool:
+def is_same_origin(session: SessionBase, url: str) -> bool:
     """Whether a URL is of the session's service: the token is for no other."""
     try:
         return _origin(url) == _origin(session.base_url)
@@ -39,7 +39,7 @@ def bearer(token: Token) -> str:
     return f"Bearer {token.access_token}"
 
 
-def withdrawn(session: SessionBase, token: Token, status: int, sent: str | bytes | None) -> bool:
+def reject_if_unauthorized(session: SessionBase, token: Token, status: int, sent: str | bytes | None) -> bool:
     """Whether an answer refuses a token, so that a newer one may fare better. The session is told.
 
     It does with a 401 to a request that carried the token: ``sent`` is its Authorization header. A redirect

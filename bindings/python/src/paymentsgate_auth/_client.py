@@ -61,7 +61,7 @@ class ClientBase:
         return text_of(library.pg_client_metrics, self._open_handle())
 
     def _session(self, kind: type[_Kind], chosen: Chosen) -> _Kind:
-        return kind._on(self._open_handle(), new_config(chosen), self.base_url)
+        return kind._on_client(self._open_handle(), new_config(chosen), self.base_url)
 
     def _open_handle(self) -> Handle:
         handle = self._handle

@@ -10,11 +10,11 @@ from typing import Any
 from ._library import Handle, library, text_from
 
 
-class Number(enum.IntEnum):
+class OpenEnum(enum.IntEnum):
     """A newer library may know more numbers: they are carried along, not refused."""
 
     @classmethod
-    def _missing_(cls, value: object) -> Number | None:
+    def _missing_(cls, value: object) -> OpenEnum | None:
         if not isinstance(value, int):
             return None
         member = int.__new__(cls, value)
@@ -22,7 +22,7 @@ class Number(enum.IntEnum):
         return member
 
 
-class Status(Number):
+class Status(OpenEnum):
     """What a call came to. The numbers and their meaning are those of ``pg_status``."""
 
     OK = 0
@@ -66,7 +66,7 @@ class Status(Number):
     SYSTEM = 901
 
 
-class Fate(Number):
+class Fate(OpenEnum):
     """What became of the refresh token that a failed call was given."""
 
     NONE = 0

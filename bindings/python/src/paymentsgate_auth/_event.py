@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._error import Number, PaymentsGateError, exception
+from ._error import OpenEnum, PaymentsGateError, exception
 from ._library import Handle, library, text_from
 from ._token import Token
 
 
-class EventKind(Number):
+class EventKind(OpenEnum):
     """What an event is. A newer library may tell of more: leave out what you do not know."""
 
     ENDED = 3
@@ -30,7 +30,7 @@ class EventKind(Number):
     """A line of the session's log."""
 
 
-class LogLevel(Number):
+class LogLevel(OpenEnum):
     """How much a line of the log matters, and how much a subscriber wants to hear."""
 
     NONE = 0

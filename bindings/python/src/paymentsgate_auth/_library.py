@@ -220,7 +220,7 @@ class Text:
         return len(self._as_parameter_)
 
 
-def terminated(text: Text | None) -> Text | None:
+def without_nul(text: Text | None) -> Text | None:
     """A text for a function that takes no length.
 
     It would end at a NUL inside. So such a text becomes an empty one: the library refuses both, in the same

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._error import check
 from ._library import Handle, library
-from ._queue import Queue, succeeded
+from ._queue import Queue, raise_for_error
 
 _ATTRIBUTE = "_paymentsgate_auth_operations"
 
@@ -21,37 +21,37 @@ class Operations:
 
     def __init__(self) -> None:
         self._queue = Queue()
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Handle]] = {}
+        self._ids = itertools.count(1)
+        self._pending: dict[int, asyncio.Future[Handle]] = {}
         self._watched: int | None = None
 
     async def perform(self, start: Any, owner: Handle, *arguments: object) -> Handle:
         """Starts an operation of a session or client, and waits for the event that it ends in.
 
-        It is canceled with its task. What has ended when it was started does not go through the loop.
+        It is canceled with its task. What has future when it was started does not go through the loop.
         """
         loop = asyncio.get_running_loop()
-        number, ended = next(self._numbers), loop.create_future()
-        self._waiting[number] = ended
+        number, future = next(self._ids), loop.create_future()
+        self._pending[number] = future
         try:
             check(start, owner, self._queue.handle, number, *arguments)
             self._take()
-            if not ended.done():
+            if not future.done():
                 self._watch(loop)
-            return succeeded(await ended)
+            return raise_for_error(await future)
         finally:
             # Its event comes all the same; then nobody is there for it. Only this is done from any thread: a
             # task whose loop was closed ends where the garbage is collected.
-            if self._waiting.pop(number, None):
+            if self._pending.pop(number, None):
                 self._queue.cancel(number)
             self._unwatch(loop)
 
     def _take(self) -> None:
         while event := self._queue.take():
-            ended = self._waiting.pop(library.pg_event_id(event), None)
+            future = self._pending.pop(library.pg_event_id(event), None)
             # The task may have been canceled, and not have noticed yet.
-            if ended and not ended.done():
-                ended.set_result(event)
+            if future and not future.done():
+                future.set_result(event)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._watched is None:
@@ -59,7 +59,7 @@ class Operations:
             loop.add_reader(self._watched, self._take)
 
     def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._watched is not None and not self._waiting:
+        if self._watched is not None and not self._pending:
             loop.remove_reader(self._watched)
             self._watched = None
 
@@ -74,7 +74,7 @@ def operations() -> Operations:
     return found
 
 
-def _settle(ready: asyncio.Future[None]) -> None:
+def _set_ready(ready: asyncio.Future[None]) -> None:
     # The loop says it again until it is told to stop.
     if not ready.done():
         ready.set_result(None)
@@ -84,7 +84,7 @@ async def readable(descriptor: int, timeout: float | None) -> None:
     """Waits until a descriptor is readable, but no longer than so many seconds."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(descriptor, _settle, ready)
+    loop.add_reader(descriptor, _set_ready, ready)
     try:
         await asyncio.wait([ready], timeout=timeout)
     finally:

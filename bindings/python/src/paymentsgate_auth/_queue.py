@@ -36,7 +36,7 @@ class Queue:
         while (left := end - time.monotonic()) > SLICE:
             if event := self.take(SLICE):
                 return event
-        return self.take(rest(left, timeout))
+        return self.take(time_left(left, timeout))
 
     def cancel(self, number: int) -> None:
         """Ends what was started under that number. What has ended already is left alone."""
@@ -50,7 +50,7 @@ class Queue:
         return descriptor.value
 
 
-def rest(left: float, timeout: float | None) -> float:
+def time_left(left: float, timeout: float | None) -> float:
     """What is left of a wait. A negative timeout stays one: the library refuses it."""
     return timeout if timeout is not None and timeout < 0 else max(left, 0)
 
@@ -66,12 +66,12 @@ def perform(start: Any, session: Handle, *arguments: object) -> Handle:
         event = None
         while event is None:
             event = queue.wait()
-        return succeeded(event)
+        return raise_for_error(event)
     finally:
         queue.cancel(number)
 
 
-def succeeded(event: Handle) -> Handle:
+def raise_for_error(event: Handle) -> Handle:
     """The end of an operation, if it is a good one."""
     if error := library.pg_event_error(event):
         raise exception(error)

@@ -13,7 +13,7 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Body = bytes | bytearray | memoryview
 
 # C would take a NUL for the end of the text. This character nobody may send: the library refuses it.
-_INSTEAD_OF_NUL = "\x01"
+_NUL_REPLACEMENT = "\x01"
 
 
 def request_arguments(
@@ -40,4 +40,4 @@ def _texts(headers: Headers | None) -> Any:
 
 
 def _text(text: str) -> Text:
-    return Text(text.replace("\0", _INSTEAD_OF_NUL))
+    return Text(text.replace("\0", _NUL_REPLACEMENT))

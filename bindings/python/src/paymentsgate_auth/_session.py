@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._error import DeadlineExceeded, check, make, text_of
 from ._event import LogLevel, token_from
-from ._token_cache import Kept
 from ._library import Handle, Text, library, milliseconds
 from ._log import write_log
-from ._queue import SLICE, perform, rest
+from ._queue import SLICE, perform, time_left
 from ._request import Body, Headers, request_arguments
 from ._response import Response
 from ._settings import Config, Settings, Value, base_url, new_client, new_config, texts
 from ._store import close_at_exit
 from ._subscription import Subscription
 from ._token import Token
+from ._token_cache import TokenCache
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -44,10 +44,10 @@ class SessionBase:
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
         config = new_config(chosen, from_env=True)
-        return cls._on(new_client(config), config, base_url(chosen, from_env=True))
+        return cls._on_client(new_client(config), config, base_url(chosen, from_env=True))
 
     @classmethod
-    def _on(cls, client: Handle, config: Config, url: str) -> Self:
+    def _on_client(cls, client: Handle, config: Config, url: str) -> Self:
         session = cls.__new__(cls)
         session._open(client, config, url)
         return session
@@ -56,7 +56,7 @@ class SessionBase:
         self.base_url = url
         """Where the service is that the token is for, as it was set."""
         self._client = client
-        self._kept = Kept()
+        self._cache = TokenCache()
         self._handle = make(library.pg_session_free, library.pg_session_open, client, config)
         if config.has_store:
             close_at_exit(self._handle)
@@ -103,9 +103,9 @@ class SessionBase:
         """
         write_log(self._handle, logger or logging.getLogger(__package__))
 
-    def _kept_for(self, timeout: float | None, min_remaining: float) -> Token | None:
+    def _cached_token(self, timeout: float | None, min_remaining: float) -> Token | None:
         """The token that need not be asked for. A negative time is for the library to refuse."""
-        token = self._kept.token()
+        token = self._cache.token()
         if token is None or (timeout is not None and timeout < 0):
             return None
         return token if min_remaining == 0 or 0 < min_remaining <= token.remaining else None
@@ -133,12 +133,12 @@ class Session(SessionBase):
         When it has passed, the token there is is handed out as long as it lives. One that lives for less than
         ``min_remaining`` seconds is replaced first. Ctrl-C ends the wait at once.
         """
-        if kept := self._kept_for(timeout, min_remaining):
-            return kept
-        word = self._kept.look(self._handle)
+        if cached := self._cached_token(timeout, min_remaining):
+            return cached
+        word = self._cache.read_word(self._handle)
         times = milliseconds(min_remaining), milliseconds(timeout)
         event = perform(library.pg_session_token_start, self._handle, *times)
-        return self._kept.keep(word, token_from(event))
+        return self._cache.store(word, token_from(event))
 
     def refresh(self, timeout: float | None = None) -> Token:
         """Another token than the one there is, got now; all who ask meanwhile share one call to the service.
@@ -154,10 +154,10 @@ class Session(SessionBase):
     def access_token(self, timeout: float | None = None) -> str:
         """The text of :meth:`token`, for ``Authorization: Bearer …``, and the fastest way to it. A secret."""
         # Here and not in a method of its own, which would cost as much as all the rest.
-        kept = self._kept
-        last = kept.last
-        if last.word == kept.word.value and last.text is not None:
-            return last.text
+        cache = self._cache
+        entry = cache.entry
+        if entry.word == cache.word.value and entry.text is not None:
+            return entry.text
         return self.token(timeout).access_token
 
     def request(
@@ -204,7 +204,7 @@ class Session(SessionBase):
         while (left := end - time.monotonic()) > SLICE:
             with contextlib.suppress(DeadlineExceeded):
                 return self._close(SLICE)
-        self._close(rest(left, timeout))
+        self._close(time_left(left, timeout))
         return None
 
     def __enter__(self) -> Self:

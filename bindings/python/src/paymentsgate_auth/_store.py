@@ -89,8 +89,8 @@ _callbacks: list[Any] = []
 def _callback(*types: Any) -> Callable[[Callable[..., int]], int]:
     """A function as the library calls it: what it raises becomes the failure. Answers its address."""
 
-    def of(function: Callable[..., int]) -> int:
-        def contained(context: int, *arguments: Any) -> int:
+    def decorate(function: Callable[..., int]) -> int:
+        def guarded(context: int, *arguments: Any) -> int:
             reply = arguments[-1]
             try:
                 return function(_stores[context], *arguments)
@@ -100,10 +100,10 @@ def _callback(*types: Any) -> Callable[[Callable[..., int]], int]:
                 answer: int = library.pg_reply_failure(reply, text.encode("utf-8", "replace"))
                 return answer
 
-        _callbacks.append(CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(contained))
+        _callbacks.append(CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(guarded))
         return _address(_callbacks[-1])
 
-    return of
+    return decorate
 
 
 def _address(callback: Any) -> int:
@@ -137,11 +137,11 @@ def _save(store: Store, key: bytes, expected: int, version: int, data: Any, leng
     return int(bool(store.save(key.decode(), expected, version, string_at(data, length))))
 
 
-def _forget(context: int) -> None:
+def _release(context: int) -> None:
     _stores.pop(context, None)
 
 
-_free = CFUNCTYPE(None, c_void_p)(_forget)
+_free = CFUNCTYPE(None, c_void_p)(_release)
 
 
 def _table(store: Store) -> _Table:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NUMBER = 1
 
 
-class _News:
+class _SubscriptionBase:
     """What the two kinds of subscription share."""
 
     def __init__(self, session: Handle, log_level: int) -> None:
@@ -55,7 +55,7 @@ class _News:
         self.close()
 
 
-class Subscription(_News, Iterator[Event]):
+class Subscription(_SubscriptionBase, Iterator[Event]):
     """News of a :class:`Session`, from when it was made until the session or it is closed.
 
     Iterating waits for each piece, and ends with the subscription. One thread at a time; any thread may
@@ -81,7 +81,7 @@ class Subscription(_News, Iterator[Event]):
         return event
 
 
-class AsyncSubscription(_News, AsyncIterator[Event]):
+class AsyncSubscription(_SubscriptionBase, AsyncIterator[Event]):
     """News of an :class:`AsyncSession`, like :class:`Subscription`. One task at a time."""
 
     async def poll(self, timeout: float | None = None) -> Event | None:

@@ -8,7 +8,7 @@ from ._library import Handle, library
 from ._token import Token
 
 
-class Kept:
+class TokenCache:
     """A session's last token, under the generation word that was read before it was asked for.
 
     The word is a number in the library's memory, which stays readable. While it is the same, and not 0, so is
@@ -16,31 +16,31 @@ class Kept:
     thought, when the session is closed, and in a forked child.
     """
 
-    __slots__ = ("last", "word")
+    __slots__ = ("entry", "word")
 
     def __init__(self) -> None:
         self.word = c_uint64(0)
-        self.last = Last(0, None)
+        self.entry = CachedToken(0, None)
 
-    def look(self, session: Handle) -> int:
+    def read_word(self, session: Handle) -> int:
         """The word, before the session is asked for what is to be kept under it."""
         # Each time anew: a forked child, whose word is 0, gets one of its own by asking for it.
         self.word = c_uint64.from_address(library.pg_session_generation_word(session))
         return self.word.value
 
-    def keep(self, word: int, token: Token) -> Token:
+    def store(self, word: int, token: Token) -> Token:
         """Keeps what the session gave after the look, and hands it out."""
         if word:
-            self.last = Last(word, token)
+            self.entry = CachedToken(word, token)
         return token
 
     def token(self) -> Token | None:
         """The token, if the word has not moved."""
-        last = self.last
-        return last.token if last.word == self.word.value else None
+        entry = self.entry
+        return entry.token if entry.word == self.word.value else None
 
 
-class Last:
+class CachedToken:
     """A token and its text. Shown it tells nothing: it may be a local variable of a traceback."""
 
     __slots__ = ("text", "token", "word")

@@ -10,7 +10,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from aiohttp.payload import Payload
 
 from ._async_session import AsyncSession
-from ._bearer import bearer, is_at_home, wait_for_token, withdrawn
+from ._bearer import bearer, is_same_origin, reject_if_unauthorized, wait_for_token
 from ._token import Token
 
 __all__ = ["SessionMiddleware"]
@@ -35,14 +35,14 @@ class SessionMiddleware:
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Called by aiohttp for each request, and for each redirect that it follows."""
-        if not is_at_home(self._session, str(request.url)):
+        if not is_same_origin(self._session, str(request.url)):
             return await handler(request)
         token, response = await self._send(request, handler)
-        if self._withdrawn(token, response) and _may_repeat(request):
+        if self._rejected(token, response) and _may_repeat(request):
             # Read, so that the connection is free for the next.
             await response.read()
             token, response = await self._send(request, handler)
-            self._withdrawn(token, response)
+            self._rejected(token, response)
         return response
 
     async def _send(self, request: ClientRequest, handler: ClientHandlerType) -> tuple[Token, ClientResponse]:
@@ -50,9 +50,9 @@ class SessionMiddleware:
         request.headers["Authorization"] = bearer(token)
         return token, await handler(request)
 
-    def _withdrawn(self, token: Token, response: ClientResponse) -> bool:
+    def _rejected(self, token: Token, response: ClientResponse) -> bool:
         sent = response.request_info.headers.get("Authorization")
-        return withdrawn(self._session, token, response.status, sent)
+        return reject_if_unauthorized(self._session, token, response.status, sent)
 
 
 def _may_repeat(request: ClientRequest) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Generator
 import httpx
 
 from ._async_session import AsyncSession
-from ._bearer import bearer, is_at_home, wait_for_token, withdrawn
+from ._bearer import bearer, is_same_origin, reject_if_unauthorized, wait_for_token
 from ._session import Session
 from ._token import Token
 
@@ -41,14 +41,14 @@ class SessionAuth(httpx.Auth):
         session = self._session
         if not isinstance(session, Session):
             raise TypeError("SessionAuth: an httpx.Client needs a Session, not an AsyncSession")
-        if not is_at_home(session, str(request.url)):
+        if not is_same_origin(session, str(request.url)):
             yield request
             return
         for _ in range(2):
             token = session.token(self._wait(request))
             request.headers["Authorization"] = bearer(token)
             response = yield request
-            if not (_withdrawn(session, token, response) and _may_repeat(request, response)):
+            if not (_rejected(session, token, response) and _may_repeat(request, response)):
                 return
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -56,14 +56,14 @@ class SessionAuth(httpx.Auth):
         session = self._session
         if not isinstance(session, AsyncSession):
             raise TypeError("SessionAuth: an httpx.AsyncClient needs an AsyncSession, not a Session")
-        if not is_at_home(session, str(request.url)):
+        if not is_same_origin(session, str(request.url)):
             yield request
             return
         for _ in range(2):
             token = await session.token(self._wait(request))
             request.headers["Authorization"] = bearer(token)
             response = yield request
-            if not (_withdrawn(session, token, response) and _may_repeat(request, response)):
+            if not (_rejected(session, token, response) and _may_repeat(request, response)):
                 return
 
     def _wait(self, request: httpx.Request) -> float:
@@ -71,8 +71,10 @@ class SessionAuth(httpx.Auth):
         return wait_for_token(self._timeout, timeouts.values() if isinstance(timeouts, dict) else ())
 
 
-def _withdrawn(session: Session | AsyncSession, token: Token, response: httpx.Response) -> bool:
-    return withdrawn(session, token, response.status_code, response.request.headers.get("Authorization"))
+def _rejected(session: Session | AsyncSession, token: Token, response: httpx.Response) -> bool:
+    return reject_if_unauthorized(
+        session, token, response.status_code, response.request.headers.get("Authorization")
+    )
 
 
 def _may_repeat(request: httpx.Request, response: httpx.Response) -> bool:

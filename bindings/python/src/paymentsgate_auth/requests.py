@@ -14,7 +14,7 @@ from requests.auth import AuthBase
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
-from ._bearer import bearer, is_at_home, wait_for_token, withdrawn
+from ._bearer import bearer, is_same_origin, reject_if_unauthorized, wait_for_token
 from ._session import Session
 from ._token import Token
 
@@ -40,14 +40,14 @@ class SessionAuth(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Called by requests when it prepares a request."""
-        if is_at_home(self._session, request.url or ""):
+        if is_same_origin(self._session, request.url or ""):
             token = self._session.token(wait_for_token(self._timeout))
             request.headers["Authorization"] = bearer(token)
             request.register_hook("response", partial(self._answered, token))
         return request
 
     def _answered(self, token: Token, response: Response, **options: Any) -> Response:
-        if not (self._withdrawn(token, response) and _rewound(response.request)):
+        if not (self._rejected(token, response) and _rewound(response.request)):
             return response
         # Read and closed, so that the connection is free for the next.
         _ = response.content
@@ -57,12 +57,12 @@ class SessionAuth(AuthBase):
         request.headers["Authorization"] = bearer(token)
         again: Response = response.connection.send(request, **options)
         again.history.append(response)
-        self._withdrawn(token, again)
+        self._rejected(token, again)
         return again
 
-    def _withdrawn(self, token: Token, response: Response) -> bool:
+    def _rejected(self, token: Token, response: Response) -> bool:
         sent = response.request.headers.get("Authorization")
-        return withdrawn(self._session, token, response.status_code, sent)
+        return reject_if_unauthorized(self._session, token, response.status_code, sent)
 
 
 def _timeouts(given: object) -> tuple[object, ...]:
