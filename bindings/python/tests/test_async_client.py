@@ -1,4 +1,4 @@
-"""The two calls in event loops: what is awaited and canceled, and what is left behind, which is nothing."""
+"""The two calls in event loops: waits, cancellation, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_timeouts(sandbox: Sandbox, settings: Config) -> None:
     assert calls(sandbox, "refresh") == 1
 
 
-# ruff takes one surrogate for another.
+# ruff takes the two surrogates for duplicates.
 @pytest.mark.parametrize("text", ["to\0ken", "token\udcff", "token\ud800", ""])  # noqa: PT014
 def test_invalid_texts_are_refused_as_by_a_blocking_client(
     sandbox: Sandbox, settings: Config, text: str
@@ -163,7 +163,7 @@ def test_a_canceled_call_is_abandoned_and_others_are_not(sandbox: Sandbox, setti
 
 
 def test_cancellation_at_every_moment(sandbox: Sandbox, settings: Config) -> None:
-    """Each call ends once: with a pair of its own or with the cancellation."""
+    """Each call ends once: with its own pair or with the cancellation."""
 
     async def work() -> None:
         client, seen = AsyncClient(settings), []

@@ -1,4 +1,4 @@
-"""Sessions in event loops: what is awaited, what is canceled, and what is left behind, which is nothing."""
+"""Sessions in event loops: waits, cancellation, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def hang(sandbox: Sandbox, route: str = "issue") -> None:
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """In a loop that says what is not awaited or closed; and then looks for what was left behind."""
+    """Runs in a debug loop, which reports what is not awaited or closed. Then checks that nothing is left."""
     selector = selectors.DefaultSelector()
     loop = asyncio.SelectorEventLoop(selector)
     loop.set_debug(True)
@@ -140,7 +140,7 @@ def test_timeouts(sandbox: Sandbox, settings: Config) -> None:
 
 
 async def refuse_all(session: AsyncSession) -> None:
-    """Reports each new token at once. On a slow machine a pause may be over before the report."""
+    """Reports each new token at once. On a slow machine a pause may end before the report."""
     while True:
         session.reject(await session.token())
 
@@ -231,7 +231,7 @@ def test_an_answer_that_arrives_between_cancel_and_task(sandbox: Sandbox, settin
         task = asyncio.create_task(session.request("GET", "/wallet"))
         await asyncio.sleep(0)
         task.cancel()
-        # The loop is kept from running until the answer is there.
+        # Blocks the loop until the answer is there.
         assert select.select([operations()._queue.descriptor()], [], [], 10)[0]
         operations()._take()
         with pytest.raises(asyncio.CancelledError):
@@ -241,7 +241,7 @@ def test_an_answer_that_arrives_between_cancel_and_task(sandbox: Sandbox, settin
 
 
 def test_cancellation_at_every_moment(sandbox: Sandbox, settings: Config) -> None:
-    """Each request ends once: with its answer or with the cancellation, and the answers are not mixed up."""
+    """Each request ends once, with its answer or with the cancellation, and the answers are not mixed up."""
 
     async def work() -> None:
         session = AsyncSession(settings)
@@ -307,7 +307,7 @@ def test_an_event_loop_other_than_asyncio(sandbox: Sandbox, settings: Config) ->
     async def work() -> None:
         assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
         async with AsyncSession(settings) as session:
-            news = session.subscribe()
+            subscription = session.subscribe()
             task = asyncio.create_task(session.token())
             await asyncio.sleep(0)
             task.cancel()
@@ -316,8 +316,8 @@ def test_an_event_loop_other_than_asyncio(sandbox: Sandbox, settings: Config) ->
             for _ in range(50):
                 answers = await asyncio.gather(*(session.request("GET", "/wallet") for _ in range(4)))
                 assert {answer.status for answer in answers} == {200}
-            assert await news.poll(timeout=10)
-        assert [event.kind.name async for event in news] == []
+            assert await subscription.poll(timeout=10)
+        assert [event.kind.name async for event in subscription] == []
 
     uvloop.run(work())
     assert calls(sandbox, "issue") == 1
@@ -337,7 +337,7 @@ def test_close_ends_the_waits(sandbox: Sandbox, settings: Config) -> None:
             await asyncio.sleep(0)  # A turn of the loop, however short.
         assert isinstance(closing.exception(), DeadlineExceeded)
         assert time.monotonic() - begun >= 0.3
-        assert turns > 10, "the loop stood still"
+        assert turns > 10, "the loop was blocked"
         ends = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(end) for end in ends] == [Closed] * 4
         await session.close()

@@ -1,4 +1,4 @@
-"""The two calls, the settings they come from, and the end of a client."""
+"""The blocking client: the two calls, its settings, and close()."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_setting_that_does_not_exist(name: str) -> None:
     assert raised.value.status in (Status.UNKNOWN_SETTING, Status.INVALID_UTF8)
 
 
-# ruff takes one surrogate for another.
+# ruff takes the two surrogates for duplicates.
 @pytest.mark.parametrize("text", ["to\0ken", "token\udcff", "token\ud800", ""])  # noqa: PT014
 def test_invalid_texts_are_refused_by_the_library(settings: Config, text: str) -> None:
     for refresh_token, access_token in ((text, None), ("token", text)):

@@ -1,4 +1,4 @@
-"""What an exception carries, what it can be caught by, and how it travels."""
+"""Exceptions: their fields, their classes, and pickling."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_deadline_of_a_session_s_caller_has_a_cause(sandbox: Sandbox, settin
 
 
 def asked(settings: dict[str, str], call: Callable[[Session], object]) -> None:
-    """Makes the call after the first try of a session has failed."""
+    """Makes the call after the first attempt of a session has failed."""
     session = Session(settings)
     with pytest.raises(DeadlineExceeded):
         session.token(timeout=0)
@@ -130,7 +130,7 @@ CALLS: list[Callable[[Any], Any]] = [
 def test_a_service_that_cannot_be_reached_is_named(
     settings: dict[str, str], call: Callable[[Any], Any], ask: Callable[..., None]
 ) -> None:
-    """Between two tries the deadline passes; after the last one the failure itself is the answer."""
+    """Between two attempts a deadline has a cause; after the last attempt the failure is raised."""
     address = closed_port()
     settings["base_url"] = f"https://{address}"
     with pytest.raises(NetworkError, match=address) as raised:

@@ -1,4 +1,4 @@
-"""News of a session and its log: in order, to their end, and without secrets."""
+"""Events and log lines of a session: in order, complete, and without secrets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Config = dict[str, str]
 
 
 def queued(subscription: Subscription) -> list[Event]:
-    """What is there, without waiting."""
+    """The queued events, without waiting."""
     return list(iter(lambda: subscription.poll(0), None))
 
 
@@ -59,7 +59,7 @@ def test_events_of_a_session(sandbox: Sandbox, settings: Config) -> None:
     assert (rotated.token.fingerprint, rotated.token.refresh_token) == (token.fingerprint, None)
     assert (ended.kind, ended.token) == (EventKind.ENDED, None)
     assert isinstance(ended.error, Closed)
-    # It is over: no wait ever ends in anything else.
+    # The subscription has ended: later calls return nothing.
     assert (subscription.poll(), list(subscription)) == (None, [])
 
 
@@ -164,7 +164,7 @@ def test_events_in_an_event_loop(sandbox: Sandbox, settings: Config) -> None:
                     heard.append(event.kind.name)
 
             listener = asyncio.create_task(listen())
-            # A wait that is given up loses nothing.
+            # A canceled wait loses no event.
             await asyncio.sleep(0)
             listener.cancel()
             await asyncio.wait([listener])
@@ -213,7 +213,7 @@ def test_a_pair_of_known_age_is_used(sandbox: Sandbox, settings: Config) -> None
 
 
 def test_every_pair_opens_the_next_session(sandbox: Sandbox, settings: Config) -> None:
-    """A pair of unknown age is renewed before it is used, and its successor handed to the host."""
+    """A pair of unknown age is renewed before use, and the program gets the new pair."""
     pair = Client(settings).issue()
     without_credentials = {name: value for name, value in settings.items() if name != "credentials_file"}
     for turn in range(1, 6):
@@ -257,7 +257,7 @@ ENDS: list[Callable[[Session], None]] = [ends_by_close, ends_with_its_scope, Ses
 def test_a_pair_that_arrives_after_close(
     sandbox: Sandbox, settings: Config, end: Callable[[Session], None]
 ) -> None:
-    """The session ends while its pair is replaced: the new pair is told, and then the end."""
+    """The session ends while its pair is replaced. The subscription gets the new pair, and then the end."""
     session = from_pair(settings, access_token_expires_in_s=3600)
     subscription = session.subscribe()
     refresh_slowly(sandbox, session)
@@ -316,7 +316,7 @@ def refreshes(sandbox: Sandbox) -> int:
 
 
 def refresh_slowly(sandbox: Sandbox, session: Session) -> None:
-    """Has a session refresh its pair, which takes a while."""
+    """Starts a slow refresh of the session's pair."""
     sandbox.fault(route="refresh", action={"kind": "delay", "ms": 1500})
     with pytest.raises(DeadlineExceeded):
         session.refresh(timeout=0)

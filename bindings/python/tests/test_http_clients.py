@@ -1,4 +1,4 @@
-"""httpx, requests and aiohttp with a session's token: one renewal after a 401, and no token for strangers."""
+"""httpx, requests and aiohttp with a session's token: one retry after a 401, and no token for other hosts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def revoke(sandbox: Sandbox) -> None:
 
 
 def outcomes(sandbox: Sandbox, route: str) -> dict[str, int]:
-    """How often the service gave each HTTP status."""
+    """How often the service answered with each HTTP status."""
     counted: dict[str, int] = sandbox.counters()["routes"][route]["outcomes"]
     return counted
 
@@ -73,7 +73,7 @@ def test_a_stream_is_not_sent_twice(sandbox: Sandbox, ask: Ask) -> None:
     assert ask("POST", "/deals/payin", iter([BODY[:9], BODY[9:]])).status == 401
     assert outcomes(sandbox, "payin") == {"401": 1}
     assert last(sandbox, "payin")["body"].encode() == BODY
-    # The token was reported all the same.
+    # The token was reported anyway.
     assert ask("GET", "/wallet").status == 200
     assert outcomes(sandbox, "wallet") == {"200": 2}
 
@@ -91,7 +91,7 @@ def test_a_service_that_refuses_every_token_is_asked_twice(sandbox: Sandbox, ask
     sandbox.fault(route="wallet", times=None, action={"kind": "status", "status": 401})
     assert ask("GET", "/wallet").status == 401
     assert calls(sandbox, "wallet") == 2
-    # Tokens refused when new: another would not help, and none is bought.
+    # The tokens were refused soon after issue. Another one would not help, so the session obtains none.
     assert ask("GET", "/wallet").status == 401
     assert (calls(sandbox, "wallet"), calls(sandbox, "issue")) == (3, 2)
 
@@ -99,7 +99,7 @@ def test_a_service_that_refuses_every_token_is_asked_twice(sandbox: Sandbox, ask
 def test_each_refusal_is_reported_and_two_are_enough(
     sandbox: Sandbox, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However hopeful the session is."""
+    """Also if the session raises no RejectedFresh."""
     reported: list[Token] = []
     monkeypatch.setattr(Session, "reject", lambda _, token: reported.append(token))
     monkeypatch.setattr(AsyncSession, "reject", lambda _, token: reported.append(token))
@@ -126,7 +126,7 @@ def test_without_a_token_the_request_raises_the_reason(
 
 
 class OtherHost(BaseHTTPRequestHandler):
-    """Another host: refuses whatever it is asked, and keeps what it was sent."""
+    """Another host: refuses every request, and records its headers."""
 
     seen: list[dict[str, str]]
 
@@ -137,7 +137,7 @@ class OtherHost(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Not in the tests' output."""
+        """Writes nothing to the output of the tests."""
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_same_origin(settings: Config, url: str, same_origin: bool) -> None:
 def test_a_redirect_carries_no_token(sandbox: Sandbox, ask: Ask, other_host: HTTPServer, status: int) -> None:
     to = {"location": f"http://127.0.0.1:{other_host.server_port}/wallet"}
     sandbox.fault(route="wallet", action={"kind": "status", "status": status, "headers": to})
-    # The other_host's 401 says nothing of a token that it was not sent.
+    # The 401 of the other host does not concern the token, which was not sent to it.
     assert ask("GET", "/wallet").status == 401
     assert ["authorization" in headers for headers in OtherHost.seen] == [False]
     assert ask("GET", "/wallet").status == 200
@@ -191,7 +191,7 @@ def test_a_redirect_carries_no_token(sandbox: Sandbox, ask: Ask, other_host: HTT
 
 
 def test_a_redirected_request_is_not_repeated(sandbox: Sandbox, ask: Ask) -> None:
-    """The pay-in was acted upon; then the token was refused where its answer led to."""
+    """The pay-in was processed. Then the target of its redirect refused the token."""
     sandbox.fault(
         route="payin",
         point="after",

@@ -1,4 +1,4 @@
-"""Which library is loaded, and that this package knows all of it."""
+"""Which library is loaded, and that this package declares all its functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SONAME = "libpaymentsgate_auth.so.1"
 
 
 def stub(path: Path, source: str) -> Path:
-    """A tiny library in the place of the real one."""
+    """Builds a tiny library that replaces the real one."""
     subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", path, "-"], input=source.encode(), check=True)
     return path
 
@@ -32,17 +32,17 @@ def abi(number: int) -> str:
 
 
 def load(package: Path, **environment: str) -> str:
-    """What importing the package says, in a process of its own."""
-    kept = {name: value for name, value in os.environ.items() if name != "PAYMENTSGATE_AUTH_LIB"}
+    """The output of importing the package in a separate process."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PAYMENTSGATE_AUTH_LIB"}
     command = [sys.executable, "-c", "import paymentsgate_auth as p; print(p.library_version())"]
-    environment = {**kept, "PYTHONPATH": str(package.parent), **environment}
+    environment = {**inherited, "PYTHONPATH": str(package.parent), **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of the package, to put a library beside it."""
+    """A copy of the package, so that a test can put a library beside it."""
     return Path(shutil.copytree(PACKAGE, tmp_path / "paymentsgate_auth"))
 
 

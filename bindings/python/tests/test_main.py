@@ -43,12 +43,12 @@ def test_status_from_a_store_makes_no_call(
     store = ["--set", f"store=file:{tmp_path}/store"]
     (tmp_path / "store").mkdir(mode=0o700)
     main(["token", *store])
-    bought = capsys.readouterr().out
+    token = capsys.readouterr().out
     main(["status", "--json", *store])
     status = json.loads(capsys.readouterr().out)
     assert (status["generation"], status["counters"]["issues"]) == (1, 0)
     assert calls(sandbox, "issue") == 1
-    assert bought.strip() not in json.dumps(status)
+    assert token.strip() not in json.dumps(status)
 
 
 def test_status_says_why_there_is_no_token(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Forks, child processes and the interpreter's end. Each script has a process of its own and a time limit."""
+"""Forks, child processes and interpreter exit. Each script runs in its own process with a time limit."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ cycle = [session]; cycle.append(cycle)
 )
 def test_ctrl_c_ends_a_wait_at_once(sandbox: Sandbox, settings: dict[str, str], wait: str) -> None:
     sandbox.fault(action={"kind": "hang"}, times=None)
-    # A job in the background of a shell is started with the signal ignored.
+    # A background job of a shell starts with the signal ignored.
     script = f"""
 signal.signal(signal.SIGINT, signal.default_int_handler)
 session = client.session()
@@ -264,11 +264,11 @@ session = client.session()
 session.token()
 threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
 try: session.request("POST", "/deals/payin", json={"amount": 1})
-except KeyboardInterrupt as error: kept = error
+except KeyboardInterrupt as error: caught = error
 else: sys.exit("not interrupted")
-# Nothing is under way any more, though the traceback holds on to the variables of the call.
+# No operation is pending any more, although the traceback still references the variables of the call.
 from paymentsgate_auth._library import library
-frames = kept.__traceback__
+frames = caught.__traceback__
 while "queue" not in frames.tb_frame.f_locals: frames = frames.tb_next
 print(library.pg_event_status(frames.tb_frame.f_locals["queue"].take()))
 """
@@ -299,15 +299,15 @@ warm = asyncio.run(fingerprint())
 
 def test_an_async_session_in_forked_children(sandbox: Sandbox, settings: dict[str, str]) -> None:
     script = """
-news = session.subscribe()
+subscription = session.subscribe()
 children = []
 for _ in range(4):
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            # News are the parent's.
-            assert asyncio.run(news.poll()) is None
+            # Events go to the parent.
+            assert asyncio.run(subscription.poll()) is None
             first, second = asyncio.run(own())
             assert first == warm != second
             status = 0
@@ -332,7 +332,7 @@ async def parent():
     if child == 0:
         status = 1
         try:
-            # The loop that forked is the parent's; a child has one of its own.
+            # The forked loop belongs to the parent; the child uses a new one.
             asyncio._set_running_loop(None)
             first, second = asyncio.run(own())
             assert first == warm != second

@@ -1,4 +1,4 @@
-"""Requests to the API: what is sent, what comes back, and what is never sent twice."""
+"""Requests to the API: what is sent, what is returned, and what is never sent twice."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def calls(sandbox: Sandbox, route: str) -> int:
 
 
 def in_both_threads(work: Callable[[], object]) -> None:
-    """The main thread, which handles signals, waits in another way."""
+    """Runs in the main thread and in another one. The main thread waits in slices, to handle signals."""
     work()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result()
@@ -197,7 +197,7 @@ def test_invalid_requests_are_refused(sandbox: Sandbox, settings: Config, ask: t
 @pytest.mark.parametrize(
     ("given", "what"),
     [
-        ({"body": "text"}, "a body is bytes, not str"),
+        ({"body": "text"}, "the body must be bytes, not str"),
         ({"body": b"{}", "json": {}}, "not both"),
         ({"json": {"amount": object()}}, "not JSON serializable"),
     ],

@@ -1,4 +1,4 @@
-"""Nothing shows a secret: no repr, no format, no pickle, no traceback, not even one with local variables."""
+"""Nothing shows a secret: no repr, no format, no pickle, and no traceback, even with local variables."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_pair_that_is_refused_is_not_shown(
 def shows_nothing(error: PaymentsGateError) -> None:
     for part in (error, pickle.loads(pickle.dumps(error))):
         assert SECRET not in f"{part} {part!r} {vars(part)}"
-    # The caller's own frames come first; they hold what the caller had.
+    # The frames of the caller come first. They contain the caller's own variables.
     own = error.__traceback__
     while own and "paymentsgate_auth" not in own.tb_frame.f_code.co_filename:
         own = own.tb_next

@@ -1,4 +1,4 @@
-"""A session: the token it hands out, what it does when one is refused, how its waits end, and how it ends."""
+"""A session: its tokens, refused tokens, the end of waits, and close()."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from paymentsgate_auth import (
 )
 
 Config = dict[str, str]
-# As the service wants one, and not the account's.
+# A valid key that is not the account's.
 ANOTHER_KEY = (
     "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KTUZrd0V3WUhLb1pJemowQ0FRWUlLb1pJemowREFRY0RRZ0FFWjkzOW5SbGRP"
     "czRqK0R0M2p5dUZBc25OblVoawpHcEFSQnpnODhmL2FEQWlJeGtIclV3dllNcW92aUNJcjhJWksxY2R3dUhZdERDdjBlZ0x4"
@@ -107,13 +107,13 @@ def test_a_token_that_is_refused_is_replaced_once(sandbox: Sandbox, settings: Co
 
 
 def refuse_all(session: Session) -> None:
-    """Reports each new token at once. On a slow machine a pause may be over before the report."""
+    """Reports each new token at once. On a slow machine a pause may end before the report."""
     while True:
         session.reject(session.token())
 
 
 def test_tokens_that_are_refused_soon_after_issue(settings: Config) -> None:
-    """Each is replaced after a longer pause than the one before it, and until then goes on being served."""
+    """Each is replaced after a longer pause than the one before it, and is returned until then."""
     session = Session(settings)
     assert session.health()["refused_young"] == 0
     with pytest.raises(RejectedFresh, match="setting store") as raised:
@@ -173,7 +173,7 @@ def test_a_new_key_recovers_a_session(sandbox: Sandbox, settings: Config) -> Non
     assert session.token()
 
 
-# The last ones are good, but a session belongs to one account.
+# The last ones are valid, but a session belongs to one account.
 @pytest.mark.parametrize(
     ("account", "public_key"), [("a\0b", None), ("a", "k\0"), ("", None), ("a", "key"), ("another", None)]
 )
@@ -232,7 +232,7 @@ def test_timeout_zero_never_waits(sandbox: Sandbox, settings: Config) -> None:
     with pytest.raises(DeadlineExceeded):
         session.token(timeout=0)
     assert time.monotonic() - begun < 2
-    # The call that it began goes on, and the next caller waits for that.
+    # The call that it started continues, and the next caller waits for it.
     assert session.token()
     assert session.token(timeout=0)
     assert calls(sandbox) == (1, 0)
@@ -249,7 +249,7 @@ def test_a_wait_ends_at_its_deadline(sandbox: Sandbox, settings: Config, timeout
 
 
 def in_the_main_thread_and_in_another(session: Session, **ask: float) -> list[object]:
-    """What two askers at one time come to. Only one of them waits in slices: both must come to the same."""
+    """The results of two callers at the same time. Only one waits in slices; both results must be equal."""
 
     def outcome() -> object:
         try:
@@ -282,7 +282,7 @@ def test_a_wait_in_slices_does_not_return_the_old_token(sandbox: Sandbox, settin
     sandbox.switch(access_lifetime_s=10, date_header="off")
     session = Session(settings)
     assert session.token().generation == 1
-    # Until two pairs may follow each other.
+    # Waits until the session may obtain another pair.
     time.sleep(2.6)
     sandbox.fault(route="refresh", action={"kind": "delay", "ms": 700})
     assert in_the_main_thread_and_in_another(session, timeout=5, min_remaining=8) == [2, 2]

@@ -1,4 +1,4 @@
-"""A store of the program's own: in memory, and in a SQLite database that real processes share."""
+"""A custom store: in memory, and in a SQLite database that several processes share."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ with Session(json.loads(sys.argv[2]), store=SqliteStore(sys.argv[1])) as session
 
 
 class Worker:
-    """A process with a session on a database, which asks for a token when it is told to."""
+    """A process with a session on a database. It asks for a token when the test tells it to."""
 
     def __init__(self, database: Path, settings: Config) -> None:
         path = f"{Path(paymentsgate_auth.__file__).parents[1]}:{EXAMPLES}"
@@ -161,7 +161,7 @@ def test_sqlite_keeps_the_contract(tmp_path: Path) -> None:
 
 
 def test_eight_processes_make_one_call_each_round(sandbox: Sandbox, workers: list[Worker]) -> None:
-    # A token of 20 s is renewed after 7.5 s at the earliest, so a slow process cannot ask for two in a round.
+    # A token of 20 s is renewed after 7.5 s at the earliest, so a slow process cannot get two in one round.
     sandbox.switch(access_lifetime_s=20, date_header="off")
     for round_ in range(3):
         for worker in workers:
@@ -194,7 +194,7 @@ def test_another_process_continues_after_the_lock_owner_is_killed(
     holder.process.wait()
     heir.ask(min_remaining=9)
     with closing(sqlite3.connect(tmp_path / "store.db", timeout=10)) as database, database:
-        # Stands for the time in which the lease ends.
+        # Replaces the time until the lease ends.
         assert database.execute("DELETE FROM paymentsgate_lock").rowcount == 1
     assert heir.answer()[0] == "2"
     assert calls(sandbox) == (2, 1)

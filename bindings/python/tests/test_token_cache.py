@@ -1,4 +1,4 @@
-"""The token that is handed out without a call of the library, and when it is not."""
+"""The cached token: when it is returned without calling the library, and when not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def warm(session: Session) -> Token:
-    """A token that is kept from now on."""
+    """Fills the cache and returns the cached token."""
     session.token()
     return session.token()
 
@@ -99,7 +99,7 @@ def test_close_empties_the_cache(settings: Config, end: Callable[[Session], None
 
 
 def test_a_token_is_not_cached_too_long(sandbox: Sandbox, settings: Config) -> None:
-    # A second after its birth it is in the last five of its life.
+    # One second after issue, five seconds are left.
     sandbox.switch(access_lifetime_s=6, date_header="off")
     session = Session(settings)
     first = warm(session)
@@ -112,7 +112,7 @@ def test_a_token_is_not_cached_too_long(sandbox: Sandbox, settings: Config) -> N
             assert session.access_token(timeout=0) == first.access_token
         except DeadlineExceeded:
             return True
-        assert left > 4, "a token was handed out in its last seconds"
+        assert left > 4, "a token was returned in its last seconds"
         return False
 
     eventually(is_over)

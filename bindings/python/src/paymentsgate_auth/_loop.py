@@ -1,4 +1,4 @@
-"""Waiting for the library in an event loop, which goes on with its other tasks meanwhile."""
+"""Waits for the library in an event loop, without blocking the loop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _ATTRIBUTE = "_paymentsgate_auth_operations"
 
 
 class Operations:
-    """What is under way for the tasks of one event loop, all on one queue.
+    """The operations that the tasks of one event loop wait for, all on one queue.
 
-    The loop watches the queue's descriptor while a task waits and no longer, so nothing is left behind in it.
+    The loop watches the queue's descriptor only while a task waits, so no reader stays registered.
     """
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class Operations:
         self._watched: int | None = None
 
     async def perform(self, start: Any, owner: Handle, *arguments: object) -> Handle:
-        """Starts an operation of a session or client, and waits for the event that it ends in.
+        """Starts an operation of a session or client, and waits for its final event.
 
-        It is canceled with its task. What has future when it was started does not go through the loop.
+        Canceling the task cancels the operation. An operation that ends at once needs no turn of the loop.
         """
         loop = asyncio.get_running_loop()
         number, future = next(self._ids), loop.create_future()
@@ -40,8 +40,8 @@ class Operations:
                 self._watch(loop)
             return raise_for_error(await future)
         finally:
-            # Its event comes all the same; then nobody is there for it. Only this is done from any thread: a
-            # task whose loop was closed ends where the garbage is collected.
+            # The final event still comes, and is dropped. Only this code may run in any thread: a task whose
+            # loop was closed ends in the thread that collects the garbage.
             if self._pending.pop(number, None):
                 self._queue.cancel(number)
             self._unwatch(loop)
@@ -49,7 +49,7 @@ class Operations:
     def _take(self) -> None:
         while event := self._queue.take():
             future = self._pending.pop(library.pg_event_id(event), None)
-            # The task may have been canceled, and not have noticed yet.
+            # The task may be canceled already, but not have run yet.
             if future and not future.done():
                 future.set_result(event)
 
@@ -65,7 +65,7 @@ class Operations:
 
 
 def operations() -> Operations:
-    """Those of the running event loop, kept in it: they end with it, however it ends."""
+    """The operations of the running event loop. An attribute of the loop holds them, so they end with it."""
     loop = asyncio.get_running_loop()
     found: Operations | None = getattr(loop, _ATTRIBUTE, None)
     if found is None:
@@ -75,13 +75,13 @@ def operations() -> Operations:
 
 
 def _set_ready(ready: asyncio.Future[None]) -> None:
-    # The loop says it again until it is told to stop.
+    # The loop calls this repeatedly until the reader is removed.
     if not ready.done():
         ready.set_result(None)
 
 
 async def readable(descriptor: int, timeout: float | None) -> None:
-    """Waits until a descriptor is readable, but no longer than so many seconds."""
+    """Waits until a descriptor is readable, or the timeout in seconds has passed."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     loop.add_reader(descriptor, _set_ready, ready)

@@ -1,4 +1,4 @@
-"""The last token, for as long as it may be handed out without a call of the library."""
+"""Caches a session's token for as long as it may be returned without calling the library."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ._token import Token
 
 
 class TokenCache:
-    """A session's last token, under the generation word that was read before it was asked for.
+    """A session's last token, with the generation word that was read before asking for the token.
 
-    The word is a number in the library's memory, which stays readable. While it is the same, and not 0, so is
-    the token: it moves when there is another one, when this one must not be handed out without further
-    thought, when the session is closed, and in a forked child.
+    The word is a number in the library's memory, which stays readable. While its value is unchanged and not
+    0, the cached token is valid. The library changes the value when there is another token, when this token
+    must not be returned without asking the library, when the session is closed, and in a forked child.
     """
 
     __slots__ = ("entry", "word")
@@ -23,25 +23,25 @@ class TokenCache:
         self.entry = CachedToken(0, None)
 
     def read_word(self, session: Handle) -> int:
-        """The word, before the session is asked for what is to be kept under it."""
-        # Each time anew: a forked child, whose word is 0, gets one of its own by asking for it.
+        """Reads the word. Call it before asking the session for the token to store."""
+        # Located anew each time: a forked child sees 0, and gets its own word by asking for it.
         self.word = c_uint64.from_address(library.pg_session_generation_word(session))
         return self.word.value
 
     def store(self, word: int, token: Token) -> Token:
-        """Keeps what the session gave after the look, and hands it out."""
+        """Stores the token that the session returned after ``read_word``, and returns it."""
         if word:
             self.entry = CachedToken(word, token)
         return token
 
     def token(self) -> Token | None:
-        """The token, if the word has not moved."""
+        """The token, if the value of the word has not changed."""
         entry = self.entry
         return entry.token if entry.word == self.word.value else None
 
 
 class CachedToken:
-    """A token and its text. Shown it tells nothing: it may be a local variable of a traceback."""
+    """A token and its text. It keeps the default repr, because a traceback may show it."""
 
     __slots__ = ("text", "token", "word")
 
