@@ -8,8 +8,8 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// working is a session that has a token.
-func working(tb testing.TB) *pgauth.Session {
+// openWithToken opens a session and obtains its first token.
+func openWithToken(tb testing.TB) *pgauth.Session {
 	tb.Helper()
 	admin(tb, "POST", "/reset", "", nil)
 	client, err := pgauth.NewClient(pgauth.Env())
@@ -28,9 +28,9 @@ func working(tb testing.TB) *pgauth.Session {
 	return session
 }
 
-// What every request of a program costs: a token that is at hand.
+// The cost that every request of a program pays: reading a cached token.
 func BenchmarkToken(b *testing.B) {
-	session, ctx := working(b), context.Background()
+	session, ctx := openWithToken(b), context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := session.Token(ctx); err != nil {
@@ -40,7 +40,7 @@ func BenchmarkToken(b *testing.B) {
 }
 
 func BenchmarkTokenOfManyGoroutines(b *testing.B) {
-	session, ctx := working(b), context.Background()
+	session, ctx := openWithToken(b), context.Background()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if _, err := session.Token(ctx); err != nil {
@@ -52,7 +52,7 @@ func BenchmarkTokenOfManyGoroutines(b *testing.B) {
 
 // The same with the text for the header.
 func BenchmarkAccessToken(b *testing.B) {
-	session, ctx := working(b), context.Background()
+	session, ctx := openWithToken(b), context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
 		token, err := session.Token(ctx)
@@ -62,12 +62,12 @@ func BenchmarkAccessToken(b *testing.B) {
 	}
 }
 
-// A token that the library has to be asked for.
+// A token for which the library must be asked.
 func BenchmarkTokenLasting(b *testing.B) {
-	session, ctx := working(b), context.Background()
+	session, ctx := openWithToken(b), context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
-		// More than any token has, so that it is not at hand; the library hands one out all the same.
+		// Longer than any token lives: the cached token is not used, and the library returns a token anyway.
 		if _, err := session.TokenLasting(ctx, 2*time.Hour); err != nil {
 			b.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func BenchmarkTokenLasting(b *testing.B) {
 }
 
 func BenchmarkDo(b *testing.B) {
-	session, ctx := working(b), context.Background()
+	session, ctx := openWithToken(b), context.Background()
 	for b.Loop() {
 		if _, err := session.Do(ctx, "GET", "/wallet", nil, nil); err != nil {
 			b.Fatal(err)

@@ -9,18 +9,19 @@ import (
 	"time"
 )
 
-// A Status says what a call came to. It is an error, so that errors.Is(err, pgauth.ErrRefused) works. New ones may be
-// added: treat an unknown one as a failure.
+// A Status is the result of a call. It is an error, so that errors.Is(err, pgauth.ErrRefused) works. New statuses may
+// be added: treat an unknown one as a failure.
 type Status int32
 
-// The statuses of the library. To errors.Is, ErrTimeout is also context.DeadlineExceeded, and ErrCanceled context.Canceled.
+// The statuses of the library. For errors.Is, ErrTimeout also matches context.DeadlineExceeded, and ErrCanceled matches
+// context.Canceled.
 const (
 	OK Status = C.PG_OK
 
 	ErrNullPointer     Status = C.PG_ERR_NULL_POINTER
 	ErrInvalidUTF8     Status = C.PG_ERR_INVALID_UTF8
 	ErrInvalidArgument Status = C.PG_ERR_INVALID_ARGUMENT
-	ErrClosed          Status = C.PG_ERR_CLOSED   // also a client that had been closed
+	ErrClosed          Status = C.PG_ERR_CLOSED   // the session or the client is closed
 	ErrCanceled        Status = C.PG_ERR_CANCELED // the context was canceled
 
 	ErrUnknownSetting         Status = C.PG_ERR_UNKNOWN_SETTING
@@ -62,22 +63,22 @@ const (
 	ErrSystem   Status = C.PG_ERR_SYSTEM
 )
 
-// String is the name in the C header, for example "PG_ERR_TIMEOUT".
+// String returns the name in the C header, for example "PG_ERR_TIMEOUT".
 func (s Status) String() string {
 	return C.GoString(C.pg_status_name(C.int32_t(s)))
 }
 
-// Error is the name, as String.
+// Error returns the same name as String.
 func (s Status) Error() string {
 	return s.String()
 }
 
-// Is makes errors.Is find the errors of package context.
+// Is lets errors.Is match the errors of package context.
 func (s Status) Is(target error) bool {
 	return s == ErrTimeout && target == context.DeadlineExceeded || s == ErrCanceled && target == context.Canceled
 }
 
-// A Fate says what became of the refresh token that a failed call was given.
+// A Fate says what happened to the refresh token of a failed call.
 type Fate int32
 
 const (
@@ -88,50 +89,50 @@ const (
 	FateUnknown     Fate = C.PG_FATE_UNKNOWN      // it may have been spent: never present it again, issue a new pair
 )
 
-// An Error says why a call failed, with all that is needed to decide what to do. It never holds a secret.
+// An Error says why a call failed, and has all that is needed to decide what to do. It never holds a secret.
 type Error struct {
 	Status           Status
 	Text             string          // what happened, where, and what to do
 	HTTPStatus       int             // 0 if no answer came
-	ServerCode       string          // the server's own code, empty if it sent none
-	ServerMessage    string          // the server's own words, empty if it sent none
-	ServerDetails    json.RawMessage // nil if it sent none
-	RetryAfter       *time.Duration  // what the server asked for, or until a session tries again by itself; nil: not known
-	Cause            Status          // what had failed before a session's deadline passed, such as ErrConnect; OK: not known
+	ServerCode       string          // the error code that the server sent; empty: none
+	ServerMessage    string          // the message that the server sent; empty: none
+	ServerDetails    json.RawMessage // the details that the server sent; nil: none
+	RetryAfter       *time.Duration  // the delay that the server asked for, or until the session retries; nil: not known
+	Cause            Status          // the failure before a session's deadline passed, such as ErrConnect; OK: not known
 	Fate             Fate
-	Retryable        bool // the very same call may succeed later and is safe to make again
-	NeedsCredentials bool // only credentials can go on from here
+	Retryable        bool // the same call may succeed later, and it is safe to repeat it
+	NeedsCredentials bool // only an Issue with credentials can continue
 }
 
-// Error is the text, which holds no secret.
+// Error returns the text. It holds no secret.
 func (e *Error) Error() string {
 	return "pgauth: " + e.Text
 }
 
-// Unwrap is the status.
+// Unwrap returns the status.
 func (e *Error) Unwrap() error {
 	return e.Status
 }
 
-// Is makes errors.Is find the cause besides the status: an error may be both ErrTimeout and ErrConnect.
+// Is lets errors.Is match the cause as well as the status: an error may be both ErrTimeout and ErrConnect.
 func (e *Error) Is(target error) bool {
 	return e.Cause != OK && target == e.Cause
 }
 
-// Timeout tells whether the deadline of the call had passed.
+// Timeout reports whether the deadline of the call had passed.
 func (e *Error) Timeout() bool {
 	return e.Status == ErrTimeout
 }
 
-// failed is an error of this package's own.
-func failed(status Status, text string, fate Fate) *Error {
+// newError makes an error that does not come from the C library.
+func newError(status Status, text string, fate Fate) *Error {
 	if fate == FateUnknown {
 		text += "; the refresh token may be spent: do not send it again, issue a new pair"
 	}
 	return &Error{Status: status, Text: text, Fate: fate, NeedsCredentials: fate == FateUnknown}
 }
 
-// takeError turns what C gave into an error and frees it; nil where there is none.
+// takeError converts a C error and frees it. It returns nil for a NULL pointer.
 func takeError(ptr *C.pg_error) error {
 	if ptr == nil {
 		return nil
@@ -140,7 +141,7 @@ func takeError(ptr *C.pg_error) error {
 	return readError(ptr)
 }
 
-// readError turns what is C's into an error.
+// readError converts a C error, which stays owned by C.
 func readError(ptr *C.pg_error) *Error {
 	failure := &Error{
 		Status:           Status(C.pg_error_status(ptr)),

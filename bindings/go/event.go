@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// An EventKind is what an event is. New ones may be added: leave out what you do not know.
+// An EventKind is the kind of an event. New kinds may be added: ignore unknown ones.
 type EventKind int32
 
 // The kinds of events.
 const (
 	EventRotated             EventKind = C.PG_EVENT_ROTATED              // there is a new token
-	EventRefreshFailed       EventKind = C.PG_EVENT_REFRESH_FAILED       // no new token could be had; the session tries again by itself
-	EventAmbiguous           EventKind = C.PG_EVENT_AMBIGUOUS            // the answer to a refresh was lost, and perhaps the refresh token
-	EventCredentialsRejected EventKind = C.PG_EVENT_CREDENTIALS_REJECTED // others are wanted: SetCredentials
+	EventRefreshFailed       EventKind = C.PG_EVENT_REFRESH_FAILED       // a renewal failed; the session retries by itself
+	EventAmbiguous           EventKind = C.PG_EVENT_AMBIGUOUS            // the answer to a refresh was lost; the refresh token may be spent
+	EventCredentialsRejected EventKind = C.PG_EVENT_CREDENTIALS_REJECTED // the service refused the credentials: call SetCredentials
 	EventDegraded            EventKind = C.PG_EVENT_DEGRADED             // the first failure after a success
 	EventRecovered           EventKind = C.PG_EVENT_RECOVERED            // the first success after a failure
 	EventLog                 EventKind = C.PG_EVENT_LOG                  // a line of the session's log
@@ -38,7 +38,7 @@ var eventNames = map[EventKind]string{
 	EventEnded:               "ended",
 }
 
-// String is the name in the C header without its prefix, in small letters: "refresh_failed".
+// String returns the name in the C header in lower case without its prefix, for example "refresh_failed".
 func (k EventKind) String() string {
 	if name, ok := eventNames[k]; ok {
 		return name
@@ -46,69 +46,70 @@ func (k EventKind) String() string {
 	return "event " + strconv.Itoa(int(k))
 }
 
-// A LogLevel is how much a line of the log matters, and how much a subscriber wants to hear.
+// A LogLevel is the severity of a log line, and the limit up to which a subscription gets log lines.
 type LogLevel int32
 
 // The levels of the log.
 const (
 	LogNone  LogLevel = C.PG_LOG_NONE  // no lines, only events
-	LogError LogLevel = C.PG_LOG_ERROR // the session cannot go on by itself
-	LogWarn  LogLevel = C.PG_LOG_WARN  // something went wrong and is being mended
-	LogInfo  LogLevel = C.PG_LOG_INFO  // what changes: a new token, the end of the session
+	LogError LogLevel = C.PG_LOG_ERROR // the session cannot continue by itself
+	LogWarn  LogLevel = C.PG_LOG_WARN  // something failed, and the session is recovering
+	LogInfo  LogLevel = C.PG_LOG_INFO  // changes: a new token, the end of the session
 	LogDebug LogLevel = C.PG_LOG_DEBUG // every step
 )
 
-// An Event is news of a session. However it is printed, it shows no secret.
+// An Event tells what happened in a session. Printing it shows no secret.
 type Event struct {
 	Kind  EventKind
-	Token *Token   // of EventRotated; of a session that was opened from a pair it has its refresh token: keep it
-	Err   error    // of bad news, an *Error
+	Token *Token   // of EventRotated; for a session opened from a pair it includes the refresh token: store it
+	Err   error    // of events that report a failure; an *Error
 	Level LogLevel // of EventLog
 	Text  string   // of EventLog: the line
 }
 
-// A Subscription is a session's news, which wait in it until Next takes them: nobody is held up by a slow reader. Lines
-// of the log are dropped where 4096 events wait; the other events never are. It does not need the session, and goes on
-// to EventEnded though that is closed or forgotten.
+// A Subscription queues the events of a session until Next takes them. A slow reader blocks nobody. Log lines are
+// dropped while 4096 events are queued; other events are never dropped. The subscription continues up to EventEnded
+// even if the session is closed or no longer referenced.
 type Subscription struct {
 	queue   *queue
 	cleanup runtime.Cleanup
-	turn    chan struct{} // whose turn it is to wait holds it
-	ended   bool          // under turn: EventEnded was taken
+	reading chan struct{} // a lock: full while a goroutine is in Next
+	ended   bool          // guarded by reading: EventEnded was taken
 }
 
-// Subscribe begins to gather the news of the session from now on, and the lines of its log up to level.
+// Subscribe queues the events of the session from now on, and its log lines up to level.
 func (s *Session) Subscribe(level LogLevel) (*Subscription, error) {
-	news, err := newQueue()
+	events, err := newQueue()
 	if err != nil {
 		return nil, err
 	}
 	var failure *C.pg_error
-	C.pg_session_subscribe(s.ptr, news.ptr, 0, C.int32_t(level), &failure)
+	C.pg_session_subscribe(s.ptr, events.ptr, 0, C.int32_t(level), &failure)
 	runtime.KeepAlive(s)
 	if failure != nil {
-		news.close()
+		events.close()
 		return nil, takeError(failure)
 	}
-	subscription := &Subscription{queue: news, turn: make(chan struct{}, 1)}
-	// For those who forget Close.
-	subscription.cleanup = runtime.AddCleanup(subscription, (*queue).close, news)
+	subscription := &Subscription{queue: events, reading: make(chan struct{}, 1)}
+	// Frees the queue if the program does not call Close.
+	subscription.cleanup = runtime.AddCleanup(subscription, (*queue).close, events)
 	return subscription, nil
 }
 
-// Next is the next event. It waits for one until the context is done; one that waits already is taken in any case. After
-// EventEnded the error is io.EOF; otherwise it is an *Error: ErrClosed after Close, ErrTimeout, ErrCanceled.
+// Next returns the next event, and waits for it until the context is done. An event that is already queued is returned
+// even if the context is done. After EventEnded the error is io.EOF. Every other error is an *Error: ErrClosed after
+// Close, ErrTimeout, ErrCanceled.
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	select {
-	case s.turn <- struct{}{}:
+	case s.reading <- struct{}{}:
 	default:
 		select {
-		case s.turn <- struct{}{}:
+		case s.reading <- struct{}{}:
 		case <-ctx.Done():
-			return Event{}, overdue(ctx)
+			return Event{}, contextError(ctx)
 		}
 	}
-	defer func() { <-s.turn }()
+	defer func() { <-s.reading }()
 	if s.ended {
 		return Event{}, io.EOF
 	}
@@ -131,9 +132,9 @@ func (s *Subscription) next(ctx context.Context) (*C.pg_event, error) {
 		case event != nil:
 			return event, nil
 		case err != nil:
-			return nil, failed(ErrClosed, "the subscription is closed", FateNone)
+			return nil, newError(ErrClosed, "the subscription is closed", FateNone)
 		case ctx.Err() != nil:
-			return nil, overdue(ctx)
+			return nil, contextError(ctx)
 		}
 		file.SetReadDeadline(time.Time{})
 		stop := context.AfterFunc(ctx, func() { file.SetReadDeadline(time.Unix(1, 0)) })
@@ -142,20 +143,21 @@ func (s *Subscription) next(ctx context.Context) (*C.pg_event, error) {
 		if err == nil {
 			return event, nil
 		}
-		// It may also be the end of an earlier call's context, which came late: then this one waits on.
+		// The context of an earlier call may have set the read deadline late. Then this call continues to wait.
 	}
 }
 
-// overdue is the error of a wait whose context is done.
-func overdue(ctx context.Context) error {
+// contextError returns the error of a wait whose context is done.
+func contextError(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return failed(ErrTimeout, "there was no event before the deadline", FateNone)
+		return newError(ErrTimeout, "there was no event before the deadline", FateNone)
 	}
-	return failed(ErrCanceled, "the context was canceled", FateNone)
+	return newError(ErrCanceled, "the context was canceled", FateNone)
 }
 
-// Close ends the subscription: events that wait are dropped, and a goroutine that waits for one gets ErrClosed. It never
-// fails, and may be called again. Not before EventEnded for those who keep the pairs of a session.
+// Close ends the subscription. Queued events are dropped, and a goroutine that waits in Next gets ErrClosed. Close
+// never fails, and may be called again. A program that stores the pairs of a session must not call Close before
+// EventEnded.
 func (s *Subscription) Close() error {
 	s.cleanup.Stop()
 	s.queue.close()

@@ -18,28 +18,28 @@ import (
 
 func subscribe(t *testing.T, session *pgauth.Session, level pgauth.LogLevel) *pgauth.Subscription {
 	t.Helper()
-	news, err := session.Subscribe(level)
+	subscription, err := session.Subscribe(level)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { news.Close() })
-	return news
+	t.Cleanup(func() { subscription.Close() })
+	return subscription
 }
 
-func next(t *testing.T, news *pgauth.Subscription) pgauth.Event {
+func next(t *testing.T, subscription *pgauth.Subscription) pgauth.Event {
 	t.Helper()
-	event, err := news.Next(within(t, 10*time.Second))
+	event, err := subscription.Next(within(t, 10*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return event
 }
 
-// waitingEvents takes what is there now.
-func waitingEvents(t *testing.T, news *pgauth.Subscription) (events []pgauth.Event) {
+// queuedEvents takes the events that are queued now, without waiting.
+func queuedEvents(t *testing.T, subscription *pgauth.Subscription) (events []pgauth.Event) {
 	t.Helper()
 	for {
-		event, err := news.Next(within(t, 0))
+		event, err := subscription.Next(within(t, 0))
 		if errors.Is(err, context.DeadlineExceeded) || err == io.EOF {
 			return events
 		}
@@ -57,15 +57,15 @@ func kinds(events []pgauth.Event) (kinds []pgauth.EventKind) {
 	return kinds
 }
 
-func TestNewsOfAGoodLife(t *testing.T) {
+func TestEventsOfASuccessfulSession(t *testing.T) {
 	session := open(t)
-	news := subscribe(t, session, pgauth.LogNone)
-	if events := waitingEvents(t, news); events != nil {
+	subscription := subscribe(t, session, pgauth.LogNone)
+	if events := queuedEvents(t, subscription); events != nil {
 		t.Error(events)
 	}
 	first := token(t, session)
-	// What has happened before a call returned is there, without waiting.
-	events := waitingEvents(t, news)
+	// Events of what happened before a call returned are queued by then.
+	events := queuedEvents(t, subscription)
 	if len(events) != 1 || events[0].Kind != pgauth.EventRotated || events[0].Err != nil ||
 		events[0].Token.Fingerprint() != first.Fingerprint() || events[0].Token.RefreshToken() != "" {
 		t.Errorf("%+v", events)
@@ -73,25 +73,25 @@ func TestNewsOfAGoodLife(t *testing.T) {
 	if err := session.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ended := next(t, news)
+	ended := next(t, subscription)
 	if ended.Kind != pgauth.EventEnded || !errors.Is(ended.Err, pgauth.ErrClosed) {
 		t.Errorf("%+v", ended)
 	}
 	for range 2 {
-		if _, err := news.Next(t.Context()); err != io.EOF {
+		if _, err := subscription.Next(t.Context()); err != io.EOF {
 			t.Error(err)
 		}
 	}
 }
 
-func TestNewsOfTroubles(t *testing.T) {
+func TestEventsOfFailures(t *testing.T) {
 	session := open(t)
-	news := subscribe(t, session, pgauth.LogNone)
+	subscription := subscribe(t, session, pgauth.LogNone)
 	fault(t, `{"route": "issue", "action": {"kind": "redirect", "status": 307}}`)
 	if _, err := session.Token(t.Context()); !errors.Is(err, pgauth.ErrRedirect) {
 		t.Fatal(err)
 	}
-	events := waitingEvents(t, news)
+	events := queuedEvents(t, subscription)
 	if want := []pgauth.EventKind{pgauth.EventRefreshFailed, pgauth.EventDegraded}; !slices.Equal(kinds(events), want) {
 		t.Errorf("%v", kinds(events))
 	}
@@ -105,19 +105,19 @@ func TestNewsOfTroubles(t *testing.T) {
 	}
 	token(t, session)
 	want := []pgauth.EventKind{pgauth.EventRotated, pgauth.EventRecovered}
-	if kinds := kinds(waitingEvents(t, news)); !slices.Equal(kinds, want) {
+	if kinds := kinds(queuedEvents(t, subscription)); !slices.Equal(kinds, want) {
 		t.Error(kinds)
 	}
 }
 
-func TestTheLog(t *testing.T) {
+func TestLogEvents(t *testing.T) {
 	session := open(t)
 	quiet, chatty := subscribe(t, session, pgauth.LogError), subscribe(t, session, pgauth.LogDebug)
 	first := token(t, session)
-	if kinds := kinds(waitingEvents(t, quiet)); !slices.Equal(kinds, []pgauth.EventKind{pgauth.EventRotated}) {
+	if kinds := kinds(queuedEvents(t, quiet)); !slices.Equal(kinds, []pgauth.EventKind{pgauth.EventRotated}) {
 		t.Error(kinds)
 	}
-	events := waitingEvents(t, chatty)
+	events := queuedEvents(t, chatty)
 	told := slices.ContainsFunc(events, func(event pgauth.Event) bool {
 		return event.Kind == pgauth.EventLog && event.Level == pgauth.LogInfo &&
 			strings.Contains(event.Text, first.Fingerprint())
@@ -141,32 +141,32 @@ func TestTheLog(t *testing.T) {
 
 func TestNextWaits(t *testing.T) {
 	session := open(t)
-	news := subscribe(t, session, pgauth.LogNone)
+	subscription := subscribe(t, session, pgauth.LogNone)
 	begun := time.Now()
-	if _, err := news.Next(within(t, 50*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := subscription.Next(within(t, 50*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	if _, err := news.Next(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := subscription.Next(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	if took := time.Since(begun); took < 90*time.Millisecond {
 		t.Errorf("it took %v", took)
 	}
-	// An end that comes at the same moment as an event is not held against the next call.
+	// A context that ends at the same moment as Next returns must not disturb the next call.
 	for range 200 {
 		ctx, cancel := context.WithCancel(t.Context())
 		go cancel()
-		news.Next(ctx)
-		if _, err := news.Next(within(t, 0)); !errors.Is(err, context.DeadlineExceeded) {
+		subscription.Next(ctx)
+		if _, err := subscription.Next(within(t, 0)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
 		}
 	}
 	arrived := make(chan pgauth.Event)
 	for range 2 {
 		go func() {
-			event, err := news.Next(context.Background())
+			event, err := subscription.Next(context.Background())
 			if err != nil {
 				t.Error(err)
 			}
@@ -182,63 +182,63 @@ func TestNextWaits(t *testing.T) {
 	}
 }
 
-func TestASlowReaderHoldsNobodyUp(t *testing.T) {
+func TestASlowReaderBlocksNobody(t *testing.T) {
 	session := open(t)
 	slow, quick := subscribe(t, session, pgauth.LogDebug), subscribe(t, session, pgauth.LogNone)
 	for generation := range uint64(20) {
-		held := token(t, session)
-		if held.Generation() != generation+1 {
-			t.Fatal(held.Generation())
+		current := token(t, session)
+		if current.Generation() != generation+1 {
+			t.Fatal(current.Generation())
 		}
 		if event := next(t, quick); event.Kind != pgauth.EventRotated {
 			t.Fatal(event.Kind)
 		}
 		admin(t, "POST", "/revoke", `{"all": true}`, nil)
-		if err := session.Reject(held, http.StatusUnauthorized); errors.Is(err, pgauth.ErrRejectedFresh) {
+		if err := session.Reject(current, http.StatusUnauthorized); errors.Is(err, pgauth.ErrRejectedFresh) {
 			break
 		}
 	}
-	if events := waitingEvents(t, slow); len(events) < 2 {
+	if events := queuedEvents(t, slow); len(events) < 2 {
 		t.Error(events)
 	}
 }
 
 func TestCloseOfASubscription(t *testing.T) {
 	session := open(t)
-	news := subscribe(t, session, pgauth.LogNone)
+	subscription := subscribe(t, session, pgauth.LogNone)
 	ended := make(chan error)
 	for range 2 {
 		go func() {
-			_, err := news.Next(context.Background())
+			_, err := subscription.Next(context.Background())
 			ended <- err
 		}()
 	}
 	for range 2 {
-		news.Close()
+		subscription.Close()
 	}
 	for range 2 {
 		if err := <-ended; !errors.Is(err, pgauth.ErrClosed) {
 			t.Error(err)
 		}
 	}
-	if _, err := news.Next(t.Context()); !errors.Is(err, pgauth.ErrClosed) {
+	if _, err := subscription.Next(t.Context()); !errors.Is(err, pgauth.ErrClosed) {
 		t.Error(err)
 	}
-	// The session does not mind.
+	// The session is not affected.
 	token(t, session)
 }
 
-func TestNewsOfAClosedSession(t *testing.T) {
+func TestEventsOfAClosedSession(t *testing.T) {
 	session := open(t)
 	session.Close(t.Context())
-	news := subscribe(t, session, pgauth.LogNone)
-	if event := next(t, news); event.Kind != pgauth.EventEnded || !errors.Is(event.Err, pgauth.ErrClosed) {
+	subscription := subscribe(t, session, pgauth.LogNone)
+	if event := next(t, subscription); event.Kind != pgauth.EventEnded || !errors.Is(event.Err, pgauth.ErrClosed) {
 		t.Errorf("%+v", event)
 	}
 }
 
-// Each rotation's pair opens the next session, which has no credentials.
-func TestPairsAreHandedOn(t *testing.T) {
+// The pair of each rotation opens the next session, which has no credentials.
+func TestEachNewPairOpensTheNextSession(t *testing.T) {
 	pair := issue(t, start(t))
 	client, err := pgauth.NewClient(
 		pgauth.Set("base_url", sandbox.HTTPS), pgauth.Set("tls.ca_file", sandbox.CAFile))
@@ -253,16 +253,16 @@ func TestPairsAreHandedOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		news := subscribe(t, session, pgauth.LogNone)
-		held := token(t, session)
-		if held.Fingerprint() != pair.Fingerprint() || held.RefreshToken() != "" || held.Lifetime() != 3000*time.Second {
-			t.Fatal(held, pair, held.Lifetime())
+		subscription := subscribe(t, session, pgauth.LogNone)
+		current := token(t, session)
+		if current.Fingerprint() != pair.Fingerprint() || current.RefreshToken() != "" || current.Lifetime() != 3000*time.Second {
+			t.Fatal(current, pair, current.Lifetime())
 		}
-		if err := session.Reject(held, http.StatusUnauthorized); err != nil {
+		if err := session.Reject(current, http.StatusUnauthorized); err != nil {
 			t.Fatal(err)
 		}
 		newer := token(t, session)
-		event := next(t, news)
+		event := next(t, subscription)
 		if event.Kind != pgauth.EventRotated || event.Token.Fingerprint() != newer.Fingerprint() ||
 			event.Token.RefreshToken() == "" || event.Token.RefreshToken() == pair.RefreshToken() {
 			t.Fatalf("%d: %+v", generation, event)
@@ -291,12 +291,13 @@ func TestAPairOfUnknownAgeIsRenewed(t *testing.T) {
 	}
 }
 
-// The session of a host that keeps the pairs ends while its pair is replaced: Next tells the new one, and then of the end.
-func TestAPairThatComesAfterTheEnd(t *testing.T) {
+// The session of a program that stores the pairs ends while its pair is replaced. Next returns the new pair, then the
+// end.
+func TestAPairThatArrivesAfterClose(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *pgauth.Session){
 		"closed": func(t *testing.T, session *pgauth.Session) {
 			if err := session.Close(within(t, 0)); !errors.Is(err, pgauth.ErrTimeout) {
-				t.Error("nothing was under way:", err)
+				t.Error("no call was in progress:", err)
 			}
 		},
 		"closed, and waited for": func(t *testing.T, session *pgauth.Session) {
@@ -304,25 +305,25 @@ func TestAPairThatComesAfterTheEnd(t *testing.T) {
 				t.Error(err)
 			}
 		},
-		"forgotten": func(*testing.T, *pgauth.Session) {},
+		"unreferenced": func(*testing.T, *pgauth.Session) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := start(t)
 			pair := issue(t, client)
 			fault(t, `{"route": "refresh", "action": {"kind": "delay", "ms": 1500}}`)
-			news := inARefresh(t, pair, end)
+			subscription := endDuringRefresh(t, pair, end)
 			var rotated pgauth.Event
-			eventually(t, "news come", func() bool {
-				// For the one that is forgotten.
+			eventually(t, "an event comes", func() bool {
+				// Collects the session that is no longer referenced.
 				runtime.GC()
-				event, err := news.Next(within(t, 20*time.Millisecond))
+				event, err := subscription.Next(within(t, 20*time.Millisecond))
 				rotated = event
 				return err == nil
 			})
 			if rotated.Kind != pgauth.EventRotated || rotated.Token.RefreshToken() == "" {
 				t.Fatalf("%+v", rotated)
 			}
-			if event := next(t, news); event.Kind != pgauth.EventEnded || !errors.Is(event.Err, pgauth.ErrClosed) {
+			if event := next(t, subscription); event.Kind != pgauth.EventEnded || !errors.Is(event.Err, pgauth.ErrClosed) {
 				t.Errorf("%+v", event)
 			}
 			if _, err := client.RefreshToken(t.Context(), rotated.Token); err != nil {
@@ -332,10 +333,11 @@ func TestAPairThatComesAfterTheEnd(t *testing.T) {
 	}
 }
 
-// inARefresh opens a session from a pair alone, ends it while the pair is replaced, and forgets it.
-func inARefresh(t *testing.T, pair *pgauth.Token, end func(*testing.T, *pgauth.Session)) *pgauth.Subscription {
+// endDuringRefresh opens a session from a pair alone, ends it while the pair is replaced, and drops the reference to
+// it.
+func endDuringRefresh(t *testing.T, pair *pgauth.Token, end func(*testing.T, *pgauth.Session)) *pgauth.Subscription {
 	t.Helper()
-	// Without credentials, which would do for the session.
+	// Without credentials: with them the session could recover without the pair.
 	client, err := pgauth.NewClient(pgauth.Set("base_url", sandbox.HTTPS), pgauth.Set("tls.ca_file", sandbox.CAFile))
 	if err != nil {
 		t.Fatal(err)
@@ -346,11 +348,11 @@ func inARefresh(t *testing.T, pair *pgauth.Token, end func(*testing.T, *pgauth.S
 	if err != nil {
 		t.Fatal(err)
 	}
-	news := subscribe(t, session, pgauth.LogNone)
+	subscription := subscribe(t, session, pgauth.LogNone)
 	if _, err := session.Refresh(within(t, 0)); !errors.Is(err, pgauth.ErrTimeout) {
 		t.Fatal(err)
 	}
-	eventually(t, "the call is under way", func() bool { return calls(t, "refresh") == 1 })
+	eventually(t, "the call is in progress", func() bool { return calls(t, "refresh") == 1 })
 	end(t, session)
-	return news
+	return subscription
 }

@@ -31,7 +31,7 @@ func Example() {
 	}
 	fmt.Println("lives", token.Lifetime())
 
-	// A refresh given up half-way costs the refresh token, so it runs under the setting refresh_timeout_ms alone.
+	// Canceling a refresh in progress loses the refresh token, so only the setting refresh_timeout_ms limits it.
 	next, err := client.RefreshToken(context.WithoutCancel(ctx), token)
 	var failure *pgauth.Error
 	switch {
@@ -65,7 +65,7 @@ func ExampleClient_Open() {
 	}
 	fmt.Println("generation", token.Generation())
 
-	// The service answered 401 to a request with this token: the session gets another one.
+	// The service answered 401 to a request with this token: report it, and the session obtains another one.
 	if err := session.Reject(token, http.StatusUnauthorized); err != nil {
 		log.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func ExampleSession_Do() {
 	// EUR 300
 }
 
-// An HTTP client of one's own, whose requests to the service carry the session's token.
+// An HTTP client of the program whose requests to the service carry the session's token.
 func ExampleTransport() {
 	client, err := pgauth.NewClient(pgauth.Env())
 	if err != nil {
@@ -128,7 +128,7 @@ func ExampleTransport() {
 	defer session.Close(context.Background())
 
 	service := os.Getenv("PAYMENTSGATE_BASE_URL")
-	transport, err := pgauth.NewTransport(session, service, trusting(os.Getenv("PAYMENTSGATE_TLS_CA_FILE")))
+	transport, err := pgauth.NewTransport(session, service, transportTrusting(os.Getenv("PAYMENTSGATE_TLS_CA_FILE")))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -142,8 +142,8 @@ func ExampleTransport() {
 	// Output: 200 OK
 }
 
-// trusting is a transport that also trusts one more certificate authority: the emulator's.
-func trusting(file string) http.RoundTripper {
+// transportTrusting returns a transport that trusts the certificate authority in a file: the emulator's.
+func transportTrusting(file string) http.RoundTripper {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		log.Fatal(err)
@@ -153,7 +153,7 @@ func trusting(file string) http.RoundTripper {
 	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
 }
 
-// The log of a session, in the program's own.
+// The log lines of a session, written to the program's own log.
 func ExampleSubscription_LogTo() {
 	client, err := pgauth.NewClient(pgauth.Env())
 	if err != nil {
@@ -166,13 +166,13 @@ func ExampleSubscription_LogTo() {
 	}
 	ctx := context.Background()
 	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})
-	news, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))
+	subscription, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer news.Close()
+	defer subscription.Close()
 	ended := make(chan error, 1)
-	go func() { ended <- news.LogTo(ctx, handler) }()
+	go func() { ended <- subscription.LogTo(ctx, handler) }()
 
 	if err := session.Close(ctx); err != nil {
 		log.Fatal(err)
@@ -181,7 +181,7 @@ func ExampleSubscription_LogTo() {
 	// Output: <nil>
 }
 
-// A session from a pair: whoever keeps the pair is told of each new one, and opens the next session with it.
+// A session from a pair: the program that stores the pair gets each new one, and opens the next session with it.
 func ExampleSession_Subscribe() {
 	client, err := pgauth.NewClient(pgauth.Env())
 	if err != nil {
@@ -199,33 +199,33 @@ func ExampleSession_Subscribe() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	news, err := session.Subscribe(pgauth.LogNone)
+	subscription, err := session.Subscribe(pgauth.LogNone)
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer news.Close()
-	kept := make(chan *pgauth.Token, 1)
+	defer subscription.Close()
+	pairs := make(chan *pgauth.Token, 1)
 	go func() {
-		defer close(kept)
+		defer close(pairs)
 		for {
-			event, err := news.Next(context.Background())
+			event, err := subscription.Next(context.Background())
 			if err != nil {
 				return // io.EOF: the session was closed
 			}
 			if event.Kind == pgauth.EventRotated {
-				kept <- event.Token
+				pairs <- event.Token
 			}
 		}
 	}()
 
-	// The age of the pair was not told, so it is renewed before it is used.
+	// The age of the pair is not known, so the session renews it before use.
 	if _, err := session.Token(ctx); err != nil {
 		log.Fatal(err)
 	}
 	if err := session.Close(ctx); err != nil {
 		log.Fatal(err)
 	}
-	next := <-kept
+	next := <-pairs
 	fmt.Println("a new pair:", next.RefreshToken() != "" && next.RefreshToken() != pair.RefreshToken())
 	// Output: a new pair: true
 }

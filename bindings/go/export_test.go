@@ -2,5 +2,5 @@ package pgauth
 
 import "time"
 
-// SetWait has a Transport wait for a token no longer than that.
+// SetWait limits how long a Transport waits for a token.
 func SetWait(transport *Transport, wait time.Duration) { transport.wait = wait }

@@ -9,46 +9,46 @@ import (
 	"runtime"
 )
 
-// Health is how a session is. It holds no secret.
+// Health describes the state of a session. It holds no secret.
 type Health struct {
 	Phase           string `json:"phase"`       // fresh, advisory, mandatory or expired
-	Generation      uint64 `json:"generation"`  // which pair; 0: none yet
-	Fingerprint     string `json:"fingerprint"` // of the token; empty: none
+	Generation      uint64 `json:"generation"`  // the number of the pair; 0: none yet
+	Fingerprint     string `json:"fingerprint"` // of the token; empty: there is no token
 	SecondsLeft     uint64 `json:"seconds_left"`
 	HasRefreshToken bool   `json:"has_refresh_token"`
-	Refreshing      bool   `json:"refreshing"` // a call to the service is under way
+	Refreshing      bool   `json:"refreshing"` // a call to the service is in progress
 
-	Obstacle            string  `json:"obstacle"`              // why no call to the service begins now
-	ObstacleSecondsLeft *uint64 `json:"obstacle_seconds_left"` // nil: it does not go away by itself, or there is none
+	Obstacle            string  `json:"obstacle"`              // why no call to the service starts now
+	ObstacleSecondsLeft *uint64 `json:"obstacle_seconds_left"` // nil: the obstacle does not end by itself, or there is none
 
-	LastRefresh *LastRefresh `json:"last_refresh"` // nil: there was none
-	LastError   string       `json:"last_error"`   // why the last call failed, if no pair has come since; also while a flight goes on
-	FileError   string       `json:"file_error"`   // why a file that was replaced cannot be used; what it held before goes on
+	LastRefresh *LastRefresh `json:"last_refresh"` // nil: no renewal has ended yet
+	LastError   string       `json:"last_error"`   // why the last call failed, until a new pair comes; also during a call
+	FileError   string       `json:"file_error"`   // why a replaced file cannot be used; its previous content stays in use
 
-	RefusedYoung           uint32  `json:"refused_young"`            // how many tokens in a row before this one were refused when new
-	ReplacementSecondsLeft *uint64 `json:"replacement_seconds_left"` // how long a report would wait for the next one because of them
+	RefusedYoung           uint32  `json:"refused_young"`            // how many tokens in a row before this one were refused soon after issue
+	ReplacementSecondsLeft *uint64 `json:"replacement_seconds_left"` // how long a reported refusal would wait for the next token because of them
 
-	StoreError string `json:"store_error"` // why the last one could not use the store, if it could not
+	StoreError string `json:"store_error"` // why the last use of the store failed, if it failed
 
-	ClockSkewSeconds            *int64 `json:"clock_skew_seconds"` // by how much the service's clock is ahead of ours
+	ClockSkewSeconds            *int64 `json:"clock_skew_seconds"` // by how many seconds the service's clock is ahead of this machine's
 	LifetimeDisagreementSeconds uint64 `json:"lifetime_disagreement_seconds"`
-	LifetimeRemark              string `json:"lifetime_remark"` // what the service says wrongly of the lifetime, if it does
+	LifetimeRemark              string `json:"lifetime_remark"` // what is wrong with the lifetime that the service states, if anything
 
 	Counters struct {
-		Waited    uint64 `json:"waited"`    // questions that were not answered from memory
+		Waited    uint64 `json:"waited"`    // token requests that were not answered from memory
 		Refreshes uint64 `json:"refreshes"` // calls to the service
 		Issues    uint64 `json:"issues"`    // calls to the service
 		Refused   uint64 `json:"refused"`   // refresh tokens that the service refused
 		Ambiguous uint64 `json:"ambiguous"` // refreshes whose answer was lost
-		Rejected  uint64 `json:"rejected"`  // reports that the service refused the current token
+		Rejected  uint64 `json:"rejected"`  // reports that the service had refused the current token
 		Failed    uint64 `json:"failed"`    // renewals that failed
-		Served    uint64 `json:"served"`    // questions that were answered from the library's memory
+		Served    uint64 `json:"served"`    // token requests that were answered from the library's memory
 	} `json:"counters"`
 
-	Raw json.RawMessage `json:"-"` // all of it, with what a newer library may add
+	Raw json.RawMessage `json:"-"` // the whole JSON, with fields that a newer library may add
 }
 
-// LastRefresh is the last renewal that has ended.
+// LastRefresh describes the last renewal that has ended.
 type LastRefresh struct {
 	Cause      string `json:"cause"` // first, background, asked or rejected
 	SecondsAgo uint64 `json:"seconds_ago"`
@@ -56,7 +56,7 @@ type LastRefresh struct {
 	Succeeded  bool   `json:"succeeded"`
 }
 
-// Health tells how the session is. It does not wait.
+// Health returns the state of the session. It does not wait.
 func (s *Session) Health() (Health, error) {
 	text, err := takeText(func(text **C.char, failure **C.pg_error) { C.pg_session_health(s.ptr, text, failure) })
 	runtime.KeepAlive(s)
@@ -70,14 +70,14 @@ func (s *Session) Health() (Health, error) {
 	return health, nil
 }
 
-// Metrics tells the health of the client's sessions in the text format of Prometheus, for a handler that answers with
-// Content-Type text/plain; version=0.0.4. Those are told that have been put to use in this process and are not closed. It
-// does not wait.
+// Metrics returns the health of the client's sessions in the text format of Prometheus. Serve it with the Content-Type
+// text/plain; version=0.0.4. It includes the sessions that have been used in this process and are not closed. It does
+// not wait.
 func (c *Client) Metrics() (string, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
-		return "", failed(ErrClosed, "the client is closed", FateNone)
+		return "", newError(ErrClosed, "the client is closed", FateNone)
 	}
 	return takeText(func(text **C.char, failure **C.pg_error) { C.pg_client_metrics(c.ptr, text, failure) })
 }

@@ -2,7 +2,8 @@
 
 package pgauth
 
-// The archive comes before what pkg-config says, so that nothing is left which the shared library beside it is needed for.
+// The archive comes before the flags of pkg-config. It then resolves every symbol, and the shared library is not
+// linked.
 
 // #cgo LDFLAGS: -Wl,--as-needed -l:libpaymentsgate_auth.a
 // #cgo pkg-config: --static paymentsgate_auth

@@ -15,7 +15,7 @@ var slogLevels = map[LogLevel]slog.Level{
 	LogDebug: slog.LevelDebug,
 }
 
-// LogLevelOf is the most that a handler lets pass, for Session.Subscribe.
+// LogLevelOf returns the most detailed level that a handler enables, for Session.Subscribe.
 func LogLevelOf(ctx context.Context, handler slog.Handler) LogLevel {
 	for level := LogDebug; level > LogNone; level-- {
 		if handler.Enabled(ctx, slogLevels[level]) {
@@ -25,12 +25,11 @@ func LogLevelOf(ctx context.Context, handler slog.Handler) LogLevel {
 	return LogNone
 }
 
-// LogTo hands the lines of the log to a handler, and leaves the other news out, until the session is closed, which is no
-// error, or the subscription is, or the context is done, which are. It is to run in a goroutine of its own, which ends
-// with it:
+// LogTo passes the log lines to a handler and ignores the other events. It returns nil when the session is closed, and
+// an error when the subscription is closed or the context is done. Run it in its own goroutine:
 //
-//	news, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))
-//	go news.LogTo(ctx, handler)
+//	subscription, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))
+//	go subscription.LogTo(ctx, handler)
 func (s *Subscription) LogTo(ctx context.Context, handler slog.Handler) error {
 	for {
 		event, err := s.Next(ctx)

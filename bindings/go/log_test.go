@@ -11,20 +11,20 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// logging runs LogTo in a goroutine, and gives what it will have returned.
+// logging runs LogTo in a goroutine and returns a channel for its result.
 func logging(ctx context.Context, t *testing.T, session *pgauth.Session, handler slog.Handler) <-chan error {
 	t.Helper()
-	news, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))
+	subscription, err := session.Subscribe(pgauth.LogLevelOf(ctx, handler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { news.Close() })
+	t.Cleanup(func() { subscription.Close() })
 	ended := make(chan error, 1)
-	go func() { ended <- news.LogTo(ctx, handler) }()
+	go func() { ended <- subscription.LogTo(ctx, handler) }()
 	return ended
 }
 
-func TestLogToWritesTheLinesThatAHandlerLetsPass(t *testing.T) {
+func TestLogToWritesTheLevelsThatTheHandlerEnables(t *testing.T) {
 	session := open(t)
 	var all, warnings bytes.Buffer
 	everything := logging(t.Context(), t, session, slog.NewTextHandler(&all, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -33,12 +33,12 @@ func issue(t *testing.T, client *pgauth.Client) *pgauth.Token {
 	return token
 }
 
-// failure is the *Error that every error of a call is.
+// failure returns err as an *Error, which every error of a call must be.
 func failure(t *testing.T, err error) *pgauth.Error {
 	t.Helper()
 	var failure *pgauth.Error
 	if !errors.As(err, &failure) {
-		t.Fatalf("%v is no *pgauth.Error", err)
+		t.Fatalf("%v is not a *pgauth.Error", err)
 	}
 	return failure
 }
@@ -63,7 +63,7 @@ func TestIssueRefreshWallet(t *testing.T) {
 		}
 	}
 	if first.Fingerprint() == second.Fingerprint() || first.RefreshToken() == second.RefreshToken() {
-		t.Error("a refresh brought nothing new")
+		t.Error("the refresh returned the same pair")
 	}
 	if status := wallet(t, third.AccessToken()); status != http.StatusOK {
 		t.Errorf("wallet: %d", status)
@@ -100,7 +100,7 @@ func TestIssueWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, credentials := range [][2]string{{"", ""}, {"", sandbox.PublicKey}, {sandbox.AccountID, ""}} {
-		// Empty credentials are wrong ones; those of the settings must not stand in for them.
+		// Empty credentials are wrong credentials: those of the settings must not replace them.
 		if _, err := client.IssueWith(t.Context(), credentials[0], credentials[1]); err == nil {
 			t.Errorf("%q was accepted", credentials)
 		}
@@ -154,7 +154,7 @@ func TestEveryFieldOfAnError(t *testing.T) {
 	if !strings.Contains(err.Error(), "429") || !errors.Is(err, pgauth.ErrRateLimited) || got.Timeout() {
 		t.Error(err)
 	}
-	// It was not consumed, so it works still; and then no more.
+	// The refresh token was not consumed, so it still works once, and not again.
 	if _, err := client.RefreshToken(t.Context(), token); err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-func TestTheLastOptionHolds(t *testing.T) {
+func TestTheLastOptionWins(t *testing.T) {
 	client := start(t, pgauth.Set("user_agent", "first"), pgauth.Set("user_agent", "last"))
 	issue(t, client)
 	var counters struct {
@@ -337,7 +337,7 @@ func TestDeadline(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	// It has passed by now: the next call sends nothing.
+	// The deadline has passed: the next call sends nothing.
 	_, err = client.RefreshToken(ctx, token)
 	if got := failure(t, err); got.Status != pgauth.ErrTimeout || got.Fate != pgauth.FateUnsent {
 		t.Errorf("%#v", got)
@@ -347,7 +347,7 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-func TestWithoutDeadlineTheSettingHolds(t *testing.T) {
+func TestWithoutDeadlineTheSettingApplies(t *testing.T) {
 	client := start(t, pgauth.Set("issue_timeout_ms", "100"))
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 400}, "times": 2}`)
 	if _, err := client.Issue(context.Background()); !errors.Is(err, pgauth.ErrTimeout) {
@@ -419,8 +419,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// The cleanups must run: an object that the collector never visits would keep what C gave for ever.
-func TestForgottenObjectsAreCollected(t *testing.T) {
+// The cleanups must run: otherwise the C objects of unreferenced Go objects would never be freed.
+func TestUnreferencedObjectsAreCollected(t *testing.T) {
 	const each = 20
 	start(t)
 	var collected atomic.Int32
@@ -442,7 +442,7 @@ func TestForgottenObjectsAreCollected(t *testing.T) {
 func TestOnlyTheFingerprintIsShown(t *testing.T) {
 	client := start(t)
 	token := issue(t, client)
-	// Asked for now, so that the texts are in Go's memory while the token is printed.
+	// Read now, so that the texts are in Go's memory while the token is printed.
 	secrets := []string{token.AccessToken(), token.RefreshToken()}
 	var shown bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -453,7 +453,7 @@ func TestOnlyTheFingerprintIsShown(t *testing.T) {
 	}
 	slog.New(slog.NewTextHandler(&shown, nil)).Info("issued", "token", token)
 	slog.New(slog.NewJSONHandler(&shown, nil)).Info("issued", "token", token)
-	//lint:ignore SA9005 that there is nothing to marshal is what is tested
+	//lint:ignore SA9005 the test checks that nothing is marshaled
 	if err := json.NewEncoder(&shown).Encode(token); err != nil {
 		t.Error(err)
 	}
@@ -475,7 +475,7 @@ func TestOnlyTheFingerprintIsShown(t *testing.T) {
 	}
 }
 
-// Puts a library of another ABI in front of ours, in a process of its own.
+// Loads a library with another ABI before the real one, in a separate process.
 func TestAnotherABIIsRefused(t *testing.T) {
 	if os.Getenv("PGAUTH_TEST_ABI") != "" {
 		_, err := pgauth.NewClient(pgauth.Env())
@@ -493,7 +493,7 @@ func TestAnotherABIIsRefused(t *testing.T) {
 		t.Fatalf("cc: %v\n%s", err, output)
 	}
 	again := exec.Command(os.Args[0], "-test.run=^TestAnotherABIIsRefused$")
-	// go test -asan wants to come first; it may as well come second here.
+	// With go test -asan, the sanitizer checks that its library is loaded first. Here it need not be.
 	again.Env = append(os.Environ(), "PGAUTH_TEST_ABI=99", "LD_PRELOAD="+library, "ASAN_OPTIONS=verify_asan_link_order=0")
 	if output, err := again.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, output)

@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// A queue is the library's, with its descriptor in the hands of Go's poller: who waits for an event is a parked
-// goroutine, as with a socket, and holds no thread.
+// A queue is a pg_queue whose descriptor is registered with Go's poller. A goroutine that waits for an event is parked,
+// as with a socket, and blocks no thread.
 type queue struct {
 	ptr  *C.pg_queue
-	file *os.File // a duplicate of the descriptor, which is the library's to close
+	file *os.File // a duplicate: the library closes the original descriptor
 	conn syscall.RawConn
 }
 
@@ -30,7 +30,7 @@ func newQueue() (*queue, error) {
 	return queue, nil
 }
 
-// watch gives the descriptor to Go's poller.
+// watch registers the descriptor with Go's poller.
 func (q *queue) watch() error {
 	var theirs C.int32_t
 	var failure *C.pg_error
@@ -45,34 +45,34 @@ func (q *queue) watch() error {
 	}
 	syscall.ForkLock.RUnlock()
 	if err != nil {
-		return failed(ErrSystem, "the system gave no descriptor for the queue: "+err.Error(), FateNone)
+		return newError(ErrSystem, "cannot duplicate the descriptor of the queue: "+err.Error(), FateNone)
 	}
-	// The library has made it non-blocking, so Go's poller takes it.
+	// The library made the descriptor non-blocking, so Go's poller accepts it.
 	q.file = os.NewFile(uintptr(ours), "pg_queue")
 	q.conn, err = q.file.SyscallConn()
 	if err != nil {
 		q.file.Close()
-		return failed(ErrSystem, "the system cannot wait for the queue: "+err.Error(), FateNone)
+		return newError(ErrSystem, "cannot wait for the queue: "+err.Error(), FateNone)
 	}
 	return nil
 }
 
-// close may be called again, and while others wait: they get os.ErrClosed.
+// close may be called again. Goroutines that wait for an event get os.ErrClosed.
 func (q *queue) close() {
-	// It returns when nobody is in a call on the descriptor any more, and so nobody in one on the queue.
+	// Close of the file returns after the last call on the descriptor, and so after the last call on the queue.
 	if q.file.Close() == nil {
 		C.pg_queue_free(q.ptr)
 	}
 }
 
-// take is the event that waits, nil if there is none.
+// take returns the next queued event, or nil if there is none.
 func (q *queue) take() (*C.pg_event, error) {
 	var event *C.pg_event
 	err := q.conn.Control(func(uintptr) { event = q.poll() })
 	return event, err
 }
 
-// wait is the next event. The caller owns it.
+// wait waits for the next event. The caller owns it.
 func (q *queue) wait() (*C.pg_event, error) {
 	var event *C.pg_event
 	err := q.conn.Read(func(uintptr) bool {

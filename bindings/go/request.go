@@ -12,34 +12,34 @@ import (
 	"unsafe"
 )
 
-// A Response is a complete answer of the API, of any HTTP status. There is nothing to close.
+// A Response is a complete answer of the API with any HTTP status. It needs no Close.
 type Response struct {
 	StatusCode int
 	Header     http.Header
 	Body       []byte
 }
 
-// Do makes a request to the API with the session's token in the Authorization header, and gives the whole answer: any
-// status is one, 404 and 500 too. It can only go to the service of base_url: path begins with a slash, is taken to be
-// below it, and may have a query. Redirects are not followed.
+// Do makes a request to the API with the session's token in the Authorization header, and returns the whole answer. An
+// answer with any status is a success, also 404 and 500. Requests go only to the service of base_url: path begins with
+// a slash, is appended to base_url, and may have a query. Redirects are not followed.
 //
-// header may be nil. The library sets Authorization, Host and Content-Length and refuses them here; Accept and
-// Content-Type are application/json unless they are given. A body that is nil is none.
+// header may be nil. The library sets Authorization, Host and Content-Length, and refuses them in header. The default
+// for Accept and Content-Type is application/json. A nil body means no body.
 //
-// A 401 is reported to the session, and the request is made once more with a newer token. GET, HEAD and OPTIONS are made
-// once more where the connection broke; any other method only if the service cannot have seen the request. So after an
-// error Error.Retryable says whether it is safe to make the request again.
+// After a 401, Do reports it to the session and repeats the request once with a newer token. After a broken connection
+// it repeats GET, HEAD and OPTIONS once; any other method only if the service cannot have seen the request. After an
+// error, Error.Retryable says whether it is safe to make the request again.
 //
-// The deadline of the context bounds all of it; without one the setting request_timeout_ms does. A request that is
-// canceled on its way may have been processed. Every error is an *Error.
+// The context's deadline limits the whole call; without one, the setting request_timeout_ms does. A request that is
+// canceled while in progress may have been processed. Every error is an *Error.
 func (s *Session) Do(
 	ctx context.Context, method, path string, header http.Header, body []byte,
 ) (*Response, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil, failed(ErrCanceled, "the context was canceled before the request; nothing was sent", FateNone)
+		return nil, newError(ErrCanceled, "the context was canceled before the request; nothing was sent", FateNone)
 	}
-	var texts lent
-	defer texts.end()
+	var texts cStrings
+	defer texts.release()
 	cMethod, cPath, headers := texts.text(method), texts.text(path), texts.header(header)
 	content := (*C.uint8_t)(unsafe.SliceData(body))
 	event, err := run(ctx, func(queue *C.pg_queue, id C.uint64_t, failure **C.pg_error) {

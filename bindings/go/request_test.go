@@ -12,7 +12,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// last is the last request of a route that reached the emulator.
+// last returns the last request of a route that reached the emulator.
 func last(t *testing.T, route string) (call struct {
 	Method, Path, Body string
 	Headers            map[string]string
@@ -63,8 +63,8 @@ func TestDoPost(t *testing.T) {
 	}
 }
 
-// Every complete answer is one.
-func TestDoGivesEveryStatus(t *testing.T) {
+// An answer with any status is a success.
+func TestDoReturnsEveryStatus(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "wallet", "action": {"kind": "status", "status": 503, "headers": {"x-two": "2"}, "body": ""}}`)
 	response, err := session.Do(t.Context(), "GET", "/wallet", nil, nil)
@@ -95,7 +95,7 @@ func TestDoAfterARevocation(t *testing.T) {
 	}
 }
 
-func TestDoRefusesWhatCannotBeSent(t *testing.T) {
+func TestDoRefusesInvalidRequests(t *testing.T) {
 	session := open(t)
 	for _, test := range []struct {
 		method, path string
@@ -124,7 +124,7 @@ func TestDoRefusesWhatCannotBeSent(t *testing.T) {
 	}
 }
 
-func TestDoTakesWhatTheLimitAllows(t *testing.T) {
+func TestDoObeysTheResponseLimit(t *testing.T) {
 	client := start(t, pgauth.Set("request_max_response_bytes", "2000000"))
 	session, err := client.Open()
 	if err != nil {
@@ -189,7 +189,7 @@ func TestDoAndItsContext(t *testing.T) {
 	}
 }
 
-func TestDoWithoutDeadlineTheSettingHolds(t *testing.T) {
+func TestDoWithoutDeadlineTheSettingApplies(t *testing.T) {
 	client := start(t, pgauth.Set("request_timeout_ms", "100"))
 	session, err := client.Open()
 	if err != nil {

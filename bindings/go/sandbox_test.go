@@ -16,7 +16,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// sandbox is where the emulator says everything is.
+// sandbox has the URLs and paths that the emulator reports.
 var sandbox struct {
 	HTTPS           string `json:"https"`
 	Admin           string `json:"admin"`
@@ -65,7 +65,7 @@ func run(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// start resets the emulator, makes a client of it, and checks in the end that no goroutine was left behind.
+// start resets the emulator and makes a client for it. After the test it checks that no goroutine is left.
 func start(t *testing.T, options ...pgauth.Option) *pgauth.Client {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -110,7 +110,7 @@ func fault(t *testing.T, json string) {
 	admin(t, "POST", "/faults", json, nil)
 }
 
-// calls is how many calls of a route have reached the emulator.
+// calls returns the number of calls of a route that have reached the emulator.
 func calls(t *testing.T, route string) int {
 	t.Helper()
 	var counters struct {

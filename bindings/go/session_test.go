@@ -22,7 +22,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// open opens a session on a client of its own; start sees to the rest.
+// open resets the emulator and opens a session on its own client.
 func open(t *testing.T, options ...pgauth.Option) *pgauth.Session {
 	t.Helper()
 	client := start(t)
@@ -30,16 +30,16 @@ func open(t *testing.T, options ...pgauth.Option) *pgauth.Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A session outlives its client: every test is one of that.
+	// A session stays usable after its client's Close: every test also checks that.
 	client.Close()
 	t.Cleanup(func() { session.Close(within(t, 0)) })
 	return session
 }
 
-// within is a context that ends after so long.
-func within(t *testing.T, patience time.Duration) context.Context {
+// within returns a context with this timeout.
+func within(t *testing.T, timeout time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -53,15 +53,15 @@ func token(t *testing.T, session *pgauth.Session) *pgauth.Token {
 	return token
 }
 
-// outcome is what one of many callers got, and when.
+// outcome is the result of one of many callers, and the time it took.
 type outcome struct {
 	token *pgauth.Token
 	err   error
 	took  time.Duration
 }
 
-// ask lets so many goroutines ask at once.
-func ask(ctx context.Context, session *pgauth.Session, callers int) <-chan outcome {
+// askAtOnce lets this many goroutines ask for a token at the same time.
+func askAtOnce(ctx context.Context, session *pgauth.Session, callers int) <-chan outcome {
 	outcomes := make(chan outcome, callers)
 	for range callers {
 		go func() {
@@ -73,8 +73,8 @@ func ask(ctx context.Context, session *pgauth.Session, callers int) <-chan outco
 	return outcomes
 }
 
-// waiting waits until so many callers have been counted who were not served from memory.
-func waiting(t *testing.T, session *pgauth.Session, callers uint64) {
+// awaitWaiters waits until the session has counted this many callers that were not served from memory.
+func awaitWaiters(t *testing.T, session *pgauth.Session, callers uint64) {
 	t.Helper()
 	eventually(t, "the callers wait", func() bool { return health(t, session).Counters.Waited >= callers })
 }
@@ -108,23 +108,23 @@ func TestFirstToken(t *testing.T) {
 	}
 }
 
-// atHand is a token that the binding has kept, and so hands out without asking the library.
-func atHand(t *testing.T, session *pgauth.Session) *pgauth.Token {
+// cachedToken returns a token that the binding has cached and returns without asking the library.
+func cachedToken(t *testing.T, session *pgauth.Session) *pgauth.Token {
 	t.Helper()
-	var kept *pgauth.Token
-	eventually(t, "a token is kept", func() bool {
-		last := kept
-		kept = token(t, session)
-		return kept == last
+	var cached *pgauth.Token
+	eventually(t, "the token is cached", func() bool {
+		last := cached
+		cached = token(t, session)
+		return cached == last
 	})
-	return kept
+	return cached
 }
 
-func TestATokenAtHandCostsNothing(t *testing.T) {
+func TestACachedTokenCostsNoCallAndNoAllocation(t *testing.T) {
 	session := open(t)
-	kept, ctx := atHand(t, session), t.Context()
+	cached, ctx := cachedToken(t, session), t.Context()
 	allocations := testing.AllocsPerRun(1000, func() {
-		if token, err := session.Token(ctx); err != nil || token.AccessToken() != kept.AccessToken() {
+		if token, err := session.Token(ctx); err != nil || token.AccessToken() != cached.AccessToken() {
 			t.Error(token, err)
 		}
 	})
@@ -133,31 +133,31 @@ func TestATokenAtHandCostsNothing(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
-	if token, err := session.Token(canceled); err != nil || token != kept {
-		t.Error("what need not be waited for is had all the same", token, err)
+	if token, err := session.Token(canceled); err != nil || token != cached {
+		t.Error("a canceled context kept back a cached token", token, err)
 	}
 	if served := health(t, session).Counters.Served; served > 100 {
 		t.Errorf("the library was asked %d times", served)
 	}
 }
 
-func TestATokenAtHandIsNotKeptTooLong(t *testing.T) {
+func TestACachedTokenIsDroppedBeforeItExpires(t *testing.T) {
 	session := open(t)
-	// With five seconds left it is not handed out any more.
+	// A token with less than five seconds left is not returned any more.
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 7}`, nil)
-	first := atHand(t, session)
+	first := cachedToken(t, session)
 	for {
 		left := first.Remaining()
 		if token(t, session).Generation() > first.Generation() {
 			return
 		}
 		if left < 4*time.Second {
-			t.Fatalf("it was handed out with %v left", left)
+			t.Fatalf("the token was returned with %v left", left)
 		}
 	}
 }
 
-// However many read at that moment: once Reject has returned, nobody is given that token.
+// After Reject has returned, no caller gets that token, even if other goroutines are reading at that moment.
 func TestARefusedTokenIsNotHandedOutAgain(t *testing.T) {
 	client := start(t)
 	for range 20 {
@@ -165,7 +165,7 @@ func TestARefusedTokenIsNotHandedOutAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first := atHand(t, session)
+		first := cachedToken(t, session)
 		var refused atomic.Bool
 		var reading sync.WaitGroup
 		for range 4 {
@@ -193,12 +193,12 @@ func TestARefusedTokenIsNotHandedOutAgain(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := session.Token(t.Context()); !errors.Is(err, pgauth.ErrClosed) {
-			t.Error("after the end", err)
+			t.Error("after Close", err)
 		}
 	}
 }
 
-func TestATokenOfNoSessionHasNoGeneration(t *testing.T) {
+func TestATokenOfAClientHasNoGeneration(t *testing.T) {
 	if generation := issue(t, start(t)).Generation(); generation != 0 {
 		t.Error(generation)
 	}
@@ -292,7 +292,7 @@ func TestReject(t *testing.T) {
 	}
 }
 
-// What there is now is not enough for a caller who wants more: the binding must not take it for an answer.
+// If the cached token is too short for a caller, the binding must not return it.
 func TestTokenLasting(t *testing.T) {
 	session := open(t)
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 7}`, nil)
@@ -307,7 +307,7 @@ func TestTokenLasting(t *testing.T) {
 	if err != nil || second.Generation() != 2 {
 		t.Fatal(second, err)
 	}
-	// More than any token of the service's has: there is no loop.
+	// Longer than any token of the service lives: there is no endless loop.
 	if third, err := session.TokenLasting(t.Context(), time.Hour); err != nil || third.Generation() != 2 {
 		t.Error(third, err)
 	}
@@ -320,8 +320,8 @@ func TestCanceledWhileWaiting(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 3000}}`)
 	ctx, cancel := context.WithCancel(context.Background())
-	leaving, staying := ask(ctx, session, 50), ask(t.Context(), session, 50)
-	waiting(t, session, 100)
+	leaving, staying := askAtOnce(ctx, session, 50), askAtOnce(t.Context(), session, 50)
+	awaitWaiters(t, session, 100)
 	canceled := time.Now()
 	cancel()
 	for range 50 {
@@ -346,20 +346,20 @@ func TestCanceledWhileWaiting(t *testing.T) {
 	}
 }
 
-func TestEveryoneHasTheirOwnDeadline(t *testing.T) {
+func TestEachCallerHasItsOwnDeadline(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 3000}}`)
-	patient := ask(t.Context(), session, 10)
-	waiting(t, session, 10)
-	for _, patience := range []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond} {
-		got := <-ask(within(t, patience), session, 1)
+	unlimited := askAtOnce(t.Context(), session, 10)
+	awaitWaiters(t, session, 10)
+	for _, timeout := range []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond} {
+		got := <-askAtOnce(within(t, timeout), session, 1)
 		if !errors.Is(got.err, context.DeadlineExceeded) || !errors.Is(got.err, pgauth.ErrTimeout) ||
-			got.took > patience+1500*time.Millisecond || got.took < patience-20*time.Millisecond {
-			t.Errorf("%v of %v: %v", got.took, patience, got.err)
+			got.took > timeout+1500*time.Millisecond || got.took < timeout-20*time.Millisecond {
+			t.Errorf("%v of %v: %v", got.took, timeout, got.err)
 		}
 	}
 	for range 10 {
-		if got := <-patient; got.err != nil {
+		if got := <-unlimited; got.err != nil {
 			t.Error(got.err)
 		}
 	}
@@ -368,12 +368,12 @@ func TestEveryoneHasTheirOwnDeadline(t *testing.T) {
 	}
 }
 
-func TestAnErrorReachesAllWhoWait(t *testing.T) {
+func TestAnErrorReachesAllWaiters(t *testing.T) {
 	session := open(t)
 	for _, action := range []string{`{"kind": "delay", "ms": 300}`, `{"kind": "redirect", "status": 307}`} {
 		fault(t, `{"route": "issue", "action": `+action+`}`)
 	}
-	outcomes := ask(t.Context(), session, 200)
+	outcomes := askAtOnce(t.Context(), session, 200)
 	for range 200 {
 		if got := <-outcomes; !errors.Is(got.err, pgauth.ErrRedirect) || failure(t, got.err).HTTPStatus != 307 {
 			t.Fatal(got.token, got.err)
@@ -384,10 +384,10 @@ func TestAnErrorReachesAllWhoWait(t *testing.T) {
 	}
 }
 
-func TestTheServiceComesBackWhileTheyWait(t *testing.T) {
+func TestTheServiceRecoversWhileCallersWait(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "status", "status": 503}, "times": 3}`)
-	outcomes := ask(within(t, time.Minute), session, 20)
+	outcomes := askAtOnce(within(t, time.Minute), session, 20)
 	for range 20 {
 		if got := <-outcomes; got.err != nil {
 			t.Error(got.err)
@@ -395,11 +395,11 @@ func TestTheServiceComesBackWhileTheyWait(t *testing.T) {
 	}
 }
 
-func TestCloseWhileTheyWait(t *testing.T) {
+func TestCloseWhileCallersWait(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 3000}}`)
-	outcomes := ask(context.Background(), session, 50)
-	waiting(t, session, 50)
+	outcomes := askAtOnce(context.Background(), session, 50)
+	awaitWaiters(t, session, 50)
 	eventually(t, "the call arrives", func() bool { return calls(t, "issue") == 1 })
 	begun := time.Now()
 	if err := session.Close(within(t, 50*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
@@ -423,25 +423,25 @@ func TestCloseWhileTheyWait(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	everythingIsClosed(t, session)
+	checkEverythingIsClosed(t, session)
 }
 
 func TestAfterClose(t *testing.T) {
 	session := open(t)
-	held := atHand(t, session)
+	cached := cachedToken(t, session)
 	if err := session.Close(within(t, 0)); err != nil {
 		t.Error(err)
 	}
-	everythingIsClosed(t, session)
-	if err := session.Reject(held, http.StatusUnauthorized); !errors.Is(err, pgauth.ErrClosed) {
+	checkEverythingIsClosed(t, session)
+	if err := session.Reject(cached, http.StatusUnauthorized); !errors.Is(err, pgauth.ErrClosed) {
 		t.Error(err)
 	}
-	if held.AccessToken() == "" || held.Remaining() <= 0 {
+	if cached.AccessToken() == "" || cached.Remaining() <= 0 {
 		t.Error("the token is gone")
 	}
 }
 
-func everythingIsClosed(t *testing.T, session *pgauth.Session) {
+func checkEverythingIsClosed(t *testing.T, session *pgauth.Session) {
 	t.Helper()
 	_, tokenError := session.Token(context.Background())
 	_, lateError := session.Token(within(t, 0))
@@ -513,7 +513,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// anotherKey is as the service wants one, and is not the account's.
+// anotherKey returns a valid key that is not the account's.
 func anotherKey(t *testing.T) string {
 	t.Helper()
 	key, _, err := ed25519.GenerateKey(nil)
@@ -561,27 +561,27 @@ func TestSetCredentials(t *testing.T) {
 	}
 }
 
-// Tokens that work for a second, callers of every patience: nobody is forgotten, and nobody is kept.
-func TestComingAndGoing(t *testing.T) {
+// Tokens are usable for about a second, and callers have random deadlines: each caller returns, and none returns late.
+func TestCallersWithRandomDeadlines(t *testing.T) {
 	session := open(t)
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 6}`, nil)
-	var working sync.WaitGroup
+	var running sync.WaitGroup
 	var served, late, canceled atomic.Int32
 	end := time.Now().Add(3 * time.Second)
 	for range 64 {
-		working.Add(1)
+		running.Add(1)
 		go func() {
-			defer working.Done()
+			defer running.Done()
 			for time.Now().Before(end) {
-				patience := rand.N(40 * time.Millisecond)
-				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				timeout := rand.N(40 * time.Millisecond)
+				ctx, cancel := context.WithTimeout(context.Background(), timeout)
 				if rand.IntN(4) == 0 {
-					time.AfterFunc(patience/2, cancel)
+					time.AfterFunc(timeout/2, cancel)
 				}
 				begun := time.Now()
 				_, err := session.TokenLasting(ctx, rand.N(2*time.Second))
-				if took := time.Since(begun); took > patience+3*time.Second {
-					t.Errorf("%v of %v", took, patience)
+				if took := time.Since(begun); took > timeout+3*time.Second {
+					t.Errorf("%v of %v", took, timeout)
 				}
 				switch {
 				case err == nil:
@@ -598,13 +598,13 @@ func TestComingAndGoing(t *testing.T) {
 			}
 		}()
 	}
-	working.Wait()
+	running.Wait()
 	if served.Load() == 0 || health(t, session).Generation < 2 {
 		t.Errorf("%d served, %d late, %d canceled", served.Load(), late.Load(), canceled.Load())
 	}
 }
 
-func TestForgottenSessionsAreCollected(t *testing.T) {
+func TestUnreferencedSessionsAreCollected(t *testing.T) {
 	const each = 20
 	client := start(t)
 	var collected atomic.Int32
@@ -622,8 +622,8 @@ func TestForgottenSessionsAreCollected(t *testing.T) {
 	})
 }
 
-// Each is replaced after a longer pause than the one before it, and until then goes on being served.
-func TestTokensThatAreRefusedWhenNew(t *testing.T) {
+// Each such token is replaced after a longer pause than the one before it, and stays in use until then.
+func TestTokensThatAreRefusedSoonAfterIssue(t *testing.T) {
 	session := open(t)
 	if got := health(t, session); got.RefusedYoung != 0 || got.ReplacementSecondsLeft != nil {
 		t.Errorf("%+v", got)
@@ -654,7 +654,7 @@ func TestTokensThatAreRefusedWhenNew(t *testing.T) {
 
 func TestRefreshOnDemand(t *testing.T) {
 	session := open(t)
-	first := atHand(t, session)
+	first := cachedToken(t, session)
 	second, err := session.Refresh(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -666,7 +666,7 @@ func TestRefreshOnDemand(t *testing.T) {
 		t.Error(served)
 	}
 
-	// All who ask share one call; one who leaves stops nothing.
+	// All callers share one call; a caller that cancels does not stop it.
 	fault(t, `{"route": "refresh", "action": {"kind": "delay", "ms": 500}}`)
 	before := calls(t, "refresh")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -681,7 +681,7 @@ func TestRefreshOnDemand(t *testing.T) {
 			outcomes <- outcome{token: token, err: err}
 		}()
 	}
-	eventually(t, "the call is under way", func() bool { return calls(t, "refresh") > before })
+	eventually(t, "the call is in progress", func() bool { return calls(t, "refresh") > before })
 	cancel()
 	canceled := 0
 	for range cap(outcomes) {
@@ -698,7 +698,7 @@ func TestRefreshOnDemand(t *testing.T) {
 		t.Errorf("%d were canceled", canceled)
 	}
 
-	// What is not newer is no answer, and is served all the same.
+	// The current token is no answer to Refresh, but Token still returns it.
 	fault(t, `{"route": "refresh", "action": {"kind": "hang"}}`)
 	served := token(t, session)
 	_, err = session.Refresh(within(t, 50*time.Millisecond))
@@ -717,7 +717,7 @@ func TestRefreshOnDemand(t *testing.T) {
 	}
 }
 
-// Between two tries the deadline passes, and the error is of two kinds; after the last one the failure is the answer.
+// If the deadline passes between two attempts, the error matches ErrTimeout and also the cause.
 func TestTheCauseOfATimeout(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -733,7 +733,7 @@ func TestTheCauseOfATimeout(t *testing.T) {
 	if _, err := session.Token(within(t, 0)); !errors.Is(err, pgauth.ErrTimeout) {
 		t.Error(err)
 	}
-	eventually(t, "a try fails", func() bool { return health(t, session).LastError != "" })
+	eventually(t, "an attempt fails", func() bool { return health(t, session).LastError != "" })
 	for _, ask := range []func(context.Context) error{
 		func(ctx context.Context) error { _, err := session.Token(ctx); return err },
 		func(ctx context.Context) error { _, err := session.Refresh(ctx); return err },

@@ -49,30 +49,32 @@ import (
 	"time"
 )
 
-// A Store is a database of the program's own, in which sessions keep their pair, shared by all processes and machines that
-// have access to it. docs/custom-store.md has the contract, and CheckStore tests it.
+// A Store keeps the pairs of sessions in the program's own database. All processes and machines that use the database
+// share the pairs. docs/custom-store.md has the contract, and CheckStore tests it.
 //
-// The methods are called on threads of the library's, up to eight at once in a process. Each must be atomic, as one
-// statement or transaction is. They may block; after five seconds the library waits no longer. An error means that the
-// store is down for now; its text comes with the library's errors, so it must not hold the bytes of a record. A method must
-// not call a session that it serves. A panic ends the program, as in every goroutine.
+// The library calls the methods on its own threads, up to eight at once in a process. Each method must be atomic, like
+// one statement or transaction. Methods may block; after five seconds the library stops waiting. An error means that
+// the store is unavailable for now. The library's errors quote its text, so the text must not contain the bytes of a
+// record. A method must not call a session that uses the store. A panic ends the program, as in every goroutine.
 type Store interface {
-	// Lock takes the lock for so long from now on, or renews it for the owner who has it. False: somebody else has it.
+	// Lock takes the lock for the lease duration from now on, or renews it if owner has it. False: another owner has
+	// it.
 	Lock(key, owner string, lease time.Duration) (bool, error)
-	// Unlock frees the lock, if that owner has it.
+	// Unlock releases the lock if owner has it.
 	Unlock(key, owner string) error
-	// Load reads the record, as last saved by anybody. Version 0: there is none.
+	// Load reads the latest record, no matter which process saved it. Version 0: there is no record.
 	Load(key string) (version uint64, record []byte, err error)
-	// Save replaces the record and its version, durably, if its version is the expected one; 0: if there is none yet.
-	// False: another version is there, and nothing has changed. The record is the callee's to keep.
+	// Save durably replaces the record and its version if the stored version is expected, or, with expected 0, if there
+	// is no record yet. False: the store has another version, and nothing has changed. The method may keep the record
+	// slice.
 	Save(key string, expected, version uint64, record []byte) (bool, error)
 }
 
-// WithStore keeps the pair of a session in a store of the program's own. Not together with the setting store.
+// WithStore keeps the pair of a session in the program's own store. It cannot be combined with the setting store.
 func WithStore(store Store) Option {
 	return func(config *config) error {
 		if store == nil {
-			return failed(ErrNullPointer, "WithStore: the store is nil", FateNone)
+			return newError(ErrNullPointer, "WithStore: the store is nil", FateNone)
 		}
 		handle := cgo.NewHandle(store)
 		table := C.store_of(C.uintptr_t(handle))
@@ -85,22 +87,23 @@ func WithStore(store Store) Option {
 	}
 }
 
-// CheckStore puts every promise of the contract to the test, on keys of its own that begin with "check-": for a program's
-// tests, against a database like the real one. It takes about a second, and what it saves stays there. ErrInvalidArgument
-// says which promise is broken, ErrStore that the store failed, ErrTimeout that it does not return.
+// CheckStore tests every rule of the contract, with keys that begin with "check-". Call it in the program's tests,
+// against a database like the real one. It takes about a second, and its records stay in the database.
+// ErrInvalidArgument names the rule that is broken, ErrStore means that the store failed, and ErrTimeout that a method
+// did not return.
 func CheckStore(store Store) error {
 	if err := checkABI(); err != nil {
 		return err
 	}
 	if store == nil {
-		return failed(ErrNullPointer, "CheckStore: the store is nil", FateNone)
+		return newError(ErrNullPointer, "CheckStore: the store is nil", FateNone)
 	}
 	handle := cgo.NewHandle(store)
 	table := C.store_of(C.uintptr_t(handle))
 	var failure *C.pg_error
 	C.pg_store_check(&table, &failure)
 	err := takeError(failure)
-	// A call that has not returned still uses it.
+	// After a timeout a call that has not returned still uses the handle.
 	if !errors.Is(err, ErrTimeout) {
 		handle.Delete()
 	}

@@ -15,8 +15,8 @@ type table struct {
 	mu      sync.Mutex
 	records map[string]record
 	locks   map[string]lease
-	err     error // of every call
-	stale   bool  // it does not look at versions
+	err     error // returned by every call
+	stale   bool  // Save ignores versions
 }
 
 type record struct {
@@ -128,7 +128,7 @@ func TestSessionsShareAStore(t *testing.T) {
 	}
 }
 
-func TestAStoreThatFailsIsQuoted(t *testing.T) {
+func TestAStoreErrorIsQuoted(t *testing.T) {
 	client, down := start(t), newTable()
 	down.fail(errors.New("the disk is full"))
 	session, err := client.Open(pgauth.WithStore(down), pgauth.Set("on_store_down", "fail"))

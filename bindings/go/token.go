@@ -11,26 +11,27 @@ import (
 	"time"
 )
 
-// A Token is an access token with the refresh token that buys the next pair, which a session keeps to itself. It is
-// immutable, and zeroed some time after the last reference to it is gone. However it is printed or logged, it shows its
-// fingerprint only.
+// A Token is an access token with the refresh token for the next pair. A session's token hides its refresh token. A
+// Token is immutable, and its memory is zeroed some time after the last reference is gone. Printing or logging it shows
+// only its fingerprint.
 //
-// Go cannot zero a string, so a text that was asked for stays in memory until the collector's next users write over it.
+// Go cannot zero a string. A text that AccessToken or RefreshToken has returned stays in memory until it is
+// overwritten.
 type Token struct {
-	_           [0]sync.Mutex // tells go vet that a copy is a mistake: it would outlive the cleanup
+	_           [0]sync.Mutex // makes go vet report copies: a copy would outlive the cleanup
 	ptr         *C.pg_token
 	fingerprint string
-	access      atomic.Pointer[string] // a pointer, so that printing a Token's fields does not show it
+	access      atomic.Pointer[string] // a pointer, so that printing the fields does not show the text
 }
 
-// takeToken makes a Token the owner of what C gave.
+// takeToken makes a Token that owns the C token.
 func takeToken(ptr *C.pg_token) *Token {
 	token := &Token{ptr: ptr, fingerprint: C.GoString(C.pg_token_fingerprint(ptr))}
 	runtime.AddCleanup(token, func(ptr *C.pg_token) { C.pg_token_free(ptr) }, ptr)
 	return token
 }
 
-// AccessToken is the text for "Authorization: Bearer …", made when it is first asked for. A secret.
+// AccessToken returns the text for "Authorization: Bearer …". It is copied from C on the first call. It is a secret.
 func (t *Token) AccessToken() string {
 	if access := t.access.Load(); access != nil {
 		return *access
@@ -45,55 +46,57 @@ func (t *Token) readAccessToken() string {
 	return *t.access.Load()
 }
 
-// RefreshToken is empty if the service gave none, and for a token of a session, save that of an EventRotated. A secret,
-// and more so than the access token.
+// RefreshToken returns the refresh token. It is empty if the service sent none, and for a token of a session, except
+// one of an EventRotated. It is a secret, even more sensitive than the access token.
 func (t *Token) RefreshToken() string {
 	defer runtime.KeepAlive(t)
 	return C.GoString(C.pg_token_refresh_token(t.ptr))
 }
 
-// Fingerprint is the name under which the access token may be shown: the first 64 bits of its SHA-256.
+// Fingerprint returns the first 64 bits of the access token's SHA-256. It is not secret, and identifies the token in
+// logs.
 func (t *Token) Fingerprint() string {
 	return t.fingerprint
 }
 
-// Lifetime is the whole life of the access token, counted from just before its request was sent.
+// Lifetime returns the whole lifetime of the access token, counted from just before its request was sent.
 func (t *Token) Lifetime() time.Duration {
 	defer runtime.KeepAlive(t)
 	return milliseconds(C.pg_token_lifetime_ms(t.ptr))
 }
 
-// Remaining is what is left of the access token's life now, 0 when it has expired. It is measured on a clock that counts
-// while the machine sleeps and that nobody can set.
+// Remaining returns the time until the access token expires, or 0 if it has expired. The clock for it counts while the
+// machine sleeps, and cannot be set.
 func (t *Token) Remaining() time.Duration {
 	defer runtime.KeepAlive(t)
 	return milliseconds(C.pg_token_remaining_ms(t.ptr))
 }
 
-// LifetimeDisagreement is how far the service's own statements of the lifetime are apart; 0 where they agree within a
-// minute.
+// LifetimeDisagreement returns the difference between the service's own statements of the lifetime, or 0 if they agree
+// within a minute.
 func (t *Token) LifetimeDisagreement() time.Duration {
 	defer runtime.KeepAlive(t)
 	return milliseconds(C.pg_token_lifetime_disagreement_ms(t.ptr))
 }
 
-// Generation is which pair of its session the token belongs to, from 1 on; 0 for a token of Issue or Refresh.
+// Generation returns the number of the pair in its session, starting at 1, or 0 for a token of Client.Issue or
+// Client.Refresh.
 func (t *Token) Generation() uint64 {
 	defer runtime.KeepAlive(t)
 	return uint64(C.pg_token_generation(t.ptr))
 }
 
-// String is the fingerprint.
+// String returns the fingerprint.
 func (t *Token) String() string {
 	return t.fingerprint
 }
 
-// GoString is the fingerprint too.
+// GoString returns a text with the fingerprint.
 func (t *Token) GoString() string {
 	return "pgauth.Token(" + t.fingerprint + ")"
 }
 
-// LogValue is the fingerprint too.
+// LogValue returns the fingerprint.
 func (t *Token) LogValue() slog.Value {
 	return slog.StringValue(t.fingerprint)
 }

@@ -10,32 +10,32 @@ import (
 	"time"
 )
 
-// A Transport is an http.RoundTripper that sets the session's token on requests to one service, for callers with an
-// http.Client of their own. The token goes to the origin of the service alone: a request to any other scheme, host or
-// port, as after a redirect, goes out as it is.
+// A Transport is an http.RoundTripper that adds the session's token to requests to one service, for programs with their
+// own http.Client. Only the service's origin gets the token. A request to any other scheme, host or port, for example
+// after a redirect, is sent unchanged.
 //
-// A 401 is reported to the session, and the request is made once more with another token if it has no body or one that
-// GetBody can give again. Nothing else is repeated. A request that brings an Authorization header of its own keeps it, and
-// its 401 is the caller's.
+// After a 401, the Transport reports it to the session and repeats the request once with another token, if the request
+// has no body or GetBody can provide it again. Nothing else is repeated. A request that already has an Authorization
+// header keeps it, and a 401 is returned to the caller.
 type Transport struct {
 	session *Session
 	origin  string
 	base    http.RoundTripper
-	wait    time.Duration // for a token, where the request has no deadline
+	wait    time.Duration // limits the wait for a token if the request has no deadline
 }
 
-// defaultWait is the default of the setting request_timeout_ms.
+// defaultWait is equal to the default of the setting request_timeout_ms.
 const defaultWait = 30 * time.Second
 
-// NewTransport makes a Transport for the service at serviceURL, most often the setting base_url, over base; nil is
-// http.DefaultTransport. It needs no closing, and the session is the caller's to close.
+// NewTransport makes a Transport for the service at serviceURL, usually the value of the setting base_url. It sends
+// requests through base; nil means http.DefaultTransport. A Transport needs no Close. The caller closes the session.
 func NewTransport(session *Session, serviceURL string, base http.RoundTripper) (*Transport, error) {
 	service, err := url.Parse(serviceURL)
 	if err != nil {
-		return nil, fmt.Errorf("pgauth: the address of the service: %w", err)
+		return nil, fmt.Errorf("pgauth: invalid URL of the service: %w", err)
 	}
 	if service.Host == "" || service.Scheme != "https" && service.Scheme != "http" {
-		return nil, fmt.Errorf("pgauth: the address of the service has to be like https://host, not %q", service.Redacted())
+		return nil, fmt.Errorf("pgauth: the URL of the service must have the form https://host, not %q", service.Redacted())
 	}
 	if base == nil {
 		base = http.DefaultTransport
@@ -43,8 +43,8 @@ func NewTransport(session *Session, serviceURL string, base http.RoundTripper) (
 	return &Transport{session, originOf(service), base, defaultWait}, nil
 }
 
-// RoundTrip makes one request. The request's context bounds the wait for a token too, and the Timeout of an http.Client is
-// in it; without a deadline that wait ends after 30 seconds. An error from it is an *Error.
+// RoundTrip makes one request. The request's context, which includes the Timeout of an http.Client, also limits the
+// wait for a token. Without a deadline that wait ends after 30 seconds. If the wait fails, the error is an *Error.
 func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if originOf(request.URL) != t.origin || request.Header.Get("Authorization") != "" {
 		return t.base.RoundTrip(request)
@@ -54,23 +54,23 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		closeBody(request)
 		return nil, err
 	}
-	response, err := t.base.RoundTrip(bearing(request, token))
+	response, err := t.base.RoundTrip(withBearer(request, token))
 	if err != nil || response.StatusCode != http.StatusUnauthorized {
 		return response, err
 	}
-	again, ok := t.another(request, token)
+	again, ok := t.retry(request, token)
 	if !ok {
 		return response, nil
 	}
-	// What is left of it is read, so that the connection can be used again.
+	// Reads the rest of the body, so that the connection can be reused.
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16))
 	response.Body.Close()
 	return t.base.RoundTrip(again)
 }
 
-// token waits for no longer than there is a use for one.
+// token returns a token. Its wait is limited even if the context has no deadline.
 func (t *Transport) token(ctx context.Context) (*Token, error) {
-	if token := t.session.atHand(); token != nil {
+	if token := t.session.cachedToken(); token != nil {
 		return token, nil
 	}
 	if _, has := ctx.Deadline(); !has {
@@ -81,9 +81,9 @@ func (t *Transport) token(ctx context.Context) (*Token, error) {
 	return t.session.Token(ctx)
 }
 
-// another is the request once more with another token than the refused one. Where there is none to be had, or the body is
-// spent, the 401 is the answer.
-func (t *Transport) another(request *http.Request, refused *Token) (*http.Request, bool) {
+// retry returns the request with another token than the refused one. It returns false if there is no other token or the
+// body cannot be sent again; then the caller gets the 401.
+func (t *Transport) retry(request *http.Request, refused *Token) (*http.Request, bool) {
 	if t.session.Reject(refused, http.StatusUnauthorized) != nil {
 		return nil, false
 	}
@@ -94,7 +94,7 @@ func (t *Transport) another(request *http.Request, refused *Token) (*http.Reques
 	if err != nil || token.Fingerprint() == refused.Fingerprint() {
 		return nil, false
 	}
-	again := bearing(request, token)
+	again := withBearer(request, token)
 	if hasBody(request) {
 		if again.Body, err = request.GetBody(); err != nil {
 			return nil, false
@@ -103,8 +103,8 @@ func (t *Transport) another(request *http.Request, refused *Token) (*http.Reques
 	return again, true
 }
 
-// bearing is a copy of the request: a RoundTripper must not change the one that it was given.
-func bearing(request *http.Request, token *Token) *http.Request {
+// withBearer returns a copy of the request with the token. A RoundTripper must not change the request that it gets.
+func withBearer(request *http.Request, token *Token) *http.Request {
 	copied := request.Clone(request.Context())
 	copied.Header.Set("Authorization", "Bearer "+token.AccessToken())
 	return copied
@@ -114,14 +114,14 @@ func hasBody(request *http.Request) bool {
 	return request.Body != nil && request.Body != http.NoBody
 }
 
-// closeBody is a RoundTripper's duty even where nothing is sent.
+// closeBody closes the body. A RoundTripper must do so even if it sends nothing.
 func closeBody(request *http.Request) {
 	if request.Body != nil {
 		request.Body.Close()
 	}
 }
 
-// originOf is scheme, host and port, with the port written out.
+// originOf returns scheme, host and port; the port is always present.
 func originOf(address *url.URL) string {
 	port := address.Port()
 	if port == "" {

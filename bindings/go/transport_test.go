@@ -14,7 +14,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// A shop is a service that keeps what it was asked, and answers as it is told to.
+// A shop is a service that records its requests and answers as the test tells it.
 type shop struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -37,8 +37,8 @@ func newShop(t *testing.T, answer func(nth int, w http.ResponseWriter, r *http.R
 	return shop
 }
 
-// refusing answers 401 to the first so many requests.
-func refusing(first int) func(int, http.ResponseWriter, *http.Request) {
+// refuseFirst answers 401 to the first requests, as many as this.
+func refuseFirst(first int) func(int, http.ResponseWriter, *http.Request) {
 	return func(nth int, w http.ResponseWriter, _ *http.Request) {
 		if nth <= first {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -47,7 +47,7 @@ func refusing(first int) func(int, http.ResponseWriter, *http.Request) {
 	}
 }
 
-// httpClient has a session's Transport for a service.
+// httpClient returns a client with a session's Transport for a service.
 func httpClient(t *testing.T, session *pgauth.Session, service string) *http.Client {
 	t.Helper()
 	base := &http.Transport{}
@@ -59,7 +59,7 @@ func httpClient(t *testing.T, session *pgauth.Session, service string) *http.Cli
 	return &http.Client{Transport: transport}
 }
 
-// send makes a request and gives the status and the body of its answer.
+// send makes a request and returns the status and the body of the answer.
 func send(t *testing.T, client *http.Client, request *http.Request) (int, string) {
 	t.Helper()
 	response, err := client.Do(request.WithContext(t.Context()))
@@ -85,7 +85,7 @@ func request(t *testing.T, method, url string, body io.Reader) *http.Request {
 
 func TestTransportSetsTheBearer(t *testing.T) {
 	session := open(t)
-	shop := newShop(t, refusing(0))
+	shop := newShop(t, refuseFirst(0))
 	asked := request(t, "GET", shop.URL+"/wallet", nil)
 	if status, body := send(t, httpClient(t, session, shop.URL+"/v1"), asked); status != http.StatusOK || body != "said" {
 		t.Error(status, body)
@@ -98,10 +98,10 @@ func TestTransportSetsTheBearer(t *testing.T) {
 	}
 }
 
-func TestTransportMakesARefusedRequestOnceMore(t *testing.T) {
+func TestTransportRetriesOnceAfterA401(t *testing.T) {
 	session := open(t)
 	first := token(t, session)
-	shop := newShop(t, refusing(1))
+	shop := newShop(t, refuseFirst(1))
 	status, body := send(t, httpClient(t, session, shop.URL), request(t, "POST", shop.URL, strings.NewReader("order")))
 	if status != http.StatusOK || body != "said" {
 		t.Error(status, body)
@@ -119,34 +119,34 @@ func TestTransportMakesARefusedRequestOnceMore(t *testing.T) {
 	}
 }
 
-func TestTransportGivesASecondRefusalToTheCaller(t *testing.T) {
+func TestTransportReturnsASecond401(t *testing.T) {
 	session := open(t)
-	shop := newShop(t, refusing(9))
+	shop := newShop(t, refuseFirst(9))
 	status, body := send(t, httpClient(t, session, shop.URL), request(t, "GET", shop.URL, nil))
 	if status != http.StatusUnauthorized || body != "said" || len(shop.tokens) != 2 {
 		t.Error(status, body, len(shop.tokens))
 	}
 }
 
-func TestTransportRepeatsNoBodyThatIsSpent(t *testing.T) {
+func TestTransportDoesNotRepeatAConsumedBody(t *testing.T) {
 	session := open(t)
 	first := token(t, session)
-	shop := newShop(t, refusing(1))
-	// A reader that http.NewRequest does not know, so that there is no GetBody.
+	shop := newShop(t, refuseFirst(1))
+	// http.NewRequest does not know this type of reader, so the request has no GetBody.
 	once := request(t, "POST", shop.URL, io.MultiReader(strings.NewReader("order")))
 	status, body := send(t, httpClient(t, session, shop.URL), once)
 	if status != http.StatusUnauthorized || body != "said" || len(shop.tokens) != 1 {
 		t.Error(status, body, len(shop.tokens))
 	}
-	// The next one has a better token all the same.
+	// The next request has a newer token anyway.
 	if token(t, session).Fingerprint() == first.Fingerprint() {
 		t.Error("the refusal was not reported")
 	}
 }
 
-func TestTransportKeepsTheTokenFromOtherOrigins(t *testing.T) {
+func TestTransportSendsNoTokenToOtherOrigins(t *testing.T) {
 	session := open(t)
-	elsewhere := newShop(t, refusing(9))
+	elsewhere := newShop(t, refuseFirst(9))
 	shop := newShop(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 	})
@@ -159,15 +159,15 @@ func TestTransportKeepsTheTokenFromOtherOrigins(t *testing.T) {
 	if len(shop.tokens) != 1 || shop.tokens[0] == "" {
 		t.Errorf("%q", shop.tokens)
 	}
-	// Nor is a 401 from there held against it.
+	// A 401 from another origin is not reported either.
 	if len(elsewhere.tokens) != 2 || elsewhere.tokens[0]+elsewhere.tokens[1] != "" || token(t, session).Generation() != 1 {
 		t.Errorf("%q", elsewhere.tokens)
 	}
 }
 
-func TestTransportLeavesAnAuthorizationAlone(t *testing.T) {
+func TestTransportKeepsAnExistingAuthorization(t *testing.T) {
 	session := open(t)
-	shop := newShop(t, refusing(9))
+	shop := newShop(t, refuseFirst(9))
 	own := request(t, "GET", shop.URL, nil)
 	own.Header.Set("Authorization", "Basic own")
 	if status, _ := send(t, httpClient(t, session, shop.URL), own); status != http.StatusUnauthorized {
@@ -178,43 +178,43 @@ func TestTransportLeavesAnAuthorizationAlone(t *testing.T) {
 	}
 }
 
-// closing tells whether it was closed.
-type closing struct {
+// closeRecorder records whether it was closed.
+type closeRecorder struct {
 	io.Reader
 	closed bool
 }
 
-func (c *closing) Close() error {
+func (c *closeRecorder) Close() error {
 	c.closed = true
 	return nil
 }
 
 func TestTransportWithoutATokenSendsNothing(t *testing.T) {
 	session := open(t)
-	shop := newShop(t, refusing(0))
+	shop := newShop(t, refuseFirst(0))
 	client := httpClient(t, session, shop.URL)
 	session.Close(t.Context())
-	body := &closing{Reader: strings.NewReader("order")}
+	body := &closeRecorder{Reader: strings.NewReader("order")}
 	_, err := client.Do(request(t, "POST", shop.URL, body).WithContext(t.Context()))
 	if !errors.Is(err, pgauth.ErrClosed) || !body.closed || len(shop.tokens) != 0 {
 		t.Error(err, body.closed, len(shop.tokens))
 	}
 }
 
-func TestTransportWantsAnAddress(t *testing.T) {
+func TestTransportRequiresAServiceURL(t *testing.T) {
 	session := open(t)
 	for _, address := range []string{"", "shop", "ftp://shop", "https://", ":"} {
 		if _, err := pgauth.NewTransport(session, address, nil); err == nil {
-			t.Errorf("%q was taken", address)
+			t.Errorf("%q was accepted", address)
 		}
 	}
 }
 
-func TestTransportDoesNotWaitForATokenWithoutEnd(t *testing.T) {
+func TestTransportLimitsTheWaitForAToken(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "times": null, "action": {"kind": "hang"}}`)
 	defer admin(t, "DELETE", "/faults", "", nil)
-	shop := newShop(t, refusing(0))
+	shop := newShop(t, refuseFirst(0))
 	transport, err := pgauth.NewTransport(session, shop.URL, nil)
 	if err != nil {
 		t.Fatal(err)

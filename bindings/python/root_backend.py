@@ -1,4 +1,4 @@
-"""Builds the package from the root of the tree, where all of it is."""
+"""A build backend that builds the package from the root of the tree."""
 
 import os
 from pathlib import Path

@@ -259,4 +259,4 @@ def test_without_cargo_the_source_says_what_is_missing(sdist: Path, tmp_path: Pa
     environment = {**os.environ, "CARGO": "no-cargo-here"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode != 0
-    assert "there is no no-cargo-here to build it with: install Rust" in done.stdout + done.stderr
+    assert "there is no no-cargo-here to build it: install Rust" in done.stdout + done.stderr

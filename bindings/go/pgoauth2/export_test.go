@@ -6,7 +6,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Waiting is the same source, which waits for a token no longer than that.
+// Waiting returns the same source with another limit for the wait of one call.
 func Waiting(of oauth2.TokenSource, wait time.Duration) oauth2.TokenSource {
 	changed := of.(source)
 	changed.wait = wait

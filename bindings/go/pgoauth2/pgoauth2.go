@@ -1,5 +1,5 @@
-// Package pgoauth2 makes a session of package pgauth a TokenSource of golang.org/x/oauth2, for libraries that want one. It
-// is a module of its own, so that nobody else depends on that one.
+// Package pgoauth2 provides a TokenSource of golang.org/x/oauth2 for a session of package pgauth, for libraries that
+// need one. It is a separate module, so that package pgauth does not depend on golang.org/x/oauth2.
 package pgoauth2
 
 import (
@@ -10,25 +10,25 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// TokenSource gives the session's tokens. It is to be used as it is, without oauth2.ReuseTokenSource: a token at hand costs
-// next to nothing, and one that was kept elsewhere could not be withdrawn. For that same reason oauth2.NewClient, which
-// keeps it, is not to be used either: take oauth2.Transport, or pgauth.Transport, which also reports a token that the
-// service refused.
+// TokenSource returns the session's tokens. Do not wrap it in oauth2.ReuseTokenSource: a cached token already costs
+// almost nothing, and a token cached elsewhere cannot be withdrawn. For the same reason do not use oauth2.NewClient,
+// which caches the token. Use oauth2.Transport, or pgauth.Transport, which also reports a token that the service
+// refused.
 //
-// An oauth2.TokenSource is asked without a context, so ctx bounds all waiting: a deadline in it counts from now on, for
-// all calls. Most programs give context.Background: without a deadline in ctx each call waits for 30 seconds at the most.
-// The refresh token stays with the session.
+// The Token method of an oauth2.TokenSource has no context. So ctx limits the waits of all calls, and a deadline in it
+// counts from now on. Most programs pass context.Background: without a deadline in ctx, each call waits for 30 seconds
+// at most. The refresh token stays in the session.
 func TokenSource(ctx context.Context, session *pgauth.Session) oauth2.TokenSource {
 	return source{ctx, session, defaultWait}
 }
 
-// defaultWait is the default of the setting request_timeout_ms.
+// defaultWait is equal to the default of the setting request_timeout_ms.
 const defaultWait = 30 * time.Second
 
 type source struct {
 	ctx     context.Context
 	session *pgauth.Session
-	wait    time.Duration // of one call, where ctx has no deadline
+	wait    time.Duration // limits one call if ctx has no deadline
 }
 
 func (s source) Token() (*oauth2.Token, error) {

@@ -30,7 +30,7 @@ func open() *pgauth.Session {
 	return session
 }
 
-func TestTokenSourceGivesTheSessionsToken(t *testing.T) {
+func TestTokenSourceReturnsTheSessionsToken(t *testing.T) {
 	session := open()
 	defer session.Close(t.Context())
 	source := pgoauth2.TokenSource(t.Context(), session)
@@ -46,9 +46,9 @@ func TestTokenSourceGivesTheSessionsToken(t *testing.T) {
 		t.Error("not the session's token")
 	}
 	if apart := time.Until(got.Expiry) - own.Remaining(); apart.Abs() > time.Minute {
-		t.Errorf("expires %v beside the session's", apart)
+		t.Errorf("the expiry differs from the session's by %v", apart)
 	}
-	// What the session has withdrawn is not given again.
+	// A token that the session has withdrawn is not returned again.
 	if err := session.Reject(own, http.StatusUnauthorized); err != nil {
 		t.Fatal(err)
 	}
@@ -71,8 +71,8 @@ func TestTokenSourceFails(t *testing.T) {
 	}
 }
 
-func TestTokenSourceDoesNotWaitWithoutEnd(t *testing.T) {
-	// Connections are taken, and nothing is ever answered.
+func TestTokenSourceLimitsTheWait(t *testing.T) {
+	// Connections are accepted, but never answered.
 	service, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestTokenSourceDoesNotWaitWithoutEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer session.Close(t.Context())
-	defer service.Close() // which ends the call under way
+	defer service.Close() // ends the call in progress
 	source := pgoauth2.Waiting(pgoauth2.TokenSource(context.Background(), session), 50*time.Millisecond)
 	if _, err := source.Token(); !errors.Is(err, pgauth.ErrTimeout) {
 		t.Error(err)

@@ -1,4 +1,4 @@
-"""The emulator, and a client of it."""
+"""Fixtures: the emulator, and settings for a client of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sandbox(running: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def settings(sandbox: Sandbox) -> dict[str, str]:
-    """The emulator, as a client's settings."""
+    """A client's settings for the emulator."""
     return {
         "base_url": sandbox.address["https"],
         "credentials_file": sandbox.address["credentials_file"],

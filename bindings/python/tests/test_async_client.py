@@ -1,4 +1,4 @@
-"""The two calls in event loops: what is awaited and canceled, and what is left behind, which is nothing."""
+"""The two calls in event loops: waits, cancellation, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import gc
 import pytest
 import uvloop
 from sandbox import Sandbox
-from test_async import hang, run, until
+from test_async_session import hang, run, until
 from test_request import calls
 from test_session import key
 
@@ -45,7 +45,7 @@ def test_a_pair_is_issued_and_refreshed(sandbox: Sandbox, settings: Config) -> N
     assert (calls(sandbox, "issue"), calls(sandbox, "refresh")) == (2, 2)
 
 
-def test_ways_to_make_one(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_can_be_made_in_several_ways(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         client = AsyncClient.from_env()
         assert client.base_url == settings["base_url"]
@@ -65,7 +65,7 @@ def test_ways_to_make_one(settings: Config, monkeypatch: pytest.MonkeyPatch) -> 
     run(work())
 
 
-def test_calls_go_side_by_side_and_other_tasks_go_on(sandbox: Sandbox, settings: Config) -> None:
+def test_calls_run_concurrently_and_other_tasks_continue(sandbox: Sandbox, settings: Config) -> None:
     hang(sandbox)
 
     async def work() -> None:
@@ -92,7 +92,7 @@ def test_what_the_service_refuses(settings: Config) -> None:
     run(work())
 
 
-def test_times(sandbox: Sandbox, settings: Config) -> None:
+def test_timeouts(sandbox: Sandbox, settings: Config) -> None:
     hang(sandbox, "refresh")
 
     async def work() -> None:
@@ -108,9 +108,9 @@ def test_times(sandbox: Sandbox, settings: Config) -> None:
     assert calls(sandbox, "refresh") == 1
 
 
-# ruff takes one surrogate for another.
+# ruff takes the two surrogates for duplicates.
 @pytest.mark.parametrize("text", ["to\0ken", "token\udcff", "token\ud800", ""])  # noqa: PT014
-def test_texts_that_cannot_be_sent_are_refused_as_by_a_client_that_blocks(
+def test_invalid_texts_are_refused_as_by_a_blocking_client(
     sandbox: Sandbox, settings: Config, text: str
 ) -> None:
     def told(error: PaymentsGateError) -> tuple[object, ...]:
@@ -142,7 +142,7 @@ def test_a_token_without_a_refresh_token(sandbox: Sandbox, settings: Config) -> 
     run(work())
 
 
-def test_a_canceled_call_is_given_up_and_the_others_are_not(sandbox: Sandbox, settings: Config) -> None:
+def test_a_canceled_call_is_abandoned_and_others_are_not(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(route="refresh", action={"kind": "delay", "ms": 400}, times=None)
 
     async def work() -> None:
@@ -163,7 +163,7 @@ def test_a_canceled_call_is_given_up_and_the_others_are_not(sandbox: Sandbox, se
 
 
 def test_cancellation_at_every_moment(sandbox: Sandbox, settings: Config) -> None:
-    """Each call ends once: with a pair of its own or with the cancellation."""
+    """Each call ends once: with its own pair or with the cancellation."""
 
     async def work() -> None:
         client, seen = AsyncClient(settings), []
@@ -182,7 +182,7 @@ def test_cancellation_at_every_moment(sandbox: Sandbox, settings: Config) -> Non
     run(work())
 
 
-def test_one_loop_after_the_other_and_another_kind(settings: Config) -> None:
+def test_one_loop_after_the_other_and_another_loop_type(settings: Config) -> None:
     client = AsyncClient(settings)
 
     async def work() -> None:
@@ -196,7 +196,7 @@ def test_one_loop_after_the_other_and_another_kind(settings: Config) -> None:
         uvloop.run(work())
 
 
-def test_a_loop_that_is_closed_under_a_call(sandbox: Sandbox, settings: Config) -> None:
+def test_a_loop_that_is_closed_during_a_call(sandbox: Sandbox, settings: Config) -> None:
     hang(sandbox)
     client, loop = AsyncClient(settings), asyncio.new_event_loop()
     task = loop.create_task(client.issue())

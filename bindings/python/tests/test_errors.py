@@ -1,4 +1,4 @@
-"""What an exception carries, what it can be caught by, and how it travels."""
+"""Exceptions: their fields, their classes, and pickling."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_failure_without_an_answer_has_none_of_its_fields(settings: dict[str, 
     assert (error.retryable, error.needs_credentials, error.fate) == (True, False, Fate.UNSENT)
 
 
-def test_what_they_are_caught_by(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_exception_classes(sandbox: Sandbox, settings: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
         Client()
     with pytest.raises(Refused):
@@ -98,7 +98,7 @@ def test_the_deadline_of_a_session_s_caller_has_a_cause(sandbox: Sandbox, settin
 
 
 def asked(settings: dict[str, str], call: Callable[[Session], object]) -> None:
-    """Makes the call after the first try of a session has failed."""
+    """Makes the call after the first attempt of a session has failed."""
     session = Session(settings)
     with pytest.raises(DeadlineExceeded):
         session.token(timeout=0)
@@ -130,7 +130,7 @@ CALLS: list[Callable[[Any], Any]] = [
 def test_a_service_that_cannot_be_reached_is_named(
     settings: dict[str, str], call: Callable[[Any], Any], ask: Callable[..., None]
 ) -> None:
-    """Between two tries the deadline passes; after the last one the failure itself is the answer."""
+    """Between two attempts a deadline has a cause; after the last attempt the failure is raised."""
     address = closed_port()
     settings["base_url"] = f"https://{address}"
     with pytest.raises(NetworkError, match=address) as raised:
@@ -142,9 +142,7 @@ def test_a_service_that_cannot_be_reached_is_named(
 
 
 @pytest.mark.parametrize("kind", [{"kind": "hang"}, {"kind": "reset"}, {"kind": "status", "status": 401}])
-def test_they_travel_between_processes(
-    sandbox: Sandbox, settings: dict[str, str], kind: dict[str, object]
-) -> None:
+def test_errors_can_be_pickled(sandbox: Sandbox, settings: dict[str, str], kind: dict[str, object]) -> None:
     sandbox.fault(action=kind)
     error = failure(Client({**settings, "refresh_timeout_ms": 200}))
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
@@ -160,7 +158,7 @@ def test_the_numbers_are_those_of_the_header() -> None:
     assert {fate.name: str(fate.value) for fate in Fate} == fates
 
 
-def test_a_number_of_a_newer_library_is_carried_along() -> None:
+def test_unknown_numbers_are_kept() -> None:
     status = Status(777)
     assert status == 777
     assert repr(status) == "<Status.UNKNOWN_777: 777>"

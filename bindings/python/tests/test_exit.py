@@ -1,4 +1,4 @@
-"""A hundred interpreters that end while the library is at work: at once, silently, with their own status."""
+"""Interpreters that exit while the library works: at once, without output, with their own exit status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from paymentsgate_auth import AsyncClient, AsyncSession, LogLevel, PaymentsGateE
 settings = json.loads(sys.argv[1])
 """
 
-# The service never answers, so whatever waits at the end has not been answered.
+# The service never answers, so every call is still waiting at exit.
 ENDS = {
     "during a wait": """
 session = Session(settings)
@@ -31,21 +31,21 @@ session.token()
     "with daemon threads waiting": """
 session = Session(settings)
 session.log_to(logging.getLogger())
-news = session.subscribe(LogLevel.DEBUG)
-waits = [session.token, lambda: session.request("GET", "/wallet"), lambda: list(news)]
+subscription = session.subscribe(LogLevel.DEBUG)
+waits = [session.token, lambda: session.request("GET", "/wallet"), lambda: list(subscription)]
 def wait(ask):
     try: ask()
     except PaymentsGateError: pass
 for ask in waits:
     threading.Thread(target=wait, args=(ask,), daemon=True).start()
-cycle = [session, news]; cycle.append(cycle)
+cycle = [session, subscription]; cycle.append(cycle)
 sys.exit(7)
 """,
     "with a loop closed under it": """
 session, client, loop = AsyncSession(settings), AsyncClient(settings), asyncio.new_event_loop()
-news = session.subscribe()
-asks = session.token(), session.request("GET", "/wallet"), news.poll(), client.issue(), client.refresh("t")
-tasks = [loop.create_task(ask) for ask in asks]
+subscription = session.subscribe()
+calls = session.token(), session.request("GET", "/wallet"), client.issue(), client.refresh("t")
+tasks = [loop.create_task(call) for call in (*calls, subscription.poll())]
 for task in tasks: task._log_destroy_pending = False
 for _ in range(3): loop.run_until_complete(asyncio.sleep(0))
 loop.close()

@@ -20,7 +20,7 @@ from waiting import eventually
 
 import paymentsgate_auth
 
-# The master loads this: its session is warm when the workers begin.
+# The master process loads this: its session has a token before the workers start.
 APPLICATION = """
 import json, os, threading
 from paymentsgate_auth import Session
@@ -50,7 +50,7 @@ def worker_exit(server, worker):
     application.session.close(timeout=5)
 
 def on_exit(server):
-    # The master is none of its workers: its refresh token has stayed with it.
+    # The refresh token has stayed in the master process.
     import application as a
     served = a.session.token(timeout=0).fingerprint == a.inherited.fingerprint
     a.session.reject(a.inherited)
@@ -62,7 +62,7 @@ def on_exit(server):
 
 @contextlib.contextmanager
 def server(folder: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """The server in a group of its own, none of which outlives the test."""
+    """The server in its own process group, which is killed after the test."""
     (folder / "application.py").write_text(APPLICATION)
     (folder / "configuration.py").write_text(CONFIGURATION)
     package = Path(paymentsgate_auth.__file__).parents[1]
@@ -112,7 +112,7 @@ def test_a_preloaded_session_in_master_and_workers(
     with server(tmp_path, settings) as process:
         try:
             eventually((tmp_path / "socket").exists)
-            eventually(all_have_answered, patience=30)
+            eventually(all_have_answered, timeout=30)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=15) == 0
         except BaseException:

@@ -1,4 +1,4 @@
-"""Which library is loaded, and that this package knows all of it."""
+"""Which library is loaded, and that this package declares all its functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SONAME = "libpaymentsgate_auth.so.1"
 
 
 def stub(path: Path, source: str) -> Path:
-    """A tiny library in the place of the real one."""
+    """Builds a tiny library that replaces the real one."""
     subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", path, "-"], input=source.encode(), check=True)
     return path
 
@@ -32,17 +32,17 @@ def abi(number: int) -> str:
 
 
 def load(package: Path, **environment: str) -> str:
-    """What importing the package says, in a process of its own."""
-    kept = {name: value for name, value in os.environ.items() if name != "PAYMENTSGATE_AUTH_LIB"}
+    """The output of importing the package in a separate process."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PAYMENTSGATE_AUTH_LIB"}
     command = [sys.executable, "-c", "import paymentsgate_auth as p; print(p.library_version())"]
-    environment = {**kept, "PYTHONPATH": str(package.parent), **environment}
+    environment = {**inherited, "PYTHONPATH": str(package.parent), **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of the package, to put a library beside it."""
+    """A copy of the package, so that a test can put a library beside it."""
     return Path(shutil.copytree(PACKAGE, tmp_path / "paymentsgate_auth"))
 
 
@@ -50,7 +50,7 @@ def test_the_variable_names_the_library(package: Path) -> None:
     assert load(package, PAYMENTSGATE_AUTH_LIB=os.environ["PAYMENTSGATE_AUTH_LIB"]) == library_version()
 
 
-def test_a_library_beside_the_package_goes_first(package: Path) -> None:
+def test_a_library_beside_the_package_comes_first(package: Path) -> None:
     shutil.copy(os.environ["PAYMENTSGATE_AUTH_LIB"], package / SONAME)
     assert load(package, PAYMENTSGATE_AUTH_LIB="/nowhere.so") == library_version()
 
@@ -81,7 +81,7 @@ def test_an_older_library_is_refused(package: Path, tmp_path: Path) -> None:
     assert "has no pg_version: it is older than this package" in said
 
 
-def test_no_library_says_where_it_was_looked_for(package: Path) -> None:
+def test_the_error_says_where_the_library_was_searched(package: Path) -> None:
     said = load(package, PAYMENTSGATE_AUTH_LIB="/nowhere.so")
     assert said.startswith("ImportError: cannot load /nowhere.so")
     for piece in (str(package / SONAME), "PAYMENTSGATE_AUTH_LIB (/nowhere.so)", "make install", "ldconfig"):

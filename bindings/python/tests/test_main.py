@@ -37,18 +37,18 @@ def test_status(sandbox: Sandbox, settings: Config, capsys: pytest.CaptureFixtur
     assert not any(secret in said for secret in sandbox.secrets())
 
 
-def test_status_of_a_store_costs_no_call(
+def test_status_from_a_store_makes_no_call(
     sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = ["--set", f"store=file:{tmp_path}/store"]
     (tmp_path / "store").mkdir(mode=0o700)
     main(["token", *store])
-    bought = capsys.readouterr().out
+    token = capsys.readouterr().out
     main(["status", "--json", *store])
     status = json.loads(capsys.readouterr().out)
     assert (status["generation"], status["counters"]["issues"]) == (1, 0)
     assert calls(sandbox, "issue") == 1
-    assert bought.strip() not in json.dumps(status)
+    assert token.strip() not in json.dumps(status)
 
 
 def test_status_says_why_there_is_no_token(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,7 @@ def test_token_works(sandbox: Sandbox, settings: Config, capsys: pytest.CaptureF
     assert token.count(".") == 2
 
 
-def test_as_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_as_a_module(capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "paymentsgate_auth"]
     done = subprocess.run([*command, "version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == library_version()

@@ -1,4 +1,4 @@
-"""Forks, child processes and the interpreter's end. Each script has a process of its own and a time limit."""
+"""Forks, child processes and interpreter exit. Each script runs in its own process with a time limit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(script: str, settings: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_a_forked_child_goes_on_with_what_it_inherited(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_a_forked_child_uses_the_inherited_client(sandbox: Sandbox, settings: dict[str, str]) -> None:
     script = """
 token = client.issue()
 children = []
@@ -51,7 +51,7 @@ client.refresh(token)
     assert sandbox.counters()["pairs_issued"] == 9
 
 
-def test_a_fork_under_calls_in_flight(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_a_fork_during_calls(sandbox: Sandbox, settings: dict[str, str]) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 20}, times=None)
     script = """
 import warnings; warnings.simplefilter("ignore")
@@ -118,7 +118,7 @@ cycle = [client, token]; cycle.append(cycle)
         run(script, settings)
 
 
-def test_a_forked_child_serves_what_it_inherited(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_a_forked_child_returns_the_inherited_token(sandbox: Sandbox, settings: dict[str, str]) -> None:
     script = """
 import warnings; warnings.simplefilter("ignore")
 session = client.session()
@@ -172,7 +172,7 @@ assert session.token().fingerprint == inherited.fingerprint
     assert counters["most_presentations"] <= 1
 
 
-def test_a_fork_under_callers_who_wait(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_a_fork_while_callers_wait(sandbox: Sandbox, settings: dict[str, str]) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 500})
     script = """
 import warnings; warnings.simplefilter("ignore")
@@ -233,7 +233,7 @@ cycle = [session]; cycle.append(cycle)
 )
 def test_ctrl_c_ends_a_wait_at_once(sandbox: Sandbox, settings: dict[str, str], wait: str) -> None:
     sandbox.fault(action={"kind": "hang"}, times=None)
-    # A job in the background of a shell is started with the signal ignored.
+    # A background job of a shell starts with the signal ignored.
     script = f"""
 signal.signal(signal.SIGINT, signal.default_int_handler)
 session = client.session()
@@ -254,7 +254,7 @@ print(len(sent))
     assert sandbox.counters()["routes"]["issue"]["calls"] == 1
 
 
-def test_an_interrupted_request_was_sent_once_and_is_given_up(
+def test_an_interrupted_request_is_sent_once_and_abandoned(
     sandbox: Sandbox, settings: dict[str, str]
 ) -> None:
     sandbox.fault(route="payin", action={"kind": "hang"}, times=None)
@@ -264,11 +264,11 @@ session = client.session()
 session.token()
 threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
 try: session.request("POST", "/deals/payin", json={"amount": 1})
-except KeyboardInterrupt as error: kept = error
+except KeyboardInterrupt as error: caught = error
 else: sys.exit("not interrupted")
-# Nothing is under way any more, though the traceback holds on to the variables of the call.
+# No operation is pending any more, although the traceback still references the variables of the call.
 from paymentsgate_auth._library import library
-frames = kept.__traceback__
+frames = caught.__traceback__
 while "queue" not in frames.tb_frame.f_locals: frames = frames.tb_next
 print(library.pg_event_status(frames.tb_frame.f_locals["queue"].take()))
 """
@@ -299,15 +299,15 @@ warm = asyncio.run(fingerprint())
 
 def test_an_async_session_in_forked_children(sandbox: Sandbox, settings: dict[str, str]) -> None:
     script = """
-news = session.subscribe()
+subscription = session.subscribe()
 children = []
 for _ in range(4):
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            # News are the parent's.
-            assert asyncio.run(news.poll()) is None
+            # Events go to the parent.
+            assert asyncio.run(subscription.poll()) is None
             first, second = asyncio.run(own())
             assert first == warm != second
             status = 0
@@ -332,7 +332,7 @@ async def parent():
     if child == 0:
         status = 1
         try:
-            # The loop that forked is the parent's; a child has one of its own.
+            # The forked loop belongs to the parent; the child uses a new one.
             asyncio._set_running_loop(None)
             first, second = asyncio.run(own())
             assert first == warm != second
@@ -363,7 +363,7 @@ assert asyncio.run(fingerprint()) == warm
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_processes_that_inherit_nothing_open_their_own(
+def test_processes_that_inherit_nothing_open_their_own_session(
     sandbox: Sandbox, settings: dict[str, str], method: str
 ) -> None:
     script = f"""
@@ -392,7 +392,7 @@ with tempfile.TemporaryDirectory() as folder:
     assert sandbox.counters()["pairs_issued"] == 5
 
 
-def test_lines_that_wait_are_written_before_the_end(settings: dict[str, str]) -> None:
+def test_queued_log_lines_are_written_before_exit(settings: dict[str, str]) -> None:
     script = """
 import logging
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)

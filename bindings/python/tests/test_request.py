@@ -1,4 +1,4 @@
-"""Requests to the API: what is sent, what comes back, and what is never sent twice."""
+"""Requests to the API: what is sent, what is returned, and what is never sent twice."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def calls(sandbox: Sandbox, route: str) -> int:
 
 
 def in_both_threads(work: Callable[[], object]) -> None:
-    """The main thread, which handles signals, waits in another way."""
+    """Runs in the main thread and in another one. The main thread waits in slices, to handle signals."""
     work()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result()
@@ -88,7 +88,7 @@ def test_headers_in_pairs_and_another_type(sandbox: Sandbox, settings: Config) -
     assert seen["headers"]["x-trace"] == "1"
 
 
-def test_an_answer_of_any_status_is_an_answer(sandbox: Sandbox, settings: Config) -> None:
+def test_an_answer_of_any_status_is_returned(sandbox: Sandbox, settings: Config) -> None:
     body = "caf\u00e9 {"
     action = {"kind": "status", "status": 503, "body": body, "headers": {"X-Some": "a", "x-other": "b"}}
     sandbox.fault(route="wallet", action=action)
@@ -99,7 +99,7 @@ def test_an_answer_of_any_status_is_an_answer(sandbox: Sandbox, settings: Config
         answer.json()
 
 
-def test_headers_that_came_twice() -> None:
+def test_repeated_headers() -> None:
     headers = Headers([("set-cookie", "a"), ("date", "now"), ("set-cookie", "b")])
     assert headers["Set-Cookie"] == "a"
     assert headers.get_all("Set-Cookie") == ["a", "b"]
@@ -107,7 +107,7 @@ def test_headers_that_came_twice() -> None:
     assert (list(headers), len(headers), "DATE" in headers) == (["set-cookie", "date"], 2, True)
 
 
-def test_an_answer_shows_only_its_status_and_travels(settings: Config) -> None:
+def test_a_response_shows_only_its_status_and_can_be_pickled(settings: Config) -> None:
     answer = Session(settings).request("GET", "/wallet")
     assert repr(answer) == "<Response 200>"
     assert "application" not in repr(answer.headers)
@@ -158,7 +158,7 @@ def test_too_large_an_answer(sandbox: Sandbox, settings: Config) -> None:
     assert raised.value.status is Status.ANSWER_TOO_LARGE
 
 
-def test_the_end_gives_requests_up(sandbox: Sandbox, settings: Config) -> None:
+def test_close_abandons_requests(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(route="wallet", action={"kind": "hang"}, times=None)
     session = Session(settings)
     with ThreadPoolExecutor(4) as pool:
@@ -187,7 +187,7 @@ def test_the_end_gives_requests_up(sandbox: Sandbox, settings: Config) -> None:
         ("GET", "/wallet", {"timeout": -math.inf}),
     ],
 )
-def test_what_cannot_be_asked(sandbox: Sandbox, settings: Config, ask: tuple[Any, ...]) -> None:
+def test_invalid_requests_are_refused(sandbox: Sandbox, settings: Config, ask: tuple[Any, ...]) -> None:
     method, path, more = ask
     with pytest.raises(InvalidCall):
         Session(settings).request(method, path, **more)
@@ -197,16 +197,16 @@ def test_what_cannot_be_asked(sandbox: Sandbox, settings: Config, ask: tuple[Any
 @pytest.mark.parametrize(
     ("given", "what"),
     [
-        ({"body": "text"}, "a body is bytes, not str"),
+        ({"body": "text"}, "the body must be bytes, not str"),
         ({"body": b"{}", "json": {}}, "not both"),
         ({"json": {"amount": object()}}, "not JSON serializable"),
     ],
 )
-def test_bodies_that_are_none(settings: Config, given: dict[str, Any], what: str) -> None:
+def test_invalid_bodies_are_refused(settings: Config, given: dict[str, Any], what: str) -> None:
     with pytest.raises(TypeError, match=what):
         Session(settings).request("POST", "/deals/payin", **given)
 
 
-def test_what_is_no_number_in_json_is_not_sent(settings: Config) -> None:
+def test_nan_is_not_sent_as_json(settings: Config) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         Session(settings).request("POST", "/deals/payin", json={"amount": math.nan})

@@ -1,4 +1,4 @@
-"""Nothing shows a secret: no repr, no format, no pickle, no traceback, not even one with local variables."""
+"""Nothing shows a secret: no repr, no format, no pickle, and no traceback, even with local variables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_token_is_shown_as_its_fingerprint(
 
 
 @pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_tokens_clients_and_sessions_do_not_travel(
+def test_tokens_clients_and_sessions_cannot_be_pickled(
     settings: dict[str, str], take: Callable[[object], object]
 ) -> None:
     client = Client(settings)
@@ -112,7 +112,7 @@ def test_a_pair_that_is_refused_is_not_shown(
 def shows_nothing(error: PaymentsGateError) -> None:
     for part in (error, pickle.loads(pickle.dumps(error))):
         assert SECRET not in f"{part} {part!r} {vars(part)}"
-    # The caller's own frames come first; they hold what the caller had.
+    # The frames of the caller come first. They contain the caller's own variables.
     own = error.__traceback__
     while own and "paymentsgate_auth" not in own.tb_frame.f_code.co_filename:
         own = own.tb_next
@@ -121,7 +121,7 @@ def shows_nothing(error: PaymentsGateError) -> None:
     assert SECRET not in "".join(shown.format())
 
 
-def test_what_the_server_echoes_is_taken_out(sandbox: Sandbox, settings: dict[str, str]) -> None:
+def test_secrets_echoed_by_the_server_are_removed(sandbox: Sandbox, settings: dict[str, str]) -> None:
     body = {"error": "ERROR_X", "message": f"unknown: {SECRET}", "details": {"token": SECRET}}
     sandbox.fault(action={"kind": "status", "status": 400, "body": body})
     with pytest.raises(PaymentsGateError) as raised:

@@ -1,4 +1,4 @@
-"""A session: the token it hands out, what it does when one is refused, how its waits end, and how it ends."""
+"""A session: its tokens, refused tokens, the end of waits, and close()."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sandbox import Sandbox
-from test_calls import wallet
+from test_client import wallet
 from waiting import eventually
 
 from paymentsgate_auth import (
@@ -31,7 +31,7 @@ from paymentsgate_auth import (
 )
 
 Config = dict[str, str]
-# As the service wants one, and not the account's.
+# A valid key that is not the account's.
 ANOTHER_KEY = (
     "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KTUZrd0V3WUhLb1pJemowQ0FRWUlLb1pJemowREFRY0RRZ0FFWjkzOW5SbGRP"
     "czRqK0R0M2p5dUZBc25OblVoawpHcEFSQnpnODhmL2FEQWlJeGtIclV3dllNcW92aUNJcjhJWksxY2R3dUhZdERDdjBlZ0x4"
@@ -46,7 +46,7 @@ def calls(sandbox: Sandbox) -> tuple[int, int]:
     return issue, refresh
 
 
-def test_a_token_that_works_from_one_call(sandbox: Sandbox, settings: Config) -> None:
+def test_one_call_obtains_a_working_token(sandbox: Sandbox, settings: Config) -> None:
     with Session(settings) as session:
         token = session.token()
         assert wallet(sandbox, token)
@@ -55,7 +55,9 @@ def test_a_token_that_works_from_one_call(sandbox: Sandbox, settings: Config) ->
     assert calls(sandbox) == (1, 0)
 
 
-def test_ways_to_open_one(sandbox: Sandbox, settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_can_be_opened_in_several_ways(
+    sandbox: Sandbox, settings: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Client(settings) as client:
         session = client.session(keep_warm=True)
     assert session.token().generation == 1
@@ -64,7 +66,7 @@ def test_ways_to_open_one(sandbox: Sandbox, settings: Config, monkeypatch: pytes
     assert Session.from_env(keep_warm=True).token()
 
 
-def test_credentials_of_the_session_go_before_those_of_the_client(settings: Config) -> None:
+def test_credentials_of_the_session_override_those_of_the_client(settings: Config) -> None:
     with pytest.raises(Refused):
         Client(settings).session(account_id="another", public_key=key(settings)).token()
     del settings["credentials_file"]
@@ -105,13 +107,13 @@ def test_a_token_that_is_refused_is_replaced_once(sandbox: Sandbox, settings: Co
 
 
 def refuse_all(session: Session) -> None:
-    """Reports each new token at once. On a slow machine a pause may be over before the report."""
+    """Reports each new token at once. On a slow machine a pause may end before the report."""
     while True:
         session.reject(session.token())
 
 
-def test_tokens_that_are_refused_when_new(settings: Config) -> None:
-    """Each is replaced after a longer pause than the one before it, and until then goes on being served."""
+def test_tokens_that_are_refused_soon_after_issue(settings: Config) -> None:
+    """Each is replaced after a longer pause than the one before it, and is returned until then."""
     session = Session(settings)
     assert session.health()["refused_young"] == 0
     with pytest.raises(RejectedFresh, match="setting store") as raised:
@@ -127,11 +129,11 @@ def test_tokens_that_are_refused_when_new(settings: Config) -> None:
             return True
         return False
 
-    eventually(is_replaced, patience=90)
+    eventually(is_replaced, timeout=90)
     assert session.token().generation == last.generation + 1
 
 
-def test_another_token_on_demand(sandbox: Sandbox, settings: Config) -> None:
+def test_refresh_on_demand(sandbox: Sandbox, settings: Config) -> None:
     session = Session(settings)
     first = session.token()
     second = session.refresh()
@@ -159,7 +161,7 @@ def test_another_token_on_demand(sandbox: Sandbox, settings: Config) -> None:
         session.refresh()
 
 
-def test_a_new_key_heals_a_session(sandbox: Sandbox, settings: Config) -> None:
+def test_a_new_key_recovers_a_session(sandbox: Sandbox, settings: Config) -> None:
     session = Client(settings).session(account_id=sandbox.address["account_id"], public_key=ANOTHER_KEY)
     for _ in range(2):
         with pytest.raises(Refused) as raised:
@@ -171,11 +173,11 @@ def test_a_new_key_heals_a_session(sandbox: Sandbox, settings: Config) -> None:
     assert session.token()
 
 
-# The last ones are good, but a session belongs to one account.
+# The last ones are valid, but a session belongs to one account.
 @pytest.mark.parametrize(
     ("account", "public_key"), [("a\0b", None), ("a", "k\0"), ("", None), ("a", "key"), ("another", None)]
 )
-def test_credentials_that_cannot_be_any(settings: Config, account: str, public_key: str | None) -> None:
+def test_invalid_credentials_are_refused(settings: Config, account: str, public_key: str | None) -> None:
     session = Session(settings)
     with pytest.raises(PaymentsGateError) as raised:
         session.set_credentials(account, key(settings) if public_key is None else public_key)
@@ -223,31 +225,31 @@ def test_metrics(sandbox: Sandbox, settings: Config) -> None:
         client.metrics()
 
 
-def test_no_time_never_waits(sandbox: Sandbox, settings: Config) -> None:
+def test_timeout_zero_never_waits(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 3000})
     session = Session(settings)
     begun = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         session.token(timeout=0)
     assert time.monotonic() - begun < 2
-    # The call that it began goes on, and the next caller waits for that.
+    # The call that it started continues, and the next caller waits for it.
     assert session.token()
     assert session.token(timeout=0)
     assert calls(sandbox) == (1, 0)
 
 
-@pytest.mark.parametrize("patience", [0.05, 0.5])
-def test_a_wait_ends_at_its_deadline(sandbox: Sandbox, settings: Config, patience: float) -> None:
+@pytest.mark.parametrize("timeout", [0.05, 0.5])
+def test_a_wait_ends_at_its_deadline(sandbox: Sandbox, settings: Config, timeout: float) -> None:
     sandbox.fault(action={"kind": "hang"})
     session = Session(settings)
     begun = time.monotonic()
     with pytest.raises(DeadlineExceeded):
-        session.token(timeout=patience)
-    assert patience <= time.monotonic() - begun < patience + 3
+        session.token(timeout=timeout)
+    assert timeout <= time.monotonic() - begun < timeout + 3
 
 
 def in_the_main_thread_and_in_another(session: Session, **ask: float) -> list[object]:
-    """What two askers at one time come to. Only one of them waits in slices: both must come to the same."""
+    """The results of two callers at the same time. Only one waits in slices; both results must be equal."""
 
     def outcome() -> object:
         try:
@@ -260,14 +262,14 @@ def in_the_main_thread_and_in_another(session: Session, **ask: float) -> list[ob
         return [outcome(), other.result()]
 
 
-def test_a_slice_waits_out_what_passes_in_time(sandbox: Sandbox, settings: Config) -> None:
+def test_a_wait_in_slices_outlasts_a_short_failure(sandbox: Sandbox, settings: Config) -> None:
     action = {"kind": "status", "status": 429, "headers": {"retry-after": "1"}}
     sandbox.fault(action=action)
     assert in_the_main_thread_and_in_another(Session(settings), timeout=5) == [1, 1]
     assert calls(sandbox) == (2, 0)
 
 
-def test_a_slice_does_not_wait_in_vain(sandbox: Sandbox, settings: Config) -> None:
+def test_a_wait_in_slices_ends_at_a_permanent_failure(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(action={"kind": "status", "status": 429, "headers": {"retry-after": "90"}})
     begun = time.monotonic()
     outcomes = in_the_main_thread_and_in_another(Session(settings), timeout=30)
@@ -276,11 +278,11 @@ def test_a_slice_does_not_wait_in_vain(sandbox: Sandbox, settings: Config) -> No
     assert calls(sandbox) == (1, 0)
 
 
-def test_a_slice_does_not_settle_for_the_old_token(sandbox: Sandbox, settings: Config) -> None:
+def test_a_wait_in_slices_does_not_return_the_old_token(sandbox: Sandbox, settings: Config) -> None:
     sandbox.switch(access_lifetime_s=10, date_header="off")
     session = Session(settings)
     assert session.token().generation == 1
-    # Until two pairs may follow each other.
+    # Waits until the session may obtain another pair.
     time.sleep(2.6)
     sandbox.fault(route="refresh", action={"kind": "delay", "ms": 700})
     assert in_the_main_thread_and_in_another(session, timeout=5, min_remaining=8) == [2, 2]
@@ -288,7 +290,9 @@ def test_a_slice_does_not_settle_for_the_old_token(sandbox: Sandbox, settings: C
 
 
 @pytest.mark.parametrize("least", [7200, math.inf])
-def test_a_new_token_is_handed_out_however_short(sandbox: Sandbox, settings: Config, least: float) -> None:
+def test_a_new_token_is_returned_even_if_it_is_too_short(
+    sandbox: Sandbox, settings: Config, least: float
+) -> None:
     session = Session(settings)
     assert session.token(min_remaining=least).generation == 1
     assert session.token(min_remaining=least).generation == 1
@@ -302,7 +306,7 @@ def test_a_negative_time_is_refused(settings: Config, ask: dict[str, float]) -> 
         session.token(**ask)
 
 
-def test_the_end(sandbox: Sandbox, settings: Config) -> None:
+def test_close(sandbox: Sandbox, settings: Config) -> None:
     with Session(settings) as session:
         token = session.token()
     session.close()
@@ -319,7 +323,7 @@ def test_the_end(sandbox: Sandbox, settings: Config) -> None:
     assert token.access_token
 
 
-def test_callers_who_wait_are_told_of_the_end(sandbox: Sandbox, settings: Config) -> None:
+def test_close_ends_the_waits_of_other_threads(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(action={"kind": "hang"})
     session = Session({**settings, "issue_timeout_ms": "4000"})
     with ThreadPoolExecutor(4) as pool:

@@ -1,4 +1,4 @@
-"""A store of the program's own: in memory, and in a SQLite database that real processes share."""
+"""A custom store: in memory, and in a SQLite database that several processes share."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_contract() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError("the disk is full"), SystemExit("the disk is full")])
-def test_what_is_raised_is_a_failure(settings: Config, error: BaseException) -> None:
+def test_exceptions_of_a_store_are_failures(settings: Config, error: BaseException) -> None:
     store = MemoryStore()
     store.error = error
     with pytest.raises(StoreError, match=f"{type(error).__name__}: the disk is full"):
@@ -67,7 +67,7 @@ def test_what_is_raised_is_a_failure(settings: Config, error: BaseException) -> 
         assert session.token().generation == 1
 
 
-def test_sessions_of_both_kinds_share_it(sandbox: Sandbox, settings: Config) -> None:
+def test_blocking_and_async_sessions_share_a_store(sandbox: Sandbox, settings: Config) -> None:
     store = MemoryStore()
     with Session(settings, store=store) as session:
         first = session.token()
@@ -80,7 +80,7 @@ def test_sessions_of_both_kinds_share_it(sandbox: Sandbox, settings: Config) -> 
     assert calls(sandbox) == (1, 0)
 
 
-def test_it_lives_as_long_as_its_session(settings: Config) -> None:
+def test_a_store_lives_as_long_as_its_session(settings: Config) -> None:
     store = MemoryStore()
     gone = weakref.ref(store)
     session = Session(settings, store=store)
@@ -97,7 +97,7 @@ def test_it_lives_as_long_as_its_session(settings: Config) -> None:
     assert gone() is None
 
 
-def test_what_is_no_store(settings: Config) -> None:
+def test_an_object_that_is_no_store_is_refused(settings: Config) -> None:
     with pytest.raises(TypeError, match="the setting store must be a str, a path or a Store, not object"):
         Session(settings, store=object())  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError) as raised:
@@ -118,7 +118,7 @@ with Session(json.loads(sys.argv[2]), store=SqliteStore(sys.argv[1])) as session
 
 
 class Worker:
-    """A process with a session on a database, which asks for a token when it is told to."""
+    """A process with a session on a database. It asks for a token when the test tells it to."""
 
     def __init__(self, database: Path, settings: Config) -> None:
         path = f"{Path(paymentsgate_auth.__file__).parents[1]}:{EXAMPLES}"
@@ -161,7 +161,7 @@ def test_sqlite_keeps_the_contract(tmp_path: Path) -> None:
 
 
 def test_eight_processes_make_one_call_each_round(sandbox: Sandbox, workers: list[Worker]) -> None:
-    # A token of 20 s is renewed after 7.5 s at the earliest, so a slow process cannot ask for two in a round.
+    # A token of 20 s is renewed after 7.5 s at the earliest, so a slow process cannot get two in one round.
     sandbox.switch(access_lifetime_s=20, date_header="off")
     for round_ in range(3):
         for worker in workers:
@@ -175,7 +175,7 @@ def test_eight_processes_make_one_call_each_round(sandbox: Sandbox, workers: lis
     assert sandbox.counters()["most_presentations"] == 1
 
 
-def test_another_goes_on_where_a_killed_one_held_the_lock(
+def test_another_process_continues_after_the_lock_owner_is_killed(
     sandbox: Sandbox, workers: list[Worker], tmp_path: Path
 ) -> None:
     sandbox.switch(access_lifetime_s=10, date_header="off")
@@ -194,7 +194,7 @@ def test_another_goes_on_where_a_killed_one_held_the_lock(
     holder.process.wait()
     heir.ask(min_remaining=9)
     with closing(sqlite3.connect(tmp_path / "store.db", timeout=10)) as database, database:
-        # Stands for the time in which the lease ends.
+        # Replaces the time until the lease ends.
         assert database.execute("DELETE FROM paymentsgate_lock").rowcount == 1
     assert heir.answer()[0] == "2"
     assert calls(sandbox) == (2, 1)
@@ -218,7 +218,7 @@ sys.exit(7)
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_interpreters_end_after_the_calls_under_way(settings: Config, end: str) -> None:
+def test_interpreters_exit_after_the_calls_in_progress(settings: Config, end: str) -> None:
     prelude = """
 import json, sys, threading, time
 from paymentsgate_auth import Session

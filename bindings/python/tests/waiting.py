@@ -1,4 +1,4 @@
-"""What tests wait for: conditions, never a while."""
+"""Lets tests wait for conditions instead of fixed times."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], object], patience: float = 15) -> None:
+def eventually(condition: Callable[[], object], timeout: float = 15) -> None:
     """Waits until a condition holds."""
-    end = time.monotonic() + patience
+    end = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < end, "it did not come to that"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.01)

@@ -66,5 +66,5 @@ __all__ = [
     "settings",
 ]
 
-# The program decides where the log goes. Without this, warnings of a program that did not would go to stderr.
+# The program decides where the log goes. Without a handler, Python would write warnings to stderr.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())

@@ -1,4 +1,4 @@
-"""``python -m paymentsgate_auth``: what a session with the settings of the environment has."""
+"""``python -m paymentsgate_auth``: shows a session with the settings of the environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import PaymentsGateError, Session, library_version
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs one command, and exits with 1 if it failed."""
+    """Runs one command. Exits with 1 if it fails."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -28,26 +28,26 @@ def _parser() -> argparse.ArgumentParser:
         type=_setting,
         action="append",
         default=[],
-        help="a setting, after those of the environment (PAYMENTSGATE_BASE_URL and so on)",
+        help="a setting, which overrides the environment (PAYMENTSGATE_BASE_URL and so on)",
     )
     settings.add_argument(
         "--timeout", type=float, default=30, metavar="SECONDS", help="how long to wait for a token (30)"
     )
     parser = argparse.ArgumentParser(
         prog="python -m paymentsgate_auth",
-        description="A look at a PaymentsGate session, with settings from the environment.",
+        description="Shows a PaymentsGate session with settings from the environment.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     status = commands.add_parser(
         "status",
         parents=[settings],
-        help="whether a session comes to a token, from its store or the service, and how it is; no secret",
+        help="whether a session gets a token, from its store or the service, and its health; no secret",
     )
     status.add_argument("--json", action="store_true", help="as JSON")
     status.set_defaults(run=_status)
-    token = commands.add_parser("token", parents=[settings], help="print a token that works: a secret")
+    token = commands.add_parser("token", parents=[settings], help="print a working access token (a secret)")
     token.set_defaults(run=_token)
-    version = commands.add_parser("version", help="the version of the shared library that is loaded")
+    version = commands.add_parser("version", help="the version of the loaded library")
     version.set_defaults(run=lambda _: print(library_version()))
     return parser
 
@@ -64,7 +64,7 @@ def _status(options: argparse.Namespace) -> None:
         try:
             session.token(options.timeout)
         finally:
-            # Why there is none is in it, too.
+            # The health also says why there is no token.
             health = {"base_url": session.base_url, **session.health()}
             if options.json:
                 print(json.dumps(health, indent=2))
@@ -73,7 +73,7 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _lines(values: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
-    """One line for each value, with the names that lead to it."""
+    """One line for each value, with the path of names to it."""
     lines = []
     for name, value in values.items():
         if isinstance(value, dict):

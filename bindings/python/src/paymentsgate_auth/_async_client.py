@@ -1,4 +1,4 @@
-"""A client for programs that do not block."""
+"""A client for asyncio programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ._async_session import AsyncSession
 from ._client import ClientBase, Texts, refresh_texts, text
 from ._event import token_from
-from ._library import library, milliseconds, terminated
+from ._library import library, milliseconds, without_nul
 from ._loop import operations
 from ._settings import Settings, Value, texts
 from ._token import Token
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 class AsyncClient(ClientBase):
     """A :class:`~paymentsgate_auth.Client` whose calls are awaited.
 
-    It belongs to no event loop: those of several threads, and one after the other, may use it at once. A task
-    that is canceled in a call gives the call up.
+    It is not bound to an event loop: several loops may use it, in several threads at once or one after the
+    other. Canceling a task cancels its call.
     """
 
     async def issue(
         self, account_id: str | None = None, public_key: str | None = None, *, timeout: float | None = None
     ) -> Token:
-        """Buys a first pair with credentials, as :meth:`Client.issue`."""
+        """Obtains a first pair with credentials, as :meth:`Client.issue`."""
         given = (text(account_id), text(public_key))
         del account_id, public_key
         return await self._call(library.pg_issue_token_start, given, timeout)
@@ -36,10 +36,10 @@ class AsyncClient(ClientBase):
     async def refresh(
         self, token: Token | str, *, access_token: str | None = None, timeout: float | None = None
     ) -> Token:
-        """Buys the next pair with a refresh token, as :meth:`Client.refresh`.
+        """Obtains the next pair with a refresh token, as :meth:`Client.refresh`.
 
-        A task that is canceled here may have spent the refresh token: never present it again, issue a new
-        pair. ``asyncio.shield`` a refresh whose answer is wanted in any case.
+        If the task is canceled, the refresh token may be spent: never present it again, issue a new pair. Use
+        ``asyncio.shield`` to get the answer in any case.
         """
         bearer = text(access_token)
         del access_token
@@ -50,13 +50,13 @@ class AsyncClient(ClientBase):
     def session(
         self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]
     ) -> AsyncSession:
-        """Opens a session over this client's connections, as :meth:`Client.session`."""
+        """Opens a session that uses this client's connections, as :meth:`Client.session`."""
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
         return self._session(AsyncSession, chosen)
 
     async def _call(self, start: Any, given: Texts, timeout: float | None) -> Token:
-        handle, (first, second) = self._open_handle(), map(terminated, given)
+        handle, (first, second) = self._open_handle(), map(without_nul, given)
         event = await operations().perform(start, handle, first, second, milliseconds(timeout))
         return token_from(event)
 

@@ -1,4 +1,4 @@
-"""A session for programs that do not block."""
+"""A session for asyncio programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._error import DeadlineExceeded
 from ._event import LogLevel, token_from
 from ._library import library, milliseconds
 from ._loop import operations
-from ._queue import rest
+from ._queue import time_left
 from ._request import Body, Headers, request_arguments
 from ._response import Response
 from ._session import SessionBase
@@ -23,33 +23,33 @@ from ._token import Token
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# How often a session that ends is asked whether it has.
+# The interval at which close() checks whether the session has ended.
 _PAUSE = 0.02
 
 
 class AsyncSession(SessionBase):
     """A :class:`~paymentsgate_auth.Session` whose waits are awaited.
 
-    It belongs to no event loop: those of several threads, and one after the other, may use it at once. A task
-    that is canceled in a wait leaves nothing behind.
+    It is not bound to an event loop: several loops may use it, in several threads at once or one after the
+    other. Canceling a task that waits leaves nothing behind.
     """
 
     async def token(self, timeout: float | None = None, min_remaining: float = 0) -> Token:
-        """A token that works now, as :meth:`Session.token`."""
-        if kept := self._kept_for(timeout, min_remaining):
-            return kept
-        word = self._kept.look(self._handle)
+        """Returns a token that works now, as :meth:`Session.token`."""
+        if cached := self._cached_token(timeout, min_remaining):
+            return cached
+        word = self._cache.read_word(self._handle)
         times = milliseconds(min_remaining), milliseconds(timeout)
         event = await operations().perform(library.pg_session_token_start, self._handle, *times)
-        return self._kept.keep(word, token_from(event))
+        return self._cache.store(word, token_from(event))
 
     async def refresh(self, timeout: float | None = None) -> Token:
-        """Another token than the one there is, got now, as :meth:`Session.refresh`."""
+        """Obtains a newer token now, as :meth:`Session.refresh`."""
         start = library.pg_session_refresh_start
         return token_from(await operations().perform(start, self._handle, milliseconds(timeout)))
 
     async def access_token(self, timeout: float | None = None) -> str:
-        """The text of :meth:`token`, for ``Authorization: Bearer …``. A secret."""
+        """Returns the text of :meth:`token`, for ``Authorization: Bearer …``. It is a secret."""
         return (await self.token(timeout)).access_token
 
     async def request(
@@ -62,9 +62,9 @@ class AsyncSession(SessionBase):
         json: object = None,
         timeout: float | None = None,
     ) -> Response:
-        """A request to the API and its complete answer, as :meth:`Session.request`.
+        """Makes a request to the API and returns the complete answer, as :meth:`Session.request`.
 
-        A task that is canceled gives the request up; it may have been processed.
+        Canceling the task abandons the request, which may have been processed.
         """
         asked = request_arguments(method, path, headers, body, json)
         del path, headers, body, json
@@ -72,17 +72,17 @@ class AsyncSession(SessionBase):
         return Response(await operations().perform(start, self._handle, *asked, milliseconds(timeout)))
 
     def subscribe(self, log_level: LogLevel | int = LogLevel.NONE) -> AsyncSubscription:
-        """News of the session from now on, as :meth:`Session.subscribe`."""
+        """Subscribes to the session's events from now on, as :meth:`Session.subscribe`."""
         return AsyncSubscription(self._handle, log_level)
 
     async def close(self, timeout: float | None = None) -> None:
-        """Ends the session's work, as :meth:`Session.close`. It is closed when the wait begins."""
+        """Ends the session's work, as :meth:`Session.close`. The session is closed before the wait starts."""
         end = time.monotonic() + (math.inf if timeout is None else timeout)
         while (left := end - time.monotonic()) > 0:
             with contextlib.suppress(DeadlineExceeded):
                 return self._close(0)
             await asyncio.sleep(min(left, _PAUSE))
-        self._close(rest(left, timeout))
+        self._close(time_left(left, timeout))
         return None
 
     async def __aenter__(self) -> Self:
@@ -94,6 +94,6 @@ class AsyncSession(SessionBase):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A call under way ends by itself; what it brings is news for the subscriptions.
+        # A call in progress ends by itself. The subscriptions get its result.
         with contextlib.suppress(DeadlineExceeded):
             self._close(0)

@@ -1,5 +1,5 @@
-"""What the HTTP clients' modules share: where a session's token may go, how long a request waits for one, and
-when another may follow it.
+"""Shared by the modules for HTTP clients: which requests get a token, how long a request waits for it, and
+when a refused token is reported.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from ._token import Token
 _PORTS = {"http": 80, "https": 443}
 
 DEFAULT_WAIT = 30.0
-"""In seconds, where neither the program nor its client says anything: as ``request_timeout_ms``."""
+"""In seconds, if neither the program nor its client sets a limit: the default of ``request_timeout_ms``."""
 
 
 def wait_for_token(own: float | None, client: Iterable[object] = ()) -> float:
-    """How long a request may wait for a token: as its auth says, else its client's longest timeout."""
+    """How long a request may wait for a token: the limit of the auth, else the client's longest timeout."""
     if own is not None:
         return own
     timeouts = [float(timeout) for timeout in client if isinstance(timeout, int | float)]
     return max(timeouts, default=DEFAULT_WAIT)
 
 
-def is_at_home(session: SessionBase, url: str) -> bool:
-    """Whether a URL is of the session's service: the token is for no other."""
+def is_same_origin(session: SessionBase, url: str) -> bool:
+    """Whether a URL has the origin of the session's service. Only that origin gets the token."""
     try:
         return _origin(url) == _origin(session.base_url)
     except ValueError:
-        # It is no URL.
+        # It is not a URL.
         return False
 
 
@@ -39,11 +39,11 @@ def bearer(token: Token) -> str:
     return f"Bearer {token.access_token}"
 
 
-def withdrawn(session: SessionBase, token: Token, status: int, sent: str | bytes | None) -> bool:
-    """Whether an answer refuses a token, so that a newer one may fare better. The session is told.
+def reject_if_unauthorized(session: SessionBase, token: Token, status: int, sent: str | bytes | None) -> bool:
+    """Reports the token to the session if the answer refuses it. True: a newer token may be accepted.
 
-    It does with a 401 to a request that carried the token: ``sent`` is its Authorization header. A redirect
-    to another host takes the header away, and the 401 from there says nothing of the token.
+    A 401 refuses the token if the request carried it: ``sent`` is the request's Authorization header. A
+    redirect to another host removes the header, so a 401 from that host does not concern the token.
     """
     value = bearer(token)
     if status != 401 or sent not in (value, value.encode()):

@@ -1,4 +1,4 @@
-"""A way to one service, the two calls on it, and sessions."""
+"""A client of one service: the two calls, and opening sessions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _Kind = TypeVar("_Kind", bound=SessionBase)
 
 
 class ClientBase:
-    """What clients have in common, whether they block or not."""
+    """Shared by the blocking and the async client."""
 
     def __init__(self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]) -> None:
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
-        # Here and below: a traceback that shows local variables must find no secret in them.
+        # Here and below: deleted so that a traceback with local variables shows no secret.
         del settings, keywords
         self._open(new_config(chosen), base_url(chosen))
 
     @classmethod
     def from_env(cls, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]) -> Self:
-        """A client from the environment: ``tls.ca_file`` from PAYMENTSGATE_TLS_CA_FILE, and so on.
+        """Makes a client from the environment: ``tls.ca_file`` from PAYMENTSGATE_TLS_CA_FILE, and so on.
 
-        Settings that are given as well come after the variables.
+        Settings that are given as arguments override the variables.
         """
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
@@ -43,25 +43,25 @@ class ClientBase:
 
     def _open(self, config: Handle, url: str) -> None:
         self.base_url = url
-        """Where the service is, as it was set."""
+        """The URL of the service, as it was set."""
         self._handle: Handle | None = new_client(config)
 
     def close(self) -> None:
-        """Gives the connections up once the last call under way has ended. Tokens and sessions live on.
+        """Closes the connections when the last call in progress has ended. Tokens and sessions stay usable.
 
         May be called again."""
         self._handle = None
 
     def metrics(self) -> str:
-        """The health of the client's sessions as numbers, in the text format of Prometheus.
+        """Returns the health of the client's sessions as numbers, in the text format of Prometheus.
 
-        To be answered to whoever scrapes the program, as ``text/plain; version=0.0.4``. Those sessions are
-        told that have been put to use in this process and are not closed. Does not block.
+        Serve it to Prometheus as ``text/plain; version=0.0.4``. It includes the sessions that have been used
+        in this process and are not closed. Does not block.
         """
         return text_of(library.pg_client_metrics, self._open_handle())
 
     def _session(self, kind: type[_Kind], chosen: Chosen) -> _Kind:
-        return kind._on(self._open_handle(), new_config(chosen), self.base_url)
+        return kind._on_client(self._open_handle(), new_config(chosen), self.base_url)
 
     def _open_handle(self) -> Handle:
         handle = self._handle
@@ -74,19 +74,20 @@ class ClientBase:
 
 
 class Client(ClientBase):
-    """TLS, proxy, pool of connections and perhaps credentials, for one service.
+    """The connection to one service: TLS, proxy, a connection pool, and credentials if they are set.
 
-    Settings are given as keywords (``tls_ca_file`` is the library's ``tls.ca_file``), or as a mapping of the
-    library's own names, or both. Any number of threads may use a client at once; so may a forked child.
+    Settings are keywords (``tls_ca_file`` is the library's ``tls.ca_file``), or a mapping with the library's
+    own names, or both. Any number of threads may use a client at once, and so may a forked child.
     """
 
     def issue(
         self, account_id: str | None = None, public_key: str | None = None, *, timeout: float | None = None
     ) -> Token:
-        """Buys a first pair with credentials: those given, or those of the settings.
+        """Obtains a first pair with credentials: those given, or those of the settings.
 
-        Nothing is spent by it. ``timeout`` bounds the whole call, in seconds; None takes the setting
-        ``issue_timeout_ms``, 0 sends nothing. Python handles signals, Ctrl-C too, when the call has ended.
+        It consumes nothing. ``timeout`` limits the whole call, in seconds. None means the setting
+        ``issue_timeout_ms``, and 0 sends nothing. Python handles signals, also Ctrl-C, when the call has
+        ended.
         """
         given = (text(account_id), text(public_key))
         del account_id, public_key
@@ -95,12 +96,12 @@ class Client(ClientBase):
     def refresh(
         self, token: Token | str, *, access_token: str | None = None, timeout: float | None = None
     ) -> Token:
-        """Buys the next pair with a token's refresh token, or with the text of one.
+        """Obtains the next pair with the refresh token of a token, or with the text of a refresh token.
 
-        It is presented once, and nothing is repeated; after a failure ``fate`` tells whether it may be
-        presented again. The access token goes into the Authorization header and may have expired; beside the
-        text of a refresh token there is one only if it is given. ``timeout`` is as for :meth:`issue`, with
-        ``refresh_timeout_ms``.
+        The refresh token is presented once, and nothing is repeated. After a failure, ``fate`` says whether
+        it may be presented again. The access token goes into the Authorization header, and may have expired.
+        With the text of a refresh token, an access token is sent only if it is given. ``timeout`` is as for
+        :meth:`issue`, with the setting ``refresh_timeout_ms``.
         """
         bearer = text(access_token)
         del access_token
@@ -111,11 +112,11 @@ class Client(ClientBase):
     def session(
         self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]
     ) -> Session:
-        """Opens a session over this client's connections, which outlive the client for it.
+        """Opens a session that uses this client's connections, also after the client is closed.
 
-        Of the settings it looks at the credentials (those of the client if there are none), at a pair to
-        begin with (``access_token``, ``refresh_token``, ``access_token_expires_in_s``), at ``on_ambiguous``
-        and ``keep_warm``.
+        Settings for a session: the credentials (default: those of the client), a pair to start from
+        (``access_token``, ``refresh_token``, ``access_token_expires_in_s``), a store (``store`` and the other
+        store settings), ``on_ambiguous`` and ``keep_warm``.
         """
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
@@ -124,7 +125,7 @@ class Client(ClientBase):
     def async_session(
         self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]
     ) -> AsyncSession:
-        """Opens a session for programs that do not block, as :meth:`session`."""
+        """Opens a session for asyncio programs, as :meth:`session`."""
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
         return self._session(AsyncSession, chosen)
@@ -148,7 +149,7 @@ class Client(ClientBase):
 
 
 def refresh_texts(token: Token | str, access_token: Text | None) -> Texts:
-    """The access token, if it is to be sent, and the refresh token."""
+    """The access token to send, if any, and the refresh token."""
     if not isinstance(token, Token):
         return access_token, Text(token)
     if token.refresh_token is None:

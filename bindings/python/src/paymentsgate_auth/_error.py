@@ -1,4 +1,4 @@
-"""What can go wrong: one exception class with all that the library knows, and a few to catch by."""
+"""Exceptions: one base class with all details of a failure, and subclasses to catch groups of failures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from ._library import Handle, library, text_from
 
 
-class Number(enum.IntEnum):
-    """A newer library may know more numbers: they are carried along, not refused."""
+class OpenEnum(enum.IntEnum):
+    """An enum that accepts unknown numbers, because a newer library may return them."""
 
     @classmethod
-    def _missing_(cls, value: object) -> Number | None:
+    def _missing_(cls, value: object) -> OpenEnum | None:
         if not isinstance(value, int):
             return None
         member = int.__new__(cls, value)
@@ -22,8 +22,8 @@ class Number(enum.IntEnum):
         return member
 
 
-class Status(Number):
-    """What a call came to. The numbers and their meaning are those of ``pg_status``."""
+class Status(OpenEnum):
+    """The result of a call. The numbers and their meaning are those of ``pg_status``."""
 
     OK = 0
     NULL_POINTER = 1
@@ -66,23 +66,23 @@ class Status(Number):
     SYSTEM = 901
 
 
-class Fate(Number):
-    """What became of the refresh token that a failed call was given."""
+class Fate(OpenEnum):
+    """What happened to the refresh token of a failed call."""
 
     NONE = 0
     """The call carried no refresh token."""
     UNSENT = 1
-    """No byte of it left this machine: it may be presented again."""
+    """No byte of it has left this machine: it may be presented again."""
     NOT_CONSUMED = 2
-    """The server said that it did not use it: it may be presented again."""
+    """The server did not use it: it may be presented again."""
     REFUSED = 3
     """The server refused it: issue a new pair."""
     UNKNOWN = 4
-    """It may have been spent, and the answer was lost: never present it again, issue a new pair."""
+    """The answer was lost, and it may be spent: never present it again, issue a new pair."""
 
 
 class PaymentsGateError(Exception):
-    """Why a call failed, with all that is needed to decide what to do. It holds no secret.
+    """Why a call failed, and all that is needed to decide what to do. It holds no secret.
 
     Its ``str`` is the library's text: what happened, where, and what to do.
     """
@@ -110,41 +110,41 @@ class PaymentsGateError(Exception):
         self.http_status = http_status
         """The HTTP status of the answer, if one came."""
         self.server_code = server_code
-        """The server's own code, for example ``ERROR_CREDENTIALS_NOT_FOUND``."""
+        """The error code that the server sent, for example ``ERROR_CREDENTIALS_NOT_FOUND``."""
         self.server_message = server_message
-        """The server's own words."""
+        """The message that the server sent."""
         self.server_details = server_details
-        """The server's ``details``, as the JSON text that it sent."""
+        """The ``details`` that the server sent, as JSON text."""
         self.retry_after = retry_after
-        """How many seconds to wait: what the server asked for, or until a session tries again by itself."""
+        """How many seconds to wait: as the server asked, or until the session retries by itself."""
         self.cause = cause
-        """What had failed before the deadline of a session's caller passed, for example ``Status.CONNECT``.
+        """The failure before the deadline of a session's caller passed, for example ``Status.CONNECT``.
 
-        The text tells of it, too. None if nothing is known, and for every status but ``TIMEOUT``.
+        The text includes it. None if it is not known, and for every status except ``TIMEOUT``.
         """
         self.retryable = retryable
-        """Whether the very same call may succeed later and is safe to make again."""
+        """Whether the same call may succeed later and is safe to repeat."""
         self.needs_credentials = needs_credentials
-        """Whether only credentials can go on from here: issue a new pair, or give others."""
+        """Whether only credentials help: issue a new pair, or set other credentials."""
         self.fate = fate
         """Whether the refresh token may be presented again."""
 
     @property
     def status_name(self) -> str:
-        """The status as the C header calls it, for example ``PG_ERR_TIMEOUT``."""
+        """The name of the status in the C header, for example ``PG_ERR_TIMEOUT``."""
         return str(library.pg_status_name(self.status).decode())
 
 
 class InvalidCall(PaymentsGateError, ValueError):
-    """An argument cannot be used (1-99)."""
+    """An argument is invalid (1-99)."""
 
 
 class Closed(InvalidCall, RuntimeError):
-    """The client or the session has been closed."""
+    """The client or the session is closed."""
 
 
 class ConfigurationError(PaymentsGateError):
-    """A setting, or a file that one names, cannot be used (100-199)."""
+    """A setting is invalid, or a file that it names cannot be used (100-199)."""
 
 
 class NetworkError(PaymentsGateError, ConnectionError):
@@ -152,7 +152,7 @@ class NetworkError(PaymentsGateError, ConnectionError):
 
 
 class DeadlineExceeded(NetworkError, TimeoutError):
-    """There was no answer in time. The error tells what the last attempt of a session failed of."""
+    """There was no answer in time. ``cause`` says why the last attempt of a session failed."""
 
 
 class ServiceError(PaymentsGateError):
@@ -160,7 +160,7 @@ class ServiceError(PaymentsGateError):
 
 
 class StoreError(PaymentsGateError):
-    """The store cannot be used (400-499). The session goes on with what it has."""
+    """The store cannot be used (400-499). The session continues with the token that it has."""
 
 
 class Refused(ServiceError):
@@ -168,7 +168,7 @@ class Refused(ServiceError):
 
 
 class RejectedFresh(ServiceError):
-    """The service refuses tokens that it has just issued; a report after a pause gets the next."""
+    """The service refuses tokens that it has just issued. A report after a pause obtains the next token."""
 
 
 _CLASSES: dict[int, type[PaymentsGateError]] = {
@@ -182,27 +182,27 @@ _GROUPS = {0: InvalidCall, 1: ConfigurationError, 2: NetworkError, 3: ServiceErr
 
 
 def check(function: Any, *arguments: object) -> None:
-    """Makes a call of the library, and raises what it answers."""
+    """Calls a function of the library, and raises its error."""
     pointer = c_void_p()
     if function(*arguments, byref(pointer)) != Status.OK:
         raise exception(Handle(pointer, library.pg_error_free))
 
 
 def make(free: Callable[[Any], None], function: Any, *arguments: object) -> Handle:
-    """Makes a call of the library whose output is an object that ``free`` frees."""
+    """Calls a function of the library that returns an object, which ``free`` frees."""
     pointer = c_void_p()
     check(function, *arguments, byref(pointer))
     return Handle(pointer, free)
 
 
 def text_of(function: Any, *arguments: object) -> str:
-    """Makes a call of the library whose output is a text."""
+    """Calls a function of the library that returns a text."""
     text = make(library.pg_text_free, function, *arguments)
     return string_at(text._as_parameter_).decode()
 
 
 def exception(error: Handle | int) -> PaymentsGateError:
-    """What an error of the library's is in Python."""
+    """Converts an error of the library."""
     number = library.pg_error_status(error)
     retry_after_ms = library.pg_error_retry_after_ms(error)
     group = _GROUPS.get(number // 100, PaymentsGateError)

@@ -1,67 +1,67 @@
-"""News of a session."""
+"""Events of a session."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._error import Number, PaymentsGateError, exception
+from ._error import OpenEnum, PaymentsGateError, exception
 from ._library import Handle, library, text_from
 from ._token import Token
 
 
-class EventKind(Number):
-    """What an event is. A newer library may tell of more: leave out what you do not know."""
+class EventKind(OpenEnum):
+    """The kind of an event. A newer library may have more kinds: ignore unknown ones."""
 
     ENDED = 3
     """The subscription has ended, with the session or by ``close()``: ``error`` says which."""
     ROTATED = 10
-    """There is a new token. Of a session that was opened from a pair it has its refresh token: keep it."""
+    """There is a new token. For a session opened from a pair it includes the refresh token: store it."""
     REFRESH_FAILED = 11
-    """No new token could be had; the error says why. The session tries again by itself."""
+    """A renewal failed; ``error`` says why. The session retries by itself."""
     AMBIGUOUS = 12
-    """The answer to a refresh was lost, and with it perhaps the refresh token. The session sees to it."""
+    """The answer to a refresh was lost; the refresh token may be spent. The session handles it."""
     CREDENTIALS_REJECTED = 13
-    """The service refused the credentials: others are wanted."""
+    """The service refused the credentials: set others."""
     DEGRADED = 14
-    """The first failure after a success: the session lives on the token that it has."""
+    """The first failure after a success: the session uses the token that it has."""
     RECOVERED = 15
     """The first success after a failure."""
     LOG = 20
     """A line of the session's log."""
 
 
-class LogLevel(Number):
-    """How much a line of the log matters, and how much a subscriber wants to hear."""
+class LogLevel(OpenEnum):
+    """The severity of a log line, and the limit up to which a subscription gets log lines."""
 
     NONE = 0
     """No lines, only events."""
     ERROR = 1
-    """The session cannot go on by itself."""
+    """The session cannot continue by itself."""
     WARN = 2
-    """Something went wrong and is being mended."""
+    """Something failed, and the session is recovering."""
     INFO = 3
-    """What changes: a new token, the end of the session."""
+    """Changes: a new token, the end of the session."""
     DEBUG = 4
     """Every step."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One piece of news. It shows no secret: its token is shown as a fingerprint."""
+    """One event. Its repr shows no secret: a token is shown as its fingerprint."""
 
     kind: EventKind
     token: Token | None = None
-    """The token that came with it."""
+    """The new token, for ``ROTATED``."""
     error: PaymentsGateError | None = None
-    """Why, where it is bad news."""
+    """The reason, for events that report a failure, and for ``ENDED``."""
     text: str | None = None
-    """The line of the log."""
+    """The log line, for ``LOG``."""
     level: LogLevel = LogLevel.NONE
-    """How much that line matters."""
+    """The severity of the log line."""
 
 
 def event_from(handle: Handle) -> Event:
-    """What an event of the library's is in Python."""
+    """Converts an event of the library."""
     error = library.pg_event_error(handle)
     return Event(
         EventKind(library.pg_event_kind(handle)),
@@ -73,6 +73,6 @@ def event_from(handle: Handle) -> Event:
 
 
 def token_from(event: Handle) -> Token:
-    """The token of an event, which lives on without it."""
+    """The token of an event. It stays valid without the event."""
     token = library.pg_token_ref(library.pg_event_token(event))
     return Token(Handle(token, library.pg_token_free))

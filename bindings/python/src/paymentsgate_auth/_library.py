@@ -1,4 +1,4 @@
-"""The shared library: where it is, what its functions take, and who frees what it gives."""
+"""Loads the shared library, declares its functions, and frees the objects that it returns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONGEST_MS = 2**63 - 1
 
 _OUT = POINTER(c_void_p)
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
-    # name: (what it answers, what it takes …)
+    # name: (result type, argument types …)
     "pg_abi_version": (c_uint32,),
     "pg_version": (c_char_p,),
     "pg_status_name": (c_char_p, c_int32),
@@ -147,7 +147,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 def _find() -> str:
-    """Beside this module (a wheel may carry it), else where the variable says, else on the system's path."""
+    """Beside this module (as in a wheel), else the path in the variable, else the system's library path."""
     beside = Path(__file__).with_name(_SONAME)
     if beside.exists():
         return str(beside)
@@ -164,7 +164,7 @@ def _load() -> Any:
             f"cannot load {path}: {error}. Looked first for {Path(__file__).with_name(_SONAME)}, then at the "
             f"variable {_VARIABLE} ({os.environ.get(_VARIABLE) or 'not set'}), then for {_SONAME} on the "
             f"system's library path. Install paymentsgate-auth (make install, then ldconfig), or set "
-            f"{_VARIABLE} to the file"
+            f"{_VARIABLE} to the path of the library"
         ) from None
     try:
         version = library.pg_abi_version()
@@ -172,16 +172,16 @@ def _load() -> Any:
         raise ImportError(f"{path} is not paymentsgate-auth: it has no pg_abi_version") from None
     if version != _ABI_VERSION:
         raise ImportError(
-            f"{path} has ABI {version}, but this package was made for ABI {_ABI_VERSION}: install versions "
-            f"of the two that belong together, or set {_VARIABLE} to the right file"
+            f"{path} has ABI {version}, but this package was made for ABI {_ABI_VERSION}: install matching "
+            f"versions of package and library, or set {_VARIABLE} to the path of the right library"
         )
     for name in _SIGNATURES:
         if not hasattr(library, name):
             raise ImportError(
-                f"{path} has no {name}: it is older than this package. Install versions of the two that "
-                f"belong together, or set {_VARIABLE} to the right file"
+                f"{path} has no {name}: it is older than this package. Install matching versions of package "
+                f"and library, or set {_VARIABLE} to the path of the right library"
             )
-    # Under the interpreter's lock, so that no thread of Python's changes the environment meanwhile.
+    # PyDLL holds the GIL during the call, so that no Python thread changes the environment meanwhile.
     library.pg_config_set_from_env = PyDLL(path).pg_config_set_from_env
     for name, (answer, *arguments) in _SIGNATURES.items():
         function = getattr(library, name)
@@ -193,9 +193,10 @@ library = _load()
 
 
 class Handle:
-    """Owns an object of the library, and frees it when the last reference has gone.
+    """Owns an object of the library, and frees it when the last reference is gone.
 
-    A call under way holds one too. So closing needs no lock, which a forked child might find locked for ever.
+    A call in progress holds a reference too. So closing needs no lock, which could stay locked in a forked
+    child.
     """
 
     def __init__(self, pointer: c_void_p | int, free: Callable[[Any], None]) -> None:
@@ -203,47 +204,47 @@ class Handle:
         self._free = free
 
     def __del__(self) -> None:
-        # Finalizers of garbage run in any order, and a later one may call the library with this object: it
-        # refuses a NULL.
+        # Finalizers run in any order, and a later one may call the library with this object. The library
+        # refuses NULL.
         pointer, self._as_parameter_ = self._as_parameter_, None
         self._free(pointer)
 
 
 class Text:
-    """A text or bytes on their way into the library. A traceback that shows local variables shows none."""
+    """A text or bytes to pass to the library. A traceback with local variables does not show its content."""
 
     def __init__(self, text: str | bytes) -> None:
-        # Lone surrogates become bytes that are not UTF-8: the library refuses them in its own words.
+        # Lone surrogates become bytes that are not UTF-8, and the library refuses them.
         self._as_parameter_ = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
 
     def __len__(self) -> int:
         return len(self._as_parameter_)
 
 
-def terminated(text: Text | None) -> Text | None:
+def without_nul(text: Text | None) -> Text | None:
     """A text for a function that takes no length.
 
-    It would end at a NUL inside. So such a text becomes an empty one: the library refuses both, in the same
-    words.
+    C would end the text at the first NUL. So a text with a NUL becomes an empty one: the library refuses both
+    with the same error.
     """
     return Text("") if text and b"\0" in text._as_parameter_ else text
 
 
 def milliseconds(seconds: float | None) -> int:
-    """A time on its way into the library; None is its default."""
+    """A time in the library's unit. None means the library's default."""
     if seconds is None:
         return -1
     if seconds < 0:
-        # The library refuses it; -1 it would take for the default.
+        # The library refuses -2, but would take -1 as the default.
         return -2
     return math.ceil(min(seconds * 1000, _LONGEST_MS))
 
 
 def text_from(value: bytes | None) -> str | None:
-    """A text that the library lent, copied."""
+    """Copies a text of the library."""
     return None if value is None else value.decode()
 
 
 def library_version() -> str:
-    """The version of the shared library that is loaded, for example ``0.1.0``."""
+    """The version of the loaded library, for example ``0.1.0``."""
     return str(library.pg_version().decode())

@@ -1,4 +1,4 @@
-"""The library's log lines on their way to Python's ``logging``."""
+"""Writes the library's log lines to Python's ``logging``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _writers: dict[threading.Thread, Subscription] = {}
 
 
 def write_log(session: Handle, logger: logging.Logger) -> None:
-    """Writes the lines of a session that the logger lets pass, in a thread that ends with the session."""
+    """Writes the log lines of a session up to the logger's level, in a thread that ends with the session."""
     level = next((level for level in _LEVELS if logger.isEnabledFor(_LEVELS[level])), LogLevel.NONE)
     subscription = Subscription(session, level)
     thread = threading.Thread(target=_write, args=(subscription, logger), name="pg-log", daemon=True)
@@ -39,7 +39,7 @@ def _write(subscription: Subscription, logger: logging.Logger) -> None:
 
 @atexit.register
 def _finish() -> None:
-    """No thread of ours may be in a logger, and hold its locks, when the interpreter goes."""
+    """Ends the threads, because none may hold a lock of a logger when the interpreter exits."""
     for thread, subscription in list(_writers.items()):
         subscription.close()
         thread.join()

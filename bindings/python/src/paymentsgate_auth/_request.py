@@ -1,4 +1,4 @@
-"""A request to the API on its way into the library."""
+"""Converts a request to the API into arguments of the library."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ._library import Text
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Body = bytes | bytearray | memoryview
 
-# C would take a NUL for the end of the text. This character nobody may send: the library refuses it.
-_INSTEAD_OF_NUL = "\x01"
+# C would end a text at a NUL. The library refuses this character everywhere, so the text is refused.
+_NUL_REPLACEMENT = "\x01"
 
 
 def request_arguments(
     method: str, path: str, headers: Headers | None, body: Body | None, json: object
 ) -> tuple[Any, ...]:
-    """What is asked for, as the library takes it. Shown, the arguments tell nothing of it."""
+    """The request as arguments of the library. Their repr shows nothing of the content."""
     if json is not None:
         if body is not None:
             raise TypeError("request: give a body or json, not both")
         body = _json.dumps(json, allow_nan=False).encode()
     if not isinstance(body, Body | None):
-        raise TypeError(f"request: a body is bytes, not {type(body).__name__}")
+        raise TypeError(f"request: the body must be bytes, not {type(body).__name__}")
     content = None if body is None else Text(bytes(body))
     return _text(method), _text(path), _texts(headers), content, len(content or ())
 
 
 def _texts(headers: Headers | None) -> Any:
-    """Names and values in turn, with a NULL behind them."""
+    """Alternating names and values, with a NULL at the end."""
     if headers is None:
         return None
     pairs = headers.items() if isinstance(headers, Mapping) else headers
@@ -40,4 +40,4 @@ def _texts(headers: Headers | None) -> Any:
 
 
 def _text(text: str) -> Text:
-    return Text(text.replace("\0", _INSTEAD_OF_NUL))
+    return Text(text.replace("\0", _NUL_REPLACEMENT))

@@ -1,4 +1,4 @@
-"""A complete answer of the API."""
+"""A complete answer from the API."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ._library import Handle, library
 
 
 class Headers(Mapping[str, str]):
-    """Headers by name, whose case does not matter. Of one that came several times the first counts."""
+    """Headers by name, in upper or lower case. For a repeated header, the first value is used."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self._pairs = pairs
 
     def get_all(self, name: str) -> list[str]:
-        """Every value of a header, in the order in which they came."""
+        """All values of a header, in the order of the answer."""
         return [value for each, value in self._pairs if each == name.lower()]
 
     def __getitem__(self, name: str) -> str:
@@ -36,7 +36,7 @@ class Headers(Mapping[str, str]):
 
 
 class Response:
-    """A complete answer, of any status. Shown it is its status: what is in it is the caller's business."""
+    """A complete answer with any status. Its repr shows only the status: the content may be secret."""
 
     def __init__(self, event: Handle) -> None:
         response = library.pg_event_response(event)
@@ -51,17 +51,17 @@ class Response:
                 for index in range(library.pg_response_header_count(response))
             ]
         )
-        """The headers, by name in any case."""
+        """The headers, by name in upper or lower case."""
         self.body = string_at(library.pg_response_body(response), library.pg_response_body_length(response))
         """The whole body."""
 
     @property
     def text(self) -> str:
-        """The body as UTF-8; what is none of it becomes the character for that."""
+        """The body as UTF-8. Invalid bytes become the replacement character."""
         return self.body.decode(errors="replace")
 
     def json(self) -> Any:
-        """What the body says in JSON. Raises ``ValueError`` if it is none."""
+        """The body parsed as JSON. Raises ``ValueError`` if it is not JSON."""
         return json.loads(self.body)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Settings as Python writes them, turned into the library's names and texts."""
+"""Converts settings from Python values into the library's names and texts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ._library import Handle, Text, library
 from ._store import Store, set_store
 
 Value = str | int | os.PathLike[str] | Store
-"""A boolean is an ``int`` to the type checker, and becomes ``true`` or ``false``."""
+"""The type checker accepts a boolean as ``int``. It becomes ``true`` or ``false``."""
 
 
 class Settings(TypedDict, total=False):
-    """The settings as keywords: a dot of the library's name is an underscore. See docs/settings.md."""
+    """The settings as keywords: a dot in the library's name becomes an underscore. See docs/settings.md."""
 
     base_url: str
     credentials_file: str | os.PathLike[str]
@@ -49,22 +49,22 @@ class Settings(TypedDict, total=False):
 
 
 class Setting(NamedTuple):
-    """A row of the library's table of settings."""
+    """One row of the library's table of settings."""
 
     name: str
-    """The library's own; as a keyword it has an underscore for a dot."""
+    """The library's name. As a keyword it has an underscore instead of a dot."""
     type: str
     """``text``, ``secret``, ``path``, ``url``, ``boolean``, ``milliseconds`` and so on."""
     default: str
-    """Empty where it has none."""
+    """Empty: there is no default."""
     range: str
-    """The values that it takes, in words."""
+    """The permitted values, in words."""
     description: str
     """What it does."""
 
 
 def settings() -> list[Setting]:
-    """The table of settings of the library that is loaded."""
+    """The table of settings of the loaded library."""
     columns = (
         library.pg_setting_name,
         library.pg_setting_type,
@@ -78,7 +78,7 @@ def settings() -> list[Setting]:
 
 
 class Config(Handle):
-    """Settings in the library's own form."""
+    """A ``pg_config``."""
 
     has_store = False
 
@@ -87,14 +87,14 @@ Chosen = list[tuple[bytes, Text | Store]]
 
 
 def texts(settings: Mapping[str, Value]) -> Chosen:
-    """The names and values that ``pg_config_set_sized`` takes, and a store."""
+    """The names and values for ``pg_config_set_sized``, and a store object if there is one."""
     return [
         (_name(name).encode("utf-8", "surrogatepass"), _text(name, value)) for name, value in settings.items()
     ]
 
 
 def new_config(settings: Chosen, *, from_env: bool = False) -> Config:
-    """Settings for the library. Those given come after the variables."""
+    """Makes a ``pg_config``. The given settings override the variables."""
     config = Config(library.pg_config_new(), library.pg_config_free)
     if from_env:
         check(library.pg_config_set_from_env, config)
@@ -108,7 +108,7 @@ def new_config(settings: Chosen, *, from_env: bool = False) -> Config:
 
 
 def base_url(settings: Chosen, *, from_env: bool = False) -> str:
-    """Where the service is, as :func:`new_config` is told: the library does not give settings back."""
+    """The URL of the service in these settings. The library cannot return it."""
     given = [
         text._as_parameter_.decode()
         for name, text in settings
@@ -123,7 +123,7 @@ def new_client(config: Handle) -> Handle:
 
 def _name(name: str) -> str:
     known = {each.replace(".", "_"): each for each in _names()}
-    # C would take a NUL for the end, and perhaps know what stands before it.
+    # C would end the name at a NUL, and the part before it may be the name of a setting.
     return known.get(name, name).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 

@@ -1,4 +1,4 @@
-"""A store of the program's own: a database that all its processes and machines share."""
+"""A custom store: the program's own database, which all its processes and machines share."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from ._error import DeadlineExceeded, PaymentsGateError, check
 from ._library import Handle, library, milliseconds
 
-# How long the end of the interpreter waits for what the library is doing in a store.
+# How long the exit of the interpreter waits for calls of a store that are in progress.
 _LAST_CALLS = 5.0
 
 
 class Record(NamedTuple):
-    """What :meth:`Store.load` finds: bytes, under the version that they were saved with."""
+    """The result of :meth:`Store.load`: the bytes of a record, and the version saved with them."""
 
     version: int
     data: bytes
@@ -42,29 +42,30 @@ class Record(NamedTuple):
 
 @runtime_checkable
 class Store(Protocol):
-    """A store of the program's own, for the keyword ``store`` of a session.
+    """A custom store, for the keyword ``store`` of a session.
 
-    docs/custom-store.md has the contract, and :func:`check_store` tests it. The methods are called on threads
-    of the library's, several at once. They must be atomic against all other threads, processes and machines,
-    and may block; after five seconds the library waits no longer. What they raise is a failure: the session
-    goes on as if the store were down, and the text is in its errors, so it must not hold the bytes of a
-    record. They must not call the session. The interpreter closes such sessions when it ends, and waits for
-    the calls that are under way.
+    docs/custom-store.md has the contract, and :func:`check_store` tests it. The library calls the methods on
+    its own threads, several at once. They must be atomic with respect to all other threads, processes and
+    machines. They may block; after five seconds the library stops waiting. An exception means that the store
+    is unavailable for now. The session's errors quote its text, so the text must not contain the bytes of a
+    record. The methods must not call the session. At exit the interpreter closes such sessions, and waits for
+    the calls in progress.
     """
 
     def lock(self, key: str, owner: str, lease: float) -> bool:
-        """Takes the lock for ``lease`` seconds, or renews it for its owner; False: somebody else has it."""
+        """Takes the lock for ``lease`` seconds, or renews it for its owner. False: another owner has it."""
 
     def unlock(self, key: str, owner: str) -> None:
-        """Frees the lock, if that owner has it."""
+        """Releases the lock if ``owner`` has it."""
 
     def load(self, key: str) -> Record | None:
-        """The record, as last saved by anybody, if there is one."""
+        """Returns the latest record, no matter which process saved it, or None."""
 
     def save(self, key: str, expected_version: int, version: int, data: bytes) -> bool:
-        """Replaces the record and its version, durably, if its version is the expected one.
+        """Durably replaces the record and its version if the stored version is ``expected_version``.
 
-        0 expects that there is none yet. False: another version is there, and nothing has changed.
+        0 means that there must be no record yet. False: the store has another version, and nothing has
+        changed.
         """
 
 
@@ -80,30 +81,30 @@ class _Table(Structure):
     )
 
 
-# The context is a number. The callbacks live as long as this module: one that is under way cannot be freed.
+# The context is a number. The callbacks live as long as this module, so none is freed during a call.
 _stores: dict[int, Store] = {}
 _numbers = itertools.count(1)
 _callbacks: list[Any] = []
 
 
 def _callback(*types: Any) -> Callable[[Callable[..., int]], int]:
-    """A function as the library calls it: what it raises becomes the failure. Answers its address."""
+    """Makes a callback for the library and returns its address. An exception becomes the reply's failure."""
 
-    def of(function: Callable[..., int]) -> int:
-        def contained(context: int, *arguments: Any) -> int:
+    def decorate(function: Callable[..., int]) -> int:
+        def guarded(context: int, *arguments: Any) -> int:
             reply = arguments[-1]
             try:
                 return function(_stores[context], *arguments)
             except BaseException as error:
-                # Its cause, and the frames with their variables, stay here.
+                # Only the text is passed on, not the cause or the frames with their variables.
                 text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
                 answer: int = library.pg_reply_failure(reply, text.encode("utf-8", "replace"))
                 return answer
 
-        _callbacks.append(CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(contained))
+        _callbacks.append(CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(guarded))
         return _address(_callbacks[-1])
 
-    return of
+    return decorate
 
 
 def _address(callback: Any) -> int:
@@ -137,11 +138,11 @@ def _save(store: Store, key: bytes, expected: int, version: int, data: Any, leng
     return int(bool(store.save(key.decode(), expected, version, string_at(data, length))))
 
 
-def _forget(context: int) -> None:
+def _release(context: int) -> None:
     _stores.pop(context, None)
 
 
-_free = CFUNCTYPE(None, c_void_p)(_forget)
+_free = CFUNCTYPE(None, c_void_p)(_release)
 
 
 def _table(store: Store) -> _Table:
@@ -151,7 +152,7 @@ def _table(store: Store) -> _Table:
 
 
 def set_store(config: Handle, store: Store) -> None:
-    """Gives the settings a store, which lives until the last session that uses it has gone."""
+    """Sets a store. It is kept until the last session that uses it is gone."""
     table = _table(store)
     try:
         check(library.pg_config_set_store, config, byref(table))
@@ -161,17 +162,18 @@ def set_store(config: Handle, store: Store) -> None:
 
 
 def check_store(store: Store) -> None:
-    """Puts every promise of the contract to the test, on keys of its own that begin with ``check-``.
+    """Tests every rule of the contract, with keys that begin with ``check-``.
 
-    For a program's tests, against a database like the real one; takes about a second, and what it saves stays
-    there. The first promise that is broken is raised as :class:`InvalidCall`, a failure of the store as
-    :class:`StoreError`, a call that does not return as :class:`DeadlineExceeded`.
+    Call it in the program's tests, against a database like the real one. It takes about a second, and its
+    records stay in the database. It raises :class:`InvalidCall` for the first rule that is broken,
+    :class:`StoreError` for a failure of the store, and :class:`DeadlineExceeded` for a call that does not
+    return.
     """
     table = _table(store)
     try:
         check(library.pg_store_check, byref(table))
     except DeadlineExceeded:
-        # A call that has not returned still uses it.
+        # A call that has not returned still uses the store.
         raise
     except PaymentsGateError:
         _stores.pop(table.context)
@@ -179,19 +181,19 @@ def check_store(store: Store) -> None:
     _stores.pop(table.context)
 
 
-# A thread of the library's must not come back from a store into an interpreter that has ended.
+# A thread of the library must not return from a store into an interpreter that has ended.
 _open_sessions: weakref.WeakSet[Handle] = weakref.WeakSet()
 
 
 def close_at_exit(session: Handle) -> None:
-    """The session ends before the interpreter does."""
+    """Closes the session when the interpreter exits."""
     _open_sessions.add(session)
 
 
 @atexit.register
 def _close_all() -> None:
     sessions, end = list(_open_sessions), time.monotonic() + _LAST_CALLS
-    # All at once, and then each.
+    # First close all of them, then wait for each.
     for session in sessions:
         _close(session, 0)
     for session in sessions:

@@ -1,4 +1,4 @@
-"""News of a session, one piece after the other."""
+"""A subscription to the events of a session."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _NUMBER = 1
 
 
-class _News:
-    """What the two kinds of subscription share."""
+class _SubscriptionBase:
+    """Shared by the blocking and the async subscription."""
 
     def __init__(self, session: Handle, log_level: int) -> None:
         self._queue = Queue()
@@ -29,11 +29,11 @@ class _News:
         check(library.pg_session_subscribe, session, self._queue.handle, _NUMBER, log_level)
 
     def close(self) -> None:
-        """Ends it: after what waits an ``ENDED`` comes, and no more. May be called again; never blocks."""
+        """Ends the subscription: ``ENDED`` follows the queued events. May be called again. Never blocks."""
         self._queue.cancel(_NUMBER)
 
     def _is_over(self) -> bool:
-        # A forked child has no part in its parent's: nothing would ever come.
+        # In a forked child, the parent's subscription would never get an event.
         return self._ended or self._process != os.getpid()
 
     def _event(self, handle: Handle | None) -> Event | None:
@@ -55,22 +55,22 @@ class _News:
         self.close()
 
 
-class Subscription(_News, Iterator[Event]):
-    """News of a :class:`Session`, from when it was made until the session or it is closed.
+class Subscription(_SubscriptionBase, Iterator[Event]):
+    """The events of a :class:`Session`, from now until the session or the subscription is closed.
 
-    Iterating waits for each piece, and ends with the subscription. One thread at a time; any thread may
-    close it. It is over in a forked child, which subscribes anew.
+    Iterating waits for each event, and stops when the subscription ends. One thread at a time may read; any
+    thread may close it. In a forked child it has ended: the child makes its own subscription.
 
-    It does not need the session. That of a session from a pair goes on after the session was closed, until
-    the call under way has ended: read it to its end, the last pair may come there. So end the session first,
-    and the subscription after it.
+    It holds no reference to the session. For a session opened from a pair, it continues after the session is
+    closed, until the call in progress has ended. Read it to its end, because the last pair may come then. So
+    close the session first, and the subscription after it.
     """
 
     def poll(self, timeout: float | None = None) -> Event | None:
-        """The next event; None if none came within ``timeout`` seconds, or the subscription is over.
+        """Returns the next event, or None if none came within ``timeout`` seconds or after the end.
 
-        A ``timeout`` of None waits as long as it takes, 0 does not wait. The last event is ``ENDED``. Ctrl-C
-        ends the wait at once.
+        ``timeout=None`` means no limit; 0 does not wait. The last event is ``ENDED``. Ctrl-C ends the wait at
+        once.
         """
         return None if self._is_over() else self._event(self._queue.wait(timeout))
 
@@ -81,11 +81,11 @@ class Subscription(_News, Iterator[Event]):
         return event
 
 
-class AsyncSubscription(_News, AsyncIterator[Event]):
-    """News of an :class:`AsyncSession`, like :class:`Subscription`. One task at a time."""
+class AsyncSubscription(_SubscriptionBase, AsyncIterator[Event]):
+    """The events of an :class:`AsyncSession`, as :class:`Subscription`. One task at a time may read."""
 
     async def poll(self, timeout: float | None = None) -> Event | None:
-        """The next event, as :meth:`Subscription.poll`. A canceled wait loses nothing."""
+        """Returns the next event, as :meth:`Subscription.poll`. Canceling the wait loses no event."""
         if self._is_over():
             return None
         handle = self._queue.take()

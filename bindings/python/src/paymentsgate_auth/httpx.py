@@ -1,4 +1,4 @@
-"""A session's token for httpx: the extra ``paymentsgate-auth[httpx]``.
+"""Adds a session's token to httpx requests. Extra: ``paymentsgate-auth[httpx]``.
 
 >>> with Session.from_env() as session:
 ...     client = httpx.Client(base_url=session.base_url, auth=SessionAuth(session))
@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Generator
 import httpx
 
 from ._async_session import AsyncSession
-from ._bearer import bearer, is_at_home, wait_for_token, withdrawn
+from ._bearer import bearer, is_same_origin, reject_if_unauthorized, wait_for_token
 from ._session import Session
 from ._token import Token
 
@@ -19,17 +19,17 @@ __all__ = ["SessionAuth"]
 
 
 class SessionAuth(httpx.Auth):
-    """Gives each request the token of a session: a ``Session`` for ``httpx.Client``, an ``AsyncSession`` for
-    ``httpx.AsyncClient``.
+    """Adds the token of a session to each request.
 
-    Only requests to the origin of the session's ``base_url`` get it; others pass as they are. A 401 is
-    reported to the session, and the request made once more with a newer token, unless its body was a stream
-    or a redirect had been followed: then the 401 is the answer, and the next request has the newer token.
+    It takes a ``Session`` for ``httpx.Client``, and an ``AsyncSession`` for ``httpx.AsyncClient``.
 
-    Where no token can be had, the request raises what ``session.token(timeout)`` does, a
-    :class:`~paymentsgate_auth.PaymentsGateError`. ``timeout`` is in seconds and bounds the wait for a token
-    alone. None takes the longest of the request's own timeouts, 30 seconds if it has none; ``math.inf`` waits
-    as long as it takes.
+    Only requests to the origin of the session's ``base_url`` get it; others are sent unchanged. After a 401,
+    the session is told, and the request is repeated once with a newer token. If its body was a stream, or a
+    redirect was followed, the 401 is returned, and the next request has the newer token.
+
+    If there is no token, the request raises the same :class:`~paymentsgate_auth.PaymentsGateError` as
+    ``session.token(timeout)``. ``timeout`` is in seconds and limits only the wait for a token. None means the
+    longest of the request's own timeouts, or 30 seconds if it has none. ``math.inf`` means no limit.
     """
 
     def __init__(self, session: Session | AsyncSession, *, timeout: float | None = None) -> None:
@@ -37,33 +37,33 @@ class SessionAuth(httpx.Auth):
         self._timeout = timeout
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """For ``httpx.Client``. Blocks while there is no token."""
+        """For ``httpx.Client``. Blocks until there is a token."""
         session = self._session
         if not isinstance(session, Session):
             raise TypeError("SessionAuth: an httpx.Client needs a Session, not an AsyncSession")
-        if not is_at_home(session, str(request.url)):
+        if not is_same_origin(session, str(request.url)):
             yield request
             return
         for _ in range(2):
             token = session.token(self._wait(request))
             request.headers["Authorization"] = bearer(token)
             response = yield request
-            if not (_withdrawn(session, token, response) and _may_repeat(request, response)):
+            if not (_rejected(session, token, response) and _may_repeat(request, response)):
                 return
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """For ``httpx.AsyncClient``. Awaits a token."""
+        """For ``httpx.AsyncClient``. Awaits the token."""
         session = self._session
         if not isinstance(session, AsyncSession):
             raise TypeError("SessionAuth: an httpx.AsyncClient needs an AsyncSession, not a Session")
-        if not is_at_home(session, str(request.url)):
+        if not is_same_origin(session, str(request.url)):
             yield request
             return
         for _ in range(2):
             token = await session.token(self._wait(request))
             request.headers["Authorization"] = bearer(token)
             response = yield request
-            if not (_withdrawn(session, token, response) and _may_repeat(request, response)):
+            if not (_rejected(session, token, response) and _may_repeat(request, response)):
                 return
 
     def _wait(self, request: httpx.Request) -> float:
@@ -71,10 +71,12 @@ class SessionAuth(httpx.Auth):
         return wait_for_token(self._timeout, timeouts.values() if isinstance(timeouts, dict) else ())
 
 
-def _withdrawn(session: Session | AsyncSession, token: Token, response: httpx.Response) -> bool:
-    return withdrawn(session, token, response.status_code, response.request.headers.get("Authorization"))
+def _rejected(session: Session | AsyncSession, token: Token, response: httpx.Response) -> bool:
+    return reject_if_unauthorized(
+        session, token, response.status_code, response.request.headers.get("Authorization")
+    )
 
 
 def _may_repeat(request: httpx.Request, response: httpx.Response) -> bool:
-    """Not a stream, which is gone, and not a request that was acted upon with a redirect."""
+    """Whether to repeat. Not a consumed stream, and not a request that was answered by a redirect."""
     return isinstance(request.stream, httpx.ByteStream) and response.request is request

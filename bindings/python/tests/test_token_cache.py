@@ -1,4 +1,4 @@
-"""The token that is handed out without a call of the library, and when it is not."""
+"""The cached token: when it is returned without calling the library, and when not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def warm(session: Session) -> Token:
-    """A token that is kept from now on."""
+    """Fills the cache and returns the cached token."""
     session.token()
     return session.token()
 
@@ -61,7 +61,7 @@ def test_a_fresh_token_costs_no_call(sandbox: Sandbox, settings: Config, asked: 
     assert before <= 2
 
 
-def test_what_is_kept_does_not_hide_a_wrong_time(settings: Config) -> None:
+def test_the_cache_does_not_hide_an_invalid_time(settings: Config) -> None:
     session = Session(settings)
     warm(session)
     for times in ({"timeout": -1}, {"min_remaining": -0.001}):
@@ -77,7 +77,7 @@ def test_a_token_that_does_not_last_is_asked_for(settings: Config, asked: list[o
     assert len(asked) == before + 1
 
 
-def test_a_reported_token_is_not_kept(sandbox: Sandbox, settings: Config) -> None:
+def test_a_rejected_token_is_not_cached(sandbox: Sandbox, settings: Config) -> None:
     session = Session(settings)
     first = warm(session)
     session.reject(first, http_status=403)
@@ -89,7 +89,7 @@ def test_a_reported_token_is_not_kept(sandbox: Sandbox, settings: Config) -> Non
 
 
 @pytest.mark.parametrize("end", [Session.close, lambda session: session.__exit__(None, None, None)])
-def test_the_end_ends_it(settings: Config, end: Callable[[Session], None]) -> None:
+def test_close_empties_the_cache(settings: Config, end: Callable[[Session], None]) -> None:
     session = Session(settings)
     warm(session)
     end(session)
@@ -98,8 +98,8 @@ def test_the_end_ends_it(settings: Config, end: Callable[[Session], None]) -> No
             ask()
 
 
-def test_a_token_is_kept_no_longer_than_it_may_be(sandbox: Sandbox, settings: Config) -> None:
-    # A second after its birth it is in the last five of its life.
+def test_a_token_is_not_cached_too_long(sandbox: Sandbox, settings: Config) -> None:
+    # One second after issue, five seconds are left.
     sandbox.switch(access_lifetime_s=6, date_header="off")
     session = Session(settings)
     first = warm(session)
@@ -112,13 +112,13 @@ def test_a_token_is_kept_no_longer_than_it_may_be(sandbox: Sandbox, settings: Co
             assert session.access_token(timeout=0) == first.access_token
         except DeadlineExceeded:
             return True
-        assert left > 4, "a token was handed out in its last seconds"
+        assert left > 4, "a token was returned in its last seconds"
         return False
 
     eventually(is_over)
 
 
-def test_the_next_token_takes_its_place(sandbox: Sandbox, settings: Config) -> None:
+def test_the_next_token_replaces_it(sandbox: Sandbox, settings: Config) -> None:
     sandbox.switch(access_lifetime_s=6, date_header="off")
     session = Session(settings)
     generations = [warm(session).generation]
@@ -130,15 +130,15 @@ def test_the_next_token_takes_its_place(sandbox: Sandbox, settings: Config) -> N
         generations.append(token.generation)
         return token.generation >= 3
 
-    eventually(is_renewed, patience=20)
+    eventually(is_renewed, timeout=20)
     assert generations == sorted(generations)
 
 
-def test_many_threads_see_one_generation_after_the_other(sandbox: Sandbox, settings: Config) -> None:
+def test_many_threads_see_generations_in_order(sandbox: Sandbox, settings: Config) -> None:
     session, over = Session(settings), threading.Event()
     warm(session)
 
-    def look(_: int) -> bool:
+    def watch(_: int) -> bool:
         last = 0
         while not over.is_set():
             now = session.token().generation
@@ -147,15 +147,15 @@ def test_many_threads_see_one_generation_after_the_other(sandbox: Sandbox, setti
         return session.token().generation == 2
 
     with ThreadPoolExecutor(4) as pool:
-        looks = [pool.submit(look, number) for number in range(4)]
+        watchers = [pool.submit(watch, number) for number in range(4)]
         session.reject(session.token())
         assert session.token().generation == 2
         eventually(lambda: session.token() is session.token())
         over.set()
-        assert all(look.result() for look in looks)
+        assert all(watcher.result() for watcher in watchers)
 
 
-def test_a_forked_child_has_a_word_of_its_own(sandbox: Sandbox, settings: Config) -> None:
+def test_a_forked_child_has_its_own_generation_word(sandbox: Sandbox, settings: Config) -> None:
     session = Session(settings)
     inherited = warm(session)
     read, write = os.pipe()
@@ -163,7 +163,7 @@ def test_a_forked_child_has_a_word_of_its_own(sandbox: Sandbox, settings: Config
     if child == 0:
         said = "failed"
         try:
-            assert session._kept.word.value == 0
+            assert session._cache.word.value == 0
             assert session.access_token() == inherited.access_token
             assert warm(session) is warm(session)
             session.reject(inherited)
@@ -182,7 +182,7 @@ def test_a_forked_child_has_a_word_of_its_own(sandbox: Sandbox, settings: Config
     assert calls(sandbox) == (2, 0)
 
 
-def test_an_event_loop_keeps_it_too(settings: Config) -> None:
+def test_an_async_session_caches_the_token_too(settings: Config) -> None:
     async def work() -> None:
         async with AsyncSession(settings) as session:
             await session.token()

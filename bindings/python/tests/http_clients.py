@@ -1,4 +1,4 @@
-"""Other HTTP clients with a session's token, behind one face."""
+"""Other HTTP clients with a session's token, behind one interface."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def by_async_httpx(settings: Config) -> Iterator[Ask]:
     with loop() as run:
 
         async def ask(method: str, url: str, body: Any = None) -> Answer:
-            # This one takes no files.
+            # httpx.AsyncClient accepts no files.
             content = in_turn(body) if isinstance(body, Iterator) else body
             answer = await client.request(method, url, content=content, headers=JSON)
             return Answer(answer.status_code, answer.text)
@@ -115,7 +115,7 @@ def by_aiohttp(settings: Config) -> Iterator[Ask]:
 
 
 JSON = {"Content-Type": "application/json"}
-WAYS: dict[str, Callable[[Config], AbstractContextManager[Ask]]] = {
+CLIENTS: dict[str, Callable[[Config], AbstractContextManager[Ask]]] = {
     "httpx": by_httpx,
     "async httpx": by_async_httpx,
     "requests": by_requests,
@@ -135,7 +135,7 @@ async def in_turn(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 @contextmanager
 def loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
-    """One event loop for several calls. What it was given is bounded."""
+    """One event loop for several calls. Each call has a time limit."""
     own = asyncio.new_event_loop()
     try:
         yield lambda work: own.run_until_complete(asyncio.wait_for(work, 20))

@@ -1,4 +1,4 @@
-"""The two calls, the settings they come from, and the end of a client."""
+"""The blocking client: the two calls, its settings, and close()."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_pair_is_issued_and_refreshed_and_works(sandbox: Sandbox, settings: Co
     assert second.refresh_token not in (None, first.refresh_token)
 
 
-def test_what_a_token_knows(settings: Config) -> None:
+def test_properties_of_a_token(settings: Config) -> None:
     token = Client(settings).issue()
     assert token.fingerprint == sha256(token.access_token.encode()).hexdigest()[:16]
     assert token.lifetime == 3600
@@ -64,7 +64,7 @@ def test_a_token_outlives_its_client(settings: Config) -> None:
     assert token.access_token
 
 
-def test_the_service_may_give_no_refresh_token(sandbox: Sandbox, settings: Config) -> None:
+def test_the_service_may_send_no_refresh_token(sandbox: Sandbox, settings: Config) -> None:
     sandbox.switch(issue_returns_refresh_token=False)
     client = Client(settings)
     token = client.issue()
@@ -74,7 +74,7 @@ def test_the_service_may_give_no_refresh_token(sandbox: Sandbox, settings: Confi
     assert raised.value.needs_credentials
 
 
-def test_the_text_of_a_refresh_token_goes_alone(sandbox: Sandbox, settings: Config) -> None:
+def test_the_text_of_a_refresh_token_is_sent_alone(sandbox: Sandbox, settings: Config) -> None:
     client = Client(settings)
     token = client.issue()
     assert token.refresh_token
@@ -82,7 +82,7 @@ def test_the_text_of_a_refresh_token_goes_alone(sandbox: Sandbox, settings: Conf
     assert "authorization" not in sandbox.counters()["routes"]["refresh"]["last"]["headers"]
 
 
-def test_an_access_token_goes_with_it_if_given(sandbox: Sandbox, settings: Config) -> None:
+def test_an_access_token_is_sent_if_given(sandbox: Sandbox, settings: Config) -> None:
     sandbox.switch(bearer_on_refresh="required")
     client = Client(settings)
     token = client.issue()
@@ -108,7 +108,7 @@ def test_keywords_paths_numbers_and_booleans(sandbox: Sandbox) -> None:
     assert "authorization" not in last
 
 
-def test_the_environment_and_what_goes_before_it(
+def test_settings_override_the_environment(
     sandbox: Sandbox, settings: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in settings.items():
@@ -131,16 +131,16 @@ def test_a_setting_that_does_not_exist(name: str) -> None:
     assert raised.value.status in (Status.UNKNOWN_SETTING, Status.INVALID_UTF8)
 
 
-# ruff takes one surrogate for another.
+# ruff takes the two surrogates for duplicates.
 @pytest.mark.parametrize("text", ["to\0ken", "token\udcff", "token\ud800", ""])  # noqa: PT014
-def test_texts_that_cannot_be_sent_are_refused_by_the_library(settings: Config, text: str) -> None:
+def test_invalid_texts_are_refused_by_the_library(settings: Config, text: str) -> None:
     for refresh_token, access_token in ((text, None), ("token", text)):
         with pytest.raises(InvalidCall) as raised:
             Client(settings).refresh(refresh_token, access_token=access_token)
         assert raised.value.status in (Status.INVALID_ARGUMENT, Status.INVALID_UTF8)
 
 
-def test_no_time_sends_nothing(sandbox: Sandbox, settings: Config) -> None:
+def test_timeout_zero_sends_nothing(sandbox: Sandbox, settings: Config) -> None:
     with pytest.raises(TimeoutError) as raised:
         Client(settings).refresh("token", timeout=0)
     assert isinstance(raised.value, DeadlineExceeded)
@@ -149,13 +149,13 @@ def test_no_time_sends_nothing(sandbox: Sandbox, settings: Config) -> None:
 
 
 @pytest.mark.parametrize("timeout", [-0.0001, -0.001, -1, float("-inf")])
-def test_a_negative_time_is_refused_and_never_the_default(settings: Config, timeout: float) -> None:
+def test_a_negative_timeout_is_refused_and_is_not_the_default(settings: Config, timeout: float) -> None:
     with pytest.raises(InvalidCall, match="timeout_ms"):
         Client(settings).issue(timeout=timeout)
 
 
 @pytest.mark.parametrize("timeout", [0.9999, 10, float("inf"), 1e300])
-def test_any_other_time_will_do(settings: Config, timeout: float) -> None:
+def test_any_other_timeout_is_accepted(settings: Config, timeout: float) -> None:
     assert Client(settings).issue(timeout=timeout)
 
 
@@ -184,7 +184,7 @@ def test_other_threads_run_during_a_call(sandbox: Sandbox, settings: Config) -> 
     assert turns > 50
 
 
-def test_a_client_is_closed_under_calls_in_flight(sandbox: Sandbox, settings: Config) -> None:
+def test_a_client_is_closed_during_calls(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 300}, times=None)
     client = Client(settings)
     with ThreadPoolExecutor(8) as pool:

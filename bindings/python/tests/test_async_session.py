@@ -1,4 +1,4 @@
-"""Sessions in event loops: what is awaited, what is canceled, and what is left behind, which is nothing."""
+"""Sessions in event loops: waits, cancellation, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def hang(sandbox: Sandbox, route: str = "issue") -> None:
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """In a loop that says what is not awaited or closed; and then looks for what was left behind."""
+    """Runs in a debug loop, which reports what is not awaited or closed. Then checks that nothing is left."""
     selector = selectors.DefaultSelector()
     loop = asyncio.SelectorEventLoop(selector)
     loop.set_debug(True)
@@ -51,7 +51,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         result = loop.run_until_complete(asyncio.wait_for(work, 20))
         assert len(selector.get_map()) == own, "a reader was left in the loop"
         assert asyncio.all_tasks(loop) == set()
-        assert getattr(loop, "_paymentsgate_auth_operations", Operations())._waiting == {}
+        assert getattr(loop, "_paymentsgate_auth_operations", Operations())._pending == {}
         return result
     finally:
         loop.run_until_complete(loop.shutdown_default_executor())
@@ -82,7 +82,7 @@ def test_a_token_and_a_request(sandbox: Sandbox, settings: Config) -> None:
     assert calls(sandbox, "issue") == 1
 
 
-def test_ways_to_open_one(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_can_be_opened_in_several_ways(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     async def generation(session: AsyncSession) -> int:
         return (await session.token()).generation
 
@@ -94,7 +94,7 @@ def test_ways_to_open_one(settings: Config, monkeypatch: pytest.MonkeyPatch) -> 
     assert run(generation(AsyncSession.from_env())) == 1
 
 
-def test_a_crowd_shares_one_call_and_other_tasks_go_on(sandbox: Sandbox, settings: Config) -> None:
+def test_many_tasks_share_one_call_and_other_tasks_continue(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 300})
 
     async def work() -> None:
@@ -122,7 +122,7 @@ def test_a_fresh_token_does_not_go_through_the_loop(settings: Config) -> None:
     run(work())
 
 
-def test_times(sandbox: Sandbox, settings: Config) -> None:
+def test_timeouts(sandbox: Sandbox, settings: Config) -> None:
     hang(sandbox)
 
     async def work() -> None:
@@ -140,12 +140,12 @@ def test_times(sandbox: Sandbox, settings: Config) -> None:
 
 
 async def refuse_all(session: AsyncSession) -> None:
-    """Reports each new token at once. On a slow machine a pause may be over before the report."""
+    """Reports each new token at once. On a slow machine a pause may end before the report."""
     while True:
         session.reject(await session.token())
 
 
-def test_what_sessions_share(sandbox: Sandbox, settings: Config) -> None:
+def test_methods_that_both_kinds_of_session_have(sandbox: Sandbox, settings: Config) -> None:
     async def work() -> None:
         session = AsyncSession(settings)
         first = await session.token()
@@ -166,7 +166,7 @@ def test_what_sessions_share(sandbox: Sandbox, settings: Config) -> None:
     run(work())
 
 
-def test_another_token_on_demand(sandbox: Sandbox, settings: Config) -> None:
+def test_refresh_on_demand(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(route="refresh", action={"kind": "delay", "ms": 300})
 
     async def work() -> None:
@@ -187,7 +187,7 @@ def test_another_token_on_demand(sandbox: Sandbox, settings: Config) -> None:
     run(work())
 
 
-def test_a_canceled_task_leaves_the_others_their_answer(sandbox: Sandbox, settings: Config) -> None:
+def test_a_canceled_task_does_not_affect_other_tasks(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 300})
 
     async def work() -> None:
@@ -205,7 +205,7 @@ def test_a_canceled_task_leaves_the_others_their_answer(sandbox: Sandbox, settin
     assert calls(sandbox, "issue") == 1
 
 
-def test_a_canceled_request_is_given_up(sandbox: Sandbox, settings: Config) -> None:
+def test_a_canceled_request_is_abandoned(sandbox: Sandbox, settings: Config) -> None:
     hang(sandbox, "payin")
 
     async def work() -> None:
@@ -223,7 +223,7 @@ def test_a_canceled_request_is_given_up(sandbox: Sandbox, settings: Config) -> N
     assert calls(sandbox, "payin") == 1
 
 
-def test_an_answer_that_comes_between_cancel_and_task(sandbox: Sandbox, settings: Config) -> None:
+def test_an_answer_that_arrives_between_cancel_and_task(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(route="wallet", action={"kind": "delay", "ms": 50})
 
     async def work() -> None:
@@ -231,7 +231,7 @@ def test_an_answer_that_comes_between_cancel_and_task(sandbox: Sandbox, settings
         task = asyncio.create_task(session.request("GET", "/wallet"))
         await asyncio.sleep(0)
         task.cancel()
-        # The loop is kept from running until the answer is there.
+        # Blocks the loop until the answer is there.
         assert select.select([operations()._queue.descriptor()], [], [], 10)[0]
         operations()._take()
         with pytest.raises(asyncio.CancelledError):
@@ -241,7 +241,7 @@ def test_an_answer_that_comes_between_cancel_and_task(sandbox: Sandbox, settings
 
 
 def test_cancellation_at_every_moment(sandbox: Sandbox, settings: Config) -> None:
-    """Each request ends once: with its answer or with the cancellation, and the answers are not mixed up."""
+    """Each request ends once, with its answer or with the cancellation, and the answers are not mixed up."""
 
     async def work() -> None:
         session = AsyncSession(settings)
@@ -301,13 +301,13 @@ def test_one_loop_after_the_other(sandbox: Sandbox, settings: Config) -> None:
     assert calls(sandbox, "issue") == 1
 
 
-def test_another_loop(sandbox: Sandbox, settings: Config) -> None:
+def test_an_event_loop_other_than_asyncio(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 100})
 
     async def work() -> None:
         assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
         async with AsyncSession(settings) as session:
-            news = session.subscribe()
+            subscription = session.subscribe()
             task = asyncio.create_task(session.token())
             await asyncio.sleep(0)
             task.cancel()
@@ -316,14 +316,14 @@ def test_another_loop(sandbox: Sandbox, settings: Config) -> None:
             for _ in range(50):
                 answers = await asyncio.gather(*(session.request("GET", "/wallet") for _ in range(4)))
                 assert {answer.status for answer in answers} == {200}
-            assert await news.poll(timeout=10)
-        assert [event.kind.name async for event in news] == []
+            assert await subscription.poll(timeout=10)
+        assert [event.kind.name async for event in subscription] == []
 
     uvloop.run(work())
     assert calls(sandbox, "issue") == 1
 
 
-def test_the_end_tells_who_waits(sandbox: Sandbox, settings: Config) -> None:
+def test_close_ends_the_waits(sandbox: Sandbox, settings: Config) -> None:
     hang(sandbox)
 
     async def work() -> None:
@@ -337,7 +337,7 @@ def test_the_end_tells_who_waits(sandbox: Sandbox, settings: Config) -> None:
             await asyncio.sleep(0)  # A turn of the loop, however short.
         assert isinstance(closing.exception(), DeadlineExceeded)
         assert time.monotonic() - begun >= 0.3
-        assert turns > 10, "the loop stood still"
+        assert turns > 10, "the loop was blocked"
         ends = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(end) for end in ends] == [Closed] * 4
         await session.close()
@@ -345,7 +345,7 @@ def test_the_end_tells_who_waits(sandbox: Sandbox, settings: Config) -> None:
     run(work())
 
 
-def test_a_loop_that_is_closed_under_an_operation(sandbox: Sandbox, settings: Config) -> None:
+def test_a_loop_that_is_closed_during_an_operation(sandbox: Sandbox, settings: Config) -> None:
     hang(sandbox)
     session, loop = AsyncSession(settings), asyncio.new_event_loop()
     task = loop.create_task(session.token())
@@ -360,7 +360,7 @@ def test_a_loop_that_is_closed_under_an_operation(sandbox: Sandbox, settings: Co
     session.set_credentials(sandbox.address["account_id"], key(settings))
 
 
-def test_a_task_that_nobody_holds_is_not_collected(sandbox: Sandbox, settings: Config) -> None:
+def test_a_task_without_references_is_not_collected(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 200})
     ends: list[int] = []
 

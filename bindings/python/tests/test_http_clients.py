@@ -1,4 +1,4 @@
-"""httpx, requests and aiohttp with a session's token: one renewal after a 401, and no token for strangers."""
+"""httpx, requests and aiohttp with a session's token: one retry after a 401, and no token for other hosts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import pytest
 import requests
+from http_clients import CLIENTS, REWINDS_FILES, Ask
 from sandbox import Sandbox
 from test_request import PAYIN, calls, last
 from test_session import key
-from ways import REWINDS_FILES, WAYS, Ask
 
 from paymentsgate_auth import AsyncSession, DeadlineExceeded, Refused, Session, Token, _bearer
-from paymentsgate_auth._bearer import DEFAULT_WAIT, is_at_home, wait_for_token
+from paymentsgate_auth._bearer import DEFAULT_WAIT, is_same_origin, wait_for_token
 from paymentsgate_auth.httpx import SessionAuth
 from paymentsgate_auth.requests import SessionAuth as RequestsAuth
 
@@ -28,14 +28,14 @@ Config = dict[str, str]
 BODY = json.dumps(PAYIN).encode()
 
 
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=CLIENTS)
+def client_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def ask(way: str, settings: Config) -> Iterator[Ask]:
-    with WAYS[way](settings) as ask:
+def ask(client_name: str, settings: Config) -> Iterator[Ask]:
+    with CLIENTS[client_name](settings) as ask:
         yield ask
 
 
@@ -44,7 +44,7 @@ def revoke(sandbox: Sandbox) -> None:
 
 
 def outcomes(sandbox: Sandbox, route: str) -> dict[str, int]:
-    """How often the service gave each HTTP status."""
+    """How often the service answered with each HTTP status."""
     counted: dict[str, int] = sandbox.counters()["routes"][route]["outcomes"]
     return counted
 
@@ -73,17 +73,17 @@ def test_a_stream_is_not_sent_twice(sandbox: Sandbox, ask: Ask) -> None:
     assert ask("POST", "/deals/payin", iter([BODY[:9], BODY[9:]])).status == 401
     assert outcomes(sandbox, "payin") == {"401": 1}
     assert last(sandbox, "payin")["body"].encode() == BODY
-    # The token was reported all the same.
+    # The token was reported anyway.
     assert ask("GET", "/wallet").status == 200
     assert outcomes(sandbox, "wallet") == {"200": 2}
 
 
-def test_a_file_is_sent_again_whole_or_not_at_all(sandbox: Sandbox, ask: Ask, way: str) -> None:
+def test_a_file_is_sent_again_whole_or_not_at_all(sandbox: Sandbox, ask: Ask, client_name: str) -> None:
     ask("GET", "/wallet")
     revoke(sandbox)
     status = ask("POST", "/deals/payin", io.BytesIO(BODY)).status
-    assert (status < 300) if way in REWINDS_FILES else (status == 401)
-    assert calls(sandbox, "payin") == (2 if way in REWINDS_FILES else 1)
+    assert (status < 300) if client_name in REWINDS_FILES else (status == 401)
+    assert calls(sandbox, "payin") == (2 if client_name in REWINDS_FILES else 1)
     assert last(sandbox, "payin")["body"].encode() == BODY
 
 
@@ -91,7 +91,7 @@ def test_a_service_that_refuses_every_token_is_asked_twice(sandbox: Sandbox, ask
     sandbox.fault(route="wallet", times=None, action={"kind": "status", "status": 401})
     assert ask("GET", "/wallet").status == 401
     assert calls(sandbox, "wallet") == 2
-    # Tokens refused when new: another would not help, and none is bought.
+    # The tokens were refused soon after issue. Another one would not help, so the session obtains none.
     assert ask("GET", "/wallet").status == 401
     assert (calls(sandbox, "wallet"), calls(sandbox, "issue")) == (3, 2)
 
@@ -99,7 +99,7 @@ def test_a_service_that_refuses_every_token_is_asked_twice(sandbox: Sandbox, ask
 def test_each_refusal_is_reported_and_two_are_enough(
     sandbox: Sandbox, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However hopeful the session is."""
+    """Also if the session raises no RejectedFresh."""
     reported: list[Token] = []
     monkeypatch.setattr(Session, "reject", lambda _, token: reported.append(token))
     monkeypatch.setattr(AsyncSession, "reject", lambda _, token: reported.append(token))
@@ -109,22 +109,24 @@ def test_each_refusal_is_reported_and_two_are_enough(
 
 
 @pytest.mark.parametrize("status", [400, 403, 500])
-def test_any_other_answer_is_the_answer(sandbox: Sandbox, ask: Ask, status: int) -> None:
+def test_any_other_answer_is_returned(sandbox: Sandbox, ask: Ask, status: int) -> None:
     sandbox.fault(route="wallet", action={"kind": "status", "status": status})
     assert ask("GET", "/wallet").status == status
     assert (calls(sandbox, "wallet"), calls(sandbox, "issue")) == (1, 1)
 
 
-def test_without_a_token_the_request_says_why(sandbox: Sandbox, settings: Config, way: str) -> None:
+def test_without_a_token_the_request_raises_the_reason(
+    sandbox: Sandbox, settings: Config, client_name: str
+) -> None:
     account = {name: value for name, value in settings.items() if name != "credentials_file"}
     account |= {"account_id": "another", "public_key": key(settings)}
-    with WAYS[way](account) as ask, pytest.raises(Refused):
+    with CLIENTS[client_name](account) as ask, pytest.raises(Refused):
         ask("GET", "/wallet")
     assert calls(sandbox, "wallet") == 0
 
 
-class Stranger(BaseHTTPRequestHandler):
-    """Another host: refuses whatever it is asked, and keeps what it was sent."""
+class OtherHost(BaseHTTPRequestHandler):
+    """Another host: refuses every request, and records its headers."""
 
     seen: list[dict[str, str]]
 
@@ -135,13 +137,13 @@ class Stranger(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Not in the tests' output."""
+        """Writes nothing to the output of the tests."""
 
 
 @pytest.fixture
-def stranger() -> Iterator[HTTPServer]:
-    Stranger.seen = []
-    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+def other_host() -> Iterator[HTTPServer]:
+    OtherHost.seen = []
+    with HTTPServer(("127.0.0.1", 0), OtherHost) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -149,14 +151,14 @@ def stranger() -> Iterator[HTTPServer]:
         thread.join()
 
 
-def test_another_host_is_sent_no_token(sandbox: Sandbox, ask: Ask, stranger: HTTPServer) -> None:
-    assert ask("GET", f"http://127.0.0.1:{stranger.server_port}/wallet").status == 401
-    assert ["authorization" in headers for headers in Stranger.seen] == [False]
+def test_another_host_is_sent_no_token(sandbox: Sandbox, ask: Ask, other_host: HTTPServer) -> None:
+    assert ask("GET", f"http://127.0.0.1:{other_host.server_port}/wallet").status == 401
+    assert ["authorization" in headers for headers in OtherHost.seen] == [False]
     assert calls(sandbox, "issue") == 0
 
 
 @pytest.mark.parametrize(
-    ("url", "at_home"),
+    ("url", "same_origin"),
     [
         ("https://pay.example/wallet", True),
         ("https://pay.example:443/deals?a=https://other.example", True),
@@ -172,26 +174,24 @@ def test_another_host_is_sent_no_token(sandbox: Sandbox, ask: Ask, stranger: HTT
         ("", False),
     ],
 )
-def test_whose_url_it_is(settings: Config, url: str, at_home: bool) -> None:
+def test_same_origin(settings: Config, url: str, same_origin: bool) -> None:
     with Session({**settings, "base_url": "https://pay.example/api"}) as session:
-        assert is_at_home(session, url) is at_home
+        assert is_same_origin(session, url) is same_origin
 
 
 @pytest.mark.parametrize("status", [302, 307])
-def test_a_redirect_takes_no_token_along(
-    sandbox: Sandbox, ask: Ask, stranger: HTTPServer, status: int
-) -> None:
-    to = {"location": f"http://127.0.0.1:{stranger.server_port}/wallet"}
+def test_a_redirect_carries_no_token(sandbox: Sandbox, ask: Ask, other_host: HTTPServer, status: int) -> None:
+    to = {"location": f"http://127.0.0.1:{other_host.server_port}/wallet"}
     sandbox.fault(route="wallet", action={"kind": "status", "status": status, "headers": to})
-    # The stranger's 401 says nothing of a token that it was not sent.
+    # The 401 of the other host does not concern the token, which was not sent to it.
     assert ask("GET", "/wallet").status == 401
-    assert ["authorization" in headers for headers in Stranger.seen] == [False]
+    assert ["authorization" in headers for headers in OtherHost.seen] == [False]
     assert ask("GET", "/wallet").status == 200
     assert (calls(sandbox, "wallet"), calls(sandbox, "issue")) == (2, 1)
 
 
-def test_what_a_redirect_followed_is_not_done_again(sandbox: Sandbox, ask: Ask) -> None:
-    """The pay-in was acted upon; then the token was refused where its answer led to."""
+def test_a_redirected_request_is_not_repeated(sandbox: Sandbox, ask: Ask) -> None:
+    """The pay-in was processed. Then the target of its redirect refused the token."""
     sandbox.fault(
         route="payin",
         point="after",
@@ -204,7 +204,7 @@ def test_what_a_redirect_followed_is_not_done_again(sandbox: Sandbox, ask: Ask) 
     assert calls(sandbox, "issue") == 2
 
 
-def test_httpx_clients_need_their_kind_of_session(settings: Config) -> None:
+def test_httpx_clients_need_the_matching_type_of_session(settings: Config) -> None:
     blocking, awaited = SessionAuth(Session(settings)), SessionAuth(AsyncSession(settings))
     with pytest.raises(TypeError, match=r"an httpx\.Client needs a Session"), httpx.Client() as client:
         client.get("http://127.0.0.1", auth=awaited)
@@ -233,18 +233,18 @@ def test_how_long_a_request_waits_for_a_token(own: float | None, client: Any, se
     assert wait_for_token(own, client) == seconds
 
 
-@pytest.mark.parametrize("way", ["requests", "aiohttp"])
-def test_a_client_that_tells_no_timeout_waits_for_a_token_no_longer_than_the_default(
-    sandbox: Sandbox, settings: Config, way: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("client_name", ["requests", "aiohttp"])
+def test_without_a_timeout_the_wait_for_a_token_has_the_default_limit(
+    sandbox: Sandbox, settings: Config, client_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_bearer, "DEFAULT_WAIT", 0.05)
     sandbox.fault(route="issue", times=None, action={"kind": "hang"})
-    with WAYS[way](settings) as ask, pytest.raises(DeadlineExceeded):
+    with CLIENTS[client_name](settings) as ask, pytest.raises(DeadlineExceeded):
         ask("GET", "/wallet")
     assert calls(sandbox, "wallet") == 0
 
 
-def test_the_timeout_of_an_httpx_request_bounds_the_wait_for_a_token(
+def test_the_timeout_of_an_httpx_request_limits_the_wait_for_a_token(
     sandbox: Sandbox, settings: Config
 ) -> None:
     sandbox.fault(route="issue", times=None, action={"kind": "hang"})
@@ -264,7 +264,7 @@ def test_the_timeout_of_an_httpx_request_bounds_the_wait_for_a_token(
     assert calls(sandbox, "wallet") == 0
 
 
-def test_the_timeout_of_a_request_bounds_the_wait_for_the_token_after_a_401(
+def test_the_timeout_of_a_request_limits_the_wait_for_the_token_after_a_401(
     sandbox: Sandbox, settings: Config
 ) -> None:
     with Session(settings) as session:
@@ -282,7 +282,7 @@ def test_the_timeout_of_a_request_bounds_the_wait_for_the_token_after_a_401(
     assert calls(sandbox, "wallet") == 1
 
 
-def test_the_wait_for_a_token_has_an_end(sandbox: Sandbox, settings: Config) -> None:
+def test_the_wait_for_a_token_is_limited(sandbox: Sandbox, settings: Config) -> None:
     sandbox.fault(route="issue", times=None, action={"kind": "hang"})
     with (
         Session(settings) as session,

@@ -12,9 +12,9 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-const crowd = 1000
+const callers = 1000
 
-// count is how many entries a folder of /proc has.
+// count returns the number of entries in a folder of /proc.
 func count(t *testing.T, folder string) int {
 	t.Helper()
 	entries, err := os.ReadDir(folder)
@@ -24,10 +24,10 @@ func count(t *testing.T, folder string) int {
 	return len(entries)
 }
 
-func TestACrowdAtTheStartCostsOneIssue(t *testing.T) {
+func TestManyCallersAtTheStartCauseOneIssue(t *testing.T) {
 	session := open(t)
-	outcomes := ask(t.Context(), session, crowd)
-	for range crowd {
+	outcomes := askAtOnce(t.Context(), session, callers)
+	for range callers {
 		if got := <-outcomes; got.err != nil || got.token.Generation() != 1 {
 			t.Fatal(got.token, got.err)
 		}
@@ -37,15 +37,15 @@ func TestACrowdAtTheStartCostsOneIssue(t *testing.T) {
 	}
 }
 
-func TestACrowdAtTheEndOfATokenCostsOneRefresh(t *testing.T) {
+func TestManyCallersAtExpiryCauseOneRefresh(t *testing.T) {
 	session := open(t)
-	// A token is not handed out any more when five seconds of its life are left, give or take a tick of the clock.
+	// A token is not returned any more when less than five seconds are left, give or take a tick of the clock.
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 6}`, nil)
 	first := token(t, session)
 	admin(t, "PATCH", "/switches", `{"access_lifetime_s": 3600}`, nil)
 	eventually(t, "the token expires", func() bool { return first.Remaining() < 4900*time.Millisecond })
-	outcomes := ask(t.Context(), session, crowd)
-	for range crowd {
+	outcomes := askAtOnce(t.Context(), session, callers)
+	for range callers {
 		if got := <-outcomes; got.err != nil || got.token.Fingerprint() == first.Fingerprint() {
 			t.Fatal(got.token, got.err)
 		}
@@ -55,16 +55,16 @@ func TestACrowdAtTheEndOfATokenCostsOneRefresh(t *testing.T) {
 	}
 }
 
-// However many wait, for a token or for the answer to a request, they are goroutines and nothing more; and when they
-// leave, the call that they waited for goes on.
-func TestACrowdHoldsNoThreads(t *testing.T) {
+// Callers that wait for a token or for the answer to a request use goroutines only, no threads. When they give up, the
+// call that they waited for continues.
+func TestWaitingCallersUseNoThreads(t *testing.T) {
 	session := open(t)
 	fault(t, `{"route": "issue", "action": {"kind": "delay", "ms": 4000}}`)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	threads := count(t, "/proc/self/task")
-	left := make(chan error, 2*crowd)
-	for range crowd {
+	left := make(chan error, 2*callers)
+	for range callers {
 		go func() {
 			_, err := session.Token(ctx)
 			left <- err
@@ -74,20 +74,20 @@ func TestACrowdHoldsNoThreads(t *testing.T) {
 			left <- err
 		}()
 	}
-	waiting(t, session, 2*crowd)
-	// A busy machine may have needed some while they came.
-	if now := count(t, "/proc/self/task"); now > threads+crowd/10 {
-		t.Errorf("%d threads before, %d while %d wait", threads, now, 2*crowd)
+	awaitWaiters(t, session, 2*callers)
+	// On a busy machine some threads may start while the callers arrive.
+	if now := count(t, "/proc/self/task"); now > threads+callers/10 {
+		t.Errorf("%d threads before, %d while %d wait", threads, now, 2*callers)
 	}
 	begun := time.Now()
 	cancel()
-	for range 2 * crowd {
+	for range 2 * callers {
 		if err := <-left; !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 	}
 	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("they left after %v", took)
+		t.Errorf("the callers returned only after %v", took)
 	}
 	if token := token(t, session); token.Generation() != 1 || calls(t, "issue") != 1 || calls(t, "wallet") != 0 {
 		t.Errorf("generation %d, %d issues", token.Generation(), calls(t, "issue"))
@@ -96,12 +96,12 @@ func TestACrowdHoldsNoThreads(t *testing.T) {
 
 func TestManySessionsLeakNothing(t *testing.T) {
 	client := start(t)
-	live := func() {
+	useSession := func() {
 		session, err := client.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
-		news, err := session.Subscribe(pgauth.LogDebug)
+		subscription, err := session.Subscribe(pgauth.LogDebug)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,20 +109,20 @@ func TestManySessionsLeakNothing(t *testing.T) {
 		if _, err := session.Do(t.Context(), "GET", "/wallet", nil, nil); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := news.Next(t.Context()); err != nil {
+		if _, err := subscription.Next(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		news.Close()
+		subscription.Close()
 		if err := session.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	live()
+	useSession()
 	descriptors, threads, goroutines := count(t, "/proc/self/fd"), count(t, "/proc/self/task"), runtime.NumGoroutine()
 	for range 100 {
-		live()
+		useSession()
 	}
-	// Some come and go with the admin port, the collector and the client's connections.
+	// Some belong to the admin port, the garbage collector and the client's connections.
 	if now := count(t, "/proc/self/fd"); now > descriptors+10 {
 		t.Errorf("%d descriptors before, %d now", descriptors, now)
 	}
@@ -132,7 +132,7 @@ func TestManySessionsLeakNothing(t *testing.T) {
 	eventually(t, "the goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 
-func TestForgottenObjectsLeakNothing(t *testing.T) {
+func TestUnreferencedObjectsLeakNothing(t *testing.T) {
 	client := start(t)
 	descriptors := count(t, "/proc/self/fd")
 	for range 50 {
@@ -145,13 +145,13 @@ func TestForgottenObjectsLeakNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the descriptors are given back", func() bool {
+	eventually(t, "the descriptors are closed", func() bool {
 		runtime.GC()
 		return count(t, "/proc/self/fd") <= descriptors+10
 	})
 }
 
-// What was closed must not be freed once more by the collector: the library's memory would not survive it.
+// The garbage collector must not free again what Close has freed: that would corrupt the library's memory.
 func TestClosedObjectsAreFreedOnce(t *testing.T) {
 	const each = 50
 	start(t)
@@ -165,18 +165,18 @@ func TestClosedObjectsAreFreedOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		news, err := session.Subscribe(pgauth.LogNone)
+		subscription, err := session.Subscribe(pgauth.LogNone)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
-			news.Close()
+			subscription.Close()
 			session.Close(t.Context())
 			client.Close()
 		}
 		runtime.AddCleanup(client, func(int) { collected.Add(1) }, 0)
 		runtime.AddCleanup(session, func(int) { collected.Add(1) }, 0)
-		runtime.AddCleanup(news, func(int) { collected.Add(1) }, 0)
+		runtime.AddCleanup(subscription, func(int) { collected.Add(1) }, 0)
 	}
 	eventually(t, "everything is collected", func() bool {
 		runtime.GC()

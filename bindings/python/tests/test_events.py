@@ -1,4 +1,4 @@
-"""News of a session and its log: in order, to their end, and without secrets."""
+"""Events and log lines of a session: in order, complete, and without secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sandbox import Sandbox
-from test_async import run, until
+from test_async_session import run, until
 from test_session import key
 from waiting import eventually
 
@@ -37,38 +37,38 @@ from paymentsgate_auth import (
 Config = dict[str, str]
 
 
-def waiting(news: Subscription) -> list[Event]:
-    """What is there, without waiting."""
-    return list(iter(lambda: news.poll(0), None))
+def queued(subscription: Subscription) -> list[Event]:
+    """The queued events, without waiting."""
+    return list(iter(lambda: subscription.poll(0), None))
 
 
 def kinds(events: list[Event]) -> list[str]:
     return [event.kind.name for event in events]
 
 
-def test_a_life_in_events(sandbox: Sandbox, settings: Config) -> None:
+def test_events_of_a_session(sandbox: Sandbox, settings: Config) -> None:
     session = Session(settings)
-    news = session.subscribe()
-    assert news.poll(0) is None
-    assert news.poll(0.01) is None
+    subscription = session.subscribe()
+    assert subscription.poll(0) is None
+    assert subscription.poll(0.01) is None
     token = session.token()
     session.close()
-    rotated, ended = waiting(news)
+    rotated, ended = queued(subscription)
     assert (rotated.kind, rotated.error, rotated.text) == (EventKind.ROTATED, None, None)
     assert rotated.token
     assert (rotated.token.fingerprint, rotated.token.refresh_token) == (token.fingerprint, None)
     assert (ended.kind, ended.token) == (EventKind.ENDED, None)
     assert isinstance(ended.error, Closed)
-    # It is over: no wait ever ends in anything else.
-    assert (news.poll(), list(news)) == (None, [])
+    # The subscription has ended: later calls return nothing.
+    assert (subscription.poll(), list(subscription)) == (None, [])
 
 
-def test_bad_news_say_why(sandbox: Sandbox, settings: Config) -> None:
+def test_failure_events_have_an_error(sandbox: Sandbox, settings: Config) -> None:
     session = Client(settings).session(account_id="another", public_key=key(settings))
-    news = session.subscribe()
+    subscription = session.subscribe()
     with pytest.raises(PaymentsGateError):
         session.token()
-    events = waiting(news)
+    events = queued(subscription)
     assert {"REFRESH_FAILED", "CREDENTIALS_REJECTED"} <= set(kinds(events))
     assert {event.error.status for event in events if event.error} == {Status.REFUSED}
     assert all(event.error for event in events)
@@ -78,9 +78,9 @@ def test_iterating_waits_and_ends_with_the_session(settings: Config) -> None:
     session, begun = Session(settings), threading.Event()
 
     def listen() -> list[str]:
-        with session.subscribe() as news:
+        with session.subscribe() as subscription:
             begun.set()
-            return [event.kind.name for event in news]
+            return [event.kind.name for event in subscription]
 
     with ThreadPoolExecutor(1) as pool:
         heard = pool.submit(listen)
@@ -90,14 +90,14 @@ def test_iterating_waits_and_ends_with_the_session(settings: Config) -> None:
         assert heard.result(timeout=10) == ["ROTATED"]
 
 
-def test_closing_it_sends_the_listener_home(settings: Config) -> None:
+def test_close_ends_the_iteration(settings: Config) -> None:
     session = Session(settings)
-    news = session.subscribe()
+    subscription = session.subscribe()
     with ThreadPoolExecutor(1) as pool:
-        heard = pool.submit(list, news)
-        news.close()
+        heard = pool.submit(list, subscription)
+        subscription.close()
         assert heard.result(timeout=10) == []
-    news.close()
+    subscription.close()
     other = session.subscribe()
     other.close()
     ended = other.poll()
@@ -107,10 +107,10 @@ def test_closing_it_sends_the_listener_home(settings: Config) -> None:
     assert session.token()
 
 
-def test_it_ends_with_a_session_that_nobody_holds(settings: Config) -> None:
-    news = Session(settings).subscribe()
+def test_it_ends_when_the_session_is_collected(settings: Config) -> None:
+    subscription = Session(settings).subscribe()
     gc.collect()
-    assert kinds(waiting(news)) == ["ENDED"]
+    assert kinds(queued(subscription)) == ["ENDED"]
 
 
 @pytest.mark.parametrize(
@@ -122,49 +122,49 @@ def test_it_ends_with_a_session_that_nobody_holds(settings: Config) -> None:
         (4, {LogLevel.INFO, LogLevel.DEBUG}),
     ],
 )
-def test_lines_of_the_log(sandbox: Sandbox, settings: Config, level: int, heard: set[LogLevel]) -> None:
+def test_log_lines(sandbox: Sandbox, settings: Config, level: int, heard: set[LogLevel]) -> None:
     session = Session(settings)
-    news = session.subscribe(log_level=level)
+    subscription = session.subscribe(log_level=level)
     token = session.token()
     session.close()
-    log = [event for event in news if event.kind is EventKind.LOG]
+    log = [event for event in subscription if event.kind is EventKind.LOG]
     assert {event.level for event in log} == heard
     assert all(event.text for event in log)
     assert token.access_token not in repr(log)
 
 
 @pytest.mark.parametrize("level", [-1, 5, 1000])
-def test_there_is_no_such_level(settings: Config, level: int) -> None:
+def test_an_unknown_log_level_is_refused(settings: Config, level: int) -> None:
     with pytest.raises(InvalidCall, match="log_level"):
         Session(settings).subscribe(level)
 
 
-def test_what_a_subscription_shows(sandbox: Sandbox, settings: Config) -> None:
+def test_a_subscription_shows_no_secret(sandbox: Sandbox, settings: Config) -> None:
     session = from_pair(settings)
-    news = session.subscribe(LogLevel.DEBUG)
+    subscription = session.subscribe(LogLevel.DEBUG)
     token = session.token()
-    events = waiting(news)
+    events = queued(subscription)
     pair = next(event.token for event in events if event.token)
-    shown = f"{events!r} {events[0]} {vars(events[0])} {vars(news)} {news!r}"
+    shown = f"{events!r} {events[0]} {vars(events[0])} {vars(subscription)} {subscription!r}"
     assert token.fingerprint in shown
     assert token.access_token not in shown
     assert str(pair.refresh_token) not in shown
 
 
-def test_news_in_an_event_loop(sandbox: Sandbox, settings: Config) -> None:
+def test_events_in_an_event_loop(sandbox: Sandbox, settings: Config) -> None:
     async def work() -> None:
         session = AsyncSession(settings)
-        with session.subscribe() as news:
-            assert await news.poll(timeout=0) is None
-            assert await news.poll(timeout=0.01) is None
+        with session.subscribe() as subscription:
+            assert await subscription.poll(timeout=0) is None
+            assert await subscription.poll(timeout=0.01) is None
             heard: list[str] = []
 
             async def listen() -> None:
-                async for event in news:
+                async for event in subscription:
                     heard.append(event.kind.name)
 
             listener = asyncio.create_task(listen())
-            # A wait that is given up loses nothing.
+            # A canceled wait loses no event.
             await asyncio.sleep(0)
             listener.cancel()
             await asyncio.wait([listener])
@@ -174,22 +174,22 @@ def test_news_in_an_event_loop(sandbox: Sandbox, settings: Config) -> None:
             await session.close()
             await listener
             assert heard == ["ROTATED"]
-            assert await news.poll() is None
+            assert await subscription.poll() is None
 
     run(work())
 
 
-def test_a_canceled_wait_for_news_loses_none(settings: Config) -> None:
+def test_a_canceled_wait_loses_no_event(settings: Config) -> None:
     async def work() -> None:
         session = AsyncSession(settings)
-        news = session.subscribe()
+        subscription = session.subscribe()
         for _ in range(50):
-            wait = asyncio.create_task(news.poll())
+            wait = asyncio.create_task(subscription.poll())
             await asyncio.sleep(0)
             wait.cancel()
             await asyncio.wait([wait])
         token = await session.token()
-        event = await news.poll()
+        event = await subscription.poll()
         assert event
         assert event.token
         assert event.token.fingerprint == token.fingerprint
@@ -200,12 +200,12 @@ def test_a_canceled_wait_for_news_loses_none(settings: Config) -> None:
 def from_pair(settings: Config, **more: object) -> Session:
     """A session from a pair, without the credentials."""
     pair = Client(settings).issue()
-    kept = {name: value for name, value in settings.items() if name != "credentials_file"}
+    without_credentials = {name: value for name, value in settings.items() if name != "credentials_file"}
     texts = {"access_token": pair.access_token, "refresh_token": str(pair.refresh_token)}
-    return Session({**kept, **texts, **{name: str(value) for name, value in more.items()}})
+    return Session({**without_credentials, **texts, **{name: str(value) for name, value in more.items()}})
 
 
-def test_a_pair_of_known_age_is_served(sandbox: Sandbox, settings: Config) -> None:
+def test_a_pair_of_known_age_is_used(sandbox: Sandbox, settings: Config) -> None:
     session = from_pair(settings, access_token_expires_in_s=3000)
     assert 2990 < session.token().remaining <= 3000
     assert session.request("GET", "/wallet").status == 200
@@ -213,24 +213,24 @@ def test_a_pair_of_known_age_is_served(sandbox: Sandbox, settings: Config) -> No
 
 
 def test_every_pair_opens_the_next_session(sandbox: Sandbox, settings: Config) -> None:
-    """A pair of unknown age is renewed before it is used, and its successor handed to the host."""
+    """A pair of unknown age is renewed before use, and the program gets the new pair."""
     pair = Client(settings).issue()
-    kept = {name: value for name, value in settings.items() if name != "credentials_file"}
+    without_credentials = {name: value for name, value in settings.items() if name != "credentials_file"}
     for turn in range(1, 6):
         assert pair.refresh_token
         with (
             Session(
-                kept,
+                without_credentials,
                 access_token=pair.access_token,
                 refresh_token=pair.refresh_token,
                 access_token_expires_in_s=0 if turn % 2 else 1,
                 on_ambiguous="fail",
             ) as session,
-            session.subscribe() as news,
+            session.subscribe() as subscription,
         ):
             token = session.token()
             assert token.refresh_token is None
-            (rotated,) = waiting(news)
+            (rotated,) = queued(subscription)
             assert rotated.kind is EventKind.ROTATED
             assert rotated.token
             assert (rotated.token.fingerprint, rotated.token.generation) == (token.fingerprint, 2)
@@ -254,17 +254,17 @@ ENDS: list[Callable[[Session], None]] = [ends_by_close, ends_with_its_scope, Ses
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_pair_that_comes_after_the_end(
+def test_a_pair_that_arrives_after_close(
     sandbox: Sandbox, settings: Config, end: Callable[[Session], None]
 ) -> None:
-    """The session ends while its pair is replaced: the new pair is told, and then the end."""
+    """The session ends while its pair is replaced. The subscription gets the new pair, and then the end."""
     session = from_pair(settings, access_token_expires_in_s=3600)
-    news = session.subscribe()
+    subscription = session.subscribe()
     refresh_slowly(sandbox, session)
     end(session)
     del session
     gc.collect()
-    rotated, ended = news.poll(), news.poll()
+    rotated, ended = subscription.poll(), subscription.poll()
     assert rotated
     assert ended
     assert (rotated.kind, ended.kind) == (EventKind.ROTATED, EventKind.ENDED)
@@ -275,17 +275,17 @@ def test_a_pair_that_comes_after_the_end(
 
 
 @pytest.mark.parametrize("ends_by_itself", [True, False])
-def test_a_pair_that_comes_after_the_end_in_an_event_loop(
+def test_a_pair_that_arrives_after_close_in_an_event_loop(
     sandbox: Sandbox, settings: Config, ends_by_itself: bool
 ) -> None:
     pair = Client(settings).issue()
     texts = {"access_token": pair.access_token, "refresh_token": str(pair.refresh_token)}
-    kept = {name: value for name, value in settings.items() if name != "credentials_file"}
+    without_credentials = {name: value for name, value in settings.items() if name != "credentials_file"}
 
     async def work() -> list[Event]:
-        session = AsyncSession({**kept, **texts, "access_token_expires_in_s": "3600"})
-        news = session.subscribe()
-        listener = asyncio.create_task(heard(news))
+        session = AsyncSession({**without_credentials, **texts, "access_token_expires_in_s": "3600"})
+        subscription = session.subscribe()
+        listener = asyncio.create_task(heard(subscription))
         async with session:
             sandbox.fault(route="refresh", action={"kind": "delay", "ms": 1500})
             with pytest.raises(DeadlineExceeded):
@@ -303,9 +303,9 @@ def test_a_pair_that_comes_after_the_end_in_an_event_loop(
     assert sandbox.counters()["most_presentations"] == 1
 
 
-async def heard(news: AsyncSubscription) -> list[Event]:
+async def heard(subscription: AsyncSubscription) -> list[Event]:
     events: list[Event] = []
-    while event := await news.poll():
+    while event := await subscription.poll():
         events.append(event)
     return events
 
@@ -316,7 +316,7 @@ def refreshes(sandbox: Sandbox) -> int:
 
 
 def refresh_slowly(sandbox: Sandbox, session: Session) -> None:
-    """Has a session refresh its pair, which takes a while."""
+    """Starts a slow refresh of the session's pair."""
     sandbox.fault(route="refresh", action={"kind": "delay", "ms": 1500})
     with pytest.raises(DeadlineExceeded):
         session.refresh(timeout=0)
@@ -329,13 +329,13 @@ def test_a_lost_answer(sandbox: Sandbox, settings: Config, choice: str, presenta
     pair = Client(settings).issue()
     texts = {"access_token": pair.access_token, "refresh_token": str(pair.refresh_token)}
     session = Client(settings).session({**texts, "on_ambiguous": choice, "access_token_expires_in_s": 0})
-    with session.subscribe() as news:
+    with session.subscribe() as subscription:
         if choice == "fail":
             with pytest.raises(PaymentsGateError):
                 session.token()
         else:
             assert session.token().generation == 2
-        assert "AMBIGUOUS" in kinds(waiting(news))
+        assert "AMBIGUOUS" in kinds(queued(subscription))
     assert sandbox.counters()["most_presentations"] == presentations
 
 
@@ -362,7 +362,7 @@ def test_the_log_goes_to_a_logger(
     assert not any(secret in caplog.text for secret in [token.access_token, *sandbox.secrets()])
 
 
-def test_a_logger_s_level_counts(
+def test_the_level_of_the_logger_applies(
     sandbox: Sandbox, settings: Config, logger: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
     logger.setLevel(logging.WARNING)
@@ -386,7 +386,7 @@ def test_the_library_s_own_logger(
     assert {logging.INFO, logging.DEBUG} <= {record.levelno for record in caplog.records}
 
 
-def test_no_line_goes_anywhere_unless_the_program_says_so(settings: Config) -> None:
+def test_without_handlers_nothing_is_written(settings: Config) -> None:
     program = """if True:
         import json, logging, sys, paymentsgate_auth
         logger = logging.getLogger("paymentsgate_auth")
@@ -394,12 +394,12 @@ def test_no_line_goes_anywhere_unless_the_program_says_so(settings: Config) -> N
         assert logger.level == logging.NOTSET and logger.propagate
         session = paymentsgate_auth.Session(json.loads(sys.argv[1]))
         session.log_to()
-        news = session.subscribe(paymentsgate_auth.LogLevel.WARN)
+        subscription = session.subscribe(paymentsgate_auth.LogLevel.WARN)
         try:
             session.token()
         except paymentsgate_auth.Refused:
             session.close()
-        assert any(event.kind == paymentsgate_auth.EventKind.LOG for event in news)
+        assert any(event.kind == paymentsgate_auth.EventKind.LOG for event in subscription)
     """
     account = {"account_id": "another", "public_key": key(settings)}
     del settings["credentials_file"]
