@@ -1,4 +1,4 @@
-//! Generates the C header, and gives the shared library its name and its linker flags.
+//! Generates the C header, and sets the name and the linker flags of the shared library.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -20,21 +20,27 @@ fn main() {
     }
 }
 
-/// The header goes to OUT_DIR; a test compares it with the committed one. `PG_UPDATE_HEADER=1` (make header)
-/// renews the committed one: a plain build never writes into the source tree.
+/// The header goes to OUT_DIR; a test compares it with the committed one. `PG_UPDATE_HEADER=1` (`make generate`) updates
+/// the committed one: a plain build never writes into the source tree.
 fn generate_header(root: &Path, out: &Path) {
-    let header = out.join("paymentsgate_auth.h");
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap_or_else(|error| fail(&error));
-    match cbindgen::Builder::new().with_config(config).with_crate(root).generate() {
-        Ok(bindings) => {
-            bindings.write_to_file(&header);
-        }
-        Err(error) => fail(&error.to_string()),
-    }
+    let bindings = cbindgen::Builder::new().with_config(config).with_crate(root).generate();
+    let bindings = bindings.unwrap_or_else(|error| fail(&error.to_string()));
+    let mut header = Vec::new();
+    bindings.write(&mut header);
+    let header = compact(&String::from_utf8_lossy(&header));
+    let write = |path: PathBuf| fs::write(path, &header).unwrap_or_else(|error| fail(&error.to_string()));
+    write(out.join("paymentsgate_auth.h"));
     if env::var("PG_UPDATE_HEADER").as_deref() == Ok("1") {
-        let committed = root.join("include/paymentsgate_auth.h");
-        fs::copy(&header, &committed).map_err(|error| fail::<u64>(&error.to_string())).ok();
+        write(root.join("include/paymentsgate_auth.h"));
     }
+}
+
+/// Comments begin and end on a line of text: cbindgen gives two more lines to each.
+fn compact(header: &str) -> String {
+    ["\n", "\n    "].iter().fold(header.to_owned(), |header, line| {
+        header.replace(&format!("/**{line} * "), "/** ").replace(&format!("{line} */"), " */")
+    })
 }
 
 fn fail<T>(why: &str) -> T {

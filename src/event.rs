@@ -32,28 +32,28 @@ pub enum Body {
     Ended(Error),
 }
 
-/// What an event is. The numbers are for ever; new ones may be added: leave out what you do not know.
+/// The kind of an event. A number never changes its meaning; new ones may come: ignore unknown ones.
 #[allow(non_camel_case_types, reason = "the names are the C header's")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum EventKind {
     /// No event.
     PG_EVENT_NONE = 0,
-    /// The end of pg_session_token_start, pg_issue_token_start or pg_refresh_token_start: a token, or an error.
+    /// The end of an operation that obtains a token: a token, or an error.
     PG_EVENT_TOKEN = 1,
     /// The end of pg_session_request_start: a response, or an error.
     PG_EVENT_RESPONSE = 2,
     /// The end of pg_session_subscribe: PG_ERR_CLOSED or PG_ERR_CANCELED.
     PG_EVENT_ENDED = 3,
-    /// There is a new token. Of a session that was opened from a pair it has its refresh token with it: keep it.
+    /// There is a new token. In a session opened from a pair it has its refresh token: keep it.
     PG_EVENT_ROTATED = 10,
-    /// No new token could be had; the error says why. The session tries again by itself.
+    /// The session could not obtain a new token; the error says why. It tries again by itself.
     PG_EVENT_REFRESH_FAILED = 11,
-    /// The answer to a Refresh was lost, and with it perhaps the refresh token. The session sees to it.
+    /// The answer to a Refresh was lost, and the refresh token may be lost with it. The session handles this.
     PG_EVENT_AMBIGUOUS = 12,
-    /// The service refused the credentials: others are wanted (pg_session_set_credentials).
+    /// The service refused the credentials: set others (pg_session_set_credentials).
     PG_EVENT_CREDENTIALS_REJECTED = 13,
-    /// The first failure after a success: the session lives on the token that it has.
+    /// The first failure after a success: the session uses the token that it has.
     PG_EVENT_DEGRADED = 14,
     /// The first success after a failure.
     PG_EVENT_RECOVERED = 15,
@@ -138,7 +138,7 @@ impl Notice {
     }
 }
 
-/// How much a line of a log matters, and how much a subscriber wants to hear.
+/// The level of a log line, and the highest level that a subscriber wants.
 #[allow(non_camel_case_types, reason = "the names are the C header's")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
@@ -148,9 +148,9 @@ pub enum Level {
     PG_LOG_NONE = 0,
     /// The session cannot go on by itself.
     PG_LOG_ERROR = 1,
-    /// Something went wrong and is being mended.
+    /// Something failed, and the session handles it.
     PG_LOG_WARN = 2,
-    /// What changes: a new token, the end of the session.
+    /// Changes: a new token, the end of the session.
     PG_LOG_INFO = 3,
     /// Every step.
     PG_LOG_DEBUG = 4,

@@ -1,11 +1,11 @@
-//! The numbers every call answers with. They keep their C names here, so that one word is found in the
-//! header, in this crate and in each binding.
+//! The statuses of the C interface, and the fate of a refresh token. They have their C names here, so that one search
+//! finds a name in the header, in this crate and in each binding.
 
-/// What a call came to.
+/// The result of a call.
 ///
-/// The numbers are for ever: a value is never reused and never changes its meaning. They come in groups:
-/// 1-99 a mistake in the call, 100-199 in the configuration, 200-299 the network, 300-399 the service's
-/// answer, 400-499 the store, 900-999 this library. New ones may be added, so treat an unknown number as a failure.
+/// A number is never reused and never changes its meaning. 1-99: a mistake in the call; 100-199: in the
+/// configuration; 200-299: the network; 300-399: the service's answer; 400-499: the store; 900-999: this
+/// library or the system. New numbers may come: treat an unknown one as a failure.
 #[allow(non_camel_case_types, reason = "the names are the C header's")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
@@ -13,166 +13,172 @@ pub enum Status {
     /// Success.
     PG_OK = 0,
 
-    /// An argument that must not be NULL was NULL. The text names it.
+    /// An argument that must not be NULL is NULL. The error text names it.
     ///
-    /// Mend the call.
+    /// Fix the call.
     PG_ERR_NULL_POINTER = 1,
-    /// A text argument is not valid UTF-8. The text names it.
+    /// A text argument is not valid UTF-8. The error text names it.
     ///
-    /// Give UTF-8.
+    /// Pass UTF-8.
     PG_ERR_INVALID_UTF8 = 2,
-    /// An argument is empty, out of range, or holds a character that cannot be sent. The text names it.
+    /// An argument is empty, out of range, or has a character that cannot be sent. The error text names it.
     ///
-    /// Mend the call.
+    /// Fix the call.
     PG_ERR_INVALID_ARGUMENT = 3,
-    /// The session has been closed.
+    /// The session is closed.
     ///
-    /// Open another one, or end: this is what waiting calls come to at the end of a program.
+    /// Open another session, or stop: waiting calls end with this status when the program closes the session.
     PG_ERR_CLOSED = 4,
-    /// The operation was ended by pg_queue_cancel.
+    /// pg_queue_cancel ended the operation.
     ///
-    /// Nothing: whoever canceled it did not want the answer.
+    /// Do nothing: the program asked for it.
     PG_ERR_CANCELED = 5,
-    /// No setting has that name.
+    /// No setting has this name.
     ///
-    /// Look it up in the table of settings.
+    /// Look the name up in the table of settings.
     PG_ERR_UNKNOWN_SETTING = 100,
-    /// The value does not fit the setting.
+    /// The value is not valid for the setting.
     ///
-    /// The text says what would.
+    /// Set a value that the error text describes.
     PG_ERR_INVALID_SETTING = 101,
-    /// A setting without a default was not given. The text names it.
+    /// A setting without a default is missing. The error text names it.
     ///
-    /// Give it.
+    /// Set it.
     PG_ERR_MISSING_SETTING = 102,
-    /// Two settings exclude each other. The text names both.
+    /// Two settings exclude each other. The error text names both.
     ///
     /// Leave one out.
     PG_ERR_CONFLICTING_SETTINGS = 103,
-    /// A file that a setting names cannot be read. The text gives the setting and the path.
+    /// A file that a setting names cannot be read. The error text has the setting and the path.
     ///
-    /// Mend the path or the rights of the file.
+    /// Fix the path or the permissions of the file.
     PG_ERR_FILE_UNREADABLE = 104,
-    /// The credentials file is not the vendor's JSON, or lacks a key. The text gives the path and the key.
+    /// The credentials file is not the vendor's JSON, or lacks a key. The error text has the path and the
+    /// key.
     ///
-    /// Take the file as the vendor gives it.
+    /// Use the file as the vendor provides it.
     PG_ERR_INVALID_CREDENTIALS_FILE = 105,
-    /// A public key, certificate or private key is not the PEM it should be.
+    /// A public key, certificate or private key is not valid PEM of its kind.
     ///
-    /// Compare it with the file it came from: often a line is missing or was wrapped.
+    /// Compare it with the original file: often a line is missing or was wrapped.
     PG_ERR_INVALID_PEM = 106,
-    /// Plain http to a host that is not this machine: tokens would cross the network in clear.
+    /// The URL is plain http to a host that is not this machine: tokens would cross the network unencrypted.
     ///
     /// Use https.
     PG_ERR_INSECURE_URL = 107,
-    /// The call needs credentials, and neither the arguments nor the configuration hold any.
+    /// The call needs credentials, and neither the arguments nor the configuration have any.
     ///
     /// Set `credentials_file`, or `account_id` and `public_key`.
     PG_ERR_NO_CREDENTIALS = 108,
     /// The host name could not be resolved. Nothing was sent.
     ///
-    /// Try again; if it stays, look at the name in `base_url` and at the name servers.
+    /// Try again. If it persists, check the name in `base_url` and the name servers.
     PG_ERR_DNS = 200,
-    /// No connection could be made: refused, unreachable, or longer than `connect_timeout_ms`. Nothing was sent.
+    /// No connection: refused, unreachable, or not made within `connect_timeout_ms`. Nothing was sent.
     ///
-    /// Try again; if it stays, look at the network, the firewall and `base_url`.
+    /// Try again. If it persists, check the network, the firewall and `base_url`.
     PG_ERR_CONNECT = 201,
-    /// The proxy could not be reached or would not let the connection through. Nothing was sent.
+    /// The proxy could not be reached, or did not allow the connection. Nothing was sent.
     ///
-    /// Look at the settings of the proxy, and whether it lets this host through.
+    /// Check the settings of the proxy, and whether it allows this host.
     PG_ERR_PROXY = 202,
-    /// TLS failed for a reason other than the server's certificate, for example a client certificate that the server
-    /// wants. In TLS 1.3 that may come to light after the request has left.
+    /// TLS failed, but not because of the server's certificate; for example, the server requires a client
+    /// certificate. With TLS 1.3 this can show after the request was sent.
     ///
-    /// Look at the settings `tls.…`; a proxy that breaks TLS open shows here, too.
+    /// Check the settings `tls.…`. A proxy that intercepts TLS can also be the cause.
     PG_ERR_TLS = 203,
-    /// The server's certificate has expired or is not yet valid (or this machine's date is wrong). Nothing was sent.
+    /// The server's certificate has expired or is not yet valid, or this machine's date is wrong. Nothing was
+    /// sent.
     ///
-    /// Look at this machine's date; if it is right, the server's owner must act.
+    /// Check this machine's date. If it is right, the server's operator must act.
     PG_ERR_CERTIFICATE_EXPIRED = 204,
-    /// The server's certificate comes from an issuer that is not trusted. Nothing was sent.
+    /// The issuer of the server's certificate is not trusted. Nothing was sent.
     ///
-    /// If the issuer is one of yours, name it in `tls.ca_file`; if not, do not go on.
+    /// If the issuer is your own, set `tls.ca_file`. If not, stop.
     PG_ERR_CERTIFICATE_UNTRUSTED = 205,
     /// The server's certificate is for another host name. Nothing was sent.
     ///
-    /// Look at the host in `base_url`.
+    /// Check the host in `base_url`.
     PG_ERR_CERTIFICATE_NAME = 206,
     /// The deadline of the call passed.
     ///
-    /// Try again with more time. A refresh that was under way may have spent its token: see the fate.
+    /// Try again with a longer timeout. A refresh may have spent its refresh token: check the fate.
     PG_ERR_TIMEOUT = 207,
-    /// The connection broke after the request had begun to leave.
+    /// The connection broke after a part of the request was sent.
     ///
-    /// See the fate of the refresh token; a request that only reads may be made again.
+    /// Check the fate of the refresh token. A request that only reads may be repeated.
     PG_ERR_CONNECTION_LOST = 208,
-    /// The server did not look at the request: it refused the HTTP/2 stream, or went away before it came to it.
+    /// The server did not process the request: it refused the HTTP/2 stream, or closed the connection first.
     ///
     /// Try again.
     PG_ERR_STREAM_REFUSED = 209,
-    /// The service refused: the credentials (issue) or the refresh token (refresh).
+    /// The service refused the credentials (issue) or the refresh token (refresh).
     ///
-    /// For a refresh token issue a new pair; for credentials get valid ones, the text has the service's own words.
+    /// For a refresh token, issue a new pair. For credentials, get valid ones: the error text has the
+    /// service's message.
     PG_ERR_REFUSED = 300,
-    /// Too many requests (429, 425).
+    /// Too many requests (HTTP 429 or 425).
     ///
-    /// Wait for as long as the error says (`pg_error_retry_after_ms`).
+    /// Wait as long as the error says (`pg_error_retry_after_ms`).
     PG_ERR_RATE_LIMITED = 301,
-    /// Issue was refused, but not in the API's own way: another 4xx, or one without the API's error body.
+    /// Issue was refused, but not by the API: another 4xx, or one without the API's error body.
     ///
-    /// Look for a wrong `base_url`, a firewall or a proxy in between.
+    /// Look for a wrong `base_url`, or a firewall or proxy in between.
     PG_ERR_BLOCKED = 302,
     /// The server answered with a redirect. Redirects are never followed.
     ///
-    /// Set `base_url` to where the service is.
+    /// Set `base_url` to the address of the service.
     PG_ERR_REDIRECT = 303,
-    /// The service failed (5xx, 408).
+    /// The service failed (HTTP 5xx or 408).
     ///
     /// Try again later.
     PG_ERR_SERVER = 304,
-    /// The answer was no usable token: broken JSON, a missing or wrong field, not UTF-8, compressed unasked.
+    /// The answer has no usable token: broken JSON, a missing or wrong field, not UTF-8, or unrequested
+    /// compression.
     ///
-    /// Look whether `base_url` is that of the API; a page of a firewall shows here, too.
+    /// Check that `base_url` is the address of the API. A firewall's error page can also be the cause.
     PG_ERR_MALFORMED_ANSWER = 305,
     /// The answer is larger than `max_response_bytes`.
     ///
-    /// Look whether `base_url` is that of the API; for requests of yours, raise `request_max_response_bytes`.
+    /// Check that `base_url` is the address of the API. For your own requests, raise
+    /// `request_max_response_bytes`.
     PG_ERR_ANSWER_TOO_LARGE = 306,
     /// The service issued a token whose lifetime is too short to use.
     ///
-    /// Try again later; look at the clocks.
+    /// Try again later, and check the clocks.
     PG_ERR_BORN_EXPIRED = 307,
-    /// The service refuses tokens that it has only just issued, one after the other. The next one comes after a pause
-    /// (`pg_error_retry_after_ms`); until then this one goes on being served.
+    /// The service refuses tokens that it has just issued, one after the other. The next one comes after a
+    /// pause (`pg_error_retry_after_ms`); until then the session returns this one.
     ///
-    /// Look at the account: its rights, whether it is blocked, or whether other processes log in with it and have no store in
-    /// common.
+    /// Check the account: its permissions, whether it is blocked, and whether other processes use it without
+    /// sharing a store.
     PG_ERR_REJECTED_FRESH = 308,
-    /// The store cannot be read or written, or its lock cannot be had. The text names the store.
+    /// The store cannot be read, written or locked. The error text names the store.
     ///
-    /// Do what the text says. The session goes on with what it has: see the setting `on_store_down`.
+    /// Do what the error text says. The session goes on with what it has: see the setting `on_store_down`.
     PG_ERR_STORE = 400,
-    /// The store belongs to somebody else: another owner, a symbolic link, or a record of another account or version.
+    /// The store is not this program's: it has another owner, is a symbolic link, or has a record of another
+    /// account or version.
     ///
-    /// Give a folder of this program's own, or mend its owner.
+    /// Use a folder of this program's own, or fix its owner.
     PG_ERR_STORE_REFUSED = 401,
-    /// The record is sealed, and `store_key` does not open it: another key, or it was tampered with. Nothing was
-    /// changed.
+    /// The record is sealed, and `store_key` does not open it: it was sealed with another key, or tampered
+    /// with. Nothing was changed.
     ///
-    /// Give the key that it was sealed with; several may be given, the first seals.
+    /// Set the key that sealed it. Several keys may be set; the first one seals.
     PG_ERR_STORE_KEY = 402,
-    /// A defect of this library. The text gives the place; no state was lost.
+    /// A defect of this library. The error text has its place; no state was lost.
     ///
-    /// Report it, with the text.
+    /// Report it, with the error text.
     PG_ERR_INTERNAL = 900,
-    /// The operating system would not give what the library needs: its thread, or the system's trust roots.
+    /// The operating system did not provide what the library needs: its thread, or the system's trust roots.
     ///
-    /// The text says what; look at the limits of the process.
+    /// Read the error text, and check the limits of the process.
     PG_ERR_SYSTEM = 901,
 }
 
 impl Status {
-    /// Every status, in the order of the numbers.
+    /// Every status, ordered by number.
     pub const ALL: &'static [Status] = {
         use Status::*;
         &[
@@ -218,7 +224,7 @@ impl Status {
         ]
     };
 
-    /// Whether the same call may succeed later with nothing changed on this side.
+    /// Whether the same call may succeed later although the caller changes nothing.
     pub fn is_transient(self) -> bool {
         use Status::*;
         matches!(
@@ -240,23 +246,23 @@ impl Status {
     }
 }
 
-/// What became of the refresh token that a failed call was given.
+/// What happened to the refresh token of a failed call.
 ///
-/// The rule behind it: a refresh token is never presented twice once a byte of it may have left this machine.
+/// The rule: a refresh token is never presented twice once a byte of it may have left this machine.
 #[allow(non_camel_case_types, reason = "the names are the C header's")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Fate {
-    /// The call carried no refresh token.
+    /// The call had no refresh token.
     #[default]
     PG_FATE_NONE = 0,
     /// No byte of it left this machine: it may be presented again.
     PG_FATE_UNSENT = 1,
-    /// The server said that it did not use it (429, 425, an HTTP/2 stream that it refused or did not come to): it may be
-    /// presented again.
+    /// The server said that it did not use it (429, 425, or a refused or unprocessed HTTP/2 stream): it may
+    /// be presented again.
     PG_FATE_NOT_CONSUMED = 2,
     /// The server refused it: issue a new pair.
     PG_FATE_REFUSED = 3,
-    /// It may have been spent, and the answer was lost: never present it again, issue a new pair.
+    /// It may be spent, and the answer was lost: never present it again, issue a new pair.
     PG_FATE_UNKNOWN = 4,
 }

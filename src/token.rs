@@ -106,9 +106,8 @@ impl Token {
     }
 }
 
-/// An access token with the refresh token that buys the next pair. Immutable and counted: pg_token_ref adds an
-/// owner, pg_token_free takes one away, and the last one zeroes the texts. Any number of threads may use it at
-/// once, in a forked child too. Every getter takes NULL and then answers that there is nothing.
+/// An access token, with the refresh token that obtains the next pair if there is one. Counted, immutable;
+/// the last pg_token_free zeroes the texts.
 #[derive(Debug)]
 pub struct Grant {
     /// Works now.

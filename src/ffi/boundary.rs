@@ -1,4 +1,4 @@
-//! The border: panics stop here, and arguments are checked here.
+//! The boundary to C: catches panics, and checks arguments.
 
 use std::ffi::{CStr, CString, c_char};
 use std::slice;
@@ -10,10 +10,10 @@ use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
 
-/// Where C wants a pointer: NULL, or a place that is written and never read, as C need not have set it.
+/// Where C receives a pointer, or NULL. It is only written: C need not have set it.
 pub(super) type Output<'a, T> = Option<&'a mut *mut T>;
 
-/// For exports that can fail: runs `work`, hands its error out, returns its status.
+/// For exports that can fail: runs `work`, passes its error to C, and returns its status.
 pub(super) fn fallible(
     mut error_out: Output<'_, pg_error>,
     work: impl FnOnce() -> Result<(), Error>,
@@ -34,17 +34,17 @@ pub(super) fn fallible(
     }
 }
 
-/// In front of the guarded function of an export that is called all the time: `work` may answer from memory. What is
-/// that fast_path has no panic to catch: it takes no lock, indexes nothing, and its arithmetic saturates. Were there one, the
-/// process would end at the border, as in every `extern "C"` function.
+/// For exports that are called very often: tries `work`, which reads memory, before the guarded function. It catches no
+/// panic, so `work` must have none: no lock, no index, only saturating arithmetic. A panic would end the process, as in
+/// every `extern "C"` function.
 #[inline]
 pub(super) fn fast_path(error_out: &mut Output<'_, pg_error>, work: impl FnOnce() -> Option<()>) -> bool {
-    // First: nothing of it has to be kept across the work.
+    // First, so that `error_out` does not have to be kept in a register during `work`.
     clear(error_out);
     work().is_some()
 }
 
-/// For exports that make an object: `out` is NULL unless the work succeeds.
+/// For exports that make an object: `out` is NULL unless `work` succeeds.
 pub(super) fn producing<T>(
     out: Output<'_, T>,
     name: &str,
@@ -58,12 +58,12 @@ pub(super) fn producing<T>(
     })
 }
 
-/// For exports that answer with a plain value: `fallback` stands in after a panic.
+/// For exports that return a plain value: returns `fallback` after a panic.
 pub(super) fn infallible<T>(fallback: T, work: impl FnOnce() -> T) -> T {
     defect::catch_panic(work).unwrap_or(fallback)
 }
 
-/// For getters: `nothing` for NULL, and where there is nothing.
+/// For getters: returns `nothing` for NULL, or if `read` finds nothing.
 pub(super) fn get<H: Handle, T: Copy>(
     object: Option<&H>,
     nothing: T,
@@ -72,29 +72,29 @@ pub(super) fn get<H: Handle, T: Copy>(
     infallible(nothing, || object.and_then(read).unwrap_or(nothing))
 }
 
-/// Sets an output to NULL before the work, so that it is only ever written on success.
+/// Sets an output to NULL before the work, which writes it only on success.
 fn clear<T>(out: &mut Output<'_, T>) {
     if let Some(slot) = out {
         **slot = std::ptr::null_mut();
     }
 }
 
-/// An output that must be there; cleared.
+/// A required output, set to NULL.
 pub(super) fn output<'a, T>(mut out: Output<'a, T>, name: &str) -> Result<&'a mut *mut T, Error> {
     clear(&mut out);
     required(out, name)
 }
 
-/// An argument that must not be NULL.
+/// A required argument.
 pub(super) fn required<T>(argument: Option<T>, name: &str) -> Result<T, Error> {
     argument.ok_or_else(|| null(name))
 }
 
-/// NUL-terminated UTF-8, or `None` for NULL.
+/// NUL-terminated UTF-8; `None` for NULL.
 ///
 /// # Safety
 ///
-/// Not NULL, the text ends in a NUL, and stays as it is for `'a`.
+/// `text` is NULL, or ends in a NUL and does not change during `'a`.
 pub(super) unsafe fn optional_text<'a>(text: *const c_char, name: &str) -> Result<Option<&'a str>, Error> {
     if text.is_null() {
         return Ok(None);
@@ -103,7 +103,7 @@ pub(super) unsafe fn optional_text<'a>(text: *const c_char, name: &str) -> Resul
     utf8(unsafe { CStr::from_ptr(text) }.to_bytes(), name).map(Some)
 }
 
-/// NUL-terminated UTF-8 that must be there.
+/// Required NUL-terminated UTF-8.
 ///
 /// # Safety
 ///
@@ -113,11 +113,11 @@ pub(super) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str
     required(unsafe { optional_text(text, name) }?, name)
 }
 
-/// UTF-8 of a given length, or `None` for NULL.
+/// UTF-8 of a given length; `None` for NULL.
 ///
 /// # Safety
 ///
-/// Not NULL, `length` bytes are readable, and stay as they are for `'a`.
+/// `text` is NULL, or `length` bytes are readable and do not change during `'a`.
 pub(super) unsafe fn optional_sized_text<'a>(
     text: *const c_char,
     length: usize,
@@ -127,13 +127,13 @@ pub(super) unsafe fn optional_sized_text<'a>(
         return Ok(None);
     }
     if isize::try_from(length).is_err() {
-        return Err(invalid(name, "has a length that no memory can have"));
+        return Err(invalid(name, "is longer than any memory"));
     }
     // SAFETY: not null; the caller's promise.
     utf8(unsafe { slice::from_raw_parts(text.cast(), length) }, name).map(Some)
 }
 
-/// UTF-8 of a given length that must be there.
+/// Required UTF-8 of a given length.
 ///
 /// # Safety
 ///
@@ -168,12 +168,12 @@ pub(super) fn invalid(name: &str, what: &str) -> Error {
     Error::new(Status::PG_ERR_INVALID_ARGUMENT, format!("the argument `{name}` {what}"))
 }
 
-/// An error about an argument that was left out.
+/// An error about a required argument that is NULL.
 pub(super) fn null(name: &str) -> Error {
     Error::new(Status::PG_ERR_NULL_POINTER, format!("the argument `{name}` is NULL; it must not be"))
 }
 
-/// Text for C; a NUL inside, which only a server could have put there, becomes U+FFFD.
+/// Text for C. A NUL inside, which only a server can have sent, becomes U+FFFD.
 pub(super) fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `pg_client`, and the two bare calls on it.
+//! `pg_client`, and the bare calls Issue and Refresh.
 
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -19,9 +19,8 @@ use crate::session::metrics;
 use crate::status::{Fate, Status};
 use crate::token::{Grant, RefreshToken};
 
-/// A way to one service: TLS, proxy, pool of connections, perhaps credentials. Owned by the caller, who frees it
-/// with pg_client_free. Any number of threads may use it at once. After a fork the child may go on using it: it
-/// makes connections of its own.
+/// One service: TLS, proxy, connection pool, and perhaps credentials. A forked child makes its own
+/// connections.
 pub struct pg_client {
     pub(super) client: Arc<Client>,
 }
@@ -30,14 +29,12 @@ impl Handle for pg_client {
     type Ownership = Owned;
 }
 
-/// Makes a client from settings, which are copied. Reads the files that they name; connects nowhere and starts no
-/// thread. `*client` is owned by the caller, and NULL on failure. Blocks only on reading files.
+/// Makes a client from settings. Makes no connection and starts no thread. Blocks only to read the files that
+/// the settings name.
 ///
-/// Errors: PG_ERR_MISSING_SETTING, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_INVALID_SETTING (with proxy = env, a variable of
-/// the environment that cannot be used), PG_ERR_FILE_UNREADABLE, PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM,
-/// PG_ERR_NULL_POINTER.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_MISSING_SETTING, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_INVALID_SETTING (with proxy = env: a
+/// variable of the environment that cannot be used), PG_ERR_FILE_UNREADABLE, PG_ERR_INVALID_CREDENTIALS_FILE,
+/// PG_ERR_INVALID_PEM.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_client_new(
     config: Option<&pg_config>,
@@ -50,15 +47,10 @@ pub unsafe extern "C" fn pg_client_new(
     })
 }
 
-/// The health of the client's sessions as numbers, in the text format of Prometheus (0.0.4): to be answered by whoever
-/// scrapes the program, as `text/plain; version=0.0.4`. Those are told that have been put to use in this process, by a call
-/// for a token or any other, and are not closed. Each has two labels: `session`, a number of its own, and `login`, a hash
-/// that tells accounts apart; no secret is in it. docs/metrics.md has the names. `*text` is owned by the caller, who frees
-/// it with pg_text_free, and NULL on failure. Any thread; does not block; works in a forked child.
-///
-/// Errors: PG_ERR_NULL_POINTER.
-///
-/// Since 0.1.0.
+/// The health of the client's sessions as numbers, in the text format of Prometheus (0.0.4). Serve it as
+/// `text/plain; version=0.0.4`. It has each session that this process has used (for a token or any other
+/// call) and not closed, with two labels: `session`, its number, and `login`, a hash that distinguishes
+/// accounts. It has no secret. docs/metrics.md lists the names. Free `*text` with pg_text_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_client_metrics(
     client: Option<&pg_client>,
@@ -71,16 +63,13 @@ pub unsafe extern "C" fn pg_client_metrics(
     })
 }
 
-/// Buys a first pair with credentials: POST /auth/token. Nothing is spent by it, so it may be called again after
-/// any failure. `account_id` and `public_key` (base64 of the PEM file) are copied; both NULL: those of the
-/// settings. `timeout_ms` bounds the whole call; PG_TIMEOUT_DEFAULT takes `issue_timeout_ms`, 0 sends nothing and
-/// answers PG_ERR_TIMEOUT. `*token` is owned by the caller, and NULL on failure. Any thread; blocks until the
-/// answer or the deadline; works in a forked child.
+/// Obtains a first pair with credentials: POST /auth/token. It spends nothing, so it may be repeated after
+/// any failure. `public_key` is the base64 of the PEM file. If both texts are NULL, the credentials are those
+/// of the settings. PG_TIMEOUT_DEFAULT: `issue_timeout_ms`. Blocks until the answer or the deadline.
 ///
-/// Errors: PG_ERR_REFUSED (the credentials), PG_ERR_RATE_LIMITED, PG_ERR_BLOCKED, PG_ERR_NO_CREDENTIALS,
-/// PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT, every network and answer status.
-///
-/// Since 0.1.0. Source: "Issuing a JWT token" in the vendor's documentation.
+/// Errors: PG_ERR_REFUSED (the credentials), PG_ERR_NO_CREDENTIALS, PG_ERR_INVALID_PEM,
+/// PG_ERR_INVALID_ARGUMENT, every network and answer status. Source: "Issuing a JWT token" in the vendor's
+/// documentation.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_issue_token(
     client: Option<&pg_client>,
@@ -91,16 +80,14 @@ pub unsafe extern "C" fn pg_issue_token(
     error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(token, "token", error, || {
-        // SAFETY: the caller's texts, good for the call.
+        // SAFETY: the caller's texts are valid for the call.
         let (account_id, public_key) =
             unsafe { (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?) };
         issue(client, (account_id, public_key), timeout_ms)
     })
 }
 
-/// pg_issue_token for texts that are not NUL-terminated.
-///
-/// Since 0.1.0.
+/// pg_issue_token with the lengths of the texts.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_issue_token_sized(
     client: Option<&pg_client>,
@@ -113,7 +100,7 @@ pub unsafe extern "C" fn pg_issue_token_sized(
     error: Option<&mut *mut pg_error>,
 ) -> Status {
     producing(token, "token", error, || {
-        // SAFETY: the caller's texts, good for the call.
+        // SAFETY: the caller's texts are valid for the call.
         let account_id = unsafe { optional_sized_text(account_id, account_id_length, "account_id") }?;
         // SAFETY: as above.
         let public_key = unsafe { optional_sized_text(public_key, public_key_length, "public_key") }?;
@@ -121,17 +108,15 @@ pub unsafe extern "C" fn pg_issue_token_sized(
     })
 }
 
-/// Buys the next pair with a refresh token: POST /auth/token/refresh. The refresh token is presented once, and
-/// nothing is repeated behind the caller's back. `access_token` goes into the Authorization header unless the
-/// setting `send_bearer_on_refresh` is false or it is NULL; it may have expired. Both texts are copied.
-/// `timeout_ms` bounds the whole call; PG_TIMEOUT_DEFAULT takes `refresh_timeout_ms`, 0 sends nothing and answers
-/// PG_ERR_TIMEOUT. `*token` is owned by the caller, and NULL on failure; where the answer has no new refresh token
-/// it holds the old one. Any thread; blocks until the answer or the deadline; works in a forked child.
+/// Obtains the next pair with a refresh token: POST /auth/token/refresh. The refresh token is presented once;
+/// the library repeats nothing. `access_token` goes into the Authorization header, unless it is NULL or the
+/// setting `send_bearer_on_refresh` is false; it may have expired. If the answer has no new refresh token,
+/// `*token` has the old one. PG_TIMEOUT_DEFAULT: `refresh_timeout_ms`. Blocks until the answer or the
+/// deadline.
 ///
-/// Errors: PG_ERR_REFUSED, PG_ERR_RATE_LIMITED, PG_ERR_INVALID_ARGUMENT, every network and answer status. After
-/// every one of them pg_error_refresh_token_fate tells whether the refresh token may be presented again.
-///
-/// Since 0.1.0. Source: "Managing JWT tokens" in the vendor's documentation.
+/// Errors: PG_ERR_REFUSED, PG_ERR_INVALID_ARGUMENT, every network and answer status. After each of them,
+/// pg_error_refresh_token_fate tells whether the refresh token may be presented again. Source: "Managing JWT
+/// tokens" in the vendor's documentation.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_refresh_token(
     client: Option<&pg_client>,
@@ -142,16 +127,14 @@ pub unsafe extern "C" fn pg_refresh_token(
     error: Option<&mut *mut pg_error>,
 ) -> Status {
     with_refresh_token(refresh_token, token, error, || {
-        // SAFETY: the caller's texts, good for the call.
+        // SAFETY: the caller's texts are valid for the call.
         let (access_token, refresh_token) =
             unsafe { (optional_text(access_token, "access_token")?, text(refresh_token, "refresh_token")?) };
         refresh(client, access_token, refresh_token, timeout_ms)
     })
 }
 
-/// pg_refresh_token for texts that are not NUL-terminated.
-///
-/// Since 0.1.0.
+/// pg_refresh_token with the lengths of the texts.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_refresh_token_sized(
     client: Option<&pg_client>,
@@ -164,7 +147,7 @@ pub unsafe extern "C" fn pg_refresh_token_sized(
     error: Option<&mut *mut pg_error>,
 ) -> Status {
     with_refresh_token(refresh_token, token, error, || {
-        // SAFETY: the caller's texts, good for the call.
+        // SAFETY: the caller's texts are valid for the call.
         let access_token = unsafe { optional_sized_text(access_token, access_token_length, "access_token") }?;
         // SAFETY: as above.
         let refresh_token = unsafe { sized_text(refresh_token, refresh_token_length, "refresh_token") }?;
@@ -172,14 +155,9 @@ pub unsafe extern "C" fn pg_refresh_token_sized(
     })
 }
 
-/// pg_issue_token without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also after a
-/// failure or pg_queue_cancel. `id` is the caller's, and unlike that of anything else under way on the queue. Neither client
-/// nor queue must be freed before the call returns. Any thread; never blocks.
+/// pg_issue_token as an operation of a queue: ends in a PG_EVENT_TOKEN.
 ///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the
-/// library's thread cannot be started). All else comes with the event.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_INVALID_PEM.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_issue_token_start(
     client: Option<&pg_client>,
@@ -194,7 +172,7 @@ pub unsafe extern "C" fn pg_issue_token_start(
         let client = &required(client, "client")?.client;
         let queue = &required(queue, "queue")?.queue;
         let timeout = timeout(timeout_ms)?;
-        // SAFETY: the caller's texts, good for the call.
+        // SAFETY: the caller's texts are valid for the call.
         let (account_id, public_key) =
             unsafe { (optional_text(account_id, "account_id")?, optional_text(public_key, "public_key")?) };
         let credentials = both_or_neither((account_id, public_key))?;
@@ -204,13 +182,8 @@ pub unsafe extern "C" fn pg_issue_token_start(
     })
 }
 
-/// pg_refresh_token without waiting, as pg_issue_token_start does it. The fate of the refresh token is that of the event's
-/// error; after pg_queue_cancel it is PG_FATE_UNKNOWN.
-///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the library's thread cannot be
-/// started). All else comes with the event.
-///
-/// Since 0.1.0.
+/// pg_refresh_token as an operation of a queue: ends in a PG_EVENT_TOKEN, whose error has the fate of the
+/// refresh token. After pg_queue_cancel the fate is PG_FATE_UNKNOWN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_refresh_token_start(
     client: Option<&pg_client>,
@@ -226,7 +199,7 @@ pub unsafe extern "C" fn pg_refresh_token_start(
             let client = &required(client, "client")?.client;
             let queue = &required(queue, "queue")?.queue;
             let timeout = timeout(timeout_ms)?;
-            // SAFETY: the caller's texts, good for the call.
+            // SAFETY: the caller's texts are valid for the call.
             let (access, refresh) = unsafe {
                 (optional_text(access_token, "access_token")?, text(refresh_token, "refresh_token")?)
             };
@@ -242,17 +215,14 @@ pub unsafe extern "C" fn pg_refresh_token_start(
     })
 }
 
-/// Frees a client. NULL is fine. Tokens live on. Not while another thread is in a call on it. Never blocks on the
-/// network.
-///
-/// Since 0.1.0.
+/// Frees a client. Its tokens and sessions stay valid. Does not block on the network.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_client_free(client: *mut pg_client) {
-    // SAFETY: NULL, or from pg_client_new, and the caller gives it up.
+    // SAFETY: from pg_client_new, and the caller gives it up; or NULL.
     infallible((), || unsafe { release(client) });
 }
 
-/// The boundary of a call that is given a refresh token: what fails before the call has sent nothing of it.
+/// For exports that take a refresh token: an error before the call to the service has sent nothing of it.
 fn with_refresh_token(
     refresh_token: *const c_char,
     token: Output<'_, Grant>,
@@ -306,7 +276,7 @@ fn parse_tokens(
     access_token: Option<&str>,
     refresh_token: &str,
 ) -> Result<(Option<Secret>, RefreshToken), Error> {
-    let unusable = "is empty, or holds a character that no token has";
+    let unusable = "is empty, or has a character that no token has";
     let access = match access_token {
         None => None,
         Some(text) => {

@@ -1,27 +1,27 @@
-//! How C holds each handle. To free a borrowed one, or to add an owner to one that has a single owner, does not compile.
+//! Who owns each handle. Freeing a borrowed handle, or adding an owner to an owned one, does not compile.
 
 use std::sync::Arc;
 
-/// A type behind a pointer of the C interface. Any thread may hold one.
+/// A type behind an opaque pointer of the C interface. Any thread may use one.
 pub(super) trait Handle: Send + Sync {
     /// [`Owned`], [`Shared`] or [`Borrowed`].
     type Ownership;
 }
 
-/// One owner: C frees it once.
+/// C is the only owner, and frees it once. A `Box`.
 pub(super) struct Owned;
-/// Counted: each owner frees it once.
+/// C may have several owners; each frees it once. An `Arc`.
 pub(super) struct Shared;
-/// Lent to C until a callback returns: C never frees it.
+/// The library owns it, and lends it to C: C never frees it.
 pub(super) struct Borrowed;
 
-/// What C can free.
+/// The kinds of ownership that C can give up.
 pub(super) trait Release {
     /// Gives up the caller's ownership.
     ///
     /// # Safety
     ///
-    /// The object came from [`give`] or [`share`], and the caller is an owner of it.
+    /// The object is from [`give`] or [`share`], and the caller owns it.
     unsafe fn release<H>(object: *mut H);
 }
 
@@ -39,12 +39,12 @@ impl Release for Shared {
     }
 }
 
-/// Makes C the owner.
+/// Gives an object to C.
 pub(super) fn give<H: Handle<Ownership = Owned>>(object: H) -> *mut H {
     Box::into_raw(Box::new(object))
 }
 
-/// Makes C an owner.
+/// Makes C one of the owners.
 pub(super) fn share<H: Handle<Ownership = Shared>>(object: Arc<H>) -> *mut H {
     Arc::into_raw(object).cast_mut()
 }
@@ -53,7 +53,7 @@ pub(super) fn share<H: Handle<Ownership = Shared>>(object: Arc<H>) -> *mut H {
 ///
 /// # Safety
 ///
-/// NULL, or from [`share`], and an owner keeps it for the call.
+/// `object` is NULL, or from [`share`] and owned by the caller.
 pub(super) unsafe fn retain<H: Handle<Ownership = Shared>>(object: *const H) -> *mut H {
     if !object.is_null() {
         // SAFETY: the caller's promise.
@@ -62,11 +62,11 @@ pub(super) unsafe fn retain<H: Handle<Ownership = Shared>>(object: *const H) -> 
     object.cast_mut()
 }
 
-/// Takes an owner away, and frees the object with the last one; NULL is fine.
+/// Takes an owner away, and frees the object with the last one. Does nothing for NULL.
 ///
 /// # Safety
 ///
-/// NULL, or from [`give`] or [`share`], and the caller is an owner and gives it up.
+/// `object` is NULL, or from [`give`] or [`share`] and owned by the caller, who does not use it again.
 pub(super) unsafe fn release<H: Handle<Ownership: Release>>(object: *mut H) {
     if !object.is_null() {
         // SAFETY: the caller's promise.

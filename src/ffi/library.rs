@@ -1,4 +1,4 @@
-//! What the library says of itself.
+//! Versions and names.
 
 use std::ffi::{CStr, CString, c_char};
 
@@ -7,17 +7,15 @@ use once_cell::race::OnceBox;
 use super::boundary::{c_text, infallible};
 use crate::status::Status;
 
-/// The number of this ABI. It grows only when a program built against an older header would break, and it is
-/// the number at the end of the SONAME.
+/// The number of this ABI, and the number at the end of the SONAME. It grows only if a program built with an
+/// older header would break.
 pub const PG_ABI_VERSION: u32 = 1;
 
-/// As a timeout: what the settings `issue_timeout_ms`, `refresh_timeout_ms` and `request_timeout_ms` say; for a token of a
-/// session and an event of a queue, as long as it takes.
+/// A timeout: the setting `issue_timeout_ms`, `refresh_timeout_ms` or `request_timeout_ms`; without limit for
+/// the token of a session, an event of a queue, and pg_session_close.
 pub const PG_TIMEOUT_DEFAULT: i64 = -1;
 
-/// The version of the library that is loaded, for example "0.1.0". Static text; any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The version of the loaded library, for example "0.1.0".
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_version() -> *const c_char {
     infallible(c"".as_ptr(), || {
@@ -30,26 +28,22 @@ pub extern "C" fn pg_version() -> *const c_char {
     })
 }
 
-/// The ABI of the library that is loaded. A wrapper that loads the library at run time compares it with the
-/// PG_ABI_VERSION of the header it was written for, before any other call. Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The ABI of the loaded library. A wrapper that loads it at run time compares this with the PG_ABI_VERSION
+/// of its header, before any other call.
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_abi_version() -> u32 {
     infallible(0, || PG_ABI_VERSION)
 }
 
-/// The name of a status, for example "PG_ERR_TIMEOUT"; for a number that this version does not know,
-/// "PG_ERR_UNKNOWN_STATUS". Static text; any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The name of a status, for example "PG_ERR_TIMEOUT"; "PG_ERR_UNKNOWN_STATUS" for a number that this version
+/// does not know.
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_status_name(status: i32) -> *const c_char {
     infallible(c"".as_ptr(), || status_name(status).as_ptr())
 }
 
 fn status_name(status: i32) -> &'static CStr {
-    // OnceBox takes no lock, which a fork could leave locked in the child for ever.
+    // OnceBox takes no lock: a fork could leave a lock held in the child.
     static NAMES: OnceBox<Vec<CString>> = OnceBox::new();
     let names = NAMES
         .get_or_init(|| Box::new(Status::ALL.iter().map(|status| c_text(&format!("{status:?}"))).collect()));

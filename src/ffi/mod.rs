@@ -1,8 +1,8 @@
-//! The C interface. One file per noun; every export goes through `boundary`.
+//! The C interface: one file per noun. Every export goes through `boundary`.
 //!
-//! A pointer that the caller lends for the call is an `Option<&T>`, an output an `Option<&mut *mut T>`: both are plain C
-//! pointers, NULL is `None`, and that they are good for the call is the promise of an `unsafe extern "C"` function's
-//! caller. What C holds for longer is a `Handle`. The doc comments here become the C header, so they speak C.
+//! An object that C lends for a call is an `Option<&T>`, an output is an `Option<&mut *mut T>`: both are plain pointers in
+//! C, with `None` for NULL. The caller of an `unsafe extern "C"` function promises that they are valid. The type of a
+//! handle says who owns it (`handle`). The doc comments here become the C header, so they use C's names.
 
 #![allow(unsafe_code, reason = "the C boundary")]
 #![allow(non_camel_case_types, reason = "the names are the C header's")]

@@ -1,4 +1,4 @@
-//! `pg_queue`: waiting for many things at one place.
+//! `pg_queue`: events, and the descriptor to wait for them.
 
 use std::ptr;
 
@@ -9,11 +9,10 @@ use crate::clock::FOREVER;
 use crate::queue::Queue;
 use crate::status::Status;
 
-/// A queue of events, for programs that do not block: they wait for its descriptor (epoll, asyncio, libuv) and poll.
-/// What is started on it ends in exactly one event, whatever becomes of it, and never before the call that started
-/// it has put it there; news of sessions come on it too. Owned by the caller, who frees it with pg_queue_free. Any
-/// number of threads may use it at once. A forked child finds it empty, and with a descriptor of its own; what the
-/// parent has under way ends in the parent.
+/// A queue of events, for programs that do not block: they wait for its descriptor (epoll, asyncio, libuv)
+/// and poll. Each operation that was started on it ends in exactly one event, whatever happens; session
+/// events (pg_session_subscribe) come on it too. In a forked child it is empty and has another descriptor;
+/// the parent's operations end in the parent.
 pub struct pg_queue {
     pub(super) queue: Queue,
 }
@@ -22,11 +21,7 @@ impl Handle for pg_queue {
     type Ownership = Owned;
 }
 
-/// A new queue. `*queue` is owned by the caller, and NULL on failure. Never blocks.
-///
-/// Errors: PG_ERR_NULL_POINTER.
-///
-/// Since 0.1.0.
+/// A new queue.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_new(
     queue: Option<&mut *mut pg_queue>,
@@ -35,12 +30,10 @@ pub unsafe extern "C" fn pg_queue_new(
     producing(queue, "queue", error, || Ok(give(pg_queue { queue: Queue::default() })))
 }
 
-/// A descriptor that is readable while an event waits; level-triggered. It is the queue's: only wait for it, do not
-/// read from it or close it. `*fd` is -1 on failure. In a forked child, ask again. Any thread; never blocks.
+/// A descriptor that is readable while an event waits (level-triggered). It belongs to the queue: wait for
+/// it, but do not read or close it. `*fd` is -1 on failure. A forked child must ask again.
 ///
-/// Errors: PG_ERR_SYSTEM (no descriptor is left), PG_ERR_NULL_POINTER.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_SYSTEM (no descriptor is left).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_fd(
     queue: Option<&pg_queue>,
@@ -55,13 +48,8 @@ pub unsafe extern "C" fn pg_queue_fd(
     })
 }
 
-/// Takes the next event. `*event` is owned by the caller, who frees it with pg_event_free; it is NULL where none came
-/// within `timeout_ms`, which is no error. 0 does not wait; PG_TIMEOUT_DEFAULT waits as long as it takes. Any thread;
-/// blocks until an event or the deadline.
-///
-/// Errors: PG_ERR_NULL_POINTER, PG_ERR_INVALID_ARGUMENT.
-///
-/// Since 0.1.0.
+/// Takes the next event. `*event` is NULL if none came within `timeout_ms`, which is not an error. Blocks
+/// until an event or the deadline.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_poll(
     queue: Option<&pg_queue>,
@@ -76,13 +64,9 @@ pub unsafe extern "C" fn pg_queue_poll(
     })
 }
 
-/// Ends what was started on the queue under that number: its one event says PG_ERR_CANCELED. What has ended already,
-/// its event waiting or taken, is left alone. A call for a token that others share goes on for them; a request is given
-/// up, and may have been processed. Any thread; never blocks.
-///
-/// Errors: PG_ERR_NULL_POINTER.
-///
-/// Since 0.1.0.
+/// Ends the operation or subscription with this `id`: its event has PG_ERR_CANCELED. It does nothing if that
+/// event is already on the queue or taken. A call for a token goes on for those who share it. A request is
+/// abandoned, and the service may have processed it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_cancel(
     queue: Option<&pg_queue>,
@@ -92,12 +76,10 @@ pub unsafe extern "C" fn pg_queue_cancel(
     fallible(error, || required(queue, "queue")?.queue.cancel(id))
 }
 
-/// Frees a queue with the events that wait on it, and gives up what is under way on it. NULL is fine. Its descriptor is
-/// closed: let nobody wait for it any more. Not while another thread is in a call on it. Never blocks on the network.
-///
-/// Since 0.1.0.
+/// Frees a queue with its events, and abandons its operations. Closes its descriptor: nothing may wait for it
+/// any more. Does not block on the network.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_free(queue: *mut pg_queue) {
-    // SAFETY: NULL, or from pg_queue_new, and the caller gives it up.
+    // SAFETY: from pg_queue_new, and the caller gives it up; or NULL.
     infallible((), || unsafe { release(queue) });
 }

@@ -1,4 +1,4 @@
-//! Authenticated requests to the rest of the API.
+//! `pg_session_request`: authenticated requests to the rest of the API.
 
 use std::ffi::c_char;
 use std::slice;
@@ -12,25 +12,20 @@ use crate::request::ApiRequest;
 use crate::runtime;
 use crate::status::Status;
 
-/// Makes a request to the API with the session's token in the Authorization header, and waits for the whole answer. It can
-/// only go to the service of `base_url`: `path` begins with a slash and is taken to be below it, with a query if it has one.
-/// `headers` is NULL, or names and values in turn that end with NULL: {"X-Trace", "7", NULL}; the library sets
-/// Authorization, Host and Content-Length, and Accept and Content-Type (application/json) unless they are there. `body` is
-/// NULL or `body_length` bytes. All is copied. `timeout_ms` bounds all of it; PG_TIMEOUT_DEFAULT takes
-/// `request_timeout_ms`.
+/// Makes a request to the API with the session's token, and waits for the whole answer. `path` begins with a
+/// slash, may have a query, and is below `base_url`: requests go to no other service. `headers` is NULL, or
+/// names and values in turn and a NULL: {"X-Trace", "7", NULL}. The library sets Authorization, Host and
+/// Content-Length, and, if they are missing, Accept and Content-Type (application/json). `body` is NULL or
+/// `body_length` bytes. PG_TIMEOUT_DEFAULT: `request_timeout_ms`. Blocks until the answer or the deadline.
 ///
-/// Any complete answer is a success, whatever its HTTP status. Redirects are not followed. A 401 is reported to the session
-/// (pg_session_reject), and the request is made once more with a newer token. GET, HEAD and OPTIONS are made once more
-/// where the connection broke, as one does that the server closed while it was idle; any other method only if the service
-/// cannot have seen the request. So after an error pg_error_is_retryable says whether to make it again is safe.
+/// Any complete answer is a success, whatever its HTTP status. Redirects are not followed. After a 401 the
+/// library reports the token (pg_session_reject) and repeats the request once with a newer one. If the
+/// connection breaks, also an idle one that the server closed, it repeats GET, HEAD and OPTIONS once, and
+/// another method only if the service cannot have seen the request. So after an error, pg_error_is_retryable
+/// tells whether it is safe to repeat.
 ///
-/// `*response` is owned by the caller, who frees it with pg_response_free, and NULL on failure. Any thread; blocks until
-/// the answer or the deadline; works in a forked child.
-///
-/// Errors: PG_ERR_INVALID_ARGUMENT, PG_ERR_ANSWER_TOO_LARGE (see `request_max_response_bytes`), PG_ERR_CLOSED, those of
-/// pg_session_token, every network status.
-///
-/// Since 0.1.0. Source: "Managing JWT tokens" in the vendor's documentation.
+/// Errors: PG_ERR_INVALID_ARGUMENT, PG_ERR_ANSWER_TOO_LARGE (see `request_max_response_bytes`), those of
+/// pg_session_token. Source: "Managing JWT tokens" in the vendor's documentation.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_request(
     session: Option<&pg_session>,
@@ -45,21 +40,14 @@ pub unsafe extern "C" fn pg_session_request(
 ) -> Status {
     producing(response, "response", error, || {
         let session = &required(session, "session")?.session;
-        // SAFETY: the caller's method, path, headers and body, good for the call.
+        // SAFETY: the caller's method, path, headers and body are valid for the call.
         let request = unsafe { request(method, path, headers, body, body_length) }?;
         let response = session.request(request, timeout(timeout_ms)?)?;
         Ok(share(pg_response::new(response)))
     })
 }
 
-/// pg_session_request without waiting: the answer comes as the PG_EVENT_RESPONSE of that number on the queue, once, also
-/// after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
-/// on the queue. Any thread; never blocks.
-///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_INVALID_UTF8, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the
-/// library's thread cannot be started). All else comes with the event.
-///
-/// Since 0.1.0.
+/// pg_session_request as an operation of a queue: ends in a PG_EVENT_RESPONSE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_request_start(
     session: Option<&pg_session>,
@@ -76,7 +64,7 @@ pub unsafe extern "C" fn pg_session_request_start(
     fallible(error, || {
         let session = &required(session, "session")?.session;
         let queue = &required(queue, "queue")?.queue;
-        // SAFETY: the caller's method, path, headers and body, good for the call.
+        // SAFETY: the caller's method, path, headers and body are valid for the call.
         let request = unsafe { request(method, path, headers, body, body_length) }?;
         let timeout = timeout(timeout_ms)?;
         runtime::handle()?;
@@ -87,7 +75,7 @@ pub unsafe extern "C" fn pg_session_request_start(
 
 /// # Safety
 ///
-/// The texts end in a NUL, the headers in a NULL, and `body_length` bytes are readable, unless they are NULL.
+/// Each pointer is NULL or valid: texts end in a NUL, `headers` in a NULL, and `body` has `body_length` bytes.
 unsafe fn request(
     method: *const c_char,
     path: *const c_char,
@@ -99,7 +87,7 @@ unsafe fn request(
         (true, 0) => None,
         (true, _) => return Err(null("body")),
         (false, length) if isize::try_from(length).is_err() => {
-            return Err(invalid("body_length", "is a length that no memory can have"));
+            return Err(invalid("body_length", "is longer than any memory"));
         }
         // SAFETY: not null; the caller's promise.
         (false, length) => Some(unsafe { slice::from_raw_parts(body, length) }),

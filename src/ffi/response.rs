@@ -1,4 +1,4 @@
-//! `pg_response`: what the API answered.
+//! `pg_response`: an answer of the API.
 
 use std::ffi::{CString, c_char};
 use std::ptr;
@@ -10,9 +10,7 @@ use super::boundary::{c_text, get, infallible, optional_text};
 use super::handle::{Handle, Shared, release, retain};
 use crate::request::Response;
 
-/// A complete answer of the API, of any HTTP status. Immutable and counted: pg_response_ref adds an owner,
-/// pg_response_free takes one away. Any number of threads may use it at once. Every getter takes NULL and then answers
-/// that there is nothing.
+/// A complete answer of the API, with any HTTP status. Counted, immutable.
 pub struct pg_response {
     response: Arc<Response>,
     headers: OnceBox<Vec<(CString, CString)>>,
@@ -27,7 +25,7 @@ impl pg_response {
         Arc::new(pg_response { response, headers: OnceBox::new() })
     }
 
-    /// In the order in which they came. A value that is not text becomes what of it is.
+    /// In the order of the answer. Bytes that are not UTF-8 become U+FFFD.
     fn headers(&self) -> &[(CString, CString)] {
         self.headers.get_or_init(|| {
             let headers = self.response.headers.iter();
@@ -41,60 +39,46 @@ impl pg_response {
     }
 }
 
-/// The HTTP status. Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The HTTP status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_status(response: Option<&pg_response>) -> i32 {
     get(response, 0, |response| Some(i32::from(response.response.status)))
 }
 
-/// The body: `pg_response_body_length` bytes, which need not be text and end in no NUL. Borrowed from the response; NULL
-/// only for NULL. Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The body: pg_response_body_length bytes, which need not be text and have no NUL at the end. NULL only for
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_body(response: Option<&pg_response>) -> *const u8 {
     get(response, ptr::null(), |response| Some(response.response.body.as_ptr()))
 }
 
-/// The length of the body in bytes. Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The length of the body in bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_body_length(response: Option<&pg_response>) -> usize {
     get(response, 0, |response| Some(response.response.body.len()))
 }
 
-/// The first value of a header, whose name may be in any case; NULL if it did not come. UTF-8, borrowed from the response.
-/// Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The first value of a header, NULL if it did not come. The case of `name` does not matter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_header(
     response: Option<&pg_response>,
     name: *const c_char,
 ) -> *const c_char {
     get(response, ptr::null(), |response| {
-        // SAFETY: the caller's text, good for the call.
+        // SAFETY: the caller's text is valid for the call.
         let wanted = unsafe { optional_text(name, "name") }.ok().flatten()?;
         let has_name = |name: &CString| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(wanted));
         response.headers().iter().find(|(name, _)| has_name(name)).map(|(_, value)| value.as_ptr())
     })
 }
 
-/// How many headers came; one that came twice counts twice. Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The number of headers; one that came twice counts twice.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_header_count(response: Option<&pg_response>) -> usize {
     get(response, 0, |response| Some(response.headers().len()))
 }
 
-/// The name of a header, in lower case; NULL where `index` is too large. Borrowed from the response. Any thread; never
-/// blocks.
-///
-/// Since 0.1.0.
+/// The name of a header, in lower case; NULL if `index` is too large.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_header_name(
     response: Option<&pg_response>,
@@ -103,9 +87,7 @@ pub unsafe extern "C" fn pg_response_header_name(
     get(response, ptr::null(), |response| response.headers().get(index).map(|(name, _)| name.as_ptr()))
 }
 
-/// The value of a header; NULL where `index` is too large. UTF-8, borrowed from the response. Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The value of a header; NULL if `index` is too large.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_header_value(
     response: Option<&pg_response>,
@@ -114,21 +96,16 @@ pub unsafe extern "C" fn pg_response_header_value(
     get(response, ptr::null(), |response| response.headers().get(index).map(|(_, value)| value.as_ptr()))
 }
 
-/// Adds an owner: one more pg_response_free is needed. Returns `response`; NULL for NULL. Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// Adds an owner.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_ref(response: *const pg_response) -> *mut pg_response {
-    // SAFETY: NULL, or an owner asks.
+    // SAFETY: the caller is an owner, or passes NULL.
     infallible(ptr::null_mut(), || unsafe { retain(response) })
 }
 
-/// Takes an owner away; with the last one the response is freed, and what was borrowed from it is gone. NULL is fine.
-/// Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// Takes an owner away.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_response_free(response: *mut pg_response) {
-    // SAFETY: NULL, or an owner gives its share up.
+    // SAFETY: the caller is an owner that gives it up, or passes NULL.
     infallible((), || unsafe { release(response) });
 }

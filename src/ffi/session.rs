@@ -1,4 +1,4 @@
-//! `pg_session`: one account's life.
+//! `pg_session`: the session of one account, and its tokens.
 
 use std::ffi::{CString, c_char};
 use std::ptr;
@@ -21,9 +21,8 @@ use crate::session::Session;
 use crate::status::Status;
 use crate::token::Grant;
 
-/// One account's life on a client: it has a token that works, and sees to the next one. Counted: pg_session_ref adds
-/// an owner, pg_session_free takes one away. Any number of threads may use it at once. After a fork the child may go
-/// on using it: it serves the token that it inherited and issues a pair of its own when that is due.
+/// One account on a client: keeps a working token, and obtains the next one in time. Counted. After a fork
+/// the child may use it: it returns the inherited token, and issues a pair of its own when one is due.
 pub struct pg_session {
     pub(super) session: Session,
 }
@@ -32,17 +31,18 @@ impl Handle for pg_session {
     type Ownership = Shared;
 }
 
-/// Opens a session on a client for the account that the settings name (or, if they name none, those of the client), or
-/// from a pair (`access_token` and `refresh_token`), or from both. Besides these it takes `keep_warm` and `on_ambiguous`
-/// from the settings; all else is the client's. Reads the files that they name; connects nowhere: the next pair is bought
-/// when somebody asks. A session from a pair alone cannot begin anew when its refresh token is lost; its host keeps
-/// every new pair, which comes with PG_EVENT_ROTATED. `*session` is owned by the caller, and NULL on failure; the client
-/// must not be freed before the call ends, but may be then. Blocks only on reading files.
+/// Opens a session on a client. `config` has its account, or a pair (`access_token` and `refresh_token`), or
+/// both; with none of them the account is the client's. `config` also has the settings of the session and its
+/// store, like `keep_warm` and `on_ambiguous`; all others are the client's. Makes no connection: the next
+/// pair is obtained when a caller asks for a token. The client may be freed afterwards. Blocks only to read
+/// files.
 ///
-/// Errors: PG_ERR_NO_CREDENTIALS, PG_ERR_MISSING_SETTING, PG_ERR_CONFLICTING_SETTINGS, PG_ERR_FILE_UNREADABLE,
-/// PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM, PG_ERR_NULL_POINTER.
+/// A session from a pair alone cannot log in again if its refresh token is lost. Its program must keep every
+/// new pair, which comes with PG_EVENT_ROTATED.
 ///
-/// Since 0.1.0.
+/// Errors: PG_ERR_NO_CREDENTIALS, PG_ERR_MISSING_SETTING, PG_ERR_CONFLICTING_SETTINGS,
+/// PG_ERR_FILE_UNREADABLE, PG_ERR_INVALID_CREDENTIALS_FILE, PG_ERR_INVALID_PEM, PG_ERR_STORE,
+/// PG_ERR_STORE_REFUSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_open(
     client: Option<&pg_client>,
@@ -57,17 +57,14 @@ pub unsafe extern "C" fn pg_session_open(
     })
 }
 
-/// A token that works now. While the token is fresh it comes from memory, without a lock or a call to the service. In
-/// the last fifth of its life the next pair is bought in the background, and nobody waits. Only near the very end, or
-/// where there is no token, callers wait: all for the same call, each to its own deadline. `timeout_ms` 0 never
-/// blocks and answers what there is; PG_TIMEOUT_DEFAULT waits as long as it takes. Where the deadline passes or the
-/// service cannot be reached, the token is handed out as long as it lives. `*token` is owned by the caller, and NULL on
-/// failure; it has no refresh token, which the session keeps to itself. Any thread; works in a forked child.
+/// A token that works now. A fresh one comes from memory, without a lock or a call to the service. In the
+/// last fifth of its life the session obtains the next pair in the background, and no caller waits. Only near
+/// the very end, or without a token, callers wait: all for the same call, each until its own deadline. If the
+/// deadline passes or the service cannot be reached, the token is returned as long as it lives. `*token` has
+/// no refresh token: the session keeps it. Blocks until there is a token or the deadline.
 ///
-/// Errors: PG_ERR_TIMEOUT, PG_ERR_REFUSED (the credentials; tried again after a while, see retry_after_ms),
-/// PG_ERR_CLOSED, every network and answer status.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_TIMEOUT, PG_ERR_REFUSED (the credentials; the session tries again later, see
+/// pg_error_retry_after_ms), PG_ERR_CLOSED, every network and answer status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_token(
     session: Option<&pg_session>,
@@ -83,10 +80,8 @@ pub unsafe extern "C" fn pg_session_token(
     if answered { Status::PG_OK } else { token_slow_path(session, 0, timeout_ms, token, error) }
 }
 
-/// pg_session_token for a caller who needs the token to live for `min_remaining_ms` more: less is treated as the end
-/// of its life. A wish that no token of the service can fulfil is not heeded.
-///
-/// Since 0.1.0.
+/// pg_session_token for a caller who needs the token for `min_remaining_ms` more: with less left, the token
+/// counts as at the end of its life. A value that no token of the service can reach is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_token_lasting(
     session: Option<&pg_session>,
@@ -98,14 +93,11 @@ pub unsafe extern "C" fn pg_session_token_lasting(
     token_slow_path(session, min_remaining_ms, timeout_ms, token, error)
 }
 
-/// pg_session_token for a caller who wants the access token in memory of its own: it is copied to `buffer`, with a NUL
-/// behind it. `*length` (which may be NULL) is set to its length, the NUL not counted, also where `capacity` is too
-/// small; 0 on any other failure. Nothing has to be freed; the copy is the caller's to wipe. Any thread; works in a
-/// forked child.
+/// pg_session_token that copies the access token and a NUL to `buffer`. `*length` (`length` may be NULL) is
+/// its length without the NUL, also if `capacity` is too small; 0 on any other failure. Nothing has to be
+/// freed; the caller must wipe the copy.
 ///
 /// Errors: PG_ERR_INVALID_ARGUMENT (the buffer is too small), those of pg_session_token.
-///
-/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_copy_access_token(
     session: Option<&pg_session>,
@@ -120,41 +112,34 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
             return None;
         }
         read_fresh(session, timeout_ms, |grant| {
-            // SAFETY: not null; the caller's buffer of `capacity` bytes.
+            // SAFETY: not null; the caller's buffer has `capacity` bytes.
             unsafe { copy_text(&grant.token.access, buffer, capacity, length.as_deref_mut()) }
         })
     });
     if answered {
         Status::PG_OK
     } else {
-        // SAFETY: the caller's buffer of `capacity` bytes, or NULL.
+        // SAFETY: the caller's buffer has `capacity` bytes, or is NULL.
         unsafe { copy_slow_path(session, timeout_ms, buffer, capacity, length, error) }
     }
 }
 
-/// The word that tells whether a token that the caller holds already may be used again, without a call: for programs to
-/// which a call costs more than a look at memory. It is 0 where the session has to be asked, and otherwise another number
-/// for each token. So read it (one aligned load of 64 bits, with acquire); where it is not 0 and the number under which a
-/// token was kept, use that token; else call pg_session_token, and keep what it gives under the number that was read
-/// *before* the call. It turns 0 at the moment when callers begin to wait for the next token, when a token was reported,
-/// and with pg_session_close; in a forked child it is 0 until the session has been asked there for some seconds, or this
-/// function has been called. Such use counts as asking once for each token. Never NULL for a session, NULL for NULL;
-/// valid until the session is freed, and the memory stays readable even then. Any thread; does not block.
+/// A word that tells without a call whether a kept token may be used again, for programs in which a call is
+/// expensive. It is 0 if the session must be asked, and otherwise a different number for each token. Read it
+/// with acquire (one aligned load of 64 bits). If it is not 0 and equals the number of the kept token, use
+/// that token. Otherwise call pg_session_token, and keep its token with the number that was read *before* the
+/// call.
 ///
-/// Since 0.1.0.
+/// The word turns 0 when callers begin to wait for the next token, when a token is reported
+/// (pg_session_reject), and with pg_session_close. In a forked child it is 0 until the session has been used
+/// there for some seconds, or until this call. Using a kept token counts as asking once for each token. NULL
+/// only for NULL. Valid until the session is freed; the memory stays readable even then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_generation_word(session: Option<&pg_session>) -> *const u64 {
     infallible(ptr::null(), || session.map_or(ptr::null(), |session| session.session.generation_word()))
 }
 
-/// pg_session_token_lasting without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, once, also
-/// after a failure, pg_queue_cancel or pg_session_close. `id` is the caller's, and unlike that of anything else under way
-/// on the queue. Neither session nor queue must be freed before the call ends. Any thread; never blocks.
-///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the library's thread cannot be
-/// started). All else comes with the event.
-///
-/// Since 0.1.0.
+/// pg_session_token_lasting as an operation of a queue: ends in a PG_EVENT_TOKEN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_token_start(
     session: Option<&pg_session>,
@@ -174,15 +159,15 @@ pub unsafe extern "C" fn pg_session_token_start(
     })
 }
 
-/// Another token than the one there is, got now: what an operator reaches for, or a test. With a Refresh, or an Issue
-/// where that is refused; all who ask meanwhile share one call, and what others put into the store in the meantime will do.
-/// Not needed in the life of a session: pg_session_token refreshes in time, and pg_session_reject replaces a token that
-/// the service refused. Where nothing newer comes before the deadline that is an error; the token there is may live on and
-/// is still to be had. `timeout_ms` and `*token` are those of pg_session_token. Any thread; blocks until the deadline.
+/// Obtains another token than the current one now, for operators and tests. A session does not need it:
+/// pg_session_token refreshes in time, and pg_session_reject replaces a refused token. It makes a Refresh, or
+/// an Issue if that is refused; all callers share one call, and a newer token that another process puts into
+/// the store is taken too. If nothing newer comes before the deadline, that is an error; the current token
+/// may live on, and pg_session_token returns it. `timeout_ms` and `*token` are those of pg_session_token.
+/// Blocks until the new token or the deadline.
 ///
-/// Errors: PG_ERR_TIMEOUT (see pg_error_cause), PG_ERR_REFUSED, PG_ERR_CLOSED, every network and answer status.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_TIMEOUT (see pg_error_cause), PG_ERR_REFUSED, PG_ERR_CLOSED, every network and answer
+/// status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_refresh(
     session: Option<&pg_session>,
@@ -196,13 +181,7 @@ pub unsafe extern "C" fn pg_session_refresh(
     })
 }
 
-/// pg_session_refresh without waiting: the answer comes as the PG_EVENT_TOKEN of that number on the queue, as that of
-/// pg_session_token_start does. Any thread; never blocks.
-///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER, PG_ERR_SYSTEM (the library's thread cannot be
-/// started). All else comes with the event.
-///
-/// Since 0.1.0.
+/// pg_session_refresh as an operation of a queue: ends in a PG_EVENT_TOKEN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_refresh_start(
     session: Option<&pg_session>,
@@ -221,14 +200,12 @@ pub unsafe extern "C" fn pg_session_refresh_start(
     })
 }
 
-/// News of the session from now on, each as an event of that number on the queue: PG_EVENT_ROTATED and its kin, and the lines
-/// of the session's log up to `log_level` as PG_EVENT_LOG. It ends with PG_EVENT_ENDED when the session is closed or
-/// pg_queue_cancel is called; nothing comes after that. Any number of queues may subscribe. A forked child subscribes anew.
-/// Any thread; never blocks.
+/// Puts session events on the queue from now on, with this `id`: PG_EVENT_ROTATED to PG_EVENT_RECOVERED, and
+/// log lines up to `log_level` as PG_EVENT_LOG. It ends with PG_EVENT_ENDED when the session is closed or
+/// after pg_queue_cancel; nothing comes after that. Any number of queues may subscribe. A forked child must
+/// subscribe again.
 ///
-/// Errors (nothing was started): PG_ERR_INVALID_ARGUMENT, PG_ERR_NULL_POINTER.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_subscribe(
     session: Option<&pg_session>,
@@ -241,21 +218,20 @@ pub unsafe extern "C" fn pg_session_subscribe(
         let session = &required(session, "session")?.session;
         let queue = &required(queue, "queue")?.queue;
         let level = Level::from_number(log_level)
-            .ok_or_else(|| invalid("log_level", "is none; give PG_LOG_NONE to PG_LOG_DEBUG"))?;
+            .ok_or_else(|| invalid("log_level", "is not a log level; give PG_LOG_NONE to PG_LOG_DEBUG"))?;
         session.subscribe(queue.begin(id, Operation::Subscription)?, level);
         Ok(())
     })
 }
 
-/// The service answered `http_status` to a request with `token`: 401 withdraws it, and the next one is bought. A token
-/// that is no longer the session's costs nothing, so every thread may report what it saw. Any other status is not
-/// about the token and changes nothing: 403 speaks of rights. `token` is borrowed. Any thread; does not block on the
-/// network.
+/// Reports that the service answered `http_status` to a request with `token`. 401 withdraws the token, and
+/// the next one is obtained. A report of a token that is no longer current does nothing, so every thread may
+/// report what it saw. Any other status is not about the token and changes nothing: 403 is about permissions.
+/// Does not block on the network.
 ///
-/// Errors: PG_ERR_REJECTED_FRESH (the service refuses tokens that it has just issued: the next one is got by a report after
-/// pg_error_retry_after_ms, until then the token goes on being served), PG_ERR_CLOSED, PG_ERR_NULL_POINTER.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_REJECTED_FRESH (the service refuses tokens that it has just issued: the token stays current
+/// for pg_error_retry_after_ms, and a report after that obtains the next one), PG_ERR_INVALID_ARGUMENT,
+/// PG_ERR_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_reject(
     session: Option<&pg_session>,
@@ -269,18 +245,18 @@ pub unsafe extern "C" fn pg_session_reject(
         match http_status {
             401 => session.reject(*grant.token.fingerprint()),
             100..=599 => Ok(()),
-            _ => Err(invalid("http_status", "is no HTTP status; give the one that the service answered")),
+            _ => {
+                Err(invalid("http_status", "is not an HTTP status; give the status of the service's answer"))
+            }
         }
     })
 }
 
-/// Replaces the key of the session's account. What was held against the old one is forgotten; the current token goes on
-/// being served. A session belongs to one account: credentials of another one are refused, open another session for them. A
-/// session from a pair alone takes those of any account, once. Both texts are copied. Any thread; does not block.
+/// Replaces the public key of the session's account. What the old key had failed at is forgotten; the current
+/// token stays. Credentials of another account are refused: open another session for them. A session from a
+/// pair alone takes those of any account, once.
 ///
-/// Errors: PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT (among others: another account), PG_ERR_CLOSED, PG_ERR_NULL_POINTER, PG_ERR_INVALID_UTF8.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_INVALID_PEM, PG_ERR_INVALID_ARGUMENT (also: another account), PG_ERR_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_set_credentials(
     session: Option<&pg_session>,
@@ -290,16 +266,14 @@ pub unsafe extern "C" fn pg_session_set_credentials(
 ) -> Status {
     fallible(error, || {
         let session = &required(session, "session")?.session;
-        // SAFETY: the caller's texts, good for the call.
+        // SAFETY: the caller's texts are valid for the call.
         let (account_id, public_key) =
             unsafe { (text(account_id, "account_id")?, text(public_key, "public_key")?) };
         session.set_credentials(Credentials::new(account_id, public_key, "set_credentials")?)
     })
 }
 
-/// pg_session_set_credentials for texts that are not NUL-terminated.
-///
-/// Since 0.1.0.
+/// pg_session_set_credentials with the lengths of the texts.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_set_credentials_sized(
     session: Option<&pg_session>,
@@ -311,7 +285,7 @@ pub unsafe extern "C" fn pg_session_set_credentials_sized(
 ) -> Status {
     fallible(error, || {
         let session = &required(session, "session")?.session;
-        // SAFETY: the caller's texts, good for the call.
+        // SAFETY: the caller's texts are valid for the call.
         let account_id = unsafe { sized_text(account_id, account_id_length, "account_id") }?;
         // SAFETY: as above.
         let public_key = unsafe { sized_text(public_key, public_key_length, "public_key") }?;
@@ -319,15 +293,13 @@ pub unsafe extern "C" fn pg_session_set_credentials_sized(
     })
 }
 
-/// How the session is, as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
-/// has_refresh_token, refreshing, obstacle (why it waits before it calls the service again) and obstacle_seconds_left,
-/// last_refresh (cause, seconds_ago, took_ms, succeeded), last_error, clock_skew_seconds,
-/// lifetime_disagreement_seconds, lifetime_remark, file_error, store_error, counters. New keys may be added.
-/// `*json` is owned by the caller, who frees it with pg_text_free, and NULL on failure. Any thread; does not block.
+/// The state of the session as a JSON object without secrets: phase, generation, fingerprint, seconds_left,
+/// has_refresh_token, refreshing, obstacle (why it waits before it calls the service again),
+/// obstacle_seconds_left, last_refresh (cause, seconds_ago, took_ms, succeeded), last_error,
+/// clock_skew_seconds, lifetime_disagreement_seconds, lifetime_remark, file_error, store_error, counters. New
+/// keys may come. docs/health.md explains them. Free `*json` with pg_text_free.
 ///
-/// Errors: PG_ERR_CLOSED, PG_ERR_NULL_POINTER.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_health(
     session: Option<&pg_session>,
@@ -341,13 +313,11 @@ pub unsafe extern "C" fn pg_session_health(
     })
 }
 
-/// Ends the session's work: callers who wait get PG_ERR_CLOSED, requests are given up, subscriptions end, nothing is begun
-/// any more, and a call for a token that is under way is waited for until `timeout_ms` (PG_TIMEOUT_DEFAULT: as long as it takes). Afterwards every call on the session
-/// answers PG_ERR_CLOSED; tokens that were handed out live on. May be called again.
+/// Ends the session: waiting callers get PG_ERR_CLOSED, requests are abandoned, subscriptions end, and
+/// nothing new starts. Afterwards every call on it returns PG_ERR_CLOSED; tokens that were handed out stay
+/// valid. May be called again. Blocks until the call for a token that is under way ends, or the deadline.
 ///
-/// Errors: PG_ERR_TIMEOUT (closed all the same), PG_ERR_NULL_POINTER.
-///
-/// Since 0.1.0.
+/// Errors: PG_ERR_TIMEOUT (the session is closed anyway).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_close(
     session: Option<&pg_session>,
@@ -360,28 +330,21 @@ pub unsafe extern "C" fn pg_session_close(
     })
 }
 
-/// Adds an owner: one more pg_session_free is needed. Returns `session`; NULL for NULL. Any thread; never blocks.
-///
-/// Since 0.1.0.
+/// Adds an owner.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_ref(session: *mut pg_session) -> *mut pg_session {
-    // SAFETY: NULL, or an owner asks.
+    // SAFETY: the caller is an owner, or passes NULL.
     infallible(ptr::null_mut(), || unsafe { retain(session) })
 }
 
-/// Takes an owner away; with the last one the session is closed without waiting. NULL is fine. Any thread; never
-/// blocks on the network.
-///
-/// Since 0.1.0.
+/// Takes an owner away; the last one closes the session without waiting. Does not block on the network.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_free(session: *mut pg_session) {
-    // SAFETY: NULL, or an owner gives its share up.
+    // SAFETY: the caller is an owner that gives it up, or passes NULL.
     infallible((), || unsafe { release(session) });
 }
 
-/// Frees a text that the library made. NULL is fine. Never blocks.
-///
-/// Since 0.1.0.
+/// Frees a text that an output received.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
     infallible((), || {
@@ -392,8 +355,8 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
     });
 }
 
-/// What `take` makes of the session's token, if the arguments are good and it is fresh. Without a panic, as long as `take`
-/// has none.
+/// What `take` returns for the session's token, if the arguments are valid and the token is fresh. It does not panic if
+/// `take` does not.
 #[inline]
 fn read_fresh<T>(
     session: Option<&pg_session>,
@@ -406,11 +369,11 @@ fn read_fresh<T>(
     session?.session.try_read(take)
 }
 
-/// Copies a text with its NUL, if it fits, and tells its length.
+/// Copies a text with its NUL if it fits, and sets `length`.
 ///
 /// # Safety
 ///
-/// `capacity` bytes are writable at `buffer`.
+/// `buffer` has `capacity` writable bytes.
 #[inline]
 unsafe fn copy_text(
     text: &Secret,
@@ -456,7 +419,7 @@ fn durations(min_remaining_ms: i64, timeout_ms: i64) -> Result<(Duration, Durati
 
 /// # Safety
 ///
-/// NULL, or `capacity` bytes are writable at `buffer`.
+/// `buffer` is NULL, or has `capacity` writable bytes.
 #[cold]
 #[inline(never)]
 unsafe fn copy_slow_path(

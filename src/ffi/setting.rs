@@ -1,4 +1,4 @@
-//! The table of settings, for wrappers and documentation.
+//! `pg_setting_*`: the table of settings, for wrappers and documentation.
 
 use std::ffi::{CString, c_char};
 use std::ptr;
@@ -17,7 +17,7 @@ struct Row {
 }
 
 fn row(index: usize) -> Option<&'static Row> {
-    // OnceBox takes no lock, which a fork could leave locked in the child for ever.
+    // OnceBox takes no lock: a fork could leave a lock held in the child.
     static ROWS: OnceBox<Vec<Row>> = OnceBox::new();
     let rows = ROWS.get_or_init(|| {
         let rows = SETTINGS.iter().map(|setting| Row {
@@ -36,53 +36,38 @@ fn column(index: usize, read: impl FnOnce(&Row) -> &CString) -> *const c_char {
     infallible(ptr::null(), || row(index).map_or(ptr::null(), |row| read(row).as_ptr()))
 }
 
-/// How many settings there are: pg_setting_name and its kin take an index from 0 to one less. Any thread; never
-/// blocks.
-///
-/// Since 0.1.0.
+/// The number of settings. For an index that is not below it, the functions that follow return NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_setting_count() -> usize {
     infallible(0, || SETTINGS.len())
 }
 
-/// The name of a setting; NULL where `index` is too large. Static text; any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The name of a setting.
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_setting_name(index: usize) -> *const c_char {
     column(index, |row| &row.name)
 }
 
-/// The type of a setting: "text", "secret", "path", "url", "proxy", "store", "boolean", "milliseconds", "seconds", "bytes"
-/// or "choice"; NULL where `index` is too large. Static text; any thread; never blocks.
-///
-/// Since 0.1.0.
+/// The type of a setting: "text", "secret", "path", "url", "proxy", "store", "boolean", "milliseconds",
+/// "seconds", "bytes" or "choice".
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_setting_type(index: usize) -> *const c_char {
     column(index, |row| &row.kind)
 }
 
-/// The default of a setting, "" where it has none; NULL where `index` is too large. Static text; any thread;
-/// never blocks.
-///
-/// Since 0.1.0.
+/// The default of a setting, "" if it has none.
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_setting_default(index: usize) -> *const c_char {
     column(index, |row| &row.default)
 }
 
-/// The values that a setting takes, in words; NULL where `index` is too large. Static text; any thread; never
-/// blocks.
-///
-/// Since 0.1.0.
+/// The values that a setting takes, in words.
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_setting_range(index: usize) -> *const c_char {
     column(index, |row| &row.range)
 }
 
-/// What a setting does; NULL where `index` is too large. Static text; any thread; never blocks.
-///
-/// Since 0.1.0.
+/// What a setting does.
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_setting_description(index: usize) -> *const c_char {
     column(index, |row| &row.description)
