@@ -1,18 +1,19 @@
-//! Memory that is wiped when it is freed. Our own copies of secrets are zeroed where they are dropped; the buffers of
-//! the HTTP and TLS libraries are not, and tokens pass through them. This covers them all, at the one place through
-//! which every allocation of the library goes. The host's allocations are not touched.
+//! An allocator that wipes memory when it is freed. The library zeroes its own copies of secrets when they are dropped; the
+//! HTTP and TLS libraries do not zero their buffers, and tokens pass through those. The allocator covers all of them:
+//! every allocation of the library goes through it. The host's allocations do not.
 
 #![allow(unsafe_code, reason = "an allocator is unsafe by its nature")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The system's allocator, wiping. Growing a block moves it, so that the old place is wiped too.
+/// The system's allocator, with a wipe before each free. There is no `realloc` of its own: the default one moves the block
+/// and frees the old one, which is wiped too.
 struct Wiping;
 
 #[global_allocator]
 static ALLOCATOR: Wiping = Wiping;
 
-// SAFETY: every call is handed on to the system's allocator as it came; the memory is ours until it is freed.
+// SAFETY: every call is passed unchanged to the system's allocator; a block is valid until it is freed.
 unsafe impl GlobalAlloc for Wiping {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's contract is that of the system's allocator.
@@ -25,14 +26,14 @@ unsafe impl GlobalAlloc for Wiping {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block has `layout.size()` bytes and nobody uses them any more.
+        // SAFETY: the block has `layout.size()` bytes, which the caller does not use any more.
         unsafe { wipe(block, layout.size()) };
         // SAFETY: as above.
         unsafe { System.dealloc(block, layout) };
     }
 }
 
-/// A plain fill in front of a free is removed by the optimizer; this is not.
+/// The optimizer would remove a plain fill before a free; it keeps this one.
 #[cfg(target_os = "linux")]
 unsafe fn wipe(block: *mut u8, size: usize) {
     // SAFETY: the caller gives a block of that size.

@@ -1,6 +1,7 @@
-//! Time, injected. The boot clock measures, the wall clock is only a witness.
+//! The clock that a session uses, which tests replace. The boot clock measures time; the wall clock is only compared with
+//! it, because it can be set.
 
-#![allow(unsafe_code, reason = "clock_gettime has no safe face in std for CLOCK_BOOTTIME")]
+#![allow(unsafe_code, reason = "std has no safe function to read CLOCK_BOOTTIME")]
 
 use std::io;
 use std::path::Path;
@@ -12,15 +13,15 @@ use ring::digest::SHA256;
 /// Longer than any program runs, and short enough to be added to a clock.
 pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Wall time may run ahead of the boot clock by this much before it is believed.
+/// How far the wall clock may run ahead of the boot clock before this counts as a jump.
 const WALL_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Since the machine booted, suspend included.
+    /// The time since the machine booted, with the time in which it was suspended.
     pub boot: Duration,
-    /// Since 1970, as the machine believes.
+    /// The time since 1970, as the machine's wall clock says.
     pub wall: Duration,
 }
 
@@ -37,20 +38,20 @@ impl Moment {
     }
 }
 
-/// One run of one boot clock: only within it can readings be compared. A run of the machine, and the time namespace that
-/// shifts its clocks for the processes in it.
+/// Identifies one run of one boot clock. Readings can be compared only within it. It stands for one boot of the machine and
+/// one time namespace, which shifts the clocks for the processes in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootId(pub [u8; 16]);
 
 impl BootId {
-    /// From the text of a UUID.
+    /// Reads the text of a UUID.
     fn parse(text: &str) -> Option<Self> {
         let digits = text.trim().replace('-', "");
         let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
         Some(BootId(number.to_be_bytes()))
     }
 
-    /// Another name for a clock that differs from the boot clock of that run.
+    /// The identity of a clock that differs from the boot clock of the same boot.
     fn of_other_clock(self, difference: &str) -> Self {
         let digest = ring::digest::digest(&SHA256, &[&self.0, difference.as_bytes()].concat());
         let mut name = [0; 16];
@@ -58,8 +59,8 @@ impl BootId {
         BootId(name)
     }
 
-    /// As Linux tells it, through `read`, which reads the file or follows the link of a name below `/proc`. `None` where
-    /// it is not known which clock it is.
+    /// The identity of this process's clock on Linux. `read` gives the content of a file, or the target of a link, below
+    /// `/proc`. `None` if it is not known which clock it is.
     fn of_process(kind: Kind, read: impl Fn(&str) -> io::Result<String>) -> Option<Self> {
         let boot = BootId::parse(&read("sys/kernel/random/boot_id").ok()?)?;
         let clock = match kind {
@@ -68,14 +69,14 @@ impl BootId {
         };
         let shift = match read("self/timens_offsets") {
             Ok(offsets) => {
-                // They are those of the next child, whose namespace may be another one.
+                // These offsets are those of the next child, which may be in another namespace.
                 if read("self/ns/time").ok()? != read("self/ns/time_for_children").ok()? {
                     return None;
                 }
                 let line = offsets.lines().find(|line| line.starts_with(clock))?;
                 line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
             }
-            // A kernel without time namespaces.
+            // The kernel has no time namespaces.
             Err(error) if error.kind() == io::ErrorKind::NotFound => "0 0".into(),
             Err(_) => return None,
         };
@@ -84,22 +85,22 @@ impl BootId {
     }
 }
 
-/// Where the time comes from.
+/// A source of time.
 pub trait Clock: Send + Sync {
     /// The moment now.
     fn now(&self) -> Moment;
 
-    /// Which run of the machine the boot clock counts, if the machine tells.
+    /// The identity of the boot clock, if it is known.
     fn boot_id(&self) -> Option<BootId> {
         None
     }
 
-    /// The wall clock's second, for a reader in a hurry.
+    /// The second of the wall clock, for the fast path of a read.
     fn second(&self) -> u64 {
         self.now().wall.as_secs()
     }
 
-    /// Whether it is a [`SystemClock`], which readers in a hurry ask by themselves.
+    /// Whether it is a [`SystemClock`], which the fast path of a read asks directly.
     fn is_system(&self) -> bool {
         false
     }
@@ -117,7 +118,7 @@ impl Clock for SystemClock {
         }
     }
 
-    /// Read anew each time: some 20 µs, next to the write to a disk that it is wanted for.
+    /// Read again at each call. That takes about 20 µs, little beside the write to a disk that needs it.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn boot_id(&self) -> Option<BootId> {
         let below_proc = |name: &str| {
@@ -135,22 +136,22 @@ impl Clock for SystemClock {
         true
     }
 
-    /// 2.5 ns, where the boot clock takes 23 and a coarse clock 5.
+    /// `time` takes 2.5 ns; the boot clock takes 23 ns and a coarse clock 5 ns.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[inline]
     fn second(&self) -> u64 {
-        // SAFETY: a null pointer asks for the result alone.
+        // SAFETY: with a null pointer the call only returns the time.
         unsafe { libc::time(std::ptr::null_mut()) as u64 }
     }
 }
 
 static BOOT_CLOCK: BootClock = BootClock { kind: AtomicU8::new(UNDECIDED), ahead: AtomicU64::new(0) };
 
-/// `CLOCK_BOOTTIME` counts while the machine sleeps; `std::time::Instant` on Linux does not. Where the system has no such
-/// clock, or refuses it later, the monotonic clock takes its place for the rest of the process, so that time goes on.
+/// `CLOCK_BOOTTIME`, which counts while the machine is suspended; `std::time::Instant` on Linux does not. Where the system
+/// has no such clock, or refuses it later, the monotonic clock replaces it for the rest of the process, without a jump.
 struct BootClock {
     kind: AtomicU8,
-    /// By how many nanoseconds it was ahead of the monotonic clock at the first look.
+    /// By how many nanoseconds it was ahead of the monotonic clock at the first reading.
     ahead: AtomicU64,
 }
 
@@ -165,7 +166,7 @@ const BOOT: u8 = 1;
 const MONOTONIC: u8 = 2;
 
 impl BootClock {
-    /// The time by a function that reads the clocks; `None`: the system refuses that clock.
+    /// The time now. `read` gives the time of a clock; `None`: the system refuses that clock.
     fn now(&self, read: impl Fn(libc::clockid_t) -> Option<Duration>) -> Duration {
         let kind = self.kind.load(Ordering::Acquire);
         let boot = system_clock().filter(|_| kind != MONOTONIC).and_then(&read);
@@ -179,7 +180,7 @@ impl BootClock {
             Some(boot) => {
                 let ahead = boot.saturating_sub(monotonic).as_nanos().try_into().unwrap_or(u64::MAX);
                 self.ahead.store(ahead, Ordering::Relaxed);
-                // Threads that race here have all seen it.
+                // Threads that race here have all read the boot clock.
                 let _ = self.kind.compare_exchange(UNDECIDED, BOOT, Ordering::AcqRel, Ordering::Relaxed);
                 boot
             }
@@ -190,13 +191,13 @@ impl BootClock {
         }
     }
 
-    /// Which one it is, after the first look.
+    /// Which clock it is, after the first reading.
     fn kind(&self) -> Kind {
         if self.kind.load(Ordering::Acquire) == MONOTONIC { Kind::Monotonic } else { Kind::Boot }
     }
 }
 
-/// The clock that counts while the machine sleeps, if the system may have one.
+/// The clock that counts while the machine is suspended, if the system may have one.
 fn system_clock() -> Option<libc::clockid_t> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Some(libc::CLOCK_BOOTTIME);
@@ -231,13 +232,13 @@ mod tests {
     #[test]
     fn the_second_is_that_of_the_wall_clock() {
         let (before, second, after) = (SystemClock.now(), SystemClock.second(), SystemClock.now());
-        // It is a tick late at most.
+        // It is at most one tick late.
         let range = before.wall.as_secs() - 1..=after.wall.as_secs();
         assert!(range.contains(&second), "{second} is not in {range:?}");
     }
 
     #[test]
-    fn a_boot_has_one_name() {
+    fn a_boot_has_one_identity() {
         let id = BootId::parse("00112233-4455-6677-8899-aabbccddeeff\n").unwrap();
         assert_eq!(id.0[..3], [0x00, 0x11, 0x22]);
         assert!(["", "0011", "zz112233-4455-6677-8899-aabbccddeeff"].map(BootId::parse) == [None; 3]);
@@ -247,7 +248,7 @@ mod tests {
 
     const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff\n";
 
-    /// A process by its `timens_offsets`, and whether its children live in the same namespace.
+    /// The identity in a process with these `timens_offsets`; `has_moved`: its children are in another namespace.
     fn named(kind: Kind, offsets: io::Result<&str>, has_moved: bool) -> Option<BootId> {
         let offsets = offsets.map(str::to_owned).map_err(|error| error.kind());
         BootId::of_process(kind, |name| match name {
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shifted_clock_has_another_name() {
+    fn a_shifted_clock_has_another_identity() {
         let offsets = |boot: &str| format!("monotonic           5         6\nboottime   {boot}\n");
         let shifted = |boot: &str| named(Kind::Boot, Ok(&offsets(boot)), false).unwrap();
         let plain = BootId::parse(UUID).unwrap();
@@ -272,14 +273,14 @@ mod tests {
         }
         let no_namespaces = || Err(io::ErrorKind::NotFound.into());
         assert_eq!(named(Kind::Boot, no_namespaces(), false), Some(plain));
-        // The other clock stands still while the machine sleeps.
+        // The monotonic clock stops while the machine is suspended, so it is another clock.
         let monotonic = named(Kind::Monotonic, no_namespaces(), false).unwrap();
         assert!(!others.contains(&monotonic));
         assert_ne!(named(Kind::Monotonic, Ok(&offsets("0 0")), false).unwrap(), monotonic);
     }
 
     #[test]
-    fn a_clock_of_which_nothing_is_known_has_no_name() {
+    fn a_clock_that_is_not_known_has_no_identity() {
         let plain = "monotonic 0 0\nboottime 0 0\n";
         assert_eq!(named(Kind::Boot, Ok(plain), true), None);
         assert_eq!(named(Kind::Boot, Err(io::ErrorKind::PermissionDenied.into()), false), None);
@@ -301,7 +302,7 @@ mod tests {
         let seconds = |clock: &BootClock, boot, monotonic| clock.now(reading(boot, monotonic)).as_secs();
         let never = clock();
         assert_eq!([10, 12].map(|now| seconds(&never, None, now)), [10, 12]);
-        // Decided once: it does not come back, and time does not jump.
+        // Decided once: the boot clock is not used again, and time does not jump.
         assert_eq!((seconds(&never, Some(5000), 13), never.kind()), (13, Kind::Monotonic));
 
         let refused_later = clock();

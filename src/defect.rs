@@ -1,5 +1,5 @@
-//! A panic of ours: caught before it reaches the host. Its place is kept; its message, which may hold
-//! anything, is not.
+//! Catches a panic of the library before it reaches the host, and turns it into an error. The error keeps the place of the
+//! panic and not its message, which may contain a secret.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -12,25 +12,26 @@ use crate::error::Error;
 use crate::status::Status;
 
 thread_local! {
-    /// Whether this thread is in our code, so that its panics are ours.
+    /// Whether this thread runs code of the library, so that a panic is a defect of the library.
     static IN_LIBRARY: Cell<bool> = const { Cell::new(false) };
+    /// Where the last panic of this thread was.
     static LOCATION: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Runs our code for the host; a panic in it comes back as an error.
+/// Runs code of the library; a panic in it is returned as an error.
 #[inline]
 pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
     install_hook();
-    // One look-up of the thread's storage for both ends: it is what a contained read costs.
+    // One look-up of the thread-local for both uses: a read of a token pays for each.
     let result = IN_LIBRARY.with(|inside| {
         let outer = inside.replace(true);
-        // What the work leaves half done is not seen again: every lock we hold is recovered where it is taken.
+        // A lock that the panic poisons is still usable: `sync::lock` ignores that.
         let result = catch_unwind(AssertUnwindSafe(work));
         inside.set(outer);
         result
     });
     result.map_err(|payload| {
-        // A payload whose own drop panics must not get past us either.
+        // The drop of the payload could panic too, so it is not dropped.
         std::mem::forget(payload);
         let place = LOCATION.take();
         let text = format!("a defect of paymentsgate-auth at {place}; no state was lost, please report it");
@@ -49,8 +50,8 @@ pub(crate) async fn catch_panic_async<F: Future>(future: F) -> Result<F::Output,
     .await
 }
 
-/// A hook that stays silent about our panics; others are left to whoever was there before. Not a `Once`: a fork could
-/// leave that locked in the child for ever.
+/// Installs a panic hook that prints nothing for a panic of the library, and passes the others to the previous hook. Not
+/// with a `Once`: after a fork, the child could find it locked and never unlocked.
 fn install_hook() {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if INSTALLED.load(Ordering::Acquire) || INSTALLED.swap(true, Ordering::AcqRel) {
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nested_call_keeps_the_outer_one_contained() {
+    fn a_panic_in_a_nested_call_leaves_the_outer_call_protected() {
         let error = catch_panic(|| {
             assert!(catch_panic(|| panic!("inner")).is_err());
             panic!("outer")

@@ -1,4 +1,4 @@
-//! A descriptor that can be made readable, for a host that waits with `poll`.
+//! A notifier: a descriptor that a host waits for with `poll`, and that the library makes readable and unreadable.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -8,13 +8,13 @@ use crate::error::Error;
 use crate::runtime::standard_streams;
 use crate::status::Status;
 
-/// So often it is tried at once.
+/// How often a refused call is tried at once.
 const ATTEMPTS: usize = 16;
 
-/// The descriptor, and whether it is readable.
+/// The descriptor and its state.
 pub(crate) struct Notifier {
     signal: Signal,
-    /// As the system was last known to have it. What it refused is tried again with the next event or poll.
+    /// The last state that the system accepted. A refused change is tried again at the next event or poll.
     readable: bool,
 }
 
@@ -50,7 +50,8 @@ impl Notifier {
     }
 }
 
-/// Whether the system does it at last: it may refuse memory for a moment, and nobody may come to try again.
+/// Whether one of several attempts succeeds. The system may refuse memory for a moment, and there may be no later call
+/// that tries again.
 fn retried(work: impl Fn() -> io::Result<()>) -> bool {
     (0..ATTEMPTS).any(|_| work().is_ok())
 }
@@ -63,7 +64,7 @@ mod system {
     use rustix::event::{EventfdFlags, eventfd};
     use rustix::io::{Errno, read, write};
 
-    /// A number that can be waited for: to ring takes no memory, which the system could refuse.
+    /// An `eventfd`: to raise it takes no memory, which the system could refuse.
     pub(super) struct Signal(OwnedFd);
 
     impl Signal {
@@ -77,7 +78,7 @@ mod system {
 
         pub(super) fn raise(&self) -> io::Result<()> {
             match write(&self.0, &1_u64.to_ne_bytes()) {
-                // Full: then it is readable already.
+                // The counter is full, so it is readable already.
                 Err(Errno::AGAIN) => Ok(()),
                 done => Ok(done.map(drop)?),
             }
@@ -85,7 +86,7 @@ mod system {
 
         pub(super) fn clear(&self) -> io::Result<()> {
             match read(&self.0, &mut [0; 8]) {
-                // The host has read it.
+                // The host has read it, so it is clear already.
                 Err(Errno::AGAIN) => Ok(()),
                 done => Ok(done.map(drop)?),
             }
@@ -99,7 +100,7 @@ mod system {
     use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::UnixStream;
 
-    /// A pair of sockets, which every system has.
+    /// A pair of sockets, which every Unix system has.
     pub(super) struct Signal {
         waiting: UnixStream,
         peer: UnixStream,
@@ -119,7 +120,7 @@ mod system {
 
         pub(super) fn raise(&self) -> io::Result<()> {
             match (&self.peer).write(&[1]) {
-                // Full: then it is readable already.
+                // The counter is full, so it is readable already.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
                 done => done.map(drop),
             }
@@ -146,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_refuses_for_a_moment_is_tried_again() {
+    fn a_call_that_the_system_refuses_for_a_moment_is_tried_again() {
         let left = Cell::new(3);
         let refused_thrice = || match left.replace(left.get() - 1) {
             ..=0 => Ok(()),

@@ -1,5 +1,5 @@
-//! A queue of events with a descriptor to wait for them. An operation that is started on a queue ends in exactly one
-//! event, whatever becomes of it.
+//! A queue of events (a completion queue) with a descriptor to wait for them. An operation that is started on a queue
+//! ends in exactly one event, in every case.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
@@ -13,13 +13,13 @@ use crate::runtime::process::PerProcess;
 use crate::status::Status;
 use crate::sync::{ignore_poison, lock};
 
-/// Lines of a log beyond so many waiting events are dropped.
+/// Log lines are dropped while this many events wait.
 const MAX_WAITING_LINES: usize = 4096;
 
-/// Stops what an operation has under way.
+/// Stops the work of an operation.
 type CancelHook = Box<dyn FnOnce() + Send>;
 
-/// A queue. Usable from any thread at once. A forked child finds it empty, with a descriptor of its own.
+/// A queue. Any number of threads may use it at once. A forked child finds it empty, with a descriptor of its own.
 pub struct Queue {
     inner: PerProcess<Arc<Inner>>,
 }
@@ -41,7 +41,7 @@ struct State {
 
 struct Pending {
     operation: Operation,
-    /// The caller may use a number again; this one never comes twice.
+    /// Unique in the queue, unlike the number of an operation, which the caller may use again.
     serial: u64,
     hook: Option<CancelHook>,
 }
@@ -53,7 +53,7 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Begins an operation under a number that no other one under way has.
+    /// Begins an operation under a number that no other pending operation has.
     pub fn begin(&self, id: u64, operation: Operation) -> Result<Completion, Error> {
         let inner = self.inner()?;
         let mut state = inner.state();
@@ -68,7 +68,7 @@ impl Queue {
         Ok(Completion { inner: inner.clone(), id, serial })
     }
 
-    /// Ends an operation: its event says so. One that has ended already is left alone.
+    /// Cancels an operation, which ends with an event. Does nothing if the operation has ended already.
     pub fn cancel(&self, id: u64) -> Result<(), Error> {
         let stop = self.inner()?.end(id, None, Operation::canceled);
         if let Some(stop) = stop {
@@ -77,7 +77,7 @@ impl Queue {
         Ok(())
     }
 
-    /// The next event, if there is one within so long.
+    /// The next event, if there is one within the timeout.
     pub fn poll(&self, timeout: Duration) -> Result<Option<Event>, Error> {
         let inner = self.inner()?;
         let until = Instant::now().checked_add(timeout);
@@ -98,7 +98,7 @@ impl Queue {
         Ok(state.take())
     }
 
-    /// A descriptor that is readable while an event waits. The queue's own.
+    /// A descriptor that is readable while an event waits. The queue owns it.
     pub fn descriptor(&self) -> Result<RawFd, Error> {
         let inner = self.inner()?;
         let mut state = inner.state();
@@ -115,7 +115,7 @@ impl Queue {
 }
 
 impl Drop for Queue {
-    /// Stops what is under way; nobody is left to hear of it. What shares the queue may live on, the descriptor not.
+    /// Stops the pending operations, without events. The shared part may live on in a completion; the descriptor does not.
     fn drop(&mut self) {
         let Some(inner) = self.inner.get() else { return };
         let left = std::mem::take(&mut *inner.state());
@@ -128,7 +128,7 @@ impl Inner {
         lock(&self.state)
     }
 
-    /// Ends an operation with an event, if it has not ended before, and gives what stops it.
+    /// Ends an operation with an event, if it has not ended before, and returns the hook that stops its work.
     fn end(&self, id: u64, serial: Option<u64>, body: impl FnOnce(Operation) -> Body) -> Option<CancelHook> {
         let mut state = self.state();
         let found = state.pending.get(&id)?;
@@ -140,7 +140,7 @@ impl Inner {
         hook
     }
 
-    /// Wakes a sleeper outside of the lock, which it needs at once.
+    /// Wakes a waiter after it has released the lock, which the waiter takes at once.
     fn put(&self, mut state: MutexGuard<'_, State>, event: Event) {
         state.put(event);
         if state.waiters.should_notify() {
@@ -166,7 +166,7 @@ impl State {
         event
     }
 
-    /// Lets the notifier tell whether an event waits.
+    /// Makes the descriptor readable if an event waits, and unreadable if not.
     fn update_notifier(&mut self) {
         if let Some(notifier) = &mut self.notifier {
             notifier.set_readable(!self.events.is_empty());
@@ -174,7 +174,7 @@ impl State {
     }
 }
 
-/// The right and the duty to end an operation. Dropped without an end it was lost to a defect, and says so.
+/// The right and the duty to end one operation. If it is dropped before, the operation ends with the error of a defect.
 pub struct Completion {
     inner: Arc<Inner>,
     id: u64,
@@ -182,17 +182,17 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// The end.
+    /// Ends the operation.
     pub fn complete(self, body: Body) {
         self.end(|_| body);
     }
 
-    /// The end that it comes to with an error.
+    /// Ends the operation with an error.
     pub fn fail(self, error: Error) {
         self.end(|operation| operation.failed(error));
     }
 
-    /// What to do if it is canceled, or has been.
+    /// Calls `stop` when the operation is canceled, or now if it has been.
     pub fn on_cancel(&self, stop: impl FnOnce() + Send + 'static) {
         let mut state = self.inner.state();
         match state.pending.get_mut(&self.id).filter(|found| found.serial == self.serial) {
@@ -204,16 +204,16 @@ impl Completion {
         }
     }
 
-    /// Whether nobody has ended it.
+    /// Whether the operation has not ended.
     pub fn is_pending(&self) -> bool {
         self.inner.state().has(self)
     }
 
-    /// An event of an operation that goes on. Whether it does.
+    /// Adds an event of an operation that goes on. False: the operation has ended, and there is no event.
     pub fn emit(&self, body: Body) -> bool {
         let state = self.inner.state();
         let is_pending = state.has(self);
-        // Lines that nobody reads must not fill the memory.
+        // Log lines that the host does not read must not fill the memory.
         if is_pending && !(matches!(body, Body::Log(..)) && state.events.len() >= MAX_WAITING_LINES) {
             self.inner.put(state, Event { id: self.id, body });
         }
@@ -221,7 +221,7 @@ impl Completion {
     }
 
     fn end(&self, body: impl FnOnce(Operation) -> Body) {
-        // It ends by itself: there is nothing to stop.
+        // It ends by itself, so the hook is not called.
         drop(self.inner.end(self.id, Some(self.serial), body));
     }
 }
@@ -232,11 +232,11 @@ impl Drop for Completion {
     }
 }
 
-/// The threads that wait for an event to come. To call one is a system call, even where none is left to call: they are
-/// counted, so that none is called twice.
+/// Counts the threads that wait for an event. To notify a condition variable may be a system call even if no thread is
+/// left to wake, so no waiter is notified twice.
 #[derive(Default)]
 struct WaiterCount {
-    /// Those who were called among them.
+    /// Waiting threads, with those that are notified and have not left yet.
     waiting: usize,
     notified: usize,
 }
@@ -246,13 +246,14 @@ impl WaiterCount {
         self.waiting += 1;
     }
 
-    /// Called or not: who rises by itself may leave another one's call uncounted, which costs one more, never one less.
+    /// For a thread that was notified or not. One that wakes by itself may take the count of another's notification: this
+    /// can cause one notification too many, never one too few.
     fn leave(&mut self) {
         self.waiting -= 1;
         self.notified = self.notified.saturating_sub(1);
     }
 
-    /// Whether there is somebody to call.
+    /// Whether there is a waiter to notify; if so, counts it as notified.
     fn should_notify(&mut self) -> bool {
         let is_any = self.notified < self.waiting;
         self.notified += usize::from(is_any);
@@ -270,11 +271,11 @@ mod tests {
             |queue: &Queue| queue.inner().unwrap().state().notifier.as_ref().unwrap().is_readable();
         let queue = Queue::default();
         queue.descriptor().unwrap();
-        // It was to be stilled, and was not.
+        // As if the system had refused to make it unreadable.
         queue.inner().unwrap().state().notifier.as_mut().unwrap().set_readable(true);
         assert!(is_readable(&queue));
         assert!(queue.poll(Duration::ZERO).unwrap().is_none() && !is_readable(&queue));
-        // It was to ring, and did not.
+        // As if the system had refused to make it readable.
         let [first, second] = [1, 2].map(|id| queue.begin(id, Operation::Token).unwrap());
         drop(first);
         queue.inner().unwrap().state().notifier.as_mut().unwrap().set_readable(false);
@@ -285,7 +286,7 @@ mod tests {
         assert!(queue.poll(Duration::ZERO).unwrap().is_some() && !is_readable(&queue));
     }
 
-    /// Threads sleep, are called, leave late or by themselves, in any order; a condition variable wakes whom it likes.
+    /// Threads wait, are notified, and leave late or by themselves, in any order; a condition variable wakes any of them.
     #[test]
     fn an_event_finds_a_running_thread_or_wakes_one() {
         let mut rng = fastrand::Rng::with_seed(7);
@@ -294,7 +295,7 @@ mod tests {
             let mut waiting = 0_usize;
             for _ in 0..60 {
                 match rng.u8(..4) {
-                    // Nobody falls asleep beside an event.
+                    // No thread begins to wait while there is an event.
                     0 if waiting == 0 => {
                         waiters.enter();
                         asleep += 1;
@@ -319,7 +320,7 @@ mod tests {
                 }
                 assert!(
                     asleep == 0 || rising >= waiting,
-                    "{asleep} sleep on, {rising} leave for {waiting} events"
+                    "{asleep} threads sleep, {rising} are awake for {waiting} events"
                 );
             }
         }

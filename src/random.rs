@@ -5,7 +5,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::error::Error;
 use crate::status::Status;
 
-/// So many random bytes. An error where the system refuses them.
+/// An array of random bytes. An error: the system refuses them.
 pub(crate) fn bytes<const COUNT: usize>() -> Result<[u8; COUNT], Error> {
     let mut bytes = [0; COUNT];
     SystemRandom::new().fill(&mut bytes).map_err(|_| {

@@ -1,4 +1,4 @@
-//! Sleep that ends in time though the machine slept meanwhile: the timers of tokio stand still then.
+//! A timer that counts the time in which the machine is suspended (`CLOCK_BOOTTIME`), as tokio's timers do not.
 
 pub(crate) use self::system::BootTimer;
 
@@ -17,8 +17,7 @@ mod system {
 
     use crate::runtime::standard_streams;
 
-    /// A timer of the kernel's on the boot clock; one of tokio's, which stands still while the machine sleeps, where
-    /// the system refuses it.
+    /// A timer of the kernel (`timerfd`) on the boot clock. Where the system refuses it, each sleep is tokio's.
     pub(crate) struct BootTimer(Option<AsyncFd<OwnedFd>>);
 
     impl BootTimer {
@@ -27,12 +26,12 @@ mod system {
             BootTimer(None)
         }
 
-        /// Sleeps for so long. One sleep at a time.
+        /// Sleeps for the given time. One sleep at a time.
         pub(crate) async fn sleep(&mut self, time: Duration) {
-            // Asked for again each time: there may have been no descriptor left.
+            // Tried again at each sleep: a descriptor may be free by now.
             self.0 = self.0.take().or_else(watched_timer);
             match &self.0 {
-                Some(timer) if set(timer.get_ref(), time).is_ok() => ring(timer).await,
+                Some(timer) if set(timer.get_ref(), time).is_ok() => expired(timer).await,
                 _ => tokio::time::sleep(time).await,
             }
         }
@@ -40,7 +39,7 @@ mod system {
 
     fn watched_timer() -> Option<AsyncFd<OwnedFd>> {
         standard_streams::ensure_open().ok()?;
-        // SAFETY: a descriptor that the timer owns, and that nobody replaces or closes before it.
+        // SAFETY: the timer owns the descriptor, and nothing else replaces or closes it before.
         unsafe { AsyncFd::register_with_interest(timer().ok()?, Interest::READABLE) }.ok()
     }
 
@@ -49,7 +48,7 @@ mod system {
     }
 
     fn set(timer: &OwnedFd, time: Duration) -> Result<()> {
-        // Zero would switch it off.
+        // Zero would disarm the timer.
         let time = time.max(Duration::from_nanos(1));
         let it_value = Timespec {
             tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
@@ -60,9 +59,9 @@ mod system {
         Ok(())
     }
 
-    async fn ring(timer: &AsyncFd<OwnedFd>) {
+    async fn expired(timer: &AsyncFd<OwnedFd>) {
         while let Ok(mut ready) = timer.readable().await {
-            // What rang for an earlier sleep is not there to be read.
+            // The read fails if the readiness was that of an earlier sleep.
             if ready.try_io(|timer| Ok(read(timer, &mut [0; 8])?)).is_ok() {
                 return;
             }
@@ -74,7 +73,7 @@ mod system {
 mod system {
     use std::time::Duration;
 
-    /// A timer of tokio's.
+    /// A timer of tokio.
     pub(crate) struct BootTimer;
 
     impl BootTimer {
@@ -96,11 +95,11 @@ mod tests {
     use crate::runtime::run;
 
     #[test]
-    fn it_rings_each_time_and_not_before() {
+    fn each_sleep_ends_and_not_too_early() {
         let slept = run(
             async {
                 let mut timer = BootTimer::new();
-                // Left in the middle: the next one takes its place.
+                // A sleep that is canceled does not disturb the next.
                 let early =
                     tokio::time::timeout(Duration::from_millis(5), timer.sleep(Duration::from_secs(60)));
                 assert!(early.await.is_err());

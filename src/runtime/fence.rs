@@ -1,5 +1,6 @@
-//! A fence with two unequal ends: nothing where it is passed a hundred million times a second, a system call of a
-//! microsecond where a token is replaced. Where the system has no such call, both ends are ordinary fences.
+//! An asymmetric memory fence: readers pay nothing for their light side, a thread that replaces a value pays a system
+//! call (`membarrier`, about a microsecond) for the heavy side. Where the system has no such call, both sides are
+//! ordinary fences.
 
 use std::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
 
@@ -7,17 +8,17 @@ const UNDECIDED: u8 = 0;
 const ASYMMETRIC: u8 = 1;
 const SYMMETRIC: u8 = 2;
 
-/// Decided before the first light end is passed, and kept: the two ends must be of one kind.
+/// Decided before the first light fence, and never changed: both sides must be of the same kind.
 static KIND: AtomicU8 = AtomicU8::new(UNDECIDED);
 
-/// What is stored before it is seen by whoever passes a heavy end afterwards, or else what he stored before that is
-/// seen by what is loaded after it.
+/// The light side. One thread stores, passes the light side and loads; another one stores, passes the heavy side and
+/// loads: at least one of them sees what the other has stored.
 pub(super) fn light() {
     decide();
     let _ = try_light();
 }
 
-/// The same without a call, so that a reader in a hurry has nothing to keep across it. `None` until it is decided.
+/// The same without a function call, so that the fast path saves no registers. `None` until the kind is decided.
 #[inline]
 pub(super) fn try_light() -> Option<()> {
     match KIND.load(Ordering::Relaxed) {
@@ -28,7 +29,7 @@ pub(super) fn try_light() -> Option<()> {
     Some(())
 }
 
-/// The heavy end. False where it could not be passed, which tells nothing about anybody's light end.
+/// The heavy side. False: the system refused it, and the caller must not rely on what other threads have stored.
 pub(super) fn heavy() -> bool {
     fence(Ordering::SeqCst);
     decide() == SYMMETRIC
@@ -42,7 +43,7 @@ fn decide() -> u8 {
         return known;
     }
     let kind = if system::register() { ASYMMETRIC } else { SYMMETRIC };
-    // Threads that race may see the system change its mind; the first word holds.
+    // Threads that race may get different answers from the system; the first one counts.
     KIND.compare_exchange(UNDECIDED, kind, Ordering::Relaxed, Ordering::Relaxed)
         .map_or_else(|first| first, |_| kind)
 }
@@ -52,18 +53,18 @@ mod system {
     const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
     const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
-    /// Announces the use of the call, once for each process; a child inherits it.
+    /// Registers the process for the call below. A forked child inherits it.
     pub(super) fn register() -> bool {
         membarrier(REGISTER_PRIVATE_EXPEDITED)
     }
 
-    /// Every thread of this process that runs passes a full fence before the call returns.
+    /// Every running thread of this process passes a full fence before the call returns.
     pub(super) fn interrupt_all_threads() -> bool {
         membarrier(PRIVATE_EXPEDITED)
     }
 
     fn membarrier(command: libc::c_int) -> bool {
-        // SAFETY: the call takes three numbers and touches no memory of ours.
+        // SAFETY: the call takes three numbers and reads or writes no memory of the process.
         unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
     }
 }

@@ -1,11 +1,13 @@
-//! Numbers that are zero in a forked child before anything runs there. The kernel sees to it (`MADV_WIPEONFORK`), also
-//! where a child was made by a bare `clone`, which runs no fork handlers. A kernel that cannot leaves them to the handler.
+//! Numbers that are zero in a forked child before any code runs there.
+//!
+//! The kernel sets them to zero (`MADV_WIPEONFORK`), also in a child that a bare `clone` made, which runs no fork
+//! handlers. Where the kernel cannot, a fork handler (`pthread_atfork`) does.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::{iter, ptr};
 
-/// A number on a line of its own, at a place that is never freed.
+/// A number on a cache line of its own, in memory that is never freed.
 #[derive(Clone, Copy)]
 pub(crate) struct ForkZeroed(&'static AtomicU64);
 
@@ -57,7 +59,7 @@ fn zero_from(newest: *mut Chunk) {
 }
 
 impl ForkZeroed {
-    /// Where it is.
+    /// The number itself.
     pub(super) fn as_static(self) -> &'static AtomicU64 {
         self.0
     }
@@ -72,13 +74,13 @@ impl Deref for ForkZeroed {
     }
 }
 
-/// Numbers side by side, each alone on a line of memory.
+/// How many numbers a chunk has: with a cache line for each they fill a page.
 const PER_CHUNK: usize = 64;
 
 #[repr(align(64))]
 struct CacheLine(AtomicU64);
 
-/// A page of numbers, given out one by one. What says how many is not on the page.
+/// A page of numbers that are given out one by one. The count is not on the page, which a fork would zero.
 struct Chunk {
     lines: &'static [CacheLine; PER_CHUNK],
     taken: AtomicUsize,
@@ -105,22 +107,22 @@ mod system {
 
     use super::{CacheLine, PER_CHUNK};
 
-    /// Zeroed memory that is zero again in a child; `None` where the kernel has no such thing or none left.
+    /// Zeroed memory that is zero again in a child; `None` where the kernel does not support it or has no memory left.
     pub(super) fn zeroed_on_fork_page() -> Option<&'static [CacheLine; PER_CHUNK]> {
         let size = size_of::<[CacheLine; PER_CHUNK]>();
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: asks for new memory, which is in nobody's way.
+        // SAFETY: asks for new memory, at an address that the kernel chooses.
         let page = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) };
         if page == libc::MAP_FAILED {
             return None;
         }
-        // SAFETY: the memory was mapped above for us alone, in whole pages.
+        // SAFETY: the memory was mapped above, in whole pages, and nothing else uses it.
         if unsafe { libc::madvise(page, size, libc::MADV_WIPEONFORK) } != 0 {
-            // SAFETY: nobody has seen it.
+            // SAFETY: mapped above, and nothing else uses it.
             unsafe { libc::munmap(page, size) };
             return None;
         }
-        // SAFETY: zeroed, aligned to a page, of that size, and never unmapped; a child finds a valid array too, of zeros.
+        // SAFETY: zeroed, page-aligned, of that size, and never unmapped; a child finds a valid array of zeros too.
         Some(unsafe { &*page.cast() })
     }
 }
@@ -139,12 +141,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_a_line_of_its_own() {
-        let mut places: Vec<_> =
+    fn each_number_has_a_cache_line_of_its_own() {
+        let mut addresses: Vec<_> =
             (0..3 * PER_CHUNK).map(|_| ptr::from_ref(ForkZeroed::default().as_static()).addr()).collect();
-        places.sort_unstable();
-        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 64));
-        assert!(places.iter().all(|place| place % 64 == 0));
+        addresses.sort_unstable();
+        assert!(addresses.windows(2).all(|pair| pair[1] - pair[0] >= 64));
+        assert!(addresses.iter().all(|address| address % 64 == 0));
     }
 
     #[test]

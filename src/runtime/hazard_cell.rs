@@ -1,8 +1,10 @@
-//! A value that any number of threads read while another one replaces it. A reader pins what it reads: it notes the
-//! pointer in its thread's slot, and looks whether the pointer is still the current one. Whoever replaces a value looks
-//! through all slots before freeing it, and keeps what is pinned for the next time. So a reader writes to no memory
-//! that another thread writes to, and nobody ever waits for anybody: a slot whose thread was left behind by a fork
-//! may stay set for ever.
+//! A value that any number of threads read while another thread replaces it, with hazard pointers.
+//!
+//! A reader protects what it reads: it publishes the pointer in its thread's hazard pointer, and checks that the pointer
+//! is still the current one. A thread that replaces a value looks through all hazard pointers before it frees the old
+//! value, and retires a protected one until the next replacement. So a reader writes to no memory that another thread
+//! writes to, and no thread ever waits for another. A hazard pointer of a thread that a fork left behind may stay set: it
+//! then costs the memory of one value.
 
 use std::ptr;
 
@@ -14,35 +16,35 @@ use crate::sync::{AtomicPtr, Ordering};
 /// The value, or none.
 pub(crate) struct HazardCell<T> {
     current: AtomicPtr<Node<T>>,
-    /// Values that were replaced and may still be read.
+    /// Values that were replaced, and that a thread may still read.
     retired: AtomicPtr<Node<T>>,
 }
 
-/// In this order, so that a value's address is its node's.
+/// The value comes first, so that a node's address is its value's.
 #[repr(C)]
 struct Node<T> {
     value: T,
-    /// The next retired one.
+    /// The next in the list of retired nodes.
     next: AtomicPtr<Node<T>>,
 }
 
-// SAFETY: values are shared between threads, and freed by whichever replaces one.
+// SAFETY: threads share the values, and any thread may free one: `T` must be `Send` and `Sync`.
 unsafe impl<T: Send + Sync> Send for HazardCell<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for HazardCell<T> {}
 
 impl<T> HazardCell<T> {
-    /// With a first value.
+    /// A cell with a first value, or none.
     pub(crate) fn new(value: Option<T>) -> Self {
         HazardCell { current: AtomicPtr::new(boxed(value)), retired: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// Lets `look` see the value there is.
+    /// Calls `visit` with the current value.
     pub(crate) fn read<R>(&self, visit: impl FnOnce(Option<&T>) -> R) -> R {
         self.read_with_slot(|value, _| visit(value))
     }
 
-    /// The same for a `look` that has use for a number which no other reader has meanwhile.
+    /// The same; `visit` also gets the number of the reader's slot, which no other reader has at the same time.
     pub(crate) fn read_with_slot<R>(&self, visit: impl FnOnce(Option<&T>, usize) -> R) -> R {
         let slot = idle_slot();
         loop {
@@ -54,8 +56,9 @@ impl<T> HazardCell<T> {
         }
     }
 
-    /// The same in a hurry, for a reader who has another way: only where there is a value that nobody replaces at this
-    /// moment, and not for a thread's first read nor for one inside another. Up to `look` it makes no call.
+    /// The fast path of a reader that falls back on [`HazardCell::read_with_slot`]. `None`: there is no value, a thread
+    /// replaces it at this moment, or this is a thread's first read or a read inside another. Makes no function call
+    /// before `visit`.
     #[inline]
     pub(crate) fn try_read<R>(&self, visit: impl FnOnce(&T, usize) -> Option<R>) -> Option<R> {
         let slot = own_idle_slot()?;
@@ -64,23 +67,23 @@ impl<T> HazardCell<T> {
         visit(self.validate(seen)??, slot.index())
     }
 
-    /// What is the current one, noted until the pin is dropped.
+    /// The current pointer, published until the protection is dropped. Valid only after [`HazardCell::validate`].
     #[inline]
     fn protect<'a>(&self, slot: &'a HazardPointer) -> (*mut Node<T>, Protection<'a>) {
         let seen = self.current.load(Ordering::Relaxed);
         (seen, slot.protect(seen.cast()))
     }
 
-    /// Behind a fence, what was noted, if it still is the current one. Either this sees that it was replaced, or whoever
-    /// replaced it sees the pin.
+    /// After a light fence: the protected value, if it is still the current one. Either this reader sees that the value
+    /// was replaced, or the thread that replaced it sees the hazard pointer.
     #[inline]
     fn validate(&self, seen: *mut Node<T>) -> Option<Option<&T>> {
         let is_current = self.current.load(Ordering::Acquire) == seen;
-        // SAFETY: null, or a node that nobody frees while it is pinned.
+        // SAFETY: null, or a node that no thread frees while it is protected.
         is_current.then(|| unsafe { seen.as_ref() }.map(|node| &node.value))
     }
 
-    /// Puts another value in its place, and frees those that nobody reads any more.
+    /// Replaces the value, and frees the retired values that no thread reads any more.
     pub(crate) fn replace(&self, value: Option<T>) {
         let old = self.current.swap(boxed(value), Ordering::AcqRel);
         if !old.is_null() {
@@ -92,7 +95,7 @@ impl<T> HazardCell<T> {
     fn retire(&self, node: *mut Node<T>) {
         let mut first = self.retired.load(Ordering::Relaxed);
         loop {
-            // SAFETY: a retired node is freed only by whoever takes it off the list, and it is not on it yet.
+            // SAFETY: only a thread that takes a node off the list frees it, and this node is not on the list yet.
             unsafe { &*node }.next.store(first, Ordering::Relaxed);
             match self.retired.compare_exchange_weak(first, node, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -103,16 +106,16 @@ impl<T> HazardCell<T> {
 
     fn reclaim(&self) {
         let mut next = self.retired.swap(ptr::null_mut(), Ordering::Acquire);
-        // What was taken off the list was replaced before this fence, and no pin that comes after it can hold.
+        // The nodes taken were replaced before this fence: a hazard pointer published after it does not validate.
         let is_fenced = next.is_null() || fence::heavy();
         while !next.is_null() {
             let node = next;
-            // SAFETY: the list was ours with the swap above.
+            // SAFETY: the swap above gave the list to this thread alone.
             next = unsafe { &*node }.next.load(Ordering::Relaxed);
             if !is_fenced || slots().iter().any(|slot| slot.protects(node.cast())) {
                 self.retire(node);
             } else {
-                // SAFETY: made by `boxed`, no longer current, on no list, and nobody has it pinned.
+                // SAFETY: made by `boxed`, not current any more, on no list, and protected by no thread.
                 drop(unsafe { Box::from_raw(node) });
             }
         }
@@ -127,7 +130,7 @@ impl<T> Drop for HazardCell<T> {
         }
         let mut next = self.retired.swap(ptr::null_mut(), Ordering::Acquire);
         while !next.is_null() {
-            // SAFETY: made by `boxed`; whoever still read it would borrow us.
+            // SAFETY: made by `boxed`; a thread that still read it would borrow this cell.
             let node = unsafe { Box::from_raw(next) };
             next = node.next.load(Ordering::Relaxed);
         }
@@ -153,14 +156,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_reads_is_freed_at_once_and_what_somebody_reads_with_the_next() {
+    fn an_unread_value_is_freed_at_once_and_a_protected_one_at_the_next_replacement() {
         let (first, second, third) = (Arc::new(1), Arc::new(2), Arc::new(3));
         let cell = HazardCell::new(Some(first.clone()));
         cell.replace(Some(second.clone()));
         assert_eq!(Arc::strong_count(&first), 1);
         cell.read(|outer| {
             cell.replace(Some(third.clone()));
-            // The thread's own slot is taken; this one finds another.
+            // The thread's own slot is in use; this read acquires another.
             cell.read(|inner| assert_eq!((outer.map(|n| **n), inner.map(|n| **n)), (Some(2), Some(3))));
             cell.replace(None);
             assert_eq!((Arc::strong_count(&second), Arc::strong_count(&third)), (2, 1));

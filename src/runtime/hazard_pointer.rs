@@ -1,13 +1,13 @@
-//! Where a thread notes what it is reading.
+//! A hazard pointer: the place where a thread publishes the address of what it reads, so that no other thread frees it.
 
 use std::ptr;
 
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
 
-/// Written by its thread, read by whoever replaces a value.
+/// Written by the thread that reads a value, read by threads that replace one.
 pub(crate) struct HazardPointer {
     protected: AtomicPtr<()>,
-    /// Taken for one read only. Used by nobody but its owner.
+    /// Acquired for a single read. Only the owner uses this.
     is_temporary: AtomicBool,
 }
 
@@ -18,13 +18,13 @@ impl Default for HazardPointer {
 }
 
 impl HazardPointer {
-    /// Whether nothing is protected here, so that something can be.
+    /// Whether it protects nothing, so that it can be used.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
         self.protected.load(Ordering::Relaxed).is_null()
     }
 
-    /// Notes a pointer until the pin is dropped.
+    /// Publishes a pointer until the protection is dropped.
     #[inline]
     pub(super) fn protect(&self, pointer: *mut ()) -> Protection<'_> {
         self.protected.store(pointer, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl HazardPointer {
     }
 }
 
-/// As long as it lives, what it pins is not freed.
+/// While it lives, and once the caller has validated the pointer, the value is not freed.
 pub(super) struct Protection<'a>(&'a HazardPointer);
 
 impl Drop for Protection<'_> {

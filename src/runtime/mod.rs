@@ -1,5 +1,5 @@
-//! What the library is to the host's process: the one thread of ours ([`spawn`]), what must not cross a fork
-//! ([`process`]), and what any number of threads may read while one replaces it ([`hazard_cell`]).
+//! The library inside the host's process: its own threads ([`handle`], [`workers`]), fork safety ([`process`]), and
+//! memory that threads read without a lock ([`hazard_cell`], [`word`]).
 
 #![allow(unsafe_code, reason = "fork handlers, signal masks, pointers that threads and processes share")]
 
@@ -33,11 +33,11 @@ use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
 
-/// How much longer than its own deadline a task may take to say so. Callers are promised 50 ms.
+/// How much later than its own deadline a task may report. Callers are promised 50 ms.
 const GRACE: Duration = Duration::from_millis(40);
 
-/// Runs a future on our thread and waits for it. A future that does not end within `patience` (it should, by its
-/// own deadline) is left behind, and the answer is `None`.
+/// Runs a future on our thread and waits for its result. `None`: the future, which has a deadline of its own, did not end
+/// within `patience`; it goes on without the caller.
 pub(crate) fn run<T, F>(future: F, patience: Duration) -> Result<Option<T>, Error>
 where
     T: Send + 'static,
@@ -45,19 +45,19 @@ where
 {
     let (answer, waiting) = sync_channel(1);
     handle()?.spawn(async move {
-        // The caller may be gone; then nobody wants the answer.
+        // Fails if the caller has gone, which does no harm.
         let _ = answer.send(defect::catch_panic_async(future).await);
     });
     match waiting.recv_timeout(patience.saturating_add(GRACE)) {
         Ok(result) => result.map(Some),
         Err(RecvTimeoutError::Timeout) => Ok(None),
         Err(RecvTimeoutError::Disconnected) => {
-            Err(Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has gone; please report it"))
+            Err(Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has ended; please report it"))
         }
     }
 }
 
-/// What the work comes to, unless the stop comes first.
+/// The result of `work`; `None` if `stop` resolves first.
 pub(crate) async fn race<T>(work: impl Future<Output = T>, stop: impl Future) -> Option<T> {
     let (mut work, mut stop) = (pin!(work), pin!(stop));
     poll_fn(|context| {
@@ -69,23 +69,23 @@ pub(crate) async fn race<T>(work: impl Future<Output = T>, stop: impl Future) ->
     .await
 }
 
-/// Our thread, started if it is not there yet, or not any more.
+/// Our thread. It is started at the first use, and again if it has ended.
 pub(crate) fn handle() -> Result<&'static Runtime, Error> {
     static RUNTIME: PerProcess<Runtime> = PerProcess::new();
     RUNTIME.get_or_replace(Runtime::is_running, Runtime::start)
 }
 
-/// Performs what may block: here, unless this is our thread and another one can be started.
+/// Runs work that may block: on another thread if this is our own, which must not block, and otherwise here.
 pub(crate) fn run_blocking(work: impl FnOnce() + Send + 'static) {
     static WORKERS: Workers = Workers::new("pg-aside", 4);
     let work = RunOnDrop(Some(Box::new(work)));
     if Handle::try_current().is_ok() {
-        // Refused, it is dropped, and so performed here.
+        // If no thread can be started, the work is dropped, and so it runs here.
         let _ = WORKERS.submit(Box::new(move || drop(work)));
     }
 }
 
-/// Work that is performed when this is dropped, wherever that is.
+/// Work that runs when this is dropped, on the thread that drops it.
 struct RunOnDrop(Option<Box<dyn FnOnce() + Send>>);
 
 impl Drop for RunOnDrop {
@@ -94,21 +94,22 @@ impl Drop for RunOnDrop {
     }
 }
 
-/// One thread that drives a current-thread runtime: one context switch per call, where a multi-thread runtime
-/// with a single worker takes six.
+/// One thread that drives a current-thread runtime of tokio. A call costs one context switch; with a multi-thread
+/// runtime of a single worker it costs six.
 pub(crate) struct Runtime {
-    /// Dropped with the runtime, which ends the thread.
+    /// The thread ends when this is dropped.
     inbox: UnboundedSender<Work>,
 }
 
-/// Its result goes where it likes.
+/// A future that hands its result over by itself.
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Runtime {
-    /// Performs a future on our thread. Through an inbox, since tokio's own way in wakes the thread each time, awake or
-    /// not: what comes while it is busy costs no system call, and is begun together.
+    /// Runs a future on our thread. It goes through an inbox: tokio's own `spawn` wakes the thread each time, with a system
+    /// call, even if the thread is busy. Futures that arrive while it is busy cost none, and are started together.
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
-        // A thread that has ended gives the work back. Work that nobody takes is dropped, and its guards end what it was for.
+        // A thread that has ended gives the work back. If the next one refuses it too, the work is dropped, and its
+        // guards report that to the callers.
         if let Err(SendError(work)) = self.inbox.send(Box::pin(future))
             && let Ok(next) = handle()
         {
@@ -116,7 +117,8 @@ impl Runtime {
         }
     }
 
-    /// Whether the thread takes work. It does until tokio panics, say because the host has closed its descriptors.
+    /// Whether the thread takes work. It does unless tokio has panicked, for example because the host has closed its
+    /// descriptors.
     fn is_running(&self) -> bool {
         !self.inbox.is_closed()
     }
@@ -139,9 +141,9 @@ impl Runtime {
                     }
                 };
                 let _ = defect::catch_panic(|| runtime.block_on(take_all));
-                // Whatever ended it: from now on another thread is started, and the guards of what is dropped may ask for it.
+                // Dropped first, so that `is_running` is false: guards of what is dropped may ask for the next thread.
                 let _ = defect::catch_panic(|| drop(works));
-                // Waiting for a getaddrinfo that hangs would hang who drops us.
+                // An ordinary shutdown would wait for a `getaddrinfo` that hangs.
                 let _ = defect::catch_panic(|| runtime.shutdown_background());
             })
         })
@@ -150,10 +152,10 @@ impl Runtime {
     }
 }
 
-/// Threads made in `spawn` inherit a full mask: signals are the host's business, and a write to a closed socket
-/// must not raise SIGPIPE in a host that has no handler for it.
+/// Runs `spawn` with all signals blocked, so that the thread it makes has them blocked too: signals belong to the host,
+/// and a write to a closed socket must not raise SIGPIPE in a host that has no handler for it.
 pub(crate) fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
-    // SAFETY: both sets are plain data that the calls fill; the mask of this thread is put back below.
+    // SAFETY: both sets are plain data that the calls fill; the mask of this thread is restored below.
     let before = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_future_that_does_not_end_is_left_behind() {
+    fn a_future_that_does_not_end_does_not_hold_its_caller() {
         assert!(run(std::future::pending::<()>(), Duration::ZERO).unwrap().is_none());
     }
 
@@ -190,7 +192,7 @@ mod tests {
     fn our_thread_takes_no_signals() {
         let blocked = run(
             async {
-                // SAFETY: a null set only asks for the current mask.
+                // SAFETY: with a null set the call only reads the current mask.
                 unsafe {
                     let mut now: libc::sigset_t = std::mem::zeroed();
                     libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), &mut now);

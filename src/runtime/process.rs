@@ -1,7 +1,9 @@
-//! The fork protocol: what holds threads, sockets or locks sits in a [`PerProcess`], which knows the process that
-//! made it. A child finds its parent's value, leaks it (its thread does not exist here, its locks may stay held, its
-//! connections belong to the parent) and makes its own. Processes are told apart by an epoch that moves with each fork:
-//! a process id can come back, and each process namespace has a process 1.
+//! Fork safety: a value that belongs to one process, and the epoch that tells a process from the one it was forked from.
+//!
+//! What holds threads, sockets or locks is stored in a [`PerProcess`], which knows the process that made it. A forked
+//! child finds its parent's value, leaks it and makes its own: the parent's threads do not exist in the child, its locks
+//! may stay held, and its connections belong to the parent. The epoch grows with each fork. A process id would not do: it
+//! can be used again, and each process namespace has a process 1.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -11,8 +13,8 @@ use once_cell::race::OnceRef;
 use super::fork_zeroed::ForkZeroed;
 use crate::error::Error;
 
-/// A value that belongs to one process: a forked child leaks the parent's and makes its own. Lock-free, since a
-/// lock could be held by another thread at the moment of the fork and then never be freed in the child.
+/// A value that belongs to one process: a forked child leaks the parent's and makes its own. Lock-free: another thread
+/// could hold a lock at the moment of the fork, and the child could then never take it.
 pub(crate) struct PerProcess<T> {
     slot: AtomicPtr<Owned<T>>,
 }
@@ -28,17 +30,17 @@ impl<T: Send + Sync> PerProcess<T> {
         PerProcess { slot: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// This process's value, if it has been made.
+    /// The value of this process, if it has been made.
     pub(crate) fn get(&self) -> Option<&T> {
         self.of_this_process(self.slot.load(Ordering::Acquire))
     }
 
-    /// This process's value, made now if there is none. Threads that race make one each; one is kept.
+    /// The value of this process, made now if there is none. Threads that race make one each; one of them is kept.
     pub(crate) fn get_or_try_init(&self, make: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
         self.get_or_replace(|_| true, make)
     }
 
-    /// The same, where a value that does not work any more counts as none. It is leaked: others may be using it.
+    /// The same, but replaces a value that is not usable any more. The old value is leaked: other threads may still use it.
     pub(crate) fn get_or_replace(
         &self,
         is_usable: impl Fn(&T) -> bool,
@@ -53,17 +55,17 @@ impl<T: Send + Sync> PerProcess<T> {
         let kept = match self.slot.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(winner) => {
-                // SAFETY: `fresh` was made above and nobody else has seen it.
+                // SAFETY: `fresh` was made above, and no other thread has seen it.
                 drop(unsafe { Box::from_raw(fresh) });
                 winner
             }
         };
-        // SAFETY: as above; a winner can only have been put there by a thread of this process.
+        // SAFETY: never freed while `self` is borrowed; the winner was stored by a thread of this process.
         Ok(unsafe { &(*kept).value })
     }
 
     fn of_this_process(&self, seen: *mut Owned<T>) -> Option<&T> {
-        // SAFETY: null or a leaked box, freed only by our drop, which needs `&mut self`.
+        // SAFETY: null, or a leaked box that only our drop frees, which needs `&mut self`.
         unsafe { seen.as_ref() }.filter(|owned| owned.epoch == epoch()).map(|owned| &owned.value)
     }
 }
@@ -71,7 +73,7 @@ impl<T: Send + Sync> PerProcess<T> {
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let slot = *self.slot.get_mut();
-        // SAFETY: null or a leaked box that only we own now.
+        // SAFETY: null, or a leaked box that only this value owns now.
         if unsafe { slot.as_ref() }.is_some_and(|owned| owned.epoch == epoch()) {
             // SAFETY: as above.
             drop(unsafe { Box::from_raw(slot) });
@@ -113,7 +115,7 @@ mod tests {
         let cell = PerProcess::new();
         assert_eq!(*cell.get_or_try_init(|| Ok(1)).unwrap(), 1);
         assert_eq!(*cell.get_or_try_init(|| Ok(2)).unwrap(), 1);
-        // SAFETY: nobody else uses the cell; this is what a child finds after a fork.
+        // SAFETY: only this test uses the cell; this is what a child finds after a fork.
         unsafe { (*cell.slot.load(Ordering::Acquire)).epoch += 1 };
         assert_eq!(*cell.get_or_try_init(|| Ok(3)).unwrap(), 3);
     }
@@ -129,12 +131,12 @@ mod tests {
         assert_eq!(cell.get(), Some(&2));
     }
 
-    /// Runs `check` in a child that `fork` makes; whether it held there. It may not allocate.
+    /// Runs `check` in a child that `fork` makes, and returns its result. The check must not allocate.
     #[cfg(target_os = "linux")]
     fn holds_in_child(fork: impl Fn() -> libc::pid_t, check: impl Fn() -> bool) -> bool {
         match fork() {
             0 => {
-                // SAFETY: ends the child without the handlers of the process; the alarm ends one that hangs.
+                // SAFETY: ends the child without running the exit handlers; the alarm ends a child that hangs.
                 unsafe {
                     libc::alarm(20);
                     libc::_exit(i32::from(!check()))
@@ -142,7 +144,7 @@ mod tests {
             }
             child => {
                 let mut status = -1;
-                // SAFETY: a child of ours, and a place for its end.
+                // SAFETY: waits for our own child; `status` is a valid place for its exit status.
                 let ended = unsafe { libc::waitpid(child, &mut status, 0) };
                 ended == child && child > 0 && status == 0
             }
@@ -151,24 +153,24 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_epoch_moves_with_each_fork_and_comes_to_nobody_twice() {
+    fn each_fork_has_an_epoch_of_its_own() {
         let _exclusive = exclusive();
         let word = Word::new();
         word.set(7);
         let cell = PerProcess::new();
         cell.get_or_try_init(|| Ok(1)).unwrap();
         let ours = epoch();
-        // SAFETY: neither makes anything but a child, which only reads and writes atomics.
+        // SAFETY: makes a child, which only reads and writes atomics.
         let bare = || unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t };
         // SAFETY: as above.
         let ordinary = || unsafe { libc::fork() };
         let is_new = || cell.get().is_none() && word.get() == 0 && epoch() > ours && epoch() == epoch();
-        // Not an ordinary fork after a bare one: the C library would wait for locks of threads that are not there.
+        // No ordinary fork after a bare one: the C library would wait for locks of threads that do not exist there.
         for (child, grandchild) in [(true, true), (false, true), (false, false)] {
             let fork = |is_bare: bool| move || if is_bare { bare() } else { ordinary() };
             let in_child = || {
-                let childs = epoch();
-                is_new() && holds_in_child(fork(grandchild), || is_new() && epoch() > childs)
+                let epoch_of_child = epoch();
+                is_new() && holds_in_child(fork(grandchild), || is_new() && epoch() > epoch_of_child)
             };
             assert!(holds_in_child(fork(child), in_child), "bare clone: {child}, then {grandchild}");
         }

@@ -1,12 +1,12 @@
-//! SlotList in memory that are made at need and never freed: whoever looks through them, or kept an address, meets none
-//! that is gone. One that is given back goes to the next who asks.
+//! A lock-free list of slots that only grows: a slot is added when none is free, reused after its release, and never
+//! freed. So a thread that walks the list, or has kept an address, never meets freed memory.
 
 use std::iter;
 use std::ops::Deref;
 
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
 
-/// On a line of its own, so that those who write to two places do not disturb each other.
+/// A slot on a cache line of its own: threads that write to two slots do not slow each other (no false sharing).
 #[repr(align(64))]
 pub(crate) struct Slot<T> {
     value: T,
@@ -16,13 +16,13 @@ pub(crate) struct Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// From 0 on, in the order in which places were made.
+    /// Counted from 0, in the order in which the slots were added.
     #[inline]
     pub(super) fn index(&self) -> usize {
         self.index
     }
 
-    /// Leaves the slot to the next.
+    /// Lets another owner acquire the slot.
     pub(super) fn release(&self) {
         self.is_taken.store(false, Ordering::Release);
     }
@@ -37,13 +37,13 @@ impl<T> Deref for Slot<T> {
     }
 }
 
-/// All places of a kind.
+/// All slots of one kind.
 pub(crate) struct SlotList<T> {
     pub(super) first: AtomicPtr<Slot<T>>,
 }
 
 impl<T: Default + 'static> SlotList<T> {
-    /// A slot that is nobody else's until it is given back.
+    /// A slot that no other owner has until it is released.
     pub(super) fn acquire(&self) -> &'static Slot<T> {
         let acquire = |slot: &&Slot<T>| {
             let (taken, not_taken) = (Ordering::Acquire, Ordering::Relaxed);
@@ -57,21 +57,21 @@ impl<T: Default + 'static> SlotList<T> {
         let (value, is_taken) = (T::default(), AtomicBool::new(true));
         let slot = Box::into_raw(Box::new(Slot { value, index: 0, is_taken, next: AtomicPtr::new(first) }));
         loop {
-            // SAFETY: the one is null or a slot that was leaked; of the other nobody else knows yet.
+            // SAFETY: `first` is null or a leaked slot; no other thread has seen `slot` yet.
             let (before, new) = unsafe { (first.as_ref(), &mut *slot) };
             new.index = before.map_or(0, |before| before.index + 1);
             new.next = AtomicPtr::new(first);
             match self.first.compare_exchange(first, slot, Ordering::AcqRel, Ordering::Acquire) {
-                // SAFETY: leaked as of now, and shared.
+                // SAFETY: shared and leaked from now on.
                 Ok(_) => return unsafe { &*slot },
                 Err(other) => first = other,
             }
         }
     }
 
-    /// Every slot, taken or not.
+    /// Every slot, acquired or free.
     pub(super) fn iter(&self) -> impl Iterator<Item = &'static Slot<T>> {
-        // SAFETY: null, or a slot that was leaked and is never freed.
+        // SAFETY: null, or a leaked slot, which is never freed.
         let slot = |pointer: *mut Slot<T>| unsafe { pointer.as_ref() };
         let first = slot(self.first.load(Ordering::Acquire));
         iter::successors(first, move |before| slot(before.next.load(Ordering::Relaxed)))

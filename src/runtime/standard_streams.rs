@@ -1,4 +1,5 @@
-//! The standard streams of a host that has closed them.
+//! Keeps the library's descriptors away from the numbers of the standard streams (0, 1 and 2), in a host that has closed
+//! them.
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -8,13 +9,15 @@ use rustix::fs::{Mode, OFlags, open};
 use crate::error::Error;
 use crate::status::Status;
 
-/// The greatest of the standard streams' numbers.
+/// The greatest number of a standard stream.
 const HIGHEST: RawFd = 2;
 
-/// Sees to it that the next descriptor of ours is none of 0, 1 and 2, where a host would read from it or print into it.
-/// Where they are closed they become `/dev/null`, as they do in programs in Rust and Go. Ours cannot be moved out of the
-/// way instead: the HTTP library makes its own. A host may put streams of its own there (`dup2`) at any time, and a
-/// program that it executes finds them closed as before. To be called before each descriptor that is made to stay.
+/// Makes sure that the next descriptor of the library is none of 0, 1 and 2, where the host would read from it or print
+/// into it. Call it before each descriptor that is kept.
+///
+/// Closed standard streams are opened as `/dev/null`, as programs in Rust and Go do at their start. The library cannot move
+/// its own descriptors instead, because the HTTP library makes some. The host may still put its own streams there (`dup2`)
+/// at any time, and a program that it executes finds them closed as before.
 pub(crate) fn ensure_open() -> Result<(), Error> {
     if (0..=HIGHEST).all(is_open) {
         return Ok(());
@@ -29,16 +32,16 @@ pub(crate) fn ensure_open() -> Result<(), Error> {
 }
 
 fn is_open(descriptor: RawFd) -> bool {
-    // SAFETY: asks for the flags of a descriptor, whatever it is.
+    // SAFETY: only reads the flags of a descriptor, open or not.
     unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
 }
 
-/// The system gives the least number that is free.
+/// Opens descriptors until one is above the standard streams: the system gives the least free number.
 fn fill_with(open: impl Fn() -> io::Result<OwnedFd>) -> io::Result<()> {
     loop {
         let number = open()?.into_raw_fd();
         if number > HIGHEST {
-            // SAFETY: opened above, and nobody else knows of it.
+            // SAFETY: opened above, and owned by nothing else.
             drop(unsafe { OwnedFd::from_raw_fd(number) });
             return Ok(());
         }
@@ -47,6 +50,6 @@ fn fill_with(open: impl Fn() -> io::Result<OwnedFd>) -> io::Result<()> {
 
 fn null_device() -> io::Result<OwnedFd> {
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    // Without devices, say in a `chroot`, a folder, which can neither be read nor written.
+    // Without devices (in a `chroot`, for example) a directory, which supports neither read nor write.
     Ok(null.or_else(|_| open("/", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?)
 }

@@ -1,4 +1,4 @@
-//! The slot of each thread.
+//! The hazard pointer of each thread: a slot that a thread acquires at its first read and releases when it ends.
 
 use std::ops::Deref;
 use std::ptr;
@@ -14,7 +14,7 @@ thread_local! {
     static ON_EXIT: ReleaseOnExit = const { ReleaseOnExit };
 }
 
-/// Gives the slot back when its thread ends.
+/// Releases the slot when its thread ends.
 struct ReleaseOnExit;
 
 impl Drop for ReleaseOnExit {
@@ -31,18 +31,19 @@ pub(super) fn slots() -> &'static SlotList<HazardPointer> {
     &SLOTS
 }
 
-/// The slot that this thread keeps, if it has one and it is free.
+/// The slot that this thread keeps, if it has one and does not use it at this moment.
 #[inline]
 pub(super) fn own_idle_slot() -> Option<&'static Slot<HazardPointer>> {
     thread_pointer::get().filter(|slot| slot.is_idle())
 }
 
-/// A slot of this thread's that is free.
+/// A slot that this thread can use now.
 pub(super) fn idle_slot() -> IdleSlot {
     own_idle_slot().map_or_else(|| add_slot(thread_pointer::get().is_none()), IdleSlot)
 }
 
-/// For a thread's first read; or one inside another, from a signal handler or a `look`; or one at the thread's very end.
+/// For a thread's first read, for a read inside another (in a signal handler or a `visit`), or for a read while the thread
+/// ends.
 fn add_slot(is_first: bool) -> IdleSlot {
     let slot = SLOTS.acquire();
     let is_kept = is_first && ON_EXIT.try_with(|_| thread_pointer::set(Some(slot))).is_ok();
@@ -50,7 +51,7 @@ fn add_slot(is_first: bool) -> IdleSlot {
     IdleSlot(slot)
 }
 
-/// The thread's own one, or a spare one that is given back after use.
+/// The slot that the thread keeps, or a temporary one, which is released after use.
 pub(super) struct IdleSlot(&'static Slot<HazardPointer>);
 
 impl Deref for IdleSlot {
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_ends_leaves_its_slot_to_the_next() {
+    fn a_thread_that_ends_releases_its_slot() {
         let use_one = || {
             let slot: &HazardPointer = &idle_slot();
             ptr::from_ref(slot).addr()
@@ -82,8 +83,8 @@ mod tests {
         let mut used: Vec<_> = (0..200).map(|_| std::thread::spawn(use_one).join().unwrap()).collect();
         used.sort_unstable();
         used.dedup();
-        // Other tests have threads of their own.
-        assert!(used.len() < 100, "{} slots for 200 threads, one after the other", used.len());
+        // Tests that run at the same time have slots too.
+        assert!(used.len() < 100, "{} slots for 200 threads that run one after the other", used.len());
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Words that the host's program reads by itself, without a call. Their places are never freed, so that an address
-//! kept too long reads something, if only the word of another session; and a forked child finds them all zero, whatever
-//! its parent's threads were doing.
+//! Words of memory that the host's program reads by itself, without a call into the library.
+//!
+//! Their memory is never freed: a program that keeps an address for too long reads a valid number, though it may be the
+//! word of another session. In a forked child all words are zero, whatever the parent's threads were doing.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -10,26 +11,26 @@ use super::slot_list::{Slot, SlotList};
 
 static WORDS: SlotList<ForkZeroed> = SlotList { first: AtomicPtr::new(ptr::null_mut()) };
 
-/// A word, zero at first. Zero again when it is dropped.
+/// A word that is zero until it is set, and zero again after it is dropped.
 pub(crate) struct Word(&'static Slot<ForkZeroed>);
 
 impl Word {
-    /// A word of its own.
+    /// A word that no other owner shares.
     pub(crate) fn new() -> Self {
         Word(WORDS.acquire())
     }
 
-    /// Tells whoever looks.
+    /// Sets the number that programs read.
     pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Ordering::Release);
     }
 
-    /// What it says.
+    /// The number that programs read.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Where it is.
+    /// Where programs read it.
     pub(crate) fn address(&self) -> *const u64 {
         self.0.as_ptr()
     }
@@ -42,18 +43,18 @@ impl Drop for Word {
     }
 }
 
-/// A number that this process has not given before, and not 0.
+/// A number that this process has not used before, and that is not 0.
 pub(crate) fn unique_number() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// In a forked child, before anything else runs there; or where nobody is left who would reset them in time.
+/// Sets all words to zero, where no thread is left that would do so in time.
 pub(crate) fn reset_all() {
     WORDS.iter().for_each(|word| word.store(0, Ordering::Release));
 }
 
-/// Tests that keep a number in a word, or reset all of them, one after the other.
+/// Held by each test that keeps a number in a word or resets all words, so that they run one after the other.
 #[cfg(test)]
 pub(crate) fn exclusive() -> std::sync::MutexGuard<'static, ()> {
     static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -73,7 +74,7 @@ mod tests {
         assert_eq!((word.get(), other.get()), (7, 0));
         let address = word.address();
         drop(word);
-        // SAFETY: places are never freed.
+        // SAFETY: the memory of a word is never freed.
         assert_eq!(unsafe { (*address.cast::<AtomicU64>()).load(Ordering::Acquire) }, 0);
     }
 }

@@ -1,7 +1,7 @@
-//! Threads for work that may block: a disk, a host's own code, the system's resolver. Each kind and place has a pool of its
-//! own, so that one that hangs keeps nothing from the others.
+//! Thread pools for work that may block: a disk, the host's own code, the system's resolver.
 //!
-//! tokio's blocking pool is not used: it panics where the system refuses a thread, and all its users share its threads.
+//! Each kind and place of work has a pool of its own, so that work that hangs does not delay the others. tokio's blocking
+//! pool is not used: it panics where the system refuses a thread, and all its users share its threads.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,19 +18,19 @@ use crate::error::Error;
 use crate::status::Status;
 use crate::sync::{ignore_poison, lock};
 
-/// A thread ends after so long without work.
+/// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What starts a thread; the tests have one that refuses.
+/// The function that starts a thread. Tests have one that refuses.
 pub(crate) type Spawn = fn(&'static str, Work) -> io::Result<()>;
-/// What a thread performs.
+/// What a thread runs.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
-/// A pool of threads. Each process has its own: a forked child leaves its parent's alone.
+/// A pool of threads. Each process has its own: a forked child does not use its parent's.
 pub(crate) struct Workers {
-    /// Of its threads.
+    /// The name of its threads.
     name: &'static str,
-    /// So many threads at a time.
+    /// The most threads at a time.
     max_threads: usize,
     spawn: Spawn,
     pool: PerProcess<Arc<Pool>>,
@@ -45,14 +45,14 @@ struct Pool {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Job>,
-    /// How many there are, those included that are about to start.
+    /// How many threads there are, with those that are about to start.
     threads: usize,
-    /// How many of them wait for work.
+    /// How many threads wait for work.
     idle: usize,
 }
 
 struct Job {
-    /// Gone once nobody waits for the result; `None`: it is done in any case.
+    /// Dead once no caller waits for the result. `None`: the work is done in any case.
     waiter: Option<Weak<()>>,
     work: Work,
 }
@@ -64,7 +64,7 @@ impl Job {
 }
 
 impl Workers {
-    /// A pool of up to so many threads of that name, none of which is there yet.
+    /// A pool of at most `max_threads` threads. None is started before there is work.
     pub(crate) const fn new(name: &'static str, max_threads: usize) -> Self {
         Workers::with_spawn(spawn, name, max_threads)
     }
@@ -73,7 +73,8 @@ impl Workers {
         Workers { name, max_threads, spawn, pool: PerProcess::new() }
     }
 
-    /// Performs what may block, and waits for it. It is not begun once nobody waits any more. A panic in it is an error.
+    /// Runs work that may block, and waits for its result. Work is not started once its caller has gone. A panic in it is
+    /// an error.
     pub(crate) async fn perform<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -82,11 +83,11 @@ impl Workers {
         let (answer, waiting) = oneshot::channel();
         let work = Box::new(move || drop(answer.send(defect::catch_panic(work))));
         self.add(Job { waiter: Some(Arc::downgrade(&waiter)), work })?;
-        // Without an answer it was taken out of the queue, since no thread was left for it.
+        // Dropped without an answer: it was taken out of the queue, because no thread was left.
         waiting.await.unwrap_or_else(|_| Err(self.refused(None)))
     }
 
-    /// Has a thread perform it, also when nobody waits for it. An error: there is no thread, and it has been dropped.
+    /// Runs work on a thread of the pool; no caller waits for it. An error: there is no thread, and the work was dropped.
     pub(crate) fn submit(&self, work: Work) -> Result<(), Error> {
         self.add(Job { waiter: None, work })
     }
@@ -94,7 +95,7 @@ impl Workers {
     fn add(&self, job: Job) -> Result<(), Error> {
         let pool = self.pool.get_or_try_init(|| Ok(Arc::default()))?;
         let mut state = pool.state();
-        // While all threads hang, who asks again and again must not fill the queue.
+        // While all threads hang, callers that come and give up must not fill the queue.
         let (wanted, unwanted): (VecDeque<_>, VecDeque<_>) = state.queue.drain(..).partition(Job::is_wanted);
         state.queue = wanted;
         state.queue.push_back(job);
@@ -113,7 +114,7 @@ impl Workers {
         }
     }
 
-    /// The system gave no thread.
+    /// The error for a thread that the system refused.
     pub(crate) fn refused(&self, error: Option<&io::Error>) -> Error {
         let why = error.map_or_else(|| "no thread was left".into(), ToString::to_string);
         let text = format!(
@@ -130,7 +131,8 @@ impl Pool {
         lock(&self.state)
     }
 
-    /// A thread was refused. The others take its work; if there are none, all that waits is given up, and its askers are told.
+    /// Called after the system refused a thread. The other threads take its work. If there are none, the queue is dropped,
+    /// and the callers get an error.
     fn handle_refusal(&self, refused: impl FnOnce() -> Error) -> Result<(), Error> {
         let mut state = self.state();
         state.threads -= 1;
@@ -139,12 +141,12 @@ impl Pool {
         }
         let lost = std::mem::take(&mut state.queue);
         drop(state);
-        // Outside the lock: what is dropped may ask for more.
+        // Dropped outside the lock: a drop may submit more work.
         drop(lost);
         Err(refused())
     }
 
-    /// What a thread does.
+    /// The body of a thread.
     fn work(&self) {
         while let Some(job) = self.next() {
             if job.is_wanted() {
@@ -153,7 +155,7 @@ impl Pool {
         }
     }
 
-    /// The next piece of work; `None`: there was none for long, and the thread is not counted any more.
+    /// The next job. `None`: there was none for [`IDLE`], and the thread is not counted any more.
     fn next(&self) -> Option<Job> {
         let mut state = self.state();
         if state.queue.is_empty() {
@@ -182,7 +184,7 @@ pub(crate) mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// As the system does at its limit.
+    /// Refuses a thread as the system does at its limit.
     pub(crate) fn refuse(_name: &'static str, _work: Work) -> io::Result<()> {
         Err(io::Error::from_raw_os_error(libc::EAGAIN))
     }
@@ -198,7 +200,7 @@ pub(crate) mod tests {
         Box::leak(Box::new(Workers::with_spawn(spawn, "pg-test", max_threads)))
     }
 
-    /// Work that does not end before it is told to; the other end tells that it has begun.
+    /// Submits work that reports its start on one channel, and ends when the sender of the other is dropped.
     fn hang(workers: &Workers) -> (Receiver<()>, Sender<()>) {
         let ((begin, begun), (go_on, wait)) = (channel(), channel());
         let work = Box::new(move || {
@@ -243,7 +245,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn of_many_that_hang_a_few_have_threads_and_what_nobody_waits_for_is_not_done() {
+    fn work_that_hangs_takes_a_bounded_number_of_threads_and_unwanted_work_is_not_done() {
         let workers = leaked(spawn, 2);
         let hanging = [hang(workers), hang(workers)];
         hanging.iter().for_each(|(begun, _)| begun.recv_timeout(PATIENCE).unwrap());

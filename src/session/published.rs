@@ -1,11 +1,12 @@
-//! The token that any thread may take without asking: an immutable snapshot, read without a lock, an allocation or a
-//! memory line that readers write to.
+//! The published token, which any thread reads without asking the session: an immutable snapshot, read without a lock, an
+//! allocation, or a shared cache line that readers write to.
 //!
-//! A reader looks at one clock, the second of the wall clock, which runs on while the machine sleeps but can be set. So
-//! it vouches only for a *lease*: the few seconds since somebody last looked at the clock that nobody can set. Outside
-//! of the fresh period, on either side, a reader looks there too, and renews it. A clock put back can thus prolong a token by
-//! one fresh period, a tenth of the margin S or a second; one put back again and again meets our own thread, which withdraws
-//! the token when the boot clock says so.
+//! A reader looks at one clock only, the second of the wall clock. That clock goes on while the machine is suspended, but it
+//! can be set. So a reader trusts it only within the *fresh period*: the few seconds after a reader last checked the boot
+//! clock, which cannot be set. Outside the fresh period, before or after it, a reader checks the boot clock too, and renews
+//! the period. A wall clock that is set back can thus prolong a token by one fresh period, which is a tenth of the margin S,
+//! at least a second. If it is set back again and again, the library's own thread still withdraws the token when the boot
+//! clock says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,18 +22,19 @@ use crate::runtime::word::{Word, unique_number};
 use crate::store::Committed;
 use crate::token::Grant;
 
-/// What readers see.
+/// The published token of one session.
 pub(super) struct PublishedToken {
-    /// Where it is not the system's: that one is asked without a detour.
+    /// A clock that is not the system's, which is read directly.
     injected: Option<Arc<dyn Clock>>,
     snapshot: HazardCell<Snapshot>,
-    /// Somebody has read since the last look. Noted when a lease is renewed, which is often enough.
+    /// Whether the token was read since [`PublishedToken::take_was_read`]. Set when a reader renews the fresh period, which
+    /// is often enough.
     was_read: AtomicBool,
     reads: ReadCounter,
     generation: AtomicU64,
-    /// Which publication readers are served from; 0: none.
+    /// The number of the publication that readers get; 0: none.
     number: AtomicU64,
-    /// Repeats the number for programs that hold the token's text already, from the first time that one asks for it.
+    /// Shows the number to programs that have a copy of the token. Made when a program first asks for it.
     word: OnceBox<Word>,
 }
 
@@ -41,24 +43,24 @@ struct Snapshot {
     fresh_period: AtomicU64,
 }
 
-/// From a second of the wall clock, for so many seconds. One word, so that two who renew it at once leave the one or
-/// the other, and both are true.
+/// The first second of the period on the wall clock, and its length in seconds. Both are in one word: of two threads that
+/// renew it at once, one wins, and either value is right.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct FreshPeriod(u64);
 
 impl FreshPeriod {
-    /// None so far.
+    /// There was no fresh period yet.
     const NONE: FreshPeriod = FreshPeriod(0);
 
-    /// None, and there will be none any more. No lease begins in the second 1 of 1970.
+    /// There will be no fresh period any more. Distinct, because no period begins in the second 1 of 1970.
     const WITHDRAWN: FreshPeriod = FreshPeriod(1 << 32);
 
-    /// Until the token turns mandatory; no longer than a tenth of the margin, but a second at least, which is what
-    /// readers can tell apart.
+    /// Ends when a refresh becomes mandatory, and lasts a tenth of the margin at most; but this limit is at least a second,
+    /// the shortest time that readers can measure.
     fn new(windows: &Windows, remaining: Duration, now: Moment) -> Self {
         let most = (windows.margin / 10).max(Duration::from_secs(1));
         let until = now.wall.saturating_add(remaining.saturating_sub(windows.mandatory).min(most));
-        // Beginning and end are rounded down: the end never lies later than it may.
+        // Beginning and end are rounded down, so that it never ends too late.
         let from = now.wall.as_secs();
         FreshPeriod(from << 32 | (until.as_secs() - from))
     }
@@ -80,7 +82,7 @@ impl Snapshot {
         FreshPeriod(self.fresh_period.load(Ordering::Relaxed))
     }
 
-    /// The exact clocks decide, and the next reader is spared the question.
+    /// Decides by the exact clocks, and renews the fresh period for the next readers.
     fn is_fresh(&self, now: Moment, min_remaining: Duration) -> bool {
         let fresh_period = self.fresh_period();
         let token = self.committed.token();
@@ -90,7 +92,7 @@ impl Snapshot {
             && !token.wall_has_jumped(now);
         if is_fresh {
             let renewed = FreshPeriod::new(&windows, remaining, now);
-            // Whoever was quicker has renewed it as well, or withdrawn it.
+            // If this fails, another thread has renewed the period, or withdrawn the token.
             let _ = self.fresh_period.compare_exchange(
                 fresh_period.0,
                 renewed.0,
@@ -103,7 +105,7 @@ impl Snapshot {
 }
 
 impl PublishedToken {
-    /// Nothing yet.
+    /// No token yet.
     pub(super) fn new(clock: &Arc<dyn Clock>) -> Self {
         PublishedToken {
             injected: (!clock.is_system()).then(|| clock.clone()),
@@ -116,6 +118,7 @@ impl PublishedToken {
         }
     }
 
+    /// Publishes another token, or none.
     pub(super) fn set(&self, committed: Option<Committed>) {
         let number = if committed.is_some() { unique_number() } else { 0 };
         if let Some(committed) = &committed {
@@ -128,7 +131,7 @@ impl PublishedToken {
         }
     }
 
-    /// Nobody is served from it any more. It is still what a forked child inherits.
+    /// Stops readers from getting the token. A forked child still inherits it.
     pub(super) fn withdraw(&self) {
         self.snapshot.read(|snapshot| {
             if let Some(snapshot) = snapshot {
@@ -139,27 +142,27 @@ impl PublishedToken {
         self.update_word();
     }
 
-    /// Lets the word say what readers are served from. Called by whoever will withdraw it in time: a program that reads
-    /// the word looks at no clock.
+    /// Sets the word to the number of the publication. Only the thread that withdraws the token in time calls this: a
+    /// program that reads the word looks at no clock.
     pub(super) fn update_word(&self) {
         let number = self.number.load(Ordering::Relaxed);
-        // Written only when it changes: programs look at it all the time.
+        // Written only when it changes, because programs read it all the time.
         if let Some(word) = self.word.get().filter(|word| word.get() != number) {
             word.set(number);
         }
     }
 
-    /// The word, silent until the next [`PublishedToken::update_word`] if it is new.
+    /// The word. A new one is zero until the next [`PublishedToken::update_word`].
     pub(super) fn word(&self) -> &Word {
         self.word.get_or_init(|| Box::new(Word::new()))
     }
 
-    /// In a forked child nobody vouches for what is inherited, until its own driver does.
+    /// False in a forked child, until the child's own driver has checked the inherited token.
     fn is_word_valid(&self) -> bool {
         self.word.get().is_none_or(|word| word.get() != 0)
     }
 
-    /// What `take` makes of the token, if it may be handed out without further thought.
+    /// The result of `take` for the token, if the token is fresh enough to be handed out.
     pub(super) fn read<T>(&self, min_remaining: Duration, take: impl FnOnce(&Arc<Grant>) -> T) -> Option<T> {
         let second = self.second();
         self.snapshot.read_with_slot(|snapshot, slot| {
@@ -173,16 +176,16 @@ impl PublishedToken {
         })
     }
 
-    /// The same in a hurry, for whoever asks [`PublishedToken::read`] if this has none: within the lease alone.
+    /// The fast path of a caller that falls back on [`PublishedToken::read`]: only within the fresh period.
     #[inline]
     pub(super) fn try_read<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
-        // Before anything else has to be kept across the call.
+        // First, so that no register must be saved across this call.
         let second = self.second();
         self.snapshot.try_read(|seen, slot| {
             if !seen.fresh_period().holds(second) {
                 return None;
             }
-            // Before the taking, which is a call: nothing has to be kept across it.
+            // Before `take`, which is a call, so that no register must be saved across it.
             self.reads.try_count(slot)?;
             take(&seen.committed.grant)
         })
@@ -208,7 +211,7 @@ impl PublishedToken {
         self.is_word_valid() && seen.is_fresh(self.now(), min_remaining)
     }
 
-    /// The token there is, fresh or not: what a forked child inherits.
+    /// The token, fresh or not, as a forked child inherits it.
     pub(super) fn last(&self) -> Option<Committed> {
         self.snapshot.read(|snapshot| snapshot.map(|snapshot| snapshot.committed.clone()))
     }
@@ -218,12 +221,12 @@ impl PublishedToken {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// How often a token was read from memory, without asking.
+    /// How often the published token was handed out.
     pub(super) fn reads(&self) -> u64 {
         self.reads.total()
     }
 
-    /// Whether somebody has read since this was last asked.
+    /// Whether the token was read since the last call of this.
     pub(super) fn take_was_read(&self) -> bool {
         self.was_read.swap(false, Ordering::Relaxed)
     }

@@ -1,5 +1,5 @@
-//! How often a token was handed out from memory: exact, and no reader waits for another. The first threads have a
-//! counter each; those beyond share a few.
+//! Counts how often the published token was handed out: exactly, and without contention between readers. The first threads
+//! have a counter each; the others share a few.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,23 +8,23 @@ use once_cell::race::OnceBox;
 const OWN: usize = 16;
 const SHARED: usize = 4;
 
-/// Takes no memory until it counts.
+/// Takes no memory before the first count.
 #[derive(Default)]
 pub(super) struct ReadCounter(OnceBox<[Counter; OWN + SHARED]>);
 
-/// On a line of its own.
+/// On a cache line of its own.
 #[derive(Default)]
 #[repr(align(64))]
 struct Counter(AtomicU64);
 
 impl ReadCounter {
-    /// One more, by the reader of that slot: no two readers have the same one at once.
+    /// Counts one read by the reader in a slot. No two readers have the same slot at once.
     pub(super) fn count(&self, slot: usize) {
         self.0.get_or_init(Box::default);
         let _ = self.try_count(slot);
     }
 
-    /// The same without a call. `None` if nobody has counted so far.
+    /// The same without a function call. `None` before the first count.
     #[inline]
     pub(super) fn try_count(&self, slot: usize) -> Option<()> {
         let counters = self.0.get()?;
@@ -37,7 +37,7 @@ impl ReadCounter {
         Some(())
     }
 
-    /// All that were counted; in a forked child with those of its parent.
+    /// The sum of all counts. In a forked child it includes those of the parent.
     pub(super) fn total(&self) -> u64 {
         let counters = self.0.get().map_or(&[][..], |counters| &counters[..]);
         counters.iter().map(|counter| counter.0.load(Ordering::Relaxed)).sum()
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_however_many_readers_there_are() {
+    fn no_count_is_lost_with_many_readers() {
         let counter = ReadCounter::default();
         assert_eq!(counter.total(), 0);
         thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The sessions of this process that have been put to use, so that all of one client can be told together.
+//! The registry of the sessions that are in use in this process, for what concerns all sessions of a client.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::sync::lock;
 
-/// A client's address, which is no other's while one of its sessions lives, and a number of its own.
+/// The client's address, which no other client has while one of its sessions lives, and the session's number.
 type Key = (usize, u64);
 
 #[derive(Default)]
@@ -18,7 +18,7 @@ struct SessionRegistry {
     numbers: u64,
 }
 
-/// A session's working parts, on the registry for as long as this lives.
+/// The driver of a session. It is in the registry while this lives.
 pub(super) struct Registration {
     pub(super) driver: Arc<Driver>,
     key: Key,
@@ -43,7 +43,7 @@ impl Drop for Registration {
     }
 }
 
-/// The client's sessions and their numbers, in the order in which they were put to use.
+/// The sessions of a client with their numbers, in the order of their first use.
 pub(super) fn sessions_of(client: &Arc<Client>) -> Result<Vec<(u64, Arc<Driver>)>, Error> {
     let of_client = (address(client), 0)..=(address(client), u64::MAX);
     let registry = registry()?;

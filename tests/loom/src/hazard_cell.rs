@@ -1,4 +1,4 @@
-//! Readers and writers of one hazard-pointer cell.
+//! Models of threads that read and replace the value of one hazard-pointer cell.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,29 +8,29 @@ use loom::thread;
 
 use crate::runtime::hazard_cell::HazardCell;
 
-const MOST: usize = 3;
+const MAX_VALUES: usize = 3;
 
-/// Counts how often each of its kind was freed, outside of loom's sight; loom itself sees when it is read and freed at
-/// once.
+/// A value that counts, with ordinary atomics, how often it was freed. loom itself finds a read and a free at the same
+/// time.
 struct Canary {
     value: UnsafeCell<usize>,
-    freed: std::sync::Arc<[AtomicUsize; MOST]>,
+    freed: std::sync::Arc<[AtomicUsize; MAX_VALUES]>,
 }
 
 impl Drop for Canary {
     fn drop(&mut self) {
-        // SAFETY: loom panics where somebody reads it meanwhile.
-        let number = self.value.with_mut(|value| unsafe { std::mem::replace(&mut *value, MOST) });
+        // SAFETY: loom panics if another thread reads it at the same time.
+        let number = self.value.with_mut(|value| unsafe { std::mem::replace(&mut *value, MAX_VALUES) });
         self.freed[number].fetch_add(1, Ordering::SeqCst);
     }
 }
 
-// SAFETY: as the values of the library: shared, and freed by whoever replaces them.
+// SAFETY: like the values of the library, it is shared, and any thread may free it.
 unsafe impl Send for Canary {}
 // SAFETY: as above.
 unsafe impl Sync for Canary {}
 
-/// All orders with at most so many switches away from a thread that could go on; `None`: all there are.
+/// Runs all orders with at most `switches` switches away from a thread that could go on; `None`: all orders.
 fn model(
     switches: Option<usize>,
     made: usize,
@@ -39,7 +39,7 @@ fn model(
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = switches;
     builder.check(move || {
-        let freed = std::sync::Arc::new([const { AtomicUsize::new(0) }; MOST]);
+        let freed = std::sync::Arc::new([const { AtomicUsize::new(0) }; MAX_VALUES]);
         let canary = |number| Canary { value: UnsafeCell::new(number), freed: freed.clone() };
         let cell = Arc::new(HazardCell::new(Some(canary(0))));
         run(&cell, &canary);
@@ -54,8 +54,8 @@ fn model(
 
 fn read(cell: &HazardCell<Canary>) -> usize {
     cell.read(|canary| {
-        // SAFETY: loom panics where somebody frees it meanwhile.
-        canary.map_or(MOST, |canary| canary.value.with(|value| unsafe { *value }))
+        // SAFETY: loom panics if another thread frees it at the same time.
+        canary.map_or(MAX_VALUES, |canary| canary.value.with(|value| unsafe { *value }))
     })
 }
 
@@ -71,12 +71,12 @@ pub fn one_reads_while_another_replaces() {
     });
 }
 
-/// The same for a reader in a hurry, who may see nothing instead.
+/// The same for `try_read`, which may see no value instead.
 pub fn one_tries_to_read_while_another_replaces() {
     model(None, 2, |cell, canary| {
         let reading = {
             let cell = cell.clone();
-            // SAFETY: loom panics where somebody frees it meanwhile.
+            // SAFETY: loom panics if another thread frees it at the same time.
             let look = |canary: &Canary, _| Some(canary.value.with(|value| unsafe { *value }));
             thread::spawn(move || cell.try_read(look))
         };
@@ -85,7 +85,7 @@ pub fn one_tries_to_read_while_another_replaces() {
     });
 }
 
-/// A reader, and two who replace the value.
+/// One thread reads, and two replace the value.
 pub fn one_reads_while_two_replace() {
     model(Some(2), 3, |cell, canary| {
         let replacing = {
@@ -102,7 +102,7 @@ pub fn one_reads_while_two_replace() {
     });
 }
 
-/// A read inside another keeps what the outer one reads.
+/// A read inside another does not end the protection of the outer one.
 pub fn one_reads_inside_a_read_while_another_replaces() {
     model(None, 2, |cell, canary| {
         let reading = {
@@ -110,8 +110,8 @@ pub fn one_reads_inside_a_read_while_another_replaces() {
             thread::spawn(move || {
                 cell.read(|canary| {
                     let inner = read(&cell);
-                    // SAFETY: loom panics where somebody frees it meanwhile.
-                    let outer = canary.map_or(MOST, |c| c.value.with(|value| unsafe { *value }));
+                    // SAFETY: loom panics if another thread frees it at the same time.
+                    let outer = canary.map_or(MAX_VALUES, |c| c.value.with(|value| unsafe { *value }));
                     assert!(outer <= inner && inner < 2);
                 });
             })

@@ -1,9 +1,9 @@
-//! The parts of the library that threads meet in, built from loom's atomics and locks instead of the system's. Each
+//! The lock-free and blocking parts of the library, built with loom's atomics and locks instead of the system's. Each
 //! public function is a model: loom runs it through every order in which its steps can happen. `tests/models.rs` calls
-//! them; they are not tests themselves, since the tests inside the parts are not for loom.
+//! the models. They are not tests in this crate, because the unit tests inside the parts do not run under loom.
 
 #![allow(clippy::unwrap_used, reason = "a model fails by panicking")]
-#![allow(unsafe_code, reason = "the parts have some, and loom's cells ask for it")]
+#![allow(unsafe_code, reason = "the parts have some, and loom's cells need it")]
 #![allow(dead_code, reason = "a part has more to it than its model needs")]
 
 pub mod hazard_cell;
