@@ -20,7 +20,7 @@ fn main() {
     }
 }
 
-/// The header goes to OUT_DIR; a test compares it with the committed one. `PG_UPDATE_HEADER=1` (make header)
+/// The header goes to OUT_DIR; a test compares it with the committed one. `PG_UPDATE_HEADER=1` (`make generate`)
 /// renews the committed one: a plain build never writes into the source tree.
 fn generate_header(root: &Path, out: &Path) {
     let header = out.join("paymentsgate_auth.h");

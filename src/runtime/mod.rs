@@ -1,4 +1,4 @@
-//! What the library is to the host's process: the one thread of ours ([`spawn`]), what must not cross a fork
+//! What the library is to the host's process: the one thread of ours (`Runtime`), what must not cross a fork
 //! ([`process`]), and what any number of threads may read while one replaces it ([`hazard_cell`]).
 
 #![allow(unsafe_code, reason = "fork handlers, signal masks, pointers that threads and processes share")]
