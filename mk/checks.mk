@@ -2,16 +2,13 @@
 
 .PHONY: msrv minimal-versions rustdoc
 
-# The oldest Rust that Cargo.toml names compiles the library.
-msrv: setup
+msrv: setup ## The oldest Rust that Cargo.toml names compiles the library
 	scripts/msrv
 
-# The lowest version of each dependency that Cargo.toml allows compiles it too.
-minimal-versions: setup
+minimal-versions: setup ## The lowest versions of the dependencies that Cargo.toml allows compile
 	scripts/minimal-versions
 
-# The documentation of the crates, of private items too, has no broken link.
-rustdoc: setup
+rustdoc: setup ## The documentation of the crates, of private items too, has no broken link
 	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --quiet --workspace --no-deps --document-private-items
 
 lint: rustdoc
