@@ -1,6 +1,8 @@
-//! Documents that are made from the sources. `PG_UPDATE_DOCS=1 cargo test --test docs` (make generate) renews them.
+//! Documents that are made from the sources. `PG_UPDATE_DOCS=1 cargo test --test docs` (`make generate`) renews them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod names;
 
 use std::path::PathBuf;
 

@@ -17,7 +17,7 @@ fn rooms() -> BTreeMap<String, usize> {
     let rooms: BTreeMap<_, _> = (0..)
         .zip(rows.filter(|(names, _)| names.contains('`')))
         .flat_map(|(row, (names, _))| {
-            names.split(", ").map(move |name| (name.trim_matches(&['[', ']', '`']).to_owned(), row))
+            names.split(", ").map(move |name| (name.trim_matches(['[', ']', '`']).to_owned(), row))
         })
         .collect();
     assert!(rooms.len() > 20, "the table in src/lib.rs is read: {rooms:?}");
