@@ -32,7 +32,7 @@ fn ffi_functions() -> Vec<ItemFn> {
 }
 
 #[test]
-fn the_library_exports_what_the_reviewed_list_says() {
+fn the_library_exports_exactly_the_reviewed_list() {
     let library = std::env::current_exe().unwrap().with_file_name("libpaymentsgate_auth.so");
     let output =
         Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(&library).output().unwrap();
@@ -137,7 +137,7 @@ fn the_committed_header_is_the_generated_one() {
 }
 
 #[test]
-fn the_header_speaks_c() {
+fn the_header_contains_no_rust_terms() {
     for line in read("include/paymentsgate_auth.h").lines() {
         for rust in ["::", "Option<", "Result<", "&str", "[`", "unsafe"] {
             assert!(!line.contains(rust), "Rust in the header: {line}");

@@ -108,7 +108,7 @@ fn a_key_that_is_replaced_after_it_was_refused_ends_the_wait() {
 }
 
 #[test]
-fn the_next_issue_is_made_with_the_key_that_is_in_the_file_by_then() {
+fn the_next_issue_uses_the_key_that_is_in_the_file_at_that_time() {
     for store in [false, true] {
         let sandbox = sandbox();
         let good = sandbox.credentials().public_key.clone();
@@ -126,7 +126,7 @@ fn the_next_issue_is_made_with_the_key_that_is_in_the_file_by_then() {
 }
 
 #[test]
-fn a_broken_file_and_that_of_another_account_leave_a_session_as_it_was() {
+fn a_broken_file_or_one_of_another_account_does_not_change_a_session() {
     let other = format!(r#"{{"account_id":"b-2","public_key":"{STALE_KEY}"}}"#);
     for (json, trouble) in [("{", "line 1"), (other.as_str(), "b-2")] {
         let sandbox = sandbox();
@@ -145,7 +145,7 @@ fn a_broken_file_and_that_of_another_account_leave_a_session_as_it_was() {
 
 /// As on a mount that is gone: the file can be looked at, and reading it does not end.
 #[test]
-fn a_file_that_hangs_holds_up_one_call_for_a_second_and_no_other() {
+fn a_file_that_hangs_delays_one_call_for_a_second_and_no_other() {
     let sandbox = sandbox();
     let good = sandbox.credentials().public_key.clone();
     let lodger = Lodger::on(sandbox, &good, false);
@@ -165,7 +165,7 @@ fn a_file_that_hangs_holds_up_one_call_for_a_second_and_no_other() {
 }
 
 #[test]
-fn credentials_that_the_host_sets_are_not_undone_by_a_file_that_stays() {
+fn an_unchanged_file_does_not_undo_credentials_that_the_host_set() {
     let lodger = Lodger::new(STALE_KEY, false);
     lodger.token().unwrap_err();
     let account = lodger.sandbox.credentials().account_id.clone();
@@ -177,7 +177,7 @@ fn credentials_that_the_host_sets_are_not_undone_by_a_file_that_stays() {
 }
 
 #[test]
-fn a_bare_issue_uses_the_key_that_is_in_the_file_now() {
+fn a_bare_issue_uses_the_current_key_of_the_file() {
     let sandbox = sandbox();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("credentials.json");

@@ -103,7 +103,7 @@ fn a_replaced_authority_and_identity_are_used_at_the_next_handshake() {
 }
 
 #[test]
-fn between_two_renames_and_while_a_file_is_broken_or_gone_the_last_good_pair_goes_on() {
+fn the_last_good_files_stay_in_use_between_two_renames_and_while_one_is_broken_or_missing() {
     let (fixture, stranger) = (Fixture::new(), sandbox());
     let [_, other_cert, other_key] = files_of(&stranger).map(|file| fs::read(file).unwrap());
     let own_key = fs::read(fixture.path("key.pem")).unwrap();
@@ -131,7 +131,7 @@ fn between_two_renames_and_while_a_file_is_broken_or_gone_the_last_good_pair_goe
 }
 
 #[test]
-fn an_error_of_the_handshake_tells_that_older_files_are_in_use() {
+fn a_handshake_error_says_that_older_files_are_in_use() {
     let fixture = Fixture::with_files_of(&sandbox());
     replace(&fixture.path("key.pem"), "nonsense");
     let error = fixture.issue().unwrap_err();
@@ -141,7 +141,7 @@ fn an_error_of_the_handshake_tells_that_older_files_are_in_use() {
 
 /// As Kubernetes mounts a secret: every file leads through `..data`, which is swapped.
 #[test]
-fn a_secret_that_kubernetes_swaps_is_seen() {
+fn a_secret_swapped_by_kubernetes_is_noticed() {
     let (mine, stranger) = (sandbox(), sandbox());
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -164,7 +164,7 @@ fn a_secret_that_kubernetes_swaps_is_seen() {
 }
 
 #[test]
-fn one_byte_order_mark_in_a_pem_file_hides_no_section() {
+fn a_byte_order_mark_in_a_pem_file_hides_no_section() {
     let sandbox = sandbox();
     let files = files_of(&sandbox);
     let fixture = Fixture::with(sandbox, &files, b"\xef\xbb\xbf");
@@ -172,7 +172,7 @@ fn one_byte_order_mark_in_a_pem_file_hides_no_section() {
 }
 
 #[test]
-fn an_encrypted_key_gets_advice_that_fits() {
+fn the_error_for_an_encrypted_key_gives_fitting_advice() {
     let fixture = Fixture::new();
     for pem in [
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
@@ -209,7 +209,7 @@ fn server_with_the_certificate_of_an_authority() -> (String, String) {
 }
 
 #[test]
-fn the_certificate_of_an_authority_as_a_servers_own_gets_advice_that_fits() {
+fn the_error_for_an_authority_certificate_used_by_a_server_gives_fitting_advice() {
     let (url, pem) = server_with_the_certificate_of_an_authority();
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");

@@ -10,7 +10,7 @@ use paymentsgate_auth::status::Status;
 use syn::{Expr, ExprLit, Item, Lit, Meta};
 
 #[test]
-fn the_table_of_settings_is_the_librarys() {
+fn the_page_of_settings_matches_the_library() {
     let mut page = String::from(
         "# Settings\n\n\
          Made from the library's own table; do not edit. From C: `pg_config_set(config, name, value, &error)`. From the \
@@ -67,7 +67,7 @@ fn paragraphs(attributes: &[syn::Attribute]) -> Vec<String> {
 }
 
 #[test]
-fn the_page_of_errors_is_the_librarys() {
+fn the_page_of_errors_matches_the_library() {
     let mut page = String::from(
         "# Errors\n\n\
          Made from the library's own statuses; do not edit. Every call that fails has one, under the same number and \
@@ -104,7 +104,7 @@ fn the_page_of_errors_is_the_librarys() {
 }
 
 #[test]
-fn the_page_of_health_is_the_librarys() {
+fn the_page_of_health_matches_the_library() {
     let mut page = String::from(
         "# Health\n\n\
          Made from the library's own fields; do not edit. What a session says of itself: `pg_session_health` answers it as a \
@@ -124,7 +124,7 @@ fn the_page_of_health_is_the_librarys() {
 }
 
 #[test]
-fn the_tables_of_metrics_are_the_librarys() {
+fn the_tables_of_metrics_match_the_library() {
     let build = row(BUILD_INFO, Kind::Gauge, "1, with the version of the library as the label `version`.");
     let sessions = SESSION_METRICS.iter().map(|metric| row(metric.name, metric.kind, metric.help));
     let store = STORE_METRICS.iter().map(|metric| row(metric.name, metric.kind, metric.help));
@@ -155,7 +155,7 @@ fn with_part(page: &str, name: &str, part: &str) -> String {
 }
 
 #[test]
-fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
+fn the_dashboard_and_the_alerts_name_existing_metrics() {
     let names = SESSION_METRICS.iter().map(|metric| metric.name);
     let names: Vec<_> = names.chain(STORE_METRICS.iter().map(|metric| metric.name)).map(full).collect();
     for file in ["examples/monitoring/dashboard.json", "examples/monitoring/alerts.yaml", "docs/metrics.md"] {

@@ -77,7 +77,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn when_all_is_healthy_every_call_succeeds_whatever_happened_before() {
+fn every_call_succeeds_once_everything_is_healthy_again() {
     if let Some(seed) = number("PG_SEED") {
         return again(seed);
     }
@@ -183,7 +183,7 @@ fn scripted(store: StoreKind, ends: u64, switches: Switches, incidents: Vec<Plan
 
 /// The network swallows a Refresh that was begun in peace; then the token is gone, too.
 #[test]
-fn a_call_that_nobody_waited_for_keeps_nobody_waiting() {
+fn an_abandoned_call_delays_no_other_caller() {
     let _turn = turn();
     let at = |at, incident| Planned { at, lasts: 0, incident };
     let incidents = vec![
@@ -203,7 +203,7 @@ fn answer(route: Route, status: u16, wait: Option<&str>) -> Incident {
 
 /// So that a line of figures without any does not mean that the oracle knows of none.
 #[test]
-fn what_excuses_a_failure_is_seen() {
+fn the_oracle_sees_what_excuses_a_failure() {
     let _turn = turn();
     let at = |at, lasts, incident| Planned { at, lasts, incident };
     let asked = || {

@@ -99,7 +99,7 @@ fn takeover(store: StoreKind) -> Duration {
 }
 
 #[test]
-fn figures_of_outages() {
+fn outage_durations_are_printed() {
     let _turn = crate::explore::turn();
     thread::scope(|scope| {
         for lifetime in [20, 3600] {

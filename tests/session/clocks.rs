@@ -7,7 +7,7 @@ use crate::support::{self, NOW, PATIENCE};
 const MANDATORY: u64 = 3600 - 110;
 
 #[test]
-fn sleep_is_seen_at_once() {
+fn a_suspended_machine_is_noticed_at_once() {
     let fixture = Fixture::new();
     fixture.token();
     assert!(fixture.is_fresh());
@@ -16,7 +16,7 @@ fn sleep_is_seen_at_once() {
 }
 
 #[test]
-fn a_wall_clock_put_back_prolongs_a_token_by_one_lease_at_most() {
+fn a_wall_clock_set_back_prolongs_a_token_by_one_lease_at_most() {
     for lost in [0, 1, 2, 10, 3600] {
         let fixture = Fixture::new();
         fixture.token();
@@ -34,7 +34,7 @@ fn a_wall_clock_put_back_prolongs_a_token_by_one_lease_at_most() {
 }
 
 #[test]
-fn a_wall_clock_that_stands_still_meets_our_own_thread() {
+fn a_wall_clock_that_stands_still_does_not_stop_the_librarys_thread() {
     let fixture = Fixture::new();
     fixture.token();
     assert!(fixture.is_fresh() && fixture.word() != 0);
@@ -46,7 +46,7 @@ fn a_wall_clock_that_stands_still_meets_our_own_thread() {
 }
 
 #[test]
-fn a_wall_clock_put_forward_a_little_changes_nothing_and_by_far_counts_as_mandatory() {
+fn a_wall_clock_set_forward_by_little_changes_nothing_and_by_much_counts_as_mandatory() {
     let fixture = Fixture::new();
     fixture.token();
     fixture.set_wall(40);

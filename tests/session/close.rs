@@ -13,7 +13,7 @@ use crate::fixture::Fixture;
 use crate::support::{NOW, PATIENCE, eventually};
 
 #[test]
-fn close_tells_who_waits_and_nothing_begins_afterwards() {
+fn close_wakes_the_waiters_and_no_call_starts_afterwards() {
     let fixture = Fixture::new();
     fixture.fault(Route::Issue, Point::Before, Action::Hang);
     thread::scope(|scope| {
@@ -29,7 +29,7 @@ fn close_tells_who_waits_and_nothing_begins_afterwards() {
 }
 
 #[test]
-fn a_token_that_comes_after_the_end_is_not_handed_out() {
+fn a_token_that_comes_after_close_is_not_handed_out() {
     let fixture = Fixture::new();
     fixture.fault(Route::Issue, Point::After, Action::Delay { ms: 200 });
     fixture.session.token(NOW, NOW).unwrap_err();
@@ -39,7 +39,7 @@ fn a_token_that_comes_after_the_end_is_not_handed_out() {
 }
 
 #[test]
-fn a_closed_session_tries_no_further() {
+fn a_closed_session_does_not_retry() {
     let fixture = Fixture::new();
     let failing = Action::Status { status: 503, body: None, headers: Default::default() };
     fixture.sandbox.inject(Fault::new(Route::Issue, Action::Delay { ms: 200 }).forever()).unwrap();
@@ -51,7 +51,7 @@ fn a_closed_session_tries_no_further() {
 }
 
 #[test]
-fn close_gives_requests_up_and_waits_for_them() {
+fn close_cancels_requests_and_waits_for_their_end() {
     let fixture = Fixture::new();
     fixture.token();
     fixture.sandbox.inject(Fault::new(Route::Wallet, Action::Hang)).unwrap();

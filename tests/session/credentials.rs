@@ -41,7 +41,7 @@ fn refused_credentials_are_not_presented_again_and_new_ones_are() {
 }
 
 #[test]
-fn what_is_said_of_old_credentials_is_not_held_against_new_ones() {
+fn a_refusal_of_old_credentials_does_not_affect_new_ones() {
     let fixture = Fixture::new();
     let good = fixture.sandbox.credentials().clone();
     let other = fixture.sandbox.add_account().unwrap();
@@ -74,7 +74,7 @@ fn sessions_of_two_accounts_do_not_mix() {
 }
 
 #[test]
-fn a_caller_of_credentials_that_have_worked_waits_out_a_short_refusal() {
+fn with_credentials_that_have_worked_a_caller_waits_through_a_short_refusal() {
     let fixture = Fixture::new();
     let session = fixture.open(&[]);
     session.token(PATIENCE, NOW).unwrap();
@@ -85,7 +85,7 @@ fn a_caller_of_credentials_that_have_worked_waits_out_a_short_refusal() {
 }
 
 #[test]
-fn a_key_that_is_rotated_in_its_file_is_used_at_once_whatever_the_old_one_was_refused_for() {
+fn a_key_rotated_in_its_file_is_used_at_once_after_the_old_one_was_refused() {
     let fixture = Fixture::new();
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("credentials.json");

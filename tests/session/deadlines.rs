@@ -35,7 +35,7 @@ impl Transport for HoldsUp {
 }
 
 #[test]
-fn deadline_zero_never_blocks_and_still_gets_things_going() {
+fn a_deadline_of_zero_does_not_block_and_still_starts_a_flight() {
     let fixture = Fixture::new();
     let error = fixture.session.token(NOW, NOW).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_TIMEOUT);
@@ -44,7 +44,7 @@ fn deadline_zero_never_blocks_and_still_gets_things_going() {
 }
 
 #[test]
-fn a_crowd_at_one_deadline_is_told_of_the_deadline() {
+fn many_callers_with_one_deadline_all_get_a_timeout() {
     let fixture = Fixture::new();
     fixture.fault(Route::Issue, Point::Before, Action::Hang);
     let together = Barrier::new(200);
@@ -60,7 +60,7 @@ fn a_crowd_at_one_deadline_is_told_of_the_deadline() {
 }
 
 #[test]
-fn waiters_keep_their_own_deadlines_and_leaving_stops_nothing() {
+fn each_waiter_has_its_own_deadline_and_leaving_does_not_stop_the_flight() {
     let fixture = Fixture::new();
     fixture.fault(Route::Issue, Point::Before, Action::Delay { ms: 700 });
     let error = fixture.session.token(Duration::from_millis(50), NOW).unwrap_err();
@@ -70,7 +70,7 @@ fn waiters_keep_their_own_deadlines_and_leaving_stops_nothing() {
 }
 
 #[test]
-fn the_first_cause_stands_behind_a_timeout_and_in_health_while_the_flight_goes_on() {
+fn a_timeout_and_health_name_the_first_cause_while_the_flight_runs() {
     let fixture = Fixture::new();
     fixture.fault(Route::Issue, Point::Before, answer(503, None, &[]));
     fixture.fault(Route::Issue, Point::Before, Action::Hang);
@@ -83,7 +83,7 @@ fn the_first_cause_stands_behind_a_timeout_and_in_health_while_the_flight_goes_o
 }
 
 #[test]
-fn a_deadline_counts_from_the_call_and_not_from_when_our_thread_comes_to_it() {
+fn a_deadline_counts_from_the_call_even_if_the_librarys_thread_is_busy() {
     let fixture = Fixture::new();
     let (config, requests) = (config(&fixture.sandbox), Arc::new(AtomicU64::new(0)));
     let (go_on, told) = mpsc::channel();

@@ -45,7 +45,7 @@ fn a_rate_limit_keeps_the_refresh_token() {
 }
 
 #[test]
-fn near_the_end_a_dead_service_still_leaves_the_token_there_is() {
+fn while_the_service_is_down_the_token_is_served_until_it_expires() {
     let fixture = Fixture::new();
     fixture.token();
     fixture.pass(3600 - 60);
@@ -63,7 +63,7 @@ fn near_the_end_a_dead_service_still_leaves_the_token_there_is() {
 }
 
 #[test]
-fn a_refresh_that_hangs_is_given_up_where_callers_have_nothing() {
+fn a_refresh_that_hangs_is_given_up_when_callers_have_no_token() {
     let fixture = Fixture::new();
     let session = fixture.open(&[("issue_timeout_ms", "1500")]);
     session.token(PATIENCE, NOW).unwrap();
@@ -74,7 +74,7 @@ fn a_refresh_that_hangs_is_given_up_where_callers_have_nothing() {
 }
 
 #[test]
-fn a_caller_who_comes_after_a_long_outage_ends_the_pause() {
+fn a_caller_after_a_long_outage_ends_the_pause() {
     let fixture = Fixture::new();
     let session = fixture.open(&[]);
     session.token(PATIENCE, NOW).unwrap();

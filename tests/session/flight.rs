@@ -53,7 +53,7 @@ fn a_thousand_threads_at_expiry_make_one_call() {
 }
 
 #[test]
-fn in_the_advisory_window_nobody_waits_and_one_refresh_runs() {
+fn in_the_advisory_window_no_caller_waits_and_one_refresh_runs() {
     let fixture = Fixture::new();
     fixture.token();
     fixture.pass(3600 - 130);
@@ -65,7 +65,7 @@ fn in_the_advisory_window_nobody_waits_and_one_refresh_runs() {
 }
 
 #[test]
-fn a_new_token_is_got_on_demand_and_by_all_who_demand_it_at_once() {
+fn callers_that_demand_a_new_token_at_once_share_one_call() {
     let fixture = Fixture::new();
     let first = fixture.token();
     let barrier = Barrier::new(8);
@@ -87,7 +87,7 @@ fn a_new_token_is_got_on_demand_and_by_all_who_demand_it_at_once() {
 }
 
 #[test]
-fn a_panic_in_a_flight_wakes_everybody_and_the_session_lives_on() {
+fn a_panic_in_a_flight_wakes_all_waiters_and_the_session_stays_usable() {
     let fixture = Fixture::new();
     let session = Fragile::session(&fixture, 0);
     let error = session.token(PATIENCE, NOW).unwrap_err();
@@ -98,7 +98,7 @@ fn a_panic_in_a_flight_wakes_everybody_and_the_session_lives_on() {
 }
 
 #[test]
-fn a_panic_ends_what_was_started_on_a_queue_too() {
+fn a_panic_ends_calls_that_were_started_on_a_queue() {
     let fixture = Fixture::new();
     let queue = Queue::default();
     let end = || queue.poll(PATIENCE).unwrap().unwrap().body.error().unwrap().status;

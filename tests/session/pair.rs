@@ -51,7 +51,7 @@ fn news(queue: &Queue) -> Vec<Body> {
 }
 
 #[test]
-fn a_pair_is_served_refreshed_and_every_successor_handed_to_the_host() {
+fn a_pair_is_served_and_refreshed_and_the_host_gets_each_new_pair() {
     let fixture = Fixture::new();
     let (session, queue) = from_a_pair(&fixture, AN_HOUR);
     assert_eq!(session.token(NOW, NOW).unwrap().generation, 1);
@@ -79,7 +79,7 @@ fn a_pair_of_unknown_age_is_renewed_before_it_is_used() {
 }
 
 #[test]
-fn a_pair_alone_replays_a_lost_answer_once_and_then_is_lost() {
+fn without_credentials_a_lost_answer_is_replayed_once() {
     for (rotation, calls) in
         [(Rotation::Window(30), Ok(2)), (Rotation::SingleUse, Err(Status::PG_ERR_NO_CREDENTIALS))]
     {
@@ -98,7 +98,7 @@ fn a_pair_alone_replays_a_lost_answer_once_and_then_is_lost() {
 }
 
 #[test]
-fn an_answer_of_a_gateway_does_not_cost_a_pair_without_credentials_its_refresh_token() {
+fn an_answer_of_a_gateway_keeps_the_refresh_token_of_a_pair_without_credentials() {
     for spoilt in [html(403), html(404), answer(307, None, &[("Location", "https://elsewhere.example/")])] {
         let fixture = Fixture::new();
         let (session, _queue) = from_a_pair(&fixture, AN_HOUR);
@@ -110,7 +110,7 @@ fn an_answer_of_a_gateway_does_not_cost_a_pair_without_credentials_its_refresh_t
 }
 
 #[test]
-fn what_the_api_itself_refuses_is_not_presented_again() {
+fn a_refresh_token_that_the_api_refuses_is_not_presented_again() {
     let fixture = Fixture::new();
     let (session, _queue) = from_a_pair(&fixture, AN_HOUR);
     fixture.pass(3601);
@@ -120,7 +120,7 @@ fn what_the_api_itself_refuses_is_not_presented_again() {
 }
 
 #[test]
-fn the_one_replay_of_a_pair_without_credentials_waits_as_long_as_its_token_allows() {
+fn the_replay_of_a_pair_without_credentials_waits_while_its_token_is_valid() {
     let fixture = Fixture::new();
     fixture.sandbox.switches(|switches| switches.rotation = Rotation::Window(3600));
     let (session, _queue) = from_a_pair(&fixture, AN_HOUR);
@@ -146,7 +146,7 @@ fn the_one_replay_of_a_pair_without_credentials_waits_as_long_as_its_token_allow
 }
 
 #[test]
-fn a_refresh_that_breaks_off_does_not_cost_a_pair_without_credentials_its_refresh_token() {
+fn a_refresh_that_panics_before_sending_keeps_the_refresh_token_of_a_pair_without_credentials() {
     let fixture = Fixture::new();
     let (session, _queue) = from_a_pair_over(&fixture, AN_HOUR, |inner| Box::new(Fragile::over(inner, 0)));
     fixture.pass(3601);
@@ -155,7 +155,7 @@ fn a_refresh_that_breaks_off_does_not_cost_a_pair_without_credentials_its_refres
 }
 
 #[test]
-fn the_pair_of_a_refresh_under_way_is_told_before_a_closed_session_ends_its_news() {
+fn a_closed_session_emits_the_pair_of_its_running_refresh_before_its_last_event() {
     for frees in [false, true] {
         let fixture = Fixture::new();
         let (session, queue) = from_a_pair(&fixture, AN_HOUR);

@@ -57,7 +57,7 @@ fn tokens_that_are_refused_young_are_replaced_once_and_then_with_pauses() {
 }
 
 #[test]
-fn a_request_bears_the_token_and_a_revoked_one_is_replaced_once() {
+fn a_request_carries_the_token_and_a_revoked_one_is_replaced_once() {
     let fixture = Fixture::new();
     let wallet = || ApiRequest::new("GET", "/wallet", &[], None).unwrap();
     assert_eq!(fixture.session.request(wallet(), None).unwrap().status, 200);
@@ -70,7 +70,7 @@ fn a_request_bears_the_token_and_a_revoked_one_is_replaced_once() {
 }
 
 #[test]
-fn revocations_in_a_row_cost_a_second_and_then_the_pauses_of_the_row() {
+fn fast_revocations_in_a_row_are_replaced_after_growing_pauses() {
     let fixture = Fixture::new();
     let session = fixture.open(&[]);
     fixture.pass(60);
@@ -91,7 +91,7 @@ fn revocations_in_a_row_cost_a_second_and_then_the_pauses_of_the_row() {
 }
 
 #[test]
-fn each_refused_token_is_one_line_of_the_log_however_many_report_it() {
+fn many_reports_of_one_token_make_one_log_line() {
     let fixture = Fixture::new();
     let session = fixture.open(&[]);
     let token = session.token(PATIENCE, NOW).unwrap();

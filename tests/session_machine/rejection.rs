@@ -52,7 +52,7 @@ impl Minus for ReportVerdict {
 }
 
 #[test]
-fn two_revocations_in_a_row_cost_two_calls_and_no_time() {
+fn two_revocations_in_a_row_cost_two_calls_and_no_pause() {
     let mut scene = Scene::new();
     assert_eq!(report(&mut scene, 1, 1000), ReportVerdict::Renewing);
     assert_eq!(report(&mut scene, 2, 1005), ReportVerdict::Renewing);
@@ -73,7 +73,7 @@ fn many_reports_of_one_token_count_once() {
 }
 
 #[test]
-fn a_service_that_refuses_every_token_is_asked_once_a_minute_and_for_as_long_as_it_takes() {
+fn a_service_that_refuses_every_token_is_asked_once_a_minute_without_end() {
     let mut scene = Scene::new();
     let (mut generation, mut last) = (1, 0);
     let mut replaced = Vec::new();
@@ -92,7 +92,7 @@ fn a_service_that_refuses_every_token_is_asked_once_a_minute_and_for_as_long_as_
 }
 
 #[test]
-fn what_the_service_accepted_or_left_alone_for_half_a_minute_is_replaced_at_once() {
+fn a_token_that_was_accepted_or_unreported_for_half_a_minute_is_replaced_at_once() {
     let mut scene = Scene::new();
     report(&mut scene, 1, 1000);
     report(&mut scene, 2, 1001);
@@ -105,7 +105,7 @@ fn what_the_service_accepted_or_left_alone_for_half_a_minute_is_replaced_at_once
 }
 
 #[test]
-fn a_pause_in_a_row_keeps_nobody_from_what_others_got() {
+fn a_pause_between_replacements_does_not_stop_looks_into_the_store() {
     let policy = Policy { is_shared: true, ..Policy::default() };
     let mut scene = Scene { machine: Machine::new(policy, true, 0, at(0)), callers: 0 };
     scene.machine.adopt(committed(1, 0), at(0), &mut || 0.5);
@@ -127,7 +127,7 @@ fn a_pause_in_a_row_keeps_nobody_from_what_others_got() {
 }
 
 #[test]
-fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
+fn a_new_token_with_the_same_text_does_not_end_a_refusal() {
     let mut scene = Scene::new();
     let refused = *committed(1, 0).token().fingerprint();
     let (_, actions) = scene.machine.report(refused, at(1000));
@@ -141,7 +141,7 @@ fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
 }
 
 #[test]
-fn an_old_token_that_was_only_just_adopted_is_refused_as_an_old_one() {
+fn a_just_adopted_old_token_is_refused_as_an_old_one() {
     for (born, issue_only) in [(0, false), (990, true)] {
         let mut machine = Machine::new(Policy::default(), true, 0, at(1000));
         machine.adopt(committed(1, born), at(1000), &mut || 0.5);

@@ -23,7 +23,7 @@ use fleet::Fleet;
 use simulated::histories;
 
 #[test]
-fn random_fleets_keep_the_invariants() {
+fn random_fleet_histories_keep_the_invariants() {
     let (lived, [processes, crashes, served, failed, calls, generations]) = histories(90, |seed| {
         let mut fleet = Fleet::new(seed);
         fleet.live();

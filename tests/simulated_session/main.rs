@@ -503,7 +503,7 @@ impl World {
 }
 
 #[test]
-fn random_lives_keep_the_invariants() {
+fn random_session_histories_keep_the_invariants() {
     let (lived, [served, failed, calls, excused]) = histories(400, |seed| {
         let mut world = World::new(seed);
         world.live();

@@ -74,7 +74,7 @@ fn says(session: &Session, words: &str) {
 }
 
 #[test]
-fn a_crowd_on_three_sessions_makes_one_call_each_time() {
+fn many_callers_on_three_sessions_make_one_call_each_time() {
     let fixture = Fixture::new();
     let sessions: Vec<_> = (0..3).map(|_| Arc::new(fixture.session(&[]))).collect();
     for round in 0..4 {
@@ -97,7 +97,7 @@ fn a_crowd_on_three_sessions_makes_one_call_each_time() {
 }
 
 #[test]
-fn a_new_process_goes_on_with_what_is_kept() {
+fn a_new_process_continues_with_the_stored_pair() {
     let fixture = Fixture::new();
     let first = fixture.session(&[]).token(PATIENCE, NOW).unwrap();
     let next = fixture.session(&[]).token(PATIENCE, NOW).unwrap();
@@ -108,7 +108,7 @@ fn a_new_process_goes_on_with_what_is_kept() {
 
 /// Each call of a flight fails, while the token there is can still be handed out.
 #[test]
-fn each_call_fails_at_each_step() {
+fn a_session_survives_a_failure_of_each_store_call() {
     let mut fixture = Fixture::new();
     for call in [Call::Lock, Call::Load, Call::Save, Call::Unlock] {
         for trouble in [Trouble::Fail, Trouble::FailAfterwards, Trouble::FailForEver] {
@@ -150,7 +150,7 @@ fn each_call_fails_at_each_step() {
 }
 
 #[test]
-fn the_words_of_the_store_are_in_the_error() {
+fn an_error_contains_the_text_of_the_store() {
     let fixture = Fixture::new();
     let session = fixture.session(&[("on_store_down", "fail")]);
     fixture.table.arm(Call::Lock, 0, Trouble::FailForEver);
@@ -160,7 +160,7 @@ fn the_words_of_the_store_are_in_the_error() {
 }
 
 #[test]
-fn without_the_store_a_session_buys_a_pair_of_its_own() {
+fn without_the_store_a_session_obtains_a_private_pair() {
     let fixture = Fixture::new();
     fixture.table.arm(Call::Lock, 0, Trouble::FailForEver);
     assert_eq!(fixture.session(&[]).token(PATIENCE, NOW).unwrap().generation, 1);
@@ -170,7 +170,7 @@ fn without_the_store_a_session_buys_a_pair_of_its_own() {
 
 /// Waited for as long as the patience lasts, and what comes late is taken back.
 #[test]
-fn a_call_that_hangs_is_left_behind() {
+fn a_store_call_that_hangs_is_abandoned() {
     let fixture = Fixture::new();
     let session = fixture.session(&[("on_store_down", "fail")]);
     fixture.table.arm(Call::Lock, 0, Trouble::Hang);
@@ -188,7 +188,7 @@ fn a_call_that_hangs_is_left_behind() {
 }
 
 #[test]
-fn sessions_that_all_hang_have_eight_threads_and_leave_others_theirs() {
+fn hanging_sessions_use_eight_threads_at_most_and_none_of_other_clients() {
     let fixture = Fixture::new();
     fixture.table.arm(Call::Lock, 0, Trouble::HangForEver);
     let hung_store = HostStore::new(fixture.table.clone());
@@ -218,7 +218,7 @@ fn sessions_that_all_hang_have_eight_threads_and_leave_others_theirs() {
 
 /// Who still knows the old record must not take the new one for it.
 #[test]
-fn a_record_that_the_host_removed_begins_with_another_version() {
+fn a_record_that_the_host_removed_starts_with_a_new_version() {
     let fixture = Fixture::new();
     fixture.session(&[]).token(PATIENCE, NOW).unwrap();
     let first = fixture.table.versions();
@@ -230,7 +230,7 @@ fn a_record_that_the_host_removed_begins_with_another_version() {
 }
 
 #[test]
-fn records_are_sealed_with_the_key() {
+fn records_of_a_custom_store_are_sealed_with_the_key() {
     let fixture = Fixture::new();
     let is_plain = |token: &str| {
         let bytes = fixture.table.bytes();
@@ -248,7 +248,7 @@ fn records_are_sealed_with_the_key() {
 }
 
 #[test]
-fn two_stores_are_a_conflict() {
+fn two_stores_in_one_configuration_are_a_conflict() {
     let fixture = Fixture::new();
     for settings in [
         &[("store", "file:/nowhere")][..],

@@ -41,7 +41,7 @@ fn left_of(life: u64, then: (Moment, Option<BootId>), now: (Moment, Option<BootI
 }
 
 #[test]
-fn within_one_run_of_the_machine_the_boot_clock_counts() {
+fn within_one_boot_the_boot_clock_decides() {
     let then = (moment(5000, 0), BOOT);
     assert_eq!(left(then, (moment(5600, 600), BOOT)), (HOUR - 600, false));
     assert_eq!(left(then, (moment(5600, 659), BOOT)), (HOUR - 600, false), "clocks drift");
@@ -56,7 +56,7 @@ fn within_one_run_of_the_machine_the_boot_clock_counts() {
 
 /// One of them was set, or the machine was restored from an image that has the name of its run in it.
 #[test]
-fn a_token_on_whose_age_the_clocks_differ_is_doubted() {
+fn a_token_whose_age_differs_between_the_clocks_has_an_uncertain_age() {
     let then = (moment(5000, 0), BOOT);
     assert_eq!(left(then, (moment(5600, 662), BOOT)), (HOUR - 600, true));
     assert_eq!(left(then, (moment(5600, 538), BOOT)), (HOUR - 600, true));
@@ -66,7 +66,7 @@ fn a_token_on_whose_age_the_clocks_differ_is_doubted() {
 }
 
 #[test]
-fn a_life_of_more_than_a_day_counts_as_a_day() {
+fn a_lifetime_of_more_than_a_day_counts_as_a_day() {
     const YEARS: u64 = 50 * 365 * 24 * HOUR;
     let then = (moment(5000, 0), BOOT);
     assert_eq!(left_of(YEARS, then, (moment(5600, 600), BOOT)), (24 * HOUR - 600, false));
@@ -75,7 +75,7 @@ fn a_life_of_more_than_a_day_counts_as_a_day() {
 }
 
 #[test]
-fn after_a_restart_the_wall_clock_counts() {
+fn after_a_reboot_the_wall_clock_decides() {
     let then = (moment(5000, 0), BOOT);
     assert_eq!(left(then, (moment(9000, 600), NEXT_BOOT)), (HOUR - 600, false));
     assert_eq!(left(then, (moment(20, 600), NEXT_BOOT)), (HOUR - 600, false), "it is older than this run");
@@ -93,7 +93,7 @@ fn after_a_restart_the_wall_clock_counts() {
 }
 
 #[test]
-fn a_refusal_outlives_a_restart_and_never_lasts_for_years() {
+fn a_refusal_survives_a_reboot_and_never_lasts_for_years() {
     let folder = folder();
     let clock = Arc::new(TestClock(Mutex::new((moment(5000, 0), BOOT))));
     let record = RecordFile::new(folder.path(), key("a"), None, clock.clone(), Arc::new(SystemDisk));

@@ -72,7 +72,7 @@ fn twenty_processes_have_one_flight_at_a_time() {
 }
 
 #[test]
-fn a_crowd_makes_one_flight_and_all_the_others_adopt() {
+fn one_of_many_threads_flies_and_the_others_adopt_its_pair() {
     let (folder, _) = seeded();
     let (together, flights) = (Barrier::new(40), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -101,7 +101,7 @@ fn a_crowd_makes_one_flight_and_all_the_others_adopt() {
 }
 
 #[test]
-fn a_waiter_leaves_with_the_newer_pair_though_the_lock_is_held() {
+fn a_waiter_gets_the_newer_pair_while_the_lock_is_held() {
     let (folder, _) = seeded();
     let (ours, theirs) = (store(folder.path(), PATIENCE), record(folder.path()));
     assert!(theirs.try_lock().unwrap() && loaded(&theirs).is_some());
@@ -116,7 +116,7 @@ fn a_waiter_leaves_with_the_newer_pair_though_the_lock_is_held() {
 }
 
 #[test]
-fn patience_ends_with_an_error_that_says_what_to_look_for() {
+fn a_wait_for_the_lock_ends_with_an_error_that_says_what_to_look_for() {
     let folder = folder();
     let theirs = record(folder.path());
     assert!(theirs.try_lock().unwrap());

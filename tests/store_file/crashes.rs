@@ -142,7 +142,7 @@ fn a_forked_child_does_not_keep_the_lock_of_its_dead_parent() {
 }
 
 #[test]
-fn a_forked_child_neither_has_nor_frees_the_lock_of_its_parent() {
+fn a_forked_child_neither_holds_nor_frees_the_lock_of_its_parent() {
     if let Some((folder, _)) = job() {
         return fork_with_the_lock(&folder.clone(), || {
             let own = record(&folder);
@@ -153,7 +153,7 @@ fn a_forked_child_neither_has_nor_frees_the_lock_of_its_parent() {
         });
     }
     let (folder, _) = seeded();
-    let name = "crashes::a_forked_child_neither_has_nor_frees_the_lock_of_its_parent";
+    let name = "crashes::a_forked_child_neither_holds_nor_frees_the_lock_of_its_parent";
     let mut parent = start(name, folder.path(), 0);
     assert_eq!(await_note(folder.path(), "child"), "false 1");
     let child = pid(&await_note(folder.path(), "forked"));

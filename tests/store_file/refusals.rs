@@ -34,7 +34,7 @@ fn assert_refused(error: &Error, path: &Path, remedy: &str) {
 }
 
 #[test]
-fn all_that_is_made_is_for_its_owner_alone() {
+fn everything_created_is_private_to_its_owner() {
     let parent = folder();
     let folder = parent.path().join("made");
     let record = record(&folder);
@@ -49,7 +49,7 @@ fn all_that_is_made_is_for_its_owner_alone() {
 
 /// As a mount with `fsGroup` leaves them.
 #[test]
-fn files_of_ours_that_others_may_use_are_put_right_and_told_once() {
+fn own_files_with_wide_modes_are_corrected_with_one_warning() {
     for others in [0o660, 0o640, 0o604, 0o620, 0o601] {
         let (folder, path) = seeded();
         let lock = beside(&path, ".lock").remove(0);
@@ -104,7 +104,7 @@ fn a_symbolic_link_is_not_followed() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused() {
+fn a_file_that_is_not_regular_is_refused() {
     let (folder, path) = seeded();
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
@@ -112,7 +112,7 @@ fn what_is_no_regular_file_is_refused() {
 }
 
 #[test]
-fn a_folder_of_ours_in_which_others_replace_files_is_put_right() {
+fn an_own_folder_that_others_can_write_to_is_corrected() {
     let parent = folder();
     for (before, after) in
         [(0o700, 0o700), (0o755, 0o755), (0o1777, 0o1777), (0o777, 0o755), (0o770, 0o750), (0o2770, 0o2750)]
@@ -130,7 +130,7 @@ fn a_folder_of_ours_in_which_others_replace_files_is_put_right() {
 }
 
 #[test]
-fn what_is_no_folder_of_ours_is_told_when_it_is_used() {
+fn a_path_that_is_not_an_own_folder_is_an_error_on_use() {
     let parent = folder();
     let path = parent.path().join("folder");
     fs::write(&path, "in the way").unwrap();
@@ -150,7 +150,7 @@ fn what_is_no_folder_of_ours_is_told_when_it_is_used() {
 }
 
 #[test]
-fn a_folder_that_is_removed_is_made_anew() {
+fn a_removed_folder_is_created_again() {
     let parent = folder();
     let path = parent.path().join("folder");
     let ours = record(&path);
@@ -166,7 +166,7 @@ fn a_folder_that_is_removed_is_made_anew() {
 
 /// As CIFS and 9p are.
 #[test]
-fn a_file_system_that_cannot_sync_folders_is_told_once_and_no_failure() {
+fn a_file_system_that_cannot_sync_folders_gives_one_warning_and_no_error() {
     struct NoSync(i32);
     impl Disk for NoSync {
         fn open(&self, path: &Path) -> io::Result<File> {
@@ -218,7 +218,7 @@ fn accounts_in_one_folder_do_not_mix() {
 }
 
 #[test]
-fn a_record_of_a_later_version_is_left_alone() {
+fn a_record_of_a_later_version_is_kept() {
     let (folder, path) = seeded();
     let mut bytes = fs::read(&path).unwrap();
     let end = bytes.len() - 16;
@@ -234,7 +234,7 @@ fn a_record_of_a_later_version_is_left_alone() {
 }
 
 #[test]
-fn a_record_cut_anywhere_is_set_aside_and_healed() {
+fn a_truncated_record_is_set_aside_and_replaced() {
     let (folder, path) = seeded();
     let bytes = fs::read(&path).unwrap();
     for cut in 0..bytes.len() {
@@ -255,7 +255,7 @@ fn a_record_cut_anywhere_is_set_aside_and_healed() {
 }
 
 #[test]
-fn a_record_that_is_put_back_is_ignored() {
+fn a_restored_older_record_is_ignored() {
     let (folder, path) = seeded();
     let old = fs::read(&path).unwrap();
     let record = record(folder.path());

@@ -59,7 +59,7 @@ fn holds(bytes: &[u8], text: &[u8]) -> bool {
 }
 
 #[test]
-fn nothing_of_a_pair_or_a_key_can_be_read_in_the_folder() {
+fn sealed_files_show_nothing_of_a_pair_or_a_key() {
     let texts = ["the access token", "the refresh token", "ERROR_CODE"];
     for keys in [None, Some(keyring(b"ko"))] {
         let folder = folder();
@@ -85,7 +85,7 @@ fn nothing_of_a_pair_or_a_key_can_be_read_in_the_folder() {
 }
 
 #[test]
-fn without_the_key_nothing_is_changed() {
+fn a_store_without_the_key_changes_nothing() {
     let (folder, path) = seeded_with(Some(keyring(&[1])));
     let bytes = fs::read(&path).unwrap();
     for keys in [None, Some(keyring(&[2])), Some(keyring(&[2, 3]))] {
@@ -110,7 +110,7 @@ fn without_the_key_nothing_is_changed() {
 }
 
 #[test]
-fn two_with_the_same_key_share() {
+fn two_stores_with_the_same_key_share_records() {
     let (folder, _) = seeded_with(Some(keyring(&[1])));
     let [one, other] = [(), ()].map(|()| sealed_record(folder.path()));
     assert!(one.try_lock().unwrap() && loaded(&one).is_some());
@@ -123,7 +123,7 @@ fn two_with_the_same_key_share() {
 }
 
 #[test]
-fn a_key_is_replaced_by_way_of_two() {
+fn a_key_is_replaced_in_two_steps_with_both_keys() {
     let (folder, path) = seeded_with(Some(keyring(&[1])));
     let [old, both, new] = [keyring(&[1]), keyring(&[2, 1]), keyring(&[2])];
     let record = locked(folder.path(), Some(&both));
@@ -139,7 +139,7 @@ fn a_key_is_replaced_by_way_of_two() {
 }
 
 #[test]
-fn a_plain_record_is_refused_where_there_is_a_key_unless_that_is_asked_for() {
+fn a_plain_record_is_refused_with_a_key_unless_the_setting_allows_it() {
     let (folder, path) = seeded();
     let before = fs::read(&path).unwrap();
     let record = locked(folder.path(), Some(&keyring(&[1])));
@@ -182,7 +182,7 @@ fn a_record_moved_to_another_account_or_generation_does_not_open() {
 }
 
 #[test]
-fn a_sealed_record_that_was_tampered_with_is_left_alone_and_a_broken_one_heals() {
+fn a_tampered_sealed_record_is_kept_and_a_broken_one_is_replaced() {
     let keys = keyring(&[1]);
     let (folder, path) = seeded_with(Some(keys.clone()));
     let whole = fs::read(&path).unwrap();

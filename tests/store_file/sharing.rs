@@ -21,7 +21,7 @@ fn locked(folder: &std::path::Path) -> RecordFile {
 }
 
 #[test]
-fn each_sees_the_commits_of_the_other() {
+fn each_store_sees_the_commits_of_the_other() {
     let (folder, _) = seeded();
     let [one, other] = [(), ()].map(|()| record(folder.path()));
     for (turn, generation) in (2..8).zip(1..) {
@@ -42,7 +42,7 @@ fn each_sees_the_commits_of_the_other() {
 }
 
 #[test]
-fn an_open_intent_means_that_the_refresh_token_is_not_known() {
+fn an_open_intent_hides_the_refresh_token() {
     let (folder, path) = seeded();
     let one = locked(folder.path());
     assert_eq!(claim(&one).as_deref(), Some("r1"));
@@ -61,7 +61,7 @@ fn an_open_intent_means_that_the_refresh_token_is_not_known() {
 }
 
 #[test]
-fn what_was_not_sent_is_put_back() {
+fn an_unsent_refresh_token_is_returned_to_the_record() {
     let (folder, _) = seeded();
     let one = locked(folder.path());
     let refresh = one.intend().unwrap().unwrap();
@@ -74,7 +74,7 @@ fn what_was_not_sent_is_put_back() {
 }
 
 #[test]
-fn a_pair_without_a_refresh_token_leaves_none() {
+fn a_pair_without_a_refresh_token_leaves_the_record_without_one() {
     let (folder, _) = seeded();
     let one = locked(folder.path());
     assert!(loaded(&one).is_some() && claim(&one).is_some());
@@ -102,7 +102,7 @@ fn nothing_is_written_without_the_lock() {
 }
 
 #[test]
-fn who_lost_the_lock_does_not_overwrite_a_newer_pair() {
+fn a_store_that_lost_the_lock_does_not_overwrite_a_newer_pair() {
     let (folder, path) = seeded();
     let late = locked(folder.path());
     loaded(&late);
@@ -122,7 +122,7 @@ fn who_lost_the_lock_does_not_overwrite_a_newer_pair() {
 }
 
 #[test]
-fn generations_go_on_from_whatever_is_highest() {
+fn generations_continue_from_the_highest_one() {
     let (folder, _) = seeded();
     let one = locked(folder.path());
     loaded(&one);
@@ -131,7 +131,7 @@ fn generations_go_on_from_whatever_is_highest() {
 }
 
 #[test]
-fn a_refusal_is_known_to_all_until_somebody_is_let_in() {
+fn a_refusal_is_visible_to_all_until_a_call_succeeds() {
     let folder = folder();
     let one = locked(folder.path());
     let server = ServerError { code: Some("ERROR_CREDENTIALS_NOT_FOUND".into()), ..ServerError::default() };
@@ -160,7 +160,7 @@ fn a_refusal_is_known_to_all_until_somebody_is_let_in() {
 }
 
 #[test]
-fn the_lock_file_stays_and_a_lock_that_is_held_stays_held() {
+fn the_lock_file_is_kept_and_a_held_lock_stays_held() {
     let (folder, path) = seeded();
     let lock = beside(&path, ".lock").remove(0);
     fs::write(&lock, "a note").unwrap();
@@ -176,6 +176,6 @@ fn the_lock_file_stays_and_a_lock_that_is_held_stays_held() {
 }
 
 #[test]
-fn a_local_folder_has_no_warning() {
+fn a_local_folder_gives_no_warning() {
     assert_eq!(store(folder().path(), PATIENCE).warning(), None);
 }

@@ -16,7 +16,7 @@ pub(crate) fn credentials(fixture: &Fixture, public_key: &str) -> Credentials {
 }
 
 #[test]
-fn a_pair_that_was_got_with_the_old_key_never_reaches_the_record_of_the_new_one() {
+fn a_pair_obtained_with_the_old_key_is_not_written_to_the_record_of_the_new_key() {
     let fixture = Fixture::new();
     let old = fixture.sandbox.credentials().public_key.clone();
     let new = fixture.sandbox.add_account().unwrap().public_key;
@@ -38,7 +38,7 @@ fn a_pair_that_was_got_with_the_old_key_never_reaches_the_record_of_the_new_one(
 }
 
 #[test]
-fn threads_that_replace_the_credentials_at_once_leave_one_bundle() {
+fn credentials_replaced_by_two_threads_at_once_stay_consistent() {
     let fixture = Fixture::new();
     let good = fixture.sandbox.credentials().public_key.clone();
     let bad = fixture.sandbox.add_account().unwrap().public_key;

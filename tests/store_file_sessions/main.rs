@@ -173,7 +173,7 @@ fn as_a_child() {
 }
 
 #[test]
-fn two_sessions_share_one_pair_and_a_third_finds_it_after_they_have_gone() {
+fn two_sessions_share_one_pair_and_a_later_one_finds_it() {
     let fixture = Fixture::new();
     let (one, two) = (fixture.session(), fixture.session());
     let first = one.token(PATIENCE, NOW).unwrap();
@@ -217,7 +217,7 @@ fn a_process_killed_in_its_flight_costs_one_issue() {
 
 /// Nobody has a token yet, and the one who is at it dies: how long until another one has it.
 #[test]
-fn a_process_killed_in_its_first_flight_costs_a_moment() {
+fn a_process_killed_in_its_first_flight_delays_others_only_briefly() {
     let fixture = Fixture::new();
     fixture.sandbox.inject(Fault::new(Route::Issue, Action::Hang).at(Point::Before)).unwrap();
     let mut holder = fixture.child(AHEAD_MS.load(Ordering::SeqCst));
@@ -236,7 +236,7 @@ fn a_process_killed_in_its_first_flight_costs_a_moment() {
 }
 
 #[test]
-fn a_lost_answer_costs_one_issue_for_all() {
+fn a_lost_answer_costs_one_issue_for_all_sessions() {
     let fixture = Fixture::new();
     let sessions = [fixture.session(), fixture.session(), fixture.session()];
     for session in &sessions {
@@ -251,7 +251,7 @@ fn a_lost_answer_costs_one_issue_for_all() {
 }
 
 #[test]
-fn a_token_that_one_reports_is_renewed_once_for_all() {
+fn a_reported_token_is_renewed_once_for_all_sessions() {
     let fixture = Fixture::new();
     let (one, two) = (fixture.session(), fixture.session());
     let old = one.token(PATIENCE, NOW).unwrap();
@@ -265,7 +265,7 @@ fn a_token_that_one_reports_is_renewed_once_for_all() {
 }
 
 #[test]
-fn refused_credentials_are_presented_once_for_all() {
+fn refused_credentials_are_presented_once_for_all_sessions() {
     let fixture = Fixture::new();
     let account = fixture.sandbox.add_account().unwrap();
     for _ in 0..5 {
@@ -289,7 +289,7 @@ fn accounts_in_one_folder_do_not_mix() {
 }
 
 #[test]
-fn without_the_folder_there_are_tokens_all_the_same_and_it_heals() {
+fn without_the_folder_sessions_still_get_tokens_and_recover() {
     let fixture = Fixture::new();
     let session = fixture.session();
     session.token(PATIENCE, NOW).unwrap();
@@ -308,7 +308,7 @@ fn without_the_folder_there_are_tokens_all_the_same_and_it_heals() {
 }
 
 #[test]
-fn a_pair_bought_without_the_folder_is_everybodys_once_it_is_back() {
+fn a_pair_obtained_without_the_folder_is_shared_once_the_folder_is_back() {
     let fixture = Fixture::new();
     let session = fixture.session();
     session.token(PATIENCE, NOW).unwrap();
@@ -343,7 +343,7 @@ fn a_pair_bought_without_the_folder_is_everybodys_once_it_is_back() {
 }
 
 #[test]
-fn who_wants_no_private_pair_is_told_of_the_store() {
+fn a_session_that_allows_no_private_pair_gets_the_store_error() {
     let fixture = Fixture::new();
     let session = fixture.session_with(&[("on_store_down", "fail")]);
     let here = fixture.folder.path().join("sessions");
@@ -380,7 +380,7 @@ fn sessions_with_one_key_share_a_sealed_pair() {
 }
 
 #[test]
-fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
+fn a_session_with_another_key_works_alone_and_does_not_change_the_record() {
     let fixture = Fixture::new();
     fixture.session_with(&[("store_key", ZEROS)]).token(PATIENCE, NOW).unwrap();
     let sealed = fixture.record();
@@ -401,7 +401,7 @@ fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
 }
 
 #[test]
-fn keys_of_a_store_that_contradict_are_told_when_the_session_is_opened() {
+fn contradictory_store_keys_are_an_error_at_open() {
     let fixture = Fixture::new();
     let path = fixture.folder.path().join("key");
     fs::write(&path, [7; 32]).unwrap();
@@ -435,7 +435,7 @@ fn keys_of_a_store_that_contradict_are_told_when_the_session_is_opened() {
 
 /// What a person must mend, and may mend while the session runs.
 #[test]
-fn a_store_that_cannot_be_used_when_the_session_is_opened_is_as_one_that_is_down() {
+fn a_store_that_is_unusable_at_open_is_treated_as_down() {
     let fixture = Fixture::new();
     let here = fixture.folder.path().join("sessions");
     fs::write(&here, "a file").unwrap();
@@ -456,7 +456,7 @@ fn a_store_that_cannot_be_used_when_the_session_is_opened_is_as_one_that_is_down
 
 /// As Kubernetes leaves a folder and its files for `fsGroup`, at each start.
 #[test]
-fn modes_that_a_mount_has_changed_are_put_right() {
+fn file_modes_that_a_mount_changed_are_corrected() {
     let fixture = Fixture::new();
     fixture.session().token(PATIENCE, NOW).unwrap();
     let here = fixture.folder.path().join("sessions");

@@ -44,7 +44,7 @@ fn eight_processes_and_one_rate_limit_make_one_call() {
 }
 
 #[test]
-fn an_obstacle_keeps_nobody_from_a_pair_that_another_process_got() {
+fn during_an_obstacle_a_session_still_gets_a_pair_that_another_process_obtained() {
     for refusal in [answer(429, None, &[("Retry-After", "3000")]), answer(401, None, &[]), html(403)] {
         let fixture = Fixture::new();
         let (one, other) = (fixture.session(), fixture.session());
@@ -62,7 +62,7 @@ fn an_obstacle_keeps_nobody_from_a_pair_that_another_process_got() {
 }
 
 #[test]
-fn credentials_that_have_worked_are_tried_again_soon_and_that_is_known_to_the_next_process() {
+fn credentials_that_have_worked_are_retried_soon_by_the_next_process_too() {
     let fixture = Fixture::new();
     assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 1);
     fixture.pass(3601);

@@ -57,7 +57,7 @@ fn a_user_with_the_documented_rights_can_do_everything() {
 }
 
 #[test]
-fn each_right_is_needed_and_its_lack_is_told() {
+fn each_documented_right_is_needed_and_the_error_names_a_missing_one() {
     let fixture = Fixture::new();
     let rights = documented_rights();
     // What only matters to who waits, or has replicas, or another database.
@@ -81,7 +81,7 @@ fn each_right_is_needed_and_its_lack_is_told() {
 }
 
 #[test]
-fn a_wrong_password_and_none_are_told() {
+fn a_wrong_or_missing_password_is_an_error() {
     let fixture = Fixture::new();
     set_user(&fixture, &documented_rights());
     fixture.redis.cli(&["config", "set", "requirepass", "hunter2"]);
@@ -105,7 +105,7 @@ fn a_wrong_password_and_none_are_told() {
 }
 
 #[test]
-fn a_password_is_in_no_text() {
+fn no_text_contains_the_password() {
     let fixture = Fixture::new();
     let config = fixture.config(&at(&fixture, "shop:hunter2"), &[("store_key", crate::shared::ZEROS)]);
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -183,7 +183,7 @@ fn told_soon(session: &Session) -> Error {
 }
 
 #[test]
-fn tls_is_checked_like_that_of_the_service() {
+fn tls_to_redis_is_verified_like_tls_to_the_service() {
     let authority = Authority::new("localhost");
     let mut ports = 0;
     let fixture = Fixture::on(|| {
@@ -220,7 +220,7 @@ fn tls_is_checked_like_that_of_the_service() {
 }
 
 #[test]
-fn a_server_may_ask_for_a_certificate() {
+fn a_redis_server_can_require_a_client_certificate() {
     let authority = Authority::new("localhost");
     let mut ports = 0;
     let fixture = Fixture::on(|| {

@@ -81,7 +81,7 @@ fn kill_9_at_every_step_of_a_flight() {
 
 /// Nobody has a token yet, and the one who is at it dies: how long until another one has it.
 #[test]
-fn a_holder_that_dies_in_its_first_flight_costs_its_lease() {
+fn after_the_holder_dies_in_its_first_flight_others_wait_for_its_lease_to_end() {
     let fixture = Fixture::new();
     fixture.sandbox.inject(Fault::new(Route::Issue, Action::Hang).at(Point::Before)).unwrap();
     let mut holder = fixture.child(&fixture.redis.url());
@@ -101,7 +101,7 @@ fn a_holder_that_dies_in_its_first_flight_costs_its_lease() {
 }
 
 #[test]
-fn a_holder_that_lives_keeps_its_lease_however_long_its_call_takes() {
+fn a_holder_keeps_its_lease_during_a_long_call() {
     let fixture = Fixture::new();
     assert_eq!(generation(&fixture.session()), 1);
     // Due, and good for minutes: a call is given up early only where callers have no token.
@@ -151,17 +151,17 @@ fn stopped_at(writes: &'static [&'static str], expected: (u64, u64)) {
 }
 
 #[test]
-fn who_is_stopped_past_its_lease_before_its_intent_presents_nothing() {
+fn a_process_stopped_past_its_lease_before_its_intent_presents_nothing() {
     stopped_at(&[WRITE], (1, 1));
 }
 
 #[test]
-fn who_is_stopped_past_its_lease_after_its_call_drops_its_pair() {
+fn a_process_stopped_past_its_lease_after_its_call_drops_its_pair() {
     stopped_at(&[WRITE, WRITE], (2, 1));
 }
 
 #[test]
-fn a_lease_that_ended_during_the_call_is_renewed_if_nobody_wanted_it() {
+fn a_lease_that_ended_during_the_call_is_renewed_if_no_other_took_it() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();

@@ -38,7 +38,7 @@ fn is_survived(fixture: &Fixture, store: &str, end: impl FnOnce()) {
 }
 
 #[test]
-fn without_the_server_there_are_tokens_all_the_same_and_it_heals() {
+fn without_the_redis_server_sessions_still_get_tokens_and_recover() {
     let mut fixture = Fixture::with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let session = fixture.session();
     assert_eq!(generation(&session), 1);
@@ -60,7 +60,7 @@ fn without_the_server_there_are_tokens_all_the_same_and_it_heals() {
 }
 
 #[test]
-fn an_answer_that_is_lost_is_asked_for_again() {
+fn after_a_lost_answer_the_command_is_sent_again() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -88,7 +88,7 @@ fn an_answer_that_is_lost_is_asked_for_again() {
 }
 
 #[test]
-fn a_server_that_goes_away_for_long_in_the_middle_costs_no_pair_and_no_second_presentation() {
+fn a_long_outage_during_a_flight_loses_no_pair_and_presents_no_token_twice() {
     for (number, questions) in [&[ACQUIRE][..], &[WRITE], &[WRITE, WRITE]].into_iter().enumerate() {
         for trouble in [Trouble::Cut, Trouble::CutAnswer] {
             let fixture = Fixture::new();
@@ -114,7 +114,7 @@ fn a_server_that_goes_away_for_long_in_the_middle_costs_no_pair_and_no_second_pr
 }
 
 #[test]
-fn an_intent_that_is_not_known_to_be_written_is_taken_back_and_written_again() {
+fn an_intent_with_a_lost_answer_is_withdrawn_and_written_again() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -138,7 +138,7 @@ fn an_intent_that_is_not_known_to_be_written_is_taken_back_and_written_again() {
 }
 
 #[test]
-fn the_end_of_a_lease_may_be_lost_too() {
+fn the_answer_to_a_release_of_the_lease_can_be_lost() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -155,7 +155,7 @@ fn the_end_of_a_lease_may_be_lost_too() {
 }
 
 #[test]
-fn a_slow_server_delays_nobody_for_long() {
+fn a_slow_redis_server_does_not_delay_callers_for_long() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -172,7 +172,7 @@ fn a_slow_server_delays_nobody_for_long() {
 }
 
 #[test]
-fn a_server_that_came_back_empty_is_filled_again() {
+fn a_redis_server_that_restarts_empty_gets_the_pair_again() {
     let mut fixture = Fixture::new();
     let (one, other) = (fixture.session(), fixture.session());
     assert_eq!((generation(&one), generation(&other)), (1, 1));
@@ -186,7 +186,7 @@ fn a_server_that_came_back_empty_is_filled_again() {
 }
 
 #[test]
-fn a_server_that_comes_back_empty_in_the_middle_of_a_flight_gets_the_pair() {
+fn a_redis_server_that_restarts_empty_during_a_flight_gets_the_pair() {
     let mut fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -206,7 +206,7 @@ fn a_server_that_comes_back_empty_in_the_middle_of_a_flight_gets_the_pair() {
 }
 
 #[test]
-fn an_older_record_is_ignored_by_who_knows_better() {
+fn a_session_with_a_newer_token_ignores_an_older_record() {
     let mut fixture = Fixture::with(&["--dbfilename", "dump"]);
     let session = fixture.session();
     assert_eq!(generation(&session), 1);
@@ -224,7 +224,7 @@ fn an_older_record_is_ignored_by_who_knows_better() {
 }
 
 #[test]
-fn a_failover_is_followed() {
+fn a_session_follows_a_failover() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -248,7 +248,7 @@ fn a_failover_is_followed() {
 }
 
 #[test]
-fn a_server_that_loads_its_data_is_waited_for_by_its_callers_back_off() {
+fn while_redis_loads_its_data_the_session_backs_off() {
     let mut fixture = Fixture::with(&[
         "--dbfilename",
         "dump",
@@ -273,7 +273,7 @@ fn a_server_that_loads_its_data_is_waited_for_by_its_callers_back_off() {
 }
 
 #[test]
-fn a_full_server_is_told_and_the_refresh_token_is_kept() {
+fn a_full_server_is_an_error_and_the_refresh_token_is_kept() {
     let fixture = Fixture::new();
     fixture.seed();
     fixture.redis.cli(&["config", "set", "maxmemory", "1"]);
@@ -286,7 +286,7 @@ fn a_full_server_is_told_and_the_refresh_token_is_kept() {
 }
 
 #[test]
-fn what_is_no_redis_is_told() {
+fn a_server_that_is_not_redis_is_an_error() {
     let fixture = Fixture::new();
     let port = fixture.sandbox.urls().http.rsplit_once(':').unwrap().1.to_owned();
     let error = told(&fixture.session_at(&format!("redis://127.0.0.1:{port}"), &FAIL));

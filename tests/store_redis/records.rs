@@ -36,7 +36,7 @@ fn first_line(session: &Session) -> Option<String> {
 }
 
 #[test]
-fn with_a_key_no_byte_of_a_token_is_in_the_server() {
+fn a_sealed_record_shows_no_byte_of_a_token() {
     let fixture = Fixture::with(&["--rdbcompression", "no"]);
     let plain = fixture.session();
     let token = plain.token(PATIENCE, NOW).unwrap();
@@ -60,7 +60,7 @@ fn with_a_key_no_byte_of_a_token_is_in_the_server() {
 }
 
 #[test]
-fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
+fn a_session_with_another_key_works_alone_and_does_not_change_the_record() {
     let fixture = Fixture::new();
     fixture.session_with(&[("store_key", ZEROS)]).token(PATIENCE, NOW).unwrap();
     let sealed = fixture.redis.field("record");
@@ -83,7 +83,7 @@ fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
 }
 
 #[test]
-fn a_broken_record_is_set_aside_and_healed() {
+fn a_broken_record_is_set_aside_and_replaced() {
     let fixture = Fixture::new();
     fixture.seed();
     let key = fixture.redis.key("session");
@@ -106,7 +106,7 @@ fn a_broken_record_is_set_aside_and_healed() {
 }
 
 #[test]
-fn the_record_of_another_account_is_refused_and_left_alone() {
+fn a_record_of_another_account_is_refused_and_kept() {
     let fixture = Fixture::new();
     fixture.seed();
     let key = fixture.redis.key("session");
@@ -124,7 +124,7 @@ fn the_record_of_another_account_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_key_of_another_kind_is_told() {
+fn a_redis_key_of_another_type_is_an_error() {
     let fixture = Fixture::new();
     fixture.seed();
     let key = fixture.redis.key("session");
@@ -136,7 +136,7 @@ fn a_key_of_another_kind_is_told() {
 }
 
 #[test]
-fn the_keys_of_an_account_are_in_one_slot_and_a_node_of_a_cluster_will_do() {
+fn the_keys_of_an_account_share_one_slot_of_a_cluster() {
     let fixture = Fixture::on(|| RedisServer::start(&["--cluster-enabled", "yes"]));
     let slots: Vec<_> = (0..16384).map(|slot| slot.to_string()).collect();
     for slots in slots.chunks(4096) {

@@ -25,7 +25,7 @@ fn signal(server: &RedisServer, signal: Signal) {
 }
 
 #[test]
-fn what_is_written_is_on_the_replica_too_in_as_many_round_trips() {
+fn a_write_reaches_the_replica_without_further_round_trips() {
     let fixture = Fixture::new();
     let replica = replica_of(&fixture);
     let proxy = Proxy::start(fixture.redis.port);

@@ -132,7 +132,7 @@ fn refresh_at_a_server_that_goes_away(last_stream: u32, leave: Leave) -> Error {
 }
 
 #[test]
-fn what_it_has_not_looked_at_keeps_the_refresh_token_good() {
+fn a_request_the_server_did_not_process_keeps_the_refresh_token_good() {
     for leave in LEAVES {
         let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1, leave);
         assert_eq!(
@@ -145,7 +145,7 @@ fn what_it_has_not_looked_at_keeps_the_refresh_token_good() {
 }
 
 #[test]
-fn what_it_may_have_looked_at_may_have_spent_it() {
+fn a_request_the_server_may_have_processed_has_an_unknown_fate() {
     for leave in LEAVES {
         let error = refresh_at_a_server_that_goes_away(FIRST_STREAM, leave);
         assert_eq!(
@@ -157,7 +157,7 @@ fn what_it_may_have_looked_at_may_have_spent_it() {
 }
 
 #[test]
-fn who_has_begun_to_answer_has_looked_whatever_it_says() {
+fn a_request_with_a_partial_answer_was_processed_whatever_goaway_says() {
     for leave in LEAVES.map(|leave| Leave { has_begun: true, ..leave }) {
         let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1, leave);
         assert_eq!(

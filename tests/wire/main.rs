@@ -82,7 +82,7 @@ fn an_answer_cut_at_any_byte_leaves_an_unknown_fate_over_http_2() {
 }
 
 #[test]
-fn the_lost_answer_is_unknown_and_the_service_has_rotated() {
+fn a_lost_answer_has_an_unknown_fate_and_the_service_has_rotated() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     let client = sandbox_client(&sandbox);
     let pair = client.issue(None, PATIENCE).unwrap();
@@ -207,7 +207,7 @@ fn at_once(client: &Arc<Client>, crowd: usize, patience: Duration) -> usize {
 }
 
 #[test]
-fn a_crowd_on_a_fresh_client_shares_one_connection_over_http_2() {
+fn many_calls_on_a_new_client_share_one_connection_over_http_2() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     assert_eq!(at_once(&sandbox_client(&sandbox), 256, Duration::from_secs(20)), 256);
     let connections = sandbox.counters().connections[&Listener::Https];
@@ -215,7 +215,7 @@ fn a_crowd_on_a_fresh_client_shares_one_connection_over_http_2() {
 }
 
 #[test]
-fn a_crowd_on_a_fresh_client_dials_no_connection_for_each_over_http_1() {
+fn many_calls_on_a_new_client_open_few_connections_over_http_1() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     sandbox.switches(|switches| switches.http2 = false);
     assert_eq!(at_once(&sandbox_client(&sandbox), 256, Duration::from_secs(20)), 256);
@@ -225,7 +225,7 @@ fn a_crowd_on_a_fresh_client_dials_no_connection_for_each_over_http_1() {
 }
 
 #[test]
-fn a_request_without_an_answer_holds_nobody_else() {
+fn a_request_without_an_answer_does_not_block_other_requests() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     let hang = Fault { route: Route::Issue, ..fault(Point::Before, Action::Hang) };
     sandbox.inject(hang).unwrap();
@@ -233,7 +233,7 @@ fn a_request_without_an_answer_holds_nobody_else() {
 }
 
 #[test]
-fn a_connection_that_is_never_made_holds_the_others_no_longer_than_it_may() {
+fn a_connection_that_is_never_made_delays_other_requests_no_longer_than_its_timeout() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     sandbox.inject(Fault { route: Route::Any, ..fault(Point::Accept, Action::Hang) }).unwrap();
     let address = sandbox.address();
@@ -256,7 +256,7 @@ fn end_of(queue: &Queue, id: u64) -> Result<Arc<Grant>, Error> {
 }
 
 #[test]
-fn a_bare_call_that_is_not_waited_for_ends_in_one_event_with_the_fate_of_its_token() {
+fn a_canceled_bare_call_ends_in_one_event_with_the_fate_of_its_token() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     let (client, queue) = (sandbox_client(&sandbox), Queue::default());
     let issue = |id| {

@@ -110,7 +110,7 @@ fn single_use_tokens_work_once() {
 }
 
 #[test]
-fn static_tokens_stay_and_come_back_in_every_answer() {
+fn a_static_refresh_token_stays_the_same_in_every_answer() {
     let mut bench = bench(|s| s.rotation = Rotation::Static);
     let first = bench.issue();
     let second = bench.refresh(&first.refresh);
@@ -119,7 +119,7 @@ fn static_tokens_stay_and_come_back_in_every_answer() {
 }
 
 #[test]
-fn a_window_forgives_reuse_for_a_while() {
+fn a_window_allows_reuse_for_some_seconds() {
     let mut bench = bench(|s| s.rotation = Rotation::Window(30));
     let first = bench.issue();
     let second = bench.refresh(&first.refresh);
@@ -132,7 +132,7 @@ fn a_window_forgives_reuse_for_a_while() {
 }
 
 #[test]
-fn reuse_may_revoke_the_family_but_no_other() {
+fn reuse_can_revoke_its_family_and_no_other() {
     let mut bench = bench(|s| s.reuse_revokes_family = true);
     let first = bench.issue();
     let other = bench.issue();
@@ -144,7 +144,7 @@ fn reuse_may_revoke_the_family_but_no_other() {
 }
 
 #[test]
-fn a_refresh_may_kill_the_old_access_token() {
+fn a_refresh_can_end_the_old_access_token() {
     let mut bench = bench(|s| s.old_access_dies_on_refresh = true);
     let first = bench.issue();
     let second = bench.refresh(&first.refresh);
@@ -152,7 +152,7 @@ fn a_refresh_may_kill_the_old_access_token() {
 }
 
 #[test]
-fn a_second_issue_may_kill_the_first() {
+fn a_second_issue_can_end_the_first_pair() {
     let mut bench = bench(|s| s.second_issue_kills_first = true);
     let first = bench.issue();
     let second = bench.issue();
@@ -161,7 +161,7 @@ fn a_second_issue_may_kill_the_first() {
 }
 
 #[test]
-fn a_refresh_may_require_a_bearer() {
+fn a_refresh_can_require_a_bearer() {
     let mut bench = bench(|s| s.bearer_on_refresh = BearerOnRefresh::Required);
     let first = bench.issue();
     let stranger = bench.issue();
@@ -172,7 +172,7 @@ fn a_refresh_may_require_a_bearer() {
 }
 
 #[test]
-fn a_refresh_may_require_a_living_bearer() {
+fn a_refresh_can_require_a_valid_bearer() {
     let mut bench = bench(|s| s.bearer_on_refresh = BearerOnRefresh::Unexpired);
     let first = bench.issue();
     bench.pass(3599);
@@ -183,7 +183,7 @@ fn a_refresh_may_require_a_living_bearer() {
 }
 
 #[test]
-fn both_lifetimes_count() {
+fn both_lifetimes_are_enforced() {
     let mut bench = bench(|s| (s.access_lifetime_s, s.refresh_lifetime_s) = (60, 100));
     let first = bench.issue();
     bench.pass(59);
@@ -195,7 +195,7 @@ fn both_lifetimes_count() {
 }
 
 #[test]
-fn the_rate_limit_slides() {
+fn the_rate_limit_uses_a_sliding_window() {
     let limit = RateLimit { requests: 2, per_s: 10, retry_after: Some(RetryAfter::Seconds(7)) };
     let mut bench = bench(|s| s.rate_limit = Some(limit));
     let first = bench.issue();
@@ -229,7 +229,7 @@ fn expires_in_has_three_forms() {
 }
 
 #[test]
-fn the_refresh_token_may_be_left_out() {
+fn the_refresh_token_can_be_left_out() {
     let mut bench = bench(|s| {
         s.refresh_returns_refresh_token = false;
         s.rotation = Rotation::Static;
@@ -251,7 +251,7 @@ fn the_status_of_a_refusal_and_the_name_of_its_details_can_be_chosen() {
 }
 
 #[test]
-fn what_is_no_json_is_a_bad_request() {
+fn a_body_that_is_not_json_is_a_bad_request() {
     let mut bench = bench(|_| {});
     let call = Call {
         method: "POST".into(),
@@ -279,7 +279,7 @@ fn a_known_invoice_is_not_executed_twice() {
 }
 
 #[test]
-fn business_routes_answer() {
+fn the_business_routes_answer() {
     let mut bench = bench(|_| {});
     let token = bench.issue().access;
     let mut get = |path: &str| bench.call("GET", path, Some(&token), &Value::Null);

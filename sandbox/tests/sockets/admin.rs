@@ -55,7 +55,7 @@ fn faults_are_listed_added_and_dropped() {
 }
 
 #[test]
-fn counters_are_the_same_as_in_the_process() {
+fn the_admin_port_shows_the_counters_of_the_process() {
     let desk = Desk::new();
     let admin = Admin::new(&desk);
     desk.issue();
@@ -65,7 +65,7 @@ fn counters_are_the_same_as_in_the_process() {
 }
 
 #[test]
-fn the_journal_tells_who_made_each_call_and_what_came_of_it() {
+fn the_journal_shows_the_caller_and_the_result_of_each_call() {
     let desk = Desk::new();
     let admin = Admin::new(&desk);
     let pair = desk.issue();
@@ -86,7 +86,7 @@ fn the_journal_tells_who_made_each_call_and_what_came_of_it() {
 }
 
 #[test]
-fn the_clock_the_tokens_and_the_rest_are_moved() {
+fn the_admin_port_moves_the_clock_and_revokes_tokens() {
     let desk = Desk::new();
     let admin = Admin::new(&desk);
     let pair = desk.issue();

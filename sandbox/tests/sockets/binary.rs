@@ -32,7 +32,7 @@ fn terminate(pid: u32) {
 }
 
 #[test]
-fn it_tells_where_everything_is_and_cleans_up_on_sigterm() {
+fn the_program_prints_its_addresses_and_cleans_up_on_sigterm() {
     let began = Instant::now();
     let (mut child, address) = start(&mut Command::new(PROGRAM));
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -50,7 +50,7 @@ fn it_tells_where_everything_is_and_cleans_up_on_sigterm() {
 }
 
 #[test]
-fn it_ends_with_its_parent() {
+fn the_program_ends_with_its_parent() {
     let mut shell = Command::new("sh");
     let (mut shell, address) = start(shell.args(["-c", &format!("{PROGRAM} & wait")]));
     assert!(is_alive(address.pid));
@@ -61,7 +61,7 @@ fn it_ends_with_its_parent() {
 }
 
 #[test]
-fn it_is_kept_when_asked_to_be() {
+fn the_program_can_outlive_its_parent() {
     let mut shell = Command::new("sh");
     let (mut shell, address) = start(shell.args(["-c", &format!("{PROGRAM} --keep & wait")]));
     shell.kill().unwrap();

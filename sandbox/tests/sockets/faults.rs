@@ -29,7 +29,7 @@ fn spoilt_issue(desk: &Desk, form: Form) -> Response {
 }
 
 #[test]
-fn a_status_before_and_after_the_act() {
+fn a_status_fault_works_before_and_after_the_action() {
     let desk = Desk::new();
     let first = desk.issue();
     desk.inject(Fault::new(Route::Refresh, status(503)).at(Point::Before));
@@ -57,7 +57,7 @@ fn a_status_with_its_own_body_and_headers() {
 }
 
 #[test]
-fn faults_count_their_calls_and_keep_to_their_route() {
+fn faults_count_their_calls_and_apply_to_their_route_only() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Issue, status(500)).skip(1).times(2));
     let statuses: Vec<u16> = (0..4).map(|_| desk.try_issue().unwrap().status().as_u16()).collect();
@@ -71,7 +71,7 @@ fn faults_count_their_calls_and_keep_to_their_route() {
 }
 
 #[test]
-fn a_delay_lets_refreshes_overlap_and_then_goes_on() {
+fn a_delay_lets_refreshes_overlap() {
     let desk = Desk::new();
     let tokens = [desk.issue().refresh, desk.issue().refresh];
     desk.inject(Fault::new(Route::Refresh, Action::Delay { ms: 300 }).times(2));
@@ -84,7 +84,7 @@ fn a_delay_lets_refreshes_overlap_and_then_goes_on() {
 }
 
 #[test]
-fn what_was_read_is_acted_upon_though_its_sender_has_left() {
+fn a_request_is_processed_although_its_sender_has_left() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Issue, Action::Delay { ms: 200 }));
     let hasty = builder(&desk.sandbox).timeout(Duration::from_millis(100)).build().unwrap();
@@ -93,7 +93,7 @@ fn what_was_read_is_acted_upon_though_its_sender_has_left() {
 }
 
 #[test]
-fn a_reset_at_every_point() {
+fn a_reset_works_at_every_point() {
     let desk = Desk::new();
     for point in [Point::Accept, Point::Head, Point::Before, Point::After] {
         desk.inject(Fault::new(Route::Any, Action::Reset).at(point));
@@ -109,7 +109,7 @@ fn a_reset_at_every_point() {
 }
 
 #[test]
-fn a_close_at_every_point() {
+fn a_close_works_at_every_point() {
     let desk = Desk::new();
     for point in [Point::Accept, Point::Head, Point::Before, Point::After] {
         desk.inject(Fault::new(Route::Any, Action::Close).at(point));
@@ -121,7 +121,7 @@ fn a_close_at_every_point() {
 }
 
 #[test]
-fn the_head_alone_is_enough_for_a_fault_at_the_head() {
+fn a_fault_at_the_head_strikes_before_the_body_arrives() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Refresh, Action::Reset).at(Point::Head));
     let head = "POST /auth/token/refresh HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\n";
@@ -132,7 +132,7 @@ fn the_head_alone_is_enough_for_a_fault_at_the_head() {
 }
 
 #[test]
-fn a_close_is_orderly_though_a_body_was_not_read() {
+fn a_close_is_orderly_with_an_unread_body() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Issue, Action::Close).at(Point::Head));
     let body = " ".repeat(30_000);
@@ -142,7 +142,7 @@ fn a_close_is_orderly_though_a_body_was_not_read() {
 }
 
 #[test]
-fn endings_over_tls() {
+fn resets_and_closes_work_over_tls() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Wallet, Action::Reset));
     let (_, end) = read_to_the_end(&mut asked_over_tls(&desk));
@@ -153,7 +153,7 @@ fn endings_over_tls() {
 }
 
 #[test]
-fn endings_over_http2() {
+fn resets_and_closes_work_over_http2() {
     let desk = Desk::new();
     for action in [Action::Reset, Action::Close] {
         for point in [Point::Head, Point::Before, Point::After] {
@@ -166,7 +166,7 @@ fn endings_over_http2() {
 }
 
 #[test]
-fn a_cut_at_every_byte() {
+fn an_answer_can_be_cut_at_every_byte() {
     let desk = Desk::new();
     let url = &desk.sandbox.urls().http;
     let (whole, _) = raw(url, WALLET_THEN_CLOSE);
@@ -181,7 +181,7 @@ fn a_cut_at_every_byte() {
 }
 
 #[test]
-fn a_cut_over_tls_counts_what_the_peer_can_read() {
+fn a_cut_over_tls_counts_the_bytes_that_the_peer_can_read() {
     let desk = Desk::new();
     for bytes in [0, 1, 17, 150] {
         desk.inject(Fault::new(Route::Wallet, Action::Cut { bytes }));
@@ -192,7 +192,7 @@ fn a_cut_over_tls_counts_what_the_peer_can_read() {
 }
 
 #[test]
-fn a_cut_counts_from_the_answer_and_is_forgotten_by_the_next_one() {
+fn a_cut_counts_the_bytes_of_one_answer_only() {
     let desk = Desk::new();
     let client = builder(&desk.sandbox).pool_max_idle_per_host(1).http1_only().build().unwrap();
     let ask = || client.get(format!("{}/wallet", desk.sandbox.urls().http)).send();
@@ -206,7 +206,7 @@ fn a_cut_counts_from_the_answer_and_is_forgotten_by_the_next_one() {
 }
 
 #[test]
-fn a_cut_over_http2() {
+fn a_cut_works_over_http2() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Issue, Action::Cut { bytes: 20 }));
     assert!(desk.try_issue().is_err());
@@ -214,7 +214,7 @@ fn a_cut_over_http2() {
 }
 
 #[test]
-fn a_stream_is_refused() {
+fn a_stream_can_be_refused() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Issue, Action::RefuseStream));
     let error = desk.try_issue().unwrap_err();
@@ -226,7 +226,7 @@ fn a_stream_is_refused() {
 }
 
 #[test]
-fn bodies_that_are_no_json() {
+fn a_body_can_be_something_other_than_json() {
     let desk = Desk::new();
     for form in [Form::Malformed, Form::NonUtf8, Form::Html, Form::Empty] {
         let response = spoilt_issue(&desk, form.clone());
@@ -240,7 +240,7 @@ fn bodies_that_are_no_json() {
 }
 
 #[test]
-fn bodies_that_are_odd_json() {
+fn a_body_can_be_odd_json() {
     let desk = Desk::new();
     let array: Value = spoilt_issue(&desk, Form::Array).json().unwrap();
     assert!(array[0]["access_token"].is_string());
@@ -252,7 +252,7 @@ fn bodies_that_are_odd_json() {
 }
 
 #[test]
-fn a_truncated_body_over_both_versions() {
+fn a_truncated_body_works_over_both_http_versions() {
     let desk = Desk::new();
     let response = spoilt_issue(&desk, Form::Truncated);
     assert!(response.bytes().is_err());
@@ -265,7 +265,7 @@ fn a_truncated_body_over_both_versions() {
 }
 
 #[test]
-fn a_huge_body_is_honest_at_its_end() {
+fn a_huge_body_ends_correctly() {
     let desk = Desk::new();
     let response = spoilt_issue(&desk, Form::Huge { mib: 4 });
     let body = response.bytes().unwrap();
@@ -275,7 +275,7 @@ fn a_huge_body_is_honest_at_its_end() {
 }
 
 #[test]
-fn a_dribbled_body_arrives_in_the_end() {
+fn a_dribbled_body_arrives_completely() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Wallet, Action::Body(Form::Dribbled { ms: 1 })));
     let start = Instant::now();
@@ -284,7 +284,7 @@ fn a_dribbled_body_arrives_in_the_end() {
 }
 
 #[test]
-fn gzip_comes_unasked() {
+fn gzip_can_be_sent_without_a_request_for_it() {
     let desk = Desk::new();
     let response = spoilt_issue(&desk, Form::Gzip);
     assert_eq!(response.headers()["content-encoding"], "gzip");
@@ -294,7 +294,7 @@ fn gzip_comes_unasked() {
 }
 
 #[test]
-fn a_body_can_be_spoilt_without_an_act() {
+fn a_body_can_be_spoilt_without_processing_the_request() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Issue, Action::Body(Form::Html)).at(Point::Before));
     assert_eq!(desk.try_issue().unwrap().status(), 200);
@@ -314,7 +314,7 @@ fn fields_are_set_and_removed() {
 }
 
 #[test]
-fn a_redirect_leads_to_the_second_host() {
+fn a_redirect_points_to_the_second_host() {
     let desk = Desk::new();
     let eager = builder(&desk.sandbox).redirect(reqwest::redirect::Policy::limited(3)).build().unwrap();
     for status in [302, 307, 308] {
@@ -346,7 +346,7 @@ fn a_hanging_call_hangs_at_every_point() {
 }
 
 #[test]
-fn a_delay_at_accept_holds_up_the_handshake() {
+fn a_delay_at_accept_delays_the_handshake() {
     let desk = Desk::new();
     desk.inject(Fault::new(Route::Any, Action::Delay { ms: 80 }).at(Point::Accept));
     let start = Instant::now();

@@ -8,7 +8,7 @@ use reqwest::{Identity, Proxy};
 use crate::desk::{Desk, builder, causes, issue_with};
 
 #[test]
-fn bad_certificates_are_bad_each_in_its_own_way() {
+fn each_bad_certificate_has_its_own_defect() {
     let desk = Desk::new();
     let client = builder(&desk.sandbox).build().unwrap();
     let urls = desk.sandbox.urls();
@@ -25,7 +25,7 @@ fn bad_certificates_are_bad_each_in_its_own_way() {
 }
 
 #[test]
-fn the_same_service_stands_behind_bad_certificates() {
+fn the_ports_with_bad_certificates_lead_to_the_same_service() {
     let desk = Desk::new();
     let careless = builder(&desk.sandbox).tls_danger_accept_invalid_certs(true).build().unwrap();
     let urls = desk.sandbox.urls();
@@ -35,7 +35,7 @@ fn the_same_service_stands_behind_bad_certificates() {
 }
 
 #[test]
-fn a_client_certificate_is_asked_for() {
+fn a_client_certificate_can_be_required() {
     let desk = Desk::new();
     let address = desk.sandbox.address();
     let url = &address.urls.client_certificate;
@@ -68,7 +68,7 @@ fn the_proxy_opens_tunnels() {
 }
 
 #[test]
-fn sessions_of_tls_are_resumed() {
+fn tls_sessions_are_resumed() {
     let desk = Desk::new();
     for _ in 0..3 {
         desk.try_issue().unwrap().bytes().unwrap();
@@ -85,7 +85,7 @@ fn a_port_that_is_taken_is_an_error() {
 }
 
 #[test]
-fn a_dropped_emulator_is_gone() {
+fn a_dropped_emulator_closes_its_ports() {
     let desk = Desk::new();
     let address = desk.sandbox.address().clone();
     let client = builder(&desk.sandbox).build().unwrap();

@@ -7,7 +7,7 @@ use pg_sandbox::{DateHeader, Listener, RateLimit, RetryAfter, Route, fingerprint
 use crate::desk::{Desk, builder, issue_with};
 
 #[test]
-fn a_session_lives_over_https() {
+fn issue_refresh_and_business_calls_work_over_https() {
     let desk = Desk::new();
     let first = desk.issue();
     let second = desk.refresh(&first.refresh);
@@ -30,7 +30,7 @@ fn a_session_lives_over_https() {
 }
 
 #[test]
-fn the_last_request_can_be_looked_at() {
+fn the_last_request_can_be_inspected() {
     let desk = Desk::new();
     let token = desk.issue().access;
     desk.get("/fx/calculation?amount=5", &token);
@@ -45,7 +45,7 @@ fn the_last_request_can_be_looked_at() {
 }
 
 #[test]
-fn both_versions_of_http_are_spoken_over_tls_and_in_the_clear() {
+fn both_http_versions_work_with_and_without_tls() {
     let desk = Desk::new();
     let urls = desk.sandbox.urls();
     let http1 = builder(&desk.sandbox).http1_only().build().unwrap();
@@ -91,7 +91,7 @@ fn the_date_header_follows_the_emulators_clock() {
 }
 
 #[test]
-fn a_limited_caller_is_told_when_to_come_back() {
+fn a_rate_limited_caller_gets_retry_after() {
     let retry_after = Some(RetryAfter::Seconds(3));
     let desk = Desk::with(|s| s.rate_limit = Some(RateLimit { requests: 1, per_s: 60, retry_after }));
     desk.issue();
@@ -105,7 +105,7 @@ fn a_limited_caller_is_told_when_to_come_back() {
 }
 
 #[test]
-fn a_reset_forgets_everything_but_the_default_account() {
+fn a_reset_keeps_only_the_default_account() {
     let desk = Desk::with(|s| s.access_lifetime_s = 60);
     let token = desk.issue().access;
     desk.sandbox.switches(|s| s.access_lifetime_s = 5);

@@ -60,7 +60,7 @@ fn read(cell: &HazardCell<Canary>) -> usize {
 }
 
 /// A reader sees the old value or the new one; no value is freed while it is read, and each is freed once.
-pub fn one_reads_while_another_replaces() {
+pub fn one_thread_reads_while_another_replaces() {
     model(None, 2, |cell, canary| {
         let reading = {
             let cell = cell.clone();
@@ -72,7 +72,7 @@ pub fn one_reads_while_another_replaces() {
 }
 
 /// The same for a reader in a hurry, who may see nothing instead.
-pub fn one_tries_to_read_while_another_replaces() {
+pub fn one_thread_tries_to_read_while_another_replaces() {
     model(None, 2, |cell, canary| {
         let reading = {
             let cell = cell.clone();
@@ -86,7 +86,7 @@ pub fn one_tries_to_read_while_another_replaces() {
 }
 
 /// A reader, and two who replace the value.
-pub fn one_reads_while_two_replace() {
+pub fn one_thread_reads_while_two_replace() {
     model(Some(2), 3, |cell, canary| {
         let replacing = {
             let (cell, next) = (cell.clone(), canary(1));
@@ -103,7 +103,7 @@ pub fn one_reads_while_two_replace() {
 }
 
 /// A read inside another keeps what the outer one reads.
-pub fn one_reads_inside_a_read_while_another_replaces() {
+pub fn one_thread_reads_inside_a_read_while_another_replaces() {
     model(None, 2, |cell, canary| {
         let reading = {
             let cell = cell.clone();

@@ -8,7 +8,7 @@ use loom::thread;
 use crate::session::one_shot::{Sender, channel};
 
 /// An answer is lost only by a caller who took the sender back.
-pub fn an_answer_is_lost_only_by_a_caller_who_took_the_sender_back() {
+pub fn an_answer_is_lost_only_if_the_caller_took_the_sender_back() {
     loom::model(|| {
         let (sender, receiver) = channel();
         let table = Arc::new(Mutex::new(Some(sender)));
