@@ -1,4 +1,4 @@
-//! Credentials files.
+//! Credentials files that are replaced, broken, of another account, or that hang.
 
 use std::fs;
 use std::process::Command;
@@ -21,7 +21,7 @@ use crate::{PATIENCE, replace, sandbox};
 /// A PEM that the service does not know, as the key of the same account.
 const STALE_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
 
-/// A session whose credentials come from a file of its own.
+/// A session with its own credentials file.
 struct Lodger {
     sandbox: Sandbox,
     session: Session,
@@ -67,7 +67,7 @@ impl Lodger {
         self.session.token(Duration::from_secs(20), Duration::ZERO)
     }
 
-    /// The file is looked at once a second, while half a minute would have to be waited after a refused key.
+    /// The library checks the file once a second; after a refused key it would otherwise wait half a minute.
     fn token_before_the_wait_is_over(&self) -> Arc<Grant> {
         let patience = Instant::now() + Duration::from_secs(15);
         loop {
@@ -79,14 +79,14 @@ impl Lodger {
         }
     }
 
-    /// The body of the last Issue, and how many there were.
+    /// The number of Issues, and the body of the last one.
     fn issues(&self) -> (u64, String) {
         let counters = self.sandbox.counters();
         let issue = &counters.routes[&Route::Issue];
         (issue.calls, issue.last.clone().unwrap().body)
     }
 
-    /// The service refuses both tokens, so that an Issue is due.
+    /// Makes the service refuse both tokens, so that an Issue is due.
     fn revoke(&self, token: &Grant) {
         self.sandbox.revoke(&Revoke::All(true));
         self.session.reject(*token.token.fingerprint()).unwrap();
@@ -116,7 +116,7 @@ fn the_next_issue_uses_the_key_that_is_in_the_file_at_that_time() {
         let first = lodger.token().unwrap();
         lodger.rotate_to(STALE_KEY);
         lodger.revoke(&first);
-        // The old key would be taken: it is not presented any more.
+        // The service would accept the old key, but the library no longer presents it.
         lodger.session.token(Duration::from_millis(500), Duration::ZERO).unwrap_err();
         assert!(lodger.issues().1.contains(STALE_KEY), "{}", lodger.issues().1);
         lodger.rotate_to(&good);
@@ -143,7 +143,7 @@ fn a_broken_file_or_one_of_another_account_does_not_change_a_session() {
     }
 }
 
-/// As on a mount that is gone: the file can be looked at, and reading it does not end.
+/// As on a lost mount: the file can be found, but reading it never ends.
 #[test]
 fn a_file_that_hangs_delays_one_call_for_a_second_and_no_other() {
     let sandbox = sandbox();
@@ -157,8 +157,8 @@ fn a_file_that_hangs_delays_one_call_for_a_second_and_no_other() {
     lodger.revoke(&first);
     lodger.token().unwrap();
     assert!(lodger.session.health().is_ok(), "nothing waits for the file");
-    // What hangs comes to its end, and the file is good again.
-    // Opened for both, so that this does not wait for a reader.
+    // The hanging read ends, and the file is good again.
+    // Opened for reading and writing, so that this open does not wait for a reader.
     drop(fs::OpenOptions::new().read(true).write(true).open(&path).unwrap());
     lodger.rotate_to(STALE_KEY);
     lodger.session.refresh(Duration::from_secs(20)).unwrap();

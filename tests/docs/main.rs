@@ -1,4 +1,4 @@
-//! Documents that are made from the sources. `PG_UPDATE_DOCS=1 cargo test --test docs` (make generate) renews them.
+//! The generated documents match the sources. `PG_UPDATE_DOCS=1 cargo test --test docs` (make generate) writes them again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -146,7 +146,7 @@ fn table(rows: Vec<String>) -> String {
     format!("| metric | type | what it tells |\n|---|---|---|\n{}", rows.concat())
 }
 
-/// The page with what stands between the two marks of that name replaced.
+/// The page, with the text between the two marks of that name replaced.
 fn with_part(page: &str, name: &str, part: &str) -> String {
     let (begin, end) = (format!("<!-- {name}: made by `make generate` -->\n"), format!("<!-- /{name} -->\n"));
     let (before, rest) = page.split_once(&begin).unwrap();
@@ -179,7 +179,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Or is committed now, where it is to be renewed.
+/// With PG_UPDATE_DOCS it writes the page instead.
 fn is_committed(name: &str, page: &str) {
     if std::env::var_os("PG_UPDATE_DOCS").is_some() {
         std::fs::write(path(name), page).unwrap();

@@ -1,4 +1,4 @@
-//! What an answer means (docs/lifecycle: the table of answers), on a scripted transport: no network, no clock.
+//! The meaning of each answer (docs/lifecycle.md: the table of answers), on a scripted transport without network and clock.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -203,7 +203,7 @@ fn the_body_decides_whether_it_is_compressed() {
         let text = judged(refresh(), encoded(gzip, encoding)).unwrap_err().text;
         assert!(text.contains("compressed (\"gzip\")"), "{encoding:?}: {text}");
     }
-    // Bytes that are UTF-8 by chance, too.
+    // Some of these bytes happen to be UTF-8.
     let text = judged(refresh(), encoded(b"packed", Some("br"))).unwrap_err().text;
     assert!(text.contains("compressed (\"br\")"), "{text}");
     let text = judged(refresh(), encoded(b"plain", Some("identity"))).unwrap_err().text;
@@ -282,7 +282,7 @@ fn the_fate_of_a_transport_failure_depends_on_the_bytes_sent() {
             assert_eq!(
                 failure.refresh.is_some(),
                 !sent,
-                "the right to present it comes back only if nothing left"
+                "the token may be presented again only if nothing was sent"
             );
             let error = make(issue(), &Script::new(sent, Err(Error::new(status, "broken")))).unwrap_err();
             assert_eq!(error.fate, Fate::PG_FATE_NONE);
@@ -354,7 +354,7 @@ fn retry_after_is_seconds_or_a_date_on_the_servers_clock() {
     assert_eq!(wait("99999", None), Some(3600));
     assert_eq!(wait("Sun, 06 Nov 1994 12:00:30 GMT", noon), Some(30));
     assert_eq!(wait("Sun, 06 Nov 1994 11:00:00 GMT", noon), Some(0));
-    // Without a Date, this machine's clock has to do: 1,700,000,003 s is 22:13:23.
+    // Without a Date header the clock of this machine counts: 1,700,000,003 s is 22:13:23.
     assert_eq!(wait("Tue, 14 Nov 2023 22:13:33 GMT", None), Some(10));
     assert_eq!(wait("soon", noon), None);
     assert_eq!(wait("-5", noon), None);

@@ -3,7 +3,7 @@
 use crate::fixture::Fixture;
 use crate::support::{self, NOW, PATIENCE};
 
-/// So long before the end that callers wait.
+/// Seconds after which callers wait for a new token.
 const MANDATORY: u64 = 3600 - 110;
 
 #[test]
@@ -24,11 +24,11 @@ fn a_wall_clock_set_back_prolongs_a_token_by_one_lease_at_most() {
         fixture.pass(MANDATORY);
         fixture.set_wall(-(MANDATORY as i64) - lost);
         if lost >= 4 {
-            assert!(!fixture.is_fresh(), "put back by {lost} s it is outside of the lease");
+            assert!(!fixture.is_fresh(), "set back by {lost} s it is outside of the lease");
         }
-        // A lease of three seconds, however the clock stands in it.
+        // The lease lasts three seconds, wherever the clock is in it.
         fixture.pass(3 + lost.unsigned_abs().min(3));
-        assert!(!fixture.is_fresh(), "put back by {lost} s");
+        assert!(!fixture.is_fresh(), "set back by {lost} s");
         assert_eq!(fixture.token().generation, 2);
     }
 }
@@ -40,7 +40,7 @@ fn a_wall_clock_that_stands_still_does_not_stop_the_librarys_thread() {
     assert!(fixture.is_fresh() && fixture.word() != 0);
     fixture.pass(MANDATORY);
     fixture.set_wall(-(MANDATORY as i64));
-    // It looks when the boot clock says so; here it is told to.
+    // The thread would wake by the boot clock; this call stands for its wake-up.
     assert_eq!(fixture.word(), 0);
     assert!(!fixture.is_fresh());
 }

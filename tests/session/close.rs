@@ -18,7 +18,7 @@ fn close_wakes_the_waiters_and_no_call_starts_afterwards() {
     fixture.fault(Route::Issue, Point::Before, Action::Hang);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| fixture.session.token(PATIENCE, NOW));
-        eventually("a call under way", || fixture.calls().0 == 1);
+        eventually("a running call", || fixture.calls().0 == 1);
         let error = fixture.session.close(Duration::from_millis(20)).unwrap_err();
         assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "a call hangs: {error}");
         assert_eq!(waiting.join().unwrap().unwrap_err().status, Status::PG_ERR_CLOSED);
@@ -33,7 +33,7 @@ fn a_token_that_comes_after_close_is_not_handed_out() {
     let fixture = Fixture::new();
     fixture.fault(Route::Issue, Point::After, Action::Delay { ms: 200 });
     fixture.session.token(NOW, NOW).unwrap_err();
-    eventually("a call under way", || fixture.calls().0 == 1);
+    eventually("a running call", || fixture.calls().0 == 1);
     fixture.session.close(PATIENCE).unwrap();
     assert_eq!(fixture.session.token(NOW, NOW).unwrap_err().status, Status::PG_ERR_CLOSED);
 }
@@ -45,7 +45,7 @@ fn a_closed_session_does_not_retry() {
     fixture.sandbox.inject(Fault::new(Route::Issue, Action::Delay { ms: 200 }).forever()).unwrap();
     fixture.sandbox.inject(Fault::new(Route::Issue, failing).forever()).unwrap();
     fixture.session.token(NOW, NOW).unwrap_err();
-    eventually("a call under way", || fixture.calls().0 == 1);
+    eventually("a running call", || fixture.calls().0 == 1);
     fixture.session.close(PATIENCE).unwrap();
     assert_eq!(fixture.calls(), (1, 0));
 }
@@ -58,7 +58,7 @@ fn close_cancels_requests_and_waits_for_their_end() {
     let queue = Queue::default();
     let wallet = ApiRequest::new("GET", "/wallet", &[], None).unwrap();
     fixture.session.request_start(queue.begin(1, Operation::Response).unwrap(), wallet, None);
-    eventually("a request under way", || fixture.sandbox.counters().calls(Route::Wallet) == 1);
+    eventually("a running request", || fixture.sandbox.counters().calls(Route::Wallet) == 1);
     fixture.session.close(PATIENCE).unwrap();
     let end = queue.poll(PATIENCE).unwrap().unwrap();
     assert_eq!(end.body.error().unwrap().status, Status::PG_ERR_CLOSED);

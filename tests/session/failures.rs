@@ -1,4 +1,4 @@
-//! Failures of the service and of the network: what a session still hands out, and what it calls next.
+//! Failures of the service and of the network: what a session still hands out, and which call it makes next.
 
 use std::time::Duration;
 
@@ -38,10 +38,14 @@ fn a_rate_limit_keeps_the_refresh_token() {
     let limited =
         Action::Status { status: 429, body: None, headers: [("Retry-After".into(), "1".into())].into() };
     fixture.fault(Route::Refresh, Point::Before, limited);
-    assert_eq!(fixture.token().generation, 1, "the token still lives and is handed out");
+    assert_eq!(fixture.token().generation, 1, "the token is still valid and is handed out");
     fixture.pass(100);
     assert_eq!(fixture.token().generation, 2);
-    assert_eq!(fixture.calls(), (1, 2), "the same refresh token went again, and no Issue was needed");
+    assert_eq!(
+        fixture.calls(),
+        (1, 2),
+        "the same refresh token was presented again, and no Issue was needed"
+    );
 }
 
 #[test]
@@ -59,7 +63,7 @@ fn while_the_service_is_down_the_token_is_served_until_it_expires() {
     );
     fixture.sandbox.clear_faults();
     fixture.pass(60);
-    assert_eq!(fixture.token().generation, 2, "and it heals by itself");
+    assert_eq!(fixture.token().generation, 2, "the session recovers by itself");
 }
 
 #[test]

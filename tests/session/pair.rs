@@ -45,7 +45,7 @@ fn from_a_pair_over(
     (session, queue)
 }
 
-/// The news that have come.
+/// The events in the queue.
 fn news(queue: &Queue) -> Vec<Body> {
     std::iter::from_fn(|| queue.poll(NOW).unwrap()).map(|event| event.body).collect()
 }
@@ -64,7 +64,7 @@ fn a_pair_is_served_and_refreshed_and_the_host_gets_each_new_pair() {
         let last = fixture.sandbox.counters().route(Route::Refresh).last.unwrap();
         assert!(
             !last.body.contains(kept.refresh.as_ref().unwrap().secret().expose()),
-            "it has not been used"
+            "the new refresh token has not been used"
         );
     }
     assert_eq!(fixture.calls(), (1, 3));
@@ -93,7 +93,7 @@ fn without_credentials_a_lost_answer_is_replayed_once() {
         assert_eq!((fixture.calls(), fixture.sandbox.counters().most_presentations), ((1, 2), 2));
         assert!(matches!(news(&queue)[0], Body::Notice(Notice::Ambiguous(_))));
         let _ = session.token(PATIENCE, NOW);
-        assert_eq!(fixture.calls(), (1, 2), "and never again");
+        assert_eq!(fixture.calls(), (1, 2), "it is never presented again");
     }
 }
 
@@ -125,20 +125,20 @@ fn the_replay_of_a_pair_without_credentials_waits_while_its_token_is_valid() {
     fixture.sandbox.switches(|switches| switches.rotation = Rotation::Window(3600));
     let (session, _queue) = from_a_pair(&fixture, AN_HOUR);
     fixture.pass(3600 - 100);
-    // Two in a row, as from a gateway that restarts.
+    // Two failures in a row, as from a gateway that restarts.
     fixture.sandbox.inject(Fault::new(Route::Refresh, answer(502, None, &[])).times(2)).unwrap();
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
     eventually("the end of a flight", || !session.health().unwrap().refreshing);
     for _ in 0..20 {
-        assert_eq!(session.token(NOW, NOW).unwrap().generation, 1, "it still lives");
+        assert_eq!(session.token(NOW, NOW).unwrap().generation, 1, "the token is still valid");
     }
-    assert_eq!(fixture.calls(), (1, 1), "the refresh token is spared");
+    assert_eq!(fixture.calls(), (1, 1), "the refresh token is not presented");
     for _ in 0..2 {
         fixture.pass(10);
         assert_eq!(session.token(NOW, NOW).unwrap().generation, 1);
         eventually("the end of a flight", || !session.health().unwrap().refreshing);
     }
-    assert_eq!(fixture.calls(), (1, 1), "also from callers who come when the usual pause is over");
+    assert_eq!(fixture.calls(), (1, 1), "not even for callers after the usual pause");
     fixture.sandbox.clear_faults();
     fixture.pass(51);
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
@@ -162,7 +162,7 @@ fn a_closed_session_emits_the_pair_of_its_running_refresh_before_its_last_event(
         fixture.pass(3601);
         fixture.fault(Route::Refresh, Point::After, Action::Delay { ms: 400 });
         session.token(NOW, NOW).unwrap_err();
-        eventually("a refresh under way", || fixture.calls().1 == 1);
+        eventually("a running refresh", || fixture.calls().1 == 1);
         if frees {
             drop(session);
         } else {

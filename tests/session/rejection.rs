@@ -41,12 +41,12 @@ fn tokens_that_are_refused_young_are_replaced_once_and_then_with_pauses() {
     let fixture = Fixture::new();
     fixture.session.reject(*fixture.token().token.fingerprint()).unwrap();
     let second = fixture.token();
-    assert_eq!(fixture.calls(), (2, 0), "the successor of a token refused when new comes from Issue");
+    assert_eq!(fixture.calls(), (2, 0), "a token that is refused young is replaced by an Issue");
     let error = fixture.session.reject(*second.token.fingerprint()).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_REJECTED_FRESH);
     let wait = error.retry_after.unwrap();
     assert!(wait <= Duration::from_millis(1250) && error.text.contains("store"), "{wait:?} {error}");
-    assert_eq!(fixture.token().generation, 2, "it goes on being served");
+    assert_eq!(fixture.token().generation, 2, "it is still served");
     assert_eq!(fixture.calls(), (2, 0));
     let health = fixture.session.health().unwrap();
     assert_eq!((health.refused_young, health.replacement_seconds_left.is_some()), (1, true));
@@ -79,12 +79,12 @@ fn fast_revocations_in_a_row_are_replaced_after_growing_pauses() {
         assert_eq!(fixture.wallet(&session), 200, "at once");
         fixture.pass(5);
     }
-    // Where they come faster than that, each costs the pause.
+    // Revocations that come faster than that are replaced only after a pause.
     fixture.revoke(&session);
     assert_eq!(fixture.wallet(&session), 200);
     for pause in [2, 3, 5] {
         fixture.revoke(&session);
-        assert_eq!(fixture.wallet(&session), 401, "the row is spaced");
+        assert_eq!(fixture.wallet(&session), 401, "the next replacement waits for the pause");
         fixture.pass(pause);
         assert_eq!(fixture.wallet(&session), 200);
     }

@@ -1,4 +1,4 @@
-//! What a session tells of itself: its health and its generation word.
+//! The state that a session shows: its health and its generation word.
 
 use crate::fixture::Fixture;
 use crate::support::{NOW, PATIENCE, eventually};
@@ -29,9 +29,9 @@ fn one_question_for_each_token_is_enough_for_a_background_refresh() {
     fixture.token();
     for generation in 1..4 {
         let number = fixture.word();
-        assert!(number != 0, "what the word vouches for is handed out without a call");
+        assert!(number != 0, "while the word is not zero, a token is handed out without a call");
         assert_eq!(fixture.session.token(NOW, NOW).unwrap().generation, generation);
-        // Into the advisory window, past the moment that was drawn.
+        // Into the advisory window, past the random time of the refresh.
         fixture.pass(3600 - 400);
         eventually("a background refresh", || ![0, number].contains(&fixture.word()));
         assert_eq!(fixture.calls(), (1, generation));

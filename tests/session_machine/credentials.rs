@@ -66,7 +66,7 @@ fn a_spent_pair_without_credentials_ends_in_an_error_without_retries() {
     let actions = scene.step(SessionEvent::FlightEnded(Box::new(outcome)), 3591);
     assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
     assert_eq!(digest(&scene.ask(4000, 5, 0)).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
-    assert_eq!(scene.machine.next_wake(at(4000)), None, "no timer rings for what cannot be helped");
+    assert_eq!(scene.machine.next_wake(at(4000)), None, "no timer is set, since no call can help");
     assert!(
         digest(&scene.step(SessionEvent::NewCredentials { has_new_record: false }, 4001))
             .0
@@ -100,7 +100,7 @@ fn another_key_means_another_record_while_the_token_stays_in_use() {
     assert_eq!(digest(&scene.ask(20, 5, 0)), (None, vec![Ok(1)]), "it works as before");
     let actions = scene.ask(3500, 5, 0);
     let plan = digest(&actions).0.unwrap();
-    assert!(plan.stored == 0 && !plan.publishes, "whatever is in the new record is newer: {plan:?}");
+    assert!(plan.stored == 0 && !plan.publishes, "any pair in the new record counts as newer: {plan:?}");
 }
 
 #[test]
@@ -112,6 +112,6 @@ fn a_pair_obtained_for_the_old_record_is_not_used_for_the_new_one() {
     let (plan, answers) = digest(&actions);
     assert!(
         answers.is_empty() && plan.is_some_and(|plan| plan.stored == 0),
-        "the next flight has the new key"
+        "the next flight uses the new key"
     );
 }

@@ -24,7 +24,7 @@ fn a_success_ends_the_pause_that_the_service_asked_for() {
     assert!(digest(&scene.ask(7000, 5, 0)).0.is_some());
 }
 
-/// A session on a store with others, whose token is over and whose last call was answered like that, at second 3601.
+/// A session on a shared store, whose token has expired and whose last call failed with this error at second 3601.
 fn after_failure(error: Error) -> Scene {
     let policy = Policy { is_shared: true, ..Policy::default() };
     let mut scene = Scene { machine: Machine::new(policy, true, 0, at(0)), callers: 0 };
@@ -34,7 +34,7 @@ fn after_failure(error: Error) -> Scene {
     assert_eq!(
         (*have_worked, *scatter),
         (true, Duration::from_secs(1)),
-        "nobody waits for long who has nothing"
+        "without a token the random delay is short"
     );
     let log =
         FlightStats { issues: 1, spent: error.status == Status::PG_ERR_REFUSED, ..FlightStats::default() };
@@ -87,7 +87,7 @@ fn during_an_obstacle_callers_cause_one_look_into_the_store_a_second() {
     let mut scene = sharing();
     scene.ask(3600, 5, 0);
     refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
-    assert!(digest(&scene.ask(3601, 5, 0)).0.is_none(), "it was read a moment ago");
+    assert!(digest(&scene.ask(3601, 5, 0)).0.is_none(), "the store was read a moment ago");
     let actions = scene.ask(3602, 5, 0);
     let (plan, answers) = digest(&actions);
     assert!(plan.unwrap().looks_only && answers.is_empty());
@@ -100,7 +100,7 @@ fn during_an_obstacle_callers_cause_one_look_into_the_store_a_second() {
     let actions =
         scene.step(SessionEvent::FlightEnded(Box::new(landing_of(Ok(committed(2, 3602)), log))), 3603);
     assert_eq!(digest(&actions).1, [Ok(2)]);
-    assert!(scene.machine.obstacle(at(3603)).is_none(), "what others got ends it");
+    assert!(scene.machine.obstacle(at(3603)).is_none(), "a pair of another process ends the obstacle");
 }
 
 #[test]
@@ -155,5 +155,5 @@ fn degraded_and_recovered_are_each_emitted_once() {
     scene.ask(3800, 5, 0);
     assert_eq!(news(&scene.step(outcome(Ok(committed(2, 3801))), 3801)), ["rotated", "recovered"]);
     scene.step(SessionEvent::Close, 3802);
-    assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session tells nothing");
+    assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session emits nothing");
 }

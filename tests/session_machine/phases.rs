@@ -1,4 +1,4 @@
-//! The phases of a token: which are served, which wait, and when a flight begins.
+//! The phases of a token: which tokens are served, which callers wait, and when a flight starts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn a_fresh_token_is_served_and_no_flight_starts() {
 #[test]
 fn an_advisory_token_is_served_while_one_flight_starts() {
     let mut scene = Scene::new();
-    // Half of the dice: the background refresh starts 600 s before the end.
+    // With random values of 0.5 the background refresh starts 600 s before the end.
     assert!(digest(&scene.ask(2999, 5, 0)).0.is_none());
     let actions = scene.ask(3001, 5, 0);
     let (plan, answers) = digest(&actions);
@@ -62,7 +62,7 @@ fn asking_for_more_life_than_is_left_counts_as_mandatory_until_a_new_token_comes
     assert_eq!(
         digest(&scene.ask(2000, 60, 3601)),
         (None, vec![Ok(2)]),
-        "what no token can fulfil is not heeded"
+        "a demand that no token can meet is ignored"
     );
 }
 
@@ -74,7 +74,7 @@ fn a_lifetime_without_callers_ends_the_background_refresh() {
     assert_eq!(
         scene.machine.next_wake(at(6400)),
         Some(Duration::from_secs(6430)),
-        "only looks whether somebody reads"
+        "the timer only checks for readers"
     );
     assert!(digest(&scene.ask(6401, 5, 0)).0.is_some(), "the next caller starts it again");
 }
@@ -125,7 +125,7 @@ fn a_short_lived_token_is_refreshed_in_the_background_as_soon_as_the_floor_allow
 #[test]
 fn a_valid_token_is_handed_out_after_half_of_the_callers_deadline() {
     let mut scene = Scene::new();
-    assert_eq!(digest(&scene.ask(3500, 8, 0)).1, [], "it is about to end, and a flight begins");
+    assert_eq!(digest(&scene.ask(3500, 8, 0)).1, [], "it is about to expire, and a flight starts");
     assert_eq!(digest(&scene.step(SessionEvent::Tick, 3503)).1, []);
     assert_eq!(digest(&scene.step(SessionEvent::Tick, 3504)).1, [Ok(1)]);
     assert_eq!(digest(&scene.ask(3505, 60, 0)).1, []);
@@ -177,7 +177,7 @@ fn a_token_of_unknown_age_is_renewed_before_use_if_possible() {
     let (plan, answers) = digest(&actions);
     assert!(plan.is_some_and(|plan| plan.cause == Cause::Asked) && answers.is_empty());
     let failed = outcome(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
-    assert_eq!(digest(&scene.step(failed, 2)).1, [Ok(1)], "it is all there is");
+    assert_eq!(digest(&scene.step(failed, 2)).1, [Ok(1)], "it is the only token");
     assert_eq!(digest(&scene.ask(3, 5, 0)).1, [Ok(1)], "and is served from then on");
 }
 

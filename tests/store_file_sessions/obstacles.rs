@@ -1,4 +1,4 @@
-//! Failures that one process met, as the others see them.
+//! Failures that one process met, as other processes see them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn during_an_obstacle_a_session_still_gets_a_pair_that_another_process_obtained(
         fixture.sandbox.inject(Fault::new(Route::Issue, refusal).forever()).unwrap();
         one.token(Duration::from_secs(3), NOW).unwrap_err();
         fixture.sandbox.clear_faults();
-        // Somebody who knows that the obstacle is gone.
+        // A process whose credentials are set again does not wait for the end of the obstacle.
         other.set_credentials(credentials(&fixture, &fixture.sandbox.credentials().public_key)).unwrap();
         assert_eq!(other.token(PATIENCE, NOW).unwrap().generation, 1);
         fixture.pass(2);
@@ -68,7 +68,7 @@ fn credentials_that_have_worked_are_retried_soon_by_the_next_process_too() {
     fixture.pass(3601);
     fixture.sandbox.revoke(&Revoke::All(true));
     fixture.sandbox.inject(Fault::new(Route::Issue, answer(401, None, &[])).times(3)).unwrap();
-    // The first pause of a second is waited out.
+    // The caller waits through the first pause of a second.
     for wait in [5, 30] {
         let error = fixture.session().token(Duration::from_secs(4), NOW).unwrap_err();
         let (left, wait) = (error.retry_after.unwrap(), Duration::from_secs(wait));

@@ -1,4 +1,4 @@
-//! Answers that are odd but good.
+//! Unusual answers that are still good.
 
 use std::sync::Arc;
 
