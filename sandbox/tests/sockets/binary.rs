@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pg_sandbox::{Address, Credentials};
 use reqwest::blocking::Response;
 
-use crate::desk::{eventually, plain_builder};
+use crate::fixture::{eventually, plain_builder};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pg-sandbox");
 

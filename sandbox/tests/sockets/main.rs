@@ -5,9 +5,9 @@ mod admin;
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
-mod desk;
-#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod ports;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use reqwest::blocking::{Client, ClientBuilder, Response};
 use reqwest::{Certificate, redirect, retry};
 use serde_json::{Value, json};
 
-pub(crate) struct Desk {
+pub(crate) struct Fixture {
     pub(crate) sandbox: Sandbox,
     client: Client,
 }
@@ -31,7 +31,7 @@ impl Pair {
     }
 }
 
-impl Desk {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
