@@ -1,4 +1,4 @@
-//! The check of a store finds each promise that is broken, and says which.
+//! The conformance check of a store finds each broken promise and names it.
 
 use std::sync::Arc;
 

@@ -17,16 +17,17 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// Refreshes so often, whatever the others do, and sees to it that nobody else is at it.
+/// Refreshes this many times, whatever the others do, and checks that it holds the lock alone.
 fn refresh(folder: &Path, times: u64, number: u64) {
     let store = store(folder, PATIENCE);
     runtime().block_on(async {
         for time in 0..times {
             assert_eq!(store.lock(u64::MAX).await.unwrap(), Lock::Held);
             let before = store.load().await.unwrap().committed.unwrap();
-            let refresh = store.intend().await.unwrap().expect("nobody died, so there is one");
+            let refresh =
+                store.intend().await.unwrap().expect("no process died, so there is a refresh token");
             let alone = folder.join("somebody-is-at-it");
-            File::create_new(&alone).expect("one at a time");
+            File::create_new(&alone).expect("one flight at a time");
             let token = refresh.secret().expose();
             File::create_new(folder.join(format!("spent-{token}"))).expect("presented once");
             let next = store.commit(before.generation(), pair(number * 1000 + time)).await.unwrap();
@@ -109,9 +110,9 @@ fn a_waiter_gets_the_newer_pair_while_the_lock_is_held() {
     runtime().block_on(async {
         assert_eq!(ours.lock(1).await.unwrap(), Lock::Moved);
         assert_eq!(ours.load().await.unwrap().committed.unwrap().generation(), 2);
-        // What was loaded and found wanting is not offered again.
+        // A record that was loaded and did not suffice is not offered again.
         let again = tokio::time::timeout(Duration::from_millis(600), ours.lock(1)).await;
-        assert!(again.is_err(), "it waits for something newer");
+        assert!(again.is_err(), "it waits for a newer record");
     });
 }
 

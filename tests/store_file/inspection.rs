@@ -1,4 +1,4 @@
-//! What an operator sees of a record, and how it is removed.
+//! Inspection and removal of records by an operator.
 
 use std::fs;
 use std::path::Path;
@@ -66,7 +66,7 @@ fn an_inspection_shows_the_form_of_a_record() {
     let half = fs::read(&path).unwrap();
     fs::write(&path, &half[..half.len() / 2]).unwrap();
     assert_eq!(with(&[1]).unwrap().form, Some(Form::Broken));
-    assert!(path.exists() && beside(&path, ".corrupt-").is_empty(), "it is left where it is");
+    assert!(path.exists() && beside(&path, ".corrupt-").is_empty(), "a broken record stays in its place");
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn a_removed_record_leaves_only_its_lock_file() {
     assert!(record.try_lock().unwrap() && loaded(&record).is_some());
     record.forget().unwrap();
     assert_eq!(beside(&path, ""), beside(&path, ".lock"));
-    assert_eq!(beside(other.path(), "").len(), 4, "another account's is left alone");
-    assert!(loaded(&record).is_none(), "and it is not remembered");
+    assert_eq!(beside(other.path(), "").len(), 4, "the record of another account is kept");
+    assert!(loaded(&record).is_none(), "and it is not cached");
     record.forget().unwrap();
     assert_eq!(record.commit(0, &pair(2)).unwrap().generation(), 1);
 }

@@ -1,5 +1,5 @@
-//! What is not trusted: files that others could have written or can read, other accounts, other versions. And what
-//! is broken, which heals.
+//! Files that are not trusted: those that others could write or can read, of other accounts, of other versions; and broken
+//! records, which are replaced.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -27,7 +27,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-/// The path, and what to do about it.
+/// Checks that the error names the path and what to do.
 fn assert_refused(error: &Error, path: &Path, remedy: &str) {
     assert_eq!(error.status, Status::PG_ERR_STORE_REFUSED, "{error}");
     assert!(error.text.contains(path.to_str().unwrap()) && error.text.contains(remedy), "{error}");
@@ -47,7 +47,7 @@ fn everything_created_is_private_to_its_owner() {
     assert_eq!(name, format!("pg-{}", key("account").name()));
 }
 
-/// As a mount with `fsGroup` leaves them.
+/// Modes as a mount with `fsGroup` sets them.
 #[test]
 fn own_files_with_wide_modes_are_corrected_with_one_warning() {
     for others in [0o660, 0o640, 0o604, 0o620, 0o601] {
@@ -73,7 +73,7 @@ fn own_files_with_wide_modes_are_corrected_with_one_warning() {
 #[test]
 fn a_foreign_owner_is_refused() {
     if !geteuid().is_root() {
-        // Past the harness, which hides what a test that passes prints.
+        // Not through the test harness, which hides the output of a passing test.
         let text =
             b"SKIPPED, NOT TESTED: a foreign owner is refused. Run as root: only root gives files away\n";
         return std::io::stderr().write_all(text).unwrap();
@@ -158,13 +158,13 @@ fn a_removed_folder_is_created_again() {
     ours.commit(0, &pair(1)).unwrap();
     fs::remove_dir_all(&path).unwrap();
     assert!(ours.commit(1, &pair(2)).is_err());
-    // As a flight goes on: the lock that was held keeps nobody out any more.
+    // As in a running flight: the lock that was held no longer keeps others out.
     assert!(ours.try_lock().unwrap() && !record(&path).try_lock().unwrap());
     assert_eq!(ours.commit(1, &pair(2)).unwrap().generation(), 2);
     assert_eq!(access(&loaded(&record(&path)).unwrap()), "a2");
 }
 
-/// As CIFS and 9p are.
+/// CIFS and 9p are such file systems.
 #[test]
 fn a_file_system_that_cannot_sync_folders_gives_one_warning_and_no_error() {
     struct NoSync(i32);
@@ -241,7 +241,7 @@ fn a_truncated_record_is_set_aside_and_replaced() {
         fs::write(&path, &bytes[..cut]).unwrap();
         let record = record(folder.path());
         assert!(loaded(&record).is_none());
-        assert!(beside(&path, ".corrupt-").len() <= 1 && path.exists(), "without the lock it stays");
+        assert!(beside(&path, ".corrupt-").len() <= 1 && path.exists(), "without the lock the record stays");
         assert!(record.try_lock().unwrap());
         assert!(loaded(&record).is_none() && claim(&record).is_none(), "cut at {cut}");
         let aside = beside(&path, ".corrupt-");

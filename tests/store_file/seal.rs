@@ -1,4 +1,4 @@
-//! Records that are sealed with a key: who reads them, and that nobody else changes them.
+//! Sealed records: they are read only with the key, and are not changed without it.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::fixture::{
     seeded_with,
 };
 
-/// Where things stand in a record: docs/record-format.md.
+/// The offsets in a record: docs/record-format.md.
 const KEY: usize = 12;
 const GENERATION: usize = 44;
 const PAYLOAD: usize = 56;
@@ -28,7 +28,7 @@ fn locked(folder: &Path, keyring: Option<&Keyring>) -> RecordFile {
     record
 }
 
-/// Which file, which setting, and that nothing was done.
+/// Checks that the error names the file and the setting, and says that nothing was changed.
 fn assert_other_key(error: &Error, path: &Path) {
     assert_eq!(error.status, Status::PG_ERR_STORE_KEY, "{error}");
     for piece in [path.to_str().unwrap(), "store_key", "nothing was changed"] {
@@ -43,7 +43,7 @@ fn refusal() -> Refusal {
     Refusal { strikes: 1, until, error }
 }
 
-/// With a checksum that is right again.
+/// Writes the record with a correct checksum.
 fn put(path: &Path, at: usize, new: &[u8]) -> Vec<u8> {
     let mut bytes = fs::read(path).unwrap();
     let end = bytes.len() - 16;
@@ -104,7 +104,10 @@ fn a_store_without_the_key_changes_nothing() {
         ] {
             assert_other_key(&error, &path);
         }
-        assert!(fs::read(&path).unwrap() == bytes && beside(&path, ".").len() == 1, "the lock file alone");
+        assert!(
+            fs::read(&path).unwrap() == bytes && beside(&path, ".").len() == 1,
+            "only the lock file is beside it"
+        );
     }
     assert_eq!(claim(&locked(folder.path(), Some(&keyring(&[1])))).as_deref(), Some("r1"));
 }
@@ -153,7 +156,10 @@ fn a_plain_record_is_refused_with_a_key_unless_the_setting_allows_it() {
         assert_other_key(&error, &path);
         assert!(error.text.contains("not sealed") && error.text.contains("store_accept_plain"), "{error}");
     }
-    assert!(fs::read(&path).unwrap() == before && beside(&path, ".").len() == 1, "the lock file alone");
+    assert!(
+        fs::read(&path).unwrap() == before && beside(&path, ".").len() == 1,
+        "only the lock file is beside it"
+    );
     drop(record);
     let record = locked(folder.path(), Some(&keyring(&[1]).accepting_plain(true)));
     assert_eq!(access(&loaded(&record).unwrap()), "a1");
@@ -161,7 +167,7 @@ fn a_plain_record_is_refused_with_a_key_unless_the_setting_allows_it() {
     record.commit(1, &pair(2)).unwrap();
     record.unlock();
     assert_other_key(&account(folder.path(), "account", None).load().unwrap_err(), &path);
-    assert_eq!(access(&loaded(&sealed_record(folder.path())).unwrap()), "a2", "it is sealed now");
+    assert_eq!(access(&loaded(&sealed_record(folder.path())).unwrap()), "a2", "the new record is sealed");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What one store writes, the other one reads.
+//! Records that one store writes and another one reads.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -27,7 +27,7 @@ fn each_store_sees_the_commits_of_the_other() {
     for (turn, generation) in (2..8).zip(1..) {
         let (ours, theirs) = if turn % 2 == 0 { (&one, &other) } else { (&other, &one) };
         assert!(ours.try_lock().unwrap());
-        assert!(!theirs.try_lock().unwrap(), "threads of one process keep each other out too");
+        assert!(!theirs.try_lock().unwrap(), "threads of one process exclude each other too");
         assert_eq!(loaded(ours).unwrap().generation(), generation);
         assert_eq!(claim(ours), Some(format!("r{}", turn - 1)));
         ours.commit(generation, &pair(turn)).unwrap();
@@ -46,12 +46,9 @@ fn an_open_intent_hides_the_refresh_token() {
     let (folder, path) = seeded();
     let one = locked(folder.path());
     assert_eq!(claim(&one).as_deref(), Some("r1"));
-    assert_eq!(claim(&one), None, "nor to whoever wrote it");
+    assert_eq!(claim(&one), None, "the store that wrote the intent does not get it either");
     one.unlock();
-    assert!(
-        !fs::read(&path).unwrap().windows(2).any(|bytes| bytes == b"r1"),
-        "it is not in the file any more"
-    );
+    assert!(!fs::read(&path).unwrap().windows(2).any(|bytes| bytes == b"r1"), "it is no longer in the file");
     let other = locked(folder.path());
     let found = loaded(&other).unwrap();
     assert!(found.generation() == 1 && !found.has_refresh);
@@ -107,10 +104,10 @@ fn a_store_that_lost_the_lock_does_not_overwrite_a_newer_pair() {
     let late = locked(folder.path());
     loaded(&late);
     assert!(claim(&late).is_some());
-    // The lock goes with the file: somebody has removed it.
+    // The lock is lost with its file, which was removed.
     fs::remove_file(&beside(&path, ".lock")[0]).unwrap();
     let other = locked(folder.path());
-    assert_eq!(claim(&other), None, "the intent guards the refresh token");
+    assert_eq!(claim(&other), None, "the intent protects the refresh token");
     loaded(&other);
     other.commit(1, &pair(2)).unwrap();
     let error = late.commit(1, &pair(3)).unwrap_err();
@@ -138,7 +135,7 @@ fn a_refusal_is_visible_to_all_until_a_call_succeeds() {
     let error = Error {
         http_status: Some(401),
         server: Some(Box::new(server)),
-        ..Error::new(Status::PG_ERR_REFUSED, "the service's own words, which may hold anything")
+        ..Error::new(Status::PG_ERR_REFUSED, "the text of the service, which may contain anything")
     };
     let until = SystemClock.now().boot + Duration::from_secs(30);
     one.back_off(&Refusal { strikes: 2, until, error }).unwrap();
@@ -151,7 +148,7 @@ fn a_refusal_is_visible_to_all_until_a_call_succeeds() {
     assert_eq!((refusal.error.status, refusal.error.http_status), (Status::PG_ERR_REFUSED, Some(401)));
     assert_eq!(refusal.error.server.unwrap().code.unwrap(), "ERROR_CREDENTIALS_NOT_FOUND");
     assert!(!refusal.error.text.contains("own words"));
-    // One that is over leaves its strikes until a pair comes.
+    // An expired refusal leaves its count of strikes until a pair comes.
     let over = Refusal { strikes: 2, until: Duration::ZERO, error: Error::new(Status::PG_ERR_REFUSED, "no") };
     other.back_off(&over).unwrap();
     assert_eq!(other.load().unwrap().back_off.unwrap().strikes, 2);

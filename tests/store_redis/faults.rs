@@ -1,4 +1,4 @@
-//! A server that is down, slow, cut off in the middle, empty, old, read-only, starting, full.
+//! A Redis server that is down, slow, cut off during a command, empty, outdated, read-only, loading or full.
 
 use std::thread;
 use std::time::Duration;
@@ -14,27 +14,27 @@ use crate::support::{NOW, eventually};
 
 pub(crate) const FAIL: [(&str, &str); 1] = [("on_store_down", "fail")];
 
-/// What a session that wants no private pair is told, once its flight has ended.
+/// The error of a session that allows no private pair, after its flight has ended.
 pub(crate) fn told(session: &Session) -> Error {
     for _ in 0..60 {
-        let error = session.token(Duration::from_millis(500), NOW).expect_err("it has a token");
+        let error = session.token(Duration::from_millis(500), NOW).expect_err("the session has a token");
         if error.status != Status::PG_ERR_TIMEOUT {
             return error;
         }
     }
-    panic!("it is not told");
+    panic!("the session has no error");
 }
 
-/// With that trouble there is a token, and not by the shared refresh token; without it the store is healed.
+/// During the trouble sessions obtain a private pair, not with the shared refresh token; afterwards the store recovers.
 fn is_survived(fixture: &Fixture, store: &str, end: impl FnOnce()) {
     let session = fixture.session_at(store, &[]);
     let (issues, refreshes) = fixture.calls();
     assert!(generation(&session) >= 1);
-    assert_eq!(fixture.calls(), (issues + 1, refreshes), "a pair of its own");
+    assert_eq!(fixture.calls(), (issues + 1, refreshes), "a private pair");
     end();
     fixture.pass(3600);
     let healed = generation(&session);
-    assert_eq!(generation(&fixture.session()), healed, "all have one pair again");
+    assert_eq!(generation(&fixture.session()), healed, "all share one pair again");
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn without_the_redis_server_sessions_still_get_tokens_and_recover() {
     fixture.pass(3000);
     assert_eq!(generation(&session), 1, "in its advisory window it is served");
     fixture.pass(600);
-    assert_eq!(generation(&session), 2, "a pair of its own");
-    assert_eq!(fixture.calls(), (2, 0), "the shared refresh token is left alone");
+    assert_eq!(generation(&session), 2, "a private pair");
+    assert_eq!(fixture.calls(), (2, 0), "the shared refresh token is not presented");
     let error = told(&fixture.session_with(&FAIL));
     assert_eq!(error.status, Status::PG_ERR_STORE);
     assert!(error.text.contains("127.0.0.1") && error.text.contains("check host and port"), "{error}");
@@ -55,7 +55,7 @@ fn without_the_redis_server_sessions_still_get_tokens_and_recover() {
     fixture.redis.start_again();
     fixture.pass(3600);
     assert_eq!(generation(&session), 3);
-    assert_eq!(fixture.calls(), (2, 1), "which is presented when the server is back");
+    assert_eq!(fixture.calls(), (2, 1), "the shared refresh token is presented once the server is back");
     assert_eq!(generation(&fixture.session()), 3);
 }
 
@@ -75,7 +75,7 @@ fn after_a_lost_answer_the_command_is_sent_again() {
             expected += 1;
             assert_eq!(generation(&session), expected, "{questions:?} {trouble:?}");
             assert_eq!(proxy.struck(), struck + questions.len());
-            assert_eq!(generation(&fixture.session()), expected, "one generation, which all have");
+            assert_eq!(generation(&fixture.session()), expected, "one generation for all");
             assert_eq!(fixture.redis.field("generation"), expected.to_string());
             assert_eq!(
                 fixture.redis.cli(&["exists", &fixture.redis.key("session").replace(":session", ":lock")]),
@@ -100,7 +100,7 @@ fn a_long_outage_during_a_flight_loses_no_pair_and_presents_no_token_twice() {
             proxy.next(last, trouble);
             proxy.refuse_after(Some(questions.len()));
             generation(&session);
-            // Whoever had presented it has the pair, though the store may not.
+            // The session that presented it has the pair, even if the store may not have it.
             let expected = if number == 2 { (1, 1) } else { (2, 0) };
             assert_eq!(fixture.calls(), expected, "{questions:?} {trouble:?}");
             proxy.refuse_after(None);
@@ -124,7 +124,7 @@ fn an_intent_with_a_lost_answer_is_withdrawn_and_written_again() {
         for read in [Trouble::Cut, Trouble::CutAnswer] {
             proxy.forget();
             let struck = proxy.struck();
-            // The question and its repetition.
+            // The command and its repetition.
             for (what, trouble) in [(WRITE, written), (WRITE, written), (LOAD, read)] {
                 proxy.next(what, trouble);
             }
@@ -163,7 +163,7 @@ fn a_slow_redis_server_does_not_delay_callers_for_long() {
     let told = told(&fixture.session_at(&proxy.url(), &FAIL));
     assert!(told.status == Status::PG_ERR_STORE && told.text.contains("no answer within 5s"), "{told}");
     is_survived(&fixture, &proxy.url(), || proxy.freeze(false));
-    // Not so long that it would be given up.
+    // Not so long that the command would time out.
     fixture.redis.cli(&["client", "pause", "1000"]);
     fixture.pass(3600);
     let (issues, refreshes) = fixture.calls();
@@ -216,10 +216,10 @@ fn a_session_with_a_newer_token_ignores_an_older_record() {
     assert_eq!(fixture.calls(), (1, 1));
     fixture.redis.kill();
     fixture.redis.start_again();
-    assert_eq!(fixture.redis.field("generation"), "1", "with the refresh token that is spent");
+    assert_eq!(fixture.redis.field("generation"), "1", "the old record has the spent refresh token");
     fixture.pass(3600);
     assert_eq!(generation(&session), 3);
-    assert_eq!(fixture.calls(), (2, 1), "which is not presented");
+    assert_eq!(fixture.calls(), (2, 1), "the spent refresh token is not presented");
     assert_eq!(generation(&fixture.session()), 3);
 }
 
@@ -236,7 +236,7 @@ fn a_session_follows_a_failover() {
     next.cli(&["replicaof", "no", "one"]);
     fixture.redis.cli(&["replicaof", "127.0.0.1", &next.port.to_string()]);
     fixture.pass(3600);
-    // Until the address follows, there is no writing.
+    // Until the address changes to the new primary, nothing can be written.
     let error = told(&fixture.session_at(&fixture.redis.url(), &FAIL));
     assert!(error.text.contains("read only replica") && error.text.contains("name the primary"), "{error}");
     assert!(error.is_retryable(), "{error}");

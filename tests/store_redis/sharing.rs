@@ -41,7 +41,7 @@ fn twenty_four_processes_at_expiry_make_one_call() {
     }
 }
 
-/// Sessions of so many accounts, on one client.
+/// Sessions of this many accounts on one client.
 fn many(fixture: &Fixture, number: usize) -> Vec<Session> {
     let config = fixture.config(&fixture.redis.url(), &[]);
     let client = client(&config, &fixture.sandbox.urls().https);
@@ -92,7 +92,7 @@ fn refused_credentials_are_presented_once_for_all_sessions_and_refusals_add_up()
     let account = fixture.sandbox.add_account().unwrap();
     let config = fixture.login(&account.account_id, &fixture.sandbox.credentials().public_key);
     let session = || Session::open(&client(&config, &fixture.sandbox.urls().https), &config).unwrap();
-    // Another process each time: 30 s, 120 s, and then a quarter of an hour.
+    // Another process each time; the pauses are 30 s, 120 s and a quarter of an hour.
     for (strike, wait) in [(1, 30), (2, 120), (3, 900)] {
         for _ in 0..4 {
             let error = session().token(PATIENCE, NOW).unwrap_err();
@@ -135,7 +135,7 @@ fn a_flight_makes_three_round_trips_and_a_fresh_token_none() {
         proxy.forget();
         assert_eq!(generation(&session), expected);
         assert_eq!((proxy.asked("-- "), proxy.asked(ACQUIRE)), (3, 1), "generation {expected}");
-        assert!(proxy.asked("") <= 5, "with those of a new connection");
+        assert!(proxy.asked("") <= 5, "including those of a new connection");
         proxy.forget();
         (0..100).for_each(|_| assert_eq!(generation(&session), expected));
         assert_eq!(proxy.asked(""), 0);
@@ -188,10 +188,10 @@ fn a_forked_child_opens_its_own_connection_and_the_parent_keeps_its_one() {
     parent.say("fork");
     let (renewed, _, childs) = parent.told();
     assert!(renewed != first && childs != parents);
-    assert_eq!(fixture.calls(), (2, 0), "a token that is refused so young is replaced by Issue");
+    assert_eq!(fixture.calls(), (2, 0), "a token that is refused young is replaced by an Issue");
     assert_eq!(fixture.redis.clients().len(), 2);
     parent.say("renew");
-    assert_eq!(parent.token(), renewed, "they share it");
+    assert_eq!(parent.token(), renewed, "the parent and its child share it");
     assert_eq!(fixture.calls(), (2, 0));
     assert_eq!(fixture.redis.clients().len(), 2);
     kill_process(Pid::from_raw(childs).unwrap(), Signal::KILL).unwrap();

@@ -10,8 +10,8 @@ use crate::runtime::hazard_cell::HazardCell;
 
 const MOST: usize = 3;
 
-/// Counts how often each of its kind was freed, outside of loom's sight; loom itself sees when it is read and freed at
-/// once.
+/// Counts how often each value was freed, with atomics that loom does not track; loom itself reports a read and a free at
+/// the same time.
 struct Canary {
     value: UnsafeCell<usize>,
     freed: std::sync::Arc<[AtomicUsize; MOST]>,
@@ -19,18 +19,18 @@ struct Canary {
 
 impl Drop for Canary {
     fn drop(&mut self) {
-        // SAFETY: loom panics where somebody reads it meanwhile.
+        // SAFETY: loom panics if another thread reads it meanwhile.
         let number = self.value.with_mut(|value| unsafe { std::mem::replace(&mut *value, MOST) });
         self.freed[number].fetch_add(1, Ordering::SeqCst);
     }
 }
 
-// SAFETY: as the values of the library: shared, and freed by whoever replaces them.
+// SAFETY: as the values of the library: shared, and freed by the thread that replaces them.
 unsafe impl Send for Canary {}
 // SAFETY: as above.
 unsafe impl Sync for Canary {}
 
-/// All orders with at most so many switches away from a thread that could go on; `None`: all there are.
+/// Runs all orders with at most this many switches away from a thread that could continue; `None`: all orders.
 fn model(
     switches: Option<usize>,
     made: usize,
@@ -54,7 +54,7 @@ fn model(
 
 fn read(cell: &HazardCell<Canary>) -> usize {
     cell.read(|canary| {
-        // SAFETY: loom panics where somebody frees it meanwhile.
+        // SAFETY: loom panics if another thread frees it meanwhile.
         canary.map_or(MOST, |canary| canary.value.with(|value| unsafe { *value }))
     })
 }
@@ -71,12 +71,12 @@ pub fn one_thread_reads_while_another_replaces() {
     });
 }
 
-/// The same for a reader in a hurry, who may see nothing instead.
+/// The same for a reader that does not wait, and may see nothing instead.
 pub fn one_thread_tries_to_read_while_another_replaces() {
     model(None, 2, |cell, canary| {
         let reading = {
             let cell = cell.clone();
-            // SAFETY: loom panics where somebody frees it meanwhile.
+            // SAFETY: loom panics if another thread frees it meanwhile.
             let look = |canary: &Canary, _| Some(canary.value.with(|value| unsafe { *value }));
             thread::spawn(move || cell.try_read(look))
         };
@@ -85,7 +85,7 @@ pub fn one_thread_tries_to_read_while_another_replaces() {
     });
 }
 
-/// A reader, and two who replace the value.
+/// One reader, and two threads that replace the value.
 pub fn one_thread_reads_while_two_replace() {
     model(Some(2), 3, |cell, canary| {
         let replacing = {
@@ -102,7 +102,7 @@ pub fn one_thread_reads_while_two_replace() {
     });
 }
 
-/// A read inside another keeps what the outer one reads.
+/// A read inside another read keeps the value of the outer one.
 pub fn one_thread_reads_inside_a_read_while_another_replaces() {
     model(None, 2, |cell, canary| {
         let reading = {
@@ -110,7 +110,7 @@ pub fn one_thread_reads_inside_a_read_while_another_replaces() {
             thread::spawn(move || {
                 cell.read(|canary| {
                     let inner = read(&cell);
-                    // SAFETY: loom panics where somebody frees it meanwhile.
+                    // SAFETY: loom panics if another thread frees it meanwhile.
                     let outer = canary.map_or(MOST, |c| c.value.with(|value| unsafe { *value }));
                     assert!(outer <= inner && inner < 2);
                 });

@@ -1,10 +1,10 @@
-//! The parts of the library that threads meet in, built from loom's atomics and locks instead of the system's. Each
-//! public function is a model: loom runs it through every order in which its steps can happen. `tests/models.rs` calls
-//! them; they are not tests themselves, since the tests inside the parts are not for loom.
+//! The parts of the library that threads share, built with loom's atomics and locks instead of the system's. Each
+//! public function is a model: loom runs it in every possible order of its steps. `tests/models.rs` calls
+//! them; the models are not tests themselves, since the unit tests of these parts cannot run under loom.
 
 #![allow(clippy::unwrap_used, reason = "a model fails by panicking")]
-#![allow(unsafe_code, reason = "the parts have some, and loom's cells ask for it")]
-#![allow(dead_code, reason = "a part has more to it than its model needs")]
+#![allow(unsafe_code, reason = "the parts contain unsafe code, and loom's cells need it")]
+#![allow(dead_code, reason = "a model uses only some functions of its part")]
 
 pub mod hazard_cell;
 pub mod one_shot;

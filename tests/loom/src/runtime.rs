@@ -1,4 +1,4 @@
-//! Takes the place of what surrounds `src/runtime/hazard_cell.rs`: ordinary fences instead of the system call, and slots that
+//! Replaces the modules around `src/runtime/hazard_cell.rs`: ordinary fences instead of the system call, and slots that
 //! end with the model.
 
 #[path = "../../../src/runtime/hazard_cell.rs"]
@@ -40,18 +40,18 @@ mod thread_slot {
     }
 
     pub(super) fn slots() -> &'static SlotList<HazardPointer> {
-        // SAFETY: the statics of a model live as long as the model, and nothing of it outlives that.
+        // SAFETY: the statics of a model live as long as the model, and no reference outlives it.
         unsafe { &*ptr::from_ref(&*SLOTS) }
     }
 
     pub(super) struct IdleSlot(&'static Slot<HazardPointer>);
 
-    /// Always a spare one, so that slots change hands in every order too.
+    /// Always a spare slot, so that slots also change threads in every order.
     pub(super) fn idle_slot() -> IdleSlot {
         IdleSlot(slots().acquire())
     }
 
-    /// One that its thread keeps.
+    /// A slot that its thread keeps.
     pub(super) fn own_idle_slot() -> Option<&'static Slot<HazardPointer>> {
         Some(slots().acquire())
     }

@@ -1,4 +1,4 @@
-//! Takes the place of `src/sync.rs`.
+//! Replaces `src/sync.rs`.
 
 use std::sync::{LockResult, PoisonError};
 
