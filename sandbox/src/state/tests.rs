@@ -6,7 +6,7 @@ use crate::switches::{DetailsKey, RetryAfter};
 const START: u64 = 1_700_000_000_000;
 const SECOND: u64 = 1000;
 
-/// A service, its account, and a time that only the test moves.
+/// A service, its account, and a clock that only the test moves.
 struct Fixture {
     state: State,
     credentials: Credentials,

@@ -1,4 +1,4 @@
-//! The admin port, as a program in another language uses it.
+//! The admin port, used by raw HTTP as from another language.
 
 use pg_sandbox::{Action, Counters, Credentials, Entry, Fault, Point, Route, fingerprint};
 use reqwest::blocking::Client;

@@ -1,4 +1,4 @@
-//! The program: its line, its start, its end.
+//! The program: its start, the line it prints, and its end.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -26,7 +26,7 @@ fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// By the shell's own `kill`: a small system has no program of that name.
+/// Uses the shell's built-in `kill`, since a small system has no such program.
 fn terminate(pid: u32) {
     assert!(Command::new("sh").args(["-c", &format!("kill {pid}")]).status().unwrap().success());
 }
@@ -86,7 +86,7 @@ fn switches_and_places_are_taken_from_the_command_line() {
     assert_eq!(switches["refused_status"], 400);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(folder.join("credentials.json").exists(), "a directory that was asked for stays");
+    assert!(folder.join("credentials.json").exists(), "a given directory stays");
 }
 
 #[test]

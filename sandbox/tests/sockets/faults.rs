@@ -1,4 +1,4 @@
-//! Every fault, over HTTP/1.1 and HTTP/2 where both can have it.
+//! Every fault, over HTTP/1.1 and, where possible, HTTP/2.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -97,7 +97,7 @@ fn a_reset_works_at_every_point() {
     let fixture = Fixture::new();
     for point in [Point::Accept, Point::Head, Point::Before, Point::After] {
         fixture.inject(Fault::new(Route::Any, Action::Reset).at(point));
-        // Unread bytes alone would make it a reset, so at the first point nothing is sent.
+        // Unread bytes would cause a reset by themselves, so nothing is sent at the first point.
         let request = if point == Point::Accept { "" } else { WALLET };
         let (received, end) = raw(&fixture.sandbox.urls().http, request);
         assert!(received.is_empty());
@@ -149,7 +149,7 @@ fn resets_and_closes_work_over_tls() {
     assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
     fixture.inject(Fault::new(Route::Wallet, Action::Close));
     let (_, end) = read_to_the_end(&mut asked_over_tls(&fixture));
-    assert!(end.is_ok(), "TLS was told goodbye: {end:?}");
+    assert!(end.is_ok(), "TLS got close_notify: {end:?}");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn an_answer_can_be_cut_at_every_byte() {
     let fixture = Fixture::new();
     let url = &fixture.sandbox.urls().http;
     let (whole, _) = raw(url, WALLET_THEN_CLOSE);
-    // The last round cuts where nothing is left to cut: the answer is whole, then comes the reset.
+    // The last round cuts after the last byte: the answer is complete, then comes the reset.
     for bytes in 0..=whole.len() {
         fixture.inject(Fault::new(Route::Wallet, Action::Cut { bytes: bytes as u64 }));
         let (received, end) = raw(url, WALLET_THEN_CLOSE);
@@ -354,7 +354,7 @@ fn a_delay_at_accept_delays_the_handshake() {
     assert!(start.elapsed() >= Duration::from_millis(80));
 }
 
-/// A bare TLS connection on which the wallet was asked for.
+/// A raw TLS connection on which the wallet was requested.
 fn asked_over_tls(fixture: &Fixture) -> StreamOwned<ClientConnection, TcpStream> {
     let address = fixture.sandbox.address();
     let mut roots = RootCertStore::empty();

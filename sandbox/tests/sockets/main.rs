@@ -1,4 +1,4 @@
-//! The emulator over real sockets: what it answers, how it fails, and how it is steered.
+//! The emulator over real sockets: its answers, its faults and its control.
 
 #[cfg(test)]
 mod admin;

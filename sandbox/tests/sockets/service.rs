@@ -1,4 +1,4 @@
-//! Honest calls.
+//! Regular calls.
 
 use std::time::{Duration, SystemTime};
 
