@@ -1,4 +1,4 @@
-//! The admin port: switches, faults, counters and the clock, out of reach of every fault.
+//! The admin port: switches, faults, counters and the clock, which no fault affects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::world::Shared;
 
 type World = State<Arc<Shared>>;
 
-/// A request that cannot be done, told as `{"error": "…"}`.
+/// A request that cannot be carried out, answered with `{"error": "…"}`.
 struct Refused(String);
 
 type Answered = Result<Response, Refused>;

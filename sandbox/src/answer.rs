@@ -1,10 +1,10 @@
-//! What the API answers, before it becomes bytes.
+//! The answers of the API, before they become bytes.
 
 use serde_json::{Value, json};
 
 use crate::switches::DetailsKey;
 
-/// An honest answer: a status, headers and a JSON body.
+/// A regular answer: a status, headers and a JSON body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     /// The HTTP status.
@@ -22,7 +22,7 @@ impl Answer {
 }
 
 /// An error in the API's own shape. Of the codes only `ERROR_CREDENTIALS_NOT_FOUND` and `DEAL_CANCELED` are
-/// the vendor's; the others are made up in the same manner.
+/// the vendor's; the others are invented in the same style.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ApiError {
     pub(crate) status: u16,

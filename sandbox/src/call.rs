@@ -1,4 +1,4 @@
-//! A request as it was received: what the service decides on, and what tests look at afterwards.
+//! A request as it was received: the service decides on it, and tests can inspect it afterwards.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::answer::ApiError;
 
-/// A request as it was received. Nothing is blanked out: every secret here is the emulator's own invention.
+/// A request as it was received. Nothing is redacted, since the emulator invents every secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// `GET`, `POST`, …

@@ -1,4 +1,4 @@
-//! The emulator's own certificate authority, and the good and bad certificates that it hands out.
+//! The emulator's own certificate authority, and the good and bad certificates that it issues.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 use crate::Error;
 
-/// Signs certificates; nobody outside trusts it.
+/// Signs certificates; no other program trusts it.
 pub(crate) struct Authority {
     pem: String,
     root: CertificateDer<'static>,
@@ -27,7 +27,7 @@ pub(crate) struct Identity {
     key: KeyPair,
 }
 
-/// What a TLS port needs: one configuration with HTTP/2 and one without, for the switch to choose from.
+/// The configurations of a TLS port: one with HTTP/2 and one without, for the switch `http2`.
 #[derive(Clone)]
 pub(crate) struct Tls {
     with_http2: Arc<ServerConfig>,
@@ -49,14 +49,14 @@ impl Authority {
         &self.pem
     }
 
-    /// A good certificate for this machine, under that address too.
+    /// A good certificate for this machine, also for this address.
     pub(crate) fn local(&self, address: Ipv4Addr) -> Result<Identity, Error> {
         let mut names = LOCAL.map(str::to_owned).to_vec();
         names.extend((!address.is_loopback()).then(|| address.to_string()));
         self.sign(params(&names, ExtendedKeyUsagePurpose::ServerAuth)?)
     }
 
-    /// A certificate that was good until 2021.
+    /// A certificate that was valid until 2021.
     pub(crate) fn expired(&self) -> Result<Identity, Error> {
         let mut params = server_params(&LOCAL)?;
         params.not_before = date_time_ymd(2020, 1, 1);
@@ -79,7 +79,7 @@ impl Authority {
         Ok(Identity { certificate: params.signed_by(&key, &self.issuer)?, key })
     }
 
-    /// TLS that lets only those in who hold a certificate of this authority.
+    /// TLS that requires a client certificate of this authority.
     pub(crate) fn tls_for_known_clients(&self, identity: &Identity) -> Result<Tls, Error> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone())?;
@@ -91,7 +91,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// A certificate that its own key signed.
+    /// A self-signed certificate.
     pub(crate) fn self_signed() -> Result<Self, Error> {
         let key = KeyPair::generate()?;
         Ok(Self { certificate: server_params(&LOCAL)?.self_signed(&key)?, key })
@@ -105,7 +105,7 @@ impl Identity {
         self.key.serialize_pem()
     }
 
-    /// TLS that lets everybody in.
+    /// TLS without client certificates.
     pub(crate) fn tls(&self) -> Result<Tls, Error> {
         let builder = tls_builder()?.with_no_client_auth();
         Ok(Tls::new(builder.with_single_cert(self.chain(), self.private_key())?))

@@ -1,4 +1,4 @@
-//! What the emulator has seen, for tests to look at.
+//! Counts of everything that the emulator has received, for tests.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +12,23 @@ use crate::route::Route;
 pub struct Counters {
     /// Calls by route.
     pub routes: BTreeMap<Route, RouteCounters>,
-    /// Pairs made by an issue, whether or not the answer arrived.
+    /// Pairs that an issue made, whether or not the answer arrived.
     pub pairs_issued: u64,
-    /// Pairs made by a refresh, whether or not the answer arrived.
+    /// Pairs that a refresh made, whether or not the answer arrived.
     pub pairs_refreshed: u64,
     /// How often each refresh token was presented, by its fingerprint: the first 64 bits of its SHA-256.
     pub refresh_tokens: BTreeMap<String, u64>,
     /// The highest of these numbers.
     pub most_presentations: u64,
-    /// The most refreshes that were under way at one time.
+    /// The most refreshes that ran at one time.
     pub most_refreshes_at_once: u64,
     /// TCP connections accepted.
     pub connections: BTreeMap<Listener, u64>,
     /// TLS handshakes completed.
     pub tls_handshakes: u64,
-    /// Those among them that took up an earlier session.
+    /// Handshakes that resumed an earlier session.
     pub tls_resumed: u64,
-    /// Calls by version of HTTP.
+    /// Calls by HTTP version.
     pub http_versions: BTreeMap<String, u64>,
     /// Tunnels that the proxy opened.
     pub proxy_tunnels: u64,
@@ -36,21 +36,21 @@ pub struct Counters {
     pub proxy_refusals: u64,
     /// Pay-ins executed.
     pub payins: u64,
-    /// Pay-ins answered as the first time, since their `invoiceId` was known.
+    /// Pay-ins answered with the first answer, since their `invoiceId` was known.
     pub duplicate_payins: u64,
     /// Requests that reached the second host.
     pub foreign: u64,
 }
 
-/// What was seen of one route.
+/// The calls of one route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteCounters {
     /// Requests whose head arrived.
     pub calls: u64,
-    /// How they ended: a status, the name of the fault (of a spoilt body its form), or `unread` where the body
-    /// did not arrive whole.
+    /// How they ended: a status, the name of the fault (for a spoilt body its form), or `unread` if the body
+    /// did not arrive completely.
     pub outcomes: BTreeMap<String, u64>,
-    /// The last request; its body is empty where it was not read.
+    /// The last request; its body is empty if it was not read.
     pub last: Option<Call>,
 }
 
@@ -64,18 +64,18 @@ pub enum Listener {
     Http,
     /// HTTPS with an expired certificate.
     Expired,
-    /// HTTPS with a certificate that nobody signed.
+    /// HTTPS with a self-signed certificate.
     SelfSigned,
     /// HTTPS with a certificate for another name.
     WrongName,
-    /// HTTPS that asks for a client certificate.
+    /// HTTPS that requires a client certificate.
     ClientCertificate,
     /// The forward proxy.
     Proxy,
 }
 
 impl Counters {
-    /// What was seen of one route.
+    /// The calls of one route.
     pub fn route(&self, route: Route) -> RouteCounters {
         self.routes.get(&route).cloned().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The credentials of an account, in the form in which the vendor hands them out.
+//! The credentials of an account, in the vendor's format.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::Error;
 
-/// A `credentials.json`. The keys are real and worth nothing.
+/// A `credentials.json`. The keys are real keys that protect nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     /// A UUID.
@@ -19,7 +19,7 @@ pub struct Credentials {
     pub merchant_id: String,
     /// A UUID.
     pub project_id: String,
-    /// A PEM file in base64. No call ever needs it.
+    /// A PEM file in base64. No call needs it.
     pub private_key: String,
     /// A PEM file in base64, which serves as the secret.
     pub public_key: String,

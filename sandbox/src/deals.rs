@@ -1,4 +1,4 @@
-//! Plausible bodies of the business routes, in the form that the vendor's SDK wants to read.
+//! Plausible bodies of the business routes, in the form that the vendor's SDK reads.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -90,7 +90,7 @@ pub(crate) fn quote(query: &str, now: u64) -> Result<Answer, ApiError> {
     })))
 }
 
-/// A time in the form of HTTP headers.
+/// A time in the format of HTTP headers.
 pub(crate) fn http_date(seconds: u64) -> String {
     const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND_OF_9999)))

@@ -1,17 +1,17 @@
-//! What can go wrong in the emulator itself, as against the faults that it is asked for.
+//! Errors of the emulator itself, in contrast to the faults that it injects.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why the emulator did not start, or refused what it was told to do.
+/// Why the emulator did not start, or refused a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A switch that does not exist.
     #[error("there is no switch `{name}`; the switches are: {known}")]
     UnknownSwitch {
-        /// The name as it was given.
+        /// The given name.
         name: String,
-        /// All names there are, separated by commas.
+        /// All known names, separated by commas.
         known: String,
     },
     /// A value that does not fit its switch.
@@ -21,10 +21,10 @@ pub enum Error {
         name: String,
         /// The value as JSON.
         value: String,
-        /// What would be right.
+        /// Which values are valid.
         reason: String,
     },
-    /// A fault that makes no sense as it was written.
+    /// An invalid fault.
     #[error("bad fault: {0}")]
     BadFault(String),
     /// A file of the emulator's directory could not be written.
@@ -32,10 +32,10 @@ pub enum Error {
     File {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A port could not be had, or a thread could not be started.
+    /// A port could not be opened, or a thread could not be started.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     /// A certificate could not be made.

@@ -1,4 +1,4 @@
-//! Faults: what goes wrong, on which route, at which point and how often.
+//! Faults: what fails, on which route, at which point and how often.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use serde_json::Value;
 use crate::Error;
 use crate::route::Route;
 
-/// Something that shall go wrong.
+/// One fault to inject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The calls it befalls. Default: any.
+    /// The route whose calls it strikes. Default: any.
     #[serde(default = "any")]
     pub route: Route,
     /// When it strikes. Default: `after` for `cut`, `body`, `set` and `remove`, else `before`.
     #[serde(default)]
     pub point: Option<Point>,
-    /// How often it strikes; `null` is for ever. Default: once.
+    /// How often it strikes; `null` is without limit. Default: once.
     #[serde(default = "once")]
     pub times: Option<u64>,
-    /// How many calls it lets pass first. Default: none.
+    /// How many calls pass before it strikes. Default: none.
     #[serde(default)]
     pub skip: u64,
     /// What happens.
@@ -41,13 +41,13 @@ fn once() -> Option<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Point {
-    /// The connection was accepted and not a byte of it was read.
+    /// The connection was accepted, and no byte of it was read.
     Accept,
-    /// The head of the request was read, its body was not.
+    /// The head of the request was read, and its body was not.
     Head,
-    /// The whole request was read, nothing was done about it.
+    /// The whole request was read, and was not processed.
     Before,
-    /// The request was acted upon, the answer has not left: lost here, it leaves the rotation committed.
+    /// The request was processed, and the answer is not sent yet: an answer lost here leaves the rotation committed.
     After,
 }
 
@@ -55,53 +55,53 @@ pub enum Point {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    /// Another answer is given.
+    /// Another answer is sent.
     Status {
         /// Its status.
         status: u16,
-        /// Its body: a text is sent as it is, anything else as JSON. Default: an error in the API's shape.
+        /// Its body: a text is sent unchanged, anything else as JSON. Default: an error in the API's format.
         #[serde(default)]
         body: Option<Value>,
         /// Its headers.
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
-    /// Nothing happens for a while; then things go on, with the next fault if there is one.
+    /// A pause; then the call continues, with the next fault if there is one.
     Delay {
         /// Milliseconds.
         ms: u64,
     },
     /// The connection is reset.
     Reset,
-    /// The connection is closed in good order, without an answer.
+    /// The connection is closed in order, without an answer.
     Close,
-    /// So many bytes of the answer leave, its head included, then the connection is reset.
+    /// This many bytes of the answer are sent, including its head; then the connection is reset.
     Cut {
         /// Bytes before encryption; in HTTP/2 those of the connection's frames.
         bytes: u64,
     },
     /// HTTP/2: the stream is reset with `REFUSED_STREAM`. HTTP/1.1, which has none: the connection is reset.
     RefuseStream,
-    /// The answer's body is spoilt: at the point `after` that of the honest answer, earlier an empty object.
+    /// The answer's body is spoilt: at the point `after` the body of the regular answer, earlier an empty object.
     Body(Form),
-    /// A field of the honest answer is set; things go on.
+    /// A field of the regular answer is set; the call continues.
     Set {
         /// Its name.
         field: String,
         /// Its value.
         value: Value,
     },
-    /// A field of the honest answer is left out; things go on.
+    /// A field of the regular answer is left out; the call continues.
     Remove {
         /// Its name.
         field: String,
     },
-    /// The caller is sent to the second host.
+    /// The caller is redirected to the second host.
     Redirect {
         /// 301, 302, 303, 307 or 308.
         status: u16,
     },
-    /// No answer, until the connection goes away.
+    /// No answer, until the connection ends.
     Hang,
 }
 
@@ -111,9 +111,9 @@ pub enum Action {
 pub enum Form {
     /// JSON without its last byte.
     Malformed,
-    /// The whole length is declared and half of it sent.
+    /// The whole length is declared, and half of it is sent.
     Truncated,
-    /// JSON of many mebibytes, made piece by piece.
+    /// JSON of many mebibytes, generated piece by piece.
     Huge {
         /// Mebibytes.
         mib: u64,
@@ -123,36 +123,36 @@ pub enum Form {
         /// Milliseconds between two bytes.
         ms: u64,
     },
-    /// The first text holds bytes that are no UTF-8.
+    /// The first text contains bytes that are not UTF-8.
     NonUtf8,
     /// A web page with status 200.
     Html,
-    /// Packed with gzip, though nobody asked for it.
+    /// Compressed with gzip, although the request did not ask for it.
     Gzip,
-    /// No byte at all.
+    /// An empty body.
     Empty,
-    /// The object within an array.
+    /// The object inside an array.
     Array,
     /// Every field twice, first with a wrong value.
     DuplicateKey,
-    /// A hundred thousand arrays within each other.
+    /// A hundred thousand nested arrays.
     Deep,
 }
 
 impl Action {
-    /// Alters an answer, so that there has to be one.
+    /// Whether it changes an answer, and so needs one.
     fn alters(&self) -> bool {
         matches!(self, Self::Cut { .. } | Self::Set { .. } | Self::Remove { .. })
     }
 
-    /// Leaves room for another fault at the same point.
+    /// Whether the next fault at the same point strikes too.
     fn goes_on(&self) -> bool {
         matches!(self, Self::Delay { .. } | Self::Set { .. } | Self::Remove { .. })
     }
 }
 
 impl Fault {
-    /// A fault that strikes once, at the point that suits its action.
+    /// A fault that strikes once, at the default point of its action.
     pub fn new(route: Route, action: Action) -> Self {
         Self { route, point: None, times: Some(1), skip: 0, action }
     }
@@ -162,17 +162,17 @@ impl Fault {
         Self { point: Some(point), ..self }
     }
 
-    /// Strikes so many times.
+    /// Strikes this many times.
     pub fn times(self, times: u64) -> Self {
         Self { times: Some(times), ..self }
     }
 
-    /// Strikes for ever.
+    /// Strikes without limit.
     pub fn forever(self) -> Self {
         Self { times: None, ..self }
     }
 
-    /// Lets so many calls pass first.
+    /// Lets this many calls pass first.
     pub fn skip(self, skip: u64) -> Self {
         Self { skip, ..self }
     }
@@ -212,12 +212,12 @@ fn is_header((name, value): (&String, &String)) -> bool {
     HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok()
 }
 
-/// The faults that are still to strike, in the order in which they were asked for.
+/// The faults that have not struck yet, in the order in which they were added.
 #[derive(Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Adds a fault and gives it back with its point filled in.
+    /// Adds a fault and returns it with its point.
     pub(crate) fn add(&mut self, fault: Fault) -> Result<Fault, Error> {
         let fault = fault.settled()?;
         self.0.push(fault.clone());
@@ -232,7 +232,7 @@ impl Faults {
         self.0.clear();
     }
 
-    /// Drops the first one of that route, point and action, however often it was to strike.
+    /// Removes the first fault with this route, point and action, however often it would still strike.
     pub(crate) fn withdraw(&mut self, fault: Fault) -> Result<(), Error> {
         let fault = fault.settled()?;
         let found = self.0.iter().position(|other| {
@@ -242,7 +242,7 @@ impl Faults {
         Ok(())
     }
 
-    /// What strikes here and now: the first fault that fits, and the next ones while each lets things go on.
+    /// The faults that strike now: the first one that fits, and the next ones while each lets the call continue.
     pub(crate) fn strike(&mut self, route: Route, point: Point) -> Vec<Action> {
         let mut actions = Vec::new();
         for fault in &mut self.0 {

@@ -1,5 +1,5 @@
-//! A port that gives one and the same pair to whoever asks, without a look at the request: what benchmarks measure
-//! against, so that the time is the client's.
+//! A port that answers every request with the same pair and does not read its content. Benchmarks measure
+//! against it, so that the time is the client's.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::port::accept;
 use crate::switches::Switches;
 use crate::token::{Signer, random_text};
 
-/// `now` is when the pair counts as made.
+/// `now` is the time at which the pair counts as made.
 pub(crate) async fn serve(socket: TcpListener, tls: Arc<ServerConfig>, now: u64) {
     let switches = Switches::default();
     let pair = json!({

@@ -9,14 +9,14 @@ use tempfile::TempDir;
 
 use crate::Error;
 
-/// The emulator's directory; a temporary one goes away with it.
+/// The emulator's directory; a temporary one is removed with it.
 pub(crate) struct Folder {
     path: PathBuf,
     _temporary: Option<TempDir>,
 }
 
 impl Folder {
-    /// Opens the directory that was asked for, or a fresh one.
+    /// Opens the given directory, or makes a temporary one.
     pub(crate) fn open(asked: Option<&Path>) -> Result<Self, Error> {
         let Some(path) = asked else {
             let temporary = tempfile::Builder::new().prefix("pg-sandbox-").tempdir()?;
@@ -26,7 +26,7 @@ impl Folder {
         Ok(Self { path: path.into(), _temporary: None })
     }
 
-    /// Writes a file that only its owner may read, and tells its path.
+    /// Writes a file that only its owner may read, and returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);

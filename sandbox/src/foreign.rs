@@ -1,4 +1,4 @@
-//! The second host: writes down what it is sent. Credentials that turn up here went astray.
+//! The second host: records what it receives. Credentials that arrive here were sent to the wrong host.
 
 use std::sync::Arc;
 

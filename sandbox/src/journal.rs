@@ -1,4 +1,4 @@
-//! One line for each call to an auth route, so that a test can say of each one who made it and why; and what became of
+//! One entry for each call to an auth route, so that a test knows the caller and the reason of each; and the use of
 //! each access token.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use crate::call::Call;
 use crate::route::Route;
 use crate::token::fingerprint;
 
-/// A call to an auth route, written down when it ended. Tokens are told by fingerprint.
+/// A call to an auth route, recorded when it ended. Tokens are named by fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When it was acted upon, or arrived if it was not, by the emulator's clock.
+    /// When it was processed, or else when it arrived, by the emulator's clock.
     pub at_ms: u64,
     /// `issue` or `refresh`.
     pub route: Route,
@@ -23,12 +23,12 @@ pub struct Entry {
     pub presented: Option<String>,
     /// The access token of the pair that was made, whether or not the answer arrived.
     pub made: Option<String>,
-    /// How it ended, as the counters have it.
+    /// How it ended, as in the counters.
     pub outcome: String,
 }
 
 impl Entry {
-    /// Of a call that has arrived; none of one to another route.
+    /// The entry of a call that has arrived; none for other routes.
     pub(crate) fn new(route: Route, call: &Call, now: u64) -> Option<Self> {
         matches!(route, Route::Issue | Route::Refresh).then(|| Self {
             at_ms: now,
@@ -46,7 +46,7 @@ impl Entry {
     }
 }
 
-/// What the business routes made of an access token, by the emulator's clock.
+/// How the business routes answered an access token, by the emulator's clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Use {
     /// When a call with it was first answered with anything but 401, by the caller's `User-Agent`.
@@ -56,7 +56,7 @@ pub struct Use {
 }
 
 impl Use {
-    /// Notes how a caller's request with it ended; one that was not answered says nothing.
+    /// Records how a caller's request with this token ended; a request without an answer does not count.
     pub(crate) fn ended(&mut self, agent: &str, outcome: &str, now: u64) {
         if outcome == "401" {
             self.refused_ms.get_or_insert(now);

@@ -1,17 +1,17 @@
-//! An emulator of the PaymentsGate API on loopback: honest where the service is known, a switch where it is
-//! not, and faults on demand. [`Sandbox::start`] runs it within a test, the binary `pg-sandbox` beside any
+//! An emulator of the PaymentsGate API on loopback. It behaves like the service where that is known, has a switch where it is
+//! not, and injects faults. [`Sandbox::start`] runs it within a test, the binary `pg-sandbox` for any
 //! other program.
 //!
 //! In reading order:
-//! - [`Sandbox`] starts, steers and stops everything.
-//! - `state` decides: issue, refresh, and whom a token lets in, as plain functions of state, request and time;
-//!   `deals` writes the bodies of the other routes, `token` makes tokens, `answer` knows the shape of an error.
-//! - `switches` are the unknowns of the service, `fault` what can go wrong, `counters` what was seen, `world`
-//!   all of it behind a lock.
-//! - `service` leads one request through faults and decision; `reply` writes answers, spoilt ones too; `wire`
+//! - [`Sandbox`] starts, controls and stops everything.
+//! - `state` decides on issues, refreshes and access tokens, as pure functions of state, request and time;
+//!   `deals` writes the bodies of the other routes, `token` makes tokens, `answer` makes errors.
+//! - `switches` are the unknowns of the service, `fault` the faults, `counters` the counts, and `world`
+//!   is all of it behind a lock.
+//! - `service` handles one request: faults, the decision, more faults; `reply` writes regular and spoilt answers; `wire`
 //!   ends a connection at a chosen byte; `port` accepts, does TLS and speaks HTTP.
-//! - `proxy`, `foreign`, `fixed` and `admin` are the ports beside the service; `certificates`, `credentials` and
-//!   `folder` what clients need.
+//! - `proxy`, `foreign`, `fixed` and `admin` are the other ports; `certificates`, `credentials` and
+//!   `folder` are the files of clients.
 
 mod admin;
 mod answer;

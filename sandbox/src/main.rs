@@ -1,4 +1,4 @@
-//! `pg-sandbox`: the emulator as a program. It prints one line of JSON that says where everything is.
+//! `pg-sandbox`: the emulator as a program. It prints one line of JSON with all addresses and files.
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Where all ports are
+    /// The address of all ports
     #[arg(long, default_value_t = Ipv4Addr::LOCALHOST)]
     address: Ipv4Addr,
     /// Port of the main HTTPS listener; any free one by default
@@ -27,7 +27,7 @@ struct Arguments {
     /// Sets a switch, as in `rotation=window=30`; may be repeated
     #[arg(long = "switch", value_name = "NAME=VALUE")]
     switches: Vec<String>,
-    /// Goes on when the parent process has ended
+    /// Keeps running after the parent process has ended
     #[arg(long)]
     keep: bool,
 }

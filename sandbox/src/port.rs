@@ -40,7 +40,7 @@ impl Port {
     }
 }
 
-/// The next connection. Running out of file descriptors passes, so it is waited for.
+/// The next connection. A lack of file descriptors passes, so this waits for its end.
 pub(crate) async fn accept(socket: &TcpListener) -> TcpStream {
     loop {
         match socket.accept().await {
@@ -65,7 +65,7 @@ async fn welcome(mut tcp: TcpStream, faults: Vec<Action>, tls: Option<Tls>, http
             _ => return wait_for_the_end(tcp).await,
         }
     }
-    // Bytes leave at once: those that wait for an acknowledgement would be lost in a reset.
+    // Bytes are sent at once: those that wait for an acknowledgement would be lost in a reset.
     let _ = tcp.set_nodelay(true);
     let Some(tls) = tls else {
         return converse(tcp, http2, service).await;
@@ -73,7 +73,7 @@ async fn welcome(mut tcp: TcpStream, faults: Vec<Action>, tls: Option<Tls>, http
     let stream = match TlsAcceptor::from(tls.config(http2)).accept(tcp).into_fallible().await {
         Ok(stream) => stream,
         Err((_, mut tcp)) => {
-            // Closing at once, with the client's first request unread, would reset the alert away.
+            // A close with the client's first request unread would reset the connection before the alert arrives.
             let _ = tcp.shutdown().await;
             return wait_for_the_end(tcp).await;
         }
@@ -86,7 +86,7 @@ async fn welcome(mut tcp: TcpStream, faults: Vec<Action>, tls: Option<Tls>, http
     converse(stream, http2, service).await;
 }
 
-/// Speaks HTTP until one side has enough.
+/// Speaks HTTP until one side closes.
 async fn converse<S: Stream + Send + 'static>(stream: S, http2: bool, service: Service) {
     let mut http = auto::Builder::new(TokioExecutor::new());
     // The emulator writes `Date` itself, by its own clock.

@@ -1,4 +1,4 @@
-//! A forward proxy that opens tunnels to this machine and to no other.
+//! A forward proxy that opens tunnels to this machine only.
 
 use std::io;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ async fn refuse(client: &mut TcpStream, shared: &Shared, status: &str) -> io::Re
     client.write_all(answer.as_bytes()).await
 }
 
-/// Reads byte by byte, so that nothing of what follows the head is taken from the tunnel.
+/// Reads byte by byte, so that the bytes after the head stay in the tunnel.
 async fn read_head(client: &mut TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -60,7 +60,7 @@ async fn read_head(client: &mut TcpStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-/// The address that a head asks for, or the status with which it is refused.
+/// The requested address, or the status of a refusal.
 fn target(head: &str, asked: Option<&str>) -> Result<(&'static str, u16), &'static str> {
     let mut lines = head.lines();
     let mut request = lines.next().unwrap_or_default().split(' ');

@@ -1,4 +1,4 @@
-//! Answers as they leave: honest ones, and those that are spoilt on purpose.
+//! Answers as bytes: regular ones, and ones that are spoilt on purpose.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ pub(crate) type Reply = Either<Full<Bytes>, Pieces>;
 
 const JSON: &str = "application/json";
 
-/// An answer as the API gives it.
+/// A regular answer of the API.
 pub(crate) fn honest(answer: &Answer, switches: &Switches) -> Response<Reply> {
     let mark = if switches.byte_order_mark { "\u{feff}" } else { "" };
     let mut response = whole(answer.status, JSON, format!("{mark}{}", answer.body));
@@ -40,7 +40,7 @@ pub(crate) fn honest(answer: &Answer, switches: &Switches) -> Response<Reply> {
     response
 }
 
-/// The answer to HEAD, which tells the length of the body that it has not.
+/// The answer to HEAD, with the length of a body that it does not have.
 pub(crate) fn without_body(mut response: Response<Reply>) -> Response<Reply> {
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
@@ -48,7 +48,7 @@ pub(crate) fn without_body(mut response: Response<Reply>) -> Response<Reply> {
     response.map(|_| Either::Left(Full::default()))
 }
 
-/// An answer that a fault asks for.
+/// The answer of a `status` fault.
 pub(crate) fn instead(
     status: u16,
     body: Option<Value>,
@@ -58,7 +58,7 @@ pub(crate) fn instead(
         Some(Value::String(text)) => whole(status, "text/plain; charset=utf-8", text),
         Some(json) => whole(status, JSON, json.to_string()),
         None => {
-            let error = json!({"error": "ERROR_INJECTED", "message": "As asked for", "statusCode": status});
+            let error = json!({"error": "ERROR_INJECTED", "message": "Injected fault", "statusCode": status});
             whole(status, JSON, error.to_string())
         }
     };
@@ -70,14 +70,14 @@ pub(crate) fn instead(
     response
 }
 
-/// An answer that sends the caller elsewhere.
+/// A redirect.
 pub(crate) fn redirect(status: u16, target: &str) -> Response<Reply> {
     let mut response = whole(status, JSON, "{}");
     set_header(&mut response, LOCATION, target);
     response
 }
 
-/// An honest answer with a spoilt body.
+/// A regular answer with a spoilt body.
 pub(crate) fn spoilt(form: &Form, answer: &Answer) -> Response<Reply> {
     let honest_body = answer.body.to_string();
     match form {
@@ -85,7 +85,7 @@ pub(crate) fn spoilt(form: &Form, answer: &Answer) -> Response<Reply> {
             whole(answer.status, JSON, honest_body[..honest_body.len().saturating_sub(1)].to_owned())
         }
         Form::Truncated => {
-            // The pause lets the half leave before the end is noticed.
+            // The pause lets the half be sent before the end.
             let half = Bytes::from(honest_body[..honest_body.len() / 2].to_owned());
             let pieces = Pieces::new(iter::once(half), Duration::from_millis(5));
             in_pieces(answer.status, pieces, Some(honest_body.len()))
@@ -123,7 +123,7 @@ pub(crate) fn spoilt(form: &Form, answer: &Answer) -> Response<Reply> {
     }
 }
 
-/// Sets a header whose value HTTP can carry.
+/// Sets a header, if HTTP can carry its value.
 pub(crate) fn set_header(response: &mut Response<Reply>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::try_from(value) {
         response.headers_mut().insert(name, value);
@@ -162,7 +162,7 @@ fn with_duplicate_keys(body: &Value) -> String {
     format!("{{{}}}", twice.join(","))
 }
 
-/// A body that is made piece by piece, with a pause after each.
+/// A body that is generated piece by piece, with a pause after each.
 pub(crate) struct Pieces {
     pieces: Box<dyn Iterator<Item = Bytes> + Send>,
     pause: Duration,

@@ -1,4 +1,4 @@
-//! The routes of the API, as faults and counters name them.
+//! The routes of the API, with the names that faults and counters use.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,14 +18,14 @@ pub enum Route {
     Payin,
     /// `GET /fx/calculation`; the vendor's SDK calls it `/fx/calculatenew`
     Fx,
-    /// Whatever the API does not know
+    /// Any other path
     Other,
     /// In a fault: every route
     Any,
 }
 
 impl Route {
-    /// The route that a method and a path lead to.
+    /// The route of a method and a path.
     pub fn of(method: &str, path: &str) -> Self {
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match (method, segments.as_slice()) {

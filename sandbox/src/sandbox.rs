@@ -1,4 +1,4 @@
-//! The emulator as a whole: starts it on a thread of its own, steers it, stops it.
+//! The emulator as a whole: starts it on its own thread, controls it, and stops it.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -23,11 +23,11 @@ use crate::{Call, Credentials, Entry, Error, Fault, Switches, Use, admin, fixed,
 /// How to start.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where all ports are; by default 127.0.0.1.
+    /// The address of all ports; by default 127.0.0.1.
     pub address: Ipv4Addr,
     /// Port of the main HTTPS listener; 0, the default, takes any that is free.
     pub port: u16,
-    /// Where to write the files; by default a temporary directory that goes away in the end.
+    /// Where to write the files; by default a temporary directory that is removed at the end.
     pub directory: Option<PathBuf>,
     /// The switches at the start and after a reset.
     pub switches: Switches,
@@ -39,7 +39,7 @@ impl Default for Options {
     }
 }
 
-/// Where to find everything. Its JSON form is the line that the binary prints.
+/// All addresses and files. Its JSON form is the line that the binary prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The URLs.
@@ -70,17 +70,17 @@ pub struct Urls {
     pub http: String,
     /// The API with an expired certificate.
     pub expired: String,
-    /// The API with a certificate that nobody signed.
+    /// The API with a self-signed certificate.
     pub self_signed: String,
     /// The API with a certificate for `wrong.example`.
     pub wrong_name: String,
-    /// The API for holders of a client certificate.
+    /// The API for callers with a client certificate.
     pub client_certificate: String,
     /// The forward proxy.
     pub proxy: String,
     /// The second host.
     pub foreign: String,
-    /// One pair for whoever asks, as fast as can be.
+    /// The same pair for every request, as fast as possible.
     pub fixed: String,
     /// The same without HTTP/2.
     pub fixed_http1: String,
@@ -99,7 +99,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts it; it answers by the time this returns.
+    /// Starts it; all ports answer when this returns.
     pub fn start(options: Options) -> Result<Self, Error> {
         let folder = Folder::open(options.directory.as_deref())?;
         let authority = Authority::new()?;
@@ -124,7 +124,7 @@ impl Sandbox {
         Ok(Self { shared, address, credentials, stop: Some(stop), thread: Some(thread), _folder: folder })
     }
 
-    /// Where to find everything.
+    /// All addresses and files.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -151,17 +151,17 @@ impl Sandbox {
         change(&mut self.shared.lock().state.switches)
     }
 
-    /// Asks for a fault.
+    /// Adds a fault.
     pub fn inject(&self, fault: Fault) -> Result<(), Error> {
         self.shared.lock().faults.add(fault).map(|_| ())
     }
 
-    /// Drops the faults that have not struck yet.
+    /// Removes the faults that have not struck yet.
     pub fn clear_faults(&self) {
         self.shared.lock().faults.clear();
     }
 
-    /// Drops one fault of that route, point and action, and leaves the others.
+    /// Removes one fault with this route, point and action, and keeps the others.
     pub fn withdraw(&self, fault: Fault) -> Result<(), Error> {
         self.shared.lock().faults.withdraw(fault)
     }
@@ -171,7 +171,7 @@ impl Sandbox {
         self.shared.lock().faults.all().to_vec()
     }
 
-    /// What was seen so far.
+    /// The counts so far.
     pub fn counters(&self) -> Counters {
         self.shared.lock().counters()
     }
@@ -181,17 +181,17 @@ impl Sandbox {
         self.shared.lock().journal.clone()
     }
 
-    /// What became of each access token in the business routes, by fingerprint.
+    /// How the business routes answered each access token, by fingerprint.
     pub fn uses(&self) -> BTreeMap<String, Use> {
         self.shared.lock().uses.clone()
     }
 
-    /// What the second host was sent.
+    /// The requests that the second host received.
     pub fn foreign(&self) -> Vec<Call> {
         self.shared.lock().foreign.clone()
     }
 
-    /// Puts the emulator's clock forward.
+    /// Sets the emulator's clock forward.
     pub fn advance(&self, by: Duration) {
         self.shared.lock().advance(by);
     }
@@ -201,7 +201,7 @@ impl Sandbox {
         self.shared.lock().state.revoke(whose);
     }
 
-    /// Back to the start: tokens, other accounts, switches, faults, counters and clock.
+    /// Resets tokens, other accounts, switches, faults, counters and clock.
     pub fn reset(&self) {
         self.shared.lock().reset();
     }
@@ -238,7 +238,7 @@ impl Identities {
     }
 }
 
-/// Starts the thread and returns when every port is open.
+/// Starts the thread; returns when every port is open.
 fn run(
     main: SocketAddrV4,
     identities: Identities,
@@ -260,7 +260,7 @@ fn run(
     Ok((urls, thread))
 }
 
-/// Opens every port and leaves a task at each.
+/// Opens every port and starts a task for each.
 async fn open(main: SocketAddrV4, identities: Identities, shared: Arc<Shared>) -> Result<Urls, Error> {
     let any_port = SocketAddrV4::new(*main.ip(), 0);
     let mut urls = Urls::default();

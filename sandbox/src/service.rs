@@ -30,11 +30,11 @@ const LARGEST_BODY: usize = 1 << 20;
 #[derive(Clone)]
 pub(crate) struct Service {
     shared: Arc<Shared>,
-    /// Where a redirect leads.
+    /// The target of redirects.
     foreign: Arc<str>,
 }
 
-/// How a request ends, and the name under which that is counted.
+/// How a request ends, and the name of that in the counters.
 struct Verdict {
     outcome: String,
     end: End,
@@ -99,7 +99,7 @@ impl Service {
             return Err(Reason::CANCEL.into());
         };
         let call = with_body(call, &body.to_bytes());
-        // What was read is acted upon, even if its sender has left: hence a task of its own.
+        // A task of its own, so that a request that was read is processed even if its sender has left.
         let task = tokio::spawn(async move {
             let mut entry = {
                 let mut world = self.shared.lock();
@@ -116,7 +116,7 @@ impl Service {
         task.await.map_err(|_| Reason::INTERNAL_ERROR.into())
     }
 
-    /// What becomes of a request that was read whole.
+    /// Handles a request that was read completely.
     async fn judge(&self, route: Route, call: &Call, entry: &mut Option<Entry>) -> Verdict {
         if let Some(verdict) = self.strike(Point::Before, route, call, &mut stand_in()).await {
             return verdict;
@@ -138,7 +138,7 @@ impl Service {
         answer
     }
 
-    /// Lets the faults of one point strike. Nothing is returned where things go on.
+    /// Lets the faults of one point strike. Returns nothing if the request continues.
     async fn strike(&self, point: Point, route: Route, call: &Call, answer: &mut Answer) -> Option<Verdict> {
         let actions = self.shared.lock().faults.strike(route, point);
         for action in actions {
@@ -203,7 +203,7 @@ async fn end_connection<T>(control: &Control, ending: Ending) -> T {
     pending().await
 }
 
-/// What a fault spoils where nothing was done yet.
+/// The answer that a fault spoils before the request was processed.
 fn stand_in() -> Answer {
     Answer::ok(json!({}))
 }

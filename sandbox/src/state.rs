@@ -1,4 +1,4 @@
-//! What the service remembers and decides. Nothing here reads a clock or a socket: `now` is handed in, as
+//! The state and the decisions of the service. Nothing here reads a clock or a socket: `now` is an argument, in
 //! milliseconds since 1970.
 
 use std::collections::{HashMap, VecDeque};
@@ -16,9 +16,9 @@ use crate::token::{Signer, random_text};
 
 /// The service: its switches, accounts and tokens.
 pub(crate) struct State {
-    /// How it behaves.
+    /// The switches of its behaviour.
     pub(crate) switches: Switches,
-    /// What it has done.
+    /// Counts of its actions.
     pub(crate) tally: Tally,
     signer: Signer,
     accounts: HashMap<String, String>,
@@ -29,7 +29,7 @@ pub(crate) struct State {
     payins: HashMap<(String, String), Value>,
 }
 
-/// What the service has done, whether or not the answer arrived.
+/// Counts of the service's actions, whether or not the answer arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Pairs made by an issue.
@@ -42,11 +42,11 @@ pub(crate) struct Tally {
     pub(crate) duplicate_payins: u64,
 }
 
-/// Whose tokens to revoke.
+/// The tokens to revoke.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Revoke {
-    /// This access token alone.
+    /// Only this access token.
     AccessToken(String),
     /// This refresh token and every other token of its family.
     RefreshToken(String),
@@ -54,12 +54,12 @@ pub enum Revoke {
     All(bool),
 }
 
-/// All pairs that stem from one issue.
+/// All pairs that come from one issue.
 struct Family {
     account: String,
     revoked: bool,
     pairs: u64,
-    /// Access tokens of earlier pairs are dead.
+    /// Access tokens of earlier pairs have ended.
     first_live_pair: u64,
 }
 
@@ -88,7 +88,7 @@ struct RefreshBody {
 }
 
 impl State {
-    /// A service that knows one account and has made no tokens.
+    /// A service with one account and without tokens.
     pub(crate) fn new(switches: Switches, credentials: &Credentials) -> Self {
         let mut state = Self {
             switches,
@@ -105,12 +105,12 @@ impl State {
         state
     }
 
-    /// Makes an account known.
+    /// Adds an account.
     pub(crate) fn add_account(&mut self, credentials: &Credentials) {
         self.accounts.insert(credentials.account_id.clone(), credentials.public_key.clone());
     }
 
-    /// Acts on a request and answers it.
+    /// Processes a request and answers it.
     pub(crate) fn answer(&mut self, call: &Call, now: u64) -> Answer {
         self.act(call, now).unwrap_or_else(|error| error.into_answer(self.switches.details_key))
     }
@@ -138,7 +138,7 @@ impl State {
         }
     }
 
-    /// Lets a call to an auth route through, or not.
+    /// Applies the rate limit to a call of an auth route.
     fn admit(&mut self, now: u64) -> Result<(), ApiError> {
         let Some(RateLimit { requests, per_s, retry_after }) = self.switches.rate_limit else {
             return Ok(());
@@ -233,7 +233,7 @@ impl State {
         }
     }
 
-    /// The account that an access token speaks for.
+    /// The account of an access token.
     fn authorize(&self, bearer: Option<&str>, now: u64) -> Result<&str, ApiError> {
         let access = bearer.and_then(|token| self.access.get(token)).ok_or_else(ApiError::unauthorized)?;
         let family = &self.families[access.family];
@@ -258,7 +258,7 @@ impl State {
         Ok(Answer::ok(payin))
     }
 
-    /// Revokes tokens; one that is not known is no error.
+    /// Revokes tokens; an unknown token is not an error.
     pub(crate) fn revoke(&mut self, whose: &Revoke) {
         match whose {
             Revoke::AccessToken(token) => {

@@ -5,25 +5,25 @@ use serde_json::{Map, Value, json};
 
 use crate::Error;
 
-/// How the service behaves where its documentation is silent.
+/// Behaviour of the service that its documentation does not describe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Switches {
     /// What happens to a refresh token that is presented again. Default: `single-use`.
     pub rotation: Rotation,
-    /// A refused reuse kills every token of its family. Default: no.
+    /// A refused reuse ends every token of its family. Default: no.
     pub reuse_revokes_family: bool,
-    /// A refresh kills the family's earlier access tokens at once. Default: no.
+    /// A refresh ends the family's earlier access tokens at once. Default: no.
     pub old_access_dies_on_refresh: bool,
-    /// An issue kills the account's earlier families. Default: no.
+    /// An issue ends the account's earlier families. Default: no.
     pub second_issue_kills_first: bool,
-    /// What a refresh asks of its `Authorization` header. Default: `ignored`.
+    /// What a refresh requires of its `Authorization` header. Default: `ignored`.
     pub bearer_on_refresh: BearerOnRefresh,
     /// Lifetime of an access token in seconds. Default: 3600.
     pub access_lifetime_s: u64,
     /// Lifetime of a refresh token in seconds. Default: 2592000, thirty days.
     pub refresh_lifetime_s: u64,
-    /// How many calls the two auth routes take in a sliding span of time. Default: no limit.
+    /// How many calls the two auth routes accept in a sliding window of time. Default: no limit.
     pub rate_limit: Option<RateLimit>,
     /// The `Date` header, which follows the emulator's own clock. Default: `on`.
     pub date_header: DateHeader,
@@ -33,13 +33,13 @@ pub struct Switches {
     pub jwt_iat: bool,
     /// The access token is a random text instead of a JWT. Default: no.
     pub opaque_access_token: bool,
-    /// A JWT is padded by a claim to about this length, 65536 at most. Default: 0, it is as long as it comes.
+    /// A JWT is padded by a claim to about this length, 65536 at most. Default: 0, no padding.
     pub access_token_bytes: usize,
     /// How `expires_in` is written. Default: `number`.
     pub expires_in_form: ExpiresInForm,
-    /// What `Content-Encoding` says of a body that is sent as it is. Default: no such header.
+    /// The `Content-Encoding` header of a body that is sent unchanged. Default: no such header.
     pub content_encoding: Option<String>,
-    /// A byte order mark stands in front of each JSON body. Default: no.
+    /// Each JSON body begins with a byte order mark. Default: no.
     pub byte_order_mark: bool,
     /// The answer to a refresh carries a refresh token. Default: yes.
     pub refresh_returns_refresh_token: bool,
@@ -51,7 +51,7 @@ pub struct Switches {
     pub details_key: DetailsKey,
     /// HTTP/2 is offered: by ALPN over TLS, by prior knowledge in plain HTTP. Default: yes.
     pub http2: bool,
-    /// `user:password` that the proxy asks for. Default: none.
+    /// `user:password` that the proxy requires. Default: none.
     pub proxy_credentials: Option<String>,
 }
 
@@ -90,33 +90,33 @@ impl Default for Switches {
 pub enum Rotation {
     /// It works once.
     SingleUse,
-    /// It works until it expires, and every refresh hands it out again.
+    /// It works until it expires, and every refresh returns it again.
     Static,
     /// It works again for this many seconds after its first use; each use makes a new pair.
     Window(u64),
 }
 
-/// What a refresh asks of its `Authorization` header.
+/// What a refresh requires of its `Authorization` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BearerOnRefresh {
     /// Nothing.
     Ignored,
-    /// An access token of the same family, dead or alive.
+    /// An access token of the same family, valid or not.
     Required,
-    /// An access token of the same family that still works.
+    /// A valid access token of the same family.
     Unexpired,
 }
 
-/// How many calls the two auth routes take together.
+/// How many calls the two auth routes accept together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
-    /// Calls that are let through…
+    /// The allowed calls…
     pub requests: usize,
-    /// …in any span of this many seconds.
+    /// …in any window of this many seconds.
     pub per_s: u64,
-    /// What `Retry-After` says of the others; nothing leaves the header out.
+    /// The `Retry-After` of refused calls; nothing leaves the header out.
     #[serde(default)]
     pub retry_after: Option<RetryAfter>,
 }
@@ -129,7 +129,7 @@ pub enum RetryAfter {
     Seconds(u64),
     /// An HTTP date.
     Date {
-        /// So many seconds ahead of the emulator's clock.
+        /// This many seconds ahead of the emulator's clock.
         date: u64,
     },
 }
@@ -138,7 +138,7 @@ pub enum RetryAfter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DateHeader {
-    /// It tells the emulator's time.
+    /// It has the emulator's time.
     On,
     /// It is left out.
     Off,
@@ -162,7 +162,7 @@ pub enum ExpiresInForm {
     Negative,
     /// `"an hour"`
     Text,
-    /// Not at all.
+    /// The field is left out.
     Absent,
 }
 
@@ -186,7 +186,7 @@ impl DetailsKey {
 }
 
 impl Switches {
-    /// Sets one switch by its name. An error leaves every switch as it was.
+    /// Sets one switch by its name. An error changes no switch.
     pub fn set(&mut self, name: &str, value: Value) -> Result<(), Error> {
         let bad = |reason: String| Error::BadSwitch { name: name.into(), value: value.to_string(), reason };
         let mut all: Map<String, Value> = serde_json::to_value(&*self)

@@ -1,4 +1,4 @@
-//! How tokens are made, and how they are named without being shown.
+//! Makes tokens, and their fingerprints.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::switches::Switches;
 
-/// Signs access tokens as JWTs. A whole JWT library would bring RSA and three curves along for one HMAC.
+/// Signs access tokens as JWTs. A JWT library would add RSA and three curves for one HMAC.
 pub(crate) struct Signer(hmac::Key);
 
 impl Signer {
@@ -16,7 +16,7 @@ impl Signer {
         Self(hmac::Key::new(hmac::HMAC_SHA256, random_text().as_bytes()))
     }
 
-    /// An access token, unlike every other even within one second.
+    /// An access token that differs from every other one, even within one second.
     pub(crate) fn access_token(&self, switches: &Switches, account: &str, now: u64) -> String {
         if switches.opaque_access_token {
             return random_text();
@@ -47,7 +47,7 @@ impl Signer {
     }
 }
 
-/// A long random text: a refresh token, or an access token that is no JWT.
+/// A long random text: a refresh token, or an access token that is not a JWT.
 pub(crate) fn random_text() -> String {
     (0..4).map(|_| Uuid::new_v4().simple().to_string()).collect()
 }

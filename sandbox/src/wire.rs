@@ -1,4 +1,4 @@
-//! A connection that can be ended at a chosen byte, and in a chosen manner.
+//! A connection that can be ended at a chosen byte, by RST or FIN.
 
 use std::io;
 use std::pin::Pin;
@@ -12,16 +12,16 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 
-/// How a connection is ended from our side.
+/// How the emulator ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// With RST.
     Reset,
-    /// With FIN, after a TLS farewell where there is TLS.
+    /// With FIN, after close_notify if there is TLS.
     Close,
 }
 
-/// The handle by which a request ends the connection that it came on.
+/// The handle by which a request ends its connection.
 pub(crate) struct Control {
     written: AtomicU64,
     limit: AtomicU64,
@@ -51,7 +51,7 @@ impl Control {
         self.ended.notified().await;
     }
 
-    /// Lets so many bytes more out, then resets the connection.
+    /// Lets this many more bytes out, then resets the connection.
     pub(crate) fn cut_after(&self, bytes: u64) {
         self.limit.store(self.written.load(Ordering::Relaxed).saturating_add(bytes), Ordering::Relaxed);
     }
@@ -65,7 +65,7 @@ impl Control {
     }
 }
 
-/// A stream with a TCP connection at its bottom.
+/// A stream over a TCP connection.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
     fn tcp(&self) -> &TcpStream;
 }
@@ -82,7 +82,7 @@ impl Stream for TlsStream<TcpStream> {
     }
 }
 
-/// A stream under control. It sits above TLS, so that it counts what the peer will read.
+/// A controlled stream. It is above TLS, so that it counts the bytes that the peer reads.
 pub(crate) struct Wire<S: Stream> {
     stream: S,
     control: Arc<Control>,
@@ -147,7 +147,7 @@ impl<S: Stream> Drop for Wire<S> {
                 let _ = self.stream.tcp().set_zero_linger();
             }
             Some(Ending::Close) => {
-                // The farewell fits the socket's buffer, so it needs no waiting.
+                // The close_notify fits the socket's buffer, so this need not wait.
                 let _ = Pin::new(&mut self.stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
             }
             None => {}

@@ -1,4 +1,4 @@
-//! The one thing that all parts of the emulator share: service, faults, counters and clock behind a lock.
+//! The state that all parts of the emulator share: service, faults, counters and clock behind a lock.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::state::State;
 use crate::switches::Switches;
 use crate::token::fingerprint;
 
-/// What the emulator is at this moment.
+/// The state of the emulator.
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) faults: Faults,
@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// Back to the start. Refreshes under way stay counted, since they will still end.
+    /// Resets everything. Running refreshes stay counted, since they will still end.
     pub(crate) fn reset(&mut self) {
         let refreshes_at_once = self.refreshes_at_once;
         *self =
@@ -61,7 +61,7 @@ impl World {
         self.advanced = self.advanced.saturating_add(by);
     }
 
-    /// Notes a request that was read whole.
+    /// Records a request that was read completely.
     pub(crate) fn enter(&mut self, route: Route, call: &Call) {
         self.counted.was_read(route, call);
         if route != Route::Refresh {
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// Notes how it ended.
+    /// Records how it ended.
     pub(crate) fn leave(&mut self, route: Route, entry: Option<Entry>, outcome: &str) {
         self.end(route, entry, outcome);
         if route == Route::Refresh {
@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    /// Notes what became of the access token of a business call.
+    /// Records how the access token of a business call was answered.
     pub(crate) fn used(&mut self, route: Route, call: &Call, outcome: &str) {
         let bearer = call.bearer().filter(|_| !matches!(route, Route::Issue | Route::Refresh));
         let now = self.now();
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    /// The same for one that was not read.
+    /// The same for a request that was not read.
     pub(crate) fn end(&mut self, route: Route, entry: Option<Entry>, outcome: &str) {
         self.counted.ended(route, outcome.into());
         self.journal.extend(entry.map(|entry| Entry { outcome: outcome.into(), ..entry }));
@@ -111,7 +111,7 @@ impl World {
     }
 }
 
-/// The world behind its lock. A panic elsewhere must not blind the tests after it, so poison is ignored.
+/// The world behind its lock. A panic elsewhere must not break the tests after it, so poison is ignored.
 pub(crate) struct Shared(Mutex<World>);
 
 impl Shared {

@@ -1,4 +1,4 @@
-//! What the library exports is within reach of each binding: every function, unless a reviewed list says why not, and every
+//! Each binding uses every exported function, except those that a reviewed list gives a reason for, and has a name for every
 //! number of an enumeration.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,12 +16,12 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The lines of a list without its remarks.
+/// The lines of a list without its comments.
 fn listed(name: &str) -> Vec<String> {
     read(name).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
-/// All sources of a folder with that ending, save its tests.
+/// All sources of a folder with this ending, without its tests.
 fn sources(folder: &str, ending: &str) -> String {
     let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
     let is_source = |path: &PathBuf| {
@@ -35,7 +35,7 @@ fn words(text: &str) -> BTreeSet<&str> {
     text.split(|letter: char| letter != '_' && letter != '.' && !letter.is_ascii_alphanumeric()).collect()
 }
 
-/// What a binding's code names, without its comments.
+/// The code of a binding, without its comments.
 fn used_by(binding: &str) -> BTreeSet<String> {
     let code = match binding {
         "cpp" => read("include/paymentsgate_auth.hpp"),
@@ -46,7 +46,7 @@ fn used_by(binding: &str) -> BTreeSet<String> {
     let remark = if binding == "python" { "#" } else { "//" };
     let code: Vec<_> = code.lines().map(|line| line.split(remark).next().unwrap()).collect();
     let code = code.join("\n");
-    // A declaration alone is no use: in Python and Go a use has the library's name in front.
+    // A declaration alone does not count: in Python and Go a use has the library's name in front.
     let prefix = match binding {
         "go" => "C.",
         "python" => "library.",
@@ -56,7 +56,7 @@ fn used_by(binding: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_export_is_used_by_each_binding_or_left_out_for_a_reason() {
+fn every_export_is_used_by_each_binding_or_listed_with_a_reason() {
     let exports: BTreeSet<_> = listed("abi/exports.txt").into_iter().collect();
     let mut left_out = BTreeSet::new();
     for line in listed("abi/bindings.txt") {
@@ -65,12 +65,12 @@ fn every_export_is_used_by_each_binding_or_left_out_for_a_reason() {
             panic!("abi/bindings.txt: three columns: {line}")
         };
         assert!(exports.contains(function), "abi/bindings.txt: no export has the name {function}");
-        assert!(reason.len() > 10, "abi/bindings.txt: why? {line}");
+        assert!(reason.len() > 10, "abi/bindings.txt: a reason is missing: {line}");
         for binding in bindings.split(',') {
             assert!(BINDINGS.contains(&binding), "abi/bindings.txt: no binding has the name {binding}");
             assert!(
                 left_out.insert((binding.to_owned(), function.to_owned())),
-                "abi/bindings.txt: twice: {line}"
+                "abi/bindings.txt: listed twice: {line}"
             );
         }
     }
@@ -79,9 +79,9 @@ fn every_export_is_used_by_each_binding_or_left_out_for_a_reason() {
         for function in &exports {
             let is_left_out = left_out.contains(&(binding.to_owned(), function.clone()));
             match (used.contains(function), is_left_out) {
-                (true, true) => panic!("{binding} uses {function}: take it off abi/bindings.txt"),
+                (true, true) => panic!("{binding} uses {function}: remove it from abi/bindings.txt"),
                 (false, false) => {
-                    panic!("{binding} does not use {function}: why? Say so in abi/bindings.txt")
+                    panic!("{binding} does not use {function}: use it, or give a reason in abi/bindings.txt")
                 }
                 _ => {}
             }
@@ -107,7 +107,7 @@ fn enumerations() -> BTreeMap<String, BTreeMap<String, i32>> {
     all
 }
 
-/// The numbers of a class of Python's by name.
+/// The numbers of a Python class by name.
 fn python_numbers(code: &str, class: &str) -> BTreeMap<String, i32> {
     let body = code.split_once(&format!("class {class}(Number):\n")).unwrap().1;
     let body = body.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
@@ -116,10 +116,10 @@ fn python_numbers(code: &str, class: &str) -> BTreeMap<String, i32> {
         .collect()
 }
 
-/// C++ takes the header's own enumerations.
+/// C++ uses the enumerations of the C header.
 #[test]
 fn every_number_of_an_enumeration_has_a_name_in_python_and_go() {
-    // In these two an event has a type of its own, or is the end of a call.
+    // Python and Go have one type for each event, or the event is the result of a call.
     let no_events = ["PG_EVENT_NONE", "PG_EVENT_TOKEN", "PG_EVENT_RESPONSE"];
     let python = sources("bindings/python/src/paymentsgate_auth", ".py");
     let go = used_by("go");

@@ -1,4 +1,4 @@
-//! The border as C sees it: what is exported, what guards it, and that the committed header is the true one.
+//! The C interface: its exports, the panic guard of each export, and the committed header.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -32,7 +32,7 @@ fn ffi_functions() -> Vec<ItemFn> {
 }
 
 #[test]
-fn the_library_exports_what_the_reviewed_list_says() {
+fn the_library_exports_exactly_the_reviewed_list() {
     let library = std::env::current_exe().unwrap().with_file_name("libpaymentsgate_auth.so");
     let output =
         Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(&library).output().unwrap();
@@ -63,16 +63,16 @@ fn every_export_is_one_guarded_call() {
             function.sig.ident
         );
     }
-    // Guards that stand on another one must be nothing but it.
+    // A guard that is built on another guard must be one call of it.
     let derived = ["producing", "with_refresh_token", "get", "column"];
     for function in inner.iter().filter(|function| derived.iter().any(|name| function.sig.ident == name)) {
         let guards = &["fallible", "infallible"];
-        assert!(is_one_call_of(guards, function), "{} is no guard", function.sig.ident);
+        assert!(is_one_call_of(guards, function), "{} is not a guard", function.sig.ident);
     }
 }
 
 /// The body is one call of a guard on a closure. The other arguments are plain values, so that nothing can panic
-/// before the guard stands.
+/// outside of the guard.
 fn is_one_call_of(guards: &[&str], function: &ItemFn) -> bool {
     let [Stmt::Expr(call, _)] = function.block.stmts.as_slice() else { return false };
     is_call_of(guards, call)
@@ -137,7 +137,7 @@ fn the_committed_header_is_the_generated_one() {
 }
 
 #[test]
-fn the_header_speaks_c() {
+fn the_header_contains_no_rust_terms() {
     for line in read("include/paymentsgate_auth.h").lines() {
         for rust in ["::", "Option<", "Result<", "&str", "[`", "unsafe"] {
             assert!(!line.contains(rust), "Rust in the header: {line}");

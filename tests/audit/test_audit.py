@@ -51,19 +51,19 @@ def audit(tmp_path: Path) -> Audit:
     return audit
 
 
-def test_a_weakness_of_what_is_shipped_fails_and_is_named(audit: Audit) -> None:
+def test_a_vulnerability_in_a_shipped_dependency_fails_and_is_named(audit: Audit) -> None:
     done = audit("ring", ">= 99.0.0")
     assert done.returncode != 0
     assert "RUSTSEC-2026-9999" in done.stderr
     assert "advisories FAILED" in done.stderr + done.stdout
 
 
-def test_a_weakness_that_is_mended_in_what_is_shipped_passes(audit: Audit) -> None:
+def test_a_fixed_vulnerability_passes(audit: Audit) -> None:
     done = audit("ring", ">= 0.1.0")
     assert done.returncode == 0, done.stderr
     assert "advisories ok" in done.stdout + done.stderr
 
 
-def test_what_only_the_tests_use_is_not_what_is_shipped(audit: Audit) -> None:
+def test_a_dependency_of_the_tests_is_not_checked_as_shipped(audit: Audit) -> None:
     assert '\nname = "rcgen"\n' in (ROOT / "Cargo.lock").read_text()
     assert audit("rcgen", ">= 99.0.0").returncode == 0

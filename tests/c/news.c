@@ -258,7 +258,7 @@ static void test_a_pair_is_kept_by_its_host(void)
 }
 
 /* The end of the session comes while its pair is replaced: the subscriber is told the new one, and then of the end. */
-static void test_a_pair_that_comes_after_the_end(bool is_closed)
+static void test_a_pair_that_arrives_after_close_is_emitted(bool is_closed)
 {
     begin(NULL, ANSWER_IS_SLOW);
     pg_error *error = NULL;
@@ -332,7 +332,7 @@ static void test_levels(void)
 }
 
 /* A queue that nobody polls holds the news, and no more than so many lines. */
-static void test_lines_that_nobody_reads(void)
+static void test_unread_log_lines_are_bounded(void)
 {
     begin(NULL, NULL);
     pg_error *error = NULL;
@@ -368,7 +368,7 @@ static void test_lines_that_nobody_reads(void)
     pg_session_free(session);
 }
 
-static void test_no_secret_was_told(void)
+static void test_no_event_contains_a_secret(void)
 {
     CHECK(fclose(telling) == 0);
     CHECK(secret_count > 10 && strstr(told, "generation 2") != NULL);
@@ -392,11 +392,11 @@ int main(void)
     test_refused_credentials();
     test_a_lost_answer();
     test_a_pair_is_kept_by_its_host();
-    test_a_pair_that_comes_after_the_end(true);
-    test_a_pair_that_comes_after_the_end(false);
+    test_a_pair_that_arrives_after_close_is_emitted(true);
+    test_a_pair_that_arrives_after_close_is_emitted(false);
     test_levels();
-    test_lines_that_nobody_reads();
-    test_no_secret_was_told();
+    test_unread_log_lines_are_bounded();
+    test_no_event_contains_a_secret();
     begin(NULL, NULL);
     curl_global_cleanup();
     printf("ok news: %d checks\n", checks);

@@ -95,7 +95,7 @@ static void test_readable_exactly_while_an_event_waits(void)
 }
 
 /* Before anything else: the library has no thread yet, which would need some too. */
-static void test_no_descriptor_is_left(void)
+static void test_no_descriptor_is_leaked(void)
 {
     struct rlimit usual, none;
     pg_queue *queue = new_queue();
@@ -114,7 +114,7 @@ static void test_no_descriptor_is_left(void)
     pg_queue_free(queue);
 }
 
-static void test_what_an_operation_ends_in(void)
+static void test_each_operation_ends_in_its_event(void)
 {
     begin(NULL, HANG("issue"));
     pg_error *error = NULL;
@@ -173,7 +173,7 @@ static void test_what_an_operation_ends_in(void)
 
 /* The bare calls: what became of a refresh token is told with the event. */
 /* All who want another token share one call, and one who leaves stops nothing. */
-static void test_another_token_on_demand(void)
+static void test_a_newer_token_on_demand(void)
 {
     begin(NULL, NULL);
     pg_error *error = NULL;
@@ -321,7 +321,7 @@ static void *cancel_all(void *argument)
     return hammer;
 }
 
-static void test_one_end_for_whatever_is_canceled_when(void)
+static void test_a_cancel_at_any_moment_gives_one_end(void)
 {
     begin(NULL, NULL);
     static unsigned char ends[THREADS * EACH + 1];
@@ -460,7 +460,7 @@ static void test_no_response_comes_after_close(void)
     }
 }
 
-static void test_a_queue_goes_with_all_that_is_under_way(void)
+static void test_freeing_a_queue_ends_its_operations(void)
 {
     begin(NULL, HANG("wallet"));
     pg_error *error = NULL;
@@ -534,17 +534,17 @@ int main(void)
     alarm(PATIENCE_S);
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
     begin(NULL, NULL);
-    test_no_descriptor_is_left();
+    test_no_descriptor_is_leaked();
     test_readable_exactly_while_an_event_waits();
-    test_what_an_operation_ends_in();
-    test_another_token_on_demand();
+    test_each_operation_ends_in_its_event();
+    test_a_newer_token_on_demand();
     test_bare_calls();
     test_numbers();
-    test_one_end_for_whatever_is_canceled_when();
+    test_a_cancel_at_any_moment_gives_one_end();
     test_close_ends_all();
     test_no_token_comes_after_close();
     test_no_response_comes_after_close();
-    test_a_queue_goes_with_all_that_is_under_way();
+    test_freeing_a_queue_ends_its_operations();
     test_threads_share_a_queue();
     begin(NULL, NULL);
     curl_global_cleanup();

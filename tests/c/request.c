@@ -109,7 +109,7 @@ static void test_a_request_and_its_response(const char *switches)
     pg_token_free(token);
 }
 
-static void test_what_is_no_response(void)
+static void test_functions_accept_no_response(void)
 {
     CHECK(pg_response_status(NULL) == 0 && pg_response_body(NULL) == NULL && pg_response_body_length(NULL) == 0);
     CHECK(pg_response_header(NULL, "date") == NULL && pg_response_header_count(NULL) == 0);
@@ -118,7 +118,7 @@ static void test_what_is_no_response(void)
     pg_response_free(NULL);
 }
 
-static void test_headers_that_may_not_be_set(void)
+static void test_reserved_headers_are_refused(void)
 {
     static const char *const REFUSED[][3] = {
         { "Authorization", "Bearer mine", NULL }, { "HOST", "example.org", NULL }, { "content-length", "5", NULL },
@@ -138,7 +138,7 @@ static void test_headers_that_may_not_be_set(void)
     pg_session_free(session);
 }
 
-static void test_methods_and_arguments_that_are_none(void)
+static void test_invalid_methods_and_arguments_are_refused(void)
 {
     static const char *const METHODS[] = { "", "get", "GET /x", "CONNECT", "TRACE", "GE\r\nT", "G\xc3\x89T" };
     begin(NULL, NULL);
@@ -161,7 +161,7 @@ static void test_methods_and_arguments_that_are_none(void)
 }
 
 /* Whatever a path is, it leads to the service or nowhere. */
-static void test_paths_that_could_lead_elsewhere(void)
+static void test_paths_that_lead_to_another_host_are_refused(void)
 {
     static const char *const REFUSED[] = {
         "", "wallet", "http://127.0.0.1/wallet", "https:/wallet", "@127.0.0.1/wallet", "..", "/..", "/../wallet", "/.",
@@ -249,7 +249,7 @@ static void test_a_refused_token_is_replaced_once(const char *switches)
     pg_session_free(session);
 }
 
-static void test_what_is_made_again(const char *switches)
+static void test_requests_that_are_repeated(const char *switches)
 {
     static const char *const BREAKS[] = {
         FAULT("wallet", "before", "\"reset\""), FAULT("wallet", "before", "\"close\""),
@@ -269,7 +269,7 @@ static void test_what_is_made_again(const char *switches)
 }
 
 /* The answer of the emulator to no pay-in that it knows is 400; what counts is how often it was asked. */
-static void test_what_is_not_made_again(const char *switches)
+static void test_requests_that_are_not_repeated(const char *switches)
 {
     static const char *const BREAKS[] = {
         FAULT("payin", "head", "\"reset\""), FAULT("payin", "before", "\"reset\""),
@@ -286,7 +286,7 @@ static void test_what_is_not_made_again(const char *switches)
     }
 }
 
-static void test_a_refused_stream_was_not_looked_at(void)
+static void test_a_refused_stream_was_not_processed(void)
 {
     static const char REFUSED[] = FAULT("payin", "before", "\"refuse_stream\"");
     spoilt(NULL, REFUSED, "POST", PAYIN, "{}", 2, PG_OK);
@@ -389,18 +389,18 @@ int main(void)
         test_a_request_and_its_response(VERSIONS[i]);
         test_a_redirect_is_an_answer(VERSIONS[i]);
         test_a_refused_token_is_replaced_once(VERSIONS[i]);
-        test_what_is_made_again(VERSIONS[i]);
-        test_what_is_not_made_again(VERSIONS[i]);
+        test_requests_that_are_repeated(VERSIONS[i]);
+        test_requests_that_are_not_repeated(VERSIONS[i]);
         test_deadlines(VERSIONS[i]);
         test_a_slow_answer(VERSIONS[i]);
         test_sizes(VERSIONS[i]);
         test_a_body_of_no_bytes(VERSIONS[i]);
     }
-    test_what_is_no_response();
-    test_headers_that_may_not_be_set();
-    test_methods_and_arguments_that_are_none();
-    test_paths_that_could_lead_elsewhere();
-    test_a_refused_stream_was_not_looked_at();
+    test_functions_accept_no_response();
+    test_reserved_headers_are_refused();
+    test_invalid_methods_and_arguments_are_refused();
+    test_paths_that_lead_to_another_host_are_refused();
+    test_a_refused_stream_was_not_processed();
     begin(NULL, NULL);
     curl_global_cleanup();
     printf("ok request: %d checks\n", checks);

@@ -37,7 +37,7 @@ static void *ask_with_the_others(void *argument)
     return good ? argument : NULL;
 }
 
-static void test_a_crowd_makes_one_call(void)
+static void test_many_threads_make_one_call(void)
 {
     struct crowd crowd = { .session = new_session() };
     pthread_t threads[CROWD];
@@ -174,7 +174,7 @@ static void test_tokens_that_are_refused_when_new(void)
     pg_session_free(session);
 }
 
-static void test_another_token_on_demand(void)
+static void test_a_newer_token_on_demand(void)
 {
     static const char HANG[] = "{\"route\": \"refresh\", \"action\": {\"kind\": \"hang\"}}";
     pg_error *error = NULL;
@@ -203,7 +203,7 @@ static void test_another_token_on_demand(void)
     pg_session_free(session);
 }
 
-static void test_a_service_that_cannot_be_reached_is_named(void)
+static void test_an_unreachable_service_is_named(void)
 {
     char url[64];
     pg_error *error = NULL;
@@ -311,7 +311,7 @@ static void *wait_for_a_token(void *session)
     return status == PG_ERR_CLOSED && token == NULL ? session : NULL;
 }
 
-static void test_close_tells_who_waits(void)
+static void test_close_wakes_the_waiters(void)
 {
     static const char HANG[] = "{\"route\": \"issue\", \"action\": {\"kind\": \"hang\"}}";
     pg_session *session = new_session(), *other = new_session();
@@ -383,18 +383,18 @@ static void test_generation_word(void)
 int main(void)
 {
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-    test_a_crowd_makes_one_call();
+    test_many_threads_make_one_call();
     test_a_token_outlives_its_session();
     test_copies();
     test_reports();
     test_tokens_that_are_refused_when_new();
-    test_another_token_on_demand();
-    test_a_service_that_cannot_be_reached_is_named();
+    test_a_newer_token_on_demand();
+    test_an_unreachable_service_is_named();
     test_a_session_belongs_to_one_account();
     test_health_holds_no_secret();
     test_metrics_are_of_the_client_and_its_open_sessions();
     test_generation_word();
-    test_close_tells_who_waits();
+    test_close_wakes_the_waiters();
     tell_emulator("POST", "/reset", NULL);
     curl_global_cleanup();
     printf("ok session: %d checks\n", checks);

@@ -28,7 +28,7 @@ static void refused(pg_store *store, pg_status status, const char *words)
     pg_config_free(config);
 }
 
-static void test_what_is_no_store(void)
+static void test_invalid_stores_are_refused(void)
 {
     struct table *table = new_table();
     pg_store store = store_of(table);
@@ -181,7 +181,7 @@ static void test_failures_are_quoted(void)
 int main(void)
 {
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-    test_what_is_no_store();
+    test_invalid_stores_are_refused();
     test_other_sizes();
     test_the_check();
     test_freed_once();

@@ -1,4 +1,4 @@
-//! Credentials files.
+//! Credentials files that are replaced, broken, of another account, or that hang.
 
 use std::fs;
 use std::process::Command;
@@ -21,7 +21,7 @@ use crate::{PATIENCE, replace, sandbox};
 /// A PEM that the service does not know, as the key of the same account.
 const STALE_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
 
-/// A session whose credentials come from a file of its own.
+/// A session with its own credentials file.
 struct Lodger {
     sandbox: Sandbox,
     session: Session,
@@ -67,7 +67,7 @@ impl Lodger {
         self.session.token(Duration::from_secs(20), Duration::ZERO)
     }
 
-    /// The file is looked at once a second, while half a minute would have to be waited after a refused key.
+    /// The library checks the file once a second; after a refused key it would otherwise wait half a minute.
     fn token_before_the_wait_is_over(&self) -> Arc<Grant> {
         let patience = Instant::now() + Duration::from_secs(15);
         loop {
@@ -79,14 +79,14 @@ impl Lodger {
         }
     }
 
-    /// The body of the last Issue, and how many there were.
+    /// The number of Issues, and the body of the last one.
     fn issues(&self) -> (u64, String) {
         let counters = self.sandbox.counters();
         let issue = &counters.routes[&Route::Issue];
         (issue.calls, issue.last.clone().unwrap().body)
     }
 
-    /// The service refuses both tokens, so that an Issue is due.
+    /// Makes the service refuse both tokens, so that an Issue is due.
     fn revoke(&self, token: &Grant) {
         self.sandbox.revoke(&Revoke::All(true));
         self.session.reject(*token.token.fingerprint()).unwrap();
@@ -108,7 +108,7 @@ fn a_key_that_is_replaced_after_it_was_refused_ends_the_wait() {
 }
 
 #[test]
-fn the_next_issue_is_made_with_the_key_that_is_in_the_file_by_then() {
+fn the_next_issue_uses_the_key_that_is_in_the_file_at_that_time() {
     for store in [false, true] {
         let sandbox = sandbox();
         let good = sandbox.credentials().public_key.clone();
@@ -116,7 +116,7 @@ fn the_next_issue_is_made_with_the_key_that_is_in_the_file_by_then() {
         let first = lodger.token().unwrap();
         lodger.rotate_to(STALE_KEY);
         lodger.revoke(&first);
-        // The old key would be taken: it is not presented any more.
+        // The service would accept the old key, but the library no longer presents it.
         lodger.session.token(Duration::from_millis(500), Duration::ZERO).unwrap_err();
         assert!(lodger.issues().1.contains(STALE_KEY), "{}", lodger.issues().1);
         lodger.rotate_to(&good);
@@ -126,7 +126,7 @@ fn the_next_issue_is_made_with_the_key_that_is_in_the_file_by_then() {
 }
 
 #[test]
-fn a_broken_file_and_that_of_another_account_leave_a_session_as_it_was() {
+fn a_broken_file_or_one_of_another_account_does_not_change_a_session() {
     let other = format!(r#"{{"account_id":"b-2","public_key":"{STALE_KEY}"}}"#);
     for (json, trouble) in [("{", "line 1"), (other.as_str(), "b-2")] {
         let sandbox = sandbox();
@@ -143,9 +143,9 @@ fn a_broken_file_and_that_of_another_account_leave_a_session_as_it_was() {
     }
 }
 
-/// As on a mount that is gone: the file can be looked at, and reading it does not end.
+/// As on a lost mount: the file can be found, but reading it never ends.
 #[test]
-fn a_file_that_hangs_holds_up_one_call_for_a_second_and_no_other() {
+fn a_file_that_hangs_delays_one_call_for_a_second_and_no_other() {
     let sandbox = sandbox();
     let good = sandbox.credentials().public_key.clone();
     let lodger = Lodger::on(sandbox, &good, false);
@@ -157,15 +157,15 @@ fn a_file_that_hangs_holds_up_one_call_for_a_second_and_no_other() {
     lodger.revoke(&first);
     lodger.token().unwrap();
     assert!(lodger.session.health().is_ok(), "nothing waits for the file");
-    // What hangs comes to its end, and the file is good again.
-    // Opened for both, so that this does not wait for a reader.
+    // The hanging read ends, and the file is good again.
+    // Opened for reading and writing, so that this open does not wait for a reader.
     drop(fs::OpenOptions::new().read(true).write(true).open(&path).unwrap());
     lodger.rotate_to(STALE_KEY);
     lodger.session.refresh(Duration::from_secs(20)).unwrap();
 }
 
 #[test]
-fn credentials_that_the_host_sets_are_not_undone_by_a_file_that_stays() {
+fn an_unchanged_file_does_not_undo_credentials_that_the_host_set() {
     let lodger = Lodger::new(STALE_KEY, false);
     lodger.token().unwrap_err();
     let account = lodger.sandbox.credentials().account_id.clone();
@@ -177,7 +177,7 @@ fn credentials_that_the_host_sets_are_not_undone_by_a_file_that_stays() {
 }
 
 #[test]
-fn a_bare_issue_uses_the_key_that_is_in_the_file_now() {
+fn a_bare_issue_uses_the_current_key_of_the_file() {
     let sandbox = sandbox();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("credentials.json");

@@ -21,14 +21,14 @@ use crate::{PATIENCE, replace, sandbox};
 
 const FILES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
 
-/// A client with files of its own, which stand for those of that sandbox or of another one.
+/// A client with its own copies of the files of its emulator, or of another emulator.
 struct Fixture {
     sandbox: Sandbox,
     client: Arc<Client>,
     folder: TempDir,
 }
 
-/// The files of a sandbox, in the order of `FILES`.
+/// The files of an emulator, in the order of `FILES`.
 fn files_of(sandbox: &Sandbox) -> [PathBuf; 3] {
     let address = sandbox.address();
     [&address.ca_file, &address.client_cert_file, &address.client_key_file].map(Clone::clone)
@@ -42,12 +42,12 @@ impl Fixture {
         Fixture::with(sandbox, &files, b"")
     }
 
-    /// With the files of another sandbox.
+    /// With the files of another emulator.
     fn with_files_of(stranger: &Sandbox) -> Self {
         Fixture::with(sandbox(), &files_of(stranger), b"")
     }
 
-    /// With copies of those files, each of which begins with `mark`.
+    /// With copies of `files` that each begin with `mark`.
     fn with(sandbox: Sandbox, files: &[PathBuf; 3], mark: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (name, file) in FILES.iter().zip(files) {
@@ -93,17 +93,21 @@ fn a_replaced_authority_and_identity_are_used_at_the_next_handshake() {
     assert_eq!(fixture.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
     let [ca, cert, key] = files_of(&fixture.sandbox);
     replace(&fixture.path("ca.pem"), fs::read(ca).unwrap());
-    assert_eq!(fixture.issue().unwrap_err().status, Status::PG_ERR_TLS, "trusted now, but not yet known");
+    assert_eq!(
+        fixture.issue().unwrap_err().status,
+        Status::PG_ERR_TLS,
+        "the server is trusted now, but does not know the client"
+    );
     replace(&fixture.path("cert.pem"), fs::read(cert).unwrap());
     replace(&fixture.path("key.pem"), fs::read(key).unwrap());
     fixture.issue().unwrap();
-    // And the other way round: what is trusted no more is refused, on a new connection.
+    // The other way round: an authority that is no longer trusted is refused on a new connection.
     replace(&fixture.path("ca.pem"), fs::read(&files_of(&stranger)[0]).unwrap());
     assert_eq!(fixture.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
 }
 
 #[test]
-fn between_two_renames_and_while_a_file_is_broken_or_gone_the_last_good_pair_goes_on() {
+fn the_last_good_files_stay_in_use_between_two_renames_and_while_one_is_broken_or_missing() {
     let (fixture, stranger) = (Fixture::new(), sandbox());
     let [_, other_cert, other_key] = files_of(&stranger).map(|file| fs::read(file).unwrap());
     let own_key = fs::read(fixture.path("key.pem")).unwrap();
@@ -111,7 +115,7 @@ fn between_two_renames_and_while_a_file_is_broken_or_gone_the_last_good_pair_goe
     let handshakes = || fixture.sandbox.counters().tls_handshakes;
     let before = handshakes();
 
-    // The certificate is new, the key is not yet.
+    // The certificate is new and the key is still the old one.
     replace(&fixture.path("cert.pem"), &other_cert);
     fixture.end_connections();
     fixture.issue().unwrap();
@@ -123,7 +127,7 @@ fn between_two_renames_and_while_a_file_is_broken_or_gone_the_last_good_pair_goe
     fixture.issue().unwrap();
     assert_eq!(handshakes(), before + 3, "each was a new connection");
 
-    // Now they go together, and are another's.
+    // Now both are from the other emulator and match.
     replace(&fixture.path("key.pem"), &other_key);
     let error = fixture.issue().unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_TLS, "{error}");
@@ -131,7 +135,7 @@ fn between_two_renames_and_while_a_file_is_broken_or_gone_the_last_good_pair_goe
 }
 
 #[test]
-fn an_error_of_the_handshake_tells_that_older_files_are_in_use() {
+fn a_handshake_error_says_that_older_files_are_in_use() {
     let fixture = Fixture::with_files_of(&sandbox());
     replace(&fixture.path("key.pem"), "nonsense");
     let error = fixture.issue().unwrap_err();
@@ -139,9 +143,9 @@ fn an_error_of_the_handshake_tells_that_older_files_are_in_use() {
     assert!(error.text.contains("besides, tls.client_key_file") && error.text.contains("key.pem"), "{error}");
 }
 
-/// As Kubernetes mounts a secret: every file leads through `..data`, which is swapped.
+/// Kubernetes mounts a secret like this: every file is a link through `..data`, which is replaced.
 #[test]
-fn a_secret_that_kubernetes_swaps_is_seen() {
+fn a_secret_swapped_by_kubernetes_is_noticed() {
     let (mine, stranger) = (sandbox(), sandbox());
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -164,7 +168,7 @@ fn a_secret_that_kubernetes_swaps_is_seen() {
 }
 
 #[test]
-fn one_byte_order_mark_in_a_pem_file_hides_no_section() {
+fn a_byte_order_mark_in_a_pem_file_hides_no_section() {
     let sandbox = sandbox();
     let files = files_of(&sandbox);
     let fixture = Fixture::with(sandbox, &files, b"\xef\xbb\xbf");
@@ -172,7 +176,7 @@ fn one_byte_order_mark_in_a_pem_file_hides_no_section() {
 }
 
 #[test]
-fn an_encrypted_key_gets_advice_that_fits() {
+fn the_error_for_an_encrypted_key_gives_fitting_advice() {
     let fixture = Fixture::new();
     for pem in [
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
@@ -185,7 +189,7 @@ fn an_encrypted_key_gets_advice_that_fits() {
     }
 }
 
-/// A TLS server whose certificate is that of an authority, as `openssl req -x509` makes it.
+/// A TLS server with the certificate of an authority, as `openssl req -x509` makes it.
 fn server_with_the_certificate_of_an_authority() -> (String, String) {
     let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -209,7 +213,7 @@ fn server_with_the_certificate_of_an_authority() -> (String, String) {
 }
 
 #[test]
-fn the_certificate_of_an_authority_as_a_servers_own_gets_advice_that_fits() {
+fn the_error_for_an_authority_certificate_used_by_a_server_gives_fitting_advice() {
     let (url, pem) = server_with_the_certificate_of_an_authority();
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");

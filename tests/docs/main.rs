@@ -1,4 +1,4 @@
-//! Documents that are made from the sources. `PG_UPDATE_DOCS=1 cargo test --test docs` (`make generate`) renews them.
+//! The generated documents match the sources. `PG_UPDATE_DOCS=1 cargo test --test docs` (`make generate`) writes them again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use paymentsgate_auth::status::Status;
 use syn::{Expr, ExprLit, Item, Lit, Meta};
 
 #[test]
-fn the_table_of_settings_is_the_librarys() {
+fn the_page_of_settings_matches_the_library() {
     let mut page = String::from(
         "# Settings\n\n\
          Made from the library's own table; do not edit. From C: `pg_config_set(config, name, value, &error)`. From the \
@@ -69,7 +69,7 @@ fn paragraphs(attributes: &[syn::Attribute]) -> Vec<String> {
 }
 
 #[test]
-fn the_page_of_errors_is_the_librarys() {
+fn the_page_of_errors_matches_the_library() {
     let mut page = String::from(
         "# Errors\n\n\
          Made from the library's own statuses; do not edit. Every call that fails has one, under the same number and \
@@ -106,7 +106,7 @@ fn the_page_of_errors_is_the_librarys() {
 }
 
 #[test]
-fn the_page_of_health_is_the_librarys() {
+fn the_page_of_health_matches_the_library() {
     let mut page = String::from(
         "# Health\n\n\
          Made from the library's own fields; do not edit. What a session says of itself: `pg_session_health` answers it as a \
@@ -126,7 +126,7 @@ fn the_page_of_health_is_the_librarys() {
 }
 
 #[test]
-fn the_tables_of_metrics_are_the_librarys() {
+fn the_tables_of_metrics_match_the_library() {
     let build = row(BUILD_INFO, Kind::Gauge, "1, with the version of the library as the label `version`.");
     let sessions = SESSION_METRICS.iter().map(|metric| row(metric.name, metric.kind, metric.help));
     let store = STORE_METRICS.iter().map(|metric| row(metric.name, metric.kind, metric.help));
@@ -148,7 +148,7 @@ fn table(rows: Vec<String>) -> String {
     format!("| metric | type | what it tells |\n|---|---|---|\n{}", rows.concat())
 }
 
-/// The page with what stands between the two marks of that name replaced.
+/// The page, with the text between the two marks of that name replaced.
 fn with_part(page: &str, name: &str, part: &str) -> String {
     let (begin, end) = (format!("<!-- {name}: made by `make generate` -->\n"), format!("<!-- /{name} -->\n"));
     let (before, rest) = page.split_once(&begin).unwrap();
@@ -157,7 +157,7 @@ fn with_part(page: &str, name: &str, part: &str) -> String {
 }
 
 #[test]
-fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
+fn the_dashboard_and_the_alerts_name_existing_metrics() {
     let names = SESSION_METRICS.iter().map(|metric| metric.name);
     let names: Vec<_> = names.chain(STORE_METRICS.iter().map(|metric| metric.name)).map(full).collect();
     for file in ["examples/monitoring/dashboard.json", "examples/monitoring/alerts.yaml", "docs/metrics.md"] {
@@ -181,7 +181,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Or is committed now, where it is to be renewed.
+/// With PG_UPDATE_DOCS it writes the page instead.
 fn is_committed(name: &str, page: &str) {
     if std::env::var_os("PG_UPDATE_DOCS").is_some() {
         std::fs::write(path(name), page).unwrap();

@@ -158,7 +158,7 @@ def keeps_a_session(store: Store, running: Sandbox) -> None:
 
 
 @of("sh", "cmake")
-def test_what_needs_an_installed_library_is_played_by_the_packages(block: Block) -> None:
+def test_blocks_that_need_an_installed_library_are_run_by_tests_packages(block: Block) -> None:
     page = str(block.page.relative_to(ROOT))
     assert page in INSTALLED
     assert block.page.name in (ROOT / "tests/packages/run.sh").read_text()
@@ -230,7 +230,7 @@ CHECKS = {
 }
 
 
-def test_every_block_has_a_player() -> None:
+def test_every_block_is_run_by_a_test() -> None:
     known = {"python", "c", "cpp", "go", "sql", "sh", "cmake", ""}
     unknown = [block.name for block in BLOCKS if block.language not in known]
     assert unknown == []
@@ -238,7 +238,7 @@ def test_every_block_has_a_player() -> None:
     assert set(AROUND) <= names, "around.yaml names blocks that are gone"
 
 
-def test_the_rules_of_the_alerts_are_whole() -> None:
+def test_the_alert_rules_are_complete() -> None:
     [group] = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"]
     for rule in group["rules"]:
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
@@ -246,7 +246,7 @@ def test_the_rules_of_the_alerts_are_whole() -> None:
         assert set(rule["annotations"]) == {"summary", "description"}
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     broken = []
     for page, link in links():
         target, _, heading = link.partition("#")

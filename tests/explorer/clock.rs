@@ -1,4 +1,4 @@
-//! One clock for all processes of a history: that of the machine, put forward by what a file says.
+//! One clock for all processes of a history: the machine's clock, set forward by the numbers in a file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,7 +10,7 @@ use paymentsgate_auth::clock::{BootId, Clock, Moment, SystemClock};
 pub(crate) struct SharedClock(File);
 
 impl SharedClock {
-    /// A new one, which agrees with the machine.
+    /// A new clock, equal to the machine's.
     pub(crate) fn create(path: &Path) -> Self {
         let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
         let clock = SharedClock(file);
@@ -18,12 +18,12 @@ impl SharedClock {
         clock
     }
 
-    /// That of another process.
+    /// The clock that another process created.
     pub(crate) fn open(path: &Path) -> Self {
         SharedClock(File::open(path).unwrap())
     }
 
-    /// By so much in all: both clocks, and the wall clock alone.
+    /// Sets the total advance of both clocks, and of the wall clock alone.
     pub(crate) fn put_forward(&self, both: Duration, wall_s: i64) {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&(both.as_millis() as u64).to_le_bytes());
@@ -48,7 +48,7 @@ impl Clock for SharedClock {
     }
 }
 
-/// The machine's boot clock, which all processes agree on and no incident moves.
+/// The machine's boot clock, which all processes share and no incident moves.
 pub(crate) fn now() -> Duration {
     SystemClock.now().boot
 }

@@ -1,4 +1,4 @@
-//! Draws histories, lives through many at once, and adds up what they came to.
+//! Draws histories, runs many at once, and adds up their results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,13 +17,13 @@ use crate::shrink::shrink;
 use crate::user::How;
 use crate::worlds::World;
 
-/// At one time: most of a history is waiting.
+/// Histories that run at one time: a history mostly waits.
 const AT_ONCE: usize = 24;
-/// No history is begun so shortly before the end.
+/// No history starts this shortly before the end.
 const LONGEST: Duration = Duration::from_secs(25);
-/// How long to look for a smaller one.
+/// How long to search for a smaller failing history.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// So many of those that fail are made smaller.
+/// How many failing histories are made smaller.
 const SHRUNK: usize = 4;
 
 #[derive(Default)]
@@ -66,7 +66,7 @@ impl Figures {
     }
 }
 
-/// Each test has the machine to itself: what they measure and when things happen depends on it.
+/// Each test has the machine to itself, since its times depend on the load.
 pub(crate) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,7 +77,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn when_all_is_healthy_every_call_succeeds_whatever_happened_before() {
+fn every_call_succeeds_once_everything_is_healthy_again() {
     if let Some(seed) = number("PG_SEED") {
         return again(seed);
     }
@@ -87,7 +87,7 @@ fn when_all_is_healthy_every_call_succeeds_whatever_happened_before() {
     let longer = number("PG_EXPLORE_SECONDS");
     let time = Duration::from_secs(longer.unwrap_or(60));
     let failures = number("PG_EXPLORE_FAILURES").unwrap_or(1) as usize;
-    // The minute of every test run plays the same histories: what it finds was brought by a change. Longer runs find new ones.
+    // The minute of every test run plays the same histories, so a failure comes from a change. Longer runs find new histories.
     let first = if longer.is_some() { u64::from(fastrand::u32(..)) << 16 } else { 0 };
     let next = AtomicU64::new(first);
     let figures: Mutex<BTreeMap<StoreKind, Figures>> = Mutex::default();
@@ -114,30 +114,32 @@ fn when_all_is_healthy_every_call_succeeds_whatever_happened_before() {
     }
     let mut failed = failed.into_inner().unwrap();
     failed.sort_by_key(|(history, _)| history.incidents.len());
-    // One of each kind.
+    // One history of each kind of failure.
     let mut kinds = BTreeSet::new();
     failed.retain(|(history, report)| kinds.insert((history.store, kind(report))));
-    // Real processes meet a busy machine: one that fails once is told, past the capture of a test that passes, and is to be
-    // looked into; one that fails twice fails the test.
+    // Real processes can meet a busy machine: a history that fails once is printed, even if the test passes, and must be
+    // examined; one that fails twice fails the test.
     failed.retain(|(history, report)| {
         let is_again = !World::live(history).is_good();
         if !is_again {
-            let _ = writeln!(io::stderr(), "FAILED ONCE, AND NOT AGAIN:\n{}", told(history, report));
+            let _ = writeln!(io::stderr(), "FAILED ONCE AND NOT AGAIN:\n{}", told(history, report));
         }
         is_again
     });
     thread::scope(|scope| {
         for (history, _) in failed.iter().take(SHRUNK) {
             scope.spawn(|| match shrink(history, PATIENCE) {
-                Some((smaller, report)) => println!("The smallest found:\n{}", told(&smaller, &report)),
+                Some((smaller, report)) => {
+                    println!("The smallest failing history:\n{}", told(&smaller, &report))
+                }
                 None => println!("PG_SEED={} does not fail every time", history.seed),
             });
         }
     });
-    assert!(failed.is_empty(), "{} histories have calls that fail for no reason", failed.len());
+    assert!(failed.is_empty(), "{} histories have calls that fail without an excuse", failed.len());
 }
 
-/// How a history failed first, in a few words.
+/// The kind of the first failure of a history.
 fn kind(report: &Report) -> String {
     let words =
         report.failures.first().map_or("", |failure| failure.rsplit_once("ms: ").map_or("", |(_, end)| end));
@@ -165,7 +167,7 @@ fn told(history: &History, report: &Report) -> String {
     format!("{text}{}", report.story)
 }
 
-/// A history of one process, to which these incidents happen.
+/// Runs a history of one process with these incidents.
 fn scripted(store: StoreKind, ends: u64, switches: Switches, incidents: Vec<Planned>) -> Report {
     let incidents = incidents.into_iter().enumerate().collect();
     let history = History {
@@ -181,9 +183,9 @@ fn scripted(store: StoreKind, ends: u64, switches: Switches, incidents: Vec<Plan
     report
 }
 
-/// The network swallows a Refresh that was begun in peace; then the token is gone, too.
+/// The network loses a Refresh that started while all was healthy; then the token is revoked too.
 #[test]
-fn a_call_that_nobody_waited_for_keeps_nobody_waiting() {
+fn an_abandoned_call_delays_no_other_caller() {
     let _turn = turn();
     let at = |at, incident| Planned { at, lasts: 0, incident };
     let incidents = vec![
@@ -201,9 +203,9 @@ fn answer(route: Route, status: u16, wait: Option<&str>) -> Incident {
     )
 }
 
-/// So that a line of figures without any does not mean that the oracle knows of none.
+/// Shows that a count of zero excuses in the figures does not come from an oracle that never sees one.
 #[test]
-fn what_excuses_a_failure_is_seen() {
+fn the_oracle_sees_what_excuses_a_failure() {
     let _turn = turn();
     let at = |at, lasts, incident| Planned { at, lasts, incident };
     let asked = || {
@@ -214,7 +216,7 @@ fn what_excuses_a_failure_is_seen() {
             vec![at(0, 0, Incident::RevokeAll), at(1, 900, answer(Route::Issue, 429, Some("20")))],
         )
     };
-    // The second and the third time of asking, after a second and five.
+    // The second and the third try, after one second and after five.
     let refused = || {
         scripted(
             StoreKind::Memory,

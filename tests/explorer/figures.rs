@@ -1,5 +1,5 @@
 //! Figures, not rules: how long an outage lasts after revocations in a row, and after the death of a process that was
-//! getting the first pair. Only bounds that follow from the rules are asserted.
+//! obtaining the first pair. Only bounds that follow from the rules are asserted.
 //! `cargo test --test explorer figures -- --nocapture`
 
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::clock::now;
 use crate::history::History;
 use crate::incidents::StoreKind;
 
-/// What a busy machine adds at most.
+/// The most that a busy machine adds.
 const NOISE: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How long it takes each time until a request succeeds, where each revocation comes as soon as the token works.
+/// The time until a request succeeds after each revocation, which comes as soon as the token works.
 fn outages(lifetime: u64, revocations: usize) -> Vec<Duration> {
     let switches = Switches { access_lifetime_s: lifetime, ..Switches::default() };
     let sandbox = Sandbox::start(Options { switches, ..Options::default() }).unwrap();
@@ -61,7 +61,7 @@ fn outages(lifetime: u64, revocations: usize) -> Vec<Duration> {
     (0..revocations).map(revoked).collect()
 }
 
-/// From the kill of a process in the middle of the first Issue until a second one makes a call that succeeds.
+/// The time from the kill of a process during the first Issue until a call of a second process succeeds.
 fn takeover(store: StoreKind) -> Duration {
     let history = History {
         store,
@@ -99,7 +99,7 @@ fn takeover(store: StoreKind) -> Duration {
 }
 
 #[test]
-fn figures_of_outages() {
+fn outage_durations_are_printed() {
     let _turn = crate::explore::turn();
     thread::scope(|scope| {
         for lifetime in [20, 3600] {
@@ -109,7 +109,7 @@ fn figures_of_outages() {
                     let longest = outages[..row].iter().max().unwrap();
                     println!("figures: tokens of {lifetime} s, {row} revocations in a row: longest outage {longest:?}");
                 }
-                // The first one finds an old token or begins a row; the others follow the first pause of a row.
+                // The first revocation finds an old token or starts a row; the others follow the first pause of the row.
                 assert!(outages.iter().all(|outage| *outage < SECOND.mul_f64(1.25) + NOISE), "{outages:?}");
             });
         }
@@ -117,7 +117,7 @@ fn figures_of_outages() {
             scope.spawn(move || {
                 let took = takeover(store);
                 println!(
-                    "figures: {store:?}: a killed holder of the first Issue costs the next process {took:?}"
+                    "figures: {store:?}: a killed holder of the first Issue delays the next process by {took:?}"
                 );
                 assert!(took < most + NOISE, "{store:?}: {took:?}");
             });

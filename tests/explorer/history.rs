@@ -1,4 +1,4 @@
-//! One history: a service with its switches, a store, some processes, and what happens to them when. Drawn from a seed.
+//! One history: a service with its switches, a store, some processes, and their incidents with times. Drawn from a seed.
 
 use std::fmt;
 
@@ -16,13 +16,13 @@ pub(crate) struct History {
     pub(crate) store: StoreKind,
     pub(crate) processes: usize,
     pub(crate) switches: Switches,
-    /// Of every session.
+    /// The settings of every session.
     pub(crate) settings: Vec<(&'static str, String)>,
-    /// Whether the first call is made before anything happens.
+    /// Whether the first call is made before the first incident.
     pub(crate) is_warm: bool,
-    /// Each is a time of incidents, from and to, with a time of calm after it.
+    /// Start and end of each time of incidents; a time of calm follows each.
     pub(crate) rounds: Vec<(u64, u64)>,
-    /// With the number that each was drawn as.
+    /// The incidents, each with the number of its draw.
     pub(crate) incidents: Vec<(usize, Planned)>,
 }
 
@@ -49,7 +49,7 @@ impl History {
             _ => switches(&mut rng, lifetime),
         };
         if !switches.http2 {
-            // HTTP/1.1 has no ping: there a forgotten connection shows only where the network acknowledges nothing.
+            // HTTP/1.1 has no ping: a forgotten connection is noticed only if the network acknowledges nothing.
             let forgotten =
                 |planned: &&mut Planned| matches!(planned.incident, Incident::ConnectionsForgotten);
             planned
@@ -69,14 +69,14 @@ impl History {
         }
     }
 
-    /// The same with those incidents alone.
+    /// The same history with only these incidents.
     pub(crate) fn only(&self, keep: &[usize]) -> Self {
         let mut less = self.clone();
         less.incidents.retain(|(number, _)| keep.contains(number));
         less
     }
 
-    /// The same without the incidents in whose names one of these words is, to look past a failure that is known.
+    /// The same history without incidents whose name contains one of these words, to look past a known failure.
     pub(crate) fn without(&self, words: &str) -> Self {
         let mut less = self.clone();
         let is_left_out = |name: &str| words.split(',').any(|word| !word.is_empty() && name.contains(word));
@@ -125,8 +125,8 @@ fn switches(rng: &mut Rng, access_lifetime_s: u64) -> Switches {
     }
 }
 
-/// A service whose refresh token outlives a lost answer, as often as not, and whose own refusals are told from those of a
-/// machine in between by their status.
+/// A service whose refresh token survives a lost answer in half of the histories, and whose own refusals differ from those
+/// of a gateway by their status.
 fn pair_switches(rng: &mut Rng, access_lifetime_s: u64) -> Switches {
     let long = Rotation::Window(1_000_000);
     Switches {

@@ -1,4 +1,4 @@
-//! What can happen: to the service, the network, the store, the processes and their clocks, and what users do.
+//! The incidents: of the service, the network, the store, the processes, their clocks and their users.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,24 +13,24 @@ pub(crate) enum StoreKind {
     Memory,
     File,
     Redis,
-    /// None: each session is opened from a pair alone, without credentials.
+    /// No store: each session is opened from a pair alone, without credentials.
     Pair,
 }
 
 impl StoreKind {
-    /// Each process has a pair of its own.
+    /// Each process has its own pair.
     pub(crate) fn is_of_one_process(self) -> bool {
         matches!(self, StoreKind::Memory | StoreKind::Pair)
     }
 }
 
-/// Something that happens, in an instant or for a while.
+/// An incident, at one moment or for some time.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Incident {
-    /// The service answers wrongly, spoils its answers or loses them.
+    /// The service gives wrong answers, or breaks or loses them.
     Fault(Fault),
     RateLimit(RateLimit),
-    /// A second Issue kills the tokens of the first.
+    /// A second Issue ends the tokens of the first.
     OneFamily,
     RevokeAccess,
     RevokeFamily,
@@ -56,12 +56,12 @@ pub(crate) enum Incident {
     RecordSaved,
     RecordPutBack,
 
-    /// The machine slept, and the world went on.
+    /// The machine was suspended while the service went on.
     Sleep(u64),
     WallClock(i64),
     Stopped(usize),
     Killed(usize),
-    /// The same in the middle of a flight that takes a while, so many milliseconds after its beginning.
+    /// The same in the middle of a slow flight, this many milliseconds after its start.
     StoppedInFlight(usize, u64),
     KilledInFlight(usize, u64),
     NoDescriptors(usize),
@@ -76,7 +76,7 @@ pub(crate) enum Incident {
     Burst(usize),
 }
 
-/// At which time of its history, in milliseconds, and for how long.
+/// The time in its history and the duration, in milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
     pub(crate) at: u64,
@@ -98,7 +98,7 @@ impl fmt::Display for Planned {
 }
 
 impl Incident {
-    /// Something is so, or it is not: it cannot be so twice.
+    /// A state that either holds or not, so two such incidents cannot overlap.
     pub(crate) fn is_a_state(&self) -> bool {
         use Incident::*;
         matches!(
@@ -115,7 +115,7 @@ impl Incident {
         )
     }
 
-    /// What was begun under it may last so much longer.
+    /// Operations that started during the incident can last this much longer.
     pub(crate) fn lingers(&self) -> Duration {
         match self {
             Incident::Fault(Fault { action: Action::Delay { ms }, .. }) => Duration::from_millis(*ms),
@@ -124,7 +124,7 @@ impl Incident {
         }
     }
 
-    /// Over in an instant.
+    /// Takes no time.
     fn is_instant(&self) -> bool {
         use Incident::*;
         matches!(
@@ -156,7 +156,7 @@ impl Incident {
     }
 }
 
-/// What is drawn from: the kind of store, how many processes, how long a token lives, and when things may happen.
+/// The limits of a draw: the kind of store, the number of processes, the lifetime of a token, and the times of incidents.
 pub(crate) struct Frame {
     pub(crate) store: StoreKind,
     pub(crate) processes: usize,
@@ -172,7 +172,7 @@ pub(crate) fn draw(rng: &mut Rng, frame: &Frame, count: usize) -> Vec<Planned> {
         let incident = one(rng, frame);
         let at = rng.u64(frame.from..frame.to);
         let lasts = if incident.is_instant() { 0 } else { rng.u64(100..4000).min(frame.to - at) };
-        // What lasts is met by who needs a new token meanwhile.
+        // An incident that lasts matters only if a new token is needed meanwhile.
         if lasts > 0 && rng.bool() {
             let at = rng.u64(at..at + lasts);
             planned.push(Planned { at, lasts: 0, incident: need(rng, frame) });
@@ -181,7 +181,7 @@ pub(crate) fn draw(rng: &mut Rng, frame: &Frame, count: usize) -> Vec<Planned> {
         let is_revocation = matches!(incident, Incident::RevokeAll | Incident::RevokeAccess);
         let (times, apart) = match rng.u8(0..5) {
             _ if !is_revocation => (1, 0),
-            // So fast that no token is ever accepted.
+            // So fast that no token is accepted in between.
             0 => (50, 80),
             _ => (rng.u64(1..4), rng.u64(200..2500)),
         };
@@ -196,7 +196,7 @@ pub(crate) fn draw(rng: &mut Rng, frame: &Frame, count: usize) -> Vec<Planned> {
     planned
 }
 
-/// Why a new token is needed.
+/// An incident after which a new token is needed.
 fn need(rng: &mut Rng, frame: &Frame) -> Incident {
     let part = |share: f64| Incident::Sleep((frame.lifetime as f64 * share) as u64);
     match rng.u8(0..6) {
@@ -245,7 +245,7 @@ fn rate_limit(rng: &mut Rng) -> Incident {
     Incident::RateLimit(RateLimit { requests: rng.usize(0..2), per_s: 10, retry_after })
 }
 
-/// What a session without credentials can outlive: not the loss of its process, nor that of its refresh token.
+/// The incidents that a session without credentials survives: not the loss of its process or of its refresh token.
 fn pair(rng: &mut Rng, who: usize, lifetime: u64) -> Incident {
     use Incident::*;
     match rng.u8(0..20) {
@@ -262,7 +262,7 @@ fn pair(rng: &mut Rng, who: usize, lifetime: u64) -> Incident {
     }
 }
 
-/// A fault that leaves the refresh token its second presentation, where it strikes but once.
+/// A fault that, if it strikes only once, leaves the refresh token its second presentation.
 fn spoilt(rng: &mut Rng) -> Incident {
     let no_successor = Action::Remove { field: "refresh_token".into() };
     let mut drawn = fault(rng);
@@ -325,7 +325,7 @@ fn user(rng: &mut Rng, who: usize) -> Incident {
     }
 }
 
-/// A fault of the service, for as long as it lasts.
+/// A fault of the service, and how long it lasts.
 fn fault(rng: &mut Rng) -> Fault {
     let route = [Route::Issue, Route::Issue, Route::Refresh, Route::Refresh, Route::Any, Route::Wallet]
         [rng.usize(0..6)];
@@ -347,7 +347,7 @@ fn fault(rng: &mut Rng) -> Fault {
     fault.forever()
 }
 
-/// A refusal in the API's form has the status 400 or 401; one of a machine in between has another.
+/// A refusal of the API has the status 400 or 401; one of a gateway has another status.
 fn refusal(rng: &mut Rng) -> Action {
     let html = || Some(json!("<html><body>Sorry</body></html>"));
     let (status, body): (u16, Option<Value>) = match rng.u8(0..14) {
@@ -371,7 +371,7 @@ fn refusal(rng: &mut Rng) -> Action {
     Action::Status { status, body, headers }
 }
 
-/// How long the caller is asked to wait, where a fault asks for it.
+/// The wait that a fault asks the caller for, if any.
 pub(crate) fn retry_after(fault: &Fault) -> Option<Duration> {
     let Action::Status { headers, .. } = &fault.action else { return None };
     headers.get("retry-after")?.parse().ok().map(Duration::from_secs)

@@ -1,13 +1,13 @@
-//! Who is right: judges every business call of a history by invariant 6, and the history by what must never happen.
+//! The oracle: judges every business call of a history by invariant 6, and the history by what must never happen.
 //!
 //! A call that starts when everything has been healthy for two seconds succeeds. What excuses a failure is computed from
-//! what the emulator has written down, one by one:
-//! - `retry-after`: the service asked for a pause, which is not over;
-//! - `refused`: it refused the credentials, and the pause after so many refusals in a row is not over;
-//! - `young`: it refused several new tokens in a row, and the pause since the last replacement is not over. Where others have
-//!   replaced it, a second is left to find that;
+//! the journal of the emulator, call by call:
+//! - `retry-after`: the service asked for a pause that is not over;
+//! - `refused`: it refused the credentials, and the pause after that many refusals in a row is not over;
+//! - `young`: it refused several new tokens in a row, and the pause since the last replacement is not over. If another
+//!   process has replaced it, the session has one second to find that;
 //! - `pair lost`: of a session from a pair alone, the service refused the refresh token, or two answers to it may have been
-//!   lost: spoilt as the emulator tells, or cut off by the network. The call must say so at once.
+//!   lost: broken by the emulator or cut off by the network. The call must report that at once.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,26 +21,26 @@ use crate::history::History;
 use crate::incidents::{Incident, StoreKind};
 use crate::user::{Call, How, Told};
 
-/// Of a call that is judged: half of what a request has by default.
+/// The deadline of a judged call: half of the default of a request.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
-/// So long everything has to be in order.
+/// How long everything must have been healthy.
 pub(crate) const HEALTHY: Duration = Duration::from_secs(2);
-/// So much later than its deadline a call may end on a machine with much to do.
+/// How long after its deadline a call may end on a busy machine.
 pub(crate) const SLACK: Duration = Duration::from_secs(2);
-/// The pauses after refusals of credentials that have worked, and of those that never have.
+/// The pauses after refusals of credentials that have worked before, and of those that have not.
 const WORKED: [u64; 5] = [1, 5, 30, 120, 900];
 const UNTRIED: [u64; 3] = [30, 120, 900];
 const SECOND: Duration = Duration::from_secs(1);
-/// A flight that met a disturbed store may take so long to its pair.
+/// The longest time in which a flight that met a disturbed store obtains its pair.
 const UNSHARED: Duration = Duration::from_secs(10);
 const LOST: &str = "pair lost";
 
-/// The setting of a session from a pair. While a Refresh hangs nothing else can be tried, and by default that is waited for
-/// three times as long as a call here waits. Longer than it takes to find out that HTTP/2 has lost its connection, so that
-/// the second presentation does not go the same way.
+/// The timeout of a session from a pair. While a Refresh hangs nothing else can be tried, and the default timeout is
+/// three times as long as a call here waits. It is longer than the detection of a lost HTTP/2 connection takes, so that
+/// the second presentation does not use the lost connection.
 pub(crate) const REFRESH_TIMEOUT_MS: u64 = 10_000;
 
-/// The service answers with a pause to keep, for a while.
+/// For some time, the service answers with a pause.
 pub(crate) struct Asked {
     pub(crate) route: Route,
     pub(crate) from: Duration,
@@ -48,31 +48,31 @@ pub(crate) struct Asked {
     pub(crate) wait: Duration,
 }
 
-/// What has happened so far, by the boot clock of the machine.
+/// The events so far, by the boot clock of the machine.
 pub(crate) struct Past {
     began: Duration,
     /// How far the wall clock is ahead of the boot clock.
     wall: Duration,
     disturbances: Vec<(Duration, Duration)>,
     pub(crate) asked: Vec<Asked>,
-    /// When the network may have lost what was under way.
+    /// When the network may have lost running calls.
     pub(crate) cuts: Vec<Duration>,
     pub(crate) service_steps: Vec<(Duration, Duration)>,
     pub(crate) library_steps: Vec<(Duration, Duration)>,
     notes: Vec<(Duration, String)>,
 }
 
-/// What a history came to.
+/// The result of a history.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) calls: u64,
-    /// By how they waited.
+    /// Calls by the way in which they waited.
     pub(crate) judged: BTreeMap<How, u64>,
-    /// Not judged, since the machine did not run the process for half a second.
+    /// Calls that are not judged, since the machine did not run the process for half a second.
     pub(crate) late: u64,
     pub(crate) excused: BTreeMap<&'static str, u64>,
     pub(crate) failures: Vec<String>,
-    /// How long the last obstacle lasts from now on.
+    /// How much longer the last obstacle lasts.
     pub(crate) obstacle: Option<Duration>,
     /// The last events before the first failure.
     pub(crate) story: String,
@@ -82,7 +82,7 @@ pub(crate) struct Report {
 #[derive(Debug)]
 struct Obstacle {
     why: &'static str,
-    /// Whose it is; `None`: of all.
+    /// The process that it applies to; `None`: all.
     agent: Option<String>,
     from: Duration,
     /// By the clock of the library.
@@ -118,7 +118,7 @@ impl Past {
         self.disturbed(from, to + incident.lingers());
     }
 
-    /// The service does not ask for pauses there any more.
+    /// The service no longer asks for pauses on this route.
     pub(crate) fn answered(&mut self, route: Route) {
         if let Some(asked) = self.asked.iter_mut().find(|asked| asked.route == route && asked.to.is_none()) {
             asked.to = Some(now());
@@ -129,7 +129,7 @@ impl Past {
         at + self.library_steps.iter().filter(|(when, _)| *when <= at).map(|(_, by)| *by).sum::<Duration>()
     }
 
-    /// When that was by the boot clock of the machine.
+    /// The time of an entry by the boot clock of the machine.
     fn real_time(&self, at_ms: u64) -> Duration {
         let mut at = Duration::from_millis(at_ms).saturating_sub(self.wall);
         for (when, by) in &self.service_steps {
@@ -158,7 +158,7 @@ pub(crate) fn judge(history: &History, past: &Past, told: &Told, sandbox: &Sandb
     for call in &told.calls {
         let is_late = overlaps(&told.late, call, Duration::ZERO);
         if call.to - call.from > call.deadline + SLACK && !is_late {
-            failed.push((call, "outlived its deadline"));
+            failed.push((call, "ended after its deadline"));
         }
         if call.deadline != DEADLINE || overlaps(&past.disturbances, call, HEALTHY) {
             continue;
@@ -173,7 +173,7 @@ pub(crate) fn judge(history: &History, past: &Past, told: &Told, sandbox: &Sandb
         }
         match obstacles.iter().find(|obstacle| obstacle.excuses(call, past)) {
             Some(obstacle) => *report.excused.entry(obstacle.why).or_default() += 1,
-            None => failed.push((call, "failed for no reason")),
+            None => failed.push((call, "failed without an excuse")),
         }
     }
     let shown = |call: &Call, why: &str| {
@@ -204,16 +204,16 @@ impl Obstacle {
             && (self.why != LOST || self.is_told(call))
     }
 
-    /// A lost pair is told at once when it is known. Until then the token there is may be refused.
+    /// A session reports a lost pair at once when it knows. Until then the existing token may be refused.
     fn is_told(&self, call: &Call) -> bool {
-        // Both presentations may be waited for.
+        // A call may wait for both presentations.
         let known = self.from + 2 * Duration::from_millis(REFRESH_TIMEOUT_MS);
         call.to < call.from.max(known) + SLACK
             && (call.outcome == "401" || call.outcome.starts_with("PG_ERR_NO_CREDENTIALS"))
     }
 }
 
-/// What must not be, whatever happens.
+/// What must never happen.
 fn broken(history: &History, past: &Past, told: &Told, journal: &[Entry]) -> Vec<String> {
     let mut broken: Vec<String> = told.complaint.iter().cloned().collect();
     let limit = DEADLINE + SLACK * 2;
@@ -238,12 +238,12 @@ fn broken(history: &History, past: &Past, told: &Told, journal: &[Entry]) -> Vec
     let seconds = (now() - past.began).as_secs() as usize;
     let most = 30 + history.processes * (seconds + 10 * history.incidents.len());
     if journal.len() > most {
-        broken.push(format!("{} calls to the auth routes, {most} are plenty", journal.len()));
+        broken.push(format!("{} calls to the auth routes, at most {most} are allowed", journal.len()));
     }
     broken
 }
 
-/// The service has not looked at the refresh token, and says so.
+/// The answer says that the service has not processed the refresh token.
 fn is_unseen(history: &History, entry: &Entry) -> bool {
     matches!(&*entry.outcome, "429" | "425") || entry.outcome == "refuse_stream" && history.switches.http2
 }
@@ -269,7 +269,7 @@ fn obstacles(history: &History, past: &Past, journal: &[Entry], sandbox: &Sandbo
     obstacles
 }
 
-/// When the next pair after that was made.
+/// When the next pair was made.
 fn next_pair(past: &Past, entries: &[&Entry]) -> Option<Duration> {
     entries.iter().find(|entry| entry.outcome == "200").map(|entry| past.real_time(entry.at_ms))
 }
@@ -285,7 +285,7 @@ fn pauses(past: &Past, entries: &[&Entry]) -> Vec<Obstacle> {
                 && asked.to.is_none_or(|to| at <= to + SECOND)
         });
         if let Some(wait) = asked.map(|asked| asked.wait).max() {
-            // A pair that another process got while its store was in trouble is that process's own for a while.
+            // A pair that another process obtained while its store was in trouble is private to that process for some time.
             let ends = |pair: &&&Entry| {
                 let made = past.real_time(pair.at_ms);
                 let since = made.saturating_sub(UNSHARED);
@@ -293,7 +293,7 @@ fn pauses(past: &Past, entries: &[&Entry]) -> Vec<Obstacle> {
                 pair.outcome == "200" && (pair.agent == entry.agent || is_shared)
             };
             let over = entries[number + 1..].iter().find(ends).map(|pair| past.real_time(pair.at_ms));
-            // Whole seconds, and an answer that takes a moment.
+            // The wait is in whole seconds, and the answer takes a moment.
             let until = past.library_time(at) + wait + SECOND;
             obstacles.push(Obstacle { why: "retry-after", agent: None, from: at, until, over });
         }
@@ -322,17 +322,17 @@ fn refusals(past: &Past, entries: &[&Entry]) -> Vec<Obstacle> {
     obstacles
 }
 
-/// A row of tokens that were refused young. What a process has seen accepted begins the row anew for that process.
+/// A row of tokens that were refused young. For a process that saw a token accepted, the row starts again.
 fn young(history: &History, past: &Past, entries: &[&Entry], sandbox: &Sandbox) -> Vec<Obstacle> {
     let uses = sandbox.uses();
     let youth_ms = (history.switches.access_lifetime_s * 250).min(30_000);
-    // What others got is looked for so often.
+    // How often the store is searched for a pair of others.
     let look = if history.store.is_of_one_process() { Duration::ZERO } else { SECOND };
-    // How many went before.
+    // How many tokens of the row came before.
     let mut row: u32 = 0;
     let mut obstacles = Vec::new();
     for (number, entry) in entries.iter().enumerate() {
-        // One whose answer was lost was never used.
+        // A token in a lost answer was never used.
         let Some(seen) = entry.made.as_ref().and_then(|token| uses.get(token)) else { continue };
         let is_young = |refused: &u64| refused.saturating_sub(entry.at_ms) < youth_ms;
         let Some(refused) = seen.refused_ms.filter(is_young) else {
@@ -353,7 +353,7 @@ fn young(history: &History, past: &Past, entries: &[&Entry], sandbox: &Sandbox) 
     obstacles
 }
 
-/// Since when the refresh token of a session without credentials has been lost. A pair whose token was used has arrived.
+/// Since when the refresh token of a session without credentials is lost. A pair whose token was used has arrived.
 fn lost(history: &History, past: &Past, entries: &[&Entry], sandbox: &Sandbox) -> Vec<Obstacle> {
     let uses = sandbox.uses();
     let mut events: Vec<(Duration, Option<&Entry>)> = past.cuts.iter().map(|at| (*at, None)).collect();
@@ -376,7 +376,7 @@ fn lost(history: &History, past: &Past, entries: &[&Entry], sandbox: &Sandbox) -
     obstacles
 }
 
-/// The last events: incidents, calls to the auth routes, and how business calls went.
+/// The last events: incidents, calls to the auth routes, and the results of business calls.
 fn story(past: &Past, told: &Told, journal: &[Entry], end: Duration) -> String {
     let mut lines = past.notes.clone();
     for entry in journal {
@@ -394,7 +394,7 @@ fn story(past: &Past, told: &Told, journal: &[Entry], end: Duration) -> String {
     calls.sort_by_key(|call| call.from);
     let mut last = BTreeMap::new();
     for call in calls {
-        // Only where it changes.
+        // Only changes are printed.
         let short: String = call.outcome.chars().take(160).collect();
         if last.insert(&call.agent, short.clone()).as_ref() != Some(&short) {
             lines.push((call.from, format!("        {} calls ({:?}): {short}", call.agent, call.how)));

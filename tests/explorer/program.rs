@@ -1,7 +1,7 @@
 //! A process of a history from inside: a program that makes a business call several times a second, whatever happens, and
-//! does what it is told.
+//! obeys the commands of its world.
 
-#![allow(unsafe_code, reason = "fork and signals have no safe face")]
+#![allow(unsafe_code, reason = "fork and signals have no safe wrapper")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -28,39 +28,39 @@ use crate::clock::{SharedClock, now};
 use crate::oracle::DEADLINE;
 use crate::user::How;
 
-/// What makes a process of this program: the settings of its session, a line each, and the file of the clock.
+/// The environment of such a process: the settings of its session, one per line, and the file of the clock.
 pub(crate) const SETTINGS: &str = "PG_EXPLORER_SETTINGS";
 pub(crate) const CLOCK: &str = "PG_EXPLORER_CLOCK";
 pub(crate) const READY: &str = "is ready";
-/// Between two calls, in milliseconds.
+/// The time between two calls, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 200..400;
-/// A thread that sleeps so much longer than asked for is on a machine that has too much to do.
+/// A thread that sleeps this much too long runs on an overloaded machine.
 const LATE: Duration = Duration::from_millis(500);
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
 struct Program {
     config: Config,
     url: String,
-    /// A session from a pair has none.
+    /// The credentials. A session from a pair has none.
     login: Option<Credentials>,
     clock: Arc<SharedClock>,
     session: Mutex<Option<Arc<Session>>>,
     seen: Mutex<VecDeque<Fingerprint>>,
     queue: Queue,
-    /// What was started on the queue and has not ended, by its number.
+    /// The operations on the queue that have not ended, by their number.
     under_way: Mutex<BTreeMap<u64, Begun>>,
     numbers: AtomicU64,
     out: File,
 }
 
-/// A call that was begun.
+/// A call that has started.
 struct Begun {
     how: How,
     from: Duration,
     deadline: Duration,
 }
 
-/// No test, but a process of a history.
+/// Not a test, but the program of a process of a history.
 #[test]
 fn as_a_program() {
     let Ok(settings) = std::env::var(SETTINGS) else { return };
@@ -84,7 +84,7 @@ fn as_a_program() {
         numbers: AtomicU64::default(),
         out: File::from(std::io::stdout().as_fd().try_clone_to_owned().unwrap()),
     });
-    // SAFETY: from here on a write to a file that may not grow is an error, not the end.
+    // SAFETY: from here on a write to a file at its size limit is an error and does not end the process.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     program.tell(READY);
     let (caller, heart, listener) = (program.clone(), program.clone(), program.clone());
@@ -102,7 +102,7 @@ fn as_a_program() {
 }
 
 impl Program {
-    /// Without the lock of the standard output, which a forked child may find taken.
+    /// Does not take the lock of the standard output, which can be held at a fork.
     fn tell(&self, line: &str) {
         let _ = (&self.out).write_all(format!("{line}\n").as_bytes());
     }
@@ -115,7 +115,7 @@ impl Program {
         }
     }
 
-    /// On a thread of its own: the next caller does not wait for this one.
+    /// Runs on its own thread, so that the next caller does not wait for this one.
     fn call(self: Arc<Self>, deadline: Duration) {
         thread::Builder::new().stack_size(512 << 10).spawn(move || self.call_here(deadline)).unwrap();
     }
@@ -145,14 +145,14 @@ impl Program {
         }
     }
 
-    /// The next end of what was started on the queue. A token counts as a success.
+    /// Takes the next end of an operation on the queue. A token counts as a success.
     fn take_event(&self) {
         let Some(event) = self.queue.poll(DEADLINE).unwrap() else { return };
         let call = self.under_way.lock().unwrap().remove(&event.id).expect("one end of each operation");
         match &event.body {
             Body::Response(answer) => self.end(&call, answer.as_ref().map(|response| response.status)),
             Body::Token(answer) => self.end(&call, answer.as_ref().map(|_| 200)),
-            other => panic!("nobody asked for {other:?}"),
+            other => panic!("unexpected event: {other:?}"),
         }
     }
 
@@ -177,7 +177,7 @@ impl Program {
         }
     }
 
-    /// The session, opened by the first who wants it; one that cannot be opened is tried again by the next.
+    /// The session, opened by the first caller; if it cannot be opened, the next caller tries again.
     fn session(&self) -> Result<Arc<Session>, Error> {
         let mut session = self.session.lock().unwrap();
         if session.is_none() {
@@ -189,7 +189,7 @@ impl Program {
         Ok(session.clone().unwrap())
     }
 
-    /// The token that there is.
+    /// The current token.
     fn token(&self) -> Option<Fingerprint> {
         let token = self.session().ok()?.token(Duration::ZERO, Duration::ZERO).ok()?;
         let token = *token.token.fingerprint();
@@ -210,7 +210,7 @@ impl Program {
         let (what, number) = line.split_once(' ').unwrap_or((line, "0"));
         let number: u64 = number.parse().unwrap();
         match what {
-            // A look at the clock, as the library's timer makes one when the machine has slept.
+            // Makes the session look at the clock, as the library's timer does after a suspension.
             "look" => drop(self.session().map(|session| session.generation_word())),
             "reject" => self.reject(self.token()),
             "reject-old" => {
@@ -234,33 +234,33 @@ impl Program {
             "no-descriptors" => self.without_descriptors(Duration::from_millis(number)),
             "no-room" => refuse(Resource::Fsize, 0, Duration::from_millis(number)),
             "fork" => self.fork(Duration::from_millis(number)),
-            _ => panic!("not a word that is known here: {line}"),
+            _ => panic!("unknown command: {line}"),
         }
     }
 
-    /// What is open stays so; nothing else can be opened.
+    /// Lowers the limit of descriptors: open ones stay open, and no others can be opened.
     fn without_descriptors(&self, so_long: Duration) {
         if let Ok(lowest) = File::open("/dev/null") {
             refuse(Resource::Nofile, lowest.as_raw_fd() as u64, so_long);
         }
     }
 
-    /// A forked child makes calls for so long, and this process goes on.
+    /// Forks a child that makes calls for this long, while this process continues.
     fn fork(self: &Arc<Self>, so_long: Duration) {
         let _ = self.session();
-        // Ours across the fork: the child must not find it taken.
+        // Held by this thread across the fork, so that the child does not find it held by another thread.
         let session = self.session.lock().unwrap();
         let mut under_way = self.under_way.lock().unwrap();
-        // SAFETY: glibc keeps its allocator usable in the child, which takes no lock that it may find taken, and never
+        // SAFETY: glibc keeps its allocator usable in the child, which takes no lock that another thread may hold, and never
         // returns.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            // The parent's calls end there.
+            // The calls of the parent do not continue in the child.
             under_way.clear();
         }
         drop((session, under_way));
         if child == 0 {
-            // The thread that would lift a limit is not here.
+            // The thread that would raise the limit again does not exist in the child.
             [Resource::Nofile, Resource::Fsize].into_iter().for_each(allow_all);
             let until = now() + so_long;
             while now() < until {
@@ -270,15 +270,15 @@ impl Program {
                 }
                 thread::sleep(Duration::from_millis(200));
             }
-            // SAFETY: ends the child without the exit work of its parent.
+            // SAFETY: ends the child without the exit handlers of its parent.
             unsafe { libc::_exit(0) }
         }
-        // SAFETY: reaps the child; a null pointer asks for nothing else.
+        // SAFETY: reaps the child; the null pointer means that no status is wanted.
         thread::spawn(move || unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) });
     }
 }
 
-/// The limit is lowered for so long, and then what the system allows at most.
+/// Lowers the limit for this long, and then raises it to the maximum.
 fn refuse(what: Resource, most: u64, so_long: Duration) {
     setrlimit(what, Rlimit { current: Some(most), ..getrlimit(what) }).unwrap();
     thread::spawn(move || {

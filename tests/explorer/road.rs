@@ -1,4 +1,4 @@
-//! The road to a server: a port that passes everything on, can be closed, stand still, or forget its connections.
+//! The road to a server: a port that forwards everything, and can be closed, stop, or lose its connections.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Below those that the kernel gives to outgoing connections: nobody takes one while the road is closed.
+/// Ports below those that the kernel gives to outgoing connections, so that no one takes the port while the road is closed.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 const STACK: usize = 128 << 10;
 
@@ -26,7 +26,7 @@ struct Shared {
 struct State {
     is_open: bool,
     is_frozen: bool,
-    /// Grows when the connections that there are are forgotten.
+    /// Grows when the existing connections are lost.
     era: u64,
     connections: Vec<TcpStream>,
 }
@@ -61,10 +61,10 @@ impl Road {
         *self.guard.lock().unwrap() = Some(guard);
     }
 
-    /// Connections are refused, and those that there are end.
+    /// Refuses new connections and ends the existing ones.
     pub(crate) fn close(&self) {
         self.shared.state().is_open = false;
-        // Wakes the guard, which takes the port down.
+        // Wakes the acceptor thread, which closes the port.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
         if let Some(guard) = self.guard.lock().unwrap().take() {
             guard.join().unwrap();
@@ -89,13 +89,13 @@ impl Road {
         }
     }
 
-    /// Nothing passes any more, or all again. New connections are taken and stand still too.
+    /// Stops everything that passes, or lets it pass again. New connections are accepted and stop too.
     pub(crate) fn freeze(&self, is_frozen: bool) {
         self.shared.state().is_frozen = is_frozen;
         self.shared.changed.notify_all();
     }
 
-    /// What comes on the connections that there are is swallowed from now on; new ones are good.
+    /// Drops all bytes on the existing connections from now on; new connections work.
     pub(crate) fn forget(&self) {
         self.shared.state().era += 1;
     }
@@ -117,7 +117,7 @@ impl Shared {
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.server)) else { return };
         let mut state = self.state();
         let era = state.era;
-        // Those that ended by themselves must not pile up.
+        // Connections that ended by themselves must not accumulate.
         if state.connections.len() > 200 {
             state.connections.retain(|end| end.peer_addr().is_ok());
         }

@@ -1,4 +1,4 @@
-//! How little of a failing history is enough: incidents are left out for as long as it goes on failing.
+//! Makes a failing history smaller: leaves out incidents while the history still fails.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use crate::history::History;
 use crate::oracle::Report;
 use crate::worlds::World;
 
-/// The smallest history that was found within that time, and how it failed. `None`: it does not fail every time.
+/// The smallest failing history found within the time, and its failure. `None`: it does not fail every time.
 pub(crate) fn shrink(history: &History, patience: Duration) -> Option<(History, Report)> {
     let begun = Instant::now();
-    // Threads and sockets are never scheduled twice alike.
+    // Threads and sockets are scheduled differently each time.
     let mut smallest = first_failure(&[history.clone(), history.clone(), history.clone()])?;
     let mut piece = smallest.0.incidents.len().div_ceil(2);
     while piece > 0 && begun.elapsed() < patience {
@@ -32,7 +32,7 @@ pub(crate) fn shrink(history: &History, patience: Duration) -> Option<(History, 
     Some(smallest)
 }
 
-/// Lives through all of them at once.
+/// Runs all of them at once.
 fn first_failure(histories: &[History]) -> Option<(History, Report)> {
     thread::scope(|scope| {
         let lives: Vec<_> =

@@ -1,4 +1,4 @@
-//! The store of a history and what can happen to it.
+//! The store of a history, and the incidents of the store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::incidents::StoreKind;
 use crate::road::Road;
 use crate::server::RedisServer;
 
-/// Where a copy of the record is kept in Redis.
+/// The key of a copy of the record in Redis.
 const SAVED: &str = "saved";
 
 pub(crate) enum StoreWorld {
@@ -21,7 +21,7 @@ pub(crate) enum StoreWorld {
         folder: PathBuf,
         saved: Vec<(String, Vec<u8>)>,
     },
-    /// Until then the server gives nobody an answer.
+    /// Until when the server answers nobody.
     Redis {
         server: Box<RedisServer>,
         road: Road,
@@ -42,7 +42,7 @@ impl StoreWorld {
         }
     }
 
-    /// The setting.
+    /// The value of the setting `store`.
     pub(crate) fn setting(&self) -> String {
         match self {
             StoreWorld::Memory => "memory:".into(),
@@ -51,7 +51,7 @@ impl StoreWorld {
         }
     }
 
-    /// It cannot be used any more, or again. A folder has something else in its place meanwhile.
+    /// Makes the store unusable, or usable again. Meanwhile a file is in the place of the folder.
     pub(crate) fn take_away(&self, is_away: bool) {
         match self {
             StoreWorld::Memory => {}
@@ -61,7 +61,7 @@ impl StoreWorld {
         }
     }
 
-    /// It takes questions and gives no answer.
+    /// The server accepts commands and does not answer.
     pub(crate) fn freeze(&self, is_frozen: bool) {
         if let StoreWorld::Redis { road, .. } = self {
             road.freeze(is_frozen);
@@ -83,12 +83,12 @@ impl StoreWorld {
         }
     }
 
-    /// Nothing can be written to it.
+    /// Nothing can be written to the store.
     pub(crate) fn fill(&self, is_full: bool) {
         self.ask(&["config", "set", "maxmemory", if is_full { "1" } else { "0" }]);
     }
 
-    /// It is a replica of a server that is not there, and reads only.
+    /// The server is a read-only replica of a server that does not exist.
     pub(crate) fn demote(&self, is_replica: bool) {
         let [host, port] = if is_replica { ["127.0.0.1", "1"] } else { ["no", "one"] };
         self.ask(&["replicaof", host, port]);
@@ -106,7 +106,7 @@ impl StoreWorld {
         }
     }
 
-    /// A server that starts again with nothing.
+    /// The server restarts without its data.
     pub(crate) fn restart(&mut self) {
         if let StoreWorld::Redis { server, silent_until, .. } = self {
             *silent_until = Duration::ZERO;
@@ -115,7 +115,7 @@ impl StoreWorld {
         }
     }
 
-    /// All that is in it, and the folder too.
+    /// Removes everything in the store, including the folder.
     pub(crate) fn empty(&self) {
         match self {
             StoreWorld::Memory => {}
@@ -137,7 +137,7 @@ impl StoreWorld {
         }
     }
 
-    /// What is in it is kept beside, to be put back.
+    /// Saves a copy of the record, to be restored later.
     pub(crate) fn save(&mut self) {
         match self {
             StoreWorld::Memory => {}
@@ -150,7 +150,7 @@ impl StoreWorld {
         }
     }
 
-    /// As a backup that somebody restores.
+    /// Restores the copy, like a backup.
     pub(crate) fn put_back(&self) {
         match self {
             StoreWorld::Memory => {}
@@ -163,21 +163,21 @@ impl StoreWorld {
         }
     }
 
-    /// The name of the one record; nothing where there is none.
+    /// The name of the one record; empty if there is none.
     fn key(&self) -> String {
         self.ask(&["keys", "pg:*:session"])
     }
 
     fn ask(&self, words: &[&str]) -> String {
         match self {
-            // What is asked meanwhile would wait, and its history with it.
+            // A command would wait meanwhile, and the history with it.
             StoreWorld::Redis { server, silent_until, .. } if now() > *silent_until => server.cli(words),
             _ => String::new(),
         }
     }
 }
 
-/// The records of a folder: not their locks, nor what lies beside them.
+/// The records of a folder, without their locks and other files beside them.
 fn records(folder: &Path) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_record = |path: &PathBuf| path.extension().is_none() && path.is_file();

@@ -1,4 +1,4 @@
-//! A process of a history, as its world sees it: told what to do by lines, telling what its calls came to.
+//! A process of a history from outside: it gets commands as lines, and reports the results of its calls as lines.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -14,11 +14,11 @@ use crate::program;
 /// How a call waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum How {
-    /// On its thread.
+    /// On its own thread.
     Waits,
-    /// Its end is an event of a queue.
+    /// By an event of a queue.
     OnQueue,
-    /// The same, and it wants a token alone.
+    /// The same, for a token alone.
     TokenOnQueue,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Call {
     pub(crate) to: Duration,
     pub(crate) deadline: Duration,
     pub(crate) how: How,
-    /// A status of HTTP, or the library's and its text.
+    /// An HTTP status, or the library's status and its text.
     pub(crate) outcome: String,
 }
 
@@ -51,15 +51,15 @@ impl Call {
     }
 }
 
-/// What a process has told.
+/// The reports of a process.
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) calls: Vec<Call>,
-    /// When it did not run though it should have.
+    /// When the machine did not run it.
     pub(crate) late: Vec<(Duration, Duration)>,
-    /// Calls that have not ended: whose, and since when.
+    /// Calls that have not ended: their process and start.
     pub(crate) open: BTreeSet<(String, Duration)>,
-    /// What it has to say before it ends in disorder.
+    /// Its last line before an unexpected end.
     pub(crate) complaint: Option<String>,
     pub(crate) is_ready: bool,
 }
@@ -71,7 +71,7 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Another process with these settings. What it tells is added to `told`.
+    /// Starts a process with these settings. Its reports are added to `told`.
     pub(crate) fn start(
         agent: &str,
         settings: &[(String, String)],
@@ -105,7 +105,7 @@ impl User {
     }
 
     pub(crate) fn say(&mut self, what: &str) {
-        // One that has ended is heard of otherwise.
+        // The end of a process is noticed elsewhere.
         let _ = writeln!(self.child.stdin.as_mut().unwrap(), "{what}");
     }
 

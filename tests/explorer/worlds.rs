@@ -1,5 +1,5 @@
 //! The world of a history: the emulator behind a road, the store, the processes and their clock; and how each incident
-//! strikes it and ends.
+//! starts and ends.
 
 #[path = "figures.rs"]
 mod figures;
@@ -25,7 +25,7 @@ use crate::user::{Told, User};
 
 /// How long calls are judged after a time of incidents.
 const CALM: Duration = Duration::from_millis(2500);
-/// A forked child lives for so long, in milliseconds.
+/// How long a forked child lives, in milliseconds.
 const CHILDHOOD: u64 = 6000;
 
 pub(crate) struct World {
@@ -39,12 +39,12 @@ pub(crate) struct World {
     told: Arc<Mutex<Told>>,
     put_forward: (Duration, i64),
     past: Past,
-    /// What lasts: two of a kind end with the last.
+    /// Lasting incidents: two of a kind end with the later one.
     lasting: Vec<Incident>,
     home: TempDir,
 }
 
-/// Of an incident.
+/// The parts of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Begins,
@@ -79,7 +79,7 @@ impl World {
         world
     }
 
-    /// A process, which has a name of its own each time that it is started.
+    /// A process, which gets a new name at each start.
     fn start(&mut self, number: usize) -> User {
         self.incarnations += 1;
         let agent = format!("user-{number}/{}", self.incarnations);
@@ -99,7 +99,7 @@ impl World {
         User::start(&agent, &settings, clock.to_str().unwrap(), &self.told)
     }
 
-    /// Credentials, or a pair that nobody else has.
+    /// The credentials, or a pair that no other process has.
     fn login(&self) -> [(String, String); 2] {
         let address = self.sandbox.address();
         let login = [("account_id", address.account_id.clone()), ("public_key", address.public_key.clone())];
@@ -127,7 +127,7 @@ impl World {
         ]
     }
 
-    /// Lives through a history. It ends with the first call that failed without a reason.
+    /// Runs a history. It ends with the first call that fails without an excuse.
     pub(crate) fn live(history: &History) -> Report {
         let mut world = World::new(history);
         world.await_first_call();
@@ -144,7 +144,7 @@ impl World {
             world.suffer(&planned, round.0);
             world.rest(HEALTHY + CALM);
             if let Some(wait) = world.judge().obstacle {
-                world.note(format!("an obstacle for {} s is waited out", wait.as_secs()));
+                world.note(format!("waits {} s for the end of an obstacle", wait.as_secs()));
                 let from = now();
                 world.sleep(wait.as_secs() + 1);
                 world.past.disturbed(from, now());
@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    /// Until all calls of this time have ended.
+    /// Waits until all calls of this time have ended.
     fn rest(&self, so_long: Duration) {
         thread::sleep(so_long);
         let end = now();
@@ -194,7 +194,7 @@ impl World {
         self.past.note(line);
     }
 
-    /// Everything in its time.
+    /// Starts and ends the incidents at their times.
     fn suffer(&mut self, planned: &[Planned], offset: u64) {
         let mut agenda: Vec<(u64, Part, usize)> = Vec::new();
         for (number, Planned { at, lasts, incident }) in planned.iter().enumerate() {
@@ -230,7 +230,7 @@ impl World {
         }
     }
 
-    /// The first part of those that have two.
+    /// The first part of incidents that have two.
     fn begin(&mut self, incident: &Incident) {
         if let Incident::StoppedInFlight(who, _) | Incident::KilledInFlight(who, _) = incident {
             for fault in slow_calls() {
@@ -313,7 +313,7 @@ impl World {
         }
     }
 
-    /// How far the service's clock may be ahead of what the library takes it for, in seconds: a pause until a date seems so
+    /// How far the service's clock may be ahead of the library's estimate, in seconds: a pause until a date seems that
     /// much longer.
     fn most_ahead(&self) -> u64 {
         let step = |planned: &Planned| match planned.incident {
@@ -374,7 +374,7 @@ impl World {
         }
     }
 
-    /// Both clocks of the processes and that of the service.
+    /// Moves both clocks of the processes and the clock of the service.
     fn sleep(&mut self, seconds: u64) {
         let by = Duration::from_secs(seconds);
         self.put_forward.0 += by;
@@ -397,7 +397,7 @@ impl World {
         self.users[who] = self.start(who);
     }
 
-    /// Of the last business call.
+    /// Revokes the access token of the last business call.
     fn revoke_access(&self) {
         let last = self.sandbox.counters().route(Route::Wallet).last;
         match last.as_ref().and_then(|call| call.bearer()) {
@@ -406,7 +406,7 @@ impl World {
         }
     }
 
-    /// Of the last refresh.
+    /// Revokes the family of the last refresh.
     fn revoke_family(&self) {
         let last = self.sandbox.counters().route(Route::Refresh).last;
         let body: Option<serde_json::Value> = last.and_then(|call| serde_json::from_str(&call.body).ok());
@@ -417,7 +417,7 @@ impl World {
     }
 }
 
-/// The next call of each auth route takes a while.
+/// Makes the next call of each auth route slow.
 fn slow_calls() -> [Fault; 2] {
     [Route::Issue, Route::Refresh].map(|route| Fault::new(route, Action::Delay { ms: 1000 }).at(Point::After))
 }

@@ -59,7 +59,7 @@ def objections(journal: list[Line], said: list[Line], deeds: Deeds | None = None
         (GOOD, [*SAID, waited(30)], Deeds(troubles=[(80, 90)])),
     ],
 )
-def test_what_can_be_explained_is_no_objection(journal: list[Line], said: list[Line], deeds: Deeds) -> None:
+def test_an_explainable_history_raises_no_objection(journal: list[Line], said: list[Line], deeds: Deeds) -> None:
     assert objections(journal, said, deeds) == []
 
 
@@ -81,5 +81,5 @@ def test_what_can_be_explained_is_no_objection(journal: list[Line], said: list[L
         (GOOD, [*SAID, waited(26)], Deeds(), "waited"),
     ],
 )
-def test_everything_else_is_one(journal: list[Line], said: list[Line], deeds: Deeds, objection: str) -> None:
+def test_every_other_history_raises_an_objection(journal: list[Line], said: list[Line], deeds: Deeds, objection: str) -> None:
     assert any(objection in text for text in objections(journal, said, deeds))

@@ -242,5 +242,5 @@ def stage(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
 
 
 @pytest.mark.parametrize("name", [play.__name__ for play in PLAYS])
-def test_two_machines(stage: dict[str, Future[None]], name: str) -> None:
+def test_two_hosts(stage: dict[str, Future[None]], name: str) -> None:
     stage[name].result()

@@ -1,4 +1,4 @@
-//! What an answer means (docs/lifecycle: the table of answers), on a scripted transport: no network, no clock.
+//! The meaning of each answer (docs/lifecycle.md: the table of answers), on a scripted transport without network and clock.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -80,7 +80,7 @@ fn judged(call: Call, answer: RawResponse) -> Result<Pair, Error> {
 }
 
 #[test]
-fn a_pair_is_read_and_counted_from_before_it_was_sent() {
+fn the_lifetime_of_a_pair_counts_from_before_the_request_was_sent() {
     let body =
         r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"extra":{"a":[1]}}"#;
     let Pair { token, refresh: next } = judged(refresh(), answer(200, body)).unwrap();
@@ -92,7 +92,7 @@ fn a_pair_is_read_and_counted_from_before_it_was_sent() {
 }
 
 #[test]
-fn an_answer_that_came_before_the_body_left_counts_from_the_start() {
+fn an_answer_before_the_body_was_sent_counts_from_the_start() {
     let script = Script::new(false, Ok(answer(200, r#"{"access_token":"a","expires_in":60}"#)));
     assert_eq!(make(refresh(), &script).unwrap().token.anchor, STARTED);
 }
@@ -113,7 +113,7 @@ fn without_a_new_refresh_token_the_old_one_stays() {
 }
 
 #[test]
-fn odd_lifetimes_do_not_throw_a_good_pair_away() {
+fn an_odd_lifetime_does_not_discard_a_good_pair() {
     for (expires_in, seconds) in [
         ("3600", 3600),
         ("\"3600\"", 3600),
@@ -137,7 +137,7 @@ fn odd_lifetimes_do_not_throw_a_good_pair_away() {
 }
 
 #[test]
-fn a_200_that_is_no_pair_has_an_unknown_fate() {
+fn a_200_without_a_pair_has_an_unknown_fate() {
     let deep = "[".repeat(10_000);
     for body in [
         "",
@@ -203,7 +203,7 @@ fn the_body_decides_whether_it_is_compressed() {
         let text = judged(refresh(), encoded(gzip, encoding)).unwrap_err().text;
         assert!(text.contains("compressed (\"gzip\")"), "{encoding:?}: {text}");
     }
-    // Bytes that are UTF-8 by chance, too.
+    // Some of these bytes happen to be UTF-8.
     let text = judged(refresh(), encoded(b"packed", Some("br"))).unwrap_err().text;
     assert!(text.contains("compressed (\"br\")"), "{text}");
     let text = judged(refresh(), encoded(b"plain", Some("identity"))).unwrap_err().text;
@@ -223,13 +223,13 @@ fn one_byte_order_mark_before_json_is_accepted() {
 }
 
 #[test]
-fn born_expired_is_no_success() {
+fn a_pair_that_is_expired_on_arrival_is_an_error() {
     let error = judged(refresh(), answer(200, r#"{"access_token":"a","expires_in":5}"#)).unwrap_err();
     assert_eq!((error.status, error.fate), (Status::PG_ERR_BORN_EXPIRED, Fate::PG_FATE_UNKNOWN));
 }
 
 #[test]
-fn what_a_refusal_means() {
+fn each_refusal_has_its_status_and_fate() {
     use Fate::*;
     use Status::*;
     let api = r#"{"error":"SOME_CODE","message":"words","statusCode":1}"#;
@@ -268,7 +268,7 @@ fn what_a_refusal_means() {
 }
 
 #[test]
-fn a_failure_on_the_way_has_the_fate_of_its_bytes() {
+fn the_fate_of_a_transport_failure_depends_on_the_bytes_sent() {
     for status in [
         Status::PG_ERR_TIMEOUT,
         Status::PG_ERR_CONNECTION_LOST,
@@ -282,7 +282,7 @@ fn a_failure_on_the_way_has_the_fate_of_its_bytes() {
             assert_eq!(
                 failure.refresh.is_some(),
                 !sent,
-                "the right to present it comes back only if nothing left"
+                "the token may be presented again only if nothing was sent"
             );
             let error = make(issue(), &Script::new(sent, Err(Error::new(status, "broken")))).unwrap_err();
             assert_eq!(error.fate, Fate::PG_FATE_NONE);
@@ -294,7 +294,7 @@ fn a_failure_on_the_way_has_the_fate_of_its_bytes() {
 }
 
 #[test]
-fn the_servers_words_are_kept_and_what_it_echoes_is_taken_out() {
+fn the_servers_text_is_kept_and_echoed_secrets_are_removed() {
     let body = r#"{"error":"BAD_TOKEN","message":"old-refresh is bad","data":{"sent":"old-access","n":1},"statusCode":401}"#;
     let error = judged(refresh(), answer(401, body)).unwrap_err();
     let server = error.server.as_deref().unwrap();
@@ -312,7 +312,7 @@ fn the_servers_words_are_kept_and_what_it_echoes_is_taken_out() {
 }
 
 #[test]
-fn refusals_of_other_frameworks_are_the_apis_own() {
+fn refusals_in_the_form_of_other_frameworks_count_as_the_apis() {
     for (body, code, message) in [
         (r#"{"statusCode":401,"message":"Unauthorized"}"#, None, Some("Unauthorized")),
         (
@@ -331,7 +331,7 @@ fn refusals_of_other_frameworks_are_the_apis_own() {
 }
 
 #[test]
-fn a_secret_does_not_hide_behind_escapes() {
+fn escaped_secrets_are_removed_too() {
     let slashes = Call::Refresh { refresh: RefreshToken::new(Secret::new("a/b/c").unwrap()), access: None };
     let body = r#"{"error":"X","message":"a\/b\/c","details":{"sent":["a\/b\u002fc"],"n":1}}"#;
     let error = judged(slashes, answer(401, body)).unwrap_err();
@@ -354,14 +354,14 @@ fn retry_after_is_seconds_or_a_date_on_the_servers_clock() {
     assert_eq!(wait("99999", None), Some(3600));
     assert_eq!(wait("Sun, 06 Nov 1994 12:00:30 GMT", noon), Some(30));
     assert_eq!(wait("Sun, 06 Nov 1994 11:00:00 GMT", noon), Some(0));
-    // Without a Date, this machine's clock has to do: 1,700,000,003 s is 22:13:23.
+    // Without a Date header the clock of this machine counts: 1,700,000,003 s is 22:13:23.
     assert_eq!(wait("Tue, 14 Nov 2023 22:13:33 GMT", None), Some(10));
     assert_eq!(wait("soon", noon), None);
     assert_eq!(wait("-5", noon), None);
 }
 
 #[test]
-fn the_requests_are_the_vendors() {
+fn requests_have_the_form_of_the_vendors_sdk() {
     let ok = r#"{"access_token":"a","expires_in":60}"#;
     let script = Script::new(true, Ok(answer(200, ok)));
     make(refresh(), &script).unwrap();

@@ -89,12 +89,12 @@ def redis() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_everybody_is_answered_and_the_session_lives(case: plays.Case, stage: Plays) -> None:
+def test_every_caller_is_answered_and_the_session_stays_usable(case: plays.Case, stage: Plays) -> None:
     outcome = stage.outcome(case)
     assert not outcome.complaints, "\n".join(outcome.complaints)
 
 
-def test_every_refusal_is_met(stage: Plays, request: pytest.FixtureRequest) -> None:
+def test_every_refusal_happens(stage: Plays, request: pytest.FixtureRequest) -> None:
     chosen = chosen_cases(request)
     assert {case.name for case in chosen} == {case.name for case in chosen if stage.outcome(case).met}
 

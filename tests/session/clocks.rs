@@ -3,11 +3,11 @@
 use crate::fixture::Fixture;
 use crate::support::{self, NOW, PATIENCE};
 
-/// So long before the end that callers wait.
+/// Seconds after which callers wait for a new token.
 const MANDATORY: u64 = 3600 - 110;
 
 #[test]
-fn sleep_is_seen_at_once() {
+fn a_suspended_machine_is_noticed_at_once() {
     let fixture = Fixture::new();
     fixture.token();
     assert!(fixture.is_fresh());
@@ -16,7 +16,7 @@ fn sleep_is_seen_at_once() {
 }
 
 #[test]
-fn a_wall_clock_put_back_prolongs_a_token_by_one_lease_at_most() {
+fn a_wall_clock_set_back_prolongs_a_token_by_one_lease_at_most() {
     for lost in [0, 1, 2, 10, 3600] {
         let fixture = Fixture::new();
         fixture.token();
@@ -24,29 +24,29 @@ fn a_wall_clock_put_back_prolongs_a_token_by_one_lease_at_most() {
         fixture.pass(MANDATORY);
         fixture.set_wall(-(MANDATORY as i64) - lost);
         if lost >= 4 {
-            assert!(!fixture.is_fresh(), "put back by {lost} s it is outside of the lease");
+            assert!(!fixture.is_fresh(), "set back by {lost} s it is outside of the lease");
         }
-        // A lease of three seconds, however the clock stands in it.
+        // The lease lasts three seconds, wherever the clock is in it.
         fixture.pass(3 + lost.unsigned_abs().min(3));
-        assert!(!fixture.is_fresh(), "put back by {lost} s");
+        assert!(!fixture.is_fresh(), "set back by {lost} s");
         assert_eq!(fixture.token().generation, 2);
     }
 }
 
 #[test]
-fn a_wall_clock_that_stands_still_meets_our_own_thread() {
+fn a_wall_clock_that_stands_still_does_not_stop_the_librarys_thread() {
     let fixture = Fixture::new();
     fixture.token();
     assert!(fixture.is_fresh() && fixture.word() != 0);
     fixture.pass(MANDATORY);
     fixture.set_wall(-(MANDATORY as i64));
-    // It looks when the boot clock says so; here it is told to.
+    // The thread would wake by the boot clock; this call stands for its wake-up.
     assert_eq!(fixture.word(), 0);
     assert!(!fixture.is_fresh());
 }
 
 #[test]
-fn a_wall_clock_put_forward_a_little_changes_nothing_and_by_far_counts_as_mandatory() {
+fn a_wall_clock_set_forward_by_little_changes_nothing_and_by_much_counts_as_mandatory() {
     let fixture = Fixture::new();
     fixture.token();
     fixture.set_wall(40);

@@ -24,7 +24,7 @@ fn refused_credentials_are_not_presented_again_and_new_ones_are() {
         let error = fixture.session.token(PATIENCE, NOW).unwrap_err();
         assert_eq!(error.status, Status::PG_ERR_REFUSED);
         let wait = error.retry_after.unwrap().as_secs();
-        assert!((25..=30).contains(&wait), "the longer of the two waits is told: {wait} s");
+        assert!((25..=30).contains(&wait), "the error has the longer of the two waits: {wait} s");
     }
     assert_eq!(fixture.calls(), (1, 0), "one strike, then a back-off");
     let error = fixture
@@ -41,7 +41,7 @@ fn refused_credentials_are_not_presented_again_and_new_ones_are() {
 }
 
 #[test]
-fn what_is_said_of_old_credentials_is_not_held_against_new_ones() {
+fn a_refusal_of_old_credentials_does_not_affect_new_ones() {
     let fixture = Fixture::new();
     let good = fixture.sandbox.credentials().clone();
     let other = fixture.sandbox.add_account().unwrap();
@@ -51,7 +51,7 @@ fn what_is_said_of_old_credentials_is_not_held_against_new_ones() {
         .unwrap();
     fixture.fault(Route::Issue, Point::Before, Action::Delay { ms: 300 });
     fixture.session.token(NOW, NOW).unwrap_err();
-    eventually("a call under way", || fixture.calls().0 == 1);
+    eventually("a running call", || fixture.calls().0 == 1);
     fixture
         .session
         .set_credentials(Credentials::new(&good.account_id, &good.public_key, "test").unwrap())
@@ -70,11 +70,11 @@ fn sessions_of_two_accounts_do_not_mix() {
     let (one, two) = (fixture.token(), second.token(PATIENCE, NOW).unwrap());
     assert_ne!(*one.token.fingerprint(), *two.token.fingerprint());
     second.reject(*one.token.fingerprint()).unwrap();
-    assert_eq!(fixture.calls(), (2, 0), "a report of somebody else's token costs nothing");
+    assert_eq!(fixture.calls(), (2, 0), "a report of another session's token costs no call");
 }
 
 #[test]
-fn a_caller_of_credentials_that_have_worked_waits_out_a_short_refusal() {
+fn with_credentials_that_have_worked_a_caller_waits_through_a_short_refusal() {
     let fixture = Fixture::new();
     let session = fixture.open(&[]);
     session.token(PATIENCE, NOW).unwrap();
@@ -85,7 +85,7 @@ fn a_caller_of_credentials_that_have_worked_waits_out_a_short_refusal() {
 }
 
 #[test]
-fn a_key_that_is_rotated_in_its_file_is_used_at_once_whatever_the_old_one_was_refused_for() {
+fn a_key_rotated_in_its_file_is_used_at_once_after_the_old_one_was_refused() {
     let fixture = Fixture::new();
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("credentials.json");
@@ -98,7 +98,7 @@ fn a_key_that_is_rotated_in_its_file_is_used_at_once_whatever_the_old_one_was_re
         let session = fixture.open(&[("credentials_file", file.to_str().unwrap()), ("store", &store)]);
         let refused = session.token(PATIENCE, NOW).unwrap_err();
         assert_eq!(refused.status, Status::PG_ERR_REFUSED);
-        std::fs::write(&file, "half a fi").unwrap();
+        std::fs::write(&file, "half of a fi").unwrap();
         fixture.pass(31);
         assert_eq!(session.token(PATIENCE, NOW).unwrap_err().status, Status::PG_ERR_REFUSED);
         write(&fixture.sandbox.credentials().public_key);

@@ -18,14 +18,14 @@ use pg_sandbox::{Action, Point, Route};
 use crate::fixture::{Fixture, answer};
 use crate::support::{NOW, PATIENCE, TestClock, config, eventually};
 
-/// Holds up the library's own thread at the first request, until it is told to go on.
-struct HoldsUp {
+/// Blocks the library's thread at the first request, until the test releases it.
+struct BlocksTheThread {
     requests: Arc<AtomicU64>,
     go_on: Mutex<mpsc::Receiver<()>>,
     inner: HttpTransport,
 }
 
-impl Transport for HoldsUp {
+impl Transport for BlocksTheThread {
     fn send(&self, request: Request) -> Sending<'_> {
         if self.requests.fetch_add(1, Ordering::SeqCst) == 0 {
             self.go_on.lock().unwrap().recv_timeout(PATIENCE).unwrap();
@@ -35,7 +35,7 @@ impl Transport for HoldsUp {
 }
 
 #[test]
-fn deadline_zero_never_blocks_and_still_gets_things_going() {
+fn a_deadline_of_zero_does_not_block_and_still_starts_a_flight() {
     let fixture = Fixture::new();
     let error = fixture.session.token(NOW, NOW).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_TIMEOUT);
@@ -44,7 +44,7 @@ fn deadline_zero_never_blocks_and_still_gets_things_going() {
 }
 
 #[test]
-fn a_crowd_at_one_deadline_is_told_of_the_deadline() {
+fn many_callers_with_one_deadline_all_get_a_timeout() {
     let fixture = Fixture::new();
     fixture.fault(Route::Issue, Point::Before, Action::Hang);
     let together = Barrier::new(200);
@@ -60,17 +60,17 @@ fn a_crowd_at_one_deadline_is_told_of_the_deadline() {
 }
 
 #[test]
-fn waiters_keep_their_own_deadlines_and_leaving_stops_nothing() {
+fn each_waiter_has_its_own_deadline_and_leaving_does_not_stop_the_flight() {
     let fixture = Fixture::new();
     fixture.fault(Route::Issue, Point::Before, Action::Delay { ms: 700 });
     let error = fixture.session.token(Duration::from_millis(50), NOW).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_TIMEOUT);
     assert_eq!(fixture.token().generation, 1);
-    assert_eq!(fixture.calls(), (1, 0), "the flight of the one who left served the next");
+    assert_eq!(fixture.calls(), (1, 0), "the flight of the caller that left served the next one");
 }
 
 #[test]
-fn the_first_cause_stands_behind_a_timeout_and_in_health_while_the_flight_goes_on() {
+fn a_timeout_and_health_name_the_first_cause_while_the_flight_runs() {
     let fixture = Fixture::new();
     fixture.fault(Route::Issue, Point::Before, answer(503, None, &[]));
     fixture.fault(Route::Issue, Point::Before, Action::Hang);
@@ -83,19 +83,19 @@ fn the_first_cause_stands_behind_a_timeout_and_in_health_while_the_flight_goes_o
 }
 
 #[test]
-fn a_deadline_counts_from_the_call_and_not_from_when_our_thread_comes_to_it() {
+fn a_deadline_counts_from_the_call_even_if_the_librarys_thread_is_busy() {
     let fixture = Fixture::new();
     let (config, requests) = (config(&fixture.sandbox), Arc::new(AtomicU64::new(0)));
     let (go_on, told) = mpsc::channel();
     let url = fixture.sandbox.urls().https.parse().unwrap();
     let inner = config.transport(url, Arc::new(TestClock)).unwrap();
-    let transport = HoldsUp { requests: requests.clone(), go_on: Mutex::new(told), inner };
+    let transport = BlocksTheThread { requests: requests.clone(), go_on: Mutex::new(told), inner };
     let client = Client::with_parts(&config, Box::new(transport), Arc::new(TestClock)).unwrap();
     let session = Session::open(&client, &config).unwrap();
 
     let queue = Queue::default();
     client.issue_start(queue.begin(1, Operation::Token).unwrap(), None, None);
-    eventually("our thread is busy", || requests.load(Ordering::SeqCst) == 1);
+    eventually("the library's thread is busy", || requests.load(Ordering::SeqCst) == 1);
     let second = Duration::from_secs(1);
     let wallet = ApiRequest::new("GET", "/wallet", &[], None).unwrap();
     client.issue_start(queue.begin(2, Operation::Token).unwrap(), None, Some(second));

@@ -1,4 +1,4 @@
-//! Failures of the service and of the network: what a session still hands out, and what it calls next.
+//! Failures of the service and of the network: what a session still hands out, and which call it makes next.
 
 use std::time::Duration;
 
@@ -38,14 +38,18 @@ fn a_rate_limit_keeps_the_refresh_token() {
     let limited =
         Action::Status { status: 429, body: None, headers: [("Retry-After".into(), "1".into())].into() };
     fixture.fault(Route::Refresh, Point::Before, limited);
-    assert_eq!(fixture.token().generation, 1, "the token still lives and is handed out");
+    assert_eq!(fixture.token().generation, 1, "the token is still valid and is handed out");
     fixture.pass(100);
     assert_eq!(fixture.token().generation, 2);
-    assert_eq!(fixture.calls(), (1, 2), "the same refresh token went again, and no Issue was needed");
+    assert_eq!(
+        fixture.calls(),
+        (1, 2),
+        "the same refresh token was presented again, and no Issue was needed"
+    );
 }
 
 #[test]
-fn near_the_end_a_dead_service_still_leaves_the_token_there_is() {
+fn while_the_service_is_down_the_token_is_served_until_it_expires() {
     let fixture = Fixture::new();
     fixture.token();
     fixture.pass(3600 - 60);
@@ -59,11 +63,11 @@ fn near_the_end_a_dead_service_still_leaves_the_token_there_is() {
     );
     fixture.sandbox.clear_faults();
     fixture.pass(60);
-    assert_eq!(fixture.token().generation, 2, "and it heals by itself");
+    assert_eq!(fixture.token().generation, 2, "the session recovers by itself");
 }
 
 #[test]
-fn a_refresh_that_hangs_is_given_up_where_callers_have_nothing() {
+fn a_refresh_that_hangs_is_given_up_when_callers_have_no_token() {
     let fixture = Fixture::new();
     let session = fixture.open(&[("issue_timeout_ms", "1500")]);
     session.token(PATIENCE, NOW).unwrap();
@@ -74,7 +78,7 @@ fn a_refresh_that_hangs_is_given_up_where_callers_have_nothing() {
 }
 
 #[test]
-fn a_caller_who_comes_after_a_long_outage_ends_the_pause() {
+fn a_caller_after_a_long_outage_ends_the_pause() {
     let fixture = Fixture::new();
     let session = fixture.open(&[]);
     session.token(PATIENCE, NOW).unwrap();

@@ -1,4 +1,4 @@
-//! A session on an emulator of its own, its calls and faults, and a transport that panics.
+//! A session with its own emulator, the calls and faults of that emulator, and a transport that panics.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,7 +41,7 @@ impl Fixture {
         pass(&self.sandbox, seconds);
     }
 
-    /// The wall clock is set, by so many seconds.
+    /// Sets the wall clock forward or back by this many seconds.
     pub(crate) fn set_wall(&self, by: i64) {
         WALL_AHEAD_S.fetch_add(by, Ordering::SeqCst);
     }
@@ -52,7 +52,7 @@ impl Fixture {
     }
 
     pub(crate) fn word(&self) -> u64 {
-        // SAFETY: valid as long as the session, and written by atomics alone.
+        // SAFETY: the word is valid as long as the session, and only atomics write it.
         unsafe { (*self.session.generation_word().cast::<AtomicU64>()).load(Ordering::Acquire) }
     }
 
@@ -65,7 +65,7 @@ impl Fixture {
         self.sandbox.inject(Fault::new(route, action).at(point)).unwrap();
     }
 
-    /// Another session, as another process has it: it has nothing in common but the settings.
+    /// Another session, as in another process: it shares only the settings.
     pub(crate) fn open(&self, settings: &[(&str, &str)]) -> Session {
         let mut config = config(&self.sandbox);
         for (name, value) in settings {
@@ -79,7 +79,7 @@ impl Fixture {
         self.sandbox.revoke(&Revoke::AccessToken(token.token.access.expose().into()));
     }
 
-    /// The time until the service accepts a request of the session.
+    /// The HTTP status of a request of the session.
     pub(crate) fn wallet(&self, session: &Session) -> u16 {
         session.request(ApiRequest::new("GET", "/wallet", &[], None).unwrap(), None).unwrap().status
     }

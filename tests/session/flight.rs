@@ -1,4 +1,4 @@
-//! One flight for all who ask, and flights that panic.
+//! Single flight: one call for all callers; and flights that panic.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -15,7 +15,7 @@ use pg_sandbox::{Action, Point, Route};
 use crate::fixture::{Fixture, Fragile};
 use crate::support::{NOW, PATIENCE, eventually};
 
-/// So many threads ask at the same moment.
+/// This many threads ask at the same moment.
 fn crowd(fixture: &Fixture, threads: usize) -> Vec<Result<Arc<Grant>, Error>> {
     let together = Barrier::new(threads);
     thread::scope(|scope| {
@@ -53,11 +53,11 @@ fn a_thousand_threads_at_expiry_make_one_call() {
 }
 
 #[test]
-fn in_the_advisory_window_nobody_waits_and_one_refresh_runs() {
+fn in_the_advisory_window_no_caller_waits_and_one_refresh_runs() {
     let fixture = Fixture::new();
     fixture.token();
     fixture.pass(3600 - 130);
-    // A session that nobody has asked is left alone; the tick comes with the next question.
+    // A session without callers starts no refresh; the next caller starts it.
     fixture.fault(Route::Refresh, Point::Before, Action::Delay { ms: 300 });
     assert_eq!(fixture.session.token(NOW, Duration::from_secs(3000)).unwrap().generation, 1);
     eventually("a background refresh", || fixture.token().generation == 2);
@@ -65,7 +65,7 @@ fn in_the_advisory_window_nobody_waits_and_one_refresh_runs() {
 }
 
 #[test]
-fn a_new_token_is_got_on_demand_and_by_all_who_demand_it_at_once() {
+fn callers_that_demand_a_new_token_at_once_share_one_call() {
     let fixture = Fixture::new();
     let first = fixture.token();
     let barrier = Barrier::new(8);
@@ -82,12 +82,16 @@ fn a_new_token_is_got_on_demand_and_by_all_who_demand_it_at_once() {
     assert_eq!(fixture.calls(), (1, 1));
     fixture.fault(Route::Any, Point::Before, Action::Hang);
     let error = fixture.session.refresh(Duration::from_millis(200)).unwrap_err();
-    assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "what is not newer is no answer: {error}");
-    assert_eq!(fixture.token().generation, 2, "and the token there is goes on being served");
+    assert_eq!(
+        error.status,
+        Status::PG_ERR_TIMEOUT,
+        "a token that is not newer does not answer the call: {error}"
+    );
+    assert_eq!(fixture.token().generation, 2, "the existing token is still served");
 }
 
 #[test]
-fn a_panic_in_a_flight_wakes_everybody_and_the_session_lives_on() {
+fn a_panic_in_a_flight_wakes_all_waiters_and_the_session_stays_usable() {
     let fixture = Fixture::new();
     let session = Fragile::session(&fixture, 0);
     let error = session.token(PATIENCE, NOW).unwrap_err();
@@ -98,7 +102,7 @@ fn a_panic_in_a_flight_wakes_everybody_and_the_session_lives_on() {
 }
 
 #[test]
-fn a_panic_ends_what_was_started_on_a_queue_too() {
+fn a_panic_ends_calls_that_were_started_on_a_queue() {
     let fixture = Fixture::new();
     let queue = Queue::default();
     let end = || queue.poll(PATIENCE).unwrap().unwrap().body.error().unwrap().status;
@@ -111,7 +115,7 @@ fn a_panic_ends_what_was_started_on_a_queue_too() {
     let wallet = || ApiRequest::new("GET", "/wallet", &[], None).unwrap();
     session.request_start(queue.begin(1, Operation::Response).unwrap(), wallet(), None);
     assert_eq!(end(), Status::PG_ERR_INTERNAL);
-    assert_eq!(session.request(wallet(), None).unwrap().status, 200, "and the session lives on");
+    assert_eq!(session.request(wallet(), None).unwrap().status, 200, "the session stays usable");
     session.close(PATIENCE).unwrap();
     assert!(queue.poll(NOW).unwrap().is_none());
 }

@@ -45,13 +45,13 @@ fn from_a_pair_over(
     (session, queue)
 }
 
-/// The news that have come.
+/// The events in the queue.
 fn news(queue: &Queue) -> Vec<Body> {
     std::iter::from_fn(|| queue.poll(NOW).unwrap()).map(|event| event.body).collect()
 }
 
 #[test]
-fn a_pair_is_served_refreshed_and_every_successor_handed_to_the_host() {
+fn a_pair_is_served_and_refreshed_and_the_host_gets_each_new_pair() {
     let fixture = Fixture::new();
     let (session, queue) = from_a_pair(&fixture, AN_HOUR);
     assert_eq!(session.token(NOW, NOW).unwrap().generation, 1);
@@ -64,7 +64,7 @@ fn a_pair_is_served_refreshed_and_every_successor_handed_to_the_host() {
         let last = fixture.sandbox.counters().route(Route::Refresh).last.unwrap();
         assert!(
             !last.body.contains(kept.refresh.as_ref().unwrap().secret().expose()),
-            "it has not been used"
+            "the new refresh token has not been used"
         );
     }
     assert_eq!(fixture.calls(), (1, 3));
@@ -79,7 +79,7 @@ fn a_pair_of_unknown_age_is_renewed_before_it_is_used() {
 }
 
 #[test]
-fn a_pair_alone_replays_a_lost_answer_once_and_then_is_lost() {
+fn without_credentials_a_lost_answer_is_replayed_once() {
     for (rotation, calls) in
         [(Rotation::Window(30), Ok(2)), (Rotation::SingleUse, Err(Status::PG_ERR_NO_CREDENTIALS))]
     {
@@ -93,12 +93,12 @@ fn a_pair_alone_replays_a_lost_answer_once_and_then_is_lost() {
         assert_eq!((fixture.calls(), fixture.sandbox.counters().most_presentations), ((1, 2), 2));
         assert!(matches!(news(&queue)[0], Body::Notice(Notice::Ambiguous(_))));
         let _ = session.token(PATIENCE, NOW);
-        assert_eq!(fixture.calls(), (1, 2), "and never again");
+        assert_eq!(fixture.calls(), (1, 2), "it is never presented again");
     }
 }
 
 #[test]
-fn an_answer_of_a_gateway_does_not_cost_a_pair_without_credentials_its_refresh_token() {
+fn an_answer_of_a_gateway_keeps_the_refresh_token_of_a_pair_without_credentials() {
     for spoilt in [html(403), html(404), answer(307, None, &[("Location", "https://elsewhere.example/")])] {
         let fixture = Fixture::new();
         let (session, _queue) = from_a_pair(&fixture, AN_HOUR);
@@ -110,7 +110,7 @@ fn an_answer_of_a_gateway_does_not_cost_a_pair_without_credentials_its_refresh_t
 }
 
 #[test]
-fn what_the_api_itself_refuses_is_not_presented_again() {
+fn a_refresh_token_that_the_api_refuses_is_not_presented_again() {
     let fixture = Fixture::new();
     let (session, _queue) = from_a_pair(&fixture, AN_HOUR);
     fixture.pass(3601);
@@ -120,25 +120,25 @@ fn what_the_api_itself_refuses_is_not_presented_again() {
 }
 
 #[test]
-fn the_one_replay_of_a_pair_without_credentials_waits_as_long_as_its_token_allows() {
+fn the_replay_of_a_pair_without_credentials_waits_while_its_token_is_valid() {
     let fixture = Fixture::new();
     fixture.sandbox.switches(|switches| switches.rotation = Rotation::Window(3600));
     let (session, _queue) = from_a_pair(&fixture, AN_HOUR);
     fixture.pass(3600 - 100);
-    // Two in a row, as from a gateway that restarts.
+    // Two failures in a row, as from a gateway that restarts.
     fixture.sandbox.inject(Fault::new(Route::Refresh, answer(502, None, &[])).times(2)).unwrap();
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
     eventually("the end of a flight", || !session.health().unwrap().refreshing);
     for _ in 0..20 {
-        assert_eq!(session.token(NOW, NOW).unwrap().generation, 1, "it still lives");
+        assert_eq!(session.token(NOW, NOW).unwrap().generation, 1, "the token is still valid");
     }
-    assert_eq!(fixture.calls(), (1, 1), "the refresh token is spared");
+    assert_eq!(fixture.calls(), (1, 1), "the refresh token is not presented");
     for _ in 0..2 {
         fixture.pass(10);
         assert_eq!(session.token(NOW, NOW).unwrap().generation, 1);
         eventually("the end of a flight", || !session.health().unwrap().refreshing);
     }
-    assert_eq!(fixture.calls(), (1, 1), "also from callers who come when the usual pause is over");
+    assert_eq!(fixture.calls(), (1, 1), "not even for callers after the usual pause");
     fixture.sandbox.clear_faults();
     fixture.pass(51);
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2);
@@ -146,7 +146,7 @@ fn the_one_replay_of_a_pair_without_credentials_waits_as_long_as_its_token_allow
 }
 
 #[test]
-fn a_refresh_that_breaks_off_does_not_cost_a_pair_without_credentials_its_refresh_token() {
+fn a_refresh_that_panics_before_sending_keeps_the_refresh_token_of_a_pair_without_credentials() {
     let fixture = Fixture::new();
     let (session, _queue) = from_a_pair_over(&fixture, AN_HOUR, |inner| Box::new(Fragile::over(inner, 0)));
     fixture.pass(3601);
@@ -155,14 +155,14 @@ fn a_refresh_that_breaks_off_does_not_cost_a_pair_without_credentials_its_refres
 }
 
 #[test]
-fn the_pair_of_a_refresh_under_way_is_told_before_a_closed_session_ends_its_news() {
+fn a_closed_session_emits_the_pair_of_its_running_refresh_before_its_last_event() {
     for frees in [false, true] {
         let fixture = Fixture::new();
         let (session, queue) = from_a_pair(&fixture, AN_HOUR);
         fixture.pass(3601);
         fixture.fault(Route::Refresh, Point::After, Action::Delay { ms: 400 });
         session.token(NOW, NOW).unwrap_err();
-        eventually("a refresh under way", || fixture.calls().1 == 1);
+        eventually("a running refresh", || fixture.calls().1 == 1);
         if frees {
             drop(session);
         } else {

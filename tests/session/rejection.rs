@@ -41,12 +41,12 @@ fn tokens_that_are_refused_young_are_replaced_once_and_then_with_pauses() {
     let fixture = Fixture::new();
     fixture.session.reject(*fixture.token().token.fingerprint()).unwrap();
     let second = fixture.token();
-    assert_eq!(fixture.calls(), (2, 0), "the successor of a token refused when new comes from Issue");
+    assert_eq!(fixture.calls(), (2, 0), "a token that is refused young is replaced by an Issue");
     let error = fixture.session.reject(*second.token.fingerprint()).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_REJECTED_FRESH);
     let wait = error.retry_after.unwrap();
     assert!(wait <= Duration::from_millis(1250) && error.text.contains("store"), "{wait:?} {error}");
-    assert_eq!(fixture.token().generation, 2, "it goes on being served");
+    assert_eq!(fixture.token().generation, 2, "it is still served");
     assert_eq!(fixture.calls(), (2, 0));
     let health = fixture.session.health().unwrap();
     assert_eq!((health.refused_young, health.replacement_seconds_left.is_some()), (1, true));
@@ -57,7 +57,7 @@ fn tokens_that_are_refused_young_are_replaced_once_and_then_with_pauses() {
 }
 
 #[test]
-fn a_request_bears_the_token_and_a_revoked_one_is_replaced_once() {
+fn a_request_carries_the_token_and_a_revoked_one_is_replaced_once() {
     let fixture = Fixture::new();
     let wallet = || ApiRequest::new("GET", "/wallet", &[], None).unwrap();
     assert_eq!(fixture.session.request(wallet(), None).unwrap().status, 200);
@@ -70,7 +70,7 @@ fn a_request_bears_the_token_and_a_revoked_one_is_replaced_once() {
 }
 
 #[test]
-fn revocations_in_a_row_cost_a_second_and_then_the_pauses_of_the_row() {
+fn fast_revocations_in_a_row_are_replaced_after_growing_pauses() {
     let fixture = Fixture::new();
     let session = fixture.open(&[]);
     fixture.pass(60);
@@ -79,19 +79,19 @@ fn revocations_in_a_row_cost_a_second_and_then_the_pauses_of_the_row() {
         assert_eq!(fixture.wallet(&session), 200, "at once");
         fixture.pass(5);
     }
-    // Where they come faster than that, each costs the pause.
+    // Revocations that come faster than that are replaced only after a pause.
     fixture.revoke(&session);
     assert_eq!(fixture.wallet(&session), 200);
     for pause in [2, 3, 5] {
         fixture.revoke(&session);
-        assert_eq!(fixture.wallet(&session), 401, "the row is spaced");
+        assert_eq!(fixture.wallet(&session), 401, "the next replacement waits for the pause");
         fixture.pass(pause);
         assert_eq!(fixture.wallet(&session), 200);
     }
 }
 
 #[test]
-fn each_refused_token_is_one_line_of_the_log_however_many_report_it() {
+fn many_reports_of_one_token_make_one_log_line() {
     let fixture = Fixture::new();
     let session = fixture.open(&[]);
     let token = session.token(PATIENCE, NOW).unwrap();

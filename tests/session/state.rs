@@ -1,10 +1,10 @@
-//! What a session tells of itself: its health and its generation word.
+//! The state that a session shows: its health and its generation word.
 
 use crate::fixture::Fixture;
 use crate::support::{NOW, PATIENCE, eventually};
 
 #[test]
-fn health_tells_the_state_and_no_secret() {
+fn health_shows_the_state_and_no_secret() {
     let fixture = Fixture::new();
     fixture.token();
     let token = fixture.token();
@@ -24,14 +24,14 @@ fn health_tells_the_state_and_no_secret() {
 }
 
 #[test]
-fn who_asks_once_for_each_token_finds_the_next_one_made_in_the_background() {
+fn one_question_for_each_token_is_enough_for_a_background_refresh() {
     let fixture = Fixture::new();
     fixture.token();
     for generation in 1..4 {
         let number = fixture.word();
-        assert!(number != 0, "what the word vouches for is handed out without a call");
+        assert!(number != 0, "while the word is not zero, a token is handed out without a call");
         assert_eq!(fixture.session.token(NOW, NOW).unwrap().generation, generation);
-        // Into the advisory window, past the moment that was drawn.
+        // Into the advisory window, past the random time of the refresh.
         fixture.pass(3600 - 400);
         eventually("a background refresh", || ![0, number].contains(&fixture.word()));
         assert_eq!(fixture.calls(), (1, generation));
@@ -39,7 +39,7 @@ fn who_asks_once_for_each_token_finds_the_next_one_made_in_the_background() {
 }
 
 #[test]
-fn the_word_moves_with_rotation_and_is_silent_otherwise() {
+fn the_generation_word_changes_with_each_rotation_report_and_close() {
     let fixture = Fixture::new();
     assert_eq!(fixture.word(), 0, "there is no token yet");
     let first = fixture.token();

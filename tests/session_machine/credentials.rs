@@ -22,7 +22,7 @@ fn from_a_pair(on_ambiguous: OnAmbiguous) -> Scene {
 }
 
 #[test]
-fn who_has_nothing_but_a_pair_replays_it() {
+fn a_session_with_only_a_pair_replays_it() {
     for (chosen, planned) in [
         (OnAmbiguous::Issue, OnAmbiguous::Replay),
         (OnAmbiguous::Replay, OnAmbiguous::Replay),
@@ -35,7 +35,7 @@ fn who_has_nothing_but_a_pair_replays_it() {
 }
 
 #[test]
-fn a_replay_waits_for_the_end_of_the_token_and_no_longer_than_it_is_good() {
+fn a_replay_waits_until_the_token_expires_or_is_refused() {
     for is_refused in [false, true] {
         let mut scene = from_a_pair(OnAmbiguous::Issue);
         scene.ask(2900, 5, 0);
@@ -57,7 +57,7 @@ fn a_replay_waits_for_the_end_of_the_token_and_no_longer_than_it_is_good() {
 }
 
 #[test]
-fn a_spent_pair_without_credentials_ends_in_an_error_and_in_peace() {
+fn a_spent_pair_without_credentials_ends_in_an_error_without_retries() {
     let mut scene = from_a_pair(OnAmbiguous::Issue);
     scene.ask(3590, 5, 0);
     let log = FlightStats { refreshes: 1, refused: true, spent: true, ..FlightStats::default() };
@@ -66,7 +66,7 @@ fn a_spent_pair_without_credentials_ends_in_an_error_and_in_peace() {
     let actions = scene.step(SessionEvent::FlightEnded(Box::new(outcome)), 3591);
     assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
     assert_eq!(digest(&scene.ask(4000, 5, 0)).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
-    assert_eq!(scene.machine.next_wake(at(4000)), None, "no timer rings for what cannot be helped");
+    assert_eq!(scene.machine.next_wake(at(4000)), None, "no timer is set, since no call can help");
     assert!(
         digest(&scene.step(SessionEvent::NewCredentials { has_new_record: false }, 4001))
             .0
@@ -75,7 +75,7 @@ fn a_spent_pair_without_credentials_ends_in_an_error_and_in_peace() {
 }
 
 #[test]
-fn to_fail_on_a_lost_answer_lasts_until_there_are_new_credentials() {
+fn with_on_ambiguous_fail_a_lost_answer_fails_calls_until_new_credentials_come() {
     let policy = Policy { on_ambiguous: OnAmbiguous::Fail, ..Policy::default() };
     let mut machine = Machine::new(policy, true, 0, at(0));
     machine.adopt(committed(1, 0), at(0), &mut || 0.5);
@@ -94,17 +94,17 @@ fn to_fail_on_a_lost_answer_lasts_until_there_are_new_credentials() {
 }
 
 #[test]
-fn with_another_key_the_record_is_another_one_and_the_token_goes_on() {
+fn another_key_means_another_record_while_the_token_stays_in_use() {
     let mut scene = sharing();
     scene.step(SessionEvent::NewCredentials { has_new_record: true }, 10);
     assert_eq!(digest(&scene.ask(20, 5, 0)), (None, vec![Ok(1)]), "it works as before");
     let actions = scene.ask(3500, 5, 0);
     let plan = digest(&actions).0.unwrap();
-    assert!(plan.stored == 0 && !plan.publishes, "whatever is in the new record is newer: {plan:?}");
+    assert!(plan.stored == 0 && !plan.publishes, "any pair in the new record counts as newer: {plan:?}");
 }
 
 #[test]
-fn what_was_got_for_a_record_that_was_left_is_not_taken_for_the_new_one() {
+fn a_pair_obtained_for_the_old_record_is_not_used_for_the_new_one() {
     let mut scene = sharing();
     scene.ask(3600, 60, 0);
     scene.step(SessionEvent::NewCredentials { has_new_record: true }, 3601);
@@ -112,6 +112,6 @@ fn what_was_got_for_a_record_that_was_left_is_not_taken_for_the_new_one() {
     let (plan, answers) = digest(&actions);
     assert!(
         answers.is_empty() && plan.is_some_and(|plan| plan.stored == 0),
-        "the next flight has the new key"
+        "the next flight uses the new key"
     );
 }

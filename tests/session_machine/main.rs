@@ -1,4 +1,4 @@
-//! Single decisions of the session's machine, one moment at a time.
+//! Single decisions of the session's state machine, without I/O, each at a given time.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 

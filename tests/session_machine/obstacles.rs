@@ -14,7 +14,7 @@ use paymentsgate_auth::store::Refusal;
 use crate::scene::{Scene, at, committed, digest, landing_of, outcome, sharing};
 
 #[test]
-fn success_wipes_out_what_was_held_against_the_service() {
+fn a_success_ends_the_pause_that_the_service_asked_for() {
     let mut scene = Scene::new();
     let limited = Error::new(Status::PG_ERR_RATE_LIMITED, "wait");
     let limited = Error { retry_after: Some(Duration::from_secs(3600)), ..limited };
@@ -24,7 +24,7 @@ fn success_wipes_out_what_was_held_against_the_service() {
     assert!(digest(&scene.ask(7000, 5, 0)).0.is_some());
 }
 
-/// A session on a store with others, whose token is over and whose last call was answered like that, at second 3601.
+/// A session on a shared store, whose token has expired and whose last call failed with this error at second 3601.
 fn after_failure(error: Error) -> Scene {
     let policy = Policy { is_shared: true, ..Policy::default() };
     let mut scene = Scene { machine: Machine::new(policy, true, 0, at(0)), callers: 0 };
@@ -34,7 +34,7 @@ fn after_failure(error: Error) -> Scene {
     assert_eq!(
         (*have_worked, *scatter),
         (true, Duration::from_secs(1)),
-        "nobody waits for long who has nothing"
+        "without a token the random delay is short"
     );
     let log =
         FlightStats { issues: 1, spent: error.status == Status::PG_ERR_REFUSED, ..FlightStats::default() };
@@ -45,7 +45,7 @@ fn after_failure(error: Error) -> Scene {
 }
 
 #[test]
-fn an_obstacle_keeps_nobody_from_what_others_got() {
+fn an_obstacle_does_not_stop_looks_into_the_store() {
     let asked = Error::new(Status::PG_ERR_RATE_LIMITED, "later");
     let mut scene = after_failure(Error { retry_after: Some(Duration::from_secs(60)), ..asked });
     let actions = scene.ask(3603, 5, 0);
@@ -62,7 +62,7 @@ fn credentials_that_have_worked_are_tried_again_after_a_second() {
 }
 
 #[test]
-fn a_caller_who_finds_no_token_ends_a_pause_that_was_long_enough() {
+fn a_caller_without_a_token_ends_a_pause_after_its_minimum() {
     let mut scene = after_failure(Error::new(Status::PG_ERR_CONNECT, "down"));
     // The pauses grow: the second may last for four seconds.
     for now in [3603, 3605] {
@@ -83,11 +83,11 @@ fn refused(scene: &mut Scene, status: Status, wait: u64, now: u64) -> Vec<Action
 }
 
 #[test]
-fn an_obstacle_lets_those_who_ask_look_into_the_store_once_a_second() {
+fn during_an_obstacle_callers_cause_one_look_into_the_store_a_second() {
     let mut scene = sharing();
     scene.ask(3600, 5, 0);
     refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
-    assert!(digest(&scene.ask(3601, 5, 0)).0.is_none(), "it was read a moment ago");
+    assert!(digest(&scene.ask(3601, 5, 0)).0.is_none(), "the store was read a moment ago");
     let actions = scene.ask(3602, 5, 0);
     let (plan, answers) = digest(&actions);
     assert!(plan.unwrap().looks_only && answers.is_empty());
@@ -100,11 +100,11 @@ fn an_obstacle_lets_those_who_ask_look_into_the_store_once_a_second() {
     let actions =
         scene.step(SessionEvent::FlightEnded(Box::new(landing_of(Ok(committed(2, 3602)), log))), 3603);
     assert_eq!(digest(&actions).1, [Ok(2)]);
-    assert!(scene.machine.obstacle(at(3603)).is_none(), "what others got ends it");
+    assert!(scene.machine.obstacle(at(3603)).is_none(), "a pair of another process ends the obstacle");
 }
 
 #[test]
-fn a_caller_that_waits_out_an_obstacle_is_woken_to_look() {
+fn a_timer_looks_into_the_store_for_a_caller_that_waits_during_an_obstacle() {
     let mut scene = sharing();
     scene.ask(3600, 1000, 0);
     refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
@@ -113,7 +113,7 @@ fn a_caller_that_waits_out_an_obstacle_is_woken_to_look() {
 }
 
 #[test]
-fn a_memory_of_ones_own_is_not_looked_into() {
+fn an_unshared_memory_store_is_not_looked_into() {
     let mut scene = Scene::new();
     scene.ask(3600, 5, 0);
     refused(&mut scene, Status::PG_ERR_RATE_LIMITED, 900, 3601);
@@ -121,7 +121,7 @@ fn a_memory_of_ones_own_is_not_looked_into() {
 }
 
 #[test]
-fn without_the_store_processes_scatter_as_far_as_what_they_have_lasts() {
+fn without_the_store_the_random_delay_depends_on_the_remaining_life() {
     for (now, scatter) in [(3500, 10.0), (3560, 5.0), (3590, 1.0)] {
         let actions = Scene::new().ask(now, 60, 0);
         assert_eq!(digest(&actions).0.unwrap().scatter, Duration::from_secs_f64(scatter), "{now}");
@@ -145,7 +145,7 @@ fn news(actions: &[Action]) -> Vec<&'static str> {
 }
 
 #[test]
-fn trouble_is_told_once_and_so_is_its_end() {
+fn degraded_and_recovered_are_each_emitted_once() {
     let mut scene = Scene::new();
     let failure = || outcome(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
     scene.ask(3590, 5, 0);
@@ -155,5 +155,5 @@ fn trouble_is_told_once_and_so_is_its_end() {
     scene.ask(3800, 5, 0);
     assert_eq!(news(&scene.step(outcome(Ok(committed(2, 3801))), 3801)), ["rotated", "recovered"]);
     scene.step(SessionEvent::Close, 3802);
-    assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session tells nothing");
+    assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session emits nothing");
 }

@@ -1,4 +1,4 @@
-//! The phases of a token: which are served, which wait, and when a flight begins.
+//! The phases of a token: which tokens are served, which callers wait, and when a flight starts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +18,15 @@ use paymentsgate_auth::token::{Grant, Token};
 use crate::scene::{Scene, at, committed, digest, landing_of, outcome};
 
 #[test]
-fn fresh_is_served_and_nothing_begins() {
+fn a_fresh_token_is_served_and_no_flight_starts() {
     let actions = Scene::new().ask(2000, 5, 0);
     assert_eq!(digest(&actions), (None, vec![Ok(1)]));
 }
 
 #[test]
-fn advisory_is_served_while_one_flight_begins() {
+fn an_advisory_token_is_served_while_one_flight_starts() {
     let mut scene = Scene::new();
-    // Half of the dice: the background refresh starts 600 s before the end.
+    // With random values of 0.5 the background refresh starts 600 s before the end.
     assert!(digest(&scene.ask(2999, 5, 0)).0.is_none());
     let actions = scene.ask(3001, 5, 0);
     let (plan, answers) = digest(&actions);
@@ -36,7 +36,7 @@ fn advisory_is_served_while_one_flight_begins() {
 }
 
 #[test]
-fn mandatory_waits_for_the_flight_and_falls_back_on_the_living_token() {
+fn a_caller_in_the_mandatory_phase_waits_and_falls_back_on_the_valid_token() {
     let mut scene = Scene::new();
     let actions = scene.ask(3500, 60, 0);
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
@@ -45,7 +45,7 @@ fn mandatory_waits_for_the_flight_and_falls_back_on_the_living_token() {
 }
 
 #[test]
-fn expired_is_not_handed_out() {
+fn an_expired_token_is_not_handed_out() {
     let mut scene = Scene::new();
     let actions = scene.ask(3571, 60, 0);
     assert!(digest(&actions).1.is_empty());
@@ -53,7 +53,7 @@ fn expired_is_not_handed_out() {
 }
 
 #[test]
-fn more_life_than_there_is_counts_as_mandatory_and_a_new_token_settles_it() {
+fn asking_for_more_life_than_is_left_counts_as_mandatory_until_a_new_token_comes() {
     let mut scene = Scene::new();
     let actions = scene.ask(1000, 60, 3000);
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
@@ -62,25 +62,25 @@ fn more_life_than_there_is_counts_as_mandatory_and_a_new_token_settles_it() {
     assert_eq!(
         digest(&scene.ask(2000, 60, 3601)),
         (None, vec![Ok(2)]),
-        "what no token can fulfil is not heeded"
+        "a demand that no token can meet is ignored"
     );
 }
 
 #[test]
-fn nobody_asking_for_a_lifetime_ends_the_background_refresh() {
+fn a_lifetime_without_callers_ends_the_background_refresh() {
     let mut scene = Scene::new();
     scene.step(outcome(Ok(committed(2, 3300))), 3300);
     assert!(digest(&scene.step(SessionEvent::Tick, 3300 + 3100)).0.is_none());
     assert_eq!(
         scene.machine.next_wake(at(6400)),
         Some(Duration::from_secs(6430)),
-        "only looks whether somebody reads"
+        "the timer only checks for readers"
     );
     assert!(digest(&scene.ask(6401, 5, 0)).0.is_some(), "the next caller starts it again");
 }
 
 #[test]
-fn kept_warm_a_session_refreshes_unasked() {
+fn a_session_with_keep_warm_refreshes_without_callers() {
     let mut machine = Machine::new(Policy { keep_warm: true, ..Policy::default() }, true, 0, at(0));
     machine.adopt(committed(2, 3600), at(3600), &mut || 0.5);
     let due = machine.next_wake(at(3600 + 2999)).unwrap();
@@ -90,7 +90,7 @@ fn kept_warm_a_session_refreshes_unasked() {
 }
 
 #[test]
-fn a_wall_clock_that_ran_ahead_makes_it_mandatory_once() {
+fn a_wall_clock_that_ran_ahead_makes_the_token_mandatory_once() {
     let mut scene = Scene::new();
     let jumped = Moment { wall: at(1000).wall + Duration::from_secs(61), ..at(1000) };
     let ask = |id| SessionEvent::Ask {
@@ -110,7 +110,7 @@ fn a_wall_clock_that_ran_ahead_makes_it_mandatory_once() {
 }
 
 #[test]
-fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
+fn a_short_lived_token_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
     let mut machine = Machine::new(Policy { keep_warm: true, ..Policy::default() }, true, 0, at(0));
     let lifetime = Lifetime::of(Duration::from_secs(46));
     let token = Token::new(Secret::new("short").unwrap(), lifetime, at(0));
@@ -123,9 +123,9 @@ fn a_short_life_is_refreshed_in_the_background_as_soon_as_the_floor_allows() {
 }
 
 #[test]
-fn a_living_token_is_handed_out_after_half_of_a_callers_time() {
+fn a_valid_token_is_handed_out_after_half_of_the_callers_deadline() {
     let mut scene = Scene::new();
-    assert_eq!(digest(&scene.ask(3500, 8, 0)).1, [], "it is about to end, and a flight begins");
+    assert_eq!(digest(&scene.ask(3500, 8, 0)).1, [], "it is about to expire, and a flight starts");
     assert_eq!(digest(&scene.step(SessionEvent::Tick, 3503)).1, []);
     assert_eq!(digest(&scene.step(SessionEvent::Tick, 3504)).1, [Ok(1)]);
     assert_eq!(digest(&scene.ask(3505, 60, 0)).1, []);
@@ -137,7 +137,7 @@ fn a_living_token_is_handed_out_after_half_of_a_callers_time() {
 }
 
 #[test]
-fn a_caller_is_content_with_a_living_token_after_half_of_its_time() {
+fn the_timer_is_set_for_half_of_the_callers_deadline_or_five_seconds() {
     for (patience, content) in [(4, 2), (60, 5)] {
         let mut scene = Scene::new();
         assert!(digest(&scene.ask(3500, patience, 0)).1.is_empty());
@@ -147,7 +147,7 @@ fn a_caller_is_content_with_a_living_token_after_half_of_its_time() {
 }
 
 #[test]
-fn another_token_is_wanted_whatever_the_phase_and_its_age() {
+fn a_caller_can_ask_for_a_newer_token_in_any_phase() {
     let mut scene = Scene::new();
     let ask = |id| SessionEvent::Ask {
         id,
@@ -169,7 +169,7 @@ fn another_token_is_wanted_whatever_the_phase_and_its_age() {
 }
 
 #[test]
-fn a_token_of_unknown_age_is_renewed_before_it_is_used_if_that_can_be_done() {
+fn a_token_of_unknown_age_is_renewed_before_use_if_possible() {
     let mut scene = Scene::new();
     let doubted = Committed { has_uncertain_age: true, ..committed(1, 0) };
     scene.machine.adopt(doubted, at(0), &mut || 0.5);
@@ -177,12 +177,12 @@ fn a_token_of_unknown_age_is_renewed_before_it_is_used_if_that_can_be_done() {
     let (plan, answers) = digest(&actions);
     assert!(plan.is_some_and(|plan| plan.cause == Cause::Asked) && answers.is_empty());
     let failed = outcome(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
-    assert_eq!(digest(&scene.step(failed, 2)).1, [Ok(1)], "it is all there is");
+    assert_eq!(digest(&scene.step(failed, 2)).1, [Ok(1)], "it is the only token");
     assert_eq!(digest(&scene.ask(3, 5, 0)).1, [Ok(1)], "and is served from then on");
 }
 
 #[test]
-fn a_token_is_withdrawn_once_at_the_moment_it_turns_mandatory() {
+fn a_token_is_withdrawn_once_when_it_becomes_mandatory() {
     let mut scene = Scene::new();
     scene.step(outcome(Ok(committed(2, 3300))), 3300);
     let withdrawn = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Withdraw));
@@ -194,7 +194,7 @@ fn a_token_is_withdrawn_once_at_the_moment_it_turns_mandatory() {
 }
 
 #[test]
-fn what_is_refused_or_closed_is_not_withdrawn_besides() {
+fn a_refused_token_or_a_closed_session_causes_no_withdrawal() {
     let mut refused = Scene::new();
     refused.machine.report(*committed(1, 0).token().fingerprint(), at(60));
     let mut closed = Scene::new();
@@ -206,7 +206,7 @@ fn what_is_refused_or_closed_is_not_withdrawn_besides() {
 }
 
 #[test]
-fn close_answers_those_who_wait_for_a_flight() {
+fn close_answers_the_callers_that_wait_for_a_flight() {
     let mut scene = Scene::new();
     assert!(digest(&scene.ask(3600, 60, 0)).1.is_empty());
     assert_eq!(digest(&scene.step(SessionEvent::Close, 3601)).1, [Err(Status::PG_ERR_CLOSED)]);

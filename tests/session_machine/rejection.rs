@@ -12,7 +12,7 @@ use paymentsgate_auth::store::Committed;
 
 use crate::scene::{Scene, at, committed, digest, landing_of, outcome};
 
-/// What the service gives for a plan: a token of that generation, born then.
+/// The service's answer to a plan: a token of this generation, issued at `born`.
 fn successor(plan: &Plan, generation: u64, born: u64) -> SessionEvent {
     let mut successor = committed(generation, born);
     Arc::get_mut(&mut successor.grant).unwrap().token.refused_young = plan.refused_young;
@@ -26,7 +26,7 @@ fn landing_of_flight(successor: Committed) -> SessionEvent {
     )))
 }
 
-/// Reports the token of that generation, and lands what follows in the same second.
+/// Reports the token of this generation, and ends the flight that follows in the same second.
 fn report(scene: &mut Scene, generation: u64, now: u64) -> ReportVerdict {
     let (verdict, actions) = scene.machine.report(*committed(generation, 0).token().fingerprint(), at(now));
     if let Some(plan) = digest(&actions).0.cloned() {
@@ -36,7 +36,7 @@ fn report(scene: &mut Scene, generation: u64, now: u64) -> ReportVerdict {
 }
 
 fn later(seconds: u64) -> ReportVerdict {
-    // Half of the dice: an eighth more.
+    // With random values of 0.5 a pause is an eighth longer.
     ReportVerdict::RejectedFresh { retry_after: Duration::from_millis(seconds * 1125) }
 }
 
@@ -52,7 +52,7 @@ impl Minus for ReportVerdict {
 }
 
 #[test]
-fn two_revocations_in_a_row_cost_two_calls_and_no_time() {
+fn two_revocations_in_a_row_cost_two_calls_and_no_pause() {
     let mut scene = Scene::new();
     assert_eq!(report(&mut scene, 1, 1000), ReportVerdict::Renewing);
     assert_eq!(report(&mut scene, 2, 1005), ReportVerdict::Renewing);
@@ -66,14 +66,14 @@ fn many_reports_of_one_token_count_once() {
     assert_eq!(report(&mut scene, 2, 1001), ReportVerdict::Renewing);
     for _ in 0..5 {
         assert_eq!(report(&mut scene, 3, 1001), later(1));
-        assert_eq!(digest(&scene.ask(1001, 5, 0)).1, [Ok(3)], "it goes on being served");
+        assert_eq!(digest(&scene.ask(1001, 5, 0)).1, [Ok(3)], "it is still served");
     }
     assert_eq!(report(&mut scene, 3, 1003), ReportVerdict::Renewing);
     assert_eq!(report(&mut scene, 4, 1003), later(2), "the second pause, not the sixth");
 }
 
 #[test]
-fn a_service_that_refuses_every_token_is_asked_once_a_minute_and_for_as_long_as_it_takes() {
+fn a_service_that_refuses_every_token_is_asked_once_a_minute_without_end() {
     let mut scene = Scene::new();
     let (mut generation, mut last) = (1, 0);
     let mut replaced = Vec::new();
@@ -92,20 +92,24 @@ fn a_service_that_refuses_every_token_is_asked_once_a_minute_and_for_as_long_as_
 }
 
 #[test]
-fn what_the_service_accepted_or_left_alone_for_half_a_minute_is_replaced_at_once() {
+fn a_token_that_was_accepted_or_unreported_for_half_a_minute_is_replaced_at_once() {
     let mut scene = Scene::new();
     report(&mut scene, 1, 1000);
     report(&mut scene, 2, 1001);
     report(&mut scene, 3, 1003);
     assert_eq!(report(&mut scene, 4, 1004), later(2).minus(1));
     scene.machine.accept(*committed(4, 0).token().fingerprint());
-    assert_eq!(report(&mut scene, 4, 1005), ReportVerdict::Renewing, "a row begins anew at a second");
+    assert_eq!(
+        report(&mut scene, 4, 1005),
+        ReportVerdict::Renewing,
+        "an accepted token restarts the row at one second"
+    );
     assert_eq!(report(&mut scene, 5, 1036), ReportVerdict::Renewing);
     assert_eq!(report(&mut scene, 6, 1037), ReportVerdict::Renewing, "the row has ended");
 }
 
 #[test]
-fn a_pause_in_a_row_keeps_nobody_from_what_others_got() {
+fn a_pause_between_replacements_does_not_stop_looks_into_the_store() {
     let policy = Policy { is_shared: true, ..Policy::default() };
     let mut scene = Scene { machine: Machine::new(policy, true, 0, at(0)), callers: 0 };
     scene.machine.adopt(committed(1, 0), at(0), &mut || 0.5);
@@ -118,7 +122,7 @@ fn a_pause_in_a_row_keeps_nobody_from_what_others_got() {
         assert!(matches!(verdict, ReportVerdict::RejectedFresh { .. }), "{verdict:?}");
         digest(&actions).0.map(|plan| plan.looks_only)
     };
-    assert_eq!(looks(&mut scene, 1004), None, "the flight that brought it has just looked");
+    assert_eq!(looks(&mut scene, 1004), None, "the flight that brought the token has just looked");
     assert_eq!(looks(&mut scene, 1005), Some(true));
     assert_eq!(looks(&mut scene, 1005), None, "one look at a time");
     let adopted = FlightStats { adopted: true, looked_only: true, ..FlightStats::default() };
@@ -127,7 +131,7 @@ fn a_pause_in_a_row_keeps_nobody_from_what_others_got() {
 }
 
 #[test]
-fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
+fn a_new_token_with_the_same_text_does_not_end_a_refusal() {
     let mut scene = Scene::new();
     let refused = *committed(1, 0).token().fingerprint();
     let (_, actions) = scene.machine.report(refused, at(1000));
@@ -136,12 +140,12 @@ fn a_successor_with_the_same_text_does_not_settle_a_refusal() {
     Arc::get_mut(&mut same.grant).unwrap().generation = 2;
     let actions = scene.step(outcome(Ok(same)), 1001);
     assert!(!actions.iter().any(|action| matches!(action, Action::Publish(Some(_)))));
-    assert!(digest(&actions).0.is_none(), "not at once, or there would be no end of it");
+    assert!(digest(&actions).0.is_none(), "not at once: that could repeat without end");
     assert!(digest(&scene.step(SessionEvent::Tick, 1001 + 301)).0.is_some(), "but after a pause");
 }
 
 #[test]
-fn an_old_token_that_was_only_just_adopted_is_refused_as_an_old_one() {
+fn a_just_adopted_old_token_is_refused_as_an_old_one() {
     for (born, issue_only) in [(0, false), (990, true)] {
         let mut machine = Machine::new(Policy::default(), true, 0, at(1000));
         machine.adopt(committed(1, born), at(1000), &mut || 0.5);

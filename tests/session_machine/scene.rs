@@ -1,4 +1,4 @@
-//! A machine at chosen moments, and the parts of its answers that the tests compare.
+//! A state machine at chosen times, and the parts of its answers that the tests compare.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Scene {
     }
 }
 
-/// The plan of a launch, and the generations or statuses of the answers.
+/// The plan of a started flight, and the generations or statuses of the answers.
 pub(crate) fn digest(actions: &[Action]) -> (Option<&Plan>, Vec<Result<u64, Status>>) {
     let plan = actions.iter().find_map(|action| match action {
         Action::StartFlight(plan) => Some(plan),
@@ -81,7 +81,7 @@ pub(crate) fn digest(actions: &[Action]) -> (Option<&Plan>, Vec<Result<u64, Stat
     (plan, answers.collect())
 }
 
-/// A machine whose token of an hour came at second 0, on a store that others use.
+/// A session on a shared store, whose token of an hour came at second 0.
 pub(crate) fn sharing() -> Scene {
     let mut machine = Machine::new(Policy { is_shared: true, ..Policy::default() }, true, 0, at(0));
     machine.adopt(committed(1, 0), at(0), &mut || 0.5);

@@ -1,4 +1,4 @@
-//! The clocks of the one machine.
+//! The clocks of the machine that all processes run on.
 
 use std::sync::Mutex;
 

@@ -1,4 +1,4 @@
-//! Processes, the record they share, the service they call, and what befalls them.
+//! Processes, the record they share, the service they call, and the incidents that happen to them.
 
 mod flight;
 mod life;
@@ -22,7 +22,7 @@ use crate::process::Process;
 use crate::simulated::{HOUR, START, Service};
 use crate::weather::Weather;
 
-/// How often rejected credentials are tried again; two shorter pauses come before.
+/// The pause between two tries with rejected credentials, after two shorter ones.
 const PROBE: u64 = 15 * 60;
 
 type Pid = u64;
@@ -36,7 +36,7 @@ enum Coming {
     Refusals {
         last: Duration,
     },
-    /// The credentials are good again; so many probes and crashes there had been before, so many probes may be.
+    /// The credentials are good again. `probes` and `crashes` are the counts before, `most` the allowed number of probes.
     Admission {
         probes: u64,
         crashes: u64,
@@ -49,18 +49,18 @@ enum Coming {
     Clocks,
 }
 
-/// What comes to one process.
+/// An event of one process.
 #[derive(Debug)]
 enum Own {
     Fly(Box<Input>),
-    /// Is the lock free, or not wanted any more?
+    /// Checks whether the lock is free, or no longer wanted.
     Look,
     Tick(Duration),
     Due(WaiterId),
-    /// The service refused a token of that generation.
+    /// The service refused a token of this generation.
     Report(u64),
     Stop,
-    /// The session is closed, and with it the process ends.
+    /// The session is closed, and then the process ends.
     End,
     Death,
 }
@@ -75,7 +75,7 @@ pub(crate) struct Fleet {
     disk: Arc<SharedDisk>,
     folder: TempDir,
     processes: BTreeMap<Pid, Process>,
-    /// Who has the lock.
+    /// The process that holds the lock.
     holder: Option<Pid>,
     /// The one token of each generation that was in the record, and when the last one came.
     lineage: BTreeMap<u64, Fingerprint>,
@@ -84,7 +84,7 @@ pub(crate) struct Fleet {
     sequence: u64,
     started: u64,
     crashes: u64,
-    /// Deaths, revocations and refusals, each of which may cost one Issue.
+    /// Deaths, revocations and refusals: each may cost one Issue.
     losses: u64,
     probes: u64,
     served: u64,
@@ -132,7 +132,7 @@ impl Fleet {
         }
     }
 
-    /// Processes, crashes, callers served and not, calls, generations.
+    /// Processes, crashes, callers served and failed, calls, generations.
     pub(crate) fn tally(mut self) -> [u64; 6] {
         while let Some((_, process)) = self.processes.pop_first() {
             self.bury(&process);
@@ -211,10 +211,13 @@ impl Fleet {
             }
             Coming::Admission { probes, crashes, most } => {
                 self.service.is_locked = false;
-                // Who dies after a probe cannot tell of it.
+                // A process that dies after a probe cannot record it.
                 let (probes, most) = (self.probes - probes, most + self.crashes - crashes);
                 let is_fair = self.weather.is_fair();
-                assert!(!is_fair || probes <= most, "invariant 8: {probes} probes, {most} are plenty");
+                assert!(
+                    !is_fair || probes <= most,
+                    "invariant 8: {probes} probes, at most {most} are allowed"
+                );
             }
             Coming::Outage { last } => {
                 self.disk.plan.set_down(true);
@@ -233,7 +236,7 @@ impl Fleet {
             0 => self.set_clock(Moment { wall: now.wall + by, ..now }),
             1 => self.set_clock(Moment { wall: now.wall.saturating_sub(by), ..now }),
             _ => {
-                // The machine sleeps.
+                // The machine is suspended.
                 self.set_clock(Moment { boot: now.boot + by, wall: now.wall + by });
                 self.processes.values_mut().for_each(|process| process.stops.push(now.boot..=now.boot + by));
             }
@@ -262,7 +265,7 @@ impl Fleet {
     fn ask(&mut self, pid: Pid, patience: Duration, min_remaining: Duration) {
         self.sequence += 1;
         let (id, now) = (self.sequence, self.now());
-        // Some callers keep their own time, others leave it to the session.
+        // Some callers enforce their own deadline, others leave that to the session.
         if self.rng.bool() {
             self.plan(patience, Coming::To(pid, Own::Due(id)));
         }
@@ -282,7 +285,7 @@ impl Fleet {
                 let may_adopt = std::mem::take(&mut process.may_adopt);
                 assert!(
                     !may_adopt || matches!(step, Step::Finish(_)),
-                    "invariant 2: what there is costs nothing"
+                    "invariant 2: an existing token costs no call"
                 );
                 self.fly(pid, step);
             }
@@ -318,12 +321,12 @@ impl Fleet {
         self.follow(pid, plan);
     }
 
-    /// After a step of its machine: the timer, and perhaps a flight.
+    /// After a step of the process's machine: sets the timer, and may start a flight.
     fn follow(&mut self, pid: Pid, plan: Option<Plan>) {
         let now = self.now();
         let process = self.processes.get_mut(&pid).unwrap();
         if let Some(due) = process.set_timer(now) {
-            // A timer is never on time.
+            // A timer is always a little late.
             let late = Duration::from_millis(self.rng.u64(0..20));
             self.plan(due.saturating_sub(now.boot) + late, Coming::To(pid, Own::Tick(due)));
         }
@@ -332,7 +335,7 @@ impl Fleet {
         }
     }
 
-    /// The kernel frees the lock; an intent stays.
+    /// The kernel frees the lock of a dead process; its intent stays in the record.
     fn die(&mut self, pid: Pid) {
         self.crashes += 1;
         if self.holder == Some(pid) {
@@ -345,12 +348,12 @@ impl Fleet {
     fn end_if_closed(&mut self, pid: Pid) {
         let process = &self.processes[&pid];
         if process.is_closed() && process.flight.is_none() {
-            assert!(!process.is_anybody_waiting(), "whoever waits at the end is told");
+            assert!(!process.is_anybody_waiting(), "every waiter is answered at the end");
             self.replace(pid);
         }
     }
 
-    /// Somebody starts another one.
+    /// Another process starts.
     fn replace(&mut self, pid: Pid) {
         let process = self.processes.remove(&pid).unwrap();
         self.bury(&process);

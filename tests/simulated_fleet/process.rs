@@ -1,4 +1,4 @@
-//! One process of a fleet: its machine, its flight, its callers, and what its readers see.
+//! One process of a fleet: its machine, its flight, its callers, and the token that its readers see.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -24,26 +24,26 @@ pub(crate) struct Process {
     rng: Rng,
     pub(crate) record: RecordFile,
     pub(crate) flight: Option<(Plan, Flight)>,
-    /// Of a pair that was bought while the store was down.
+    /// Of a pair that was obtained while the store was down.
     pub(crate) unpublished: Option<RefreshToken>,
-    /// It waits for the lock until then.
+    /// Until when it waits for the lock.
     pub(crate) patience: Option<Duration>,
-    /// How often its flight has asked for the lock: again, when what had come was nothing for it.
+    /// How often its flight has asked for the lock: again if the new record did not serve the flight.
     pub(crate) locks: u32,
-    /// What it has just read is a successor of what it has, and free.
+    /// Whether the record it has just read is newer than its own pair and has no open intent.
     pub(crate) may_adopt: bool,
-    /// It dies in an operation on the store, after so many others.
+    /// After this many operations on the store it dies in the next one.
     pub(crate) doom: Option<u32>,
     waiting: BTreeMap<WaiterId, Duration>,
-    /// What was published last.
+    /// The last published token.
     newest: Option<Committed>,
-    /// What readers have without asking.
+    /// The token that readers get from memory.
     pub(crate) open: Option<Committed>,
-    /// The newest of the store's generations that was published.
+    /// The newest published generation of the store.
     stored: u64,
     /// The timer.
     pub(crate) due: Option<Duration>,
-    /// When it was stopped: only then may it be late.
+    /// The last time it was stopped: only a stopped process may answer late.
     pub(crate) stops: Vec<RangeInclusive<Duration>>,
     pub(crate) served: u64,
     pub(crate) failed: u64,
@@ -72,7 +72,7 @@ impl Process {
         }
     }
 
-    /// When it goes on, if it is stopped.
+    /// When it continues, if it is stopped.
     pub(crate) fn stopped_until(&self, now: Moment) -> Option<Duration> {
         self.stops.last().map(|stop| *stop.end()).filter(|end| *end > now.boot)
     }
@@ -81,7 +81,7 @@ impl Process {
         self.machine.is_closed()
     }
 
-    /// Steps the machine; the plan is that of the flight to launch.
+    /// Steps the machine; returns the plan of the flight to start.
     pub(crate) fn step(&mut self, event: SessionEvent, now: Moment) -> Option<Plan> {
         let rng = &mut self.rng;
         let actions = self.machine.step(event, now, &mut || rng.f64());
@@ -98,19 +98,22 @@ impl Process {
         let deadline = now.boot + patience;
         self.waiting.insert(id, deadline);
         let plan = self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer: false }, now);
-        assert!(!patience.is_zero() || !self.waiting.contains_key(&id), "deadline 0 is answered now");
+        assert!(
+            !patience.is_zero() || !self.waiting.contains_key(&id),
+            "a deadline of 0 is answered at once"
+        );
         plan
     }
 
-    /// The service refused the token that readers have.
+    /// The service refused the token that readers get.
     pub(crate) fn report(&mut self, now: Moment) -> Option<Plan> {
         let refused = *self.open.as_ref()?.token().fingerprint();
         let (verdict, actions) = self.machine.report(refused, now);
-        assert_ne!(verdict, ReportVerdict::Newer, "it is the newest");
+        assert_ne!(verdict, ReportVerdict::Newer, "the reported token is the newest");
         self.perform(actions, now)
     }
 
-    /// The timer rings at another time; `None`: it does not.
+    /// Sets the timer; `None` stops it.
     pub(crate) fn set_timer(&mut self, now: Moment) -> Option<Duration> {
         let next = self.machine.next_wake(now);
         if next == self.due {
@@ -137,12 +140,12 @@ impl Process {
         }
         if let Some(token) = self.open.as_ref().map(Committed::token) {
             let mandatory = Windows::of(&token.lifetime).mandatory;
-            assert!(token.remaining(now) > mandatory, "readers have a token that has turned mandatory");
+            assert!(token.remaining(now) > mandatory, "readers get a token that has become mandatory");
         }
         launched
     }
 
-    /// A flight of that plan.
+    /// Starts a flight with this plan.
     pub(crate) fn flight(&mut self, plan: Plan) -> Flight {
         match self.machine.current().filter(|_| plan.publishes) {
             Some(held) => {
@@ -153,18 +156,18 @@ impl Process {
         }
     }
 
-    /// Whether a pair of the store's would do as the successor that is wanted.
+    /// Whether a pair in the store serves as the wanted successor.
     pub(crate) fn is_served_by(&self, found: &Committed) -> bool {
         let refused = self.flight.as_ref().and_then(|(plan, _)| plan.refused);
         found.generation() > self.stored && refused != Some(*found.token().fingerprint())
     }
 
-    /// A flight has brought a pair, the store's or its own.
+    /// A flight has brought a pair, from the store or its own.
     pub(crate) fn take(&mut self, committed: &Committed, is_private: bool) {
         let generation = committed.generation();
         if is_private {
             let last = self.newest.as_ref().map_or(0, Committed::generation);
-            assert!(generation > last, "an own pair is newer than what there was");
+            assert!(generation > last, "an own pair is newer than the one before");
         } else {
             assert!(generation > self.stored, "generation {generation} after {}", self.stored);
             self.stored = generation;
@@ -196,7 +199,7 @@ impl Process {
         !self.waiting.is_empty()
     }
 
-    /// What it serves: the generation and the token's name.
+    /// The generation and the fingerprint of the token that it serves.
     pub(crate) fn serves(&self) -> Option<(u64, Fingerprint)> {
         self.newest.as_ref().map(|newest| (newest.generation(), *newest.token().fingerprint()))
     }

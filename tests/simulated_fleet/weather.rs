@@ -1,17 +1,17 @@
-//! What befalls a fleet besides its work.
+//! The incidents of one history of a fleet.
 
 use fastrand::Rng;
 
-/// How likely each trouble is.
+/// The probability of each incident.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Weather {
     pub(crate) network: f64,
     pub(crate) disk: f64,
-    /// Flights that end with the process, one in so many.
+    /// One in so many flights ends with the death of its process.
     pub(crate) deaths: Option<u32>,
-    /// Flights during which the session is closed, one in so many.
+    /// During one in so many flights the session is closed.
     pub(crate) ends: Option<u32>,
-    /// Flights whose process is stopped for minutes, one in so many.
+    /// During one in so many flights the process is stopped for minutes.
     pub(crate) stops: Option<u32>,
 }
 
@@ -30,7 +30,7 @@ impl Weather {
         }
     }
 
-    /// Nothing but deaths and orderly ends: what a fleet costs can be told exactly.
+    /// Only deaths and orderly ends: the number of calls can be computed exactly.
     pub(crate) fn is_fair(&self) -> bool {
         self.network + self.disk == 0.0 && self.stops.is_none()
     }

@@ -1,5 +1,5 @@
-//! Thousands of random lives of a session, in simulated time: callers come and go, the network fails at every
-//! point, clocks step, the machine sleeps, tokens are revoked. After every step the invariants of
+//! Thousands of random histories of a session, in simulated time: callers come and go, the network fails at every
+//! point, clocks jump, the machine is suspended, tokens are revoked. After every step the invariants of
 //! docs/lifecycle.md are checked. A history that fails names its seed: `PG_SEED=n cargo test --test simulated_session`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
@@ -41,12 +41,12 @@ fn store_error() -> Error {
 
 #[derive(Debug)]
 enum Coming {
-    /// To the flight of that number.
+    /// For the flight with this number.
     Fly(u64, Box<Input>),
-    /// It ends before its end.
+    /// The flight crashes.
     Crash(u64),
     Ask,
-    /// The answer to a business call with that token.
+    /// The answer to a business call with this token.
     Used(WaiterId, Committed),
     Report,
     Due(WaiterId),
@@ -63,26 +63,26 @@ struct World {
     service: Service,
     store: Rc<MemoryStore>,
     machine: Machine,
-    /// With the store that it works on.
+    /// The running flight, and the store that it uses.
     flight: Option<(Flight, Rc<MemoryStore>)>,
     flights: u64,
-    /// One in so many flights crashes.
+    /// One flight in this many crashes.
     crashes: Option<u32>,
-    /// Business calls under way.
+    /// Running business calls.
     calls: BTreeMap<WaiterId, Use>,
     failures: Vec<Failure>,
-    /// The generation that the flight is to succeed.
+    /// The generation that the flight replaces.
     base: u64,
-    /// Of a pair that was bought while the store was down.
+    /// Of a pair that was obtained while the store was down.
     unpublished: Option<RefreshToken>,
     maybe_spent: Option<MaybeSpentRefreshToken>,
     agenda: BTreeMap<(Duration, u64), Coming>,
     sequence: u64,
     waiting: BTreeMap<WaiterId, Duration>,
     newest: Option<Committed>,
-    /// What readers have without asking.
+    /// The token that readers get from memory.
     open: Option<Committed>,
-    /// When the machine was asleep: only then may it be late.
+    /// When the machine was suspended: only then may an answer be late.
     slept: Vec<RangeInclusive<Duration>>,
     ticks: u64,
     served: u64,
@@ -96,7 +96,7 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let lifetime = [12, 60, 300, HOUR, HOUR, 20 * HOUR][rng.usize(0..6)];
         let now = START;
-        // Some sessions have nothing but a pair.
+        // Some sessions have only a pair and no credentials.
         let host_keeps = rng.u8(0..4) == 0;
         let on_ambiguous = [OnAmbiguous::Issue, OnAmbiguous::Issue, OnAmbiguous::Replay, OnAmbiguous::Fail];
         let policy = Policy {
@@ -167,10 +167,10 @@ impl World {
         Duration::from_secs_f64(self.rng.f64() * most)
     }
 
-    /// Time passes to the next thing that happens; a sleeping machine makes everything late.
+    /// Moves time to the next event; a suspended machine makes everything late.
     fn run(&mut self, until: Duration) {
         loop {
-            // A timer is never on time.
+            // A timer is always a little late.
             let late = Duration::from_millis(self.rng.u64(0..20));
             let tick = self.machine.next_wake(self.now).map(|wake| wake.max(self.now.boot) + late);
             let planned = self.agenda.first_key_value().map(|((at, _), _)| *at);
@@ -212,7 +212,7 @@ impl World {
                     let (verdict, actions) = self.machine.report(refused, self.now);
                     assert!(
                         !stale || verdict == ReportVerdict::Newer,
-                        "an old token's refusal costs nothing"
+                        "a report of an old token costs no call"
                     );
                     self.perform(actions);
                 }
@@ -244,7 +244,7 @@ impl World {
 
     fn new_credentials(&mut self) {
         self.has_credentials = true;
-        // In memory there is one record for all.
+        // The memory store has one record for all keys.
         let has_new_record = self.policy.is_shared && self.rng.bool();
         if has_new_record {
             self.store = Rc::default();
@@ -263,13 +263,16 @@ impl World {
             if self.rng.u32(0..8) == 0 { self.seconds(2.0 * HOUR as f64) } else { Duration::ZERO };
         let deadline = self.now.boot + patience;
         self.waiting.insert(id, deadline);
-        // Some callers keep their own time, others leave it to the session.
+        // Some callers enforce their own deadline, others leave that to the session.
         if self.rng.bool() {
             self.plan(patience, Coming::Due(id));
         }
         let is_newer = self.rng.u32(0..16) == 0;
         self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer });
-        assert!(!patience.is_zero() || !self.waiting.contains_key(&id), "deadline 0 is answered now");
+        assert!(
+            !patience.is_zero() || !self.waiting.contains_key(&id),
+            "a deadline of 0 is answered at once"
+        );
     }
 
     fn step(&mut self, event: SessionEvent) {
@@ -299,19 +302,22 @@ impl World {
         }
         if let Some(token) = self.open.as_ref().map(Committed::token) {
             let mandatory = Windows::of(&token.lifetime).mandatory;
-            assert!(token.remaining(self.now) > mandatory, "readers have a token that has turned mandatory");
+            assert!(token.remaining(self.now) > mandatory, "readers get a token that has become mandatory");
         }
     }
 
-    /// News make sense in the order in which they come.
+    /// Checks that the events make sense in their order.
     fn hear(&mut self, notice: Notice) {
         match notice {
             Notice::Rotated(grant) => {
                 let is_news = self.newest.as_ref().is_none_or(|old| old.generation() < grant.generation);
-                assert!(is_news, "who keeps the pairs hears of one before it is published");
+                assert!(is_news, "a host that keeps the pairs gets each one before it is published");
                 let kept = grant.refresh.as_ref().map(|refresh| refresh.secret().expose().to_owned());
                 let unused = kept.as_ref().is_none_or(|kept| !self.service.presented.contains_key(kept));
-                assert!(kept.is_some() == self.policy.host_keeps && unused, "the host keeps what works");
+                assert!(
+                    kept.is_some() == self.policy.host_keeps && unused,
+                    "the host keeps a pair that works"
+                );
             }
             Notice::Degraded(_) => assert!(!std::mem::replace(&mut self.degraded, true)),
             Notice::Recovered => assert!(std::mem::replace(&mut self.degraded, false)),
@@ -332,7 +338,7 @@ impl World {
         };
         let step = flight.next(Input::Start, self.now.boot);
         self.flight = Some((flight, self.store.clone()));
-        // What is lost with a flight of theirs, hosts that keep the pairs would have to know.
+        // A host that keeps the pairs would have to know the pair that a crashed flight loses.
         if let Some(many) = self.crashes.filter(|_| !self.policy.host_keeps)
             && self.rng.u32(0..many) == 0
         {
@@ -399,7 +405,7 @@ impl World {
             Step::Intend => Input::Intended(ready(store.intend()).unwrap()),
             Step::Refresh(refresh) => Input::Called(Box::new(self.service.refresh(0, refresh, self.now))),
             Step::Issue => {
-                assert!(self.has_credentials, "nothing to issue with");
+                assert!(self.has_credentials, "there are no credentials for an Issue");
                 Input::Called(Box::new(self.service.issue(0, self.now)))
             }
             Step::Pause { most } => {
@@ -414,7 +420,7 @@ impl World {
                     self.service.settle();
                 }
                 if !is_current {
-                    // It worked for other credentials.
+                    // The success was with other credentials.
                     (outcome.unpublished, outcome.maybe_spent) = (None, None);
                 }
                 if let Some(pair) = &mut outcome.unpublished {
@@ -440,7 +446,7 @@ impl World {
         self.step(SessionEvent::FlightEnded(Box::new(outcome)));
     }
 
-    /// A life: troubles, then calm, in which everything must come right by itself.
+    /// One history: troubles, then calm, in which the session must recover by itself.
     fn live(&mut self) {
         self.service.trouble = self.rng.f64();
         let life = Duration::from_secs(6 * HOUR);
@@ -460,9 +466,9 @@ impl World {
             self.storm();
         }
         self.calm();
-        // A look every half minute, one for each caller and each call: a timer that rings for nothing rings for ever.
+        // One timer each half minute and one for each caller and call: a timer that fires without work would never stop.
         let most = (self.now.boot - start).as_secs() / 30 + 4 * (200 + self.service.calls);
-        assert!(self.ticks <= most, "{} ticks, {most} are plenty", self.ticks);
+        assert!(self.ticks <= most, "{} ticks, at most {most} are allowed", self.ticks);
     }
 
     fn calm(&mut self) {
@@ -471,10 +477,10 @@ impl World {
         if self.policy.on_ambiguous == OnAmbiguous::Fail {
             self.new_credentials();
         }
-        // The longest that anything may still be held against the service: a probe of rejected credentials.
+        // The longest pause that can still be running: the one before a probe of rejected credentials.
         let quiet = self.now.boot + Duration::from_secs(16 * 60);
         self.run(quiet);
-        assert!(self.waiting.is_empty(), "somebody was never answered: {:?}", self.waiting);
+        assert!(self.waiting.is_empty(), "a caller was never answered: {:?}", self.waiting);
         let (served, calls) = (self.served, self.service.calls);
         for _ in 0..50 {
             self.sequence += 1;
@@ -485,11 +491,11 @@ impl World {
             self.run(self.now.boot + Duration::from_secs(61));
         }
         if !self.has_credentials && !self.machine.current().is_some_and(|held| held.has_refresh) {
-            // A lost pair that nothing can replace: nobody is kept waiting, and the service is left alone.
+            // A lost pair that nothing can replace: callers are answered at once, and no call is made.
             assert_eq!(self.service.calls, calls);
             return;
         }
-        assert_eq!(self.served - served, 50, "in calm everybody gets a token");
+        assert_eq!(self.served - served, 50, "in calm every caller gets a token");
         let newest = self.newest.as_ref().unwrap();
         let windows = Windows::of(&newest.token().lifetime);
         let apart = (newest.token().lifetime.length - windows.advisory).max(windows.floor);
@@ -503,14 +509,14 @@ impl World {
 }
 
 #[test]
-fn random_lives_keep_the_invariants() {
+fn random_session_histories_keep_the_invariants() {
     let (lived, [served, failed, calls, excused]) = histories(400, |seed| {
         let mut world = World::new(seed);
         world.live();
         [world.served, world.failed, world.service.calls, world.excused]
     });
     println!(
-        "{lived} histories, {served} callers served, {failed} told why not, {calls} calls; {excused} failed with an excuse"
+        "{lived} histories, {served} callers served, {failed} got an error, {calls} calls; {excused} failed with an excuse"
     );
     assert!(served > 0 && calls > 0 && excused > 0);
 }

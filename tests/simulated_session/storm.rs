@@ -13,21 +13,21 @@ use paymentsgate_auth::store::Committed;
 
 use super::{Coming, World};
 
-/// Of a business call.
+/// The duration of a business call.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Between two of them.
+/// The time between two business calls.
 const APART: Duration = Duration::from_millis(300);
-/// The last answer of the storm takes three seconds at most; then everything has been healthy for two.
+/// The last answer of the storm takes three seconds at most; then two healthy seconds follow.
 const HEALTHY: Duration = Duration::from_secs(5);
 
-/// A business call: when it began, when it ends at the latest, and whether it is made once more.
+/// A business call: when it began, when it ends at the latest, and whether it is repeated once.
 pub(super) struct Use {
     begun: Duration,
     deadline: Duration,
     is_second: bool,
 }
 
-/// A business call that failed: when it began, how, and until when that is excused.
+/// A business call that failed: when it began, its failure, and until when that is excused.
 pub(super) struct Failure {
     begun: Duration,
     how: String,
@@ -58,7 +58,7 @@ impl World {
         if self.policy.on_ambiguous == OnAmbiguous::Fail {
             self.new_credentials();
         }
-        // Without credentials a spent pair is the end of it.
+        // Without credentials the session cannot replace a spent pair.
         if self.has_credentials {
             self.all_is_well_soon();
         }
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// Calls of a few seconds, each of which has to succeed unless it is excused; then those of a time without excuses.
+    /// Makes calls for a few seconds, each of which must succeed or be excused; then calls at a time without excuses.
     fn all_is_well_soon(&mut self) {
         for round in 0..2 {
             self.run(self.now.boot + HEALTHY);
@@ -115,7 +115,7 @@ impl World {
         self.step(SessionEvent::Ask { id, deadline, min_remaining: Duration::ZERO, is_newer: false });
     }
 
-    /// With the token, if there is one.
+    /// Makes the call with this token, if there is one.
     pub(super) fn send(&mut self, id: u64, answer: &Result<Committed, Error>) {
         match answer {
             Ok(committed) => {
@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// The service has answered it.
+    /// The service has answered the call.
     pub(super) fn used(&mut self, id: u64, committed: &Committed) {
         let token = *committed.token().fingerprint();
         if self.service.accepts(0, &token, self.now.boot) {
@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// The system refuses a thread, or there is a defect.
+    /// The flight fails: the system refuses a thread, or a panic.
     pub(super) fn crash(&mut self) {
         if self.flight.take().is_some() {
             let error = Error::new(Status::PG_ERR_SYSTEM, "the system refuses a thread");

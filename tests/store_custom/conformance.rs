@@ -1,4 +1,4 @@
-//! The check of a store finds each promise that is broken, and says which.
+//! The conformance check of a store finds each broken promise and names it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use paymentsgate_auth::store::{HostStore, check};
 use crate::table::{Call, Flaw, Table, Trouble};
 
 #[test]
-fn a_sound_store_passes_again_and_again() {
+fn a_sound_store_passes_every_time() {
     let store = HostStore::new(Arc::new(Table::default()));
     for _ in 0..3 {
         check(&store).unwrap();
@@ -48,7 +48,7 @@ fn each_flaw_is_found() {
 }
 
 #[test]
-fn a_store_that_fails_is_quoted() {
+fn the_report_quotes_the_error_of_a_failing_store() {
     for call in [Call::Lock, Call::Unlock, Call::Load, Call::Save] {
         let table = Arc::new(Table::default());
         table.arm(call, 0, Trouble::Fail);
@@ -61,7 +61,7 @@ fn a_store_that_fails_is_quoted() {
 }
 
 #[test]
-fn a_call_that_does_not_return_is_named() {
+fn the_report_names_a_call_that_does_not_return() {
     let table = Arc::new(Table::default());
     table.arm(Call::Load, 2, Trouble::Hang);
     let error = check(&HostStore::new(table.clone())).unwrap_err();

@@ -1,4 +1,4 @@
-//! Sessions on a store of the host's own, against the emulator over real TLS.
+//! Sessions on a custom store of the host, against the emulator over real TLS.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -33,7 +33,7 @@ impl Fixture {
         Fixture { sandbox: Sandbox::start(Options::default()).unwrap(), table: Arc::default(), _turn }
     }
 
-    /// The service and the store as at the start.
+    /// Resets the service and the store.
     fn reset(&mut self) {
         self.sandbox.reset();
         self.table = Arc::default();
@@ -45,7 +45,7 @@ impl Fixture {
         config
     }
 
-    /// A session with a client of its own, as another process has.
+    /// A session with its own client, as in another process.
     fn session(&self, settings: &[(&str, &str)]) -> Session {
         self.open(settings).unwrap()
     }
@@ -67,14 +67,14 @@ impl Fixture {
     }
 }
 
-/// The session has met with that error.
+/// Checks that the session reports this error.
 fn says(session: &Session, words: &str) {
     let is_said = || session.health().unwrap().last_error.is_some_and(|error| error.contains(words));
     eventually(words, is_said);
 }
 
 #[test]
-fn a_crowd_on_three_sessions_makes_one_call_each_time() {
+fn many_callers_on_three_sessions_make_one_call_each_time() {
     let fixture = Fixture::new();
     let sessions: Vec<_> = (0..3).map(|_| Arc::new(fixture.session(&[]))).collect();
     for round in 0..4 {
@@ -97,7 +97,7 @@ fn a_crowd_on_three_sessions_makes_one_call_each_time() {
 }
 
 #[test]
-fn a_new_process_goes_on_with_what_is_kept() {
+fn a_new_process_continues_with_the_stored_pair() {
     let fixture = Fixture::new();
     let first = fixture.session(&[]).token(PATIENCE, NOW).unwrap();
     let next = fixture.session(&[]).token(PATIENCE, NOW).unwrap();
@@ -106,12 +106,12 @@ fn a_new_process_goes_on_with_what_is_kept() {
     eventually("the lock is freed", || !fixture.table.is_locked());
 }
 
-/// Each call of a flight fails, while the token there is can still be handed out.
+/// Each call of a flight fails while the existing token can still be handed out.
 #[test]
-fn each_call_fails_at_each_step() {
+fn a_session_survives_a_failure_of_each_store_call() {
     let mut fixture = Fixture::new();
     for call in [Call::Lock, Call::Load, Call::Save, Call::Unlock] {
-        for trouble in [Trouble::Fail, Trouble::FailAfterwards, Trouble::FailForEver] {
+        for trouble in [Trouble::Fail, Trouble::FailAfterwards, Trouble::FailForever] {
             for after in 0.. {
                 let context = format!("{call:?} {after} {trouble:?}");
                 fixture.reset();
@@ -124,10 +124,10 @@ fn each_call_fails_at_each_step() {
                 eventually("the flight is over", || !session.health().unwrap().refreshing);
                 let came = fixture.table.is_over();
                 if (call, trouble) == (Call::Load, Trouble::Fail) {
-                    eventually("who cannot read frees the lock", || !fixture.table.is_locked());
+                    eventually("a session that cannot read frees the lock", || !fixture.table.is_locked());
                 }
                 fixture.table.repair();
-                // Stands for the time in which a lease ends that nobody frees.
+                // Stands for the time after which a lease ends that no session frees.
                 fixture.table.end_leases();
 
                 fixture.pass(40);
@@ -135,7 +135,7 @@ fn each_call_fails_at_each_step() {
                 assert!(token.token.remaining(TestClock.now()) > Duration::from_secs(60), "{context}");
                 let (issues, refreshes) = fixture.calls();
                 assert!(issues <= 2 && refreshes <= 1, "{context}: {issues} and {refreshes}");
-                // Another process goes on from there.
+                // Another process continues from there.
                 fixture.pass(3590);
                 assert!(fixture.session(&[]).token(PATIENCE, NOW).is_ok(), "{context}");
                 fixture.calls();
@@ -150,27 +150,27 @@ fn each_call_fails_at_each_step() {
 }
 
 #[test]
-fn the_words_of_the_store_are_in_the_error() {
+fn an_error_contains_the_text_of_the_store() {
     let fixture = Fixture::new();
     let session = fixture.session(&[("on_store_down", "fail")]);
-    fixture.table.arm(Call::Lock, 0, Trouble::FailForEver);
+    fixture.table.arm(Call::Lock, 0, Trouble::FailForever);
     assert!(session.token(NOW, NOW).is_err());
     says(&session, "store (custom): `lock` failed: no Lock today; the session goes on and tries again");
     assert_eq!(fixture.calls(), (0, 0));
 }
 
 #[test]
-fn without_the_store_a_session_buys_a_pair_of_its_own() {
+fn without_the_store_a_session_obtains_a_private_pair() {
     let fixture = Fixture::new();
-    fixture.table.arm(Call::Lock, 0, Trouble::FailForEver);
+    fixture.table.arm(Call::Lock, 0, Trouble::FailForever);
     assert_eq!(fixture.session(&[]).token(PATIENCE, NOW).unwrap().generation, 1);
     assert_eq!(fixture.calls(), (1, 0));
     assert!(fixture.table.bytes().is_empty());
 }
 
-/// Waited for as long as the patience lasts, and what comes late is taken back.
+/// The session waits until its deadline; a lock that comes late is released.
 #[test]
-fn a_call_that_hangs_is_left_behind() {
+fn a_store_call_that_hangs_is_abandoned() {
     let fixture = Fixture::new();
     let session = fixture.session(&[("on_store_down", "fail")]);
     fixture.table.arm(Call::Lock, 0, Trouble::Hang);
@@ -178,7 +178,7 @@ fn a_call_that_hangs_is_left_behind() {
     says(&session, "no answer within 5 s");
     assert_eq!(fixture.table.hanging(), 1);
     let other = fixture.session(&[]);
-    assert_eq!(other.token(PATIENCE, NOW).unwrap().generation, 1, "others are not held up");
+    assert_eq!(other.token(PATIENCE, NOW).unwrap().generation, 1, "other accounts are not delayed");
     session.close(PATIENCE).unwrap();
     let calls = fixture.table.calls();
     fixture.table.repair();
@@ -188,9 +188,9 @@ fn a_call_that_hangs_is_left_behind() {
 }
 
 #[test]
-fn sessions_that_all_hang_have_eight_threads_and_leave_others_theirs() {
+fn hanging_sessions_use_eight_threads_at_most_and_none_of_other_clients() {
     let fixture = Fixture::new();
-    fixture.table.arm(Call::Lock, 0, Trouble::HangForEver);
+    fixture.table.arm(Call::Lock, 0, Trouble::HangForever);
     let hung_store = HostStore::new(fixture.table.clone());
     let hung: Vec<_> = (0..20)
         .map(|_| {
@@ -202,7 +202,7 @@ fn sessions_that_all_hang_have_eight_threads_and_leave_others_theirs() {
         })
         .collect();
     eventually("eight threads hang", || fixture.table.hanging() == 8);
-    // One whose host name is resolved on a thread, too, and which has a store of its own.
+    // A session with its own store, whose host name is also resolved on a thread.
     let table = Arc::new(Table::default());
     let mut config = config(&fixture.sandbox);
     config.set_store(HostStore::new(table));
@@ -216,9 +216,9 @@ fn sessions_that_all_hang_have_eight_threads_and_leave_others_theirs() {
     }
 }
 
-/// Who still knows the old record must not take the new one for it.
+/// A process that still knows the old record must not mistake the new one for it.
 #[test]
-fn a_record_that_the_host_removed_begins_with_another_version() {
+fn a_record_that_the_host_removed_starts_with_a_new_version() {
     let fixture = Fixture::new();
     fixture.session(&[]).token(PATIENCE, NOW).unwrap();
     let first = fixture.table.versions();
@@ -230,7 +230,7 @@ fn a_record_that_the_host_removed_begins_with_another_version() {
 }
 
 #[test]
-fn records_are_sealed_with_the_key() {
+fn records_of_a_custom_store_are_sealed_with_the_key() {
     let fixture = Fixture::new();
     let is_plain = |token: &str| {
         let bytes = fixture.table.bytes();
@@ -248,7 +248,7 @@ fn records_are_sealed_with_the_key() {
 }
 
 #[test]
-fn two_stores_are_a_conflict() {
+fn two_stores_in_one_configuration_are_a_conflict() {
     let fixture = Fixture::new();
     for settings in [
         &[("store", "file:/nowhere")][..],

@@ -1,4 +1,4 @@
-//! A host's store in memory: sound, out of order at a chosen call, or with a flaw.
+//! A host's store in memory: sound, failing at a chosen call, or with a flaw.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -22,14 +22,14 @@ pub(crate) enum Call {
 pub(crate) enum Trouble {
     /// It fails.
     Fail,
-    /// It does what it should, and fails after that.
+    /// It does its work and then fails.
     FailAfterwards,
-    /// It fails, and so does every later one of every kind.
-    FailForEver,
-    /// It returns when it is let go.
+    /// It fails, and so does every later call of every kind.
+    FailForever,
+    /// It returns only when the test releases it.
     Hang,
-    /// It does so, and so does every later one.
-    HangForEver,
+    /// This call and every later one return only when the test releases them.
+    HangForever,
 }
 
 /// How a store breaks its contract.
@@ -73,7 +73,7 @@ struct State {
     records: HashMap<CString, HostRecord>,
     locks: HashMap<CString, (CString, Instant)>,
     earlier: Option<CString>,
-    /// At which call of a kind, counted down.
+    /// The number of calls of this kind before the trouble.
     trouble: Option<(Call, u32, Trouble)>,
     is_down: bool,
     hanging: u32,
@@ -85,7 +85,7 @@ impl Table {
         Table { flaw, ..Table::default() }
     }
 
-    /// Trouble at the call of that kind after so many others of it.
+    /// Sets trouble at the call of this kind after `after` others of it.
     pub(crate) fn arm(&self, call: Call, after: u32, trouble: Trouble) {
         self.state().trouble = Some((call, after, trouble));
     }
@@ -95,7 +95,7 @@ impl Table {
         self.state().trouble.is_none()
     }
 
-    /// All is well again.
+    /// Ends the trouble.
     pub(crate) fn repair(&self) {
         let mut state = self.state();
         (state.trouble, state.is_down, state.hanging) = (None, false, 0);
@@ -123,7 +123,7 @@ impl Table {
         self.state().records.values().flat_map(|kept| kept.record.to_vec()).collect()
     }
 
-    /// As an administrator does.
+    /// Removes all records, as an administrator can.
     pub(crate) fn remove_records(&self) {
         self.state().records.clear();
     }
@@ -151,17 +151,17 @@ impl Table {
             }
             _ => None,
         };
-        if trouble.is_some_and(|trouble| trouble != Trouble::HangForEver) {
+        if trouble.is_some_and(|trouble| trouble != Trouble::HangForever) {
             state.trouble = None;
         }
         match trouble {
-            Some(Trouble::Hang | Trouble::HangForEver) => {
+            Some(Trouble::Hang | Trouble::HangForever) => {
                 state.hanging += 1;
                 while state.hanging > 0 {
                     state = self.let_go.wait(state).unwrap();
                 }
             }
-            Some(Trouble::FailForEver) => {
+            Some(Trouble::FailForever) => {
                 state.is_down = true;
                 return Err(words());
             }

@@ -1,4 +1,4 @@
-//! How old a token of another process is: exact within one run of the machine, else as the wall clock has it.
+//! The age of a token of another process: exact within one boot, otherwise by the wall clock.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,12 +19,12 @@ fn moment(boot: u64, wall: u64) -> Moment {
     Moment { boot: Duration::from_secs(boot), wall: Duration::from_secs(1_700_000_000 + wall) }
 }
 
-/// A token of an hour that came at `then`, as a process sees it at `now`: what is left, and whether that is certain.
+/// A token of an hour that came at `then`, seen by a process at `now`: the remaining life, and whether it is certain.
 fn left(then: (Moment, Option<BootId>), now: (Moment, Option<BootId>)) -> (u64, bool) {
     left_of(HOUR, then, now)
 }
 
-/// The same of a token that lives for so many seconds.
+/// The same for a token with a life of this many seconds.
 fn left_of(life: u64, then: (Moment, Option<BootId>), now: (Moment, Option<BootId>)) -> (u64, bool) {
     let folder = folder();
     let clock = Arc::new(TestClock(Mutex::new(then)));
@@ -41,7 +41,7 @@ fn left_of(life: u64, then: (Moment, Option<BootId>), now: (Moment, Option<BootI
 }
 
 #[test]
-fn within_one_run_of_the_machine_the_boot_clock_counts() {
+fn within_one_boot_the_boot_clock_decides() {
     let then = (moment(5000, 0), BOOT);
     assert_eq!(left(then, (moment(5600, 600), BOOT)), (HOUR - 600, false));
     assert_eq!(left(then, (moment(5600, 659), BOOT)), (HOUR - 600, false), "clocks drift");
@@ -50,13 +50,13 @@ fn within_one_run_of_the_machine_the_boot_clock_counts() {
     assert_eq!(
         left(then, (moment(4000, 600), BOOT)),
         (HOUR, true),
-        "a boot clock that went back knows nothing"
+        "a boot clock that went back says nothing"
     );
 }
 
-/// One of them was set, or the machine was restored from an image that has the name of its run in it.
+/// One of the clocks was set, or the machine was restored from an image that contains its boot ID.
 #[test]
-fn a_token_on_whose_age_the_clocks_differ_is_doubted() {
+fn a_token_whose_age_differs_between_the_clocks_has_an_uncertain_age() {
     let then = (moment(5000, 0), BOOT);
     assert_eq!(left(then, (moment(5600, 662), BOOT)), (HOUR - 600, true));
     assert_eq!(left(then, (moment(5600, 538), BOOT)), (HOUR - 600, true));
@@ -66,7 +66,7 @@ fn a_token_on_whose_age_the_clocks_differ_is_doubted() {
 }
 
 #[test]
-fn a_life_of_more_than_a_day_counts_as_a_day() {
+fn a_lifetime_of_more_than_a_day_counts_as_a_day() {
     const YEARS: u64 = 50 * 365 * 24 * HOUR;
     let then = (moment(5000, 0), BOOT);
     assert_eq!(left_of(YEARS, then, (moment(5600, 600), BOOT)), (24 * HOUR - 600, false));
@@ -75,25 +75,25 @@ fn a_life_of_more_than_a_day_counts_as_a_day() {
 }
 
 #[test]
-fn after_a_restart_the_wall_clock_counts() {
+fn after_a_reboot_the_wall_clock_decides() {
     let then = (moment(5000, 0), BOOT);
     assert_eq!(left(then, (moment(9000, 600), NEXT_BOOT)), (HOUR - 600, false));
-    assert_eq!(left(then, (moment(20, 600), NEXT_BOOT)), (HOUR - 600, false), "it is older than this run");
+    assert_eq!(left(then, (moment(20, 600), NEXT_BOOT)), (HOUR - 600, false), "it is older than this boot");
     assert_eq!(left(then, (moment(20, 99_999), NEXT_BOOT)), (0, false));
     assert_eq!(left(then, (moment(20, 0), NEXT_BOOT)), (HOUR, false));
     let before =
         |seconds| (Moment { wall: then.0.wall - Duration::from_secs(seconds), ..moment(20, 0) }, NEXT_BOOT);
-    assert_eq!(left(then, before(6)), (HOUR, true), "a wall clock that went back knows nothing");
-    assert_eq!(left(then, before(4)), (HOUR, false), "no two clocks are quite alike");
+    assert_eq!(left(then, before(6)), (HOUR, true), "a wall clock that went back says nothing");
+    assert_eq!(left(then, before(4)), (HOUR, false), "small differences between clocks are ignored");
     assert_eq!(
         left((then.0, None), (moment(9000, 600), None)),
         (HOUR - 600, false),
-        "nor is every run named"
+        "some systems have no boot ID"
     );
 }
 
 #[test]
-fn a_refusal_outlives_a_restart_and_never_lasts_for_years() {
+fn a_refusal_survives_a_reboot_and_never_lasts_for_years() {
     let folder = folder();
     let clock = Arc::new(TestClock(Mutex::new((moment(5000, 0), BOOT))));
     let record = RecordFile::new(folder.path(), key("a"), None, clock.clone(), Arc::new(SystemDisk));
@@ -108,5 +108,5 @@ fn a_refusal_outlives_a_restart_and_never_lasts_for_years() {
     assert_eq!(until(10, 100, NEXT_BOOT), 810);
     assert_eq!(until(10, 2000, NEXT_BOOT), 10);
     *clock.0.lock().unwrap() = (Moment { boot: Duration::from_secs(10), wall: Duration::ZERO }, NEXT_BOOT);
-    assert_eq!(record.load().unwrap().back_off.unwrap().until.as_secs(), 3610, "an hour is the most");
+    assert_eq!(record.load().unwrap().back_off.unwrap().until.as_secs(), 3610, "at most an hour");
 }

@@ -17,16 +17,17 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// Refreshes so often, whatever the others do, and sees to it that nobody else is at it.
+/// Refreshes this many times, whatever the others do, and checks that it holds the lock alone.
 fn refresh(folder: &Path, times: u64, number: u64) {
     let store = store(folder, PATIENCE);
     runtime().block_on(async {
         for time in 0..times {
             assert_eq!(store.lock(u64::MAX).await.unwrap(), Lock::Held);
             let before = store.load().await.unwrap().committed.unwrap();
-            let refresh = store.intend().await.unwrap().expect("nobody died, so there is one");
+            let refresh =
+                store.intend().await.unwrap().expect("no process died, so there is a refresh token");
             let alone = folder.join("somebody-is-at-it");
-            File::create_new(&alone).expect("one at a time");
+            File::create_new(&alone).expect("one flight at a time");
             let token = refresh.secret().expose();
             File::create_new(folder.join(format!("spent-{token}"))).expect("presented once");
             let next = store.commit(before.generation(), pair(number * 1000 + time)).await.unwrap();
@@ -72,7 +73,7 @@ fn twenty_processes_have_one_flight_at_a_time() {
 }
 
 #[test]
-fn a_crowd_makes_one_flight_and_all_the_others_adopt() {
+fn one_of_many_threads_flies_and_the_others_adopt_its_pair() {
     let (folder, _) = seeded();
     let (together, flights) = (Barrier::new(40), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -101,7 +102,7 @@ fn a_crowd_makes_one_flight_and_all_the_others_adopt() {
 }
 
 #[test]
-fn a_waiter_leaves_with_the_newer_pair_though_the_lock_is_held() {
+fn a_waiter_gets_the_newer_pair_while_the_lock_is_held() {
     let (folder, _) = seeded();
     let (ours, theirs) = (store(folder.path(), PATIENCE), record(folder.path()));
     assert!(theirs.try_lock().unwrap() && loaded(&theirs).is_some());
@@ -109,14 +110,14 @@ fn a_waiter_leaves_with_the_newer_pair_though_the_lock_is_held() {
     runtime().block_on(async {
         assert_eq!(ours.lock(1).await.unwrap(), Lock::Moved);
         assert_eq!(ours.load().await.unwrap().committed.unwrap().generation(), 2);
-        // What was loaded and found wanting is not offered again.
+        // A record that was loaded and did not suffice is not offered again.
         let again = tokio::time::timeout(Duration::from_millis(600), ours.lock(1)).await;
-        assert!(again.is_err(), "it waits for something newer");
+        assert!(again.is_err(), "it waits for a newer record");
     });
 }
 
 #[test]
-fn patience_ends_with_an_error_that_says_what_to_look_for() {
+fn a_wait_for_the_lock_ends_with_an_error_that_says_what_to_look_for() {
     let folder = folder();
     let theirs = record(folder.path());
     assert!(theirs.try_lock().unwrap());

@@ -1,6 +1,6 @@
 //! kill -9 at every step, and forks. The lock is free at once, and no refresh token is handed out twice.
 
-#![allow(unsafe_code, reason = "fork has no safe face")]
+#![allow(unsafe_code, reason = "fork has no safe wrapper")]
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -18,7 +18,7 @@ use crate::fixture::{
     access, account, beside, claim, job, key, keyring, loaded, pair, record, seeded, seeded_with, start,
 };
 
-/// A note in the folder, which outlives whoever leaves it.
+/// Writes a note into the folder, where it outlives the process.
 fn note(folder: &Path, name: &str, text: &str) {
     fs::write(folder.join(format!("note-{name}.new")), text).unwrap();
     fs::rename(folder.join(format!("note-{name}.new")), folder.join(format!("note-{name}"))).unwrap();
@@ -93,7 +93,7 @@ fn each_step_kills(name: &str, keyring: Option<&Keyring>) {
         let left = beside(&path, ".tmp-").len();
         assert!(
             left == 0 || offered.as_deref() == Some("r1"),
-            "step {at}: what a dead flight left is removed"
+            "step {at}: the files of a dead flight are removed"
         );
         if end.success() {
             assert!(at > 15 && found.generation() == 2);
@@ -102,15 +102,15 @@ fn each_step_kills(name: &str, keyring: Option<&Keyring>) {
     }
 }
 
-/// Takes the lock, forks, and lets the child do something; the parent stays until it is killed.
+/// Takes the lock, forks, and runs `in_child` in the child; the parent waits until it is killed.
 fn fork_with_the_lock(folder: &Path, in_child: impl FnOnce()) {
     let record = record(folder);
     assert!(record.try_lock().unwrap());
-    // SAFETY: glibc keeps its allocator usable in the child, which runs nothing but `in_child` and ends.
+    // SAFETY: glibc keeps its allocator usable in the child, which runs only `in_child` and ends.
     match unsafe { libc::fork() } {
         0 => {
             in_child();
-            // SAFETY: ends the child without the exit work of its parent.
+            // SAFETY: ends the child without the exit handlers of its parent.
             unsafe { libc::_exit(0) }
         }
         child => note(folder, "forked", &child.to_string()),
@@ -142,7 +142,7 @@ fn a_forked_child_does_not_keep_the_lock_of_its_dead_parent() {
 }
 
 #[test]
-fn a_forked_child_neither_has_nor_frees_the_lock_of_its_parent() {
+fn a_forked_child_neither_holds_nor_frees_the_lock_of_its_parent() {
     if let Some((folder, _)) = job() {
         return fork_with_the_lock(&folder.clone(), || {
             let own = record(&folder);
@@ -153,7 +153,7 @@ fn a_forked_child_neither_has_nor_frees_the_lock_of_its_parent() {
         });
     }
     let (folder, _) = seeded();
-    let name = "crashes::a_forked_child_neither_has_nor_frees_the_lock_of_its_parent";
+    let name = "crashes::a_forked_child_neither_holds_nor_frees_the_lock_of_its_parent";
     let mut parent = start(name, folder.path(), 0);
     assert_eq!(await_note(folder.path(), "child"), "false 1");
     let child = pid(&await_note(folder.path(), "forked"));
@@ -166,5 +166,5 @@ fn a_forked_child_neither_has_nor_frees_the_lock_of_its_parent() {
     let is_free = record(folder.path()).try_lock().unwrap();
     parent.kill().unwrap();
     parent.wait().unwrap();
-    assert!(!is_free, "the parent holds it still");
+    assert!(!is_free, "the parent still holds it");
 }

@@ -10,11 +10,11 @@ use paymentsgate_auth::store::RecordFile;
 use crate::disk::{AtOneStep, TestDisk, Trouble};
 use crate::fixture::{access, beside, claim, key, loaded, pair, record, seeded};
 
-/// What a flight on a bad disk came to.
+/// The result of a flight on a failing disk.
 #[derive(Debug, Default)]
 struct Flown {
     presented: Option<String>,
-    /// The refresh token could not be claimed, for want of a disk.
+    /// The refresh token could not be claimed, since the disk failed.
     intend_failed: bool,
     put_back: bool,
     committed: bool,
@@ -27,7 +27,7 @@ fn armed(folder: &Path, trouble: Trouble, at: u64) -> (Arc<TestDisk>, RecordFile
     (disk, record)
 }
 
-/// A flight that presents the refresh token, or gets it back unsent.
+/// A flight that presents the refresh token, or returns it unsent.
 fn fly(record: &RecordFile, is_sent: bool) -> Flown {
     let mut flown = Flown::default();
     assert!(record.try_lock().unwrap());
@@ -49,7 +49,7 @@ fn fly(record: &RecordFile, is_sent: bool) -> Flown {
     flown
 }
 
-/// What the next one finds, on a good disk.
+/// Checks the record that the next process finds, on a good disk.
 fn check(folder: &Path, flown: &Flown, trouble: Trouble, context: &str) {
     let next = record(folder);
     assert!(next.try_lock().unwrap(), "{context}");
@@ -64,10 +64,10 @@ fn check(folder: &Path, flown: &Flown, trouble: Trouble, context: &str) {
         assert_ne!(offered, flown.presented, "{context}: presented twice");
     }
     if flown.put_back || flown.intend_failed && trouble != Trouble::FailForever {
-        assert_eq!(offered.as_deref(), Some("r1"), "{context}: it was not sent, and is lost");
+        assert_eq!(offered.as_deref(), Some("r1"), "{context}: an unsent refresh token is lost");
     }
     if flown.presented.is_some() && trouble != Trouble::FailForever {
-        assert!(flown.committed, "{context}: a pair that was offered again was not taken");
+        assert!(flown.committed, "{context}: a pair that was committed again was not stored");
     }
     assert_eq!(next.commit(found.generation(), &pair(3)).unwrap().generation(), found.generation() + 1);
 }

@@ -1,4 +1,4 @@
-//! A folder of a test's own, accounts, pairs, and processes to share it with.
+//! A folder for one test, with accounts, pairs, and processes that share it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -24,7 +24,7 @@ pub(crate) fn key(account_id: &str) -> RecordKey {
     RecordKey::new(&"https://pay.example".parse().unwrap(), account_id, "public key")
 }
 
-/// Keys that are one byte over and over.
+/// Keys that repeat one byte.
 pub(crate) fn keyring(bytes: &[u8]) -> Keyring {
     let keys: Vec<_> = bytes.iter().map(|byte| STANDARD.encode([*byte; 32])).collect();
     Keyring::parse(&keys.join(",")).unwrap()
@@ -53,7 +53,7 @@ pub(crate) fn pair_at(access: &str, refresh: &str, anchor: Moment) -> Pair {
     Pair { token, refresh: Secret::new(refresh).map(RefreshToken::new) }
 }
 
-/// `a7` and `r7` for 7; each pair of a test has a number of its own.
+/// `a7` and `r7` for 7; each pair of a test has its own number.
 pub(crate) fn pair(number: u64) -> Pair {
     pair_at(&format!("a{number}"), &format!("r{number}"), SystemClock.now())
 }
@@ -80,12 +80,12 @@ pub(crate) fn access(committed: &Committed) -> &str {
     committed.token().access.expose()
 }
 
-/// What `intend` hands out, as text.
+/// The refresh token that `intend` returns, as text.
 pub(crate) fn claim(record: &RecordFile) -> Option<String> {
     record.intend().unwrap().map(|refresh| refresh.secret().expose().to_owned())
 }
 
-/// The names beside the record that begin like this.
+/// The files beside the record whose name continues with `suffix`.
 pub(crate) fn beside(path: &Path, suffix: &str) -> Vec<PathBuf> {
     let prefix = format!("{}{suffix}", path.file_name().unwrap().to_str().unwrap());
     let names = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
@@ -105,7 +105,7 @@ impl Clock for TestClock {
     }
 }
 
-/// This very test in another process, with a job: it finds it by `job()`.
+/// Runs this same test in another process, which finds its job by `job()`.
 pub(crate) fn start(test: &str, folder: &Path, number: u64) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]);

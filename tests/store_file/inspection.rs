@@ -1,4 +1,4 @@
-//! What an operator sees of a record, and how it is removed.
+//! Inspection and removal of records by an operator.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn an_operator_sees_what_there_is_and_changes_nothing() {
+fn an_inspection_shows_the_records_and_changes_nothing() {
     let empty = folder();
     let nothing = record(empty.path()).inspect().unwrap();
     assert!(nothing.loaded.committed.is_none() && nothing.form.is_none(), "{nothing:?}");
@@ -41,7 +41,7 @@ fn an_operator_sees_what_there_is_and_changes_nothing() {
 }
 
 #[test]
-fn an_operator_sees_who_has_taken_the_refresh_token_and_what_was_refused() {
+fn an_inspection_shows_the_owner_of_the_intent_and_the_refusal() {
     let (folder, _) = seeded();
     let flying = record(folder.path());
     assert!(flying.try_lock().unwrap());
@@ -58,7 +58,7 @@ fn an_operator_sees_who_has_taken_the_refresh_token_and_what_was_refused() {
 }
 
 #[test]
-fn an_operator_sees_in_which_form_a_record_is() {
+fn an_inspection_shows_the_form_of_a_record() {
     let (folder, path) = seeded_with(Some(keyring(&[1])));
     let with = |bytes: &[u8]| account(folder.path(), "account", Some(keyring(bytes))).inspect();
     assert_eq!(with(&[2, 1]).unwrap().form, Some(Form::Sealed));
@@ -66,11 +66,11 @@ fn an_operator_sees_in_which_form_a_record_is() {
     let half = fs::read(&path).unwrap();
     fs::write(&path, &half[..half.len() / 2]).unwrap();
     assert_eq!(with(&[1]).unwrap().form, Some(Form::Broken));
-    assert!(path.exists() && beside(&path, ".corrupt-").is_empty(), "it is left where it is");
+    assert!(path.exists() && beside(&path, ".corrupt-").is_empty(), "a broken record stays in its place");
 }
 
 #[test]
-fn a_record_is_removed_with_all_that_lies_beside_it_but_the_lock() {
+fn a_removed_record_leaves_only_its_lock_file() {
     let (folder, path) = seeded();
     let other = account(folder.path(), "other", None);
     assert!(other.try_lock().unwrap());
@@ -84,14 +84,14 @@ fn a_record_is_removed_with_all_that_lies_beside_it_but_the_lock() {
     assert!(record.try_lock().unwrap() && loaded(&record).is_some());
     record.forget().unwrap();
     assert_eq!(beside(&path, ""), beside(&path, ".lock"));
-    assert_eq!(beside(other.path(), "").len(), 4, "another account's is left alone");
-    assert!(loaded(&record).is_none(), "and it is not remembered");
+    assert_eq!(beside(other.path(), "").len(), 4, "the record of another account is kept");
+    assert!(loaded(&record).is_none(), "and it is not cached");
     record.forget().unwrap();
     assert_eq!(record.commit(0, &pair(2)).unwrap().generation(), 1);
 }
 
 #[test]
-fn a_removal_that_fails_or_may_not_last_is_told() {
+fn a_removal_that_fails_or_is_not_synced_is_an_error() {
     for at in 0.. {
         let (folder, path) = seeded();
         fs::write(format!("{}.corrupt-1", path.display()), "tokens").unwrap();

@@ -1,4 +1,4 @@
-//! The store in a folder: sharing, crashes at every step, disks that fail, and what it refuses.
+//! The file store: sharing, crashes at every step, failing disks, and files that it refuses.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ mod crashes;
 mod disk;
 mod faults;
 #[path = "../support/faulty_disk.rs"]
-#[allow(dead_code, reason = "the simulated fleet looks for changes")]
+#[allow(dead_code, reason = "the simulated fleet uses the rest")]
 mod faulty_disk;
 mod fixture;
 mod inspection;

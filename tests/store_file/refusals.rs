@@ -1,5 +1,5 @@
-//! What is not trusted: files that others could have written or can read, other accounts, other versions. And what
-//! is broken, which heals.
+//! Files that are not trusted: those that others could write or can read, of other accounts, of other versions; and broken
+//! records, which are replaced.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -27,14 +27,14 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-/// The path, and what to do about it.
+/// Checks that the error names the path and what to do.
 fn assert_refused(error: &Error, path: &Path, remedy: &str) {
     assert_eq!(error.status, Status::PG_ERR_STORE_REFUSED, "{error}");
     assert!(error.text.contains(path.to_str().unwrap()) && error.text.contains(remedy), "{error}");
 }
 
 #[test]
-fn all_that_is_made_is_for_its_owner_alone() {
+fn everything_created_is_private_to_its_owner() {
     let parent = folder();
     let folder = parent.path().join("made");
     let record = record(&folder);
@@ -47,9 +47,9 @@ fn all_that_is_made_is_for_its_owner_alone() {
     assert_eq!(name, format!("pg-{}", key("account").name()));
 }
 
-/// As a mount with `fsGroup` leaves them.
+/// Modes as a mount with `fsGroup` sets them.
 #[test]
-fn files_of_ours_that_others_may_use_are_put_right_and_told_once() {
+fn own_files_with_wide_modes_are_corrected_with_one_warning() {
     for others in [0o660, 0o640, 0o604, 0o620, 0o601] {
         let (folder, path) = seeded();
         let lock = beside(&path, ".lock").remove(0);
@@ -73,7 +73,7 @@ fn files_of_ours_that_others_may_use_are_put_right_and_told_once() {
 #[test]
 fn a_foreign_owner_is_refused() {
     if !geteuid().is_root() {
-        // Past the harness, which hides what a test that passes prints.
+        // Not through the test harness, which hides the output of a passing test.
         let text =
             b"SKIPPED, NOT TESTED: a foreign owner is refused. Run as root: only root gives files away\n";
         return std::io::stderr().write_all(text).unwrap();
@@ -104,7 +104,7 @@ fn a_symbolic_link_is_not_followed() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused() {
+fn a_file_that_is_not_regular_is_refused() {
     let (folder, path) = seeded();
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
@@ -112,7 +112,7 @@ fn what_is_no_regular_file_is_refused() {
 }
 
 #[test]
-fn a_folder_of_ours_in_which_others_replace_files_is_put_right() {
+fn an_own_folder_that_others_can_write_to_is_corrected() {
     let parent = folder();
     for (before, after) in
         [(0o700, 0o700), (0o755, 0o755), (0o1777, 0o1777), (0o777, 0o755), (0o770, 0o750), (0o2770, 0o2750)]
@@ -130,7 +130,7 @@ fn a_folder_of_ours_in_which_others_replace_files_is_put_right() {
 }
 
 #[test]
-fn what_is_no_folder_of_ours_is_told_when_it_is_used() {
+fn a_path_that_is_not_an_own_folder_is_an_error_on_use() {
     let parent = folder();
     let path = parent.path().join("folder");
     fs::write(&path, "in the way").unwrap();
@@ -150,7 +150,7 @@ fn what_is_no_folder_of_ours_is_told_when_it_is_used() {
 }
 
 #[test]
-fn a_folder_that_is_removed_is_made_anew() {
+fn a_removed_folder_is_created_again() {
     let parent = folder();
     let path = parent.path().join("folder");
     let ours = record(&path);
@@ -158,15 +158,15 @@ fn a_folder_that_is_removed_is_made_anew() {
     ours.commit(0, &pair(1)).unwrap();
     fs::remove_dir_all(&path).unwrap();
     assert!(ours.commit(1, &pair(2)).is_err());
-    // As a flight goes on: the lock that was held keeps nobody out any more.
+    // As in a running flight: the lock that was held no longer keeps others out.
     assert!(ours.try_lock().unwrap() && !record(&path).try_lock().unwrap());
     assert_eq!(ours.commit(1, &pair(2)).unwrap().generation(), 2);
     assert_eq!(access(&loaded(&record(&path)).unwrap()), "a2");
 }
 
-/// As CIFS and 9p are.
+/// CIFS and 9p are such file systems.
 #[test]
-fn a_file_system_that_cannot_sync_folders_is_told_once_and_no_failure() {
+fn a_file_system_that_cannot_sync_folders_gives_one_warning_and_no_error() {
     struct NoSync(i32);
     impl Disk for NoSync {
         fn open(&self, path: &Path) -> io::Result<File> {
@@ -218,7 +218,7 @@ fn accounts_in_one_folder_do_not_mix() {
 }
 
 #[test]
-fn a_record_of_a_later_version_is_left_alone() {
+fn a_record_of_a_later_version_is_kept() {
     let (folder, path) = seeded();
     let mut bytes = fs::read(&path).unwrap();
     let end = bytes.len() - 16;
@@ -234,14 +234,14 @@ fn a_record_of_a_later_version_is_left_alone() {
 }
 
 #[test]
-fn a_record_cut_anywhere_is_set_aside_and_healed() {
+fn a_truncated_record_is_set_aside_and_replaced() {
     let (folder, path) = seeded();
     let bytes = fs::read(&path).unwrap();
     for cut in 0..bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
         let record = record(folder.path());
         assert!(loaded(&record).is_none());
-        assert!(beside(&path, ".corrupt-").len() <= 1 && path.exists(), "without the lock it stays");
+        assert!(beside(&path, ".corrupt-").len() <= 1 && path.exists(), "without the lock the record stays");
         assert!(record.try_lock().unwrap());
         assert!(loaded(&record).is_none() && claim(&record).is_none(), "cut at {cut}");
         let aside = beside(&path, ".corrupt-");
@@ -255,7 +255,7 @@ fn a_record_cut_anywhere_is_set_aside_and_healed() {
 }
 
 #[test]
-fn a_record_that_is_put_back_is_ignored() {
+fn a_restored_older_record_is_ignored() {
     let (folder, path) = seeded();
     let old = fs::read(&path).unwrap();
     let record = record(folder.path());

@@ -1,4 +1,4 @@
-//! Records that are sealed with a key: who reads them, and that nobody else changes them.
+//! Sealed records: they are read only with the key, and are not changed without it.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::fixture::{
     seeded_with,
 };
 
-/// Where things stand in a record: docs/record-format.md.
+/// The offsets in a record: docs/record-format.md.
 const KEY: usize = 12;
 const GENERATION: usize = 44;
 const PAYLOAD: usize = 56;
@@ -28,7 +28,7 @@ fn locked(folder: &Path, keyring: Option<&Keyring>) -> RecordFile {
     record
 }
 
-/// Which file, which setting, and that nothing was done.
+/// Checks that the error names the file and the setting, and says that nothing was changed.
 fn assert_other_key(error: &Error, path: &Path) {
     assert_eq!(error.status, Status::PG_ERR_STORE_KEY, "{error}");
     for piece in [path.to_str().unwrap(), "store_key", "nothing was changed"] {
@@ -43,7 +43,7 @@ fn refusal() -> Refusal {
     Refusal { strikes: 1, until, error }
 }
 
-/// With a checksum that is right again.
+/// Writes the record with a correct checksum.
 fn put(path: &Path, at: usize, new: &[u8]) -> Vec<u8> {
     let mut bytes = fs::read(path).unwrap();
     let end = bytes.len() - 16;
@@ -59,7 +59,7 @@ fn holds(bytes: &[u8], text: &[u8]) -> bool {
 }
 
 #[test]
-fn nothing_of_a_pair_or_a_key_can_be_read_in_the_folder() {
+fn sealed_files_show_nothing_of_a_pair_or_a_key() {
     let texts = ["the access token", "the refresh token", "ERROR_CODE"];
     for keys in [None, Some(keyring(b"ko"))] {
         let folder = folder();
@@ -85,7 +85,7 @@ fn nothing_of_a_pair_or_a_key_can_be_read_in_the_folder() {
 }
 
 #[test]
-fn without_the_key_nothing_is_changed() {
+fn a_store_without_the_key_changes_nothing() {
     let (folder, path) = seeded_with(Some(keyring(&[1])));
     let bytes = fs::read(&path).unwrap();
     for keys in [None, Some(keyring(&[2])), Some(keyring(&[2, 3]))] {
@@ -104,13 +104,16 @@ fn without_the_key_nothing_is_changed() {
         ] {
             assert_other_key(&error, &path);
         }
-        assert!(fs::read(&path).unwrap() == bytes && beside(&path, ".").len() == 1, "the lock file alone");
+        assert!(
+            fs::read(&path).unwrap() == bytes && beside(&path, ".").len() == 1,
+            "only the lock file is beside it"
+        );
     }
     assert_eq!(claim(&locked(folder.path(), Some(&keyring(&[1])))).as_deref(), Some("r1"));
 }
 
 #[test]
-fn two_with_the_same_key_share() {
+fn two_stores_with_the_same_key_share_records() {
     let (folder, _) = seeded_with(Some(keyring(&[1])));
     let [one, other] = [(), ()].map(|()| sealed_record(folder.path()));
     assert!(one.try_lock().unwrap() && loaded(&one).is_some());
@@ -123,7 +126,7 @@ fn two_with_the_same_key_share() {
 }
 
 #[test]
-fn a_key_is_replaced_by_way_of_two() {
+fn a_key_is_replaced_in_two_steps_with_both_keys() {
     let (folder, path) = seeded_with(Some(keyring(&[1])));
     let [old, both, new] = [keyring(&[1]), keyring(&[2, 1]), keyring(&[2])];
     let record = locked(folder.path(), Some(&both));
@@ -139,7 +142,7 @@ fn a_key_is_replaced_by_way_of_two() {
 }
 
 #[test]
-fn a_plain_record_is_refused_where_there_is_a_key_unless_that_is_asked_for() {
+fn a_plain_record_is_refused_with_a_key_unless_the_setting_allows_it() {
     let (folder, path) = seeded();
     let before = fs::read(&path).unwrap();
     let record = locked(folder.path(), Some(&keyring(&[1])));
@@ -153,7 +156,10 @@ fn a_plain_record_is_refused_where_there_is_a_key_unless_that_is_asked_for() {
         assert_other_key(&error, &path);
         assert!(error.text.contains("not sealed") && error.text.contains("store_accept_plain"), "{error}");
     }
-    assert!(fs::read(&path).unwrap() == before && beside(&path, ".").len() == 1, "the lock file alone");
+    assert!(
+        fs::read(&path).unwrap() == before && beside(&path, ".").len() == 1,
+        "only the lock file is beside it"
+    );
     drop(record);
     let record = locked(folder.path(), Some(&keyring(&[1]).accepting_plain(true)));
     assert_eq!(access(&loaded(&record).unwrap()), "a1");
@@ -161,7 +167,7 @@ fn a_plain_record_is_refused_where_there_is_a_key_unless_that_is_asked_for() {
     record.commit(1, &pair(2)).unwrap();
     record.unlock();
     assert_other_key(&account(folder.path(), "account", None).load().unwrap_err(), &path);
-    assert_eq!(access(&loaded(&sealed_record(folder.path())).unwrap()), "a2", "it is sealed now");
+    assert_eq!(access(&loaded(&sealed_record(folder.path())).unwrap()), "a2", "the new record is sealed");
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn a_record_moved_to_another_account_or_generation_does_not_open() {
 }
 
 #[test]
-fn a_sealed_record_that_was_tampered_with_is_left_alone_and_a_broken_one_heals() {
+fn a_tampered_sealed_record_is_kept_and_a_broken_one_is_replaced() {
     let keys = keyring(&[1]);
     let (folder, path) = seeded_with(Some(keys.clone()));
     let whole = fs::read(&path).unwrap();

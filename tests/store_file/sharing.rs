@@ -1,4 +1,4 @@
-//! What one store writes, the other one reads.
+//! Records that one store writes and another one reads.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -21,13 +21,13 @@ fn locked(folder: &std::path::Path) -> RecordFile {
 }
 
 #[test]
-fn each_sees_the_commits_of_the_other() {
+fn each_store_sees_the_commits_of_the_other() {
     let (folder, _) = seeded();
     let [one, other] = [(), ()].map(|()| record(folder.path()));
     for (turn, generation) in (2..8).zip(1..) {
         let (ours, theirs) = if turn % 2 == 0 { (&one, &other) } else { (&other, &one) };
         assert!(ours.try_lock().unwrap());
-        assert!(!theirs.try_lock().unwrap(), "threads of one process keep each other out too");
+        assert!(!theirs.try_lock().unwrap(), "threads of one process exclude each other too");
         assert_eq!(loaded(ours).unwrap().generation(), generation);
         assert_eq!(claim(ours), Some(format!("r{}", turn - 1)));
         ours.commit(generation, &pair(turn)).unwrap();
@@ -42,16 +42,13 @@ fn each_sees_the_commits_of_the_other() {
 }
 
 #[test]
-fn an_open_intent_means_that_the_refresh_token_is_not_known() {
+fn an_open_intent_hides_the_refresh_token() {
     let (folder, path) = seeded();
     let one = locked(folder.path());
     assert_eq!(claim(&one).as_deref(), Some("r1"));
-    assert_eq!(claim(&one), None, "nor to whoever wrote it");
+    assert_eq!(claim(&one), None, "the store that wrote the intent does not get it either");
     one.unlock();
-    assert!(
-        !fs::read(&path).unwrap().windows(2).any(|bytes| bytes == b"r1"),
-        "it is not in the file any more"
-    );
+    assert!(!fs::read(&path).unwrap().windows(2).any(|bytes| bytes == b"r1"), "it is no longer in the file");
     let other = locked(folder.path());
     let found = loaded(&other).unwrap();
     assert!(found.generation() == 1 && !found.has_refresh);
@@ -61,7 +58,7 @@ fn an_open_intent_means_that_the_refresh_token_is_not_known() {
 }
 
 #[test]
-fn what_was_not_sent_is_put_back() {
+fn an_unsent_refresh_token_is_returned_to_the_record() {
     let (folder, _) = seeded();
     let one = locked(folder.path());
     let refresh = one.intend().unwrap().unwrap();
@@ -74,7 +71,7 @@ fn what_was_not_sent_is_put_back() {
 }
 
 #[test]
-fn a_pair_without_a_refresh_token_leaves_none() {
+fn a_pair_without_a_refresh_token_leaves_the_record_without_one() {
     let (folder, _) = seeded();
     let one = locked(folder.path());
     assert!(loaded(&one).is_some() && claim(&one).is_some());
@@ -102,15 +99,15 @@ fn nothing_is_written_without_the_lock() {
 }
 
 #[test]
-fn who_lost_the_lock_does_not_overwrite_a_newer_pair() {
+fn a_store_that_lost_the_lock_does_not_overwrite_a_newer_pair() {
     let (folder, path) = seeded();
     let late = locked(folder.path());
     loaded(&late);
     assert!(claim(&late).is_some());
-    // The lock goes with the file: somebody has removed it.
+    // The lock is lost with its file, which was removed.
     fs::remove_file(&beside(&path, ".lock")[0]).unwrap();
     let other = locked(folder.path());
-    assert_eq!(claim(&other), None, "the intent guards the refresh token");
+    assert_eq!(claim(&other), None, "the intent protects the refresh token");
     loaded(&other);
     other.commit(1, &pair(2)).unwrap();
     let error = late.commit(1, &pair(3)).unwrap_err();
@@ -122,7 +119,7 @@ fn who_lost_the_lock_does_not_overwrite_a_newer_pair() {
 }
 
 #[test]
-fn generations_go_on_from_whatever_is_highest() {
+fn generations_continue_from_the_highest_one() {
     let (folder, _) = seeded();
     let one = locked(folder.path());
     loaded(&one);
@@ -131,14 +128,14 @@ fn generations_go_on_from_whatever_is_highest() {
 }
 
 #[test]
-fn a_refusal_is_known_to_all_until_somebody_is_let_in() {
+fn a_refusal_is_visible_to_all_until_a_call_succeeds() {
     let folder = folder();
     let one = locked(folder.path());
     let server = ServerError { code: Some("ERROR_CREDENTIALS_NOT_FOUND".into()), ..ServerError::default() };
     let error = Error {
         http_status: Some(401),
         server: Some(Box::new(server)),
-        ..Error::new(Status::PG_ERR_REFUSED, "the service's own words, which may hold anything")
+        ..Error::new(Status::PG_ERR_REFUSED, "the text of the service, which may contain anything")
     };
     let until = SystemClock.now().boot + Duration::from_secs(30);
     one.back_off(&Refusal { strikes: 2, until, error }).unwrap();
@@ -151,7 +148,7 @@ fn a_refusal_is_known_to_all_until_somebody_is_let_in() {
     assert_eq!((refusal.error.status, refusal.error.http_status), (Status::PG_ERR_REFUSED, Some(401)));
     assert_eq!(refusal.error.server.unwrap().code.unwrap(), "ERROR_CREDENTIALS_NOT_FOUND");
     assert!(!refusal.error.text.contains("own words"));
-    // One that is over leaves its strikes until a pair comes.
+    // An expired refusal leaves its count of strikes until a pair comes.
     let over = Refusal { strikes: 2, until: Duration::ZERO, error: Error::new(Status::PG_ERR_REFUSED, "no") };
     other.back_off(&over).unwrap();
     assert_eq!(other.load().unwrap().back_off.unwrap().strikes, 2);
@@ -160,7 +157,7 @@ fn a_refusal_is_known_to_all_until_somebody_is_let_in() {
 }
 
 #[test]
-fn the_lock_file_stays_and_a_lock_that_is_held_stays_held() {
+fn the_lock_file_is_kept_and_a_held_lock_stays_held() {
     let (folder, path) = seeded();
     let lock = beside(&path, ".lock").remove(0);
     fs::write(&lock, "a note").unwrap();
@@ -176,6 +173,6 @@ fn the_lock_file_stays_and_a_lock_that_is_held_stays_held() {
 }
 
 #[test]
-fn a_local_folder_has_no_warning() {
+fn a_local_folder_gives_no_warning() {
     assert_eq!(store(folder().path(), PATIENCE).warning(), None);
 }

@@ -1,4 +1,4 @@
-//! Credentials that are replaced while others share the folder.
+//! Credentials that one session replaces while others share the folder.
 
 use std::sync::Barrier;
 use std::thread;
@@ -16,16 +16,16 @@ pub(crate) fn credentials(fixture: &Fixture, public_key: &str) -> Credentials {
 }
 
 #[test]
-fn a_pair_that_was_got_with_the_old_key_never_reaches_the_record_of_the_new_one() {
+fn a_pair_obtained_with_the_old_key_is_not_written_to_the_record_of_the_new_key() {
     let fixture = Fixture::new();
     let old = fixture.sandbox.credentials().public_key.clone();
     let new = fixture.sandbox.add_account().unwrap().public_key;
     let session = fixture.session();
     fixture.sandbox.inject(Fault::new(Route::Issue, Action::Delay { ms: 300 }).at(Point::After)).unwrap();
     session.token(NOW, NOW).unwrap_err();
-    eventually("an issue under way", || fixture.calls().0 == 1);
+    eventually("a running issue", || fixture.calls().0 == 1);
     session.set_credentials(credentials(&fixture, &new)).unwrap();
-    // The service does not know the new key: there is nothing for its record.
+    // The service does not know the new key, so nothing can be written to its record.
     assert_eq!(session.token(Duration::from_secs(5), NOW).unwrap_err().status, Status::PG_ERR_REFUSED);
     let stranger = fixture.session();
     stranger.set_credentials(credentials(&fixture, &new)).unwrap();
@@ -38,7 +38,7 @@ fn a_pair_that_was_got_with_the_old_key_never_reaches_the_record_of_the_new_one(
 }
 
 #[test]
-fn threads_that_replace_the_credentials_at_once_leave_one_bundle() {
+fn credentials_replaced_by_two_threads_at_once_stay_consistent() {
     let fixture = Fixture::new();
     let good = fixture.sandbox.credentials().public_key.clone();
     let bad = fixture.sandbox.add_account().unwrap().public_key;
@@ -57,7 +57,7 @@ fn threads_that_replace_the_credentials_at_once_leave_one_bundle() {
         let answer = session.token(Duration::from_secs(5), NOW).map(|_| ()).map_err(|error| error.status);
         assert!(matches!(answer, Ok(()) | Err(Status::PG_ERR_REFUSED)), "{answer:?}");
         if answer.is_ok() {
-            // Its record is the good key's: another process finds there what it got.
+            // It uses the record of the good key, where another process finds its pair.
             let calls = fixture.calls();
             fixture.session().token(PATIENCE, NOW).unwrap();
             assert_eq!(fixture.calls(), calls);

@@ -1,7 +1,7 @@
 //! Sessions that share a folder, in one process and in many, against the emulator over real TLS.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "a child tells its parent")]
+#![allow(clippy::print_stdout, reason = "a child process reports to its parent")]
 
 mod credentials;
 mod obstacles;
@@ -23,7 +23,7 @@ use pg_sandbox::{Action, Fault, Options, Point, Route, Sandbox};
 use support::{AHEAD_MS, NOW, PATIENCE, client, config, eventually, turn};
 use tempfile::TempDir;
 
-/// The variables that make a child of this program: the folder, the emulator's files and address, the clock.
+/// The environment of a child process: the folder, the emulator's files and address, and the clock.
 const VARIABLES: [&str; 5] =
     ["PG_TEST_FOLDER", "PG_TEST_URL", "PG_TEST_CA", "PG_TEST_LOGIN", "PG_TEST_AHEAD_MS"];
 
@@ -46,7 +46,7 @@ impl Fixture {
         config
     }
 
-    /// A session with a client of its own, as another process has.
+    /// A session with its own client, as in another process.
     fn session_with(&self, settings: &[(&str, &str)]) -> Session {
         let mut config = self.config();
         for (name, value) in settings {
@@ -114,19 +114,19 @@ impl Fixture {
     }
 }
 
-/// A child process with a session, which asks when it is told to.
+/// A child process with a session, which asks for a token on command.
 struct Asking {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Asking {
-    /// The rest of the first line that begins with that word.
+    /// The rest of the first line with this word.
     fn line(&mut self, word: &str) -> String {
         loop {
             let mut line = String::new();
             assert!(self.lines.read_line(&mut line).unwrap() > 0, "the child has ended without {word}");
-            // The test runner writes its own words in front of the first.
+            // The test runner writes text of its own in front of the first line.
             if let Some((_, rest)) = line.split_once(word) {
                 return rest.trim().to_owned();
             }
@@ -149,7 +149,7 @@ impl Drop for Asking {
     }
 }
 
-/// No test, but what a child does: for each line of its input it asks for a token and tells its fingerprint.
+/// Not a test, but the program of a child: for each line of its input it asks for a token and prints the fingerprint.
 #[test]
 fn as_a_child() {
     let values = VARIABLES.map(|name| std::env::var(name).ok());
@@ -173,7 +173,7 @@ fn as_a_child() {
 }
 
 #[test]
-fn two_sessions_share_one_pair_and_a_third_finds_it_after_they_have_gone() {
+fn two_sessions_share_one_pair_and_a_later_one_finds_it() {
     let fixture = Fixture::new();
     let (one, two) = (fixture.session(), fixture.session());
     let first = one.token(PATIENCE, NOW).unwrap();
@@ -192,7 +192,7 @@ fn twenty_processes_at_expiry_make_one_call() {
     let now = AHEAD_MS.load(Ordering::SeqCst);
     for round in 1..=2 {
         fixture.sandbox.advance(Duration::from_secs(3600));
-        // A child lives at one time; the next round has children of a later one.
+        // The clock of a child does not move; the children of the next round start with a later one.
         let mut children: Vec<_> = (0..20).map(|_| fixture.child(now + round * 3_600_000)).collect();
         children.iter_mut().for_each(Asking::go);
         let tokens: Vec<_> = children.iter_mut().map(Asking::token).collect();
@@ -212,12 +212,12 @@ fn a_process_killed_in_its_flight_costs_one_issue() {
     eventually("a refresh that hangs", || fixture.sandbox.faults().is_empty());
     drop(child);
     assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 2);
-    assert_eq!(fixture.calls(), (2, 1), "what the dead process had presented is not presented again");
+    assert_eq!(fixture.calls(), (2, 1), "the token that the dead process presented is not presented again");
 }
 
-/// Nobody has a token yet, and the one who is at it dies: how long until another one has it.
+/// No process has a token yet, and the one that calls dies: how long until another one has a token.
 #[test]
-fn a_process_killed_in_its_first_flight_costs_a_moment() {
+fn a_process_killed_in_its_first_flight_delays_others_only_briefly() {
     let fixture = Fixture::new();
     fixture.sandbox.inject(Fault::new(Route::Issue, Action::Hang).at(Point::Before)).unwrap();
     let mut holder = fixture.child(AHEAD_MS.load(Ordering::SeqCst));
@@ -231,12 +231,12 @@ fn a_process_killed_in_its_first_flight_costs_a_moment() {
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
     let took = died.elapsed();
     println!("file: a token {} ms after kill -9 of the holder", took.as_millis());
-    // A tenth of a second, on a machine that has nothing else to do.
+    // It takes a tenth of a second on an idle machine.
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
-fn a_lost_answer_costs_one_issue_for_all() {
+fn a_lost_answer_costs_one_issue_for_all_sessions() {
     let fixture = Fixture::new();
     let sessions = [fixture.session(), fixture.session(), fixture.session()];
     for session in &sessions {
@@ -251,7 +251,7 @@ fn a_lost_answer_costs_one_issue_for_all() {
 }
 
 #[test]
-fn a_token_that_one_reports_is_renewed_once_for_all() {
+fn a_reported_token_is_renewed_once_for_all_sessions() {
     let fixture = Fixture::new();
     let (one, two) = (fixture.session(), fixture.session());
     let old = one.token(PATIENCE, NOW).unwrap();
@@ -265,7 +265,7 @@ fn a_token_that_one_reports_is_renewed_once_for_all() {
 }
 
 #[test]
-fn refused_credentials_are_presented_once_for_all() {
+fn refused_credentials_are_presented_once_for_all_sessions() {
     let fixture = Fixture::new();
     let account = fixture.sandbox.add_account().unwrap();
     for _ in 0..5 {
@@ -289,7 +289,7 @@ fn accounts_in_one_folder_do_not_mix() {
 }
 
 #[test]
-fn without_the_folder_there_are_tokens_all_the_same_and_it_heals() {
+fn without_the_folder_sessions_still_get_tokens_and_recover() {
     let fixture = Fixture::new();
     let session = fixture.session();
     session.token(PATIENCE, NOW).unwrap();
@@ -297,18 +297,18 @@ fn without_the_folder_there_are_tokens_all_the_same_and_it_heals() {
     fs::rename(&here, &gone).unwrap();
     fs::write(&here, "in the way").unwrap();
     fixture.pass(3600);
-    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2, "a pair of its own");
-    assert_eq!(fixture.calls(), (2, 0), "the shared refresh token is left alone");
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 2, "a private pair");
+    assert_eq!(fixture.calls(), (2, 0), "the shared refresh token is not presented");
     fs::remove_file(&here).unwrap();
     fs::rename(&gone, &here).unwrap();
     fixture.pass(3600);
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 3);
-    assert_eq!(fixture.calls(), (2, 1), "which is presented when the folder is back");
+    assert_eq!(fixture.calls(), (2, 1), "the shared refresh token is presented once the folder is back");
     assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 3);
 }
 
 #[test]
-fn a_pair_bought_without_the_folder_is_everybodys_once_it_is_back() {
+fn a_pair_obtained_without_the_folder_is_shared_once_the_folder_is_back() {
     let fixture = Fixture::new();
     let session = fixture.session();
     session.token(PATIENCE, NOW).unwrap();
@@ -320,7 +320,7 @@ fn a_pair_bought_without_the_folder_is_everybodys_once_it_is_back() {
     let private = session.token(PATIENCE, NOW).unwrap();
     let try_to_publish = || {
         fixture.pass(301);
-        // More than is left, so that it is not answered from memory.
+        // More life than is left, so that the answer does not come from memory.
         session.token(PATIENCE, Duration::from_secs(3600)).unwrap()
     };
     try_to_publish();
@@ -343,7 +343,7 @@ fn a_pair_bought_without_the_folder_is_everybodys_once_it_is_back() {
 }
 
 #[test]
-fn who_wants_no_private_pair_is_told_of_the_store() {
+fn a_session_that_allows_no_private_pair_gets_the_store_error() {
     let fixture = Fixture::new();
     let session = fixture.session_with(&[("on_store_down", "fail")]);
     let here = fixture.folder.path().join("sessions");
@@ -380,7 +380,7 @@ fn sessions_with_one_key_share_a_sealed_pair() {
 }
 
 #[test]
-fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
+fn a_session_with_another_key_works_alone_and_does_not_change_the_record() {
     let fixture = Fixture::new();
     fixture.session_with(&[("store_key", ZEROS)]).token(PATIENCE, NOW).unwrap();
     let sealed = fixture.record();
@@ -396,12 +396,12 @@ fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
     assert_eq!(fixture.calls(), (3, 0));
     assert_eq!(fixture.record(), sealed);
     fixture.session_with(&[("store_key", &format!("{ONES},{ZEROS}"))]).token(PATIENCE, NOW).unwrap();
-    assert_eq!(fixture.calls(), (3, 1), "either opens, the first seals");
+    assert_eq!(fixture.calls(), (3, 1), "both keys open a record, the first one seals it");
     assert_eq!(fixture.session_with(&[("store_key", ONES)]).token(PATIENCE, NOW).unwrap().generation, 2);
 }
 
 #[test]
-fn keys_of_a_store_that_contradict_are_told_when_the_session_is_opened() {
+fn contradictory_store_keys_are_an_error_at_open() {
     let fixture = Fixture::new();
     let path = fixture.folder.path().join("key");
     fs::write(&path, [7; 32]).unwrap();
@@ -433,9 +433,9 @@ fn keys_of_a_store_that_contradict_are_told_when_the_session_is_opened() {
     }
 }
 
-/// What a person must mend, and may mend while the session runs.
+/// A person must repair this, and can do so while the session runs.
 #[test]
-fn a_store_that_cannot_be_used_when_the_session_is_opened_is_as_one_that_is_down() {
+fn a_store_that_is_unusable_at_open_is_treated_as_down() {
     let fixture = Fixture::new();
     let here = fixture.folder.path().join("sessions");
     fs::write(&here, "a file").unwrap();
@@ -450,13 +450,13 @@ fn a_store_that_cannot_be_used_when_the_session_is_opened_is_as_one_that_is_down
     fixture.pass(3600);
     assert_eq!(alone.token(PATIENCE, NOW).unwrap().generation, 2);
     assert_eq!(alone.health().unwrap().store_error, None);
-    assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 2, "it is everybody's");
+    assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 2, "all sessions share it");
     assert_eq!(fixture.calls(), (2, 0));
 }
 
-/// As Kubernetes leaves a folder and its files for `fsGroup`, at each start.
+/// Kubernetes sets these modes on a folder and its files for `fsGroup`, at each start.
 #[test]
-fn modes_that_a_mount_has_changed_are_put_right() {
+fn file_modes_that_a_mount_changed_are_corrected() {
     let fixture = Fixture::new();
     fixture.session().token(PATIENCE, NOW).unwrap();
     let here = fixture.folder.path().join("sessions");

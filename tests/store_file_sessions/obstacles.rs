@@ -1,4 +1,4 @@
-//! Failures that one process met, as the others see them.
+//! Failures that one process met, as other processes see them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,14 +44,14 @@ fn eight_processes_and_one_rate_limit_make_one_call() {
 }
 
 #[test]
-fn an_obstacle_keeps_nobody_from_a_pair_that_another_process_got() {
+fn during_an_obstacle_a_session_still_gets_a_pair_that_another_process_obtained() {
     for refusal in [answer(429, None, &[("Retry-After", "3000")]), answer(401, None, &[]), html(403)] {
         let fixture = Fixture::new();
         let (one, other) = (fixture.session(), fixture.session());
         fixture.sandbox.inject(Fault::new(Route::Issue, refusal).forever()).unwrap();
         one.token(Duration::from_secs(3), NOW).unwrap_err();
         fixture.sandbox.clear_faults();
-        // Somebody who knows that the obstacle is gone.
+        // A process whose credentials are set again does not wait for the end of the obstacle.
         other.set_credentials(credentials(&fixture, &fixture.sandbox.credentials().public_key)).unwrap();
         assert_eq!(other.token(PATIENCE, NOW).unwrap().generation, 1);
         fixture.pass(2);
@@ -62,13 +62,13 @@ fn an_obstacle_keeps_nobody_from_a_pair_that_another_process_got() {
 }
 
 #[test]
-fn credentials_that_have_worked_are_tried_again_soon_and_that_is_known_to_the_next_process() {
+fn credentials_that_have_worked_are_retried_soon_by_the_next_process_too() {
     let fixture = Fixture::new();
     assert_eq!(fixture.session().token(PATIENCE, NOW).unwrap().generation, 1);
     fixture.pass(3601);
     fixture.sandbox.revoke(&Revoke::All(true));
     fixture.sandbox.inject(Fault::new(Route::Issue, answer(401, None, &[])).times(3)).unwrap();
-    // The first pause of a second is waited out.
+    // The caller waits through the first pause of a second.
     for wait in [5, 30] {
         let error = fixture.session().token(Duration::from_secs(4), NOW).unwrap_err();
         let (left, wait) = (error.retry_after.unwrap(), Duration::from_secs(wait));

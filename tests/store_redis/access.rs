@@ -1,4 +1,4 @@
-//! Who is let in: users and their rights, passwords, TLS.
+//! Access to a Redis server: users and their rights, passwords, TLS.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::server::RedisServer;
 use crate::shared::{Fixture, generation};
 use crate::support::client;
 
-/// The line of docs/redis.md.
+/// The rights from the ACL line of docs/redis.md.
 fn documented_rights() -> Vec<String> {
     let document = include_str!("../../docs/redis.md");
     let line = document.lines().find_map(|line| line.trim().strip_prefix("ACL SETUSER shop on >PASSWORD "));
@@ -31,7 +31,7 @@ fn at(fixture: &Fixture, login: &str) -> String {
     format!("redis://{login}@127.0.0.1:{}", fixture.redis.port)
 }
 
-/// What is told, to the caller and elsewhere, does not have the password.
+/// Checks that no error, log line and health text contains the password.
 fn told_without_password(session: &Session) -> Error {
     let error = told(session);
     let health = format!("{:?}", session.health().unwrap());
@@ -53,14 +53,14 @@ fn a_user_with_the_documented_rights_can_do_everything() {
     assert_eq!(generation(&session), 2);
     assert_eq!(generation(&fixture.session_at(&at(&fixture, "shop:hunter2"), &[])), 2);
     assert_eq!(fixture.calls(), (1, 1));
-    assert!(as_admin(&["acl", "log"]).contains("NOAUTH"), "nobody else can");
+    assert!(as_admin(&["acl", "log"]).contains("NOAUTH"), "the default user is refused");
 }
 
 #[test]
-fn each_right_is_needed_and_its_lack_is_told() {
+fn each_documented_right_is_needed_and_the_error_names_a_missing_one() {
     let fixture = Fixture::new();
     let rights = documented_rights();
-    // What only matters to who waits, or has replicas, or another database.
+    // Rights that only matter while waiting, with replicas, or with another database.
     let minor = ["+subscribe", "+publish", "&pg:*", "+wait", "-@all", "resetchannels"];
     for missing in rights.iter().filter(|right| !minor.contains(&right.as_str())) {
         let others: Vec<_> = rights.iter().filter(|right| *right != missing).cloned().collect();
@@ -81,7 +81,7 @@ fn each_right_is_needed_and_its_lack_is_told() {
 }
 
 #[test]
-fn a_wrong_password_and_none_are_told() {
+fn a_wrong_or_missing_password_is_an_error() {
     let fixture = Fixture::new();
     set_user(&fixture, &documented_rights());
     fixture.redis.cli(&["config", "set", "requirepass", "hunter2"]);
@@ -105,7 +105,7 @@ fn a_wrong_password_and_none_are_told() {
 }
 
 #[test]
-fn a_password_is_in_no_text() {
+fn no_text_contains_the_password() {
     let fixture = Fixture::new();
     let config = fixture.config(&at(&fixture, "shop:hunter2"), &[("store_key", crate::shared::ZEROS)]);
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -116,7 +116,7 @@ fn a_password_is_in_no_text() {
     }
 }
 
-/// An authority with a server's certificate and a client's, in files.
+/// An authority, a server's certificate and a client's certificate, in files.
 struct Authority {
     folder: TempDir,
 }
@@ -183,7 +183,7 @@ fn told_soon(session: &Session) -> Error {
 }
 
 #[test]
-fn tls_is_checked_like_that_of_the_service() {
+fn tls_to_redis_is_verified_like_tls_to_the_service() {
     let authority = Authority::new("localhost");
     let mut ports = 0;
     let fixture = Fixture::on(|| {
@@ -196,17 +196,17 @@ fn tls_is_checked_like_that_of_the_service() {
     assert_eq!(generation(&secure), 1);
     fixture.pass(3600);
     assert_eq!(generation(&secure), 2);
-    assert_eq!(generation(&fixture.session()), 2, "the plain port has the same");
-    // Another authority.
+    assert_eq!(generation(&fixture.session()), 2, "the plain port has the same record");
+    // A certificate of another authority.
     let error = told_soon(&fixture.session_at(&url, &FAIL));
     assert!(error.text.contains("UnknownIssuer") && error.text.contains("tls.ca_file"), "{error}");
-    // Another name.
+    // A certificate for another name.
     let error = told_soon(&session(&fixture, &format!("rediss://127.0.0.1:{ports}"), &authority, &FAIL));
     assert!(
         error.text.contains("not valid for name") && error.text.contains("certificate of the server"),
         "{error}"
     );
-    // Plain to a port for TLS, and the reverse.
+    // Plain text to a TLS port, and the reverse.
     let error = told_soon(&fixture.session_at(&format!("redis://localhost:{ports}"), &FAIL));
     assert!(error.text.contains("rediss://"), "{error}");
     let error = told_soon(&session(
@@ -220,7 +220,7 @@ fn tls_is_checked_like_that_of_the_service() {
 }
 
 #[test]
-fn a_server_may_ask_for_a_certificate() {
+fn a_redis_server_can_require_a_client_certificate() {
     let authority = Authority::new("localhost");
     let mut ports = 0;
     let fixture = Fixture::on(|| {

@@ -1,4 +1,4 @@
-//! Processes with a session each, which ask when they are told to.
+//! Child processes with one session each, which ask for a token on command.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{AHEAD_MS, NOW, PATIENCE, client};
 
-/// What makes a child of this program: the store, the emulator's address and files, the clock.
+/// The environment of a child process: the store, the emulator's address and files, and the clock.
 const VARIABLES: [&str; 5] =
     ["PG_TEST_STORE", "PG_TEST_URL", "PG_TEST_CA", "PG_TEST_LOGIN", "PG_TEST_AHEAD_MS"];
 
@@ -22,7 +22,7 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// Another process on that store; it lives at the time of now.
+    /// Another process on this store. Its clock stays at the current time of the test.
     pub(crate) fn start(sandbox: &Sandbox, store: &str) -> Self {
         let address = sandbox.address();
         let values = [
@@ -45,7 +45,7 @@ impl Asking {
         asking
     }
 
-    /// The rest of the first line that has that word.
+    /// The rest of the first line with this word.
     fn line(&mut self, word: &str) -> String {
         loop {
             let mut line = String::new();
@@ -60,7 +60,7 @@ impl Asking {
         self.say("go");
     }
 
-    /// `go`: asks for a token. `renew`: reports the one it has, and asks. `fork`: a child of it does that.
+    /// `go`: asks for a token. `renew`: reports its token, and asks. `fork`: a forked child does that.
     pub(crate) fn say(&mut self, what: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{what}").unwrap();
     }
@@ -70,7 +70,7 @@ impl Asking {
         self.told().0
     }
 
-    /// Its fingerprint, when it was had (microseconds on the boot clock), and by which process.
+    /// Its fingerprint, the time it arrived (microseconds on the boot clock), and the process.
     pub(crate) fn told(&mut self) -> (String, u64, i32) {
         let line = self.line("token");
         let mut words = line.split(' ');
@@ -96,8 +96,8 @@ impl Drop for Asking {
     }
 }
 
-/// What a child does: for each line of its input it asks for a token, and tells its fingerprint and the time. `false`:
-/// this is no child.
+/// The program of a child: for each line of its input it asks for a token, and prints the fingerprint and the time. `false`:
+/// this process is not a child.
 pub(crate) fn serve() -> bool {
     let values = VARIABLES.map(|name| std::env::var(name).ok());
     let [Some(store), Some(url), Some(ca), Some(login), Some(ahead)] = values else { return false };
@@ -132,9 +132,9 @@ fn renew(session: &Session) {
 }
 
 /// A forked child renews the token and stays until it is killed.
-#[allow(unsafe_code, reason = "fork has no safe face")]
+#[allow(unsafe_code, reason = "fork has no safe wrapper")]
 fn fork(session: &Session) {
-    // SAFETY: glibc keeps its allocator usable in the child, which goes on with the library and never returns.
+    // SAFETY: glibc keeps its allocator usable in the child, which keeps using the library and never returns.
     if unsafe { libc::fork() } == 0 {
         renew(session);
         loop {
@@ -143,7 +143,7 @@ fn fork(session: &Session) {
     }
 }
 
-/// No test, but a child.
+/// Not a test, but the program of a child.
 #[test]
 fn as_a_child() {
     serve();

@@ -10,23 +10,23 @@ use crate::proxy::{ACQUIRE, RENEW, Trouble, WRITE};
 use crate::shared::{Fixture, generation};
 use crate::support::eventually;
 
-/// Where a child stands when it is killed.
+/// The step at which a child is killed.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// At a question to the store, after so many that it lets pass.
+    /// At the last of these commands to the store; the earlier ones pass.
     Store(&'static [&'static str], Trouble),
-    /// At the call.
+    /// At the call to the service.
     Call(Point),
 }
 
-/// A refresh in a child that gets as far as that step, and no further.
+/// A refresh in a child that stops at this step.
 fn fly_to(fixture: &Fixture, step: Step) -> crate::child::Asking {
     let proxy = fixture.proxy();
     let mut child = fixture.child(&proxy.url());
     match step {
         Step::Store(questions, trouble) => {
             let (last, earlier) = questions.split_last().unwrap();
-            // A trouble that is none: what is held goes on.
+            // Releases a held command.
             earlier.iter().for_each(|question| proxy.next(question, Trouble::None));
             proxy.next(last, trouble);
             child.go();
@@ -35,7 +35,7 @@ fn fly_to(fixture: &Fixture, step: Step) -> crate::child::Asking {
         Step::Call(point) => {
             fixture.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(point)).unwrap();
             child.go();
-            // Not only arrived: a hang that has not struck would wait for the next one.
+            // The hang must have struck, or it would wait for the next call.
             eventually("a refresh that hangs", || fixture.sandbox.faults().is_empty());
         }
     }
@@ -63,11 +63,11 @@ fn kill_9_at_every_step_of_a_flight() {
         let presented = fixture.calls().1 - refreshes;
         assert_eq!(presented, u64::from(number >= 4), "{step:?}");
         child.kill();
-        // The proxy's end of it goes away too, with what was held.
+        // The proxy's connection ends too, with the held command.
         fixture.redis.end_lease();
         assert_eq!(generation(&fixture.session()), generation_before + 1, "{step:?}");
         let (more_issues, more_refreshes) = fixture.calls();
-        // Up to the intent the refresh token is good, from the commit on there is a new pair.
+        // Before the intent the refresh token is still good; after the commit there is a new pair.
         let expected = match number {
             0..=2 => (0, 1),
             3 => (1, 0),
@@ -79,9 +79,9 @@ fn kill_9_at_every_step_of_a_flight() {
     }
 }
 
-/// Nobody has a token yet, and the one who is at it dies: how long until another one has it.
+/// No process has a token yet, and the one that calls dies: how long until another one has a token.
 #[test]
-fn a_holder_that_dies_in_its_first_flight_costs_its_lease() {
+fn after_the_holder_dies_in_its_first_flight_others_wait_for_its_lease_to_end() {
     let fixture = Fixture::new();
     fixture.sandbox.inject(Fault::new(Route::Issue, Action::Hang).at(Point::Before)).unwrap();
     let mut holder = fixture.child(&fixture.redis.url());
@@ -101,10 +101,10 @@ fn a_holder_that_dies_in_its_first_flight_costs_its_lease() {
 }
 
 #[test]
-fn a_holder_that_lives_keeps_its_lease_however_long_its_call_takes() {
+fn a_holder_keeps_its_lease_during_a_long_call() {
     let fixture = Fixture::new();
     assert_eq!(generation(&fixture.session()), 1);
-    // Due, and good for minutes: a call is given up early only where callers have no token.
+    // A refresh is due and the token is valid for minutes: a call is given up early only if callers have no token.
     fixture.pass(3300);
     fixture.hang_refresh();
     let proxy = fixture.proxy();
@@ -122,7 +122,7 @@ fn a_holder_that_lives_keeps_its_lease_however_long_its_call_takes() {
     assert_eq!(fixture.calls(), (1, 1));
 }
 
-/// A child is stopped at its n-th write, somebody else takes over, and it is woken.
+/// A child is stopped at its n-th write, another process takes over, and the child continues.
 fn stopped_at(writes: &'static [&'static str], expected: (u64, u64)) {
     let fixture = Fixture::new();
     fixture.seed();
@@ -151,17 +151,17 @@ fn stopped_at(writes: &'static [&'static str], expected: (u64, u64)) {
 }
 
 #[test]
-fn who_is_stopped_past_its_lease_before_its_intent_presents_nothing() {
+fn a_process_stopped_past_its_lease_before_its_intent_presents_nothing() {
     stopped_at(&[WRITE], (1, 1));
 }
 
 #[test]
-fn who_is_stopped_past_its_lease_after_its_call_drops_its_pair() {
+fn a_process_stopped_past_its_lease_after_its_call_drops_its_pair() {
     stopped_at(&[WRITE, WRITE], (2, 1));
 }
 
 #[test]
-fn a_lease_that_ended_during_the_call_is_renewed_if_nobody_wanted_it() {
+fn a_lease_that_ended_during_the_call_is_renewed_if_no_other_took_it() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();

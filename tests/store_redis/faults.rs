@@ -1,4 +1,4 @@
-//! A server that is down, slow, cut off in the middle, empty, old, read-only, starting, full.
+//! A Redis server that is down, slow, cut off during a command, empty, outdated, read-only, loading or full.
 
 use std::thread;
 use std::time::Duration;
@@ -14,31 +14,31 @@ use crate::support::{NOW, eventually};
 
 pub(crate) const FAIL: [(&str, &str); 1] = [("on_store_down", "fail")];
 
-/// What a session that wants no private pair is told, once its flight has ended.
+/// The error of a session that allows no private pair, after its flight has ended.
 pub(crate) fn told(session: &Session) -> Error {
     for _ in 0..60 {
-        let error = session.token(Duration::from_millis(500), NOW).expect_err("it has a token");
+        let error = session.token(Duration::from_millis(500), NOW).expect_err("the session has a token");
         if error.status != Status::PG_ERR_TIMEOUT {
             return error;
         }
     }
-    panic!("it is not told");
+    panic!("the session has no error");
 }
 
-/// With that trouble there is a token, and not by the shared refresh token; without it the store is healed.
+/// During the trouble sessions obtain a private pair, not with the shared refresh token; afterwards the store recovers.
 fn is_survived(fixture: &Fixture, store: &str, end: impl FnOnce()) {
     let session = fixture.session_at(store, &[]);
     let (issues, refreshes) = fixture.calls();
     assert!(generation(&session) >= 1);
-    assert_eq!(fixture.calls(), (issues + 1, refreshes), "a pair of its own");
+    assert_eq!(fixture.calls(), (issues + 1, refreshes), "a private pair");
     end();
     fixture.pass(3600);
     let healed = generation(&session);
-    assert_eq!(generation(&fixture.session()), healed, "all have one pair again");
+    assert_eq!(generation(&fixture.session()), healed, "all share one pair again");
 }
 
 #[test]
-fn without_the_server_there_are_tokens_all_the_same_and_it_heals() {
+fn without_the_redis_server_sessions_still_get_tokens_and_recover() {
     let mut fixture = Fixture::with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let session = fixture.session();
     assert_eq!(generation(&session), 1);
@@ -46,8 +46,8 @@ fn without_the_server_there_are_tokens_all_the_same_and_it_heals() {
     fixture.pass(3000);
     assert_eq!(generation(&session), 1, "in its advisory window it is served");
     fixture.pass(600);
-    assert_eq!(generation(&session), 2, "a pair of its own");
-    assert_eq!(fixture.calls(), (2, 0), "the shared refresh token is left alone");
+    assert_eq!(generation(&session), 2, "a private pair");
+    assert_eq!(fixture.calls(), (2, 0), "the shared refresh token is not presented");
     let error = told(&fixture.session_with(&FAIL));
     assert_eq!(error.status, Status::PG_ERR_STORE);
     assert!(error.text.contains("127.0.0.1") && error.text.contains("check host and port"), "{error}");
@@ -55,12 +55,12 @@ fn without_the_server_there_are_tokens_all_the_same_and_it_heals() {
     fixture.redis.start_again();
     fixture.pass(3600);
     assert_eq!(generation(&session), 3);
-    assert_eq!(fixture.calls(), (2, 1), "which is presented when the server is back");
+    assert_eq!(fixture.calls(), (2, 1), "the shared refresh token is presented once the server is back");
     assert_eq!(generation(&fixture.session()), 3);
 }
 
 #[test]
-fn an_answer_that_is_lost_is_asked_for_again() {
+fn after_a_lost_answer_the_command_is_sent_again() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -75,7 +75,7 @@ fn an_answer_that_is_lost_is_asked_for_again() {
             expected += 1;
             assert_eq!(generation(&session), expected, "{questions:?} {trouble:?}");
             assert_eq!(proxy.struck(), struck + questions.len());
-            assert_eq!(generation(&fixture.session()), expected, "one generation, which all have");
+            assert_eq!(generation(&fixture.session()), expected, "one generation for all");
             assert_eq!(fixture.redis.field("generation"), expected.to_string());
             assert_eq!(
                 fixture.redis.cli(&["exists", &fixture.redis.key("session").replace(":session", ":lock")]),
@@ -88,7 +88,7 @@ fn an_answer_that_is_lost_is_asked_for_again() {
 }
 
 #[test]
-fn a_server_that_goes_away_for_long_in_the_middle_costs_no_pair_and_no_second_presentation() {
+fn a_long_outage_during_a_flight_loses_no_pair_and_presents_no_token_twice() {
     for (number, questions) in [&[ACQUIRE][..], &[WRITE], &[WRITE, WRITE]].into_iter().enumerate() {
         for trouble in [Trouble::Cut, Trouble::CutAnswer] {
             let fixture = Fixture::new();
@@ -100,7 +100,7 @@ fn a_server_that_goes_away_for_long_in_the_middle_costs_no_pair_and_no_second_pr
             proxy.next(last, trouble);
             proxy.refuse_after(Some(questions.len()));
             generation(&session);
-            // Whoever had presented it has the pair, though the store may not.
+            // The session that presented it has the pair, even if the store may not have it.
             let expected = if number == 2 { (1, 1) } else { (2, 0) };
             assert_eq!(fixture.calls(), expected, "{questions:?} {trouble:?}");
             proxy.refuse_after(None);
@@ -114,7 +114,7 @@ fn a_server_that_goes_away_for_long_in_the_middle_costs_no_pair_and_no_second_pr
 }
 
 #[test]
-fn an_intent_that_is_not_known_to_be_written_is_taken_back_and_written_again() {
+fn an_intent_with_a_lost_answer_is_withdrawn_and_written_again() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -124,7 +124,7 @@ fn an_intent_that_is_not_known_to_be_written_is_taken_back_and_written_again() {
         for read in [Trouble::Cut, Trouble::CutAnswer] {
             proxy.forget();
             let struck = proxy.struck();
-            // The question and its repetition.
+            // The command and its repetition.
             for (what, trouble) in [(WRITE, written), (WRITE, written), (LOAD, read)] {
                 proxy.next(what, trouble);
             }
@@ -138,7 +138,7 @@ fn an_intent_that_is_not_known_to_be_written_is_taken_back_and_written_again() {
 }
 
 #[test]
-fn the_end_of_a_lease_may_be_lost_too() {
+fn the_answer_to_a_release_of_the_lease_can_be_lost() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -155,7 +155,7 @@ fn the_end_of_a_lease_may_be_lost_too() {
 }
 
 #[test]
-fn a_slow_server_delays_nobody_for_long() {
+fn a_slow_redis_server_does_not_delay_callers_for_long() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -163,7 +163,7 @@ fn a_slow_server_delays_nobody_for_long() {
     let told = told(&fixture.session_at(&proxy.url(), &FAIL));
     assert!(told.status == Status::PG_ERR_STORE && told.text.contains("no answer within 5s"), "{told}");
     is_survived(&fixture, &proxy.url(), || proxy.freeze(false));
-    // Not so long that it would be given up.
+    // Not so long that the command would time out.
     fixture.redis.cli(&["client", "pause", "1000"]);
     fixture.pass(3600);
     let (issues, refreshes) = fixture.calls();
@@ -172,7 +172,7 @@ fn a_slow_server_delays_nobody_for_long() {
 }
 
 #[test]
-fn a_server_that_came_back_empty_is_filled_again() {
+fn a_redis_server_that_restarts_empty_gets_the_pair_again() {
     let mut fixture = Fixture::new();
     let (one, other) = (fixture.session(), fixture.session());
     assert_eq!((generation(&one), generation(&other)), (1, 1));
@@ -186,7 +186,7 @@ fn a_server_that_came_back_empty_is_filled_again() {
 }
 
 #[test]
-fn a_server_that_comes_back_empty_in_the_middle_of_a_flight_gets_the_pair() {
+fn a_redis_server_that_restarts_empty_during_a_flight_gets_the_pair() {
     let mut fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -206,7 +206,7 @@ fn a_server_that_comes_back_empty_in_the_middle_of_a_flight_gets_the_pair() {
 }
 
 #[test]
-fn an_older_record_is_ignored_by_who_knows_better() {
+fn a_session_with_a_newer_token_ignores_an_older_record() {
     let mut fixture = Fixture::with(&["--dbfilename", "dump"]);
     let session = fixture.session();
     assert_eq!(generation(&session), 1);
@@ -216,15 +216,15 @@ fn an_older_record_is_ignored_by_who_knows_better() {
     assert_eq!(fixture.calls(), (1, 1));
     fixture.redis.kill();
     fixture.redis.start_again();
-    assert_eq!(fixture.redis.field("generation"), "1", "with the refresh token that is spent");
+    assert_eq!(fixture.redis.field("generation"), "1", "the old record has the spent refresh token");
     fixture.pass(3600);
     assert_eq!(generation(&session), 3);
-    assert_eq!(fixture.calls(), (2, 1), "which is not presented");
+    assert_eq!(fixture.calls(), (2, 1), "the spent refresh token is not presented");
     assert_eq!(generation(&fixture.session()), 3);
 }
 
 #[test]
-fn a_failover_is_followed() {
+fn a_session_follows_a_failover() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -236,7 +236,7 @@ fn a_failover_is_followed() {
     next.cli(&["replicaof", "no", "one"]);
     fixture.redis.cli(&["replicaof", "127.0.0.1", &next.port.to_string()]);
     fixture.pass(3600);
-    // Until the address follows, there is no writing.
+    // Until the address changes to the new primary, nothing can be written.
     let error = told(&fixture.session_at(&fixture.redis.url(), &FAIL));
     assert!(error.text.contains("read only replica") && error.text.contains("name the primary"), "{error}");
     assert!(error.is_retryable(), "{error}");
@@ -248,7 +248,7 @@ fn a_failover_is_followed() {
 }
 
 #[test]
-fn a_server_that_loads_its_data_is_waited_for_by_its_callers_back_off() {
+fn while_redis_loads_its_data_the_session_backs_off() {
     let mut fixture = Fixture::with(&[
         "--dbfilename",
         "dump",
@@ -273,7 +273,7 @@ fn a_server_that_loads_its_data_is_waited_for_by_its_callers_back_off() {
 }
 
 #[test]
-fn a_full_server_is_told_and_the_refresh_token_is_kept() {
+fn a_full_server_is_an_error_and_the_refresh_token_is_kept() {
     let fixture = Fixture::new();
     fixture.seed();
     fixture.redis.cli(&["config", "set", "maxmemory", "1"]);
@@ -286,7 +286,7 @@ fn a_full_server_is_told_and_the_refresh_token_is_kept() {
 }
 
 #[test]
-fn what_is_no_redis_is_told() {
+fn a_server_that_is_not_redis_is_an_error() {
     let fixture = Fixture::new();
     let port = fixture.sandbox.urls().http.rsplit_once(':').unwrap().1.to_owned();
     let error = told(&fixture.session_at(&format!("redis://127.0.0.1:{port}"), &FAIL));

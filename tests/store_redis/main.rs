@@ -1,7 +1,7 @@
 //! Sessions that share a real Redis server, against the emulator over real TLS.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "a child tells its parent")]
+#![allow(clippy::print_stdout, reason = "a child process reports to its parent")]
 
 mod access;
 mod child;

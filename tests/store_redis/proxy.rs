@@ -1,4 +1,4 @@
-//! A proxy in front of a server, which loses, holds and counts what passes.
+//! A proxy in front of a Redis server, which loses, holds and counts commands.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -8,25 +8,25 @@ use std::thread;
 
 use crate::support::PATIENCE;
 
-/// What each script begins with, and so is known by.
+/// The first words of each script, by which the proxy recognizes it.
 pub(crate) const ACQUIRE: &str = "-- Takes the lease";
 pub(crate) const LOAD: &str = "-- Reads the record";
 pub(crate) const RENEW: &str = "-- Renews the lease";
 pub(crate) const WRITE: &str = "-- Replaces the record";
 pub(crate) const RELEASE: &str = "-- Frees the lease";
 
-/// What happens to a question.
+/// What happens to a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trouble {
-    /// Nothing: this one is not the one.
+    /// Nothing; the next trouble is for a later command.
     None,
-    /// The connection is cut before the server has it.
+    /// The connection is cut before the command reaches the server.
     Cut,
     /// The server acts on it, and the connection is cut before the answer.
     CutAnswer,
-    /// It does not reach the server until the proxy is told to go on.
+    /// It reaches the server only when the test releases it.
     Hold,
-    /// The answer does not leave until the proxy is told to go on.
+    /// The answer is sent only when the test releases it.
     HoldAnswer,
 }
 
@@ -44,15 +44,15 @@ struct Shared {
 #[derive(Default)]
 struct State {
     server: u16,
-    /// What a question must contain, and what happens to it.
+    /// What a command must contain, and what happens to it.
     troubles: VecDeque<(&'static str, Trouble)>,
-    /// The pieces that clients sent: questions, since each is sent whole.
+    /// The pieces that clients sent. Each is one command, since a command is sent as one piece.
     questions: Vec<String>,
     struck: usize,
     goes_on: bool,
-    /// When so many have struck, no connection is taken any more.
+    /// After this many troubles no connection is accepted.
     refuses_after: Option<usize>,
-    /// Takes connections and lets nothing pass.
+    /// Accepts connections and lets nothing pass.
     is_frozen: bool,
 }
 
@@ -78,19 +78,19 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// From now on another server is behind it.
+    /// Connects to another server from now on.
     pub(crate) fn set_server(&self, port: u16) {
         self.shared.state().server = port;
     }
 
-    /// The next question that contains this meets trouble, after those that were asked for earlier.
+    /// The next command that contains this text meets trouble, after the troubles set earlier.
     pub(crate) fn next(&self, question: &'static str, trouble: Trouble) {
         let mut state = self.shared.state();
         state.troubles.push_back((question, trouble));
         state.goes_on = false;
     }
 
-    /// Waits until so many troubles have struck, in all.
+    /// Waits until this many troubles have struck in total.
     pub(crate) fn await_struck(&self, times: usize) {
         let state = self.shared.state();
         let waited =
@@ -103,29 +103,29 @@ impl Proxy {
         self.shared.state().struck
     }
 
-    /// From when so many have struck no connection is taken; `None`: all are.
+    /// After this many troubles no connection is accepted; `None`: all are accepted.
     pub(crate) fn refuse_after(&self, struck: Option<usize>) {
         self.shared.state().refuses_after = struck;
     }
 
-    /// What is held goes on.
+    /// Releases held commands and answers.
     pub(crate) fn go_on(&self) {
         self.shared.state().goes_on = true;
         self.shared.changed.notify_all();
     }
 
-    /// Nothing passes any more, or all again.
+    /// Stops everything that passes, or lets it pass again.
     pub(crate) fn freeze(&self, is_frozen: bool) {
         self.shared.state().is_frozen = is_frozen;
         self.shared.changed.notify_all();
     }
 
-    /// The questions that contain this.
+    /// The number of commands that contain this text.
     pub(crate) fn asked(&self, what: &str) -> usize {
         self.shared.state().questions.iter().filter(|question| question.contains(what)).count()
     }
 
-    /// All of them, from now on.
+    /// Resets the count of commands.
     pub(crate) fn forget(&self) {
         self.shared.state().questions.clear();
     }
@@ -168,7 +168,7 @@ impl Shared {
         is_next.then(|| state.troubles.pop_front().unwrap().1)
     }
 
-    /// Passes on what comes, piece by piece, until either end is closed.
+    /// Forwards bytes piece by piece, until either end is closed.
     fn pass(&self, mut from: TcpStream, mut to: TcpStream, meet: impl Fn(&[u8]) -> Option<Trouble>) {
         let mut piece = vec![0; 1 << 20];
         while let Ok(length @ 1..) = from.read(&mut piece) {

@@ -1,4 +1,4 @@
-//! What lies in the server: sealed, broken, foreign, and under which names.
+//! The records in a Redis server: sealed, broken, of other accounts, and their keys.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::server::RedisServer;
 use crate::shared::{Fixture, ONES, ZEROS, generation};
 use crate::support::{NOW, PATIENCE, eventually};
 
-/// All that the server has, as it would lie in a backup.
+/// All data of the server, as in a backup.
 fn dump(fixture: &Fixture) -> Vec<u8> {
     assert_eq!(fixture.redis.cli(&["save"]), "OK");
     let mut bytes = fs::read(fixture.redis.folder.path().join("dump.rdb")).unwrap();
@@ -36,18 +36,18 @@ fn first_line(session: &Session) -> Option<String> {
 }
 
 #[test]
-fn with_a_key_no_byte_of_a_token_is_in_the_server() {
+fn a_sealed_record_shows_no_byte_of_a_token() {
     let fixture = Fixture::with(&["--rdbcompression", "no"]);
     let plain = fixture.session();
     let token = plain.token(PATIENCE, NOW).unwrap();
-    assert!(holds(&dump(&fixture), token.token.access.expose()), "without a key it is there");
+    assert!(holds(&dump(&fixture), token.token.access.expose()), "without a store key the token is readable");
     let line = first_line(&plain).unwrap();
     assert!(line.contains("store_key") && line.contains("127.0.0.1"), "{line}");
     fixture.pass(3600);
     let sealed = fixture.session_with(&[("store_key", ZEROS), ("store_accept_plain", "true")]);
     assert_eq!(first_line(&sealed), None);
     let next = sealed.token(PATIENCE, NOW).unwrap();
-    assert_eq!((next.generation, fixture.calls()), (2, (1, 1)), "what was plain is sealed from now on");
+    assert_eq!((next.generation, fixture.calls()), (2, (1, 1)), "a plain record is sealed from now on");
     let dump = dump(&fixture);
     for token in [&token, &next] {
         let access = token.token.access.expose();
@@ -60,7 +60,7 @@ fn with_a_key_no_byte_of_a_token_is_in_the_server() {
 }
 
 #[test]
-fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
+fn a_session_with_another_key_works_alone_and_does_not_change_the_record() {
     let fixture = Fixture::new();
     fixture.session_with(&[("store_key", ZEROS)]).token(PATIENCE, NOW).unwrap();
     let sealed = fixture.redis.field("record");
@@ -76,22 +76,22 @@ fn with_another_key_a_session_is_on_its_own_and_changes_nothing() {
     generation(&alone);
     assert_eq!(fixture.calls(), (3, 0));
     assert_eq!(fixture.redis.field("record"), sealed);
-    assert_eq!(fixture.redis.key("lock"), "", "nor is the lease kept");
+    assert_eq!(fixture.redis.key("lock"), "", "the lease is released");
     assert_eq!(generation(&fixture.session_with(&[("store_key", &format!("{ONES},{ZEROS}"))])), 2);
-    assert_eq!(fixture.calls(), (3, 1), "either opens, the first seals");
+    assert_eq!(fixture.calls(), (3, 1), "both keys open a record, the first one seals it");
     assert_eq!(generation(&fixture.session_with(&[("store_key", ONES)])), 2);
 }
 
 #[test]
-fn a_broken_record_is_set_aside_and_healed() {
+fn a_broken_record_is_set_aside_and_replaced() {
     let fixture = Fixture::new();
     fixture.seed();
     let key = fixture.redis.key("session");
-    fixture.redis.cli(&["hset", &key, "record", "PGRECORD, but not whole"]);
+    fixture.redis.cli(&["hset", &key, "record", "PGRECORD, but truncated"]);
     let session = fixture.session();
     let healed = generation(&session);
     assert_eq!(fixture.calls(), (2, 0));
-    assert_eq!(fixture.redis.field("broken"), "PGRECORD, but not whole");
+    assert_eq!(fixture.redis.field("broken"), "PGRECORD, but truncated");
     assert_eq!(generation(&fixture.session()), healed);
     for (field, value) in
         [("fence", "x"), ("generation", "x"), ("record", "x"), ("fence", "9007199254740993")]
@@ -106,7 +106,7 @@ fn a_broken_record_is_set_aside_and_healed() {
 }
 
 #[test]
-fn the_record_of_another_account_is_refused_and_left_alone() {
+fn a_record_of_another_account_is_refused_and_kept() {
     let fixture = Fixture::new();
     fixture.seed();
     let key = fixture.redis.key("session");
@@ -124,19 +124,19 @@ fn the_record_of_another_account_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_key_of_another_kind_is_told() {
+fn a_redis_key_of_another_type_is_an_error() {
     let fixture = Fixture::new();
     fixture.seed();
     let key = fixture.redis.key("session");
-    fixture.redis.cli(&["set", &key, "something of somebody else"]);
+    fixture.redis.cli(&["set", &key, "a value of another program"]);
     let error = told(&fixture.session_with(&FAIL));
     assert!(error.text.contains("WRONGTYPE"), "{error}");
     generation(&fixture.session());
-    assert_eq!(fixture.redis.cli(&["get", &key]), "something of somebody else");
+    assert_eq!(fixture.redis.cli(&["get", &key]), "a value of another program");
 }
 
 #[test]
-fn the_keys_of_an_account_are_in_one_slot_and_a_node_of_a_cluster_will_do() {
+fn the_keys_of_an_account_share_one_slot_of_a_cluster() {
     let fixture = Fixture::on(|| RedisServer::start(&["--cluster-enabled", "yes"]));
     let slots: Vec<_> = (0..16384).map(|slot| slot.to_string()).collect();
     for slots in slots.chunks(4096) {
@@ -151,7 +151,7 @@ fn the_keys_of_an_account_are_in_one_slot_and_a_node_of_a_cluster_will_do() {
     let key = fixture.redis.key("session");
     let slot = |end: &str| fixture.redis.cli(&["cluster", "keyslot", &key.replace(":session", end)]);
     assert!(slot(":session") == slot(":lock") && slot(":lock") == slot(":news"));
-    // A part of the cluster is not the whole.
+    // A node without the slot of the account is refused.
     fixture.redis.cli(&["cluster", "delslots", &slot(":session")]);
     let error = told(&fixture.session_with(&FAIL));
     assert!(error.status == Status::PG_ERR_STORE_REFUSED && error.text.contains("proxy"), "{error}");

@@ -1,4 +1,4 @@
-//! `?replicas=1`: what a replica does not have does not count.
+//! `?replicas=1`: a write counts only once a replica has it.
 
 use paymentsgate_auth::status::Status;
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,7 +11,7 @@ use crate::support::eventually;
 
 fn replica_of(fixture: &Fixture) -> RedisServer {
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &fixture.redis.port.to_string()]);
-    // Acknowledged, and not only connected.
+    // The replica has acknowledged writes, and is not only connected.
     eventually("a replica in step", || fixture.redis.cli(&["wait", "1", "1000"]) == "1");
     replica
 }
@@ -25,7 +25,7 @@ fn signal(server: &RedisServer, signal: Signal) {
 }
 
 #[test]
-fn what_is_written_is_on_the_replica_too_in_as_many_round_trips() {
+fn a_write_reaches_the_replica_without_further_round_trips() {
     let fixture = Fixture::new();
     let replica = replica_of(&fixture);
     let proxy = Proxy::start(fixture.redis.port);
@@ -55,17 +55,17 @@ fn without_the_replica_the_refresh_token_is_not_presented() {
     assert_eq!(error.status, Status::PG_ERR_STORE);
     assert!(error.text.contains("0 of 1 replicas") && error.text.contains("`replicas`"), "{error}");
     assert_eq!(fixture.calls(), (1, 0));
-    assert_eq!(generation(&session), 2, "a pair of its own");
+    assert_eq!(generation(&session), 2, "a private pair");
     assert_eq!(fixture.calls(), (2, 0));
     signal(&replica, Signal::CONT);
     eventually("a replica in step", || fixture.redis.cli(&["wait", "1", "1000"]) == "1");
     fixture.pass(3600);
     assert_eq!(generation(&session), 3);
-    assert_eq!(fixture.calls(), (2, 1), "it was put back, and is good");
+    assert_eq!(fixture.calls(), (2, 1), "the refresh token was returned and is still good");
     drop(replica);
     fixture.pass(3600);
     generation(&session);
-    assert_eq!(fixture.calls(), (3, 1), "nor when it has gone");
+    assert_eq!(fixture.calls(), (3, 1), "nor after the replica has gone");
     let next = replica_of(&fixture);
     fixture.pass(3600);
     let healed = generation(&session);
@@ -91,5 +91,5 @@ fn a_replica_that_takes_over_has_the_intent() {
     replica.end_lease();
     let session = fixture.session_at(&replica.url(), &[]);
     assert_eq!(generation(&session), 2);
-    assert_eq!(fixture.calls(), (2, 1), "what was presented is not presented again");
+    assert_eq!(fixture.calls(), (2, 1), "a presented refresh token is not presented again");
 }

@@ -1,4 +1,4 @@
-//! An emulator and a server, with sessions on them.
+//! An emulator and a Redis server, with sessions on them.
 
 use std::sync::MutexGuard;
 
@@ -26,7 +26,7 @@ impl Fixture {
         Fixture::with(&[])
     }
 
-    /// With options for the server.
+    /// Starts the server with these options.
     pub(crate) fn with(options: &[&str]) -> Self {
         Fixture::on(|| RedisServer::start(options))
     }
@@ -49,7 +49,7 @@ impl Fixture {
         config
     }
 
-    /// A session with a client of its own, as another process has.
+    /// A session with its own client, as in another process.
     pub(crate) fn session(&self) -> Session {
         self.session_at(&self.redis.url(), &[])
     }
@@ -63,14 +63,14 @@ impl Fixture {
         Session::open(&client(&config, &self.sandbox.urls().https), &config).unwrap()
     }
 
-    /// Of another account.
+    /// A session of another account.
     pub(crate) fn other(&self) -> Session {
         let account = self.sandbox.add_account().unwrap();
         let config = self.login(&account.account_id, &account.public_key);
         Session::open(&client(&config, &self.sandbox.urls().https), &config).unwrap()
     }
 
-    /// The settings of a login.
+    /// The settings of these credentials.
     pub(crate) fn login(&self, account_id: &str, public_key: &str) -> Config {
         let mut config = Config::default();
         for (name, value) in [
@@ -90,13 +90,13 @@ impl Fixture {
         Asking::start(&self.sandbox, store)
     }
 
-    /// A pair in the store, whose access token has just expired.
+    /// Stores a pair whose access token has just expired.
     pub(crate) fn seed(&self) {
         assert_eq!(generation(&self.session()), 1);
         self.pass(3600);
     }
 
-    /// The next refresh is acted upon, and has no answer.
+    /// The service processes the next refresh and does not answer.
     pub(crate) fn hang_refresh(&self) {
         self.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(Point::After)).unwrap();
     }
@@ -105,7 +105,7 @@ impl Fixture {
         support::pass(&self.sandbox, seconds);
     }
 
-    /// The calls of Issue and of Refresh so far; no refresh token was presented twice.
+    /// The number of Issues and Refreshes so far. Fails if a refresh token was presented twice.
     pub(crate) fn calls(&self) -> (u64, u64) {
         let counters = self.sandbox.counters();
         assert!(counters.most_presentations <= 1, "a refresh token was presented again");
@@ -113,7 +113,7 @@ impl Fixture {
     }
 }
 
-/// Of the token that the session hands out now.
+/// The generation of the token that the session hands out now.
 pub(crate) fn generation(session: &Session) -> u64 {
     session.token(PATIENCE, NOW).unwrap().generation
 }

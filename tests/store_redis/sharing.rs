@@ -15,7 +15,7 @@ use crate::shared::{Fixture, generation};
 use crate::support::{NOW, PATIENCE, client, eventually};
 
 #[test]
-fn two_clients_have_one_life() {
+fn two_clients_share_one_pair() {
     let fixture = Fixture::new();
     let (one, other) = (fixture.session(), fixture.session());
     assert_eq!((generation(&one), generation(&other)), (1, 1));
@@ -41,7 +41,7 @@ fn twenty_four_processes_at_expiry_make_one_call() {
     }
 }
 
-/// Sessions of so many accounts, on one client.
+/// Sessions of this many accounts on one client.
 fn many(fixture: &Fixture, number: usize) -> Vec<Session> {
     let config = fixture.config(&fixture.redis.url(), &[]);
     let client = client(&config, &fixture.sandbox.urls().https);
@@ -54,7 +54,7 @@ fn of_another_account(fixture: &Fixture, client: &Arc<Client>) -> Session {
 }
 
 #[test]
-fn the_sessions_of_a_client_have_one_connection_and_a_key_group_each() {
+fn sessions_of_one_client_share_a_connection_and_have_their_own_keys() {
     let fixture = Fixture::new();
     let sessions = many(&fixture, 40);
     thread::scope(|scope| {
@@ -73,7 +73,7 @@ fn the_sessions_of_a_client_have_one_connection_and_a_key_group_each() {
 }
 
 #[test]
-fn a_token_that_one_reports_is_renewed_once_for_all() {
+fn a_reported_token_is_renewed_once_for_all_sessions() {
     let fixture = Fixture::new();
     let (one, two) = (fixture.session(), fixture.session());
     let old = one.token(PATIENCE, NOW).unwrap();
@@ -87,12 +87,12 @@ fn a_token_that_one_reports_is_renewed_once_for_all() {
 }
 
 #[test]
-fn refused_credentials_are_presented_once_for_all_and_their_strikes_add_up() {
+fn refused_credentials_are_presented_once_for_all_sessions_and_refusals_add_up() {
     let fixture = Fixture::new();
     let account = fixture.sandbox.add_account().unwrap();
     let config = fixture.login(&account.account_id, &fixture.sandbox.credentials().public_key);
     let session = || Session::open(&client(&config, &fixture.sandbox.urls().https), &config).unwrap();
-    // Another process each time: 30 s, 120 s, and then a quarter of an hour.
+    // Another process each time; the pauses are 30 s, 120 s and a quarter of an hour.
     for (strike, wait) in [(1, 30), (2, 120), (3, 900)] {
         for _ in 0..4 {
             let error = session().token(PATIENCE, NOW).unwrap_err();
@@ -106,7 +106,7 @@ fn refused_credentials_are_presented_once_for_all_and_their_strikes_add_up() {
 }
 
 #[test]
-fn a_waiter_listens_and_looks_from_time_to_time() {
+fn a_waiter_subscribes_and_polls_from_time_to_time() {
     let fixture = Fixture::new();
     fixture.seed();
     fixture.sandbox.inject(Fault::new(Route::Refresh, Action::Hang).at(Point::Before)).unwrap();
@@ -126,7 +126,7 @@ fn a_waiter_listens_and_looks_from_time_to_time() {
 }
 
 #[test]
-fn a_flight_asks_three_times_and_a_fresh_token_never() {
+fn a_flight_makes_three_round_trips_and_a_fresh_token_none() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -135,7 +135,7 @@ fn a_flight_asks_three_times_and_a_fresh_token_never() {
         proxy.forget();
         assert_eq!(generation(&session), expected);
         assert_eq!((proxy.asked("-- "), proxy.asked(ACQUIRE)), (3, 1), "generation {expected}");
-        assert!(proxy.asked("") <= 5, "with those of a new connection");
+        assert!(proxy.asked("") <= 5, "including those of a new connection");
         proxy.forget();
         (0..100).for_each(|_| assert_eq!(generation(&session), expected));
         assert_eq!(proxy.asked(""), 0);
@@ -146,7 +146,7 @@ fn a_flight_asks_three_times_and_a_fresh_token_never() {
 }
 
 #[test]
-fn a_connection_that_nobody_uses_is_left() {
+fn an_unused_connection_is_closed() {
     let fixture = Fixture::new();
     let session = fixture.session();
     assert_eq!(generation(&session), 1);
@@ -160,7 +160,7 @@ fn a_connection_that_nobody_uses_is_left() {
 }
 
 #[test]
-fn a_waiter_whose_holder_commits_has_the_pair_without_the_lock() {
+fn a_waiter_gets_the_committed_pair_without_the_lock() {
     let fixture = Fixture::new();
     fixture.seed();
     let proxy = fixture.proxy();
@@ -180,7 +180,7 @@ fn a_waiter_whose_holder_commits_has_the_pair_without_the_lock() {
 }
 
 #[test]
-fn a_forked_child_has_its_own_connection_and_its_parent_goes_on() {
+fn a_forked_child_opens_its_own_connection_and_the_parent_keeps_its_one() {
     let fixture = Fixture::new();
     let mut parent = fixture.child(&fixture.redis.url());
     parent.go();
@@ -188,10 +188,10 @@ fn a_forked_child_has_its_own_connection_and_its_parent_goes_on() {
     parent.say("fork");
     let (renewed, _, childs) = parent.told();
     assert!(renewed != first && childs != parents);
-    assert_eq!(fixture.calls(), (2, 0), "a token that is refused so young is replaced by Issue");
+    assert_eq!(fixture.calls(), (2, 0), "a token that is refused young is replaced by an Issue");
     assert_eq!(fixture.redis.clients().len(), 2);
     parent.say("renew");
-    assert_eq!(parent.token(), renewed, "they share it");
+    assert_eq!(parent.token(), renewed, "the parent and its child share it");
     assert_eq!(fixture.calls(), (2, 0));
     assert_eq!(fixture.redis.clients().len(), 2);
     kill_process(Pid::from_raw(childs).unwrap(), Signal::KILL).unwrap();

@@ -1,4 +1,4 @@
-//! What tests of sessions share: a clock that they set, and the way to the emulator.
+//! Shared by the tests of sessions: a clock that they set, and clients of the emulator.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +13,9 @@ use pg_sandbox::Sandbox;
 pub(crate) const NOW: Duration = Duration::ZERO;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The machine's clocks, put forward. The library has one timer for all sessions, so the tests share one clock.
+/// How far both clocks are set forward. The library has one timer for all sessions, so the tests share one clock.
 pub(crate) static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
-/// The wall clock alone, put forward or back.
+/// How far the wall clock alone is set forward or back.
 pub(crate) static WALL_AHEAD_S: AtomicI64 = AtomicI64::new(0);
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -36,7 +36,7 @@ impl Clock for TestClock {
     }
 }
 
-/// One test at a time, on clocks that agree.
+/// Lets one test run at a time, with equal clocks at its start.
 pub(crate) fn turn() -> MutexGuard<'static, ()> {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     WALL_AHEAD_S.store(0, Ordering::SeqCst);
@@ -58,14 +58,14 @@ pub(crate) fn config(sandbox: &Sandbox) -> Config {
     config
 }
 
-/// A client on the clock of the tests.
+/// A client that uses the clock of the tests.
 pub(crate) fn client(config: &Config, url: &str) -> Arc<Client> {
     let clock = Arc::new(TestClock);
     let transport = config.transport(url.parse().unwrap(), clock.clone()).unwrap();
     Client::with_parts(config, Box::new(transport), clock).unwrap()
 }
 
-/// Waits for a condition; the library works on a thread of its own.
+/// Waits for a condition, since the library works on its own thread.
 pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {

@@ -1,4 +1,4 @@
-//! A Redis server of a test's own: a process on a port of this machine, in a folder that goes away with it.
+//! A Redis server for one test: a process on a local port, with a temporary folder.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -17,15 +17,15 @@ pub(crate) struct RedisServer {
 }
 
 impl RedisServer {
-    /// With what is in `options` besides the port, the folder and a log file.
+    /// Starts a server with these options besides the port, the folder and a log file.
     pub(crate) fn start(options: &[&str]) -> Self {
         RedisServer::start_in(tempfile::tempdir().unwrap(), options)
     }
 
-    /// In a folder that is there: with what files it has.
+    /// Starts a server in an existing folder, with the files in it.
     pub(crate) fn start_in(folder: TempDir, options: &[&str]) -> Self {
         let options: Vec<_> = options.iter().map(ToString::to_string).collect();
-        // Between the choice of a port and its use somebody else may take it.
+        // Another process can take the port between its choice and its use.
         for _ in 0..10 {
             let port = free_port();
             let mut process = spawn(port, folder.path(), &options);
@@ -44,7 +44,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// What the command line client says.
+    /// The output of the command line client.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         String::from_utf8_lossy(&self.cli_bytes(arguments)).trim().to_owned()
     }
@@ -55,17 +55,17 @@ impl RedisServer {
         Command::new(client).args(["-p", &port]).args(arguments).output().unwrap().stdout
     }
 
-    /// The one key whose name ends so.
+    /// The one key whose name ends with this text.
     pub(crate) fn key(&self, end: &str) -> String {
         self.cli(&["keys", &format!("pg:*:{end}")])
     }
 
-    /// A field of the one account's record.
+    /// A field of the record of the one account.
     pub(crate) fn field(&self, name: &str) -> String {
         self.cli(&["hget", &self.key("session"), name])
     }
 
-    /// As if the time had passed that a lease lasts.
+    /// Ends the lease, as if its time had passed.
     pub(crate) fn end_lease(&self) {
         self.cli(&["del", &self.key("lock")]);
     }
@@ -77,34 +77,34 @@ impl RedisServer {
         line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
     }
 
-    /// The connections of sessions: not that of the command line client, nor those of replicas.
+    /// The connections of sessions, without those of the command line client and of replicas.
     pub(crate) fn clients(&self) -> Vec<String> {
         let list = self.cli(&["client", "list"]);
         let ours = list.lines().filter(|line| line.contains(" resp=3") || line.contains("cmd=eval"));
         ours.map(str::to_owned).collect()
     }
 
-    /// As if the machine had lost power.
+    /// Kills the server, as a loss of power does.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Again, at the same port, with what is on its disk.
+    /// Starts it again at the same port with the data on its disk, and waits until the data is loaded.
     pub(crate) fn start_again(&mut self) {
         self.begin_again();
         let begun = Instant::now();
         while self.cli(&["ping"]) != "PONG" {
-            assert!(begun.elapsed() < Duration::from_secs(30), "its data is not there");
+            assert!(begun.elapsed() < Duration::from_secs(30), "its data is not loaded");
         }
     }
 
-    /// The same without waiting for it to have read that.
+    /// Starts it again without waiting for the data.
     pub(crate) fn begin_again(&mut self) {
         self.process = spawn(self.port, self.folder.path(), &self.options);
         assert!(
             is_up(&mut self.process, self.port, self.folder.path()),
-            "not again: {}",
+            "it does not start again: {}",
             log(self.folder.path())
         );
     }
@@ -128,7 +128,7 @@ fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
         .expect("redis-server is not installed: scripts/setup does that")
 }
 
-/// Waits until it can be talked to. `false`: it has ended. Its log tells it from a stranger who took the port meanwhile.
+/// Waits until the server accepts connections; `false` if it has ended. Its log distinguishes it from another process on the port.
 fn is_up(process: &mut Child, port: u16, folder: &Path) -> bool {
     let begun = Instant::now();
     while process.try_wait().unwrap().is_none() {
@@ -141,7 +141,7 @@ fn is_up(process: &mut Child, port: u16, folder: &Path) -> bool {
     false
 }
 
-/// What the path has first.
+/// The first of these programs that PATH contains.
 fn first_of(programs: [&str; 2]) -> &str {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = std::env::split_paths(&path);

@@ -1,4 +1,4 @@
-//! What the simulations share: the service behind its network, clocks that are set, and the histories to live through.
+//! Shared by the simulations: the service behind its network, clocks that are set, and the loop over histories.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::RefUnwindSafe;
@@ -21,9 +21,9 @@ use zeroize::Zeroizing;
 const PUBLIC_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
 const LIMIT: Limit = Limit { setting: "max_response_bytes", bytes: 65_536 };
 pub(crate) const HOUR: u64 = 3600;
-/// No waiter outlives its deadline by more.
+/// A waiter is answered this long after its deadline at the latest.
 pub(crate) const TOLERANCE: Duration = Duration::from_millis(50);
-/// When the simulated machine has run for a while.
+/// The start of a history: the machine has already run for a while.
 pub(crate) const START: Moment =
     Moment { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_700_000_000) };
 
@@ -53,10 +53,10 @@ impl Transport for Wire<'_> {
     }
 }
 
-/// The service with its network: single-use refresh tokens, a real account, and a mood.
+/// The service with its network: single-use refresh tokens, one account, and a probability of failures.
 pub(crate) struct Service {
     rng: Rng,
-    /// How likely a call goes wrong, from 0 to 1.
+    /// The probability that a call fails, from 0 to 1.
     pub(crate) trouble: f64,
     /// The credentials are refused.
     pub(crate) is_locked: bool,
@@ -64,18 +64,18 @@ pub(crate) struct Service {
     pub(crate) minted: u64,
     pub(crate) good: BTreeSet<String>,
     pub(crate) presented: BTreeMap<String, u32>,
-    /// How often one refresh token may be presented: twice where the session is to replay it.
+    /// How often one refresh token may be presented: twice if the session replays it.
     pub(crate) most_presentations: u32,
     pub(crate) calls: u64,
     pub(crate) issues: u64,
     /// The access tokens, the newest last.
     made: Vec<Made>,
-    /// Until when it is to be left alone, as long as there is no newer pair: it asked for that, or refused the credentials.
+    /// Until when no call is expected if there is no newer pair: the service asked for a pause or refused the credentials.
     pub(crate) asked_until: Duration,
-    /// When it asked, as long as nobody has heard that.
+    /// When it asked for a pause, until the answer has arrived.
     asked_at: Option<Duration>,
     strikes: usize,
-    /// The credentials have got a pair before.
+    /// The credentials have obtained a pair before.
     have_worked: bool,
 }
 
@@ -85,9 +85,9 @@ struct Made {
     at: Duration,
     is_good: bool,
     refused: Option<Duration>,
-    /// Which processes have seen it accepted.
+    /// The processes whose business calls were accepted with it.
     accepted_by: BTreeSet<u64>,
-    /// Tokens in a row before it that were refused young.
+    /// How many tokens before it were refused young, in a row.
     row: u32,
 }
 
@@ -112,21 +112,21 @@ impl Service {
         }
     }
 
-    /// All tokens there are end.
+    /// Ends all existing tokens.
     pub(crate) fn revoke(&mut self) {
         self.good.clear();
         self.made.iter_mut().for_each(|made| made.is_good = false);
     }
 
-    /// Other credentials have come, which never worked.
+    /// The credentials were replaced by others that have not worked yet.
     pub(crate) fn forget_credentials(&mut self) {
         (self.strikes, self.have_worked) = (0, false);
     }
 
-    /// Whether a business call of that process with that token succeeds.
+    /// Whether a business call of this process with this token succeeds.
     pub(crate) fn accepts(&mut self, process: u64, token: &Fingerprint, now: Duration) -> bool {
         let lifetime = Duration::from_secs(self.lifetime);
-        // One that a history begins with is good until its end.
+        // A token that the history starts with is valid until its end.
         let Some(made) = self.made.iter_mut().find(|made| made.token == *token) else { return true };
         let is_good = made.is_good && now < made.at + lifetime;
         if is_good {
@@ -137,7 +137,7 @@ impl Service {
         is_good
     }
 
-    /// Until when a call that fails is excused: the service asked for it, or refused its new tokens.
+    /// Until when a failing call is excused: the service asked for a pause, or refused its new tokens.
     pub(crate) fn excused_until(&self) -> Duration {
         let pause = self.last_used().and_then(|last| {
             let doubled = 1_u64 << last.row.checked_sub(1)?.min(6);
@@ -146,12 +146,12 @@ impl Service {
         self.asked_until.max(pause.unwrap_or_default())
     }
 
-    /// One whose answer was lost never is.
+    /// The last token that reached a process; a token in a lost answer does not count.
     fn last_used(&self) -> Option<&Made> {
         self.made.iter().rev().find(|made| made.refused.is_some() || !made.accepted_by.is_empty())
     }
 
-    /// A token that reached a process, which begins or goes on with a row.
+    /// Records a token that reached a process. It starts or continues a row of refused tokens.
     fn note_pair(&mut self, process: u64, token: Fingerprint, now: Duration) {
         let young = Duration::from_secs(30).min(Duration::from_secs(self.lifetime) / 4);
         let row = self.last_used().map_or(0, |last| match last.refused {
@@ -164,12 +164,12 @@ impl Service {
         self.made.push(Made { token, at: now, is_good: true, refused: None, accepted_by, row });
     }
 
-    /// A session has a pair: that ends what the service had asked for.
+    /// A session has a pair: the pause that the service asked for ends.
     pub(crate) fn settle(&mut self) {
         (self.asked_until, self.strikes, self.have_worked) = (Duration::ZERO, 0, true);
     }
 
-    /// Its answers have arrived: what they ask for begins then.
+    /// The answers have arrived: the pause that they ask for starts now.
     pub(crate) fn was_heard(&mut self, now: Duration) {
         self.asked_until += self.asked_at.take().map_or(Duration::ZERO, |at| now - at);
     }
@@ -277,7 +277,7 @@ impl Service {
         }
         let pair = self.pair();
         match mood {
-            // The rotation is committed and the answer is lost or spoilt.
+            // The service has rotated, and the answer is lost or broken.
             6 | 7 => failed(true, Status::PG_ERR_TIMEOUT),
             8 => answered(200, pair[..pair.len() - 3].to_owned(), None),
             _ => answered(200, pair, None),
@@ -285,7 +285,7 @@ impl Service {
     }
 }
 
-/// Lives through each history and adds up what each comes to. One that fails names its seed.
+/// Runs each history and adds up the results. A history that fails names its seed.
 pub(crate) fn histories<const N: usize>(
     usual: u64,
     live: impl Fn(u64) -> [u64; N] + RefUnwindSafe,

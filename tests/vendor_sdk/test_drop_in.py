@@ -39,7 +39,7 @@ def issues(sandbox):  # noqa: F811
     return counters(sandbox)["routes"]["issue"]["calls"]
 
 
-def test_the_vendor_s_client_buys_a_pair_for_each_request(sandbox):  # noqa: F811
+def test_the_vendor_s_client_obtains_a_pair_for_each_request(sandbox):  # noqa: F811
     """What the drop-in is for."""
     client = ApiClient(Credentials.fromFile(sandbox.credentials_file), baseUrl=sandbox.https)
     for _ in range(3):

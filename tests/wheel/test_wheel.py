@@ -141,7 +141,7 @@ def environment(sandbox: Sandbox) -> dict[str, str]:
     }
 
 
-def test_the_main_job(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_installed_package_gets_a_token(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
     version, package, mapped = run(python, "-I", "-c", JOB, cwd=tmp_path, **environment(sandbox)).splitlines()
     assert version == re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]  # type: ignore[index]
     # Its own library, and no other on the way.
@@ -149,12 +149,12 @@ def test_the_main_job(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
     assert mapped == repr({str(Path(package).parent / Path(LIBRARY).name)})
 
 
-def test_the_command(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_installed_command_works(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
     said = run(python, "-m", "paymentsgate_auth", "status", "--json", cwd=tmp_path, **environment(sandbox))
     assert json.loads(said)["phase"] == "fresh"
 
 
-def test_what_is_in_it(wheel: Path) -> None:
+def test_the_wheel_contains_exactly_the_expected_files(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
     sources = {f"paymentsgate_auth/{file.name}" for file in PACKAGE.iterdir() if file.is_file()}
     assert "paymentsgate_auth/py.typed" in sources
@@ -167,13 +167,13 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert {name for name in rest if ".dist-info/" not in name} == set()
 
 
-def test_pip_and_twine_find_nothing_wrong(python: Path, wheel: Path, sdist: Path, tmp_path: Path) -> None:
+def test_pip_and_twine_report_no_problem(python: Path, wheel: Path, sdist: Path, tmp_path: Path) -> None:
     assert "No broken requirements" in run(python, "-m", "pip", "check", cwd=tmp_path)
     said = run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=tmp_path)
     assert said.count("PASSED") == 2
 
 
-def test_it_runs_where_its_name_says(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_runs_on_the_platforms_its_name_claims(wheel: Path, tmp_path: Path) -> None:
     """auditwheel, and the newest symbol of glibc that the library wants."""
     said = " ".join(run(sys.executable, "-m", "auditwheel", "show", wheel, cwd=tmp_path).split())
     tag = wheel.stem.split("-")[-1]
@@ -192,7 +192,7 @@ def test_it_runs_where_its_name_says(wheel: Path, tmp_path: Path) -> None:
     assert f'manylinux_{newest[0]}_{newest[1]}_{platform.machine()}"' in said
 
 
-def test_the_library_is_what_the_build_asked_for(wheel: Path, tmp_path: Path) -> None:
+def test_the_library_is_built_as_configured(wheel: Path, tmp_path: Path) -> None:
     """Another linker keeps its promises: name, symbols, no unloading, room for the thread's own pointer."""
     zipfile.ZipFile(wheel).extract(LIBRARY, tmp_path)
     dynamic = run("readelf", "--dynamic", "--wide", LIBRARY, cwd=tmp_path)
@@ -207,7 +207,7 @@ def test_the_library_is_what_the_build_asked_for(wheel: Path, tmp_path: Path) ->
         assert "R_X86_64_TPOFF64" in run("readelf", "--relocs", "--wide", LIBRARY, cwd=tmp_path)
 
 
-def test_it_carries_its_licences_and_says_what_it_is_made_of(wheel: Path) -> None:
+def test_the_wheel_carries_its_licences_and_its_bill_of_materials(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
     named = re.findall("^License-File: (.*)$", archive.read(metadata).decode(), re.M)
@@ -218,7 +218,7 @@ def test_it_carries_its_licences_and_says_what_it_is_made_of(wheel: Path) -> Non
     assert {"ring", "rustls"} <= {component["name"] for component in bill["components"]}
 
 
-def test_no_path_of_the_machine_that_built_it_is_in_it(wheel: Path) -> None:
+def test_the_wheel_contains_no_path_of_the_build_machine(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     paths = [str(Path.home()), str(ROOT), os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo")]
     for name in archive.namelist():
@@ -233,7 +233,7 @@ def test_the_same_sources_make_the_same_source_distribution(sdist: Path, tmp_pat
     assert (tmp_path / sdist.name).read_bytes() == sdist.read_bytes()
 
 
-def test_its_types_serve_a_strict_program(python: Path, tmp_path: Path) -> None:
+def test_the_types_pass_a_strict_type_check(python: Path, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(USER_PROGRAM)
     (tmp_path / "wrong.py").write_text(WRONG_USE)
     mypy = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python)]
@@ -245,7 +245,7 @@ def test_its_types_serve_a_strict_program(python: Path, tmp_path: Path) -> None:
     )
 
 
-def test_without_cargo_the_source_says_what_is_missing(sdist: Path, tmp_path: Path) -> None:
+def test_the_build_without_cargo_says_what_is_missing(sdist: Path, tmp_path: Path) -> None:
     command: list[str | Path] = [
         sys.executable,
         "-m",

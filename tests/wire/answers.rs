@@ -1,4 +1,4 @@
-//! Answers that are odd but good.
+//! Unusual answers that are still good.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn plain_client(sandbox: &Sandbox) -> Arc<Client> {
 }
 
 #[test]
-fn labels_and_marks_of_a_good_answer_do_no_harm() {
+fn a_content_encoding_label_or_byte_order_mark_does_not_spoil_a_good_answer() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     let client = plain_client(&sandbox);
     for encoding in ["identity", "Identity", "none", "", "utf-8"] {
@@ -32,7 +32,7 @@ fn labels_and_marks_of_a_good_answer_do_no_harm() {
 }
 
 #[test]
-fn each_form_of_expires_in_gives_a_pair_and_a_wrong_one_a_remark() {
+fn each_form_of_expires_in_gives_a_pair_and_a_wrong_one_also_a_remark() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     sandbox.switches(|switches| switches.opaque_access_token = true);
     let client = plain_client(&sandbox);

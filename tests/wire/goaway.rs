@@ -1,5 +1,5 @@
-//! A server that closes its connections in order, as all do from time to time: it says with a GOAWAY frame of HTTP/2 up
-//! to which request it has looked. What comes behind that was not processed (RFC 9113, 6.8 and 8.7).
+//! A server that closes its connections in order, as all servers do from time to time. Its GOAWAY frame of HTTP/2 names
+//! the last request that it has processed or may have processed; later ones were not (RFC 9113, 6.8 and 8.7).
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -29,19 +29,19 @@ const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 /// `:status: 200` and `content-length: 9` in HPACK.
 const HEAD: [u8; 5] = [0x88, 0x0f, 0x0d, 1, b'9'];
-/// The stream of what concerns all.
+/// The stream of frames that concern the whole connection.
 const CONNECTION: u32 = 0;
-/// Of a client.
+/// The first stream of a client.
 const FIRST_STREAM: u32 = 1;
 
-/// How a server goes.
+/// How a server closes a connection.
 #[derive(Clone, Copy, Debug)]
 struct Leave {
-    /// Why, as a code of HTTP/2: 0 is for no trouble, 2 for some within the server.
+    /// The reason, as an error code of HTTP/2: 0 is no error, 2 an internal error.
     reason: u32,
-    /// It says good-bye to TLS too.
+    /// It ends TLS with close_notify too.
     is_orderly: bool,
-    /// In the middle of an answer.
+    /// It closes in the middle of an answer.
     has_begun: bool,
 }
 
@@ -52,7 +52,7 @@ const LEAVES: [Leave; 4] = [
     Leave { reason: 2, is_orderly: false, has_begun: false },
 ];
 
-/// A server's side of TLS; its certificate goes into that file.
+/// The server's side of TLS; writes its certificate to this file.
 fn tls(ca_file: &Path) -> Arc<ServerConfig> {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(ca_file, made.cert.pem()).unwrap();
@@ -82,7 +82,7 @@ fn write_frame(tls: &mut Tls, stream: u32, kind: u8, flags: u8, payload: &[u8]) 
     tls.flush().unwrap();
 }
 
-/// Reads a request to its end, says that it goes away and has looked at what came up to `last_stream`, and is gone.
+/// Reads a request to its end, sends GOAWAY with `last_stream`, and closes the connection.
 fn go_away(tls: &mut Tls, last_stream: u32, leave: Leave) {
     tls.read_exact(&mut [0; "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).unwrap();
     write_frame(tls, CONNECTION, SETTINGS, 0, &[]);
@@ -107,7 +107,7 @@ fn go_away(tls: &mut Tls, last_stream: u32, leave: Leave) {
         tls.conn.send_close_notify();
         let _ = tls.flush();
     }
-    // With what the client still sends unread, the system would reset the connection, and perhaps be quicker than the frames.
+    // With unread bytes of the client, the system would reset the connection, perhaps before the frames arrive.
     tls.sock.shutdown(Shutdown::Write).unwrap();
     let _ = tls.sock.read_to_end(&mut Vec::new());
 }
@@ -132,7 +132,7 @@ fn refresh_at_a_server_that_goes_away(last_stream: u32, leave: Leave) -> Error {
 }
 
 #[test]
-fn what_it_has_not_looked_at_keeps_the_refresh_token_good() {
+fn a_request_the_server_did_not_process_keeps_the_refresh_token_good() {
     for leave in LEAVES {
         let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1, leave);
         assert_eq!(
@@ -145,7 +145,7 @@ fn what_it_has_not_looked_at_keeps_the_refresh_token_good() {
 }
 
 #[test]
-fn what_it_may_have_looked_at_may_have_spent_it() {
+fn a_request_the_server_may_have_processed_has_an_unknown_fate() {
     for leave in LEAVES {
         let error = refresh_at_a_server_that_goes_away(FIRST_STREAM, leave);
         assert_eq!(
@@ -157,7 +157,7 @@ fn what_it_may_have_looked_at_may_have_spent_it() {
 }
 
 #[test]
-fn who_has_begun_to_answer_has_looked_whatever_it_says() {
+fn a_request_with_a_partial_answer_was_processed_whatever_goaway_says() {
     for leave in LEAVES.map(|leave| Leave { has_begun: true, ..leave }) {
         let error = refresh_at_a_server_that_goes_away(FIRST_STREAM - 1, leave);
         assert_eq!(

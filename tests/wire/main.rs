@@ -1,5 +1,5 @@
-//! Calls on real sockets: the fate of a refresh token where the connection is cut at any byte, GOAWAY, and odd answers that
-//! are good.
+//! Calls on real sockets: the fate of a refresh token where the connection is cut at any byte, GOAWAY, and unusual
+//! answers that are still good.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -48,7 +48,7 @@ fn fault(point: Point, action: Action) -> Fault {
     Fault { route: Route::Refresh, point: Some(point), times: Some(1), skip: 0, action }
 }
 
-/// Cuts the answer after 0, 1, 2, … bytes until it arrives whole, and says how many cuts that took.
+/// Cuts the answer after 0, 1, 2, … bytes until it arrives complete; returns the number of cuts.
 fn cut_at_every_byte_of_the_answer(http2: bool) -> u64 {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     sandbox.switches(|switches| switches.http2 = http2);
@@ -68,7 +68,7 @@ fn cut_at_every_byte_of_the_answer(http2: bool) -> u64 {
             }
         }
     }
-    panic!("no answer arrived whole");
+    panic!("no answer arrived complete");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn an_answer_cut_at_any_byte_leaves_an_unknown_fate_over_http_2() {
 }
 
 #[test]
-fn the_lost_answer_is_unknown_and_the_service_has_rotated() {
+fn a_lost_answer_has_an_unknown_fate_and_the_service_has_rotated() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     let client = sandbox_client(&sandbox);
     let pair = client.issue(None, PATIENCE).unwrap();
@@ -104,7 +104,7 @@ fn a_refused_stream_keeps_the_refresh_token_good() {
     client.refresh(None, RefreshToken::new(text), PATIENCE).unwrap();
 }
 
-/// A server that reads `bytes` bytes of the first connection and resets it; gives what it read.
+/// A server that reads `bytes` bytes of the first connection and resets it; returns the bytes read.
 fn cutting_server(bytes: usize) -> (String, thread::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -143,7 +143,7 @@ fn a_request_cut_at_any_byte_is_never_called_unsent_once_the_server_has_seen_the
             return;
         }
     }
-    panic!("the request was never read as a whole");
+    panic!("the request was never read completely");
 }
 
 /// Answers one refresh on a connection, then closes it while it is idle.
@@ -173,7 +173,7 @@ fn a_connection_that_the_server_closed_while_idle_costs_nothing() {
     client.refresh(None, token("one"), PATIENCE).unwrap();
     is_closed.recv().unwrap();
     match client.refresh(None, token("two"), PATIENCE) {
-        // The library's thread had not noticed yet. The token is as good as before.
+        // The library's thread had not noticed the close yet. The refresh token is still good.
         Err(error) if error.fate == Fate::PG_FATE_UNSENT => client.refresh(None, token("two"), PATIENCE),
         result => result,
     }
@@ -191,7 +191,7 @@ fn plain_http_to_this_machine_never_goes_through_a_proxy() {
     assert_eq!((counters.proxy_tunnels, counters.proxy_refusals), (0, 0));
 }
 
-/// So many issues at once on a fresh client, and how many of them succeeded.
+/// Makes this many issues at once on a new client; returns how many succeeded.
 fn at_once(client: &Arc<Client>, crowd: usize, patience: Duration) -> usize {
     let together = Arc::new(Barrier::new(crowd));
     let callers: Vec<_> = (0..crowd)
@@ -207,7 +207,7 @@ fn at_once(client: &Arc<Client>, crowd: usize, patience: Duration) -> usize {
 }
 
 #[test]
-fn a_crowd_on_a_fresh_client_shares_one_connection_over_http_2() {
+fn many_calls_on_a_new_client_share_one_connection_over_http_2() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     assert_eq!(at_once(&sandbox_client(&sandbox), 256, Duration::from_secs(20)), 256);
     let connections = sandbox.counters().connections[&Listener::Https];
@@ -215,17 +215,17 @@ fn a_crowd_on_a_fresh_client_shares_one_connection_over_http_2() {
 }
 
 #[test]
-fn a_crowd_on_a_fresh_client_dials_no_connection_for_each_over_http_1() {
+fn many_calls_on_a_new_client_open_few_connections_over_http_1() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     sandbox.switches(|switches| switches.http2 = false);
     assert_eq!(at_once(&sandbox_client(&sandbox), 256, Duration::from_secs(20)), 256);
     let connections = sandbox.counters().connections[&Listener::Https];
-    // A request may begin before the connection of the one that ended is idle again.
+    // A request can start before the connection of an ended request is idle again.
     assert!(connections < 128, "{connections} connections");
 }
 
 #[test]
-fn a_request_without_an_answer_holds_nobody_else() {
+fn a_request_without_an_answer_does_not_block_other_requests() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     let hang = Fault { route: Route::Issue, ..fault(Point::Before, Action::Hang) };
     sandbox.inject(hang).unwrap();
@@ -233,7 +233,7 @@ fn a_request_without_an_answer_holds_nobody_else() {
 }
 
 #[test]
-fn a_connection_that_is_never_made_holds_the_others_no_longer_than_it_may() {
+fn a_connection_that_is_never_made_delays_other_requests_no_longer_than_its_timeout() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     sandbox.inject(Fault { route: Route::Any, ..fault(Point::Accept, Action::Hang) }).unwrap();
     let address = sandbox.address();
@@ -245,7 +245,7 @@ fn a_connection_that_is_never_made_holds_the_others_no_longer_than_it_may() {
     assert_eq!(at_once(&client, 32, Duration::from_secs(3)), 31);
 }
 
-/// The one event of a bare call that was not waited for.
+/// The one event of a bare call on a queue.
 fn end_of(queue: &Queue, id: u64) -> Result<Arc<Grant>, Error> {
     let event = queue.poll(Duration::from_secs(20)).unwrap().unwrap();
     assert_eq!(event.id, id);
@@ -256,7 +256,7 @@ fn end_of(queue: &Queue, id: u64) -> Result<Arc<Grant>, Error> {
 }
 
 #[test]
-fn a_bare_call_that_is_not_waited_for_ends_in_one_event_with_the_fate_of_its_token() {
+fn a_canceled_bare_call_ends_in_one_event_with_the_fate_of_its_token() {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     let (client, queue) = (sandbox_client(&sandbox), Queue::default());
     let issue = |id| {
@@ -274,7 +274,7 @@ fn a_bare_call_that_is_not_waited_for_ends_in_one_event_with_the_fate_of_its_tok
     let refresh = issue(1);
     sandbox.inject(fault(Point::Before, Action::Hang)).unwrap();
     start(3, refresh);
-    // Canceled earlier, it might not have left.
+    // If canceled earlier, the request might not have been sent.
     while sandbox.counters().calls(Route::Refresh) == 0 {
         thread::yield_now();
     }
@@ -282,7 +282,7 @@ fn a_bare_call_that_is_not_waited_for_ends_in_one_event_with_the_fate_of_its_tok
     assert_eq!(end_of(&queue, 3).unwrap_err().fate, Fate::PG_FATE_UNKNOWN);
     sandbox.clear_faults();
 
-    // What became of the other one is not known here either.
+    // The fate of the other token is not known here either.
     start(5, issue(4));
     assert!(end_of(&queue, 5).unwrap().refresh.is_some());
     assert!(queue.poll(Duration::ZERO).unwrap().is_none());

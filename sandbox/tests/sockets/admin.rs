@@ -1,23 +1,23 @@
-//! The admin port, as a program in another language uses it.
+//! The admin port, used by raw HTTP as from another language.
 
 use pg_sandbox::{Action, Counters, Credentials, Entry, Fault, Point, Route, fingerprint};
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, builder};
+use crate::fixture::{Fixture, builder};
 
 struct Admin<'a> {
-    desk: &'a Desk,
+    fixture: &'a Fixture,
     client: Client,
 }
 
 impl<'a> Admin<'a> {
-    fn new(desk: &'a Desk) -> Self {
-        Self { desk, client: builder(&desk.sandbox).build().unwrap() }
+    fn new(fixture: &'a Fixture) -> Self {
+        Self { fixture, client: builder(&fixture.sandbox).build().unwrap() }
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let url = format!("{}{path}", self.desk.sandbox.urls().admin);
+        let url = format!("{}{path}", self.fixture.sandbox.urls().admin);
         let response =
             self.client.request(method.parse().unwrap(), url).body(body.to_string()).send().unwrap();
         (response.status().as_u16(), response.json().unwrap())
@@ -30,8 +30,8 @@ impl<'a> Admin<'a> {
 
 #[test]
 fn switches_are_read_and_set() {
-    let desk = Desk::new();
-    let admin = Admin::new(&desk);
+    let fixture = Fixture::new();
+    let admin = Admin::new(&fixture);
     assert_eq!(admin.get("/switches")["rotation"], "single-use");
     let (status, switches) = admin.call("PATCH", "/switches", &json!({"rotation": {"window": 5}}));
     assert_eq!((status, &switches["rotation"]), (200, &json!({"window": 5})));
@@ -41,12 +41,12 @@ fn switches_are_read_and_set() {
 
 #[test]
 fn faults_are_listed_added_and_dropped() {
-    let desk = Desk::new();
-    let admin = Admin::new(&desk);
+    let fixture = Fixture::new();
+    let admin = Admin::new(&fixture);
     let fault = json!({"route": "issue", "action": {"kind": "status", "status": 500}, "times": 2});
     let (status, added) = admin.call("POST", "/faults", &fault);
     assert_eq!((status, &added["point"]), (200, &json!("before")));
-    assert_eq!(desk.try_issue().unwrap().status(), 500);
+    assert_eq!(fixture.try_issue().unwrap().status(), 500);
     assert_eq!(admin.get("/faults")[0]["times"], 1);
     assert_eq!(admin.call("DELETE", "/faults", &Value::Null), (200, json!({})));
     assert_eq!(admin.get("/faults"), json!([]));
@@ -55,26 +55,26 @@ fn faults_are_listed_added_and_dropped() {
 }
 
 #[test]
-fn counters_are_the_same_as_in_the_process() {
-    let desk = Desk::new();
-    let admin = Admin::new(&desk);
-    desk.issue();
+fn the_admin_port_shows_the_counters_of_the_process() {
+    let fixture = Fixture::new();
+    let admin = Admin::new(&fixture);
+    fixture.issue();
     let counters: Counters = serde_json::from_value(admin.get("/counters")).unwrap();
-    assert_eq!(counters, desk.sandbox.counters());
+    assert_eq!(counters, fixture.sandbox.counters());
     assert_eq!(admin.get("/counters")["routes"]["issue"]["outcomes"]["200"], 1);
 }
 
 #[test]
-fn the_journal_tells_who_made_each_call_and_what_came_of_it() {
-    let desk = Desk::new();
-    let admin = Admin::new(&desk);
-    let pair = desk.issue();
-    desk.inject(Fault::new(Route::Refresh, Action::Reset).at(Point::After));
-    desk.try_refresh(&pair.refresh).unwrap_err();
-    desk.try_refresh(&pair.refresh).unwrap();
-    desk.get("/wallet", &pair.access);
+fn the_journal_shows_the_caller_and_the_result_of_each_call() {
+    let fixture = Fixture::new();
+    let admin = Admin::new(&fixture);
+    let pair = fixture.issue();
+    fixture.inject(Fault::new(Route::Refresh, Action::Reset).at(Point::After));
+    fixture.try_refresh(&pair.refresh).unwrap_err();
+    fixture.try_refresh(&pair.refresh).unwrap();
+    fixture.get("/wallet", &pair.access);
     let journal: Vec<Entry> = serde_json::from_value(admin.get("/journal")).unwrap();
-    assert_eq!(journal, desk.sandbox.journal());
+    assert_eq!(journal, fixture.sandbox.journal());
     let [issued, lost, refused] = &journal[..] else { panic!("{journal:?}") };
     assert_eq!((issued.route, issued.presented.as_deref(), &*issued.outcome), (Route::Issue, None, "200"));
     assert_eq!(issued.made, Some(fingerprint(&pair.access)));
@@ -86,25 +86,25 @@ fn the_journal_tells_who_made_each_call_and_what_came_of_it() {
 }
 
 #[test]
-fn the_clock_the_tokens_and_the_rest_are_moved() {
-    let desk = Desk::new();
-    let admin = Admin::new(&desk);
-    let pair = desk.issue();
-    let works = || desk.get("/wallet", &pair.access).status() == 200;
+fn the_admin_port_moves_the_clock_and_revokes_tokens() {
+    let fixture = Fixture::new();
+    let admin = Admin::new(&fixture);
+    let pair = fixture.issue();
+    let works = || fixture.get("/wallet", &pair.access).status() == 200;
     assert!(works());
     let (_, clock) = admin.call("POST", "/clock", &json!({"advance_s": 3600}));
     assert!(clock["now_ms"].is_u64() && !works());
 
-    let pair = desk.refresh(&pair.refresh);
-    let works = || desk.get("/wallet", &pair.access).status() == 200;
+    let pair = fixture.refresh(&pair.refresh);
+    let works = || fixture.get("/wallet", &pair.access).status() == 200;
     assert!(works());
     admin.call("POST", "/revoke", &json!({"access_token": pair.access}));
     assert!(!works());
     admin.call("POST", "/revoke", &json!({"refresh_token": pair.refresh}));
-    assert_eq!(desk.try_refresh(&pair.refresh).unwrap().status(), 401);
-    let pair = desk.issue();
+    assert_eq!(fixture.try_refresh(&pair.refresh).unwrap().status(), 401);
+    let pair = fixture.issue();
     admin.call("POST", "/revoke", &json!({"all": true}));
-    assert_eq!(desk.get("/wallet", &pair.access).status(), 401);
+    assert_eq!(fixture.get("/wallet", &pair.access).status(), 401);
     assert_eq!(admin.call("POST", "/revoke", &json!({"some": true})).0, 400);
 
     admin.call("POST", "/reset", &Value::Null);
@@ -114,15 +114,15 @@ fn the_clock_the_tokens_and_the_rest_are_moved() {
 
 #[test]
 fn another_account_has_its_own_credentials() {
-    let desk = Desk::new();
-    let admin = Admin::new(&desk);
+    let fixture = Fixture::new();
+    let admin = Admin::new(&fixture);
     let (_, account) = admin.call("POST", "/accounts", &Value::Null);
     let account: Credentials = serde_json::from_value(account).unwrap();
     let issue = |public_key: &str| {
         let body = json!({"account_id": account.account_id, "public_key": public_key});
-        let url = format!("{}/auth/token", desk.sandbox.urls().http);
+        let url = format!("{}/auth/token", fixture.sandbox.urls().http);
         admin.client.post(url).json(&body).send().unwrap().status()
     };
     assert_eq!(issue(&account.public_key), 200);
-    assert_eq!(issue(&desk.sandbox.credentials().public_key), 401);
+    assert_eq!(issue(&fixture.sandbox.credentials().public_key), 401);
 }

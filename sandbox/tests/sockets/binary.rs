@@ -1,4 +1,4 @@
-//! The program: its line, its start, its end.
+//! The program: its start, the line it prints, and its end.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pg_sandbox::{Address, Credentials};
 use reqwest::blocking::Response;
 
-use crate::desk::{eventually, plain_builder};
+use crate::fixture::{eventually, plain_builder};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pg-sandbox");
 
@@ -26,13 +26,13 @@ fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// By the shell's own `kill`: a small system has no program of that name.
+/// Uses the shell's built-in `kill`, since a small system has no such program.
 fn terminate(pid: u32) {
     assert!(Command::new("sh").args(["-c", &format!("kill {pid}")]).status().unwrap().success());
 }
 
 #[test]
-fn it_tells_where_everything_is_and_cleans_up_on_sigterm() {
+fn the_program_prints_its_addresses_and_cleans_up_on_sigterm() {
     let began = Instant::now();
     let (mut child, address) = start(&mut Command::new(PROGRAM));
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -50,7 +50,7 @@ fn it_tells_where_everything_is_and_cleans_up_on_sigterm() {
 }
 
 #[test]
-fn it_ends_with_its_parent() {
+fn the_program_ends_with_its_parent() {
     let mut shell = Command::new("sh");
     let (mut shell, address) = start(shell.args(["-c", &format!("{PROGRAM} & wait")]));
     assert!(is_alive(address.pid));
@@ -61,7 +61,7 @@ fn it_ends_with_its_parent() {
 }
 
 #[test]
-fn it_is_kept_when_asked_to_be() {
+fn the_program_can_outlive_its_parent() {
     let mut shell = Command::new("sh");
     let (mut shell, address) = start(shell.args(["-c", &format!("{PROGRAM} --keep & wait")]));
     shell.kill().unwrap();
@@ -86,7 +86,7 @@ fn switches_and_places_are_taken_from_the_command_line() {
     assert_eq!(switches["refused_status"], 400);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(folder.join("credentials.json").exists(), "a directory that was asked for stays");
+    assert!(folder.join("credentials.json").exists(), "a given directory stays");
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! The emulator over real sockets: what it answers, how it fails, and how it is steered.
+//! The emulator over real sockets: its answers, its faults and its control.
 
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
-mod desk;
-#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod ports;
 #[cfg(test)]

@@ -117,7 +117,7 @@ static void be_number_one(enum way way)
 }
 
 /* Whether there are such namespaces. */
-static bool test_a_number_that_comes_back(enum way way)
+static bool test_a_thread_id_that_is_used_again(enum way way)
 {
     alarm(PATIENCE_S);
     pid_t first = make_child(BARE, CLONE_NEWPID);
@@ -163,7 +163,7 @@ int main(void)
     /* First: the library must not have made a page yet. */
     test_without_wiped_pages();
     /* These too begin in a process that has not used the library. */
-    bool has_namespaces = test_a_number_that_comes_back(ORDINARY) && test_a_number_that_comes_back(BARE);
+    bool has_namespaces = test_a_thread_id_that_is_used_again(ORDINARY) && test_a_thread_id_that_is_used_again(BARE);
     test_a_bare_clone();
     begin(NULL, NULL);
     curl_global_cleanup();

@@ -300,7 +300,7 @@ static void *ask_once(void *session)
 
 /* Threads, flight and requests are the parent's. The child is served the token that it inherited, and makes requests
  * with it over connections of its own; what the parent waits for comes to the parent. */
-static void test_while_everything_is_under_way(ending leave)
+static void test_during_a_flight_and_requests(ending leave)
 {
     start_over("{\"access_lifetime_s\": 10}", SLOWLY("refresh", 1));
     tell_emulator("POST", "/faults", SLOWLY("wallet", 3));
@@ -392,7 +392,7 @@ int main(void)
         test_refreshes_on_both_sides(ENDINGS[i]);
         test_child_of_a_child(ENDINGS[i]);
         test_generation_word(ENDINGS[i]);
-        test_while_everything_is_under_way(ENDINGS[i]);
+        test_during_a_flight_and_requests(ENDINGS[i]);
         test_child_of_a_session_from_a_pair(ENDINGS[i]);
     }
     start_over(NULL, NULL);

@@ -64,7 +64,7 @@ impl Fleet {
                 let process = self.processes.get_mut(&pid).unwrap();
                 process.patience = Some(now.boot + PATIENCE);
                 process.locks += 1;
-                assert!(process.locks < 30, "a flight goes round and round for the lock");
+                assert!(process.locks < 30, "a flight asks for the lock again and again");
                 self.plan(PATIENCE, Coming::To(pid, Own::Look));
                 return self.plan(Duration::ZERO, Coming::To(pid, Own::Look));
             }
@@ -128,7 +128,7 @@ impl Fleet {
         self.plan_within(most, Coming::To(pid, Own::Fly(Box::new(input))));
     }
 
-    /// One operation on the record. A doomed process dies in one of them, somewhere in its middle.
+    /// One operation on the record. A process that is to die does so within one of them.
     fn keep<T>(&mut self, pid: Pid, work: impl FnOnce(&RecordFile) -> Result<T, Error>) -> Result<T, Error> {
         let process = self.processes.get_mut(&pid).unwrap();
         if process.doom == Some(0) {
@@ -160,7 +160,7 @@ impl Fleet {
         }
     }
 
-    /// Whoever waits for the lock will look soon. Looks that cannot find anything new are left out.
+    /// Lets the processes that wait for the lock look soon. Looks that cannot find anything new are left out.
     pub(super) fn stir(&mut self) {
         let waiting = self.processes.iter().filter(|(_, process)| process.patience.is_some());
         for pid in waiting.map(|(pid, _)| *pid).collect::<Vec<_>>() {
@@ -190,7 +190,7 @@ impl Fleet {
         process.patience = None;
         if matches!(input, Input::Locked(Lock::Held)) {
             let others = self.holder.replace(pid).filter(|holder| *holder != pid);
-            assert!(others.is_none(), "invariant 2: two processes have the lock");
+            assert!(others.is_none(), "invariant 2: two processes hold the lock");
         }
         let step = process.flight.as_mut().unwrap().1.next(input, now.boot);
         self.fly(pid, step);
@@ -216,13 +216,13 @@ impl Fleet {
         assert!(outcome.stats.issues <= 3 && outcome.stats.refreshes <= 1);
         if let Ok(committed) = &outcome.result {
             let fingerprint = *committed.token().fingerprint();
-            assert_ne!(plan.refused, Some(fingerprint), "a refused token is its own successor");
+            assert_ne!(plan.refused, Some(fingerprint), "a refused token is adopted again");
             let is_private = outcome.store_error.is_some();
             let generation = committed.generation();
             let stored = self.lineage.get(&generation);
             assert!(
                 is_private || stored == Some(&fingerprint),
-                "generation {generation} is not what the store has"
+                "generation {generation} is not the one in the store"
             );
             process.take(committed, is_private);
         }

@@ -1,4 +1,4 @@
-//! A life of a fleet from its start to its calm, and what it may cost.
+//! One history of a fleet: troubles, then calm; and how many calls it may cost.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::simulated::HOUR;
 use crate::weather::Weather;
 
 impl Fleet {
-    /// A life: troubles, then calm, in which everything must come right by itself.
+    /// One history: troubles, then calm, in which the fleet must recover by itself.
     pub(crate) fn live(&mut self) {
         self.service.trouble = self.weather.network;
         self.disk.plan.set_trouble(self.weather.disk);
@@ -41,7 +41,7 @@ impl Fleet {
         self.calm();
     }
 
-    /// The longest that anything may still be held against the service: a probe of rejected credentials.
+    /// The longest pause that can still be running: the one before a probe of rejected credentials.
     fn settle(&mut self) {
         self.service.trouble = 0.0;
         self.disk.plan.set_trouble(0.0);
@@ -62,7 +62,7 @@ impl Fleet {
         assert!(self.processes.values().all(|process| !process.is_anybody_waiting()), "somebody waits");
     }
 
-    /// Everybody is asked, again and again, and gets a token; the fleet has one call for each due refresh, and one pair.
+    /// Every process is asked repeatedly and gets a token; the fleet makes one call for each due refresh, and shares one pair.
     fn calm(&mut self) {
         let pause = self.lifetime() / 16;
         self.go_on_asking(16, pause);
@@ -82,7 +82,7 @@ impl Fleet {
             generations <= due && calls.abs_diff(generations) <= 1,
             "invariant 2: {calls} calls for {generations} generations where {due} are due"
         );
-        assert_eq!(self.callers().1, before.2, "in calm everybody gets a token");
+        assert_eq!(self.callers().1, before.2, "in calm every caller gets a token");
         let newest = self.lineage.last_key_value().map(|(generation, token)| (*generation, *token));
         for (pid, process) in &self.processes {
             assert_eq!(process.serves(), newest, "invariant 6: process {pid} does not serve the newest pair");

@@ -1,4 +1,4 @@
-//! What every test has before it: an emulator, and clients that trust it and never try twice.
+//! An emulator, and clients that trust it and never retry.
 
 use std::error::Error;
 use std::fs;
@@ -12,7 +12,7 @@ use reqwest::blocking::{Client, ClientBuilder, Response};
 use reqwest::{Certificate, redirect, retry};
 use serde_json::{Value, json};
 
-pub(crate) struct Desk {
+pub(crate) struct Fixture {
     pub(crate) sandbox: Sandbox,
     client: Client,
 }
@@ -31,7 +31,7 @@ impl Pair {
     }
 }
 
-impl Desk {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -76,7 +76,7 @@ pub(crate) fn issue_with(client: &Client, sandbox: &Sandbox, base: &str) -> reqw
     client.post(format!("{base}/auth/token")).json(&body).send()
 }
 
-/// A client that makes a connection for each call, and neither retries nor follows.
+/// A client that opens a connection for each call, and neither retries nor follows redirects.
 pub(crate) fn plain_builder() -> ClientBuilder {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
@@ -88,13 +88,13 @@ pub(crate) fn plain_builder() -> ClientBuilder {
         .timeout(Duration::from_secs(10))
 }
 
-/// One that trusts the emulator.
+/// The same client, trusting the emulator.
 pub(crate) fn builder(sandbox: &Sandbox) -> ClientBuilder {
     let ca = Certificate::from_pem(&fs::read(&sandbox.address().ca_file).unwrap()).unwrap();
     plain_builder().tls_certs_only([ca])
 }
 
-/// Everything an error says, down to its cause.
+/// The texts of an error and of all its causes.
 pub(crate) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -105,7 +105,7 @@ pub(crate) fn causes(error: &dyn Error) -> String {
     text
 }
 
-/// What a bare socket reads until the connection ends, and how it ends.
+/// The bytes that a raw socket reads until the connection ends, and how it ends.
 pub(crate) fn raw(url: &str, request: &str) -> (Vec<u8>, io::Result<()>) {
     let mut stream = TcpStream::connect(url.split_once("://").unwrap().1).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -119,7 +119,7 @@ pub(crate) fn read_to_the_end(stream: &mut impl Read) -> (Vec<u8>, io::Result<()
     (received, end)
 }
 
-/// Waits for something that happens on another thread or in another process.
+/// Waits for a condition of another thread or process.
 pub(crate) fn eventually(mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
