@@ -1,6 +1,6 @@
-//! pages FOLDER: the manual pages of the command line and what shells complete, from its own account of itself.
+//! pages FOLDER: writes the manual pages and shell completions, generated from the definition of the arguments.
 
-#![expect(dead_code, reason = "of what a command does nothing is needed here")]
+#![expect(dead_code, reason = "only the definition of the arguments is used here")]
 
 #[path = "../src/arguments.rs"]
 mod arguments;

@@ -1,4 +1,4 @@
-//! What may be typed.
+//! The arguments of the command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use crate::exit::Exit;
 use crate::page::Color;
 
-const ABOUT: &str = "Keeps a PaymentsGate session at hand: log in, hand a token to curl, look into the store, find what \
-                     is wrong.";
+const ABOUT: &str =
+    "Keeps a PaymentsGate session: log in, print a token for curl, show the store, find problems.";
 
 const SETTINGS_HELP: &str = "\
 Where settings come from:
-  Every setting of the library goes by its name (docs/settings.md). The first of these that names one wins:
+  All settings of the library are available (docs/settings.md). The sources, in order of precedence:
     1. --set NAME=VALUE, and --base-url, --credentials-file, --store
-    2. the environment: PAYMENTSGATE_ and the name in capitals, as in PAYMENTSGATE_TLS_CA_FILE
-    3. a file of settings, a JSON object such as {\"base_url\": \"https://…\", \"store\": \"file:/folder\"}: the one
-       that --settings names, else paymentsgate-auth/settings.json in $XDG_CONFIG_HOME or ~/.config, if it is there
-  A secret on the command line is seen by everybody on this machine (ps): prefer files, credentials_file and
+    2. the environment: PAYMENTSGATE_ and the name in capitals, for example PAYMENTSGATE_TLS_CA_FILE
+    3. a settings file, a JSON object such as {\"base_url\": \"https://…\", \"store\": \"file:/folder\"}: the one that
+       --settings names, else paymentsgate-auth/settings.json in $XDG_CONFIG_HOME or ~/.config, if it exists
+  Everybody on this machine can see a secret on the command line (ps): use files instead, credentials_file and
   store_key_file.
 
 Example:
@@ -41,15 +41,15 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Get a session for the account and keep it in the store, unless there is one that works.
+    /// Obtain a session for the account and save it in the store, unless the store has one that works.
     Login(LoginArguments),
-    /// Print a token that works, and nothing else; it is refreshed when that is due.
+    /// Print a working token, and nothing else. A token that is due is refreshed first.
     Token(TokenArguments),
-    /// Make a new token now, and print its fingerprint.
+    /// Obtain a new token now, and print its fingerprint.
     Refresh(RefreshArguments),
-    /// Say what the store holds, without a call to the service. The exit code tells, too.
+    /// Show what the store holds, without a call to the service. The exit code shows the state, too.
     Status(StatusArguments),
-    /// Say what the store holds as metrics for Prometheus, without a call to the service.
+    /// Print what the store holds as metrics for Prometheus, without a call to the service.
     Metrics(MetricsArguments),
     /// Check settings, files, clock, network, service and store, one by one.
     Doctor(DoctorArguments),
@@ -59,7 +59,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct LoginArguments {
-    /// Buy a new session though there is one that works, or the credentials have just been refused.
+    /// Obtain a new session even if there is one that works, or the credentials have just been refused.
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) struct TokenArguments {
     /// Print a whole header line, `Authorization: Bearer …`.
     #[arg(long)]
     pub(crate) header: bool,
-    /// A token with at least so much of its life left, if that can be had.
+    /// Print a token that is valid for at least this time, if the service's tokens are.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(..=86_400))]
     pub(crate) min_remaining: u64,
     #[command(flatten)]
@@ -93,14 +93,14 @@ pub(crate) struct StatusArguments {
 
 #[derive(Args)]
 pub(crate) struct MetricsArguments {
-    /// Write them to a file, which is replaced as a whole, for the textfile collector of node_exporter.
+    /// Write them to a file, which is replaced atomically, for the textfile collector of node_exporter.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub(crate) struct DoctorArguments {
-    /// Buy a session too, to see whether the service takes the credentials. It is kept.
+    /// Also obtain a session, to check whether the service accepts the credentials. It is saved.
     #[arg(long)]
     pub(crate) issue: bool,
     /// One JSON object instead; docs/command-line.md gives its keys.
@@ -108,10 +108,10 @@ pub(crate) struct DoctorArguments {
     pub(crate) json: bool,
 }
 
-/// How long to wait.
+/// The time limit of a command.
 #[derive(Args)]
 pub(crate) struct Patience {
-    /// Give up after so long. A refresh that is given up may cost a login.
+    /// Give up after this time. Giving up during a refresh may cost a login.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..=600))]
     timeout: u64,
 }
@@ -122,23 +122,23 @@ impl Patience {
     }
 }
 
-/// Where settings come from.
+/// The sources of settings.
 #[derive(Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsArguments {
-    /// A setting by its name, repeatable. Others see it in `ps`: for a secret, name a file.
+    /// A setting by its name, repeatable. Others can see it in `ps`: for a secret, name a file.
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, global = true)]
     pub(crate) set: Vec<(String, String)>,
     /// A JSON object of settings.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) settings: Option<PathBuf>,
-    /// Where the service is.
+    /// The URL of the service.
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) base_url: Option<String>,
     /// The vendor's credentials.json.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) credentials_file: Option<String>,
-    /// Where the session is kept: file:/folder, or redis:// or rediss:// and a host.
+    /// Where the session is saved: file:/folder, or redis:// or rediss:// and a host.
     #[arg(long, value_name = "PLACE", global = true)]
     pub(crate) store: Option<String>,
 }

@@ -1,8 +1,8 @@
-//! How a command ends: one number for each kind of end. docs/command-line.md repeats the table, and a test compares them.
+//! The exit codes. docs/command-line.md repeats the table, and a test compares them.
 
 use paymentsgate_auth::Status;
 
-/// The exit codes. The numbers are for ever.
+/// The exit codes. The numbers never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
@@ -30,24 +30,24 @@ impl Exit {
         Exit::Expired,
     ];
 
-    /// When it is used, in words.
+    /// When it is used.
     fn meaning(self) -> &'static str {
         match self {
-            Exit::Done => "done; of status: there is a token that works",
-            Exit::Failed => "a failure that is not named below",
-            Exit::Usage => "the command line is not understood",
-            Exit::Settings => "a setting, or a file that one names, is wrong or missing",
+            Exit::Done => "success; status: the store holds a token that works",
+            Exit::Failed => "any failure that is not listed below",
+            Exit::Usage => "the command line is invalid",
+            Exit::Settings => "a setting, or a file that it names, is invalid or missing",
             Exit::Refused => "the service refused the credentials",
             Exit::Unreachable => {
-                "the service is not reached or does not answer as it should; trying again may help"
+                "the service cannot be reached or does not answer as it should; a retry may help"
             }
-            Exit::Store => "the store cannot be used, or not with this key",
+            Exit::Store => "the store cannot be used, or cannot be read with this key",
             Exit::NoSession => "status: the store holds no session",
             Exit::Expired => "status: the token in the store has expired",
         }
     }
 
-    /// The end of a command that the library ends with that status.
+    /// The exit code for a status of the library.
     pub(crate) fn of(status: Status) -> Self {
         use Status::*;
         match status {

@@ -1,4 +1,4 @@
-//! `login`: a session is bought and kept, unless there is one.
+//! `login`: obtains a session and saves it, unless there is one.
 
 use paymentsgate_auth::{Committed, Operator, Phase, Renewal};
 
@@ -14,15 +14,15 @@ pub(crate) fn run(arguments: &LoginArguments, settings: &Settings, page: &mut Pa
     let place = &found.place;
     let kept = found.loaded.committed.as_ref().filter(|kept| operator.phase(kept) < Phase::Expired);
     if let Some(kept) = kept.filter(|_| !arguments.force) {
-        page.say(&format!("Logged in already: {}, kept in {place}.", described(&operator, kept)))?;
-        page.say("`login --force` buys another one, `refresh` makes the next one.")?;
+        page.say(&format!("Logged in already: {}, saved in {place}.", described(&operator, kept)))?;
+        page.say("`login --force` obtains a new session, `refresh` a new token.")?;
         return Ok(Exit::Done);
     }
     let renewal = if arguments.force { Renewal::ForcedIssue } else { Renewal::Issue };
     let outcome = operator.renew(&found, renewal, arguments.patience.timeout())?;
     let committed = outcome.result?;
     let how = if outcome.stats.adopted { "Another process has logged in meanwhile" } else { "Logged in" };
-    page.say(&format!("{how}: {}, kept in {place}.", described(&operator, &committed)))?;
+    page.say(&format!("{how}: {}, saved in {place}.", described(&operator, &committed)))?;
     Ok(Exit::Done)
 }
 

@@ -1,4 +1,4 @@
-//! `logout`: the account's session is removed from the store.
+//! `logout`: removes the account's session from the store.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn run(settings: &Settings, page: &mut Page) -> Result<Exit, Trouble> {
     let operator = keeping_operator(settings)?;
-    // Whoever has lost the key of a record still may remove it.
+    // A record may be removed even if its key is lost.
     let found = operator.look().ok();
     operator.forget(PATIENCE)?;
-    // Not the setting, which may hold a password.
+    // Not the value of the setting, which may contain a password.
     let place = found.as_ref().map_or("the store", |found| &found.place);
     if found.as_ref().is_none_or(|found| found.form.is_some()) {
-        page.say(&format!("Logged out: the account's session is removed from {place}."))?;
+        page.say(&format!("Logged out: the account's session was removed from {place}."))?;
     } else {
         page.say(&format!("There was no session of this account in {place}."))?;
     }
-    page.say("Tokens that were handed out already work until they expire: the service has no revocation known to us.")?;
+    page.say("Tokens that programs already have work until they expire: no way to revoke them at the service is known.")?;
     page.say(
-        "A program that is running with this store keeps its token, and buys a new session when that is due.",
+        "A running program with this store keeps its token, and obtains a new session when a renewal is due.",
     )?;
     Ok(Exit::Done)
 }

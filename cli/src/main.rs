@@ -1,8 +1,8 @@
-//! The command line of paymentsgate-auth: log in, hand a token to curl, look into the store, find what is wrong.
+//! The command line of paymentsgate-auth: log in, print a token for curl, show the store, find problems.
 //!
-//! In reading order: `arguments` (what may be typed), `settings` (which source wins), `exit` (how it ends), `page` (how
-//! it looks); then a file for each command. What they do to the store and the service is the library's
-//! [`Operator`].
+//! In reading order: `arguments`, `settings` (the sources and their precedence), `exit` (the exit codes), `page` (the
+//! format of output); then a file for each command. The library's [`Operator`] does the work on the store and the
+//! service.
 
 mod arguments;
 mod doctor;
@@ -27,11 +27,11 @@ use exit::Exit;
 use page::{Color, Page};
 use settings::Settings;
 
-/// Why a command came to nothing.
+/// Why a command failed.
 enum Trouble {
     /// The library says why.
     Told(Error),
-    /// Nobody takes the output.
+    /// The output could not be written.
     Unwritten(io::Error),
 }
 
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
             page::complain(color, &error);
             Exit::of(error.status)
         }
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         Trouble::Unwritten(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Trouble::Unwritten(error) => {
             page::complain(color, &Error::new(Status::PG_ERR_SYSTEM, format!("cannot write: {error}")));
@@ -84,11 +84,11 @@ fn operator(settings: &Settings) -> Result<Operator, Error> {
     Operator::open(&Client::new(&config)?, &config)
 }
 
-/// The same for a command that makes no sense where nothing is kept.
+/// The same for a command that is useless if nothing is saved.
 fn keeping_operator(settings: &Settings) -> Result<Operator, Error> {
     let operator = operator(settings)?;
     if settings.keeps_nothing() {
-        let text = "store is memory:, which ends with this command, so nothing would be kept; set store to file:/folder, \
+        let text = "store is memory:, which ends with this command, so nothing would be saved; set store to file:/folder, \
                     for example --store file:/var/lib/shop/pg-session";
         return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
     }

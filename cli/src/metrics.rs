@@ -1,4 +1,4 @@
-//! `metrics`: what the store holds, as numbers for Prometheus, without a lock and without a call to the service.
+//! `metrics`: prints what the store holds as numbers for Prometheus, without a lock and without a call to the service.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ pub(crate) fn run(
     page: &mut Page,
 ) -> Result<Exit, Trouble> {
     let operator = keeping_operator(settings)?;
-    // A store that cannot be read is told as well, and the command fails all the same.
+    // A store that cannot be read is reported as well, and the command fails anyway.
     let (found, failure) = match operator.look() {
         Ok(found) => (Some(found), None),
         Err(error) => (None, Some(error)),
@@ -32,14 +32,14 @@ pub(crate) fn run(
     failure.map_or(Ok(Exit::Done), |error| Err(error.into()))
 }
 
-/// Whoever reads the file meanwhile sees the old text or the new one.
+/// Replaces the file atomically: a reader sees the old text or the new one.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    // The collector looks at names that end in .prom.
+    // The collector reads only files that end in .prom.
     name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);
     let written = File::create(&new).and_then(|mut file| {
-        // Read by another user, the collector's.
+        // The collector's user must be able to read it.
         file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(text.as_bytes())?;
         fs::rename(&new, path)
@@ -48,9 +48,6 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Error {
-    let text = format!(
-        "cannot write {}: {error}; give --output a file in a folder that may be written to",
-        path.display()
-    );
+    let text = format!("cannot write {}: {error}; give --output a file in a writable folder", path.display());
     Error::new(Status::PG_ERR_SYSTEM, text)
 }

@@ -1,4 +1,4 @@
-//! How output looks: aligned, coloured for a terminal, plain for a pipe.
+//! Formats output: aligned, coloured for a terminal, plain for a pipe.
 
 use std::io::{self, StdoutLock, Write};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use paymentsgate_auth::Error;
 
-/// When there are colours.
+/// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
     Auto,
@@ -45,12 +45,12 @@ impl Page {
         writeln!(self.0, "{text}")
     }
 
-    /// A label in a column of that width, and what there is to say of it.
+    /// A label in a column of this width, and a text.
     pub(crate) fn row(&mut self, label: &str, width: usize, style: Style, text: &str) -> io::Result<()> {
         writeln!(self.0, "{QUIET}{label:<width$}{QUIET:#}  {style}{text}{style:#}")
     }
 
-    /// A result in its colour, a label in a column of that width, and what there is to say of it.
+    /// A result in its colour, a label in a column of this width, and a text.
     pub(crate) fn verdict(
         &mut self,
         (result, style): (&str, Style),
@@ -68,7 +68,7 @@ impl Page {
     }
 }
 
-/// What went wrong, on standard error.
+/// Writes an error to standard error.
 pub(crate) fn complain(color: Color, error: &Error) {
     let again =
         error.retry_after.filter(|wait| !wait.is_zero()).map(|wait| format!("; try again in {}", span(wait)));
@@ -80,12 +80,12 @@ pub(crate) fn complain(color: Color, error: &Error) {
     );
 }
 
-/// What should be known, on standard error.
+/// Writes a warning to standard error.
 pub(crate) fn warn(color: Color, text: &str) {
     let _ = writeln!(color.stream(io::stderr().lock()), "{DOUBTFUL}warning:{DOUBTFUL:#} {text}");
 }
 
-/// A span of time for a person: the two largest units.
+/// A duration for people: its two largest units.
 pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);

@@ -1,4 +1,4 @@
-//! `refresh`: the next token, now.
+//! `refresh`: obtains a new token now.
 
 use paymentsgate_auth::Renewal;
 
@@ -20,15 +20,15 @@ pub(crate) fn run(
     let how = match (outcome.stats.adopted, outcome.stats.issues, outcome.stats.ambiguous) {
         (true, ..) => "another process",
         (false, 0, _) => "the refresh token",
-        (false, _, true) => "the credentials, since the answer to the refresh was lost",
-        (false, _, false) => "the credentials, since no refresh token could be used",
+        (false, _, true) => "the credentials, because the answer to the refresh was lost",
+        (false, _, false) => "the credentials, because no refresh token could be used",
     };
     let token = committed.token();
     for (label, text) in [
         ("fingerprint", token.fingerprint().to_string()),
         ("generation", committed.generation().to_string()),
         ("seconds left", token.remaining(operator.now()).as_secs().to_string()),
-        ("bought with", how.to_owned()),
+        ("source", how.to_owned()),
     ] {
         page.row(label, 12, PLAIN, &text)?;
     }

@@ -1,4 +1,4 @@
-//! Where settings come from, and which source wins: the command line over the environment over the file.
+//! The sources of settings, in order of precedence: command line, environment, file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use serde_json::{Map, Value};
 use crate::arguments::SettingsArguments;
 
 const PREFIX: &str = "PAYMENTSGATE_";
-/// Where wrappers find the shared library: no setting.
+/// The path of the shared library for wrappers. It is not a setting.
 const LIBRARY: &str = "PAYMENTSGATE_AUTH_LIB";
 
-/// All that was set, what wins last.
+/// All given values. The last one of a name wins.
 pub(crate) struct Settings {
     given: Vec<Given>,
-    /// What is wrong with the sources themselves.
+    /// Errors in the sources themselves.
     troubles: Vec<Error>,
-    /// The file that was read.
+    /// The settings file that was read.
     pub(crate) file: Option<PathBuf>,
 }
 
-/// A value, and who says so.
+/// A value and its source.
 struct Given {
     name: String,
     value: String,
@@ -47,7 +47,7 @@ impl fmt::Display for Source {
 }
 
 impl Settings {
-    /// Reads the sources. What is wrong with them is told by [`Settings::config`].
+    /// Reads the sources. [`Settings::config`] reports errors in them.
     pub(crate) fn gather(arguments: &SettingsArguments) -> Self {
         let mut settings = Settings { given: Vec::new(), troubles: Vec::new(), file: None };
         if let Some(path) = arguments.settings.clone().or_else(usual_file) {
@@ -86,13 +86,13 @@ impl Settings {
         self.given.push(Given { name: name.to_owned(), value, source });
     }
 
-    /// The configuration that they make, or the first thing that is wrong.
+    /// The configuration, or the first error.
     pub(crate) fn config(&self) -> Result<Config, Error> {
         let (config, troubles) = self.examine(|_| true);
         troubles.into_iter().next().map_or(Ok(config), Err)
     }
 
-    /// The configuration that those make which fit, and all that is wrong.
+    /// The configuration of the valid settings, and all errors.
     pub(crate) fn examine(&self, is_wanted: impl Fn(&str) -> bool) -> (Config, Vec<Error>) {
         let mut config = Config::default();
         let mut troubles = self.troubles.clone();
@@ -114,7 +114,7 @@ impl Settings {
         self.value("store").is_none_or(|place| place == "memory:")
     }
 
-    /// The settings that are set, and by whom, without their values.
+    /// The settings that are set, and their sources, without their values.
     pub(crate) fn sources(&self) -> String {
         let rows = SETTINGS.iter().filter_map(|setting| {
             let given = self.given.iter().rev().find(|given| given.name == setting.name)?;
@@ -127,10 +127,10 @@ impl Settings {
         rows.collect::<Vec<_>>().join(", ")
     }
 
-    /// Whether the file holds what others must not read.
+    /// Whether the settings file contains a secret.
     pub(crate) fn file_holds_secrets(&self) -> bool {
         self.given.iter().any(|given| {
-            // A URL may hold a password.
+            // A URL may contain a password.
             let is_secret = given.value.contains('@')
                 || Setting::find(&given.name).is_some_and(|setting| setting.kind.name() == "secret");
             is_secret && matches!(given.source, Source::File(_))
@@ -156,7 +156,7 @@ fn variable(setting: &Setting) -> String {
     format!("{PREFIX}{}", setting.name.replace('.', "_").to_uppercase())
 }
 
-/// The file that is read without being named, if it is there.
+/// The default settings file.
 fn usual_file() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
@@ -168,10 +168,10 @@ fn from_file(path: &Path) -> Result<Vec<Given>, Error> {
     let source = Source::File(path.into());
     let wrong = |what: String| Error::new(Status::PG_ERR_INVALID_SETTING, format!("{source}: {what}"));
     let bytes = read_file("settings file", path)?;
-    // The parser's own words may quote a secret.
+    // The parser's message may quote a secret.
     let object: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        wrong(format!("not a JSON object of settings: trouble at line {line}, column {column}"))
+        wrong(format!("not a JSON object of settings: error at line {line}, column {column}"))
     })?;
     let given = object.into_iter().map(|(name, value)| {
         let value = match value {

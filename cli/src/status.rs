@@ -1,4 +1,4 @@
-//! `status`: what the store holds, without a lock and without a call to the service.
+//! `status`: shows what the store holds, without a lock and without a call to the service.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::page::{BAD, DOUBTFUL, GOOD, PLAIN, Page, span};
 use crate::settings::Settings;
 use crate::{Trouble, operator};
 
-/// Refused as often as this, credentials are as good as rejected.
+/// Credentials that were refused this number of times count as rejected.
 const REJECTED: usize = 3;
 const WIDTH: usize = 13;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(
     }
 }
 
-/// Instead of a report, for a program.
+/// The JSON output if there is no report.
 #[derive(Serialize)]
 struct Failure<'a> {
     state: &'static str,
@@ -63,7 +63,7 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// In a word, how things stand.
+/// The state in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
@@ -162,11 +162,11 @@ impl Report {
             page.row("credentials", WIDTH, BAD, &cooling.text())?;
         }
         let form = match self.form {
-            None => "nothing there".to_owned(),
+            None => "no record".to_owned(),
             Some("broken") => "broken; the next login replaces it".to_owned(),
             Some(form) => form.to_owned(),
         };
-        page.row("kept in", WIDTH, PLAIN, &format!("{} ({form})", self.place))?;
+        page.row("place", WIDTH, PLAIN, &format!("{} ({form})", self.place))?;
         self.warning.iter().try_for_each(|warning| page.row("warning", WIDTH, DOUBTFUL, warning))
     }
 
@@ -181,21 +181,21 @@ impl Report {
             (State::Expired, _) if self.has_refresh_token => {
                 (DOUBTFUL, "expired; the next `token` refreshes it".into())
             }
-            (State::Expired, _) => (DOUBTFUL, "expired; the next `token` logs in anew".into()),
-            (State::Refused, _) => (BAD, "none that works, and the credentials were refused".into()),
-            (State::None, _) => (DOUBTFUL, "none; `paymentsgate-auth login` gets one".into()),
+            (State::Expired, _) => (DOUBTFUL, "expired; the next `token` logs in again".into()),
+            (State::Refused, _) => (BAD, "no token works, and the credentials were refused".into()),
+            (State::None, _) => (DOUBTFUL, "none; `paymentsgate-auth login` obtains one".into()),
         }
     }
 
     fn refresh_token(&self) -> (Style, String) {
         match &self.intent {
-            None if self.has_refresh_token => (PLAIN, "kept".into()),
-            None => (PLAIN, "none; the next token is bought with the credentials".into()),
+            None if self.has_refresh_token => (PLAIN, "saved".into()),
+            None => (PLAIN, "none; the next token is obtained with the credentials".into()),
             Some(Intent { pid, seconds_ago }) => {
                 let ago =
                     seconds_ago.map_or("some time".into(), |seconds| span(Duration::from_secs(seconds)));
                 let text = format!(
-                    "taken by process {pid} {ago} ago, which has not said what became of it; it is not presented again"
+                    "taken by process {pid} {ago} ago, which has not recorded the result; it is not presented again"
                 );
                 (DOUBTFUL, text)
             }
@@ -219,13 +219,13 @@ impl Cooling {
         if self.strikes == 0 {
             let status = self.http_status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
             return format!(
-                "nothing is held against them, but the service{status} is left alone for {left}, unless by `login --force`"
+                "not refused, but the service{status} is not called for {left}; `login --force` calls it now"
             );
         }
         let what = if self.is_rejected { "rejected" } else { "refused" };
         let times = if self.strikes == 1 { "once".into() } else { format!("{} times", self.strikes) };
         let code = self.code.as_deref().unwrap_or("no code");
         let status = self.http_status.map(|status| format!(", HTTP {status}")).unwrap_or_default();
-        format!("{what} {times} ({code}{status}); not tried again for {left}, unless by `login --force`")
+        format!("{what} {times} ({code}{status}); not tried again for {left}; `login --force` tries them now")
     }
 }

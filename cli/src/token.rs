@@ -1,4 +1,4 @@
-//! `token`: a token that works, for another program.
+//! `token`: prints a token that works, for another program.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &TokenArguments, settings: &Settings, color: Color)
     if settings.keeps_nothing() {
         page::warn(
             color,
-            "store is memory:, so this token is kept nowhere and the next call buys another one",
+            "store is memory:, so this token is saved nowhere and the next call obtains another one",
         );
     }
     let committed = obtain(&operator, arguments, color)?;
@@ -31,10 +31,10 @@ pub(crate) fn run(arguments: &TokenArguments, settings: &Settings, color: Color)
     Ok(Exit::Done)
 }
 
-/// The one there is, if it is good for as long as is wanted; else its successor.
+/// The current token, if it is valid for long enough; otherwise a new one.
 fn obtain(operator: &Operator, arguments: &TokenArguments, color: Color) -> Result<Committed, Error> {
     let min_remaining = Duration::from_secs(arguments.min_remaining);
-    // What is wrong with the store the flight will say, if it minds.
+    // The flight reports problems of the store that matter.
     let found = operator.look().or_else(|error| match Exit::of(error.status) {
         Exit::Store => Ok(Inspection::default()),
         _ => Err(error),
@@ -43,7 +43,7 @@ fn obtain(operator: &Operator, arguments: &TokenArguments, color: Color) -> Resu
     let is_enough = |kept: &&Committed| {
         let token = kept.token();
         let (windows, remaining) = (Windows::of(&token.lifetime), token.remaining(operator.now()));
-        // Whoever asks for a whole life every second gets a new token now and then, not every second.
+        // A caller that asks for a whole lifetime every second must not cause a new token every second.
         let is_new = windows.length.saturating_sub(remaining) < windows.floor;
         operator.phase(kept) < Phase::Mandatory && (is_new || windows.suffices(remaining, min_remaining))
     };
@@ -54,16 +54,16 @@ fn obtain(operator: &Operator, arguments: &TokenArguments, color: Color) -> Resu
     let error = match outcome.map(|outcome| (outcome.result, outcome.store_error)) {
         Ok((Ok(committed), store_error)) => {
             if let Some(error) = store_error {
-                page::warn(color, &format!("this token is kept nowhere: {error}"));
+                page::warn(color, &format!("this token is saved nowhere: {error}"));
             }
             return Ok(committed);
         }
         Ok((Err(error), _)) | Err(error) => error,
     };
-    // Not as long as was wanted, but it works.
+    // It is valid for a shorter time than requested, but it works.
     if let Some(kept) = kept.filter(|kept| operator.phase(kept) < Phase::Expired) {
         let left = page::span(kept.token().remaining(operator.now()));
-        page::warn(color, &format!("no new token, so this is the old one with {left} left: {error}"));
+        page::warn(color, &format!("no new token; this is the old one, with {left} left: {error}"));
         return Ok(kept.clone());
     }
     Err(error)

@@ -1,4 +1,4 @@
-//! `login`, `token`, `refresh` and `logout`, each end of theirs.
+//! `login`, `token`, `refresh` and `logout`: their results, outputs and exit codes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use pg_sandbox::{Action, Fault, Point, Route};
 use support::{ACCESS, Bench, ONES, ZEROS, contents};
 
-/// What every bearer of the emulator begins with.
+/// The first characters of every access token of the emulator.
 const JWT: &str = "eyJ";
 
 #[test]
@@ -36,7 +36,7 @@ fn where_nothing_is_kept_there_is_nothing_to_log_in_to() {
     let bench = Bench::new();
     for command in ["login", "refresh", "logout"] {
         let ran =
-            bench.run(&[command, "--store", "memory:"]).ends(3).says(&["memory:", "nothing would be kept"]);
+            bench.run(&[command, "--store", "memory:"]).ends(3).says(&["memory:", "nothing would be saved"]);
         assert!(ran.out.is_empty());
     }
     let ran = bench.run(&["token", "--store", "memory:"]).ends(0);
@@ -62,10 +62,10 @@ fn a_token_is_refreshed_when_it_is_due_or_too_short() {
     drop(bench.seed(3600, 3000));
     let kept = format!("{ACCESS}\n");
     assert_eq!(bench.run(&["token", "--min-remaining", "2900"]).ends(0).out, kept);
-    // No token lives for so long, and none is renewed every second: not a reason for a refresh.
+    // No token lives that long, and a token is not renewed every second: there is no refresh.
     assert_eq!(bench.run(&["token", "--min-remaining", "4000"]).ends(0).out, kept);
     assert_eq!(bench.calls(), (0, 0));
-    // The service does not know the refresh token that was made by hand.
+    // The service does not know the refresh token of the prepared record.
     let long = bench.run(&["token", "--min-remaining", "3100"]).ends(0).out;
     assert_eq!(bench.calls(), (1, 1));
     assert_eq!(bench.run(&["token", "--min-remaining", "3600"]).ends(0).out, long);
@@ -93,7 +93,7 @@ fn a_refresh_makes_the_next_token_now() {
     let bench = Bench::new();
     bench.run(&["login"]).ends(0);
     for generation in ["2", "3"] {
-        let ran = bench.run(&["refresh"]).ends(0).says(&["bought with   the refresh token"]);
+        let ran = bench.run(&["refresh"]).ends(0).says(&["source        the refresh token"]);
         let row = |label: &str| {
             let line = ran.out.lines().find_map(|line| line.strip_prefix(label)).unwrap();
             line.trim().to_owned()
@@ -160,7 +160,7 @@ fn a_sealed_session_opens_with_its_key_alone() {
     bench.run(&["status"]).ends(6).says(&["no store_key is set"]);
     with(&["token", "--set", "on_store_down=fail"], &two).ends(6).says(&["store_key"]);
     assert_eq!((contents(&bench.path("sessions")), bench.calls()), (before, (1, 0)));
-    let alone = with(&["token"], &two).ends(0).says(&["kept nowhere"]);
+    let alone = with(&["token"], &two).ends(0).says(&["saved nowhere"]);
     assert!(alone.out.starts_with(JWT) && alone.out != token, "a token of its own, as on_store_down says");
     assert_eq!(bench.calls(), (2, 0));
     with(&["logout"], &two).ends(0).says(&["Logged out"]);

@@ -91,7 +91,7 @@ fn where_all_is_well_all_is_ok_and_nothing_is_consumed() {
 #[test]
 fn an_issue_is_made_only_where_it_is_asked_for_and_is_kept() {
     let bench = Bench::new();
-    bench.run(&["doctor", "--issue"]).ends(0).says(&["15 ok", "the service takes the credentials"]);
+    bench.run(&["doctor", "--issue"]).ends(0).says(&["15 ok", "the service accepts the credentials"]);
     assert_eq!(bench.calls(), (1, 0));
     bench.run(&["status"]).ends(0);
     let other = bench.sandbox.add_account().unwrap();
@@ -253,7 +253,7 @@ fn a_fault_of_the_store_is_found() {
     bench
         .run(&["doctor", "--issue", "--set", &other])
         .ends(6)
-        .says(&["the store would not keep what is bought"]);
+        .says(&["the store could not save the session"]);
     assert_eq!(bench.calls(), (1, 0));
     let found = Found::of(&bench, bench.command(&["--store", "memory:"]), 0);
     assert_eq!(found.that_are("warning"), ["store"]);

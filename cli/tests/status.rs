@@ -1,4 +1,4 @@
-//! `status`: every state of a store, for people, for programs and as an exit code; and no call to the service.
+//! `status`: every state of a store, as text, as JSON and as an exit code, without a call to the service.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -16,7 +16,7 @@ use paymentsgate_auth::token::Fingerprint;
 use serde_json::json;
 use support::{ACCESS, Bench, ZEROS, contents};
 
-/// What people see, with a word in the place of what no two runs share. Seconds may have passed.
+/// The text output, with placeholders for the values that differ between runs.
 fn shown(bench: &Bench, record: &RecordFile, code: i32) -> String {
     let ran = bench.run(&["status"]).ends(code);
     assert_eq!(ran.err, "");
@@ -38,15 +38,15 @@ fn shown(bench: &Bench, record: &RecordFile, code: i32) -> String {
     lines.collect()
 }
 
-/// Half a minute away from the next window, so that a slow machine sees the same.
+/// Half a minute away from the next window, so that a slow machine has the same result.
 #[test]
 fn people_see_each_state_in_words() {
     let bench = Bench::new();
     let record = bench.record();
     assert_eq!(
         shown(&bench, &record, 7),
-        "session        none; `paymentsgate-auth login` gets one\n\
-         kept in        RECORD (nothing there)\n"
+        "session        none; `paymentsgate-auth login` obtains one\n\
+         place          RECORD (no record)\n"
     );
     for (left, code, session) in [
         (3570, 0, "fresh, 59 min N s left"),
@@ -61,8 +61,8 @@ fn people_see_each_state_in_words() {
             format!(
                 "session        {session}\n\
                  token          FINGERPRINT, generation 1\n\
-                 refresh token  kept\n\
-                 kept in        RECORD (plain)\n"
+                 refresh token  saved\n\
+                 place          RECORD (plain)\n"
             )
         );
     }
@@ -75,23 +75,23 @@ fn people_see_who_has_the_refresh_token_and_what_was_refused() {
     assert!(record.intend().unwrap().is_some());
     assert_eq!(
         shown(&bench, &record, 8),
-        "session        expired; the next `token` logs in anew\n\
+        "session        expired; the next `token` logs in again\n\
          token          FINGERPRINT, generation 1\n\
-         refresh token  taken by process PID N s ago, which has not said what became of it; it is not presented again\n\
-         kept in        RECORD (plain)\n"
+         refresh token  taken by process PID N s ago, which has not recorded the result; it is not presented again\n\
+         place          RECORD (plain)\n"
     );
     refuse(&record, 2);
     assert_eq!(
         shown(&bench, &record, 4),
-        "session        none that works, and the credentials were refused\n\
+        "session        no token works, and the credentials were refused\n\
          token          FINGERPRINT, generation 1\n\
-         refresh token  taken by process PID N s ago, which has not said what became of it; it is not presented again\n\
-         credentials    refused 2 times (NO, HTTP 401); not tried again for 9 min N s, unless by `login --force`\n\
-         kept in        RECORD (plain)\n"
+         refresh token  taken by process PID N s ago, which has not recorded the result; it is not presented again\n\
+         credentials    refused 2 times (NO, HTTP 401); not tried again for 9 min N s; `login --force` tries them now\n\
+         place          RECORD (plain)\n"
     );
 }
 
-/// For some nine minutes and a half.
+/// A back-off of about nine and a half minutes.
 fn refuse(record: &RecordFile, strikes: usize) {
     let server = Some(Box::new(ServerError { code: Some("NO".into()), ..ServerError::default() }));
     let error = Error { server, http_status: Some(401), ..Error::new(Status::PG_ERR_REFUSED, "no") };
@@ -184,10 +184,10 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
     };
     assert_eq!(escape(&["status"]), (false, false), "a pipe");
     assert_eq!(escape(&["status", "--color", "never"]), (false, false));
-    assert_eq!(escape(&["status", "--color", "always"]), (true, true), "who asks for colours gets them");
+    assert_eq!(escape(&["status", "--color", "always"]), (true, true), "colours were requested");
     let red = bench.run(&["status", "--color", "always", "--set", "no=no"]).ends(3).err;
     assert!(red.contains("\u{1b}["), "{red}");
-    // script(1) gives it a terminal.
+    // script(1) provides a terminal.
     let terminal = |variable: &[(&str, &str)]| {
         let mut command = bench.command(&["status"]);
         let program = command.get_program().to_str().unwrap().to_owned();

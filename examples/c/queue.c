@@ -18,17 +18,17 @@
 #include <paymentsgate_auth.h>
 
 /* The program's own numbers. The subscription lasts, the other two end. */
-enum { NEWS = 1, WALLET = 2, FX = 3 };
+enum { EVENTS = 1, WALLET = 2, FX = 3 };
 
-enum { PATIENCE_MS = 30000 };
+enum { TIMEOUT_MS = 30000 };
 
 static int start_all(const pg_session *session, const pg_queue *queue, pg_error **error)
 {
     static const char FX_PATH[] = "/fx/calculation?currencyFrom=EUR&currencyTo=USDT&amount=100";
-    return pg_session_subscribe(session, queue, NEWS, PG_LOG_INFO, error) == PG_OK &&
-           pg_session_request_start(session, queue, WALLET, "GET", "/wallet", NULL, NULL, 0, PATIENCE_MS, error) ==
+    return pg_session_subscribe(session, queue, EVENTS, PG_LOG_INFO, error) == PG_OK &&
+           pg_session_request_start(session, queue, WALLET, "GET", "/wallet", NULL, NULL, 0, TIMEOUT_MS, error) ==
                PG_OK &&
-           pg_session_request_start(session, queue, FX, "GET", FX_PATH, NULL, NULL, 0, PATIENCE_MS, error) == PG_OK;
+           pg_session_request_start(session, queue, FX, "GET", FX_PATH, NULL, NULL, 0, TIMEOUT_MS, error) == PG_OK;
 }
 
 static void show_response(const char *name, const pg_event *event)
@@ -43,26 +43,26 @@ static void show_response(const char *name, const pg_event *event)
     putchar('\n');
 }
 
-static void show_news(const pg_event *event)
+static void show_event(const pg_event *event)
 {
     if (pg_event_kind(event) == PG_EVENT_LOG)
         printf("%-8s %s\n", "log", pg_event_text(event));
     else if (pg_event_kind(event) == PG_EVENT_ROTATED)
-        printf("%-8s there is a token %s\n", "news", pg_token_fingerprint(pg_event_token(event)));
+        printf("%-8s there is a token %s\n", "event", pg_token_fingerprint(pg_event_token(event)));
     else if (pg_event_error(event) != NULL)
-        printf("%-8s %s\n", "news", pg_error_text(pg_event_error(event)));
+        printf("%-8s %s\n", "event", pg_error_text(pg_event_error(event)));
 }
 
 /* The program's loop; here it has but one descriptor. Ends when both requests have. */
 static int run(const pg_queue *queue, pg_error **error)
 {
     struct pollfd waiting = { -1, POLLIN, 0 };
-    int under_way = 2;
+    int pending = 2;
     if (pg_queue_fd(queue, &waiting.fd, error) != PG_OK)
         return EXIT_FAILURE;
-    while (under_way > 0) {
+    while (pending > 0) {
         pg_event *event = NULL;
-        if (poll(&waiting, 1, PATIENCE_MS) == -1)
+        if (poll(&waiting, 1, TIMEOUT_MS) == -1)
             return EXIT_FAILURE;
         /* Now and then a descriptor is readable for nothing; then the event is NULL, and every getter takes that. */
         if (pg_queue_poll(queue, 0, &event, error) != PG_OK)
@@ -70,13 +70,13 @@ static int run(const pg_queue *queue, pg_error **error)
         switch (pg_event_id(event)) {
         case WALLET:
             show_response("wallet", event);
-            under_way--;
+            pending--;
             break;
         case FX:
             show_response("fx", event);
-            under_way--;
+            pending--;
             break;
-        case NEWS: show_news(event); break;
+        case EVENTS: show_event(event); break;
         }
         pg_event_free(event);
     }

@@ -13,13 +13,13 @@
 
 #include <paymentsgate_auth.h>
 
-enum { REQUESTS = 3, PATIENCE_MS = 30000 };
+enum { REQUESTS = 3, TIMEOUT_MS = 30000 };
 
 /* Any complete answer is a response, whatever its HTTP status. */
 static int show_wallet(const pg_session *session, pg_error **error)
 {
     pg_response *response = NULL;
-    if (pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, PATIENCE_MS, &response, error) != PG_OK)
+    if (pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, TIMEOUT_MS, &response, error) != PG_OK)
         return EXIT_FAILURE;
     printf("%-8s HTTP %" PRId32 "  ", "wallet", pg_response_status(response));
     /* A body has a length and no NUL at its end. */
@@ -35,7 +35,7 @@ static int show_wallet(const pg_session *session, pg_error **error)
 static int show_token(const pg_session *session, pg_error **error)
 {
     pg_token *token = NULL;
-    if (pg_session_token(session, PATIENCE_MS, &token, error) != PG_OK)
+    if (pg_session_token(session, TIMEOUT_MS, &token, error) != PG_OK)
         return EXIT_FAILURE;
     /* A token is shown by its fingerprint, never by its text. */
     printf("%-8s %s  generation %" PRIu64 "  %" PRId64 " s left\n", "token", pg_token_fingerprint(token),
@@ -73,7 +73,7 @@ int main(void)
             result = show_token(session, &error);
         if (result == EXIT_SUCCESS)
             result = show_health(session, &error);
-        if (result == EXIT_SUCCESS && pg_session_close(session, PATIENCE_MS, &error) != PG_OK)
+        if (result == EXIT_SUCCESS && pg_session_close(session, TIMEOUT_MS, &error) != PG_OK)
             result = EXIT_FAILURE;
     }
     if (error != NULL)

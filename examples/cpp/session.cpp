@@ -17,19 +17,19 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int requests = 3;
-constexpr auto patience = 30s;
+constexpr auto timeout = 30s;
 
 std::ostream &show(const char *what) { return std::cout << std::left << std::setw(8) << what << ' '; }
 
 // What waits by now. A program that runs for long waits for the queue's fd(), or in a thread.
-void show_news(const pg::queue &news) {
-    while (const auto event = news.poll(0ms)) {
+void show_events(const pg::queue &queue) {
+    while (const auto event = queue.poll(0ms)) {
         if (event->kind() == PG_EVENT_LOG) {
             show("log") << event->text() << '\n';
         } else if (const auto error = event->error()) {
-            show("news") << error->what() << '\n';
+            show("event") << error->what() << '\n';
         } else if (const auto token = event->token()) {
-            show("news") << "there is a token " << token->fingerprint() << '\n';
+            show("event") << "there is a token " << token->fingerprint() << '\n';
         }
     }
 }
@@ -41,12 +41,12 @@ int main() try {
     config.set_from_env();
     // A program opens one session for an account, and its threads share it.
     const pg::session session(pg::client(config), config);
-    const pg::queue news;
-    session.subscribe(news, 1, PG_LOG_INFO);
+    const pg::queue queue;
+    session.subscribe(queue, 1, PG_LOG_INFO);
 
     for (int i = 0; i < requests; ++i) {
         // Any complete answer is a response, whatever its HTTP status.
-        const pg::response wallet = session.request("GET", "/wallet", {}, {}, patience);
+        const pg::response wallet = session.request("GET", "/wallet", {}, {}, timeout);
         show("wallet") << "HTTP " << wallet.status() << "  " << wallet.body() << '\n';
         if (wallet.status() != 200) {
             return EXIT_FAILURE;
@@ -54,13 +54,13 @@ int main() try {
     }
     // For callers with an HTTP client of their own: the token alone. Fresh, it comes from memory, so nothing is won by
     // keeping it. Of a 401 they tell the session: session.reject(token).
-    const pg::token token = session.token(patience);
+    const pg::token token = session.token(timeout);
     // A token is shown by its fingerprint, never by its text.
     show("token") << token.fingerprint() << "  generation " << token.generation() << "  " << token.remaining() / 1s
                   << " s left\n";
-    show_news(news);
+    show_events(queue);
     show("health") << session.health() << '\n';
-    session.close(patience);
+    session.close(timeout);
     return EXIT_SUCCESS;
 } catch (const pg::error &error) {
     std::cerr << error.status_name() << ": " << error.what() << std::endl;

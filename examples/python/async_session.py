@@ -22,10 +22,10 @@ async def main() -> None:
     await listener
 
 
-async def listen(news: AsyncSubscription) -> None:
+async def listen(subscription: AsyncSubscription) -> None:
     """Until the session ends."""
-    async for event in news:
-        show("news", f"{event.kind.name.lower()}  {event.error or event.token}")
+    async for event in subscription:
+        show("event", f"{event.kind.name.lower()}  {event.error or event.token}")
 
 
 def show(what: str, text: str) -> None:

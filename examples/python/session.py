@@ -12,7 +12,7 @@ from paymentsgate_auth import LogLevel, PaymentsGateError, Session
 
 def main() -> None:
     with Session.from_env(user_agent="example-python/1.0") as session:
-        news = session.subscribe(LogLevel.INFO)
+        subscription = session.subscribe(LogLevel.INFO)
         for _ in range(3):
             answer = session.request("GET", "/wallet", timeout=30)
             show("wallet", f"HTTP {answer.status}  {answer.text}")
@@ -22,9 +22,9 @@ def main() -> None:
         left = f"{token.remaining:.0f} s left"
         show("token", f"{token.fingerprint}  generation {token.generation}  {left}")
 
-        # What waits by now. A program that runs for long has `for event in news` in a thread.
-        while event := news.poll(timeout=0):
-            show("news", f"{event.kind.name.lower()}  {event.text or event.error or event.token}")
+        # What waits by now. A program that runs for long has `for event in subscription` in a thread.
+        while event := subscription.poll(timeout=0):
+            show("event", f"{event.kind.name.lower()}  {event.text or event.error or event.token}")
         show("health", json.dumps(session.health()))
 
 

@@ -32,7 +32,7 @@ class SessionClient(ApiClient):
     def _send_request(self, request: Request) -> Response:
         token = self._session.token(timeout=self.timeout)
         response = super()._send_request(request)
-        if withdrawn(self._session, token, response):
+        if is_refused(self._session, token, response):
             response = super()._send_request(request)
         return response
 
@@ -50,12 +50,12 @@ class AsyncSessionClient(ApiAsyncClient):
     async def _send_request(self, request: Request) -> Response:
         token = await self._session.token(timeout=self.timeout)
         response = await super()._send_request(request)
-        if withdrawn(self._session, token, response):
+        if is_refused(self._session, token, response):
             response = await super()._send_request(request)
         return response
 
 
-def withdrawn(session: Session | AsyncSession, token: Token, response: Response) -> bool:
+def is_refused(session: Session | AsyncSession, token: Token, response: Response) -> bool:
     """Whether the service refused the token, so that a newer one may fare better."""
     if response.status_code != 401:
         return False

@@ -1,4 +1,4 @@
-//! A check and what it came to.
+//! A check and its result.
 
 use anstyle::Style;
 use paymentsgate_auth::Error;
@@ -7,14 +7,14 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::page::{BAD, DOUBTFUL, GOOD, QUIET};
 
-/// What was looked at, and what was found.
+/// What was checked, and what was found.
 #[derive(Serialize)]
 pub(super) struct Check {
     pub(super) name: &'static str,
     pub(super) result: Verdict,
-    /// What is so or is wrong, and what to do.
+    /// What was found, and what to do.
     pub(super) text: String,
-    /// How the command ends if this fails first.
+    /// The exit code of the command if this is the first check that fails.
     #[serde(skip)]
     pub(super) exit: Exit,
 }
@@ -29,7 +29,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// In words, and in its colour.
+    /// The result as a word, and its colour.
     pub(super) fn shown(self) -> (&'static str, Style) {
         match self {
             Verdict::Ok => ("ok", GOOD),
@@ -49,7 +49,7 @@ impl Check {
         Check { result: Verdict::Warning, ..Check::ok(name, text) }
     }
 
-    /// Because of something earlier, or because it was not asked for.
+    /// An earlier check failed, or it was not requested.
     pub(super) fn not_run(name: &'static str, why: impl Into<String>) -> Self {
         Check { result: Verdict::NotRun, ..Check::ok(name, why) }
     }

@@ -1,4 +1,4 @@
-//! Whether the machine's clocks can be lived by.
+//! Checks whether the machine's clocks are usable.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::check::Check;
 use super::span;
 use crate::exit::Exit;
 
-/// A wall clock that is behind this day (2025-01-01) was never set, and one that is beyond (2100-01-01) was set wrong.
+/// A wall clock before 2025-01-01 was never set, and one after 2100-01-01 was set wrong.
 const SANE: std::ops::Range<Duration> =
     Duration::from_secs(1_735_689_600)..Duration::from_secs(4_102_444_800);
 
@@ -20,13 +20,13 @@ pub(super) fn examine() -> Vec<Check> {
 fn boot_clock(now: Moment, has_boot_id: bool) -> Check {
     let name = "boot clock";
     if now.boot.is_zero() {
-        let text = "it stands at zero, so no token's age is known; the system must allow clock_gettime(CLOCK_BOOTTIME)";
+        let text = "it is at zero, so the age of tokens is not known; the system must allow clock_gettime(CLOCK_BOOTTIME)";
         return Check::failed(name, Exit::Failed, text);
     }
     let up = span(now.boot);
     if !has_boot_id {
         let text = format!(
-            "started {up} ago, but the system does not name its runs, so a token that is kept is aged by the wall clock; \
+            "started {up} ago, but there is no boot id, so the age of a stored token is measured by the wall clock; \
              make /proc/sys/kernel/random/boot_id readable"
         );
         return Check::warning(name, text);

@@ -1,4 +1,4 @@
-//! The settings, and the files that they name.
+//! Checks the settings, and the files that they name.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -10,9 +10,9 @@ use super::check::Check;
 use crate::exit::Exit;
 use crate::settings::Settings;
 
-/// Files that hold nothing to hide.
+/// Settings that name files without secrets.
 const OPEN: [&str; 2] = ["tls.ca_file", "tls.client_cert_file"];
-/// The settings that credentials are made of.
+/// The settings that give credentials.
 const LOGIN: [&str; 4] = ["credentials_file", "account_id", "public_key", "public_key_file"];
 
 pub(super) fn examine(settings: &Settings) -> Vec<Check> {
@@ -29,7 +29,7 @@ pub(super) fn examine(settings: &Settings) -> Vec<Check> {
     checks
 }
 
-/// One line for each thing that is wrong with them, or one that says who set what.
+/// One check for each problem, or one that lists the settings and their sources.
 fn named(settings: &Settings) -> Vec<Check> {
     let (_, troubles) = settings.examine(|_| true);
     let mut checks: Vec<_> = troubles.iter().map(|error| Check::failed_by("settings", error)).collect();
@@ -44,7 +44,7 @@ fn named(settings: &Settings) -> Vec<Check> {
     }
     let unknown = Settings::unknown_variables();
     if !unknown.is_empty() {
-        let text = format!("no setting has the name of {}; see docs/settings.md", unknown.join(", "));
+        let text = format!("no setting matches {}; see docs/settings.md", unknown.join(", "));
         checks.push(Check::warning("environment", text));
     }
     checks
@@ -75,7 +75,7 @@ fn file(name: &'static str, path: &Path, is_secret: bool) -> Check {
     }
 }
 
-/// Whether they are complete and have the right form; whether they are good, only the service knows.
+/// Checks whether they are complete and well-formed. Only the service knows whether they are valid.
 fn credentials(settings: &Settings) -> Check {
     let name = "credentials";
     if !LOGIN.iter().any(|name| settings.value(name).is_some()) {
@@ -86,7 +86,7 @@ fn credentials(settings: &Settings) -> Check {
         );
     }
     let (mut config, _) = settings.examine(|name| LOGIN.contains(&name));
-    // A client looks at them, and wants an address too.
+    // Making a client checks the credentials, and needs an address.
     if let Err(error) = config.set("base_url", "https://localhost").and_then(|()| Client::new(&config)) {
         return Check::failed_by(name, &error);
     }

@@ -1,4 +1,4 @@
-//! `doctor`: one check after the other, each with what is wrong and what to do. All run, whatever the others found.
+//! `doctor`: runs all checks, whatever the others found. Each says what is wrong and what to do.
 
 mod check;
 mod clock;

@@ -1,4 +1,4 @@
-//! The way to the service, one layer after the other. Nothing of it consumes anything.
+//! Checks the path to the service, layer by layer. No check consumes anything.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -19,11 +19,11 @@ const TLS: &str = "tls";
 const SERVICE: &str = "service";
 const SKEW: &str = "clock skew";
 
-/// For each layer.
+/// The time limit of each layer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For an answer, with all the layers below it.
+/// The time limit of an answer, with all layers below it.
 const ANSWER: Duration = Duration::from_secs(15);
-/// The service's clock may be so far away before it is worth a word.
+/// A smaller clock skew is not reported.
 const MOST_SKEW: i64 = 60;
 
 pub(super) fn examine(settings: &Settings) -> Vec<Check> {
@@ -35,12 +35,12 @@ pub(super) fn examine(settings: &Settings) -> Vec<Check> {
     });
     let Some((host, port, is_tls)) = host else {
         return [NAME, CONNECTION, TLS, SERVICE, SKEW]
-            .map(|name| Check::not_run(name, "there is no base_url to go to"))
+            .map(|name| Check::not_run(name, "base_url is not set"))
             .into();
     };
     let is_proxied = is_tls && settings.value("proxy").is_some_and(|proxy| proxy != "none");
     let (mut checks, is_connected) = if is_proxied {
-        let why = "the setting proxy names a proxy, which does this";
+        let why = "the proxy of the setting proxy does this";
         (vec![Check::not_run(NAME, why), Check::not_run(CONNECTION, why)], true)
     } else {
         reach(&host, port)
@@ -53,7 +53,7 @@ pub(super) fn examine(settings: &Settings) -> Vec<Check> {
     checks
 }
 
-/// The name and the connection, and whether there is one.
+/// Checks the name and the connection. The second value says whether there is a connection.
 fn reach(host: &str, port: u16) -> (Vec<Check>, bool) {
     let addresses = match resolve(host, port) {
         Ok(addresses) => addresses,
@@ -76,12 +76,12 @@ fn reach(host: &str, port: u16) -> (Vec<Check>, bool) {
     (vec![Check::ok(NAME, name), connection], is_connected)
 }
 
-/// The system's own resolver, which knows no deadline.
+/// Uses the system's resolver, which has no deadline.
 fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let target = (host.to_owned(), port);
     let (found, finding) = sync_channel(1);
     thread::spawn(move || {
-        // Nobody may be waiting any more.
+        // The receiver may have stopped waiting.
         let _ = found.send(target.to_socket_addrs().map(Iterator::collect));
     });
     let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s");
@@ -92,7 +92,7 @@ fn connect(addresses: &[SocketAddr]) -> Check {
     let mut troubles = Vec::new();
     for address in addresses {
         match TcpStream::connect_timeout(address, PATIENCE) {
-            Ok(_) => return Check::ok(CONNECTION, format!("{address} takes connections")),
+            Ok(_) => return Check::ok(CONNECTION, format!("{address} accepts connections")),
             Err(error) => troubles.push(format!("{address}: {error}")),
         }
     }
@@ -103,7 +103,7 @@ fn connect(addresses: &[SocketAddr]) -> Check {
     Check::failed(CONNECTION, Exit::Unreachable, text)
 }
 
-/// What the base URL answers to a request without a token.
+/// Checks the answer of the base URL to a request without a token.
 fn ask(settings: &Settings, is_tls: bool) -> Vec<Check> {
     let is_wanted = |name: &str| {
         matches!(name, "base_url" | "proxy" | "user_agent" | "connect_timeout_ms") || name.starts_with("tls.")
@@ -121,22 +121,22 @@ fn ask(settings: &Settings, is_tls: bool) -> Vec<Check> {
     };
     let (answer, asked, answered) = timed(&client);
     let secured = |text: &str| {
-        let text = if is_tls { text } else { "none: plain http, to this machine" };
+        let text = if is_tls { text } else { "not used: plain http to this machine" };
         Check::ok(TLS, text)
     };
     match answer {
         Ok(answer) => vec![
-            secured("the certificate is for this host, from a trusted authority, and in its time"),
+            secured("the certificate is valid now and for this host, and comes from a trusted authority"),
             judge(&answer, answered.duration_since(asked).unwrap_or_default()),
             skew(answer.header("date"), asked, answered),
         ],
         Err(error) => {
             let why = Check::not_run(SKEW, "there is no answer");
             if is_tls_trouble(error.status) {
-                let service = Check::not_run(SERVICE, "there is no secured connection");
+                let service = Check::not_run(SERVICE, "there is no TLS connection");
                 return vec![Check::failed_by(TLS, &error), service, why];
             }
-            let tls = Check::not_run(TLS, "the exchange ended before anything was known of it");
+            let tls = Check::not_run(TLS, "the request failed before TLS could be checked");
             vec![tls, Check::failed_by(SERVICE, &error), why]
         }
     }
@@ -156,7 +156,7 @@ fn is_tls_trouble(status: Status) -> bool {
     )
 }
 
-/// Any answer will do, but some tell of more.
+/// Any answer is good, but some statuses show a problem.
 fn judge(answer: &RawResponse, took: Duration) -> Check {
     let said = format!("it answers, with HTTP {} in {} ms", answer.status, took.as_millis());
     match answer.status {
@@ -166,17 +166,17 @@ fn judge(answer: &RawResponse, took: Duration) -> Check {
         407 => Check::failed(
             SERVICE,
             Exit::Unreachable,
-            format!("{said}: the proxy wants a password; set proxy"),
+            format!("{said}: the proxy requires a password; set proxy"),
         ),
-        500.. => Check::warning(SERVICE, format!("{said}: it has troubles of its own; try again later")),
+        500.. => Check::warning(SERVICE, format!("{said}: the service has a problem; try again later")),
         _ => Check::ok(SERVICE, said),
     }
 }
 
-/// Between the service's clock and this machine's. The date is that of the middle of a second, and of the exchange.
+/// Compares the service's clock with this machine's. The date counts as the middle of its second and of the request.
 fn skew(date: Option<&str>, asked: SystemTime, answered: SystemTime) -> Check {
     let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
-        return Check::not_run(SKEW, "the service does not tell its time");
+        return Check::not_run(SKEW, "the answer has no Date header");
     };
     let middle = asked + answered.duration_since(asked).unwrap_or_default() / 2;
     let date = date + Duration::from_millis(500);
@@ -185,7 +185,7 @@ fn skew(date: Option<&str>, asked: SystemTime, answered: SystemTime) -> Check {
         Err(behind) => -(behind.duration().as_secs() as i64),
     };
     let text = match seconds {
-        0 => "the service's clock agrees with this machine's, to the second".to_owned(),
+        0 => "the service's clock agrees with this machine's to the second".to_owned(),
         1.. => format!("the service's clock is {seconds} s ahead of this machine's"),
         _ => format!("the service's clock is {} s behind this machine's", -seconds),
     };
@@ -194,7 +194,9 @@ fn skew(date: Option<&str>, asked: SystemTime, answered: SystemTime) -> Check {
     } else {
         Check::warning(
             SKEW,
-            format!("{text}; see which is wrong (tokens are aged without it, certificates are not)"),
+            format!(
+                "{text}; correct the wrong one (the age of tokens does not depend on it, but the validity of certificates does)"
+            ),
         )
     }
 }

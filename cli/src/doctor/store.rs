@@ -1,4 +1,4 @@
-//! The store: the place, its lock, the record in it. And, if that is wanted, a session that is bought.
+//! Checks the store: the place, its lock, the record in it. With `--issue`, also obtains a session.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const LOCK: &str = "lock";
 const RECORD: &str = "record";
 const ISSUE: &str = "issue";
 
-/// A flight has the lock for longer than this only where it waits for the service.
+/// A flight holds the lock for longer than this only while it waits for the service.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const ISSUE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -31,7 +31,7 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
         Err(error) if error.status == Status::PG_ERR_NO_CREDENTIALS => {
             return none_of(
                 &[STORE, LOCK, RECORD, ISSUE],
-                "there are no credentials whose record it could hold",
+                "there are no credentials, so no record belongs to them",
             );
         }
         Err(error) => {
@@ -41,18 +41,18 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
         }
     };
     let mut checks = if settings.keeps_nothing() {
-        let text = "memory:, so every command buys a session of its own; set store to file:/folder";
-        let why = "nothing is kept";
+        let text = "memory:, so every command obtains its own session; set store to file:/folder";
+        let why = "nothing is saved";
         vec![Check::warning(STORE, text), Check::not_run(LOCK, why), Check::not_run(RECORD, why)]
     } else {
         let (lock, record) = (lock(&operator), record(&operator));
-        // Last, since what was put right on the way is told here.
+        // Inserted after the other checks, because it also reports what they corrected.
         vec![place(&operator), lock, record]
     };
     let is_unfit = checks.iter().any(|check| check.exit == Exit::Store);
     checks.push(match issues {
-        false => Check::not_run(ISSUE, "add --issue to see whether the service takes the credentials"),
-        true if is_unfit => Check::not_run(ISSUE, "the store would not keep what is bought"),
+        false => Check::not_run(ISSUE, "add --issue to check whether the service accepts the credentials"),
+        true if is_unfit => Check::not_run(ISSUE, "the store could not save the session"),
         true => issue(&operator),
     });
     checks
@@ -61,16 +61,15 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
 fn place(operator: &Operator) -> Check {
     match operator.warning() {
         Some(warning) => Check::warning(STORE, warning),
-        None => Check::ok(STORE, "fit to keep sessions"),
+        None => Check::ok(STORE, "can save sessions"),
     }
 }
 
 fn lock(operator: &Operator) -> Check {
     match operator.try_lock(LOCK_PATIENCE) {
-        Ok(true) => Check::ok(LOCK, "can be taken and freed"),
+        Ok(true) => Check::ok(LOCK, "can be taken and released"),
         Ok(false) => {
-            let text =
-                "another process has held it for 2 s; if that lasts, look for one that hangs or is stopped";
+            let text = "another process has held it for 2 s; if this continues, look for a process that hangs or is stopped";
             Check::warning(LOCK, text)
         }
         Err(error) => Check::failed_by(LOCK, &error),
@@ -88,22 +87,21 @@ fn record(operator: &Operator) -> Check {
     }
     let form = match form {
         None => {
-            return Check::ok(RECORD, format!("{place}: none yet; `paymentsgate-auth login` makes one"));
+            return Check::ok(RECORD, format!("{place}: none yet; `paymentsgate-auth login` creates one"));
         }
         Some(Form::Broken) => {
-            let text = format!(
-                "{place}: broken; the next login replaces it. If that happens again, look at the disk"
-            );
+            let text =
+                format!("{place}: broken; the next login replaces it. If this happens again, check the disk");
             return Check::warning(RECORD, text);
         }
         Some(Form::Plain) => "plain",
-        Some(Form::Sealed) => "sealed, and opens with this key",
+        Some(Form::Sealed) => "sealed, and this key opens it",
     };
     if let Some(claim) = intent {
         let ago = claim.age.map_or("some time".into(), span);
         let text = format!(
-            "{place}: process {} took the refresh token {ago} ago and has not said what became of it; if it has ended, \
-             the next token is bought with the credentials",
+            "{place}: process {} took the refresh token {ago} ago and has not recorded the result; if it has ended, \
+             the next token is obtained with the credentials",
             claim.pid
         );
         return Check::warning(RECORD, text);
@@ -111,7 +109,7 @@ fn record(operator: &Operator) -> Check {
     Check::ok(RECORD, format!("{place}, {form}"))
 }
 
-/// Kept, since it has been bought.
+/// Obtains a session and saves it.
 fn issue(operator: &Operator) -> Check {
     let bought =
         operator.look().and_then(|found| operator.renew(&found, Renewal::ForcedIssue, ISSUE_PATIENCE));
@@ -120,7 +118,7 @@ fn issue(operator: &Operator) -> Check {
             let token = committed.token();
             let life = span(token.remaining(operator.now()));
             let text =
-                format!("the service takes the credentials: token {}, for {life}", token.fingerprint());
+                format!("the service accepts the credentials: token {}, for {life}", token.fingerprint());
             Check::ok(ISSUE, text)
         }
         Err(error) => Check::failed_by(ISSUE, &error),

@@ -1,4 +1,4 @@
-//! The binary as a child process, the emulator over real TLS, and a look into every output for secrets.
+//! Runs the binary as a child process against the emulator over real TLS, and searches every output for secrets.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 pub(crate) const ZEROS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 pub(crate) const ONES: &str = "//////////////////////////////////////////8=";
 
-/// What is put into a record by hand.
+/// The texts of a prepared record.
 pub(crate) const ACCESS: &str = "an-access-token-made-by-hand";
 pub(crate) const REFRESH: &str = "a-refresh-token-made-by-hand";
 
@@ -30,7 +30,7 @@ pub(crate) struct Bench {
     pub(crate) folder: TempDir,
 }
 
-/// What a command came to.
+/// The result of a command.
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) out: String,
@@ -73,7 +73,7 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// A file for its owner alone.
+    /// A file that only its owner can access.
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
@@ -86,7 +86,7 @@ impl Bench {
         format!("file:{}", self.path("sessions").display())
     }
 
-    /// In an environment of its own.
+    /// A command with an empty environment.
     pub(crate) fn bare(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_paymentsgate-auth"));
         command.env_clear().env("HOME", self.folder.path()).env("TERM", "xterm-256color");

@@ -32,11 +32,11 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer session.Close(ctx)
-	news, err := session.Subscribe(pgauth.LogInfo)
+	subscription, err := session.Subscribe(pgauth.LogInfo)
 	if err != nil {
 		return err
 	}
-	defer news.Close()
+	defer subscription.Close()
 
 	for range 3 {
 		response, err := session.Do(ctx, http.MethodGet, "/wallet", nil, nil)
@@ -53,7 +53,7 @@ func run(ctx context.Context) error {
 	}
 	fmt.Printf("%-8s %v  generation %d  %.0f s left\n", "token", token, token.Generation(), token.Remaining().Seconds())
 
-	if err := tell(news); err != nil {
+	if err := printEvents(subscription); err != nil {
 		return err
 	}
 	health, err := session.Health()
@@ -61,12 +61,12 @@ func run(ctx context.Context) error {
 	return err
 }
 
-// tell shows the news that wait. A program that runs for long does so from a goroutine, with a context that lasts.
-func tell(news *pgauth.Subscription) error {
+// printEvents shows the subscription that wait. A program that runs for long does so from a goroutine, with a context that lasts.
+func printEvents(subscription *pgauth.Subscription) error {
 	now, cancel := context.WithTimeout(context.Background(), 0)
 	defer cancel()
 	for {
-		event, err := news.Next(now)
+		event, err := subscription.Next(now)
 		if errors.Is(err, pgauth.ErrTimeout) {
 			return nil
 		}
@@ -74,9 +74,9 @@ func tell(news *pgauth.Subscription) error {
 			return err
 		}
 		if event.Err != nil {
-			fmt.Printf("%-8s %v  %v\n", "news", event.Kind, event.Err)
+			fmt.Printf("%-8s %v  %v\n", "event", event.Kind, event.Err)
 		} else {
-			fmt.Printf("%-8s %v  %s\n", "news", event.Kind, event.Text)
+			fmt.Printf("%-8s %v  %s\n", "event", event.Kind, event.Text)
 		}
 	}
 }
