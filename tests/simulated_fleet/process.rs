@@ -25,7 +25,7 @@ pub(crate) struct Process {
     pub(crate) record: RecordFile,
     pub(crate) flight: Option<(Plan, Flight)>,
     /// Of a pair that was bought while the store was down.
-    pub(crate) unpublished: Option<RefreshToken>,
+    pub(crate) private_refresh: Option<RefreshToken>,
     /// It waits for the lock until then.
     pub(crate) patience: Option<Duration>,
     /// How often its flight has asked for the lock: again, when what had come was nothing for it.
@@ -56,7 +56,7 @@ impl Process {
             rng,
             record,
             flight: None,
-            unpublished: None,
+            private_refresh: None,
             patience: None,
             locks: 0,
             may_adopt: false,
@@ -97,7 +97,7 @@ impl Process {
     ) -> Option<Plan> {
         let deadline = now.boot + patience;
         self.waiting.insert(id, deadline);
-        let plan = self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer: false }, now);
+        let plan = self.step(SessionEvent::Ask { id, deadline, min_remaining, wants_newer: false }, now);
         assert!(!patience.is_zero() || !self.waiting.contains_key(&id), "deadline 0 is answered now");
         plan
     }
@@ -144,10 +144,10 @@ impl Process {
 
     /// A flight of that plan.
     pub(crate) fn flight(&mut self, plan: Plan) -> Flight {
-        match self.machine.current().filter(|_| plan.publishes) {
+        match self.machine.current().filter(|_| plan.offers_private_pair) {
             Some(held) => {
-                let pair = Pair { token: held.token().clone(), refresh: self.unpublished.take() };
-                Flight::publishing(plan, pair)
+                let pair = Pair { token: held.token().clone(), refresh: self.private_refresh.take() };
+                Flight::offering(plan, pair)
             }
             None => Flight::new(plan, None),
         }
