@@ -19,7 +19,7 @@ pub(super) struct Account {
     /// In force now. A forked child begins with them.
     credentials: HazardCell<Arc<Credentials>>,
     /// What the credentials file held when it was last taken up. The host may have set others since.
-    seen: HazardCell<Arc<Credentials>>,
+    last_from_file: HazardCell<Arc<Credentials>>,
 }
 
 /// Another key of the account, with the store of its record. A store in memory goes on as it is.
@@ -36,8 +36,8 @@ impl Account {
         source: Option<Arc<CredentialsSource>>,
     ) -> Self {
         let credentials = source.as_ref().map(|source| source.reload());
-        let [credentials, seen] = [credentials.clone(), credentials].map(HazardCell::new);
-        Account { client, location, keyring, source, watcher: Watcher::new(), credentials, seen }
+        let [credentials, last_from_file] = [credentials.clone(), credentials].map(HazardCell::new);
+        Account { client, location, keyring, source, watcher: Watcher::new(), credentials, last_from_file }
     }
 
     /// One whose credentials stay, and whose store is open.
@@ -51,13 +51,13 @@ impl Account {
     }
 
     /// Puts credentials in force, for children that are forked from now on.
-    pub(super) fn keep(&self, credentials: &Arc<Credentials>) {
+    pub(super) fn set_credentials(&self, credentials: &Arc<Credentials>) {
         self.credentials.replace(Some(credentials.clone()));
     }
 
     /// What the credentials file holds now is taken up.
-    pub(super) fn note_seen(&self, credentials: &Arc<Credentials>) {
-        self.seen.replace(Some(credentials.clone()));
+    pub(super) fn note_from_file(&self, credentials: &Arc<Credentials>) {
+        self.last_from_file.replace(Some(credentials.clone()));
     }
 
     /// The store of the current credentials.
@@ -75,18 +75,18 @@ impl Account {
     }
 
     /// Another key than the one that was last taken up from the credentials file.
-    pub(super) async fn renewed(self: &Arc<Self>) -> Option<Result<NewCredentials, Error>> {
+    pub(super) async fn changed_credentials(self: &Arc<Self>) -> Option<Result<NewCredentials, Error>> {
         if !self.source.as_ref()?.has_file() {
             return None;
         }
-        let here = self.clone();
+        let account = self.clone();
         // The file is looked at, and perhaps a folder opened.
-        let look = move || {
-            let seen = here.seen.read(|seen| seen.cloned())?;
-            let credentials = here.source.as_ref()?.renewed(&seen)?;
-            Some(here.new_credentials(credentials))
+        let compare = move || {
+            let last_from_file = account.last_from_file.read(|last_from_file| last_from_file.cloned())?;
+            let credentials = account.source.as_ref()?.renewed(&last_from_file)?;
+            Some(account.new_credentials(credentials))
         };
-        self.watcher.perform(look).await.flatten()
+        self.watcher.perform(compare).await.flatten()
     }
 
     /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.

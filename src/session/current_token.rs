@@ -21,9 +21,9 @@ pub(super) struct CurrentToken {
     pub(super) refused: bool,
     pub(super) reports: Reports,
     /// From 0 to 1: where in its range the pause before the next replacement is.
-    pub(super) spacing: f64,
+    pub(super) jitter: f64,
     /// The wall clock has had its say.
-    pub(super) wall_clock_checked: bool,
+    pub(super) wall_jump_handled: bool,
     /// How much of its life is over is not known.
     pub(super) has_uncertain_age: bool,
     /// It was got with credentials that have been replaced since: it is never written to the record of the new ones.
@@ -42,8 +42,8 @@ impl CurrentToken {
             published: !has_uncertain_age,
             refused: false,
             reports: Reports::default(),
-            spacing: random(),
-            wall_clock_checked: false,
+            jitter: random(),
+            wall_jump_handled: false,
             has_uncertain_age,
             is_of_another_record: false,
         }
@@ -82,6 +82,6 @@ impl CurrentToken {
 
     /// The wall clock says that more time has passed than the boot clock has counted; that counts once.
     pub(super) fn has_jumped(&self, now: Moment) -> bool {
-        !self.wall_clock_checked && self.committed.token().wall_has_jumped(now)
+        !self.wall_jump_handled && self.committed.token().wall_has_jumped(now)
     }
 }

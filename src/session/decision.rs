@@ -24,7 +24,7 @@ pub enum SessionEvent {
         /// Less life than this counts as mandatory.
         min_remaining: Duration,
         /// Only another token than the one there is will do.
-        is_newer: bool,
+        wants_newer: bool,
     },
     /// The deadline of a caller has passed, or the caller went away.
     Leave(WaiterId),

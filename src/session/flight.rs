@@ -97,27 +97,27 @@ pub struct Flight {
     stats: FlightStats,
     /// Why the last call failed.
     error: Option<Error>,
-    refreshed: bool,
+    has_refreshed: bool,
     /// A refresh token that may be spent, and is to be presented once more: by this flight, or by the next one.
     maybe_spent: Option<MaybeSpentRefreshToken>,
-    lost: Option<Error>,
+    lost_answer: Option<Error>,
     refusal: Option<Refusal>,
     store_error: Option<Error>,
-    kept: Option<Secret>,
+    host_copy: Option<Secret>,
     is_locked: bool,
     /// The intent is to be written next.
     is_intending: bool,
     /// Issue is to be called next, if the lock is still held.
     is_issuing: bool,
     /// A step of the store has failed, and the flight went back to the lock.
-    has_gone_back: bool,
+    has_retried_store: bool,
     /// When the last step was begun, on the boot clock.
-    asked: Duration,
+    step_started: Duration,
     /// A pair that the store has not taken.
     offered: Option<Pair>,
     /// Since when it has been offered, on the boot clock.
     offered_since: Option<Duration>,
-    unpublished: Option<Pair>,
+    private_pair: Option<Pair>,
 }
 
 impl Flight {
@@ -127,27 +127,27 @@ impl Flight {
             stats: FlightStats { looked_only: plan.looks_only, ..FlightStats::default() },
             plan,
             error: None,
-            refreshed: false,
+            has_refreshed: false,
             maybe_spent,
-            lost: None,
+            lost_answer: None,
             refusal: None,
             store_error: None,
-            kept: None,
+            host_copy: None,
             is_locked: false,
             is_intending: false,
             is_issuing: false,
-            has_gone_back: false,
-            asked: Duration::ZERO,
+            has_retried_store: false,
+            step_started: Duration::ZERO,
             offered: None,
             offered_since: None,
-            unpublished: None,
+            private_pair: None,
         }
     }
 
     /// One that offers the store a pair which was bought while the store was down.
-    pub fn publishing(plan: Plan, pair: Pair) -> Self {
+    pub fn offering(plan: Plan, pair: Pair) -> Self {
         let mut flight = Flight::new(plan, None);
-        flight.kept = flight.copy_for_host(&pair);
+        flight.host_copy = flight.copy_for_host(&pair);
         flight.offered = Some(pair);
         flight
     }
@@ -173,7 +173,7 @@ impl Flight {
 
     /// The step after `input`, which came at `now` on the boot clock.
     pub fn next(&mut self, input: Input, now: Duration) -> Step {
-        let took = now.saturating_sub(std::mem::replace(&mut self.asked, now));
+        let took = now.saturating_sub(std::mem::replace(&mut self.step_started, now));
         match input {
             Input::Start if self.plan.looks_only => Step::Load,
             Input::Start => Step::Lock,
@@ -203,7 +203,7 @@ impl Flight {
             // Others may have taken the lock meanwhile, and have something newer.
             Input::Resumed if self.offered.is_some() => Step::Lock,
             Input::Resumed => self.issue(),
-            Input::StoreFailed(error) => self.without_the_store(error, now, took),
+            Input::StoreFailed(error) => self.after_store_failure(error, now, took),
             Input::Stopped(error) => self.finish(Err(error)),
         }
     }
@@ -225,11 +225,11 @@ impl Flight {
             self.stats.adopted = true;
             // A pair that came too late is dropped with its refresh token.
             let ours = self.offered.take().map(|pair| *pair.token.fingerprint());
-            self.kept.take_if(|_| ours != Some(*successor.token().fingerprint()));
+            self.host_copy.take_if(|_| ours != Some(*successor.token().fingerprint()));
             return self.finish(Ok(successor));
         }
         self.stats.have_worked |= found.has_worked;
-        let may_refresh = self.respect(found.back_off, now);
+        let may_refresh = self.apply_back_off(found.back_off, now);
         if self.plan.looks_only {
             return self.fail();
         }
@@ -240,7 +240,7 @@ impl Flight {
         if let Some(pair) = self.offered.take() {
             return Step::Commit(pair);
         }
-        if self.plan.issue_only || self.refreshed {
+        if self.plan.issue_only || self.has_refreshed {
             return self.recover();
         }
         if !may_refresh {
@@ -254,7 +254,7 @@ impl Flight {
     }
 
     /// Takes over what others left in the store. Whether a Refresh may be made.
-    fn respect(&mut self, found: Option<Refusal>, now: Duration) -> bool {
+    fn apply_back_off(&mut self, found: Option<Refusal>, now: Duration) -> bool {
         let Some(refusal) = found.filter(|_| self.plan.respects_back_off) else { return true };
         let is_withheld = Refusal::is_withheld(refusal.error.status);
         self.plan.strikes = self.plan.strikes.max(refusal.strikes);
@@ -269,7 +269,7 @@ impl Flight {
     }
 
     /// Nothing was presented yet, or nothing that is not accounted for: who must have a token gets one of its own.
-    fn without_the_store(&mut self, error: Error, now: Duration, took: Duration) -> Step {
+    fn after_store_failure(&mut self, error: Error, now: Duration, took: Duration) -> Step {
         if let Some(pair) = self.offered.take() {
             return self.offer_again(error, pair, now);
         }
@@ -277,7 +277,7 @@ impl Flight {
         self.stats.issues -= u32::from(std::mem::take(&mut self.is_issuing));
         // A holder that was stopped for long finds that others hold the lock, or have something newer.
         let may_pass = std::mem::take(&mut self.is_intending) || took < FAILS_SOON;
-        if may_pass && self.stats.issues == 0 && !std::mem::replace(&mut self.has_gone_back, true) {
+        if may_pass && self.stats.issues == 0 && !std::mem::replace(&mut self.has_retried_store, true) {
             return if self.plan.looks_only { Step::Load } else { Step::Lock };
         }
         self.store_error = Some(error.clone());
@@ -285,17 +285,20 @@ impl Flight {
         if self.is_withheld() {
             return self.back_off_or_fail();
         }
-        if self.plan.may_live_alone && self.plan.may_issue && !self.plan.looks_only && self.stats.issues == 0
+        if self.plan.allows_private_pair
+            && self.plan.may_issue
+            && !self.plan.looks_only
+            && self.stats.issues == 0
         {
-            return Step::Pause { most: self.plan.scatter };
+            return Step::Pause { most: self.plan.private_issue_jitter };
         }
         self.fail()
     }
 
     fn offer_again(&mut self, error: Error, pair: Pair, now: Duration) -> Step {
-        if self.plan.publishes {
+        if self.plan.offers_private_pair {
             // There is no hurry: the next flight is as good.
-            (self.error, self.unpublished) = (Some(error), Some(pair));
+            (self.error, self.private_pair) = (Some(error), Some(pair));
             return self.fail();
         }
         let since = *self.offered_since.get_or_insert(now);
@@ -316,7 +319,7 @@ impl Flight {
         if self.is_withheld() {
             return self.back_off_or_fail();
         }
-        if self.refreshed && self.maybe_spent.is_some() {
+        if self.has_refreshed && self.maybe_spent.is_some() {
             // What spoilt the answer may still be there: the next flight presents it once more.
             return self.fail();
         }
@@ -329,7 +332,7 @@ impl Flight {
     }
 
     fn present(&mut self, refresh: RefreshToken) -> Step {
-        self.refreshed = true;
+        self.has_refreshed = true;
         self.stats.refreshes += 1;
         Step::Refresh(refresh)
     }
@@ -337,7 +340,7 @@ impl Flight {
     fn commit(&mut self, mut pair: Pair, now: Duration) -> Step {
         self.offered_since = Some(now);
         pair.token.refused_young = self.plan.refused_young;
-        self.kept = self.copy_for_host(&pair);
+        self.host_copy = self.copy_for_host(&pair);
         // Without the lock nothing is written.
         if self.store_error.is_some() { Step::KeepPrivate(pair) } else { Step::Commit(pair) }
     }
@@ -366,7 +369,7 @@ impl Flight {
         self.stats.spent = refresh.is_none() && self.maybe_spent.is_none();
         if error.fate == Fate::PG_FATE_UNKNOWN {
             self.stats.ambiguous = true;
-            self.lost = Some(error.clone());
+            self.lost_answer = Some(error.clone());
         }
         self.error = Some(error);
         match refresh {
@@ -387,11 +390,11 @@ impl Flight {
 
     fn after_failed_issue(&mut self, error: Error) -> Step {
         self.stats.credentials_refused = error.status == Status::PG_ERR_REFUSED;
-        let again = error.is_retryable()
+        let is_retried = error.is_retryable()
             && error.retry_after.is_none()
             && error.status != Status::PG_ERR_RATE_LIMITED;
         self.error = Some(error.clone());
-        if again && self.stats.issues < ISSUE_TRIES {
+        if is_retried && self.stats.issues < ISSUE_TRIES {
             return Step::Pause { most: Duration::from_secs(1) * self.stats.issues };
         }
         self.plan.strikes += usize::from(self.stats.credentials_refused);
@@ -401,12 +404,12 @@ impl Flight {
     /// The end of a flight that failed. What the service answered is told to all who share the store.
     fn back_off_or_fail(&mut self) -> Step {
         use Status::{PG_ERR_BLOCKED, PG_ERR_RATE_LIMITED, PG_ERR_REDIRECT, PG_ERR_REFUSED};
-        let is_told = |error: &Error| {
+        let concerns_all = |error: &Error| {
             matches!(error.status, PG_ERR_REFUSED | PG_ERR_RATE_LIMITED | PG_ERR_BLOCKED | PG_ERR_REDIRECT)
         };
         let (strikes, have_worked) = (self.plan.strikes, self.plan.have_worked || self.stats.have_worked);
         match &self.error {
-            Some(error) if is_told(error) || self.is_withheld() => {
+            Some(error) if concerns_all(error) || self.is_withheld() => {
                 Step::BackOff { strikes, have_worked, error: error.clone() }
             }
             _ => self.fail(),
@@ -414,7 +417,7 @@ impl Flight {
     }
 
     /// Ends in front of its Issue, since other credentials have come: the next flight is made with them.
-    pub fn give_way(mut self) -> FlightOutcome {
+    pub fn yield_to_new_credentials(mut self) -> FlightOutcome {
         self.stats.issues = self.stats.issues.saturating_sub(1);
         // Where nothing was called either, there is nothing to tell.
         self.stats.looked_only |= self.stats.refreshes == 0 && self.stats.issues == 0;
@@ -444,11 +447,11 @@ impl Flight {
             maybe_spent: self.maybe_spent.take().filter(|_| result.is_err()),
             result,
             stats: self.stats,
-            lost: self.lost.take(),
+            lost_answer: self.lost_answer.take(),
             refusal: self.refusal.take(),
             store_error: self.store_error.take(),
-            kept: self.kept.take(),
-            unpublished: self.unpublished.take(),
+            host_copy: self.host_copy.take(),
+            private_pair: self.private_pair.take(),
         }))
     }
 }
@@ -469,7 +472,7 @@ mod tests {
     }
 
     /// A flight that has bought a pair and was told at 10 s to commit it.
-    fn bought() -> (Flight, Pair) {
+    fn with_pair() -> (Flight, Pair) {
         let mut flight = Flight::new(Plan { issue_only: true, ..Plan::plain(0) }, None);
         for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
             flight.next(input, SECOND);
@@ -491,14 +494,14 @@ mod tests {
         Error::new(Status::PG_ERR_STORE, "down")
     }
 
-    fn refused(pair: Pair) -> Input {
+    fn uncommitted(pair: Pair) -> Input {
         Input::Uncommitted(Uncommitted { error: down(), pair })
     }
 
     #[test]
     fn a_pair_is_offered_to_a_store_for_two_seconds_and_then_handed_out() {
-        let (mut flight, pair) = bought();
-        assert!(matches!(flight.next(refused(pair), 11 * SECOND), Step::Pause { .. }));
+        let (mut flight, pair) = with_pair();
+        assert!(matches!(flight.next(uncommitted(pair), 11 * SECOND), Step::Pause { .. }));
         assert!(matches!(flight.next(Input::Resumed, 11 * SECOND), Step::Lock));
         assert!(matches!(flight.next(Input::StoreFailed(down()), 12 * SECOND), Step::KeepPrivate(_)));
     }
@@ -538,8 +541,8 @@ mod tests {
 
     #[test]
     fn a_store_that_hangs_is_not_offered_it_twice() {
-        let (mut flight, pair) = bought();
-        assert!(matches!(flight.next(refused(pair), 15 * SECOND), Step::KeepPrivate(_)));
+        let (mut flight, pair) = with_pair();
+        assert!(matches!(flight.next(uncommitted(pair), 15 * SECOND), Step::KeepPrivate(_)));
     }
 
     #[test]

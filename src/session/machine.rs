@@ -12,7 +12,7 @@ use super::decision::{Action, Policy, Random, SessionEvent, WaiterId};
 use super::pause::{self, Pause};
 use super::phase::Phase;
 use super::plan::{Cause, Plan};
-use super::rejection::{ReportVerdict, spacing};
+use super::rejection::{ReportVerdict, replacement_pause};
 use super::waiter::{Waiter, timeout};
 use crate::clock::Moment;
 use crate::config::OnAmbiguous;
@@ -23,11 +23,11 @@ use crate::store::Committed;
 use crate::token::Fingerprint;
 
 /// While the service is left alone, somebody who asks has the store looked into, this often at most.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A caller waits for a newer token so long at most, and no longer than half of its time, if the one there is still lives.
 const SATISFIED_AFTER: Duration = Duration::from_secs(5);
 /// The longest waits before a pair of one's own while the store is down: with a token that still lives, and without one.
-const SCATTER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
+const PRIVATE_ISSUE_JITTER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
 
 /// A session's state.
 #[derive(Debug)]
@@ -37,19 +37,19 @@ pub struct Machine {
     /// The newest generation that is known to be in the store: a pair of this process's own is not.
     stored: u64,
     current: Option<CurrentToken>,
-    login: CredentialState,
+    credential_state: CredentialState,
     /// The credentials are new, perhaps because of what others were refused with the same: that is not heeded.
-    is_new_login: bool,
+    has_untried_credentials: bool,
     /// The credentials were replaced while a flight was under way with the old ones.
-    replaced: bool,
+    credentials_replaced: bool,
     /// The credentials have got a pair before.
     have_worked: bool,
     /// Why the last call failed, of the flight under way or the last one.
     last_failure: Option<Box<Error>>,
     /// The call that is under way, and since when on the boot clock.
-    calling: Option<(&'static str, Duration)>,
+    current_call: Option<(&'static str, Duration)>,
     /// When the store was last looked into.
-    looked_at: Duration,
+    last_look: Duration,
     pause: Option<Box<Pause>>,
     in_flight: bool,
     waiters: BTreeMap<WaiterId, Waiter>,
@@ -67,13 +67,13 @@ impl Machine {
             last_generation,
             stored: last_generation,
             current: None,
-            login: if has_credentials { CredentialState::Good } else { CredentialState::Absent },
-            is_new_login: false,
-            replaced: false,
+            credential_state: if has_credentials { CredentialState::Good } else { CredentialState::Absent },
+            has_untried_credentials: false,
+            credentials_replaced: false,
             have_worked: false,
             last_failure: None,
-            calling: None,
-            looked_at: Duration::ZERO,
+            current_call: None,
+            last_look: Duration::ZERO,
             pause: None,
             in_flight: false,
             waiters: BTreeMap::new(),
@@ -98,17 +98,17 @@ impl Machine {
     pub fn step(&mut self, event: SessionEvent, now: Moment, random: Random<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            SessionEvent::Ask { id, deadline, min_remaining, is_newer } => {
+            SessionEvent::Ask { id, deadline, min_remaining, wants_newer } => {
                 self.last_asked = now.boot;
                 let has_token = self.current.as_ref().is_some_and(|current| current.is_usable(now));
                 if let Some(pause) = self.pause.as_mut().filter(|_| !has_token) {
                     pause.end_for_caller(now);
                 }
-                let instead_of =
-                    self.current().filter(|_| is_newer).map(|current| *current.token().fingerprint());
+                let unwanted =
+                    self.current().filter(|_| wants_newer).map(|current| *current.token().fingerprint());
                 let patience = (deadline.saturating_sub(now.boot) / 2).min(SATISFIED_AFTER);
                 let satisfied_at = now.boot.saturating_add(patience);
-                self.waiters.insert(id, Waiter { deadline, satisfied_at, min_remaining, instead_of });
+                self.waiters.insert(id, Waiter { deadline, satisfied_at, min_remaining, unwanted });
             }
             SessionEvent::Leave(id) => {
                 if let Some(waiter) = self.waiters.get_mut(&id) {
@@ -119,12 +119,12 @@ impl Machine {
             SessionEvent::Tick => {}
             SessionEvent::FlightEnded(outcome) => self.end_flight(*outcome, now, random, &mut actions),
             SessionEvent::NewCredentials { has_new_record } => {
-                self.login = CredentialState::Good;
+                self.credential_state = CredentialState::Good;
                 self.pause = None;
-                self.replaced = self.in_flight;
-                self.is_new_login = true;
+                self.credentials_replaced = self.in_flight;
+                self.has_untried_credentials = true;
                 if has_new_record {
-                    self.leave_record();
+                    self.detach_from_record();
                 }
             }
             SessionEvent::Close => {
@@ -135,28 +135,28 @@ impl Machine {
                 actions.push(Action::Publish(None));
             }
         }
-        self.settle(now, &mut actions);
+        self.advance(now, &mut actions);
         actions
     }
 
     /// The flight under way begins a call.
     pub fn note_call(&mut self, call: &'static str, now: Moment) {
-        self.calling = Some((call, now.boot));
+        self.current_call = Some((call, now.boot));
     }
 
     /// It has failed; the flight goes on.
     pub fn note_failure(&mut self, error: &Error) {
-        (self.last_failure, self.calling) = (Some(Box::new(error.clone())), None);
+        (self.last_failure, self.current_call) = (Some(Box::new(error.clone())), None);
     }
 
     /// The service refused this token: what that comes to, and the actions.
     pub fn report(&mut self, refused: Fingerprint, now: Moment) -> (ReportVerdict, Vec<Action>) {
         let mut actions = Vec::new();
         let verdict = self.reject(refused, now, &mut actions);
-        self.settle(now, &mut actions);
+        self.advance(now, &mut actions);
         // The pause before the next replacement keeps nobody from what others got meanwhile.
-        let is_in_row = matches!(verdict, ReportVerdict::RejectedFresh { .. });
-        if is_in_row
+        let is_postponed = matches!(verdict, ReportVerdict::RejectedFresh { .. });
+        if is_postponed
             && self.policy.is_shared
             && !self.in_flight
             && !self.closed
@@ -173,9 +173,9 @@ impl Machine {
         if self.closed {
             return None;
         }
-        let living = self.current.as_ref().filter(|current| current.is_usable(now));
-        let waiting = self.waiters.values().map(|waiter| match living {
-            Some(living) if waiter.takes(&living.committed) => waiter.satisfied_at.min(waiter.deadline),
+        let usable = self.current.as_ref().filter(|current| current.is_usable(now));
+        let waiting = self.waiters.values().map(|waiter| match usable {
+            Some(usable) if waiter.accepts(&usable.committed) => waiter.satisfied_at.min(waiter.deadline),
             _ => waiter.deadline,
         });
         let due = |current: &CurrentToken| {
@@ -183,9 +183,9 @@ impl Machine {
             let due = (token.anchor.boot + token.lifetime.length).saturating_sub(current.background_at);
             due.max(current.since.saturating_add(current.windows().floor))
         };
-        let background = self.current.as_ref().filter(|current| self.is_wanted(current, now));
+        let background = self.current.as_ref().filter(|current| self.is_in_use(current, now));
         let background = background
-            .map(|current| due(current).min(self.published_at(current, now).unwrap_or(Duration::MAX)));
+            .map(|current| due(current).min(self.next_offer(current, now).unwrap_or(Duration::MAX)));
         // Nobody has asked: look now and then whether somebody reads again, who would otherwise have to wait at the end.
         let look = self.current.as_ref().filter(|current| background.is_none() && current.is_usable(now));
         let look = look.map(|current| due(current).max(now.boot.saturating_add(pause::IDLE.0)));
@@ -221,20 +221,20 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.in_flight = false;
-        self.calling = None;
-        self.looked_at = now.boot;
-        let replaced = std::mem::take(&mut self.replaced);
+        self.current_call = None;
+        self.last_look = now.boot;
+        let replaced = std::mem::take(&mut self.credentials_replaced);
         // New ones are presented whatever others were told, until they have been.
-        self.is_new_login &= replaced || (outcome.result.is_err() && outcome.stats.issues == 0);
+        self.has_untried_credentials &= replaced || (outcome.result.is_err() && outcome.stats.issues == 0);
         self.have_worked |= outcome.stats.have_worked;
-        if let Some(error) = outcome.lost {
+        if let Some(error) = outcome.lost_answer {
             self.notify(Notice::Ambiguous(error), actions);
         }
         match outcome.result {
             // It is in the record of the old credentials, and stays there.
             Ok(_) if replaced && self.policy.is_shared => {}
             Ok(committed) => {
-                let same = self.current.as_ref().is_some_and(|current| {
+                let is_same_token = self.current.as_ref().is_some_and(|current| {
                     current.refused
                         && *current.committed.token().fingerprint() == *committed.token().fingerprint()
                 });
@@ -242,37 +242,37 @@ impl Machine {
                 self.last_failure = None;
                 self.have_worked = true;
                 // A pair ends every obstacle, also one that another process got.
-                if self.login != CredentialState::Absent {
-                    self.login = CredentialState::Good;
+                if self.credential_state != CredentialState::Absent {
+                    self.credential_state = CredentialState::Good;
                 }
-                let is_good = !same && !committed.has_uncertain_age;
+                let is_publishable = !is_same_token && !committed.has_uncertain_age;
                 self.replace_current(committed.clone(), now, random);
                 if let Some(current) = &mut self.current {
-                    current.refused = same;
-                    current.published = is_good && !self.closed;
+                    current.refused = is_same_token;
+                    current.published = is_publishable && !self.closed;
                 }
-                if outcome.stats.has_flown() {
+                if outcome.stats.brought_token() {
                     // It is the answer to all who wanted another one, be it the same.
-                    self.waiters.values_mut().for_each(|waiter| waiter.instead_of = None);
+                    self.waiters.values_mut().for_each(|waiter| waiter.unwanted = None);
                 }
                 if outcome.store_error.is_none() {
                     self.stored = committed.generation();
                 }
-                if same {
+                if is_same_token {
                     let text =
                         "the service issued the very token that it had refused; look at the account's rights";
                     let error = Error::new(Status::PG_ERR_REJECTED_FRESH, text);
                     self.pause = Some(Pause::after(error, pause, now, random));
                 }
                 // A host that keeps the pairs hears of one before anybody can use it, even behind a close.
-                let rotated = Notice::rotated(&committed.grant, outcome.kept);
+                let rotated = Notice::rotated(&committed.grant, outcome.host_copy);
                 if self.policy.host_keeps {
                     actions.push(Action::Notify(rotated));
                 } else {
                     self.notify(rotated, actions);
                 }
                 if !self.closed {
-                    actions.push(Action::Publish(is_good.then(|| committed.clone())));
+                    actions.push(Action::Publish(is_publishable.then(|| committed.clone())));
                 }
                 match outcome.store_error {
                     Some(error) => self.degrade(error, actions),
@@ -280,14 +280,14 @@ impl Machine {
                     None => {}
                 }
             }
-            Err(error) if outcome.unpublished.is_some() => {
+            Err(error) if outcome.private_pair.is_some() => {
                 self.pause = Some(Pause::after(error, self.pause.take(), now, random));
             }
             Err(_) if outcome.stats.looked_only => {
                 if let Some(refusal) =
-                    outcome.refusal.filter(|_| !replaced && self.login != CredentialState::Absent)
+                    outcome.refusal.filter(|_| !replaced && self.credential_state != CredentialState::Absent)
                 {
-                    self.login = CredentialState::Refused(Box::new(refusal));
+                    self.credential_state = CredentialState::Refused(Box::new(refusal));
                 }
             }
             Err(error) => {
@@ -297,12 +297,12 @@ impl Machine {
                 self.notify(Notice::RefreshFailed(error.clone()), actions);
                 self.degrade(error.clone(), actions);
                 if let Some(refusal) =
-                    outcome.refusal.filter(|_| !replaced && self.login != CredentialState::Absent)
+                    outcome.refusal.filter(|_| !replaced && self.credential_state != CredentialState::Absent)
                 {
-                    self.login = CredentialState::Refused(Box::new(refusal));
+                    self.credential_state = CredentialState::Refused(Box::new(refusal));
                 }
                 if let Some(current) = &mut self.current {
-                    current.wall_clock_checked = true;
+                    current.wall_jump_handled = true;
                     current.has_uncertain_age = false;
                     current.committed.has_refresh &= !outcome.stats.spent;
                 }
@@ -311,7 +311,7 @@ impl Machine {
                 self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, random));
                 let usable_for = self.usable_for(now);
                 if let Some(pause) = self.pause.as_mut().filter(|_| outcome.stats.leaves_maybe_spent) {
-                    pause.spare(usable_for, now);
+                    pause.postpone(usable_for, now);
                 }
             }
         }
@@ -319,7 +319,7 @@ impl Machine {
 
     /// The record of the credentials there were is left to them, with its numbers and its refresh token; the token goes on
     /// being served.
-    fn leave_record(&mut self) {
+    fn detach_from_record(&mut self) {
         self.stored = 0;
         self.have_worked = false;
         if let Some(current) = &mut self.current {
@@ -350,12 +350,12 @@ impl Machine {
         // Since its birth, wherever that was: an old one that was adopted a moment ago is old.
         let token = current.committed.token();
         let age = now.since(token.anchor);
-        let verdict = current.reports.judge(age, &token.lifetime, token.refused_young, current.spacing);
+        let verdict = current.reports.judge(age, &token.lifetime, token.refused_young, current.jitter);
         if verdict == ReportVerdict::Renewing {
             current.refused = true;
             current.published = false;
             if let Some(pause) = &mut self.pause {
-                pause.end_spare();
+                pause.end_postponement();
             }
             actions.push(Action::Publish(None));
         }
@@ -376,12 +376,12 @@ impl Machine {
     pub fn refused_young(&self, now: Moment) -> (u32, Duration) {
         let Some(current) = &self.current else { return (0, Duration::ZERO) };
         let token = current.committed.token();
-        let pause = spacing(token.refused_young, current.spacing);
+        let pause = replacement_pause(token.refused_young, current.jitter);
         (token.refused_young, pause.saturating_sub(now.since(token.anchor)))
     }
 
     /// Answers who can be answered, launches what is needed, and turns away whom nothing can help in time.
-    fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    fn advance(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.withdraw(now, actions);
         self.serve(now, actions);
         if !self.in_flight && !self.closed && self.needs_flight(now) {
@@ -414,7 +414,7 @@ impl Machine {
         let (phase, remaining) = (current.phase(now), current.remaining(now));
         let (committed, windows) = (current.committed.clone(), current.windows());
         self.waiters.retain(|id, waiter| {
-            let enough = waiter.takes(&committed)
+            let enough = waiter.accepts(&committed)
                 && phase < Phase::Mandatory
                 && windows.suffices(remaining, waiter.min_remaining);
             if enough {
@@ -426,15 +426,15 @@ impl Machine {
 
     fn needs_flight(&self, now: Moment) -> bool {
         let Some(current) = &self.current else { return !self.waiters.is_empty() };
-        let rested = now.boot.saturating_sub(current.since) >= current.windows().floor;
+        let floor_passed = now.boot.saturating_sub(current.since) >= current.windows().floor;
         let due = !self.waiters.is_empty()
-            || (current.remaining(now) <= current.background_at && self.is_wanted(current, now));
-        let is_another_wanted = self.waiters.values().any(|waiter| !waiter.takes(&current.committed));
+            || (current.remaining(now) <= current.background_at && self.is_in_use(current, now));
+        let is_another_wanted = self.waiters.values().any(|waiter| !waiter.accepts(&current.committed));
         current.refused
             || is_another_wanted
-            || self.publishes(current, now)
+            || self.offers_private_pair(current, now)
             || (due
-                && (rested
+                && (floor_passed
                     || current.has_uncertain_age
                     || current.has_jumped(now)
                     || !current.is_usable(now)))
@@ -446,11 +446,11 @@ impl Machine {
     }
 
     fn next_look(&self) -> Duration {
-        self.looked_at.saturating_add(LOOK_EVERY)
+        self.last_look.saturating_add(LOOK_INTERVAL)
     }
 
     /// When a token that was bought while the store was down is offered to it. One that is nearly over is no use to others.
-    fn published_at(&self, current: &CurrentToken, now: Moment) -> Option<Duration> {
+    fn next_offer(&self, current: &CurrentToken, now: Moment) -> Option<Duration> {
         let is_ours_alone = current.committed.generation() != self.stored
             && !current.is_of_another_record
             && current.phase(now) < Phase::Mandatory;
@@ -458,12 +458,12 @@ impl Machine {
     }
 
     /// Whether that is now.
-    fn publishes(&self, current: &CurrentToken, now: Moment) -> bool {
-        self.published_at(current, now).is_some_and(|at| at <= now.boot) && self.is_wanted(current, now)
+    fn offers_private_pair(&self, current: &CurrentToken, now: Moment) -> bool {
+        self.next_offer(current, now).is_some_and(|at| at <= now.boot) && self.is_in_use(current, now)
     }
 
     /// Whether anybody has asked within one lifetime of the token.
-    fn is_wanted(&self, current: &CurrentToken, now: Moment) -> bool {
+    fn is_in_use(&self, current: &CurrentToken, now: Moment) -> bool {
         let idle = now.boot.saturating_sub(self.last_asked);
         self.policy.keep_warm || current.refused || idle < current.committed.token().lifetime.length
     }
@@ -482,10 +482,10 @@ impl Machine {
         };
         let on_ambiguous = match self.policy.on_ambiguous {
             // Nothing else is left.
-            OnAmbiguous::Issue if self.login == CredentialState::Absent => OnAmbiguous::Replay,
+            OnAmbiguous::Issue if self.credential_state == CredentialState::Absent => OnAmbiguous::Replay,
             chosen => chosen,
         };
-        let obstacle = self.login.obstacle(now);
+        let obstacle = self.credential_state.obstacle(now);
         let successor_of = self.current.as_ref().filter(|current| current.refused);
         let refused_young = successor_of
             .map_or(0, |current| current.reports.next_row(current.committed.token().refused_young));
@@ -496,18 +496,21 @@ impl Machine {
             base: self.generation(),
             stored: self.stored,
             // Whoever has a token to hand out waits for the store.
-            may_live_alone: !self.policy.fail_without_store
+            allows_private_pair: !self.policy.fail_without_store
                 && self.current.as_ref().is_none_or(|current| current.phase(now) >= Phase::Mandatory),
             is_strict: self.policy.is_strict,
-            publishes: self.current.as_ref().is_some_and(|current| self.publishes(current, now)),
-            scatter: self.scatter(now),
-            strikes: self.login.strikes(),
+            offers_private_pair: self
+                .current
+                .as_ref()
+                .is_some_and(|current| self.offers_private_pair(current, now)),
+            private_issue_jitter: self.private_issue_jitter(now),
+            strikes: self.credential_state.strikes(),
             have_worked: self.have_worked,
-            respects_back_off: !self.is_new_login,
+            respects_back_off: !self.has_untried_credentials,
             refused,
             refused_young,
             looks_only: false,
-            can_issue: self.login != CredentialState::Absent,
+            can_issue: self.credential_state != CredentialState::Absent,
             issue_only: self.is_issue_only(),
             may_issue: obstacle.is_none(),
             obstacle: obstacle.map(|obstacle| Box::new(obstacle.explain(now))),
@@ -515,10 +518,10 @@ impl Machine {
     }
 
     /// Processes that lose their store at once spread their calls as far as what they have lasts.
-    fn scatter(&self, now: Moment) -> Duration {
+    fn private_issue_jitter(&self, now: Moment) -> Duration {
         match self.current.as_ref().filter(|current| current.is_usable(now)) {
-            Some(current) => (current.usable_for(now) / 2).min(SCATTER.0),
-            None => SCATTER.1,
+            Some(current) => (current.usable_for(now) / 2).min(PRIVATE_ISSUE_JITTER.0),
+            None => PRIVATE_ISSUE_JITTER.1,
         }
     }
 
@@ -526,7 +529,7 @@ impl Machine {
     /// there is only the other way.
     fn is_issue_only(&self) -> bool {
         let is_young = |current: &CurrentToken| current.refused && current.reports.next_row(0) > 0;
-        self.login != CredentialState::Absent && self.current.as_ref().is_some_and(is_young)
+        self.credential_state != CredentialState::Absent && self.current.as_ref().is_some_and(is_young)
     }
 
     /// The token there is, fit to be handed out or not.
@@ -566,40 +569,41 @@ impl Machine {
             return Some(Obstacle { error: closed(), until: None });
         }
         let has_refresh = self.current.as_ref().is_some_and(|current| current.committed.has_refresh);
-        let login = if has_refresh && !self.is_issue_only() {
-            self.login.obstacle_to_refresh(now)
+        let credentials = if has_refresh && !self.is_issue_only() {
+            self.credential_state.obstacle_to_refresh(now)
         } else {
-            self.login.obstacle(now)
+            self.credential_state.obstacle(now)
         };
         let pause = self.pause.as_ref().and_then(|pause| {
             let until = if self.waiters.is_empty() { pause.idle_until } else { pause.urgent_until };
             (now.boot < until).then(|| Obstacle { error: pause.error.clone(), until: Some(until) })
         });
         // Both have to go away: the one that stays longer is the one to tell of.
-        login.into_iter().chain(pause).max_by_key(|obstacle| obstacle.until.unwrap_or(Duration::MAX))
+        credentials.into_iter().chain(pause).max_by_key(|obstacle| obstacle.until.unwrap_or(Duration::MAX))
     }
 
     /// Who cannot be helped before the deadline gets what there is: a token that still lives, or the reason.
     fn answer_late_waiters(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let in_flight = self.in_flight && !self.closed;
         let obstacle = self.obstacle(now);
-        let (last_failure, calling) = (self.last_failure.as_deref(), self.calling);
+        let (last_failure, current_call) = (self.last_failure.as_deref(), self.current_call);
         // A service in trouble refuses credentials that have worked, too.
         let have_worked = self.have_worked;
         let is_waited_out = |obstacle: &Obstacle| have_worked || obstacle.error.status.is_transient();
-        let living = self.current.as_ref().filter(|current| current.is_usable(now) && !self.closed);
-        let living = living.map(|current| current.committed.clone());
+        let usable = self.current.as_ref().filter(|current| current.is_usable(now) && !self.closed);
+        let usable = usable.map(|current| current.committed.clone());
         self.waiters.retain(|id, waiter| {
-            let living = living.as_ref().filter(|living| waiter.takes(living));
-            let late = now.boot >= waiter.deadline || (living.is_some() && now.boot >= waiter.satisfied_at);
+            let usable = usable.as_ref().filter(|usable| waiter.accepts(usable));
+            let is_late =
+                now.boot >= waiter.deadline || (usable.is_some() && now.boot >= waiter.satisfied_at);
             let outlasts = |obstacle: &Obstacle| obstacle.outlasts(waiter.deadline, is_waited_out(obstacle));
-            let hopeless = !in_flight && (living.is_some() || obstacle.as_ref().is_some_and(outlasts));
-            if !late && !hopeless {
+            let is_hopeless = !in_flight && (usable.is_some() || obstacle.as_ref().is_some_and(outlasts));
+            if !is_late && !is_hopeless {
                 return true;
             }
-            let answer = living.cloned().ok_or_else(|| match &obstacle {
+            let answer = usable.cloned().ok_or_else(|| match &obstacle {
                 Some(obstacle) => obstacle.explain(now),
-                None => timeout(last_failure, calling, now),
+                None => timeout(last_failure, current_call, now),
             });
             actions.push(Action::Answer(*id, answer));
             false

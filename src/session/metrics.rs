@@ -120,30 +120,38 @@ pub const SESSION_METRICS: &[Metric<Health>] = &[
 
 /// Of an account's place in a store.
 pub const STORE_METRICS: &[Metric<StoreSnapshot>] = &[
-    gauge("store_up", "1: the store could be read.", |kept| flag(kept.found.is_some())),
-    gauge("store_generation", "Which pair the store holds; absent: none.", |kept| {
-        count(kept.committed()?.generation())
+    gauge("store_up", "1: the store could be read.", |snapshot| flag(snapshot.found.is_some())),
+    gauge("store_generation", "Which pair the store holds; absent: none.", |snapshot| {
+        count(snapshot.committed()?.generation())
     }),
-    gauge("store_token_expiry_timestamp_seconds", "When the token in the store expires.", |kept| {
-        let remaining = kept.committed()?.token().remaining(kept.now);
-        count((kept.now.wall + remaining).as_secs())
+    gauge("store_token_expiry_timestamp_seconds", "When the token in the store expires.", |snapshot| {
+        let remaining = snapshot.committed()?.token().remaining(snapshot.now);
+        count((snapshot.now.wall + remaining).as_secs())
     }),
-    gauge("store_refresh_token_held", "1: the store holds a refresh token that may be presented.", |kept| {
-        flag(kept.found.as_ref()?.loaded.committed.as_ref().is_some_and(|held| held.has_refresh))
-    }),
+    gauge(
+        "store_refresh_token_held",
+        "1: the store holds a refresh token that may be presented.",
+        |snapshot| {
+            flag(snapshot.found.as_ref()?.loaded.committed.as_ref().is_some_and(|held| held.has_refresh))
+        },
+    ),
     gauge(
         "store_refresh_token_taken",
         "1: a process has taken the refresh token and has not said what became of it.",
-        |kept| flag(kept.found.as_ref()?.intent.is_some()),
+        |snapshot| flag(snapshot.found.as_ref()?.intent.is_some()),
     ),
-    gauge("store_credentials_strikes", "How often in a row the service refused the credentials.", |kept| {
-        let refusal = kept.found.as_ref()?.loaded.back_off.as_ref();
-        count(
-            refusal
-                .filter(|refusal| refusal.until > kept.now.boot)
-                .map_or(0, |refusal| refusal.strikes as u64),
-        )
-    }),
+    gauge(
+        "store_credentials_strikes",
+        "How often in a row the service refused the credentials.",
+        |snapshot| {
+            let refusal = snapshot.found.as_ref()?.loaded.back_off.as_ref();
+            count(
+                refusal
+                    .filter(|refusal| refusal.until > snapshot.now.boot)
+                    .map_or(0, |refusal| refusal.strikes as u64),
+            )
+        },
+    ),
 ];
 
 const fn gauge<T>(name: &'static str, help: &'static str, read: fn(&T) -> Option<f64>) -> Metric<T> {
@@ -159,8 +167,8 @@ fn count(number: u64) -> Option<f64> {
     Some(number as f64)
 }
 
-fn flag(is_so: bool) -> Option<f64> {
-    Some(f64::from(u8::from(is_so)))
+fn flag(condition: bool) -> Option<f64> {
+    Some(f64::from(u8::from(condition)))
 }
 
 impl StoreSnapshot {
@@ -174,7 +182,7 @@ pub fn of_client(client: &Arc<Client>) -> Result<String, Error> {
     let open = sessions_of(client)?.into_iter().filter(|(_, driver)| !driver.is_closed());
     let sessions: Vec<_> = open
         .map(|(number, driver)| {
-            (format!("session=\"{number}\",login=\"{}\"", driver.login()), driver.health())
+            (format!("session=\"{number}\",login=\"{}\"", driver.record_name()), driver.health())
         })
         .collect();
     let mut text = String::new();
@@ -187,9 +195,9 @@ pub fn of_client(client: &Arc<Client>) -> Result<String, Error> {
 }
 
 /// The metrics of one account's place in a store.
-pub(super) fn of_store(login: &str, kept: StoreSnapshot) -> String {
+pub(super) fn of_store(login: &str, snapshot: StoreSnapshot) -> String {
     let mut text = String::new();
-    write_all(&mut text, STORE_METRICS, &[(format!("login=\"{login}\""), kept)]);
+    write_all(&mut text, STORE_METRICS, &[(format!("login=\"{login}\""), snapshot)]);
     text
 }
 
@@ -256,7 +264,7 @@ mod tests {
         }
     }
 
-    fn told(subjects: &[(String, Health)]) -> String {
+    fn rendered(subjects: &[(String, Health)]) -> String {
         let mut text = String::new();
         write_all(&mut text, SESSION_METRICS, subjects);
         text
@@ -264,7 +272,7 @@ mod tests {
 
     #[test]
     fn each_metric_is_told_once_with_a_line_for_each_session() {
-        let text = told(&[("session=\"1\"".into(), health()), ("session=\"2\"".into(), health())]);
+        let text = rendered(&[("session=\"1\"".into(), health()), ("session=\"2\"".into(), health())]);
         let family = "# HELP paymentsgate_auth_session_last_refresh_duration_seconds How long the last renewal took.\n\
                       # TYPE paymentsgate_auth_session_last_refresh_duration_seconds gauge\n\
                       paymentsgate_auth_session_last_refresh_duration_seconds{session=\"1\"} 1.25\n\
@@ -281,7 +289,7 @@ mod tests {
         }
         assert!(!text.contains("obstacle_remaining"), "there is none:\n{text}");
         assert!(!text.contains("0011223344556677") && !text.contains("text"), "{text}");
-        assert_eq!(told(&[]), "");
+        assert_eq!(rendered(&[]), "");
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Session {
             // At once: the refresh token belongs to this process, not to a child that is forked before the first call.
             let store = MemoryStore::default();
             let first = first_pair(client, config, pair, &store);
-            session.driver.get_or_try_init(|| session.core_on(Arc::new(store), Some(first)))?;
+            session.driver.get_or_try_init(|| session.new_driver(Arc::new(store), Some(first)))?;
         } else {
             // So that what is wrong with the store is told now.
             session.account.open_store()?;
@@ -141,7 +141,7 @@ impl Session {
     /// share one call. Where nothing newer comes before the deadline it is an error, though the token there is may live on.
     pub fn refresh(&self, timeout: Duration) -> Result<Arc<Grant>, Error> {
         let driver = self.driver()?;
-        let request = TokenRequest { is_newer: true, ..driver.token_request(timeout, Duration::ZERO) };
+        let request = TokenRequest { wants_newer: true, ..driver.token_request(timeout, Duration::ZERO) };
         Ok(driver.ask(timeout, request)?.grant)
     }
 
@@ -150,7 +150,7 @@ impl Session {
         match self.driver() {
             Ok(driver) => driver.ask_for(
                 end,
-                TokenRequest { is_newer: true, ..driver.token_request(timeout, Duration::ZERO) },
+                TokenRequest { wants_newer: true, ..driver.token_request(timeout, Duration::ZERO) },
             ),
             Err(error) => end.fail(error),
         }
@@ -260,7 +260,8 @@ impl Session {
         if self.is_closed() {
             return Err(closed());
         }
-        let driver = &self.driver.get_or_try_init(|| self.core_on(self.account.open_store()?, None))?.driver;
+        let driver =
+            &self.driver.get_or_try_init(|| self.new_driver(self.account.open_store()?, None))?.driver;
         // A close at this very moment either found the driver, or is seen here.
         if self.is_closed() {
             driver.close(Duration::ZERO);
@@ -274,7 +275,7 @@ impl Session {
         self.closed.load(Ordering::SeqCst)
     }
 
-    fn core_on(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Registration, Error> {
+    fn new_driver(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Registration, Error> {
         let (client, published, account) =
             (self.client.clone(), self.published.clone(), self.account.clone());
         Registration::new(Driver::new(client, published, self.policy, account, store, first)?)

@@ -23,7 +23,7 @@ use crate::status::Status;
 use crate::store::{Committed, Inspection, Store};
 
 /// No store takes longer than this to be read.
-const LOOK: Duration = Duration::from_secs(30);
+const LONGEST_READ: Duration = Duration::from_secs(30);
 
 /// One account's place in a store, and the way to the service. Every call blocks.
 pub struct Operator {
@@ -71,13 +71,13 @@ impl Operator {
             fail_without_store: config.fail_without_store,
             is_strict: config.is_strict,
         };
-        operator.on_store(LOOK, |store| async move { store.prepare().await })?;
+        operator.on_store(LONGEST_READ, |store| async move { store.prepare().await })?;
         Ok(operator)
     }
 
     /// What the store holds. Takes no lock, calls nobody, changes nothing.
     pub fn look(&self) -> Result<Inspection, Error> {
-        self.on_store(LOOK, |store| async move { store.inspect().await })
+        self.on_store(LONGEST_READ, |store| async move { store.inspect().await })
     }
 
     /// What was found, as metrics; `None`: it could not be read.
@@ -111,7 +111,7 @@ impl Operator {
         let base = first.as_ref().map_or(0, Committed::generation);
         let plan = Plan {
             issue_only: matches!(renewal, Renewal::Issue | Renewal::ForcedIssue),
-            may_live_alone: renewal == Renewal::Due && !self.fail_without_store,
+            allows_private_pair: renewal == Renewal::Due && !self.fail_without_store,
             is_strict: renewal != Renewal::Due || self.is_strict,
             strikes: found.loaded.back_off.as_ref().map_or(0, |refusal| refusal.strikes),
             respects_back_off: renewal != Renewal::ForcedIssue,
@@ -124,7 +124,7 @@ impl Operator {
         let driver =
             Driver::new(self.client.clone(), published, Policy::default(), account, store.clone(), first)?;
         let flight =
-            async move { driver.run_flight(plan, FlightDeps { record: 0, store, credentials }).await };
+            async move { driver.run_flight(plan, FlightDeps { record_number: 0, store, credentials }).await };
         let outcome = runtime::run(flight, timeout)?.ok_or_else(|| {
             let text = "no token within the deadline; give it more time";
             Error::new(Status::PG_ERR_TIMEOUT, text)

@@ -13,15 +13,15 @@ pub struct FlightOutcome {
     /// The counters of the flight.
     pub stats: FlightStats,
     /// Why it is not known what became of a refresh token.
-    pub lost: Option<Error>,
+    pub lost_answer: Option<Error>,
     /// Until when all who share the store leave the service alone, and why.
     pub refusal: Option<Refusal>,
     /// Why the store could not be used; the pair, if there is one, is this process's own.
     pub store_error: Option<Error>,
     /// A copy of the new refresh token, if the host keeps one.
-    pub kept: Option<Secret>,
+    pub host_copy: Option<Secret>,
     /// The pair that was to be published, and could not.
-    pub unpublished: Option<Pair>,
+    pub private_pair: Option<Pair>,
     /// A refresh token that may be spent, to be presented once more after a pause.
     pub maybe_spent: Option<MaybeSpentRefreshToken>,
 }
@@ -32,11 +32,11 @@ impl FlightOutcome {
         FlightOutcome {
             result: Err(error),
             stats: FlightStats::default(),
-            lost: None,
+            lost_answer: None,
             refusal: None,
             store_error: None,
-            kept: None,
-            unpublished: None,
+            host_copy: None,
+            private_pair: None,
             maybe_spent: None,
         }
     }
@@ -69,7 +69,7 @@ pub struct FlightStats {
 
 impl FlightStats {
     /// Whether the token that it came to is another one than there was, as far as the service gives another one.
-    pub fn has_flown(&self) -> bool {
+    pub fn brought_token(&self) -> bool {
         self.adopted || self.refreshes + self.issues > 0
     }
 }

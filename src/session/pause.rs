@@ -23,7 +23,7 @@ pub(super) struct Pause {
     pub(super) probe_from: Duration,
     pub(super) last: Duration,
     /// What `urgent_until` and `probe_from` were, if the pause was made longer for the sake of the token there is.
-    spared: Option<(Duration, Duration)>,
+    before_postponement: Option<(Duration, Duration)>,
 }
 
 impl Pause {
@@ -48,22 +48,22 @@ impl Pause {
             idle_until: now.boot.saturating_add(idle),
             probe_from: now.boot.saturating_add(asked.max(PROBE_AFTER)),
             last: urgent,
-            spared: None,
+            before_postponement: None,
         })
     }
 
     /// The next try presents a refresh token that may be spent, and none follows it: as late as the token there is allows, so
     /// that what spoilt the answer has time to go away.
-    pub(super) fn spare(&mut self, usable_for: Duration, now: Moment) {
-        self.spared = Some((self.urgent_until, self.probe_from));
+    pub(super) fn postpone(&mut self, usable_for: Duration, now: Moment) {
+        self.before_postponement = Some((self.urgent_until, self.probe_from));
         let latest = now.boot.saturating_add(usable_for).min(self.idle_until);
         self.urgent_until = self.urgent_until.max(latest);
         self.probe_from = self.urgent_until;
     }
 
     /// That token was refused: nothing is left to wait for.
-    pub(super) fn end_spare(&mut self) {
-        if let Some((urgent_until, probe_from)) = self.spared.take() {
+    pub(super) fn end_postponement(&mut self) {
+        if let Some((urgent_until, probe_from)) = self.before_postponement.take() {
             (self.urgent_until, self.probe_from) = (urgent_until, probe_from);
         }
     }

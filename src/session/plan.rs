@@ -30,9 +30,9 @@ pub struct Plan {
     /// Why it may not.
     pub obstacle: Option<Box<Error>>,
     /// A pair of this process's own will do if the store is down.
-    pub may_live_alone: bool,
+    pub allows_private_pair: bool,
     /// Many processes that lose one store do not issue in the same moment: the longest wait before a pair of one's own.
-    pub scatter: Duration,
+    pub private_issue_jitter: Duration,
     /// A pair that the store does not take is not handed out.
     pub is_strict: bool,
     /// How often in a row the credentials have been refused.
@@ -46,7 +46,7 @@ pub struct Plan {
     /// The host keeps a copy of every refresh token.
     pub host_keeps: bool,
     /// The token there is belongs to this process alone: let the store have it.
-    pub publishes: bool,
+    pub offers_private_pair: bool,
 }
 
 impl Plan {
@@ -63,15 +63,15 @@ impl Plan {
             can_issue: true,
             may_issue: true,
             obstacle: None,
-            may_live_alone: true,
-            scatter: Duration::from_secs(1),
+            allows_private_pair: true,
+            private_issue_jitter: Duration::from_secs(1),
             is_strict: false,
             strikes: 0,
             have_worked: false,
             respects_back_off: true,
             on_ambiguous: OnAmbiguous::Issue,
             host_keeps: false,
-            publishes: false,
+            offers_private_pair: false,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::expiry::Lifetime;
 /// A token refused at less than this age, or a quarter of its life, was never good, or was revoked at once.
 const YOUNG: Duration = Duration::from_secs(30);
 /// Between two replacements: the first pause, and the longest.
-const SPACING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const REPLACEMENT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// What a report comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Reports {
     ) -> ReportVerdict {
         // The first refusal decides: a token that is reported again while it waits for its successor does not grow old.
         self.was_young |= age < YOUNG.min(lifetime.length / 4);
-        let pause = spacing(self.row(refused_young), share);
+        let pause = replacement_pause(self.row(refused_young), share);
         match pause.checked_sub(age) {
             Some(retry_after) if self.was_young && !retry_after.is_zero() => {
                 ReportVerdict::RejectedFresh { retry_after }
@@ -89,11 +89,14 @@ impl Reports {
 }
 
 /// The pause after so many replacements in a row: 1 s, 2 s, 4 s … 60 s, and up to a quarter more.
-pub fn spacing(row: u32, share: f64) -> Duration {
+pub fn replacement_pause(row: u32, share: f64) -> Duration {
     if row == 0 {
         return Duration::ZERO;
     }
-    let doubled = SPACING.0.saturating_mul(1_u32.checked_shl(row - 1).unwrap_or(u32::MAX)).min(SPACING.1);
+    let doubled = REPLACEMENT_PAUSE
+        .0
+        .saturating_mul(1_u32.checked_shl(row - 1).unwrap_or(u32::MAX))
+        .min(REPLACEMENT_PAUSE.1);
     doubled + (doubled / 4).mul_f64(share.clamp(0.0, 1.0))
 }
 
@@ -158,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_drawn_a_quarter_longer_at_most() {
-        assert_eq!(spacing(1, 1.0), Duration::from_millis(1250));
-        assert_eq!(spacing(7, 7.0), Duration::from_secs(75));
+        assert_eq!(replacement_pause(1, 1.0), Duration::from_millis(1250));
+        assert_eq!(replacement_pause(7, 7.0), Duration::from_secs(75));
     }
 }

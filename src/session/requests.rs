@@ -22,18 +22,18 @@ type Outcome = Result<Arc<Response>, Error>;
 /// Makes a request and waits for its end.
 pub(super) fn run(driver: &Arc<Driver>, request: ApiRequest, timeout: Duration) -> Outcome {
     let is_safe = request.is_safe();
-    let late = Error { may_have_acted: !is_safe, ..late(&request.name()) };
+    let late = Error { may_have_acted: !is_safe, ..timed_out(&request.name()) };
     let deadline = deadline(driver, timeout);
-    let (under_way, stopped) = UnderWay::begin(driver)?;
-    let work = async move { until_closed(&under_way.driver, &request, deadline, stopped).await };
-    runtime::run(work, timeout).map_err(|error| broken_off(error, is_safe))?.unwrap_or(Err(late))
+    let (guard, stopped) = RequestGuard::begin(driver)?;
+    let work = async move { until_closed(&guard.driver, &request, deadline, stopped).await };
+    runtime::run(work, timeout).map_err(|error| interrupted(error, is_safe))?.unwrap_or(Err(late))
 }
 
 /// Makes a request whose end ends an operation of a queue.
 pub(super) fn start(driver: &Arc<Driver>, end: Completion, request: ApiRequest, timeout: Duration) {
     let deadline = deadline(driver, timeout);
-    let begun = runtime::handle().and_then(|runtime| Ok((runtime, UnderWay::begin(driver)?)));
-    let (runtime, (under_way, stopped)) = match begun {
+    let begun = runtime::handle().and_then(|runtime| Ok((runtime, RequestGuard::begin(driver)?)));
+    let (runtime, (guard, stopped)) = match begun {
         Ok(begun) => begun,
         Err(error) => return end.fail(error),
     };
@@ -44,12 +44,12 @@ pub(super) fn start(driver: &Arc<Driver>, end: Completion, request: ApiRequest, 
         let work = until_closed(&driver, &request, deadline, stopped);
         match race(defect::catch_panic_async(work), canceled).await {
             Some(Ok(outcome)) => end.complete(Body::Response(outcome)),
-            Some(Err(error)) => end.fail(broken_off(error, request.is_safe())),
+            Some(Err(error)) => end.fail(interrupted(error, request.is_safe())),
             // Canceled: its end has been told.
             None => {}
         }
         // Not before: what a close has waited for has told its end.
-        drop(under_way);
+        drop(guard);
     });
 }
 
@@ -59,7 +59,7 @@ fn deadline(driver: &Driver, timeout: Duration) -> Duration {
 }
 
 /// The work has ended without an outcome, by a defect or with its thread, unless that could not even be started.
-fn broken_off(error: Error, is_safe: bool) -> Error {
+fn interrupted(error: Error, is_safe: bool) -> Error {
     let has_begun = error.status != Status::PG_ERR_SYSTEM;
     Error { may_have_acted: has_begun && !is_safe, ..error }
 }
@@ -78,19 +78,19 @@ async fn until_closed(
 }
 
 /// A request that the session knows of: a close waits for it. However it ends, the session hears of it.
-struct UnderWay {
+struct RequestGuard {
     driver: Arc<Driver>,
     id: u64,
 }
 
-impl UnderWay {
+impl RequestGuard {
     fn begin(driver: &Arc<Driver>) -> Result<(Self, Stopped), Error> {
         let (id, stopped) = driver.begin_request().ok_or_else(closed)?;
-        Ok((UnderWay { driver: driver.clone(), id }, stopped))
+        Ok((RequestGuard { driver: driver.clone(), id }, stopped))
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.driver.end_request(self.id);
     }
@@ -103,7 +103,7 @@ async fn perform(driver: &Driver, request: &ApiRequest, deadline: Duration) -> O
         let grant = token(driver, deadline).await?;
         let left = deadline.saturating_sub(client.clock.now().boot);
         if left.is_zero() {
-            return Err(late(&request.name()));
+            return Err(timed_out(&request.name()));
         }
         let reply = client.transport.send(request.bearing(&grant, client.request_limit, left)).await;
         let is_refused = reply.result.as_ref().is_ok_and(|answer| answer.status == 401);
@@ -131,8 +131,8 @@ async fn token(driver: &Driver, deadline: Duration) -> Result<Arc<Grant>, Error>
     }
     let (sender, answer) = oneshot::channel::<TokenResult>();
     // Who has given up does not mind.
-    let id = driver.number();
-    let _waiting = Waiting { driver, id };
+    let id = driver.new_id();
+    let _guard = WaiterGuard { driver, id };
     let left = deadline.saturating_sub(driver.client.clock.now().boot);
     driver.add_waiter(
         id,
@@ -146,17 +146,17 @@ async fn token(driver: &Driver, deadline: Duration) -> Result<Arc<Grant>, Error>
 }
 
 /// A request that is given up leaves no waiter behind.
-struct Waiting<'a> {
+struct WaiterGuard<'a> {
     driver: &'a Driver,
     id: u64,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         self.driver.leave(self.id);
     }
 }
 
-fn late(name: &str) -> Error {
+fn timed_out(name: &str) -> Error {
     Error::new(Status::PG_ERR_TIMEOUT, format!("{name}: no complete answer within the deadline"))
 }

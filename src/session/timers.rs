@@ -32,16 +32,16 @@ pub(super) type Due = (Duration, u64);
 
 #[derive(Default)]
 pub(super) struct Timers {
-    agenda: Mutex<Agenda>,
+    schedule: Mutex<Schedule>,
     changed: Notify,
     /// The runtime that the task is on; null: it is on none.
-    runs_on: AtomicPtr<Runtime>,
+    task_runtime: AtomicPtr<Runtime>,
 }
 
 #[derive(Default)]
-struct Agenda {
+struct Schedule {
     due: BTreeMap<Due, Weak<Driver>>,
-    numbers: u64,
+    last_number: u64,
 }
 
 impl Timers {
@@ -55,14 +55,14 @@ impl Timers {
 
     /// Begins the task, unless that runtime has it already. One that has ended has it no more.
     fn run_on(self: &Arc<Self>, runtime: &'static Runtime, clock: &Arc<dyn Clock>) {
-        let runtime_now = ptr::from_ref(runtime).cast_mut();
-        let runs_on = self.runs_on.load(Ordering::Acquire);
+        let this_runtime = ptr::from_ref(runtime).cast_mut();
+        let task_runtime = self.task_runtime.load(Ordering::Acquire);
         let (taken, not_taken) = (Ordering::AcqRel, Ordering::Relaxed);
-        if runs_on != runtime_now
-            && self.runs_on.compare_exchange(runs_on, runtime_now, taken, not_taken).is_ok()
+        if task_runtime != this_runtime
+            && self.task_runtime.compare_exchange(task_runtime, this_runtime, taken, not_taken).is_ok()
         {
-            let (timers, clock, begun) = (self.clone(), clock.clone(), Instant::now());
-            runtime.spawn(run(Running { timers, clock, runtime: runtime_now.addr(), begun }));
+            let (timers, clock, started) = (self.clone(), clock.clone(), Instant::now());
+            runtime.spawn(run(TimerTask { timers, clock, runtime: this_runtime.addr(), started }));
         }
     }
 
@@ -76,42 +76,42 @@ impl Timers {
         if before.map(|(at, _)| at) == next {
             return before;
         }
-        let mut agenda = self.agenda();
+        let mut schedule = self.schedule();
         if let Some(before) = before {
-            agenda.due.remove(&before);
+            schedule.due.remove(&before);
         }
         let at = next?;
-        agenda.numbers += 1;
-        let due = (at, agenda.numbers);
-        agenda.due.insert(due, driver.clone());
-        if agenda.due.first_key_value().is_some_and(|(first, _)| *first == due) {
+        schedule.last_number += 1;
+        let due = (at, schedule.last_number);
+        schedule.due.insert(due, driver.clone());
+        if schedule.due.first_key_value().is_some_and(|(first, _)| *first == due) {
             self.changed.notify_one();
         }
         Some(due)
     }
 
-    fn agenda(&self) -> MutexGuard<'_, Agenda> {
-        lock(&self.agenda)
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        lock(&self.schedule)
     }
 
     /// Takes out what is due until then, and says how long to sleep from now on.
     fn take_due(&self, until: Duration, now: Duration) -> (BTreeMap<Due, Weak<Driver>>, Duration) {
-        let mut agenda = self.agenda();
-        let later = agenda.due.split_off(&(until, u64::MAX));
-        let due = std::mem::replace(&mut agenda.due, later);
-        let next = agenda.due.keys().next().map(|(at, _)| at.saturating_sub(now));
+        let mut schedule = self.schedule();
+        let later = schedule.due.split_off(&(until, u64::MAX));
+        let due = std::mem::replace(&mut schedule.due, later);
+        let next = schedule.due.keys().next().map(|(at, _)| at.saturating_sub(now));
         (due, next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))
     }
 
     /// Ticks what is due, and says how long to sleep from now on.
-    fn turn(&self, now: Moment, before: Moment) -> Duration {
+    fn tick_due(&self, now: Moment, before: Moment) -> Duration {
         // Where the wall clock ran ahead, programs that look at no clock have to ask again.
         let until = if now.wall_has_jumped(before) { Duration::MAX } else { now.boot };
         let (due, sleep) = self.take_due(until, now.boot);
-        for (rung, weak) in due {
+        for (fired, weak) in due {
             let Some(driver) = weak.upgrade() else { continue };
             // A defect in one session must not stop the timers of all, nor its own.
-            if defect::catch_panic(|| driver.tick(rung)).is_err() {
+            if defect::catch_panic(|| driver.tick(fired)).is_err() {
                 self.set(None, Some(now.boot.saturating_add(AFTER_A_DEFECT)), &weak);
             }
         }
@@ -119,45 +119,47 @@ impl Timers {
     }
 }
 
-async fn run(running: Running) {
-    let Running { timers, clock, .. } = &running;
+async fn run(task: TimerTask) {
+    let TimerTask { timers, clock, .. } = &task;
     let mut timer = BootTimer::new();
     let mut before = clock.now();
     loop {
         let now = clock.now();
-        let sleep = timers.turn(now, before);
+        let sleep = timers.tick_due(now, before);
         before = now;
         let mut changed = pin!(timers.changed.notified());
-        let mut rung = pin!(timer.sleep(sleep));
+        let mut fired = pin!(timer.sleep(sleep));
         poll_fn(|context| {
             // Either is reason enough to look again.
-            let awake = changed.as_mut().poll(context).is_ready() || rung.as_mut().poll(context).is_ready();
-            if awake { Poll::Ready(()) } else { Poll::Pending }
+            let is_awake =
+                changed.as_mut().poll(context).is_ready() || fired.as_mut().poll(context).is_ready();
+            if is_awake { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 }
 
 /// The task. It ends only with its runtime, and then begins anew on the next one.
-struct Running {
+struct TimerTask {
     timers: Arc<Timers>,
     clock: Arc<dyn Clock>,
     /// The address of its runtime.
     runtime: usize,
-    begun: Instant,
+    started: Instant,
 }
 
-impl Drop for Running {
+impl Drop for TimerTask {
     fn drop(&mut self) {
         let ours = ptr::without_provenance_mut(self.runtime);
-        let runs_on = &self.timers.runs_on;
-        if runs_on.compare_exchange(ours, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        let task_runtime = &self.timers.task_runtime;
+        if task_runtime.compare_exchange(ours, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
             // Another one has taken over.
             return;
         }
         // Nobody withdraws tokens in time now: programs that look at no clock have to ask, and begin it anew.
         word::reset_all();
-        if self.begun.elapsed() >= SHORT_LIFE
+        if self.started.elapsed() >= SHORT_LIFE
             && let Ok(runtime) = runtime::handle()
         {
             self.timers.run_on(runtime, &self.clock);
@@ -202,15 +204,15 @@ mod tests {
     }
 
     fn entries(timers: &Timers, driver: &Arc<Driver>) -> Vec<Due> {
-        let agenda = timers.agenda();
-        let ours = agenda.due.iter().filter(|(_, weak)| weak.as_ptr() == Arc::as_ptr(driver));
+        let schedule = timers.schedule();
+        let ours = schedule.due.iter().filter(|(_, weak)| weak.as_ptr() == Arc::as_ptr(driver));
         ours.map(|(due, _)| *due).collect()
     }
 
     /// A caller who waits until then, for a token that never comes.
     fn ask(driver: &Driver, hours: u64) {
         let request = driver.token_request(Duration::from_secs(hours * 3600), Duration::ZERO);
-        driver.add_waiter(driver.number(), request, Box::new(drop));
+        driver.add_waiter(driver.new_id(), request, Box::new(drop));
     }
 
     #[test]
@@ -219,11 +221,11 @@ mod tests {
         let timers = Timers::get(&clock).unwrap();
         for hours in (1..100).rev() {
             ask(&driver, hours + 1);
-            let [rung] = entries(&timers, &driver)[..] else { panic!("no timer, or many") };
+            let [fired] = entries(&timers, &driver)[..] else { panic!("no timer, or many") };
             // The task takes it out, and before it ticks another thread sets an earlier one.
-            timers.agenda().due.remove(&rung);
+            timers.schedule().due.remove(&fired);
             ask(&driver, hours);
-            driver.tick(rung);
+            driver.tick(fired);
             assert_eq!(entries(&timers, &driver).len(), 1, "at {hours} hours");
         }
     }
@@ -238,9 +240,9 @@ mod tests {
             }
             scope.spawn(|| {
                 for _ in 0..200 {
-                    let rung = entries(&timers, &driver).first().copied();
-                    if let Some(rung) = rung.filter(|rung| timers.agenda().due.remove(rung).is_some()) {
-                        driver.tick(rung);
+                    let fired = entries(&timers, &driver).first().copied();
+                    if let Some(fired) = fired.filter(|fired| timers.schedule().due.remove(fired).is_some()) {
+                        driver.tick(fired);
                     }
                 }
             });
@@ -252,25 +254,26 @@ mod tests {
     fn a_task_that_has_ended_begins_again_with_the_next_look() {
         let (timers, clock) = (Arc::<Timers>::default(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let runtime = runtime::handle().unwrap();
-        let runs =
-            |timers: &Timers| timers.runs_on.load(Ordering::Acquire) == ptr::from_ref(runtime).cast_mut();
-        let running = |begun| Running {
+        let runs = |timers: &Timers| {
+            timers.task_runtime.load(Ordering::Acquire) == ptr::from_ref(runtime).cast_mut()
+        };
+        let task = |started| TimerTask {
             timers: timers.clone(),
             clock: clock.clone(),
             runtime: ptr::from_ref(runtime).addr(),
-            begun,
+            started,
         };
-        let set = || timers.runs_on.store(ptr::from_ref(runtime).cast_mut(), Ordering::Release);
+        let set = || timers.task_runtime.store(ptr::from_ref(runtime).cast_mut(), Ordering::Release);
         let _exclusive = word::exclusive();
         let word = word::Word::new();
         word.set(7);
         set();
-        drop(running(Instant::now()));
+        drop(task(Instant::now()));
         assert!(!runs(&timers) && word.get() == 0);
         timers.run_on(runtime, &clock);
         assert!(runs(&timers));
         // After a longer life by itself.
-        drop(running(Instant::now().checked_sub(SHORT_LIFE).unwrap()));
+        drop(task(Instant::now().checked_sub(SHORT_LIFE).unwrap()));
         assert!(runs(&timers));
     }
 }

@@ -16,24 +16,24 @@ pub(super) struct Waiter {
     pub(super) satisfied_at: Duration,
     pub(super) min_remaining: Duration,
     /// The token that will not do.
-    pub(super) instead_of: Option<Fingerprint>,
+    pub(super) unwanted: Option<Fingerprint>,
 }
 
 impl Waiter {
-    pub(super) fn takes(&self, committed: &Committed) -> bool {
-        self.instead_of.is_none_or(|unwanted| unwanted != *committed.token().fingerprint())
+    pub(super) fn accepts(&self, committed: &Committed) -> bool {
+        self.unwanted.is_none_or(|unwanted| unwanted != *committed.token().fingerprint())
     }
 }
 
 /// The deadline of a caller has passed while the library goes on trying: with what has failed so far, or what is under way.
 pub(super) fn timeout(
     last_failure: Option<&Error>,
-    calling: Option<(&'static str, Duration)>,
+    current_call: Option<(&'static str, Duration)>,
     now: Moment,
 ) -> Error {
     let mut text = "no token within the deadline; the library goes on trying, ask again".to_owned();
     let Some(last_failure) = last_failure else {
-        if let Some((call, since)) = calling {
+        if let Some((call, since)) = current_call {
             let waited = now.boot.saturating_sub(since).as_millis();
             text += &format!(". The service has not answered {call} for {waited} ms");
         }

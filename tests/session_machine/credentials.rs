@@ -11,7 +11,7 @@ use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Refusal;
 use paymentsgate_auth::token::RefreshToken;
 
-use crate::scene::{Scene, at, committed, digest, landing_of, outcome, sharing};
+use crate::scene::{Scene, at, committed, digest, outcome, outcome_of, sharing};
 
 /// A session without credentials, from a pair.
 fn from_a_pair(on_ambiguous: OnAmbiguous) -> Scene {
@@ -44,7 +44,7 @@ fn a_replay_waits_until_the_token_expires_or_is_refused() {
         scene.step(
             SessionEvent::FlightEnded(Box::new(FlightOutcome {
                 maybe_spent,
-                ..landing_of(Err(lost), FlightStats::default())
+                ..outcome_of(Err(lost), FlightStats::default())
             })),
             2901,
         );
@@ -62,7 +62,7 @@ fn a_spent_pair_without_credentials_ends_in_an_error_without_retries() {
     scene.ask(3590, 5, 0);
     let log = FlightStats { refreshes: 1, refused: true, spent: true, ..FlightStats::default() };
     let refused = Error::new(Status::PG_ERR_REFUSED, "refused");
-    let outcome = landing_of(Err(refused), log);
+    let outcome = outcome_of(Err(refused), log);
     let actions = scene.step(SessionEvent::FlightEnded(Box::new(outcome)), 3591);
     assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
     assert_eq!(digest(&scene.ask(4000, 5, 0)).1, [Err(Status::PG_ERR_NO_CREDENTIALS)]);
@@ -84,8 +84,11 @@ fn with_on_ambiguous_fail_a_lost_answer_fails_calls_until_new_credentials_come()
     let log = FlightStats { refreshes: 1, ambiguous: true, spent: true, ..FlightStats::default() };
     let lost = Error::new(Status::PG_ERR_CONNECTION_LOST, "lost");
     let refusal = Refusal::after(0, true, lost.clone(), at(3591));
-    let outcome =
-        FlightOutcome { lost: Some(lost.clone()), refusal: Some(refusal), ..landing_of(Err(lost), log) };
+    let outcome = FlightOutcome {
+        lost_answer: Some(lost.clone()),
+        refusal: Some(refusal),
+        ..outcome_of(Err(lost), log)
+    };
     let actions = scene.step(SessionEvent::FlightEnded(Box::new(outcome)), 3591);
     let ambiguous = |action: &Action| matches!(action, Action::Notify(Notice::Ambiguous(_)));
     assert!(actions.iter().any(ambiguous));
@@ -100,7 +103,10 @@ fn another_key_means_another_record_while_the_token_stays_in_use() {
     assert_eq!(digest(&scene.ask(20, 5, 0)), (None, vec![Ok(1)]), "it works as before");
     let actions = scene.ask(3500, 5, 0);
     let plan = digest(&actions).0.unwrap();
-    assert!(plan.stored == 0 && !plan.publishes, "any pair in the new record counts as newer: {plan:?}");
+    assert!(
+        plan.stored == 0 && !plan.offers_private_pair,
+        "any pair in the new record counts as newer: {plan:?}"
+    );
 }
 
 #[test]

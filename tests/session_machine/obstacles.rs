@@ -11,7 +11,7 @@ use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Refusal;
 
-use crate::scene::{Scene, at, committed, digest, landing_of, outcome, sharing};
+use crate::scene::{Scene, at, committed, digest, outcome, outcome_of, sharing};
 
 #[test]
 fn a_success_ends_the_pause_that_the_service_asked_for() {
@@ -30,16 +30,16 @@ fn after_failure(error: Error) -> Scene {
     let mut scene = Scene { machine: Machine::new(policy, true, 0, at(0)), callers: 0 };
     scene.machine.adopt(committed(1, 0), at(0), &mut || 1.0);
     let actions = scene.ask(3600, 5, 0);
-    let Plan { have_worked, strikes, scatter, .. } = digest(&actions).0.unwrap();
+    let Plan { have_worked, strikes, private_issue_jitter, .. } = digest(&actions).0.unwrap();
     assert_eq!(
-        (*have_worked, *scatter),
+        (*have_worked, *private_issue_jitter),
         (true, Duration::from_secs(1)),
         "without a token the random delay is short"
     );
     let log =
         FlightStats { issues: 1, spent: error.status == Status::PG_ERR_REFUSED, ..FlightStats::default() };
     let refusal = Refusal::after(strikes + 1, *have_worked, error.clone(), at(3601));
-    let outcome = FlightOutcome { refusal: Some(refusal), ..landing_of(Err(error), log) };
+    let outcome = FlightOutcome { refusal: Some(refusal), ..outcome_of(Err(error), log) };
     scene.machine.step(SessionEvent::FlightEnded(Box::new(outcome)), at(3601), &mut || 1.0);
     scene
 }
@@ -51,7 +51,7 @@ fn an_obstacle_does_not_stop_looks_into_the_store() {
     let actions = scene.ask(3603, 5, 0);
     assert!(digest(&actions).0.unwrap().looks_only);
     let adopted = FlightStats { adopted: true, looked_only: true, ..FlightStats::default() };
-    let landed = SessionEvent::FlightEnded(Box::new(landing_of(Ok(committed(2, 3602)), adopted)));
+    let landed = SessionEvent::FlightEnded(Box::new(outcome_of(Ok(committed(2, 3602)), adopted)));
     assert!(digest(&scene.step(landed, 3604)).1.contains(&Ok(2)));
 }
 
@@ -67,7 +67,7 @@ fn a_caller_without_a_token_ends_a_pause_after_its_minimum() {
     // The pauses grow: the second may last for four seconds.
     for now in [3603, 3605] {
         scene.machine.step(SessionEvent::Tick, at(now), &mut || 1.0);
-        let failed = landing_of(Err(Error::new(Status::PG_ERR_CONNECT, "down")), FlightStats::default());
+        let failed = outcome_of(Err(Error::new(Status::PG_ERR_CONNECT, "down")), FlightStats::default());
         scene.machine.step(SessionEvent::FlightEnded(Box::new(failed)), at(now), &mut || 1.0);
     }
     assert!(digest(&scene.step(SessionEvent::Tick, 3607)).0.is_none(), "the pause goes on");
@@ -78,7 +78,7 @@ fn refused(scene: &mut Scene, status: Status, wait: u64, now: u64) -> Vec<Action
     let error = Error { retry_after: Some(Duration::from_secs(wait)), ..Error::new(status, "no") };
     let refusal = Refusal::after(0, true, error.clone(), at(now));
     let log = FlightStats { issues: 1, ..FlightStats::default() };
-    let outcome = FlightOutcome { refusal: Some(refusal), ..landing_of(Err(error), log) };
+    let outcome = FlightOutcome { refusal: Some(refusal), ..outcome_of(Err(error), log) };
     scene.step(SessionEvent::FlightEnded(Box::new(outcome)), now)
 }
 
@@ -93,12 +93,12 @@ fn during_an_obstacle_callers_cause_one_look_into_the_store_a_second() {
     assert!(plan.unwrap().looks_only && answers.is_empty());
     let nothing = Error::new(Status::PG_ERR_STORE, "nothing newer");
     let log = FlightStats { looked_only: true, ..FlightStats::default() };
-    let actions = scene.step(SessionEvent::FlightEnded(Box::new(landing_of(Err(nothing), log))), 3602);
+    let actions = scene.step(SessionEvent::FlightEnded(Box::new(outcome_of(Err(nothing), log))), 3602);
     assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_RATE_LIMITED)]);
     scene.ask(3603, 5, 0);
     let log = FlightStats { looked_only: true, adopted: true, ..FlightStats::default() };
     let actions =
-        scene.step(SessionEvent::FlightEnded(Box::new(landing_of(Ok(committed(2, 3602)), log))), 3603);
+        scene.step(SessionEvent::FlightEnded(Box::new(outcome_of(Ok(committed(2, 3602)), log))), 3603);
     assert_eq!(digest(&actions).1, [Ok(2)]);
     assert!(scene.machine.obstacle(at(3603)).is_none(), "a pair of another process ends the obstacle");
 }
@@ -122,9 +122,13 @@ fn an_unshared_memory_store_is_not_looked_into() {
 
 #[test]
 fn without_the_store_the_random_delay_depends_on_the_remaining_life() {
-    for (now, scatter) in [(3500, 10.0), (3560, 5.0), (3590, 1.0)] {
+    for (now, private_issue_jitter) in [(3500, 10.0), (3560, 5.0), (3590, 1.0)] {
         let actions = Scene::new().ask(now, 60, 0);
-        assert_eq!(digest(&actions).0.unwrap().scatter, Duration::from_secs_f64(scatter), "{now}");
+        assert_eq!(
+            digest(&actions).0.unwrap().private_issue_jitter,
+            Duration::from_secs_f64(private_issue_jitter),
+            "{now}"
+        );
     }
 }
 

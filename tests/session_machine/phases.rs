@@ -15,7 +15,7 @@ use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Committed;
 use paymentsgate_auth::token::{Grant, Token};
 
-use crate::scene::{Scene, at, committed, digest, landing_of, outcome};
+use crate::scene::{Scene, at, committed, digest, outcome, outcome_of};
 
 #[test]
 fn a_fresh_token_is_served_and_no_flight_starts() {
@@ -97,7 +97,7 @@ fn a_wall_clock_that_ran_ahead_makes_the_token_mandatory_once() {
         id,
         deadline: Duration::from_secs(1060),
         min_remaining: Duration::ZERO,
-        is_newer: false,
+        wants_newer: false,
     };
     let actions = scene.machine.step(ask(1), jumped, &mut || 0.5);
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
@@ -153,12 +153,12 @@ fn a_caller_can_ask_for_a_newer_token_in_any_phase() {
         id,
         deadline: Duration::from_secs(60),
         min_remaining: Duration::ZERO,
-        is_newer: true,
+        wants_newer: true,
     };
     let actions = scene.step(ask(1), 2);
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
     assert!(digest(&scene.step(ask(2), 3)).0.is_none(), "one flight for all");
-    let newer = SessionEvent::FlightEnded(Box::new(landing_of(
+    let newer = SessionEvent::FlightEnded(Box::new(outcome_of(
         Ok(committed(2, 3)),
         FlightStats { refreshes: 1, ..FlightStats::default() },
     )));

@@ -10,7 +10,7 @@ use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::session::rejection::ReportVerdict;
 use paymentsgate_auth::store::Committed;
 
-use crate::scene::{Scene, at, committed, digest, landing_of, outcome};
+use crate::scene::{Scene, at, committed, digest, outcome, outcome_of};
 
 /// The service's answer to a plan: a token of this generation, issued at `born`.
 fn successor(plan: &Plan, generation: u64, born: u64) -> SessionEvent {
@@ -20,7 +20,7 @@ fn successor(plan: &Plan, generation: u64, born: u64) -> SessionEvent {
 }
 
 fn landing_of_flight(successor: Committed) -> SessionEvent {
-    SessionEvent::FlightEnded(Box::new(landing_of(
+    SessionEvent::FlightEnded(Box::new(outcome_of(
         Ok(successor),
         FlightStats { issues: 1, ..FlightStats::default() },
     )))
@@ -126,7 +126,7 @@ fn a_pause_between_replacements_does_not_stop_looks_into_the_store() {
     assert_eq!(looks(&mut scene, 1005), Some(true));
     assert_eq!(looks(&mut scene, 1005), None, "one look at a time");
     let adopted = FlightStats { adopted: true, looked_only: true, ..FlightStats::default() };
-    scene.step(SessionEvent::FlightEnded(Box::new(landing_of(Ok(committed(5, 1005)), adopted))), 1005);
+    scene.step(SessionEvent::FlightEnded(Box::new(outcome_of(Ok(committed(5, 1005)), adopted))), 1005);
     assert_eq!(digest(&scene.ask(1005, 5, 0)).1, [Ok(5)]);
 }
 

@@ -36,10 +36,10 @@ pub(crate) fn committed(generation: u64, born: u64) -> Committed {
 }
 
 pub(crate) fn outcome(result: Result<Committed, Error>) -> SessionEvent {
-    SessionEvent::FlightEnded(Box::new(landing_of(result, FlightStats::default())))
+    SessionEvent::FlightEnded(Box::new(outcome_of(result, FlightStats::default())))
 }
 
-pub(crate) fn landing_of(result: Result<Committed, Error>, stats: FlightStats) -> FlightOutcome {
+pub(crate) fn outcome_of(result: Result<Committed, Error>, stats: FlightStats) -> FlightOutcome {
     FlightOutcome {
         result,
         stats,
@@ -62,7 +62,7 @@ impl Scene {
         self.callers += 1;
         let deadline = Duration::from_secs(now + patience);
         let min_remaining = Duration::from_secs(min_remaining);
-        self.step(SessionEvent::Ask { id: self.callers, deadline, min_remaining, is_newer: false }, now)
+        self.step(SessionEvent::Ask { id: self.callers, deadline, min_remaining, wants_newer: false }, now)
     }
 }
 

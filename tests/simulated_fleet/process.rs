@@ -25,7 +25,7 @@ pub(crate) struct Process {
     pub(crate) record: RecordFile,
     pub(crate) flight: Option<(Plan, Flight)>,
     /// Of a pair that was obtained while the store was down.
-    pub(crate) unpublished: Option<RefreshToken>,
+    pub(crate) private_refresh: Option<RefreshToken>,
     /// Until when it waits for the lock.
     pub(crate) patience: Option<Duration>,
     /// How often its flight has asked for the lock: again if the new record did not serve the flight.
@@ -56,7 +56,7 @@ impl Process {
             rng,
             record,
             flight: None,
-            unpublished: None,
+            private_refresh: None,
             patience: None,
             locks: 0,
             may_adopt: false,
@@ -97,7 +97,7 @@ impl Process {
     ) -> Option<Plan> {
         let deadline = now.boot + patience;
         self.waiting.insert(id, deadline);
-        let plan = self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer: false }, now);
+        let plan = self.step(SessionEvent::Ask { id, deadline, min_remaining, wants_newer: false }, now);
         assert!(
             !patience.is_zero() || !self.waiting.contains_key(&id),
             "a deadline of 0 is answered at once"
@@ -147,10 +147,10 @@ impl Process {
 
     /// Starts a flight with this plan.
     pub(crate) fn flight(&mut self, plan: Plan) -> Flight {
-        match self.machine.current().filter(|_| plan.publishes) {
+        match self.machine.current().filter(|_| plan.offers_private_pair) {
             Some(held) => {
-                let pair = Pair { token: held.token().clone(), refresh: self.unpublished.take() };
-                Flight::publishing(plan, pair)
+                let pair = Pair { token: held.token().clone(), refresh: self.private_refresh.take() };
+                Flight::offering(plan, pair)
             }
             None => Flight::new(plan, None),
         }

@@ -74,7 +74,7 @@ struct World {
     /// The generation that the flight replaces.
     base: u64,
     /// Of a pair that was obtained while the store was down.
-    unpublished: Option<RefreshToken>,
+    private_refresh: Option<RefreshToken>,
     maybe_spent: Option<MaybeSpentRefreshToken>,
     agenda: BTreeMap<(Duration, u64), Coming>,
     sequence: u64,
@@ -125,7 +125,7 @@ impl World {
             calls: BTreeMap::new(),
             failures: Vec::new(),
             base: 0,
-            unpublished: None,
+            private_refresh: None,
             maybe_spent: None,
             agenda: BTreeMap::new(),
             sequence: 0,
@@ -248,7 +248,7 @@ impl World {
         let has_new_record = self.policy.is_shared && self.rng.bool();
         if has_new_record {
             self.store = Rc::default();
-            (self.unpublished, self.maybe_spent) = (None, None);
+            (self.private_refresh, self.maybe_spent) = (None, None);
             self.service.forget_credentials();
         }
         self.service.asked_until = Duration::ZERO;
@@ -267,8 +267,8 @@ impl World {
         if self.rng.bool() {
             self.plan(patience, Coming::Due(id));
         }
-        let is_newer = self.rng.u32(0..16) == 0;
-        self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer });
+        let wants_newer = self.rng.u32(0..16) == 0;
+        self.step(SessionEvent::Ask { id, deadline, min_remaining, wants_newer });
         assert!(
             !patience.is_zero() || !self.waiting.contains_key(&id),
             "a deadline of 0 is answered at once"
@@ -329,10 +329,10 @@ impl World {
         assert!(self.flight.is_none(), "invariant 2: two flights at once");
         self.base = plan.base;
         self.flights += 1;
-        let mut flight = match self.machine.current().filter(|_| plan.publishes) {
+        let mut flight = match self.machine.current().filter(|_| plan.offers_private_pair) {
             Some(held) => {
-                let pair = Pair { token: held.token().clone(), refresh: self.unpublished.take() };
-                Flight::publishing(plan, pair)
+                let pair = Pair { token: held.token().clone(), refresh: self.private_refresh.take() };
+                Flight::offering(plan, pair)
             }
             None => Flight::new(plan, self.maybe_spent.take()),
         };
@@ -378,7 +378,7 @@ impl World {
                 Input::Retracted
             }
             Step::KeepPrivate(Pair { token, refresh }) => {
-                self.unpublished = refresh.filter(|_| Rc::ptr_eq(&store, &self.store));
+                self.private_refresh = refresh.filter(|_| Rc::ptr_eq(&store, &self.store));
                 Input::Committed(Committed::private(token, self.base + 1))
             }
             Step::Commit(pair) if self.is_store_down() => {
@@ -421,12 +421,12 @@ impl World {
                 }
                 if !is_current {
                     // The success was with other credentials.
-                    (outcome.unpublished, outcome.maybe_spent) = (None, None);
+                    (outcome.private_pair, outcome.maybe_spent) = (None, None);
                 }
-                if let Some(pair) = &mut outcome.unpublished {
-                    self.unpublished = pair.refresh.take();
+                if let Some(pair) = &mut outcome.private_pair {
+                    self.private_refresh = pair.refresh.take();
                 } else if outcome.result.is_ok() && outcome.store_error.is_none() {
-                    self.unpublished = None;
+                    self.private_refresh = None;
                 }
                 self.maybe_spent = outcome.maybe_spent.take();
                 return self.land(*outcome);
@@ -487,7 +487,7 @@ impl World {
             let (id, deadline) = (self.sequence, self.now.boot + Duration::from_secs(60));
             self.waiting.insert(id, deadline);
             self.plan(Duration::from_secs(60), Coming::Due(id));
-            self.step(SessionEvent::Ask { id, deadline, min_remaining: Duration::ZERO, is_newer: false });
+            self.step(SessionEvent::Ask { id, deadline, min_remaining: Duration::ZERO, wants_newer: false });
             self.run(self.now.boot + Duration::from_secs(61));
         }
         if !self.has_credentials && !self.machine.current().is_some_and(|held| held.has_refresh) {

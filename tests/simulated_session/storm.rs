@@ -112,7 +112,7 @@ impl World {
         self.calls.insert(id, call);
         self.waiting.insert(id, deadline);
         self.plan(deadline.saturating_sub(self.now.boot), Coming::Due(id));
-        self.step(SessionEvent::Ask { id, deadline, min_remaining: Duration::ZERO, is_newer: false });
+        self.step(SessionEvent::Ask { id, deadline, min_remaining: Duration::ZERO, wants_newer: false });
     }
 
     /// Makes the call with this token, if there is one.

@@ -27,7 +27,7 @@ use crate::transport::{Exchange, Request, Sending, Transport};
 /// What a flight works with, from its beginning to its end.
 pub(in crate::session) struct FlightDeps {
     /// The number of the record that the credentials have: another one once they were replaced.
-    pub(in crate::session) record: u64,
+    pub(in crate::session) record_number: u64,
     pub(in crate::session) store: Arc<dyn Store>,
     pub(in crate::session) credentials: Option<Arc<Credentials>>,
 }
@@ -47,28 +47,31 @@ struct Attempt {
 /// How long callers who have no token wait for one call.
 const LONGEST_WITHOUT_TOKEN: Duration = Duration::from_secs(5);
 /// During a call, whether there still is a token.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const TOKEN_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Driver {
     pub(super) fn start_flight(&self, plan: Plan, deps: FlightDeps) {
         let Some(driver) = self.me.upgrade() else { return };
         let runtime = match runtime::handle() {
             Ok(runtime) => runtime,
-            Err(error) => return self.end_flight(FlightOutcome::crashed(error), deps.record),
+            Err(error) => return self.end_flight(FlightOutcome::crashed(error), deps.record_number),
         };
         let limit = self.client.longest_flight();
-        let guard =
-            FlightGuard { driver: Some(driver.clone()), record: deps.record, store: deps.store.clone() };
+        let guard = FlightGuard {
+            driver: Some(driver.clone()),
+            record_number: deps.record_number,
+            store: deps.store.clone(),
+        };
         runtime.spawn(async move {
             let store = deps.store.clone();
             // In memory of its own, which is free before anybody is answered and asks for more that stays.
             let flight = Box::pin(tokio::time::timeout(limit, driver.run_flight(plan, deps)));
             let outcome = match defect::catch_panic_async(flight).await {
                 Ok(Ok(outcome)) => outcome,
-                broken_off => {
+                interrupted => {
                     // Others wait for the lock.
                     let _ = defect::catch_panic_async(async { store.unlock().await }).await;
-                    FlightOutcome::crashed(broken_off.err().unwrap_or_else(|| took_too_long(limit)))
+                    FlightOutcome::crashed(interrupted.err().unwrap_or_else(|| took_too_long(limit)))
                 }
             };
             guard.finish(outcome);
@@ -76,24 +79,24 @@ impl Driver {
     }
 
     /// `record`: whose number the flight was launched under. What it brings for that one is not for another.
-    fn end_flight(&self, mut outcome: FlightOutcome, record: u64) {
+    fn end_flight(&self, mut outcome: FlightOutcome, record_number: u64) {
         let now = self.now();
         let mut state = self.state();
         // A flight that broke off during its Refresh leaves what it would have left had the answer been lost.
         let at_risk = state.at_risk.take();
         outcome.maybe_spent = outcome.maybe_spent.take().or(at_risk);
-        if record != state.record {
-            (outcome.unpublished, outcome.maybe_spent) = (None, None);
+        if record_number != state.record_number {
+            (outcome.private_pair, outcome.maybe_spent) = (None, None);
         }
         if let Some((cause, began)) = state.in_flight.take() {
             state.counters.add(cause, began, now, &outcome);
         }
         state.log_outcome(&outcome);
         state.log_file_trouble(self.account.file_error());
-        if let Some(pair) = &mut outcome.unpublished {
-            state.unpublished = pair.refresh.take();
+        if let Some(pair) = &mut outcome.private_pair {
+            state.private_refresh = pair.refresh.take();
         } else if outcome.result.is_ok() && outcome.store_error.is_none() {
-            state.unpublished = None;
+            state.private_refresh = None;
         }
         outcome.stats.leaves_maybe_spent = outcome.maybe_spent.is_some();
         state.maybe_spent = outcome.maybe_spent.take();
@@ -106,11 +109,11 @@ impl Driver {
     pub(in crate::session) async fn run_flight(&self, plan: Plan, deps: FlightDeps) -> FlightOutcome {
         if plan.looks_only {
             // What stands in the way may be the key itself: then a new one must not wait for its end.
-            self.follow_file().await;
+            self.reload_credentials_file().await;
         }
         let (base, stored) = (plan.base, plan.stored);
-        let mut flight = match self.take_unpublished(plan.publishes) {
-            Some(pair) => Flight::publishing(plan, pair),
+        let mut flight = match self.take_private_pair(plan.offers_private_pair) {
+            Some(pair) => Flight::offering(plan, pair),
             None => {
                 let maybe_spent = self.state().maybe_spent.take();
                 Flight::new(plan, maybe_spent)
@@ -127,9 +130,9 @@ impl Driver {
                     }
                     return *outcome;
                 }
-                Step::Issue if self.follow_file().await => {
+                Step::Issue if self.reload_credentials_file().await => {
                     let _ = deps.store.unlock().await;
-                    return flight.give_way();
+                    return flight.yield_to_new_credentials();
                 }
                 step => {
                     let attempt = Attempt {
@@ -151,7 +154,7 @@ impl Driver {
         &self,
         step: Step,
         Attempt { base, stored, issues, may_recover, may_replay }: Attempt,
-        FlightDeps { record, store, credentials }: &FlightDeps,
+        FlightDeps { record_number, store, credentials }: &FlightDeps,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
         Ok(match step {
@@ -179,7 +182,7 @@ impl Driver {
                 let Pair { token, refresh } = pair;
                 // Not to be presented: it is for the store, once that is back.
                 let mut state = self.state();
-                state.unpublished = refresh.filter(|_| state.record == *record);
+                state.private_refresh = refresh.filter(|_| state.record_number == *record_number);
                 Input::Committed(Committed::private(token, base + 1))
             }
             Step::BackOff { strikes, have_worked, error } => {
@@ -191,7 +194,7 @@ impl Driver {
             Step::Refresh(refresh) => {
                 let longest = self.client.refresh_timeout;
                 let (timeout, patience) = if may_recover {
-                    (self.within(longest, 1), LONGEST_WITHOUT_TOKEN)
+                    (self.call_timeout(longest, 1), LONGEST_WITHOUT_TOKEN)
                 } else {
                     (longest, Duration::MAX)
                 };
@@ -206,7 +209,7 @@ impl Driver {
                 Some(credentials) => {
                     store.ensure_lease().await?;
                     let call = Call::Issue(Credentials::clone(credentials));
-                    let timeout = self.within(self.client.issue_timeout, issues);
+                    let timeout = self.call_timeout(self.client.issue_timeout, issues);
                     while_keeping_lease(&**store, self.call(call, timeout, LONGEST_WITHOUT_TOKEN * issues))
                         .await
                 }
@@ -225,10 +228,10 @@ impl Driver {
     }
 
     /// The pair that came while the store was down, to be published now.
-    fn take_unpublished(&self, publishes: bool) -> Option<Pair> {
+    fn take_private_pair(&self, offers_private_pair: bool) -> Option<Pair> {
         let mut state = self.state();
-        let token = state.machine.current().filter(|_| publishes)?.token().clone();
-        Some(Pair { token, refresh: state.unpublished.take() })
+        let token = state.machine.current().filter(|_| offers_private_pair)?.token().clone();
+        Some(Pair { token, refresh: state.private_refresh.take() })
     }
 
     fn refresh_call(&self, refresh: RefreshToken) -> Call {
@@ -241,7 +244,7 @@ impl Driver {
     /// A call is given its time as long as there is a token to hand out. Where callers have nothing, and an Issue would help
     /// them, the first call of a flight has [`LONGEST_WITHOUT_TOKEN`] and each further one as much more: one that was swallowed by a
     /// network must not keep everybody waiting for its own limit.
-    fn within(&self, longest: Duration, calls: u32) -> Duration {
+    fn call_timeout(&self, longest: Duration, calls: u32) -> Duration {
         let usable_for = self.state().machine.usable_for(self.now());
         longest.min(usable_for.max(LONGEST_WITHOUT_TOKEN * calls))
     }
@@ -258,10 +261,10 @@ impl Driver {
     }
 
     /// Returns when there has been no token to hand out for so long: the one there was may end, or be refused, during a call.
-    async fn without_a_token(&self, patience: Duration) {
+    async fn wait_without_token(&self, patience: Duration) {
         let mut since = None;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(TOKEN_CHECK_INTERVAL).await;
             let is_without = self.state().machine.usable_for(self.now()).is_zero();
             let begun = since.take().filter(|_| is_without).unwrap_or_else(Instant::now);
             if is_without && begun.elapsed() >= patience {
@@ -278,8 +281,8 @@ impl Driver {
 
     /// Another key that the credentials file has come to hold takes the place of the current one, as if it had been set.
     /// Whether it did.
-    async fn follow_file(&self) -> bool {
-        let new_credentials = match self.account.renewed().await {
+    async fn reload_credentials_file(&self) -> bool {
+        let new_credentials = match self.account.changed_credentials().await {
             None => return false,
             Some(Ok(new_credentials)) => new_credentials,
             Some(Err(error)) => {
@@ -291,7 +294,7 @@ impl Driver {
             }
         };
         let mut state = self.state();
-        self.account.note_seen(&new_credentials.credentials);
+        self.account.note_from_file(&new_credentials.credentials);
         let is_known = state
             .credentials
             .as_ref()
@@ -318,7 +321,7 @@ impl Transport for GivesUpWithoutToken<'_> {
             let GivesUpWithoutToken { driver, patience } = *self;
             let (started, path) = (driver.now(), request.path.clone());
             let sending = driver.client.transport.send(request);
-            race(sending, driver.without_a_token(patience)).await.unwrap_or_else(|| {
+            race(sending, driver.wait_without_token(patience)).await.unwrap_or_else(|| {
                 let text =
                     format!("{path}: no answer, and no token to hand out for {} s", patience.as_secs());
                 // It may have left.
@@ -331,14 +334,14 @@ impl Transport for GivesUpWithoutToken<'_> {
 /// A flight that has begun. However it ends, it lands: a task that the runtime drops lands here, too.
 struct FlightGuard {
     driver: Option<Arc<Driver>>,
-    record: u64,
+    record_number: u64,
     store: Arc<dyn Store>,
 }
 
 impl FlightGuard {
     fn finish(mut self, outcome: FlightOutcome) {
         if let Some(driver) = self.driver.take() {
-            end_flight_guarded(&driver, outcome, self.record);
+            end_flight_guarded(&driver, outcome, self.record_number);
         }
     }
 }
@@ -357,16 +360,16 @@ impl Drop for FlightGuard {
             end_flight_guarded(
                 &driver,
                 FlightOutcome::crashed(Error::new(Status::PG_ERR_SYSTEM, text)),
-                self.record,
+                self.record_number,
             );
         }
     }
 }
 
 /// A defect on the way down is told to those who wait as well.
-fn end_flight_guarded(driver: &Driver, outcome: FlightOutcome, record: u64) {
-    if let Err(error) = defect::catch_panic(|| driver.end_flight(outcome, record)) {
-        let _ = defect::catch_panic(|| driver.end_flight(FlightOutcome::crashed(error), record));
+fn end_flight_guarded(driver: &Driver, outcome: FlightOutcome, record_number: u64) {
+    if let Err(error) = defect::catch_panic(|| driver.end_flight(outcome, record_number)) {
+        let _ = defect::catch_panic(|| driver.end_flight(FlightOutcome::crashed(error), record_number));
     }
 }
 
@@ -472,16 +475,16 @@ mod tests {
     fn a_flight_begins_though_who_takes_an_answer_breaks() {
         let driver = driver(Broken { panics_in_lock: false, inner: MemoryStore::default() });
         let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
-        let asked = || driver.add_waiter(driver.number(), at_once, Box::new(|_| panic!("a defect")));
+        let asked = || driver.add_waiter(driver.new_id(), at_once, Box::new(|_| panic!("a defect")));
         assert!(defect::catch_panic(asked).is_err());
         assert!(driver.close(PATIENCE), "it has begun, so it lands");
     }
 
     #[test]
     fn what_a_flight_leaves_of_the_old_credentials_is_not_for_the_new_ones() {
-        for (record, is_kept) in [(0, true), (1, false)] {
+        for (record_number, is_kept) in [(0, true), (1, false)] {
             let driver = driver(MemoryStore::default());
-            driver.state().record = record;
+            driver.state().record_number = record_number;
             let maybe_spent = RefreshToken::new(Secret::new("perhaps spent").unwrap()).into_maybe_spent();
             driver.end_flight(FlightOutcome { maybe_spent, ..FlightOutcome::crashed(closed()) }, 0);
             assert_eq!(driver.state().maybe_spent.is_some(), is_kept);
@@ -496,14 +499,14 @@ mod tests {
                 id: 1,
                 deadline: Duration::MAX,
                 min_remaining: Duration::ZERO,
-                is_newer: false,
+                wants_newer: false,
             },
             driver.now(),
             &mut || 0.5,
         );
         assert!(driver.state().machine.is_in_flight());
         let store = Arc::new(MemoryStore::default());
-        drop(FlightGuard { driver: Some(driver.clone()), record: 0, store });
+        drop(FlightGuard { driver: Some(driver.clone()), record_number: 0, store });
         assert!(!driver.state().machine.is_in_flight());
         assert!(driver.health().last_error.unwrap().contains("thread has gone"));
     }

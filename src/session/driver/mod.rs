@@ -60,9 +60,9 @@ pub(super) struct Driver {
     state: Mutex<State>,
     /// A flight has landed, a request has ended, or answers have been given.
     ended: Condvar,
-    numbers: AtomicU64,
+    next_id: AtomicU64,
     /// The token there is follows others that the service refused young.
-    has_row: AtomicBool,
+    follows_refused_young: AtomicBool,
 }
 
 /// What a caller wants.
@@ -73,7 +73,7 @@ pub(super) struct TokenRequest {
     /// Less life than this counts as mandatory.
     pub(super) min_remaining: Duration,
     /// Only another token than the one there is will do.
-    pub(super) is_newer: bool,
+    pub(super) wants_newer: bool,
 }
 
 struct State {
@@ -83,7 +83,7 @@ struct State {
     file_error: Option<String>,
     store: Arc<dyn Store>,
     /// Grows when the credentials are replaced by others with another record.
-    record: u64,
+    record_number: u64,
     waiting: BTreeMap<WaiterId, Callback>,
     /// How many threads have answers in their hands.
     answering: usize,
@@ -94,7 +94,7 @@ struct State {
     /// Since when a flight is under way, and why.
     in_flight: Option<(Cause, Duration)>,
     /// Of a pair that was got while the store was down.
-    unpublished: Option<RefreshToken>,
+    private_refresh: Option<RefreshToken>,
     /// What a flight has left for the next one.
     maybe_spent: Option<MaybeSpentRefreshToken>,
     /// Of the Refresh under way, should its flight break off.
@@ -134,14 +134,14 @@ impl Driver {
             credentials,
             file_error: None,
             store,
-            record: 0,
+            record_number: 0,
             waiting: BTreeMap::new(),
             answering: 0,
             requests: BTreeMap::new(),
             subscribers: Vec::new(),
             due: None,
             in_flight: None,
-            unpublished: None,
+            private_refresh: None,
             maybe_spent: None,
             at_risk: None,
             reported: VecDeque::new(),
@@ -155,8 +155,8 @@ impl Driver {
             account,
             state: Mutex::new(state),
             ended: Condvar::new(),
-            numbers: AtomicU64::new(1),
-            has_row: AtomicBool::new(false),
+            next_id: AtomicU64::new(1),
+            follows_refused_young: AtomicBool::new(false),
         }))
     }
 
@@ -170,8 +170,8 @@ impl Driver {
 
     /// Asks the machine under a new number, and has its answer given to `reply`, perhaps before this returns.
     pub(super) fn add_waiter(&self, id: WaiterId, request: TokenRequest, reply: Callback) {
-        let TokenRequest { deadline, min_remaining, is_newer } = request;
-        self.step(SessionEvent::Ask { id, deadline, min_remaining, is_newer }, |state| {
+        let TokenRequest { deadline, min_remaining, wants_newer } = request;
+        self.step(SessionEvent::Ask { id, deadline, min_remaining, wants_newer }, |state| {
             state.waiting.insert(id, reply);
             state.counters.waited += 1;
         });
@@ -179,7 +179,7 @@ impl Driver {
 
     /// A request of a caller who waits so long.
     pub(super) fn token_request(&self, timeout: Duration, min_remaining: Duration) -> TokenRequest {
-        TokenRequest { deadline: self.now().boot.saturating_add(timeout), min_remaining, is_newer: false }
+        TokenRequest { deadline: self.now().boot.saturating_add(timeout), min_remaining, wants_newer: false }
     }
 
     /// A caller who has asked does not want the answer any more.
@@ -194,7 +194,7 @@ impl Driver {
     pub(super) fn ask(&self, timeout: Duration, request: TokenRequest) -> TokenResult {
         let (sender, receiver) = one_shot::channel();
         let patience = Instant::now() + timeout.min(FOREVER);
-        let id = self.number();
+        let id = self.new_id();
         let reply = Box::new(move |answer| sender.send(answer));
         self.add_waiter(id, request, reply);
         receiver
@@ -211,7 +211,7 @@ impl Driver {
 
     /// Asks the machine, whose answer ends an operation of a queue.
     pub(super) fn ask_for(&self, end: Completion, request: TokenRequest) {
-        let id = self.number();
+        let id = self.new_id();
         let is_canceled = Arc::new(AtomicBool::new(false));
         let (driver, canceled) = (self.me.clone(), is_canceled.clone());
         end.on_cancel(move || {
@@ -229,8 +229,8 @@ impl Driver {
     }
 
     /// Unique in this session and process.
-    pub(super) fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
+    pub(super) fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The service refused that token.
@@ -245,7 +245,7 @@ impl Driver {
 
     /// The service answered a request with that token, and not with 401. Costs nothing unless tokens were refused young.
     pub(super) fn accept(&self, accepted: Fingerprint) {
-        if self.has_row.load(Ordering::Relaxed) {
+        if self.follows_refused_young.load(Ordering::Relaxed) {
             self.state().machine.accept(accepted);
         }
     }
@@ -267,7 +267,7 @@ impl Driver {
 
     /// A request begins: what to call it, and what tells it to stop. `None`: the session has been closed.
     pub(super) fn begin_request(&self) -> Option<(u64, Stopped)> {
-        let id = self.number();
+        let id = self.new_id();
         let mut state = self.state();
         let (stop, stopped) = oneshot::channel();
         (!state.machine.is_closed()).then(|| {
@@ -298,11 +298,11 @@ impl Driver {
         let is_same_key = old.is_some_and(|old| old.public_key.expose() == credentials.public_key.expose());
         let has_new_record = store.is_some() && !is_same_key;
         // Under the lock, so that the last one here is the last one there.
-        self.account.keep(&credentials);
+        self.account.set_credentials(&credentials);
         state.credentials = Some(credentials);
         if has_new_record {
-            state.record += 1;
-            (state.unpublished, state.maybe_spent) = (None, None);
+            state.record_number += 1;
+            (state.private_refresh, state.maybe_spent) = (None, None);
         }
         if let Some(store) = store {
             state.store = store;
@@ -334,17 +334,17 @@ impl Driver {
     }
 
     /// The timer that rang is gone; another one may have been set meanwhile.
-    pub(super) fn tick(&self, rung: Due) {
-        self.step(self.passing(), |state| state.due = state.due.filter(|due| *due != rung));
+    pub(super) fn tick(&self, fired: Due) {
+        self.step(self.time_passed(), |state| state.due = state.due.filter(|due| *due != fired));
     }
 
     /// Sees to it that the published token is withdrawn in time, also one that was inherited.
     pub(super) fn watch(&self) {
-        self.step(self.passing(), |_| {});
+        self.step(self.time_passed(), |_| {});
     }
 
     /// Time has passed, and readers have come or not.
-    fn passing(&self) -> SessionEvent {
+    fn time_passed(&self) -> SessionEvent {
         if self.published.take_was_read() { SessionEvent::Asked } else { SessionEvent::Tick }
     }
 
@@ -354,7 +354,7 @@ impl Driver {
 
     /// The name of its record in a store, whether it has one or not: it tells accounts apart, and is no secret. Empty for a
     /// session from a pair alone.
-    pub(super) fn login(&self) -> String {
+    pub(super) fn record_name(&self) -> String {
         let credentials = self.state().credentials.clone();
         let key = credentials.and_then(|credentials| self.client.record_key(&credentials).ok());
         key.map(|key| key.name()).unwrap_or_default()
@@ -387,7 +387,7 @@ impl Driver {
     fn perform(&self, mut state: MutexGuard<'_, State>, mut actions: Vec<Action>) {
         let timers = Timers::get(&self.client.clock);
         if let Err(error) = &timers {
-            actions.extend(state.strand(self.now(), error));
+            actions.extend(state.release_all_waiters(self.now(), error));
         }
         let mut answers = Vec::new();
         let mut launches = Vec::new();
@@ -406,7 +406,7 @@ impl Driver {
                     launches.push((
                         plan,
                         FlightDeps {
-                            record: state.record,
+                            record_number: state.record_number,
                             store: state.store.clone(),
                             credentials: state.credentials.clone(),
                         },
@@ -422,7 +422,7 @@ impl Driver {
             state.waiting = BTreeMap::new();
         }
         let next = state.machine.next_wake(self.now());
-        self.has_row.store(state.machine.refused_young(self.now()).0 > 0, Ordering::Relaxed);
+        self.follows_refused_young.store(state.machine.refused_young(self.now()).0 > 0, Ordering::Relaxed);
         if let Ok(timers) = timers {
             state.due = timers.set(state.due, next, &self.me);
             self.published.update_word();
@@ -465,7 +465,7 @@ impl State {
     }
 
     /// Without timers nobody would be answered at his deadline: those who wait get what there is, or why there is no more.
-    fn strand(&mut self, now: Moment, error: &Error) -> Vec<Action> {
+    fn release_all_waiters(&mut self, now: Moment, error: &Error) -> Vec<Action> {
         let State { machine, waiting, rng, .. } = self;
         let left =
             waiting.keys().flat_map(|id| machine.step(SessionEvent::Leave(*id), now, &mut || rng.f64()));

@@ -61,13 +61,13 @@ impl State {
 
     pub(super) fn log_outcome(
         &mut self,
-        FlightOutcome { result, stats, lost, store_error, .. }: &FlightOutcome,
+        FlightOutcome { result, stats, lost_answer, store_error, .. }: &FlightOutcome,
     ) {
         if stats.looked_only && result.is_err() {
             return;
         }
         self.log_reports();
-        if let Some(error) = lost {
+        if let Some(error) = lost_answer {
             self.log(Level::PG_LOG_WARN, || format!("the answer to a refresh was lost: {error}"));
         }
         let FlightStats { refreshes, issues, adopted, .. } = stats;
@@ -75,7 +75,7 @@ impl State {
         match result {
             Ok(committed) => {
                 let (token, generation) = (committed.token(), committed.generation());
-                let apart = token.lifetime.disagreement.as_secs();
+                let disagreement = token.lifetime.disagreement.as_secs();
                 self.log(Level::PG_LOG_INFO, || {
                     let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
                     let (name, life) = (*token.fingerprint(), token.lifetime.length.as_secs());
@@ -86,9 +86,9 @@ impl State {
                         format!("token {} is this process's own: {error}", token.fingerprint())
                     });
                 }
-                if apart > 0 {
+                if disagreement > 0 {
                     self.log(Level::PG_LOG_WARN, || {
-                        format!("what the service says of a token's life is {apart} s apart: one of its clocks is wrong")
+                        format!("what the service says of a token's life is {disagreement} s apart: one of its clocks is wrong")
                     });
                 }
                 if let Some(remark) = token.lifetime.remark {

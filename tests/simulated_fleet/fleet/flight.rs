@@ -94,7 +94,7 @@ impl Fleet {
                 Err(error) => Input::Uncommitted(Uncommitted { error, pair }),
             },
             Step::KeepPrivate(Pair { token, refresh }) => {
-                self.processes.get_mut(&pid).unwrap().unpublished = refresh;
+                self.processes.get_mut(&pid).unwrap().private_refresh = refresh;
                 Input::Committed(Committed::private(token, base + 1))
             }
             Step::BackOff { strikes, have_worked, error } => {
@@ -205,10 +205,10 @@ impl Fleet {
 
     fn land(&mut self, pid: Pid, mut outcome: FlightOutcome) {
         let process = self.processes.get_mut(&pid).unwrap();
-        if let Some(pair) = &mut outcome.unpublished {
-            process.unpublished = pair.refresh.take();
+        if let Some(pair) = &mut outcome.private_pair {
+            process.private_refresh = pair.refresh.take();
         } else if outcome.result.is_ok() && outcome.store_error.is_none() {
-            process.unpublished = None;
+            process.private_refresh = None;
         }
         process.record.unlock();
         process.doom = None;
