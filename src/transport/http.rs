@@ -10,9 +10,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::admission::Admission;
 use super::fault::{self, ResolveError};
-use super::gate::{Gate, GatedBody};
 use super::proxy::{ProxyChoice, proxy_for};
 use super::resolver::{self, Unresolved};
+use super::send_latch::{Gate, GatedBody};
 use super::tls::{TlsFiles, TlsSettings};
 use super::{Exchange, RawResponse, Request, Sending, Transport};
 use crate::clock::Clock;

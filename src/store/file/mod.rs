@@ -2,7 +2,7 @@
 
 mod disk;
 #[cfg(test)]
-mod hangs;
+mod hanging_disk;
 mod lock;
 mod record_file;
 

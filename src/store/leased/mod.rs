@@ -3,7 +3,7 @@
 mod conformance;
 mod custom;
 #[cfg(test)]
-mod lives;
+mod histories;
 mod protocol;
 
 pub(super) use self::custom::{CustomBackend, PLACE};
