@@ -6,7 +6,7 @@ mod custom;
 mod histories;
 mod protocol;
 
-pub(super) use self::custom::{CustomBackend, PLACE};
+pub(super) use self::custom::{CustomBackend, STORE_NAME};
 pub(super) use self::protocol::{Acquired, Backend, LeaseView, LeasedStore, RecordWrite, new_owner};
 pub use conformance::check;
 pub use custom::{Host, HostRecord, HostStore};
