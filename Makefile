@@ -270,7 +270,7 @@ test-refusals: build $(REFUSALS) $(VENV)/ready
 soak: build $(VENV)/ready
 	PG_HISTORIES=20000 $(RELEASE) test --release --test simulated_session -- --nocapture
 	PG_HISTORIES=3000 $(RELEASE) test --release --test simulated_fleet -- --nocapture
-	PG_HISTORIES=20000 $(RELEASE) test --release --lib -p paymentsgate-auth store::leased::lives -- --nocapture
+	PG_HISTORIES=20000 $(RELEASE) test --release --lib -p paymentsgate-auth store::leased::histories -- --nocapture
 	PG_EXPLORE_SECONDS=$(or $(PG_EXPLORE_SECONDS),7200) $(RELEASE) test --release --test explorer -- --nocapture
 	$(MAKE) test-servers SERVER_TESTS=
 	PG_SOAK=600 $(PROCESSES)

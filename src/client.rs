@@ -26,7 +26,7 @@ use crate::transport::{Limit, RawResponse, Request, TlsSettings, Transport};
 /// a store that is down: callers who have no token do not wait for it.
 const LOCK_ALLOWANCE: Duration = Duration::from_secs(10);
 /// A look at a file that takes no longer is not taken off a deadline.
-const QUICK_LOOK: Duration = Duration::from_millis(20);
+const NEGLIGIBLE_DELAY: Duration = Duration::from_millis(20);
 
 /// A way to one service: settings, connections, and perhaps credentials. Usable from any thread at once.
 pub struct Client {
@@ -55,7 +55,7 @@ impl Client {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let transport = config.transport(base_url, clock.clone())?;
         let tls = transport.tls().clone();
-        Client::assembled(config, Box::new(transport), clock, tls)
+        Client::assemble(config, Box::new(transport), clock, tls)
     }
 
     /// The same on a transport and a clock of the caller's.
@@ -65,10 +65,10 @@ impl Client {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
         let tls = Arc::new(TlsSettings::load(&config.tls)?);
-        Client::assembled(config, transport, clock, tls)
+        Client::assemble(config, transport, clock, tls)
     }
 
-    fn assembled(
+    fn assemble(
         config: &Config,
         transport: Box<dyn Transport>,
         clock: Arc<dyn Clock>,
@@ -135,14 +135,14 @@ impl Client {
             key: self.record_key(credentials)?,
             keyring,
             clock: self.clock.clone(),
-            patience: self.issue_timeout + LOCK_ALLOWANCE,
+            lock_timeout: self.issue_timeout + LOCK_ALLOWANCE,
         };
         store::open(location, &self.servers, owner)
     }
 
     /// The name of a login's record in a store: the same for everybody who logs in so on this service.
-    pub(crate) fn record_key(&self, login: &Credentials) -> Result<RecordKey, Error> {
-        let Credentials { account_id, public_key } = login;
+    pub(crate) fn record_key(&self, credentials: &Credentials) -> Result<RecordKey, Error> {
+        let Credentials { account_id, public_key } = credentials;
         let base_url = self.base_url.as_ref().ok_or_else(no_base_url)?;
         Ok(RecordKey::new(base_url, account_id.expose(), public_key.expose()))
     }
@@ -158,7 +158,7 @@ impl Client {
         credentials: Option<Credentials>,
         timeout: Option<Duration>,
     ) -> Result<Pair, Error> {
-        let source = self.source_unless(&credentials);
+        let source = self.default_source(&credentials);
         self.call(self.issue_call(credentials)?, source, timeout.unwrap_or(self.issue_timeout))
     }
 
@@ -169,7 +169,7 @@ impl Client {
         credentials: Option<Credentials>,
         timeout: Option<Duration>,
     ) {
-        let source = self.source_unless(&credentials);
+        let source = self.default_source(&credentials);
         match self.issue_call(credentials) {
             Ok(call) => self.start(call, source, timeout.unwrap_or(self.issue_timeout), end),
             Err(error) => end.fail(error),
@@ -177,7 +177,7 @@ impl Client {
     }
 
     /// Where an Issue without credentials of the caller's takes the newest from.
-    fn source_unless(&self, given: &Option<Credentials>) -> Option<Arc<CredentialsSource>> {
+    fn default_source(&self, given: &Option<Credentials>) -> Option<Arc<CredentialsSource>> {
         self.credentials.clone().filter(|_| given.is_none())
     }
 
@@ -222,21 +222,21 @@ impl Client {
         &self,
         mut call: Call,
         source: Option<Arc<CredentialsSource>>,
-        begun: Moment,
+        started: Moment,
         timeout: Duration,
     ) -> Result<Pair, Error> {
         if let Some(source) = source {
             call = Call::Issue(Credentials::clone(&*source.reload_async().await));
         }
         // A busy thread or a file that hangs takes longer; an error is to name the time that was given.
-        let spent = Some(self.clock.now().since(begun)).filter(|spent| *spent > QUICK_LOOK);
+        let spent = Some(self.clock.now().since(started)).filter(|spent| *spent > NEGLIGIBLE_DELAY);
         let left = timeout.saturating_sub(spent.unwrap_or_default());
         if left.is_zero() {
             let text = format!("{}: the deadline passed before it began, so nothing was sent", call.name());
             return Err(unsent(&call)(Error::new(Status::PG_ERR_TIMEOUT, text)));
         }
-        let made = call.make(&*self.transport, &*self.clock, self.limit, left).await;
-        made.map_err(|failure| failure.error)
+        let result = call.make(&*self.transport, &*self.clock, self.limit, left).await;
+        result.map_err(|failure| failure.error)
     }
 
     fn start(
@@ -246,7 +246,7 @@ impl Client {
         timeout: Duration,
         end: Completion,
     ) {
-        let begun = self.clock.now();
+        let started = self.clock.now();
         let runtime = match check_time(&call, timeout).and_then(|()| runtime::handle()) {
             Ok(runtime) => runtime,
             Err(error) => return end.complete(Body::Token(Err(unsent(&call)(error)))),
@@ -255,7 +255,7 @@ impl Client {
         end.on_cancel(move || drop(cancel));
         let client = self.clone();
         runtime.spawn(async move {
-            let work = client.make(call, source, begun, timeout);
+            let work = client.make(call, source, started, timeout);
             match race(defect::catch_panic_async(work), canceled).await {
                 Some(Ok(outcome)) => {
                     end.complete(Body::Token(outcome.map(|pair| Arc::new(Grant::bare(pair)))));
@@ -276,8 +276,8 @@ impl Client {
         let is_refresh = matches!(call, Call::Refresh { .. });
         let unsent = unsent(&call);
         check_time(&call, timeout).map_err(&unsent)?;
-        let (client, begun) = (self.clone(), self.clock.now());
-        let work = async move { client.make(call, source, begun, timeout).await };
+        let (client, started) = (self.clone(), self.clock.now());
+        let work = async move { client.make(call, source, started, timeout).await };
         match runtime::run(work, timeout) {
             Ok(Some(result)) => result,
             Ok(None) => {

@@ -72,13 +72,17 @@ impl CredentialsSource {
     ) -> Result<Option<Self>, Error> {
         let Some(first) = read()? else { return Ok(None) };
         let paths: Vec<_> = file.into_iter().collect();
-        let shown = paths.iter().map(|path| path.display().to_string()).collect::<String>();
+        let file_name = paths.iter().map(|path| path.display().to_string()).collect::<String>();
         // Between this reading and the one that counts, the file may have changed.
         let account: OnceLock<Secret> = OnceLock::new();
         let make = move || {
             let found = read()?.unwrap_or_else(|| first.clone());
             let account = account.get_or_init(|| found.account_id.clone());
-            if found.account_id == *account { Ok(found) } else { Err(other_account(&shown, account, &found)) }
+            if found.account_id == *account {
+                Ok(found)
+            } else {
+                Err(other_account(&file_name, account, &found))
+            }
         };
         Ok(Some(CredentialsSource { files: Arc::new(Reloaded::new(paths, Box::new(make))?) }))
     }

@@ -121,10 +121,10 @@ pub enum Notice {
 
 impl Notice {
     /// There is a new token; `kept` is a copy of the refresh token that the host keeps.
-    pub fn rotated(grant: &Arc<Grant>, kept: Option<Secret>) -> Self {
-        let Some(kept) = kept else { return Notice::Rotated(grant.clone()) };
+    pub fn rotated(grant: &Arc<Grant>, refresh: Option<Secret>) -> Self {
+        let Some(refresh) = refresh else { return Notice::Rotated(grant.clone()) };
         let token = Token::clone(&grant.token);
-        Notice::Rotated(Arc::new(Grant { token, refresh: Some(RefreshToken::new(kept)), ..**grant }))
+        Notice::Rotated(Arc::new(Grant { token, refresh: Some(RefreshToken::new(refresh)), ..**grant }))
     }
 
     fn error(&self) -> Option<&Error> {

@@ -67,8 +67,8 @@ impl Call {
         timeout: Duration,
     ) -> Result<Pair, Failure> {
         let started = clock.now();
-        let reply = transport.send(self.request(limit, timeout)).await;
-        self.judge(reply, started)
+        let exchange = transport.send(self.request(limit, timeout)).await;
+        self.interpret(exchange, started)
     }
 
     fn request(&self, limit: Limit, timeout: Duration) -> Request {
@@ -85,23 +85,23 @@ impl Call {
     }
 
     /// What the reply means. `started` stands in where an answer came before the body had left.
-    fn judge(self, reply: Exchange, started: Moment) -> Result<Pair, Failure> {
-        let sent = reply.sent;
+    fn interpret(self, exchange: Exchange, started: Moment) -> Result<Pair, Failure> {
+        let sent = exchange.sent;
         let anchor = sent.unwrap_or(started);
-        let judged = match reply.result {
+        let result = match exchange.result {
             Ok(answer) if (200..300).contains(&answer.status) => self.read_pair(&answer, anchor),
             Ok(answer) => Err(self.read_refusal(&answer, anchor)),
             Err(error) => Err(error),
         };
         let fate =
-            judged.as_ref().map_or_else(|error| self.fate(error, sent.is_some()), |_| Fate::PG_FATE_NONE);
+            result.as_ref().map_or_else(|error| self.fate(error, sent.is_some()), |_| Fate::PG_FATE_NONE);
         let text = |error: &Error| format!("{}: {}{}", self.name(), error.text, advice(fate));
-        let judged = judged.map_err(|error| Error { text: text(&error), ..error.with_fate(fate) });
+        let result = result.map_err(|error| Error { text: text(&error), ..error.with_fate(fate) });
         let presented = match self {
             Call::Refresh { refresh, .. } => Some(refresh),
             Call::Issue(_) => None,
         };
-        match judged {
+        match result {
             // An answer without a new refresh token leaves the old one in force.
             Ok((token, refresh)) => Ok(Pair { token, refresh: refresh.or(presented) }),
             Err(error) => {
@@ -150,7 +150,7 @@ impl Call {
             |what: &str| answer_error(answer, Status::PG_ERR_MALFORMED_ANSWER, format!("the answer {what}"));
         answer.check_size()?;
         // Some gateways label a plain body, so that the body decides; a label explains what cannot be read.
-        let unreadable = |what: &str| match packing(answer) {
+        let unreadable = |what: &str| match content_coding(answer) {
             Some(encoding) => malformed(&format!("is compressed ({encoding:?}), which was not asked for")),
             None => malformed(what),
         };
@@ -233,7 +233,7 @@ pub fn abandoned(is_refresh: bool, status: Status, text: &str) -> Error {
 }
 
 /// What a body is packed with that should be JSON, as its header or its first bytes tell.
-fn packing(answer: &RawResponse) -> Option<String> {
+fn content_coding(answer: &RawResponse) -> Option<String> {
     const PLAIN: [&str; 5] = ["", "identity", "none", "utf-8", "utf8"];
     let is_plain = |coding: &str| PLAIN.iter().any(|plain| coding.trim().eq_ignore_ascii_case(plain));
     let said = answer.header(CONTENT_ENCODING).filter(|codings| !codings.split(',').all(is_plain));

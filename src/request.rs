@@ -67,7 +67,7 @@ impl ApiRequest {
     }
 
     /// Goes out once with that token.
-    pub(crate) fn bearing(&self, grant: &Grant, limit: Limit, timeout: Duration) -> Request {
+    pub(crate) fn with_token(&self, grant: &Grant, limit: Limit, timeout: Duration) -> Request {
         Request {
             method: self.method.clone(),
             path: self.path.clone().into(),
@@ -99,8 +99,8 @@ fn checked_method(method: &str) -> Result<Method, Error> {
     let is_word = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
     let parsed = Method::from_bytes(method.as_bytes()).ok().filter(|_| is_word);
     parsed.filter(|method| !matches!(*method, Method::CONNECT | Method::TRACE)).ok_or_else(|| {
-        let shown: String = method.chars().take(32).collect();
-        invalid(format!("the argument `method` is {shown:?}; give GET, POST, PUT, PATCH or DELETE"))
+        let excerpt: String = method.chars().take(32).collect();
+        invalid(format!("the argument `method` is {excerpt:?}; give GET, POST, PUT, PATCH or DELETE"))
     })
 }
 
@@ -129,8 +129,8 @@ fn checked_path(path: &str) -> Result<String, Error> {
 fn checked_headers(headers: &[(&str, &str)]) -> Result<HeaderMap, Error> {
     let mut checked = HeaderMap::new();
     for (name, value) in headers {
-        let shown: String = name.chars().take(64).collect();
-        let wrong = |what: &str| invalid(format!("the header {shown:?} {what}"));
+        let excerpt: String = name.chars().take(64).collect();
+        let wrong = |what: &str| invalid(format!("the header {excerpt:?} {what}"));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("has no valid name"))?;
         if RESERVED.contains(&name.as_str()) {
             return Err(wrong("is set by the library; leave it out"));
@@ -157,9 +157,9 @@ pub enum Next {
     /// It is over.
     Done(Result<Response, Error>),
     /// The token was refused: once more with a newer one.
-    WithNewerToken,
+    RetryWithNewerToken,
     /// It cannot have done anything, or nothing that it would not do again: once more.
-    Again,
+    Retry,
 }
 
 impl Attempts {
@@ -174,19 +174,20 @@ impl Attempts {
             // The service did not act on a request whose token it refused.
             Ok(answer) if answer.status == 401 && !self.renewed => {
                 self.renewed = true;
-                return Next::WithNewerToken;
+                return Next::RetryWithNewerToken;
             }
             Ok(answer) => return Next::Done(read(request, answer)),
             Err(error) => error,
         };
-        let unseen = reply.sent.is_none() || error.status == Status::PG_ERR_STREAM_REFUSED;
+        let is_unseen = reply.sent.is_none() || error.status == Status::PG_ERR_STREAM_REFUSED;
         // A kept connection that the server closed at that moment; a new one may be all that is wanting.
-        let broken = matches!(error.status, Status::PG_ERR_CONNECTION_LOST | Status::PG_ERR_STREAM_REFUSED);
-        if broken && (unseen || request.is_safe()) && !self.repeated {
+        let is_broken =
+            matches!(error.status, Status::PG_ERR_CONNECTION_LOST | Status::PG_ERR_STREAM_REFUSED);
+        if is_broken && (is_unseen || request.is_safe()) && !self.repeated {
             self.repeated = true;
-            return Next::Again;
+            return Next::Retry;
         }
-        Next::Done(Err(Error { may_have_acted: !unseen && !request.is_safe(), ..error }))
+        Next::Done(Err(Error { may_have_acted: !is_unseen && !request.is_safe(), ..error }))
     }
 }
 
@@ -227,7 +228,7 @@ mod tests {
     #[test]
     fn a_refused_token_counts_once_and_the_second_refusal_is_the_answer() {
         let (request, mut attempts) = (post(), Attempts::default());
-        assert!(matches!(attempts.after(&request, answered(401)), Next::WithNewerToken));
+        assert!(matches!(attempts.after(&request, answered(401)), Next::RetryWithNewerToken));
         let Next::Done(Ok(response)) = attempts.after(&request, answered(401)) else { panic!("not done") };
         assert_eq!(response.status, 401);
     }
@@ -236,7 +237,7 @@ mod tests {
     fn a_broken_connection_is_tried_once_more_where_that_is_safe() {
         let broken = || failed(true, Status::PG_ERR_CONNECTION_LOST);
         let (request, mut attempts) = (get(), Attempts::default());
-        assert!(matches!(attempts.after(&request, broken()), Next::Again));
+        assert!(matches!(attempts.after(&request, broken()), Next::Retry));
         let Next::Done(Err(error)) = attempts.after(&request, broken()) else { panic!("not done") };
         assert!(!error.may_have_acted && error.is_retryable());
     }
@@ -257,7 +258,7 @@ mod tests {
         for reply in
             [failed(false, Status::PG_ERR_CONNECTION_LOST), failed(true, Status::PG_ERR_STREAM_REFUSED)]
         {
-            assert!(matches!(Attempts::default().after(&post(), reply), Next::Again));
+            assert!(matches!(Attempts::default().after(&post(), reply), Next::Retry));
         }
         // Nobody is there: that is the caller's to wait out.
         let unreachable = failed(false, Status::PG_ERR_CONNECT);

@@ -15,7 +15,7 @@ use crate::runtime::workers::Workers;
 use crate::sync::lock;
 
 /// For one look at a few files. A file system that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What tells the versions of a file apart. A symbolic link counts as what it leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +30,13 @@ struct Version {
 impl Version {
     /// `None`: it cannot be looked at, perhaps since it is being replaced.
     fn of(path: &PathBuf) -> Option<Self> {
-        let about = fs::metadata(path).ok()?;
+        let metadata = fs::metadata(path).ok()?;
         Some(Version {
-            device: about.dev(),
-            inode: about.ino(),
-            size: about.size(),
-            modified: (about.mtime(), about.mtime_nsec()),
-            changed: (about.ctime(), about.ctime_nsec()),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }
@@ -44,7 +44,7 @@ impl Version {
 /// The threads for looks at files, of all sessions and clients.
 static WORKERS: Workers = Workers::new("pg-files", 4);
 
-/// Looks at files on threads that may block. A look that hangs costs those who wait [`PATIENCE`] once, and then nothing until it
+/// Looks at files on threads that may block. A look that hangs costs those who wait [`READ_TIMEOUT`] once, and then nothing until it
 /// has ended.
 pub(crate) struct Watcher {
     /// Lives as long as a look that nobody waits for any more. A lock that a parent held must not stop a forked child.
@@ -59,19 +59,19 @@ impl Watcher {
     /// Performs a look. `None`: it hangs, or there is no thread.
     pub(crate) async fn perform<T: Send + 'static>(
         &self,
-        look: impl FnOnce() -> T + Send + 'static,
+        read: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         if self.hanging()?.strong_count() > 0 {
             return None;
         }
         let life = Arc::new(());
         let watch = Arc::downgrade(&life);
-        let look = move || {
-            let found = look();
+        let read = move || {
+            let found = read();
             drop(life);
             found
         };
-        match tokio::time::timeout(PATIENCE, WORKERS.perform(look)).await {
+        match tokio::time::timeout(READ_TIMEOUT, WORKERS.perform(read)).await {
             Ok(found) => found.ok(),
             Err(_) => {
                 *self.hanging()? = watch;

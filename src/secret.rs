@@ -15,10 +15,10 @@ impl Secret {
             return None;
         }
         // One allocation of the final size: growing would leave a copy behind in freed memory.
-        let mut kept = String::with_capacity(text.len() + 1);
-        kept.push_str(text);
-        kept.push('\0');
-        Some(Secret(Zeroizing::new(kept.into_boxed_str())))
+        let mut buffer = String::with_capacity(text.len() + 1);
+        buffer.push_str(text);
+        buffer.push('\0');
+        Some(Secret(Zeroizing::new(buffer.into_boxed_str())))
     }
 
     /// The text itself. Whoever calls this takes care of where it goes.

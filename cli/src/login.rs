@@ -11,7 +11,7 @@ use crate::{Trouble, keeping_operator};
 pub(crate) fn run(arguments: &LoginArguments, settings: &Settings, page: &mut Page) -> Result<Exit, Trouble> {
     let operator = keeping_operator(settings)?;
     let found = operator.look()?;
-    let place = &found.place;
+    let place = &found.store_name;
     let kept = found.loaded.committed.as_ref().filter(|kept| operator.phase(kept) < Phase::Expired);
     if let Some(kept) = kept.filter(|_| !arguments.force) {
         page.say(&format!("Logged in already: {}, saved in {place}.", described(&operator, kept)))?;

@@ -16,7 +16,7 @@ pub(crate) fn run(settings: &Settings, page: &mut Page) -> Result<Exit, Trouble>
     let found = operator.look().ok();
     operator.forget(PATIENCE)?;
     // Not the value of the setting, which may contain a password.
-    let place = found.as_ref().map_or("the store", |found| &found.place);
+    let place = found.as_ref().map_or("the store", |found| &found.store_name);
     if found.as_ref().is_none_or(|found| found.form.is_some()) {
         page.say(&format!("Logged out: the account's session was removed from {place}."))?;
     } else {

@@ -140,7 +140,7 @@ impl Report {
                 .intent
                 .map(|claim| Intent { pid: claim.pid, seconds_ago: claim.age.map(|age| age.as_secs()) }),
             cooling: cooling.map(|refusal| Cooling::new(refusal, now.boot)),
-            place: found.place,
+            place: found.store_name,
             form: found.form.map(|form| match form {
                 Form::Plain => "plain",
                 Form::Sealed => "sealed",

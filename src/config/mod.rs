@@ -134,10 +134,13 @@ impl Config {
         Ok(())
     }
 
-    fn apply(&mut self, setting: &Setting, value: &str, shown_name: &str) -> Result<(), Error> {
-        setting.apply(self, value).map_err(|misfit| {
-            let shown = setting.kind.shown(value);
-            Error::new(misfit.status, format!("{shown_name} = {shown}: it must be {}", misfit.wanted))
+    fn apply(&mut self, setting: &Setting, value: &str, display_name: &str) -> Result<(), Error> {
+        setting.apply(self, value).map_err(|invalid| {
+            let display_value = setting.kind.display_value(value);
+            Error::new(
+                invalid.status,
+                format!("{display_name} = {display_value}: it must be {}", invalid.expected),
+            )
         })
     }
 
@@ -149,7 +152,7 @@ impl Config {
 
     /// Where the credentials that the settings name come from, if there are any. Reads the files.
     pub(crate) fn credentials_source(&self) -> Result<Option<CredentialsSource>, Error> {
-        let login = Config {
+        let source = Config {
             credentials_file: self.credentials_file.clone(),
             account_id: self.account_id.clone(),
             public_key: self.public_key.clone(),
@@ -157,7 +160,7 @@ impl Config {
             ..Config::default()
         };
         let file = self.credentials_file.clone().or_else(|| self.public_key_file.clone());
-        CredentialsSource::new(file, move || login.credentials())
+        CredentialsSource::new(file, move || source.credentials())
     }
 
     /// The credentials that the settings name, if any. Reads the files.
@@ -258,10 +261,10 @@ impl Config {
 
 fn unknown(name: &str) -> Error {
     let names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
-    let shown: String = name.chars().take(64).collect();
+    let display_value: String = name.chars().take(64).collect();
     Error::new(
         Status::PG_ERR_UNKNOWN_SETTING,
-        format!("no setting is named {shown:?}; there are: {}", names.join(", ")),
+        format!("no setting is named {display_value:?}; there are: {}", names.join(", ")),
     )
 }
 

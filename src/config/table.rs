@@ -70,9 +70,9 @@ enum Value {
 }
 
 /// What is wrong with a value.
-pub(crate) struct Misfit {
+pub(crate) struct InvalidValue {
     pub(crate) status: Status,
-    pub(crate) wanted: String,
+    pub(crate) expected: String,
 }
 
 const TEN_MINUTES: u64 = 600_000;
@@ -336,7 +336,7 @@ impl Setting {
     }
 
     /// Checks a value and puts it into the configuration.
-    pub(crate) fn apply(&self, config: &mut Config, text: &str) -> Result<(), Misfit> {
+    pub(crate) fn apply(&self, config: &mut Config, text: &str) -> Result<(), InvalidValue> {
         let value = self.kind.parse(text)?;
         (self.apply)(config, value);
         Ok(())
@@ -387,7 +387,7 @@ impl Kind {
     }
 
     /// A value as an error may show it: no secret, and not without end.
-    pub(crate) fn shown(&self, text: &str) -> String {
+    pub(crate) fn display_value(&self, text: &str) -> String {
         match self {
             Kind::Secret | Kind::PublicKey | Kind::Keys => "[secret]".into(),
             // A URL may hold a password.
@@ -398,12 +398,12 @@ impl Kind {
         }
     }
 
-    fn parse(&self, text: &str) -> Result<Value, Misfit> {
-        let misfit = || Misfit { status: Status::PG_ERR_INVALID_SETTING, wanted: self.range() };
+    fn parse(&self, text: &str) -> Result<Value, InvalidValue> {
+        let invalid = || InvalidValue { status: Status::PG_ERR_INVALID_SETTING, expected: self.range() };
         // Where a value comes out of a file, its last line break is no part of it.
         let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
         if text.is_empty() || text.chars().any(char::is_control) {
-            return Err(misfit());
+            return Err(invalid());
         }
         let number = |least: u64, most: u64| {
             text.parse().ok().filter(|number| (least..=most).contains(number)).map(Value::Number)
@@ -413,7 +413,7 @@ impl Kind {
             Kind::Header => text.is_ascii().then(|| Value::Text(text.to_owned())),
             Kind::Secret | Kind::PublicKey => Secret::new(text).map(Value::Secret),
             Kind::Path => Some(Value::Path(PathBuf::from(text))),
-            Kind::Url => return parse_base_url(text).ok_or_else(misfit)?.map(Value::Url),
+            Kind::Url => return parse_base_url(text).ok_or_else(invalid)?.map(Value::Url),
             Kind::Proxy => ProxyChoice::parse(text).map(Value::Proxy),
             Kind::Store => Location::parse(text).map(Value::Store),
             Kind::Keys => Keyring::parse(text).map(Value::Keys),
@@ -422,28 +422,28 @@ impl Kind {
             Kind::Seconds(least, most) | Kind::Bytes(least, most) => number(*least, *most),
             Kind::Choice(words) => words.contains(&text).then(|| Value::Text(text.to_owned())),
         }
-        .ok_or_else(misfit)
+        .ok_or_else(invalid)
     }
 }
 
 /// `None`: not a base URL at all. `Err`: one that would send tokens in clear.
-fn parse_base_url(text: &str) -> Option<Result<Url, Misfit>> {
+fn parse_base_url(text: &str) -> Option<Result<Url, InvalidValue>> {
     let mut url = Url::parse(text).ok()?;
     let host = url.host_str()?.to_owned();
-    let plain = match url.scheme() {
+    let is_plain = match url.scheme() {
         "https" => false,
         "http" => true,
         _ => return None,
     };
-    let extras = url.query().is_some() || url.fragment().is_some() || url.password().is_some();
-    if extras || !url.username().is_empty() {
+    let has_extras = url.query().is_some() || url.fragment().is_some() || url.password().is_some();
+    if has_extras || !url.username().is_empty() {
         return None;
     }
-    if plain && !is_loopback(&host) {
-        let wanted = format!(
+    if is_plain && !is_loopback(&host) {
+        let expected = format!(
             "https://{host} (plain http is only allowed to this machine: tokens would be sent in clear)"
         );
-        return Some(Err(Misfit { status: Status::PG_ERR_INSECURE_URL, wanted }));
+        return Some(Err(InvalidValue { status: Status::PG_ERR_INSECURE_URL, expected }));
     }
     // Joined paths must land below a base such as https://host/gate, with or without its last slash.
     if !url.path().ends_with('/') {

@@ -105,7 +105,7 @@ async fn perform(driver: &Driver, request: &ApiRequest, deadline: Duration) -> O
         if left.is_zero() {
             return Err(timed_out(&request.name()));
         }
-        let reply = client.transport.send(request.bearing(&grant, client.request_limit, left)).await;
+        let reply = client.transport.send(request.with_token(&grant, client.request_limit, left)).await;
         let is_refused = reply.result.as_ref().is_ok_and(|answer| answer.status == 401);
         if is_refused {
             let verdict = driver.reject(*grant.token.fingerprint());
@@ -117,8 +117,8 @@ async fn perform(driver: &Driver, request: &ApiRequest, deadline: Duration) -> O
         }
         let why = match attempts.after(request, reply) {
             Next::Done(outcome) => return outcome.map(Arc::new),
-            Next::WithNewerToken => "the token was refused",
-            Next::Again => "the connection broke",
+            Next::RetryWithNewerToken => "the token was refused",
+            Next::Retry => "the connection broke",
         };
         driver.log(Level::PG_LOG_INFO, || format!("{}: {why}; once more", request.name()));
     }

@@ -15,57 +15,57 @@ use crate::runtime::workers::Workers;
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// Lets go of what it holds: the session has gone on without it.
-pub(super) trait GiveUp: Send + 'static {
-    fn give_up(&mut self);
+pub(super) trait ReleaseLock: Send + 'static {
+    fn release_lock(&mut self);
 }
 
 /// What is operated on. An operation that hangs keeps the next ones of its session waiting, not their threads.
-pub(super) struct Limited<T: GiveUp> {
-    subject: Arc<Mutex<T>>,
+pub(super) struct Limited<T: ReleaseLock> {
+    resource: Arc<Mutex<T>>,
     workers: Arc<Workers>,
     limit: Duration,
 }
 
 /// The turn of one operation.
-struct Turn<T: GiveUp> {
-    subject: OwnedMutexGuard<T>,
+struct Operation<T: ReleaseLock> {
+    resource: OwnedMutexGuard<T>,
     /// If nobody waits any more when it ends, or it is never begun.
-    lets_go: bool,
+    releases_lock: bool,
     /// So that the next session of the place, too, finds the threads that hang, and makes no others.
     _workers: Arc<Workers>,
 }
 
-impl<T: GiveUp> Turn<T> {
+impl<T: ReleaseLock> Operation<T> {
     fn end(&mut self, is_answered: bool) {
-        self.lets_go &= !is_answered;
+        self.releases_lock &= !is_answered;
     }
 }
 
-impl<T: GiveUp> Drop for Turn<T> {
+impl<T: ReleaseLock> Drop for Operation<T> {
     fn drop(&mut self) {
-        if self.lets_go {
-            let _ = defect::catch_panic(|| self.subject.give_up());
+        if self.releases_lock {
+            let _ = defect::catch_panic(|| self.resource.release_lock());
         }
     }
 }
 
-impl<T: GiveUp> Deref for Turn<T> {
+impl<T: ReleaseLock> Deref for Operation<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.subject
+        &self.resource
     }
 }
 
-impl<T: GiveUp> DerefMut for Turn<T> {
+impl<T: ReleaseLock> DerefMut for Operation<T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.subject
+        &mut self.resource
     }
 }
 
-impl<T: GiveUp> Limited<T> {
-    pub(super) fn new(subject: T, workers: Arc<Workers>, limit: Duration) -> Self {
-        Limited { subject: Arc::new(Mutex::new(subject)), workers, limit }
+impl<T: ReleaseLock> Limited<T> {
+    pub(super) fn new(resource: T, workers: Arc<Workers>, limit: Duration) -> Self {
+        Limited { resource: Arc::new(Mutex::new(resource)), workers, limit }
     }
 
     /// Performs an operation and waits for it, up to the limit; `late` is the error then. One that was given up before it
@@ -73,39 +73,39 @@ impl<T: GiveUp> Limited<T> {
     pub(super) async fn perform<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
-        late: impl FnOnce(Duration) -> Error,
+        timeout_error: impl FnOnce(Duration) -> Error,
     ) -> Result<R, Error> {
-        self.take_turn(work, late, true).await
+        self.run(work, timeout_error, true).await
     }
 
     /// The same for what may be given up in the middle of a flight: nothing is let go of.
-    pub(super) async fn perform_aside<R: Send + 'static>(
+    pub(super) async fn perform_without_release<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
-        late: impl FnOnce(Duration) -> Error,
+        timeout_error: impl FnOnce(Duration) -> Error,
     ) -> Result<R, Error> {
-        self.take_turn(work, late, false).await
+        self.run(work, timeout_error, false).await
     }
 
-    async fn take_turn<R: Send + 'static>(
+    async fn run<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
-        late: impl FnOnce(Duration) -> Error,
-        lets_go: bool,
+        timeout_error: impl FnOnce(Duration) -> Error,
+        releases_lock: bool,
     ) -> Result<R, Error> {
-        let performed = async {
-            let subject = self.subject.clone().lock_owned().await;
-            let mut turn = Turn { subject, lets_go, _workers: self.workers.clone() };
+        let run = async {
+            let resource = self.resource.clone().lock_owned().await;
+            let mut operation = Operation { resource, releases_lock, _workers: self.workers.clone() };
             let (answer, waiting) = oneshot::channel();
             self.workers.submit(Box::new(move || {
                 if !answer.is_closed() {
-                    let result = defect::catch_panic(|| work(&mut turn)).and_then(|done| done);
-                    turn.end(answer.send(result).is_ok());
+                    let result = defect::catch_panic(|| work(&mut operation)).and_then(|done| done);
+                    operation.end(answer.send(result).is_ok());
                 }
             }))?;
             // Without an answer it was taken out of the queue, since no thread was left for it.
             waiting.await.unwrap_or_else(|_| Err(self.workers.refused(None)))
         };
-        timeout(self.limit, performed).await.unwrap_or_else(|_| Err(late(self.limit)))
+        timeout(self.limit, run).await.unwrap_or_else(|_| Err(timeout_error(self.limit)))
     }
 }

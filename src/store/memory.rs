@@ -36,51 +36,51 @@ impl MemoryStore {
     }
 }
 
-fn done<'a, T: Send + 'a, E: Send + 'a>(value: T) -> Storing<'a, T, E> {
+fn ready<'a, T: Send + 'a, E: Send + 'a>(value: T) -> Storing<'a, T, E> {
     Box::pin(std::future::ready(Ok(value)))
 }
 
 impl Store for MemoryStore {
     fn lock(&self, _base: u64) -> Storing<'_, Lock> {
-        done(Lock::Held)
+        ready(Lock::Held)
     }
 
     /// A session knows by itself what it was refused.
     fn load(&self) -> Storing<'_, Loaded> {
         let committed = self.record().committed.clone();
-        done(Loaded { has_worked: committed.is_some(), committed, back_off: None })
+        ready(Loaded { has_worked: committed.is_some(), committed, back_off: None })
     }
 
     /// Taking it out of the record is the intent: who dies now leaves none behind.
     fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
-        done(self.record().refresh.take())
+        ready(self.record().refresh.take())
     }
 
     fn retract(&self, refresh: RefreshToken) -> Storing<'_, ()> {
         self.record().refresh = Some(refresh);
-        done(())
+        ready(())
     }
 
     fn back_off(&self, _refusal: Refusal) -> Storing<'_, ()> {
-        done(())
+        ready(())
     }
 
     fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
-        done(self.put(pair, base + 1))
+        ready(self.put(pair, base + 1))
     }
 
     fn unlock(&self) -> Storing<'_, ()> {
-        done(())
+        ready(())
     }
 
     fn inspect(&self) -> Storing<'_, Inspection> {
         let loaded = Loaded { committed: self.record().committed.clone(), ..Loaded::default() };
-        done(Inspection { place: "memory:".into(), loaded, ..Inspection::default() })
+        ready(Inspection { store_name: "memory:".into(), loaded, ..Inspection::default() })
     }
 
     fn forget(&self) -> Storing<'_, ()> {
         *self.record() = Record::default();
-        done(())
+        ready(())
     }
 }
 

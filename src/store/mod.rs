@@ -65,7 +65,7 @@ pub(crate) struct Owner {
     pub(crate) keyring: Option<Keyring>,
     pub(crate) clock: Arc<dyn Clock>,
     /// How long to wait for the lock of another session.
-    pub(crate) patience: Duration,
+    pub(crate) lock_timeout: Duration,
 }
 
 /// Opens the store of one account. Connects nowhere.
@@ -74,19 +74,19 @@ pub(crate) fn open(
     servers: &RedisServers,
     owner: Owner,
 ) -> Result<Arc<dyn Store>, Error> {
-    let Owner { key, keyring, clock, patience } = owner;
+    let Owner { key, keyring, clock, lock_timeout } = owner;
     match location {
         Location::Memory => Ok(Arc::new(MemoryStore::default())),
-        Location::Folder(folder) => Ok(Arc::new(FileStore::new(folder, key, keyring, clock, patience)?)),
+        Location::Folder(folder) => Ok(Arc::new(FileStore::new(folder, key, keyring, clock, lock_timeout)?)),
         Location::Redis(address) => {
             let backend = RedisBackend::new(servers.at(address)?, &key, keyring.is_some())?;
             let ledger = Ledger::new(key, keyring, clock.clone(), address.to_string());
-            Ok(Arc::new(LeasedStore::new(backend, ledger, clock, patience)))
+            Ok(Arc::new(LeasedStore::new(backend, ledger, clock, lock_timeout)))
         }
         Location::Custom(host) => {
             let backend = CustomBackend::new(host, &key, clock.clone(), keyring.is_some())?;
-            let ledger = Ledger::new(key, keyring, clock.clone(), leased::PLACE.into());
-            Ok(Arc::new(LeasedStore::new(backend, ledger, clock, patience)))
+            let ledger = Ledger::new(key, keyring, clock.clone(), leased::STORE_NAME.into());
+            Ok(Arc::new(LeasedStore::new(backend, ledger, clock, lock_timeout)))
         }
     }
 }
@@ -170,7 +170,7 @@ pub struct Loaded {
 #[derive(Debug, Default)]
 pub struct Inspection {
     /// Where: the path of the record, or the name of the place.
-    pub place: String,
+    pub store_name: String,
     /// What sessions find there.
     pub loaded: Loaded,
     /// Somebody has taken the refresh token to present it, and has not written down what became of it.
@@ -210,10 +210,10 @@ pub struct Uncommitted {
 
 /// Does what takes long and is no operation on the store, while the lock is kept from ending by itself.
 pub async fn while_keeping_lease<T>(store: &dyn Store, work: impl Future<Output = T>) -> T {
-    let (mut work, mut keep) = (pin!(work), pin!(store.keep_lease()));
-    let mut is_kept = true;
+    let (mut work, mut renewal) = (pin!(work), pin!(store.keep_lease()));
+    let mut is_renewed = true;
     poll_fn(|context| {
-        is_kept = is_kept && keep.as_mut().poll(context).is_pending();
+        is_renewed = is_renewed && renewal.as_mut().poll(context).is_pending();
         work.as_mut().poll(context)
     })
     .await

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::sync::lock;
 
 /// Requests under way at once, and so connections, while the server is not known to speak HTTP/2.
-const MOST_UNSHARED: usize = 64;
+const MAX_HTTP1_REQUESTS: usize = 64;
 
 /// The door to one pool of connections.
 #[derive(Default)]
@@ -19,20 +19,20 @@ pub(super) struct Admission {
 }
 
 /// A request that was let in. Dropped when the request has ended, however it did.
-pub(super) struct Admitted {
+pub(super) struct Permit {
     admission: Arc<Admission>,
-    goes_ahead: bool,
+    is_leader: bool,
     is_answered: bool,
 }
 
 impl Admission {
     /// Waits for a place. Whoever gives up meanwhile has sent nothing.
-    pub(super) async fn enter(self: &Arc<Self>) -> Admitted {
+    pub(super) async fn enter(self: &Arc<Self>) -> Permit {
         loop {
             let changed = self.changed.notified();
             let entered = self.state().enter();
-            if let Some(goes_ahead) = entered {
-                return Admitted { admission: self.clone(), goes_ahead, is_answered: false };
+            if let Some(is_leader) = entered {
+                return Permit { admission: self.clone(), is_leader, is_answered: false };
             }
             changed.await;
         }
@@ -40,7 +40,7 @@ impl Admission {
 
     /// A body begins to leave, so there is a connection.
     pub(super) fn connected(&self) {
-        if self.state().found() {
+        if self.state().mark_ready() {
             self.changed.notify_waiters();
         }
     }
@@ -50,20 +50,20 @@ impl Admission {
     }
 }
 
-impl Admitted {
+impl Permit {
     /// The head of the answer is here.
     pub(super) fn answered(&mut self, over_http2: bool) {
         self.is_answered = true;
-        if self.admission.state().learnt(over_http2) {
+        if self.admission.state().set_protocol(over_http2) {
             self.admission.changed.notify_waiters();
         }
     }
 }
 
-impl Drop for Admitted {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let opens = self.admission.state().leave(self.goes_ahead, self.is_answered);
-        if opens {
+        let wakes_all = self.admission.state().leave(self.is_leader, self.is_answered);
+        if wakes_all {
             self.admission.changed.notify_waiters();
         } else {
             self.admission.changed.notify_one();
@@ -72,65 +72,65 @@ impl Drop for Admitted {
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
-enum Way {
+enum ConnectionState {
     /// There may be no connection: the next request finds out.
     #[default]
     Unknown,
     /// A request is finding out.
-    Tried,
+    Dialing,
     /// There is a connection, or each may see for itself why there is none.
-    Open,
+    Ready,
 }
 
 #[derive(Default)]
 struct State {
-    way: Way,
+    connection: ConnectionState,
     over_http2: bool,
-    under_way: usize,
+    in_flight: usize,
 }
 
 impl State {
     /// `Some` lets one more in, and says whether it goes ahead of all others.
     fn enter(&mut self) -> Option<bool> {
-        if self.under_way == 0 {
+        if self.in_flight == 0 {
             // The server may have closed what is idle.
-            self.way = Way::Unknown;
+            self.connection = ConnectionState::Unknown;
         }
-        let is_free = match self.way {
-            Way::Unknown => true,
-            Way::Tried => false,
-            Way::Open => self.over_http2 || self.under_way < MOST_UNSHARED,
+        let is_free = match self.connection {
+            ConnectionState::Unknown => true,
+            ConnectionState::Dialing => false,
+            ConnectionState::Ready => self.over_http2 || self.in_flight < MAX_HTTP1_REQUESTS,
         };
-        let goes_ahead = self.way == Way::Unknown;
-        if goes_ahead {
-            self.way = Way::Tried;
+        let is_leader = self.connection == ConnectionState::Unknown;
+        if is_leader {
+            self.connection = ConnectionState::Dialing;
         }
-        self.under_way += usize::from(is_free);
-        is_free.then_some(goes_ahead)
+        self.in_flight += usize::from(is_free);
+        is_free.then_some(is_leader)
     }
 
     /// True if that lets others in; so with the next two.
-    fn found(&mut self) -> bool {
-        self.way == Way::Tried && {
-            self.way = Way::Open;
+    fn mark_ready(&mut self) -> bool {
+        self.connection == ConnectionState::Dialing && {
+            self.connection = ConnectionState::Ready;
             true
         }
     }
 
-    fn learnt(&mut self, over_http2: bool) -> bool {
+    fn set_protocol(&mut self, over_http2: bool) -> bool {
         let wider = over_http2 && !self.over_http2;
         self.over_http2 = over_http2;
-        self.found() || wider
+        self.mark_ready() || wider
     }
 
-    fn leave(&mut self, goes_ahead: bool, is_answered: bool) -> bool {
-        self.under_way -= 1;
-        if goes_ahead {
-            return self.found();
+    fn leave(&mut self, is_leader: bool, is_answered: bool) -> bool {
+        self.in_flight -= 1;
+        if is_leader {
+            return self.mark_ready();
         }
-        if !is_answered && self.over_http2 && self.way == Way::Open {
+        if !is_answered && self.over_http2 && self.connection == ConnectionState::Ready {
             // The connection of all may be gone with this one.
-            self.way = Way::Unknown;
+            self.connection = ConnectionState::Unknown;
         }
         false
     }
@@ -140,7 +140,7 @@ impl State {
 mod tests {
     use super::*;
 
-    fn let_in(state: &mut State, wanted: usize) -> usize {
+    fn admit(state: &mut State, wanted: usize) -> usize {
         (0..wanted).filter(|_| state.enter().is_some()).count()
     }
 
@@ -149,21 +149,21 @@ mod tests {
         let mut state = State::default();
         assert_eq!(state.enter(), Some(true));
         assert_eq!(state.enter(), None);
-        assert!(state.found());
-        assert_eq!(let_in(&mut state, 256), MOST_UNSHARED - 1);
-        assert!(state.learnt(true), "HTTP/2 takes all");
-        assert_eq!(let_in(&mut state, 256), 256);
-        assert!(!state.learnt(true));
+        assert!(state.mark_ready());
+        assert_eq!(admit(&mut state, 256), MAX_HTTP1_REQUESTS - 1);
+        assert!(state.set_protocol(true), "HTTP/2 takes all");
+        assert_eq!(admit(&mut state, 256), 256);
+        assert!(!state.set_protocol(true));
     }
 
     #[test]
     fn http_1_gets_so_many_and_one_more_for_each_that_ends() {
         let mut state = State::default();
         state.enter();
-        state.learnt(false);
-        assert_eq!(let_in(&mut state, 256), MOST_UNSHARED - 1);
+        state.set_protocol(false);
+        assert_eq!(admit(&mut state, 256), MAX_HTTP1_REQUESTS - 1);
         state.leave(false, true);
-        assert_eq!(let_in(&mut state, 256), 1);
+        assert_eq!(admit(&mut state, 256), 1);
     }
 
     #[test]
@@ -171,19 +171,19 @@ mod tests {
         let mut state = State::default();
         state.enter();
         assert!(state.leave(true, false));
-        state.under_way += 1;
-        assert_eq!(let_in(&mut state, 256), MOST_UNSHARED - 1);
+        state.in_flight += 1;
+        assert_eq!(admit(&mut state, 256), MAX_HTTP1_REQUESTS - 1);
     }
 
     #[test]
     fn after_a_pause_or_a_loss_one_goes_ahead_again() {
         let mut state = State::default();
         state.enter();
-        state.learnt(true);
+        state.set_protocol(true);
         assert_eq!(state.enter(), Some(false));
         state.leave(false, false);
         assert_eq!((state.enter(), state.enter()), (Some(true), None));
-        assert!(state.found());
+        assert!(state.mark_ready());
         state.leave(true, true);
         state.leave(true, true);
         assert_eq!((state.enter(), state.enter()), (Some(true), None));

@@ -54,12 +54,12 @@ pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy
     let mut is_tls = false;
     let mut cause = String::new();
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(link) = next {
-        status = status.or_else(|| known(link, host));
-        advice = advice.or_else(|| tls_advice(link.downcast_ref()?));
-        is_tls |= io_error(link).is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-        cause = link.to_string();
-        next = inner(link);
+    while let Some(source) = next {
+        status = status.or_else(|| own_status(source, host));
+        advice = advice.or_else(|| tls_advice(source.downcast_ref()?));
+        is_tls |= io_error(source).is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
+        cause = source.to_string();
+        next = inner(source);
     }
     let fallback = match (error.is_connect(), through_proxy) {
         _ if is_tls => Status::PG_ERR_TLS,
@@ -72,33 +72,33 @@ pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy
 
 /// HTTP/2 keeps only the kind and the words of an error below it. `InvalidData` is what the TLS library reports
 /// with, for example the alert of TLS 1.3 for a missing client certificate.
-fn io_error<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
-    link.downcast_ref().or_else(|| link.downcast_ref::<h2::Error>()?.get_io())
+fn io_error<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
+    source.downcast_ref().or_else(|| source.downcast_ref::<h2::Error>()?.get_io())
 }
 
 /// An `io::Error` hides the error it wraps from `source`.
-fn inner<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+fn inner<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match source.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
-        None => link.source(),
+        None => source.source(),
     }
 }
 
-fn known(link: &(dyn StdError + 'static), host: Option<&str>) -> Option<Status> {
-    if let Some(unresolved) = link.downcast_ref::<ResolveError>() {
+fn own_status(source: &(dyn StdError + 'static), host: Option<&str>) -> Option<Status> {
+    if let Some(unresolved) = source.downcast_ref::<ResolveError>() {
         let ours = host == Some(unresolved.host.as_str());
         return Some(if ours { Status::PG_ERR_DNS } else { Status::PG_ERR_PROXY });
     }
-    if let Some(error) = link.downcast_ref::<TlsError>() {
+    if let Some(error) = source.downcast_ref::<TlsError>() {
         return Some(tls_status(error));
     }
     // Ours already, such as a thread that the system refused.
-    if let Some(error) = link.downcast_ref::<Error>() {
+    if let Some(error) = source.downcast_ref::<Error>() {
         return Some(error.status);
     }
     // RFC 9113, 8.7: a stream refused in this way has not been processed, nor has one behind the last of which the server
     // said so when it went away; on the others that error does not come.
-    let is_unprocessed = link.downcast_ref::<h2::Error>().is_some_and(|error| {
+    let is_unprocessed = source.downcast_ref::<h2::Error>().is_some_and(|error| {
         let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
         error.is_remote() && (is_refused || error.is_go_away())
     });
@@ -168,6 +168,6 @@ mod tests {
         assert_eq!(tls_advice(&error), Some(NO_RANDOM));
         // As the HTTP library hands it on.
         let wrapped = io::Error::new(io::ErrorKind::InvalidData, error);
-        assert_eq!(inner(&wrapped).and_then(|link| known(link, None)), Some(Status::PG_ERR_SYSTEM));
+        assert_eq!(inner(&wrapped).and_then(|source| own_status(source, None)), Some(Status::PG_ERR_SYSTEM));
     }
 }

@@ -10,9 +10,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::admission::Admission;
 use super::fault::{self, ResolveError};
-use super::gate::{Gate, GatedBody};
 use super::proxy::{ProxyChoice, proxy_for};
 use super::resolver::{self, Unresolved};
+use super::send_latch::{LatchedBody, SendLatch};
 use super::tls::{TlsFiles, TlsSettings};
 use super::{Exchange, RawResponse, Request, Sending, Transport};
 use crate::clock::Clock;
@@ -29,11 +29,11 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
 /// A connection that a network has forgotten answers nothing, and every request on it would wait for its deadline. So while
 /// a request is under way over HTTP/2 the server is pinged this often, and the connection ends without an answer.
-const PING_EVERY: Duration = Duration::from_secs(3);
-const PING_PATIENCE: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for what is sent over HTTP/1.1, where the system tells.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(10);
 
 /// How requests travel.
 #[derive(Clone, Debug)]
@@ -119,13 +119,13 @@ impl HttpTransport {
             .user_agent(&self.user_agent)
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
-            .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PING_PATIENCE)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
             .dns_resolver(Arc::new(SystemResolver(&resolver::WORKERS)))
             .redirect(redirect::Policy::none())
             .retry(retry::never());
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        let builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
+        let builder = builder.tcp_user_timeout(UNACKNOWLEDGED_LIMIT);
         let builder = match &self.proxy {
             None => builder.no_proxy(),
             Some(url) => builder.proxy(Proxy::all(url.clone()).map_err(set_up_failed)?),
@@ -133,7 +133,7 @@ impl HttpTransport {
         builder.build().map_err(set_up_failed)
     }
 
-    async fn exchange(&self, request: Request, gate: Arc<Gate>) -> Result<RawResponse, Failed> {
+    async fn exchange(&self, request: Request, latch: Arc<SendLatch>) -> Result<RawResponse, Failed> {
         let url = self.url(&request.path);
         let failed = |error: reqwest::Error, has_begun: bool| {
             let mut fault = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
@@ -142,10 +142,11 @@ impl HttpTransport {
                 fault.status = Status::PG_ERR_CONNECTION_LOST;
             }
             // Files that cannot be used may be why: what is in use is older.
-            let besides = self.tls.reload_error().filter(|_| error.is_connect());
-            let besides = besides.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
-            let text = format!("{} {}: {}{besides}", request.method, shown(&url), fault.text());
-            Failed { connecting: error.is_connect(), error: Error::new(fault.status, text) }
+            let file_error = self.tls.reload_error().filter(|_| error.is_connect());
+            let file_error =
+                file_error.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
+            let text = format!("{} {}: {}{file_error}", request.method, without_query(&url), fault.text());
+            Failed { is_connect: error.is_connect(), error: Error::new(fault.status, text) }
         };
         let mut headers = request.headers;
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
@@ -157,17 +158,17 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        standard_streams::ensure_open().map_err(|error| Failed { error, connecting: true })?;
+        standard_streams::ensure_open().map_err(|error| Failed { error, is_connect: true })?;
         let Link { http, admission, .. } = self.link().await?;
         // A connection that takes as long as it may holds up nobody else.
-        let mut place = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
+        let mut permit = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
         let body =
-            GatedBody::new(request.body.unwrap_or_default(), gate, self.clock.clone(), admission.clone());
+            LatchedBody::new(request.body.unwrap_or_default(), latch, self.clock.clone(), admission.clone());
         let sending = http.request(request.method.clone(), url.clone()).headers(headers);
         let response = sending.body(reqwest::Body::wrap(body)).send().await;
         let mut response = response.map_err(|error| failed(error, false))?;
-        if let Some(place) = &mut place {
-            place.answered(response.version() == Version::HTTP_2);
+        if let Some(permit) = &mut permit {
+            permit.answered(response.version() == Version::HTTP_2);
         }
 
         let mut answer = RawResponse {
@@ -176,7 +177,7 @@ impl HttpTransport {
             ..RawResponse::default()
         };
         let limit = request.limit.bytes;
-        let promised = promised_length(&request.method, &response);
+        let announced = announced_length(&request.method, &response);
         let mut content = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(error, true))? {
             if content.len() + chunk.len() > limit {
@@ -190,11 +191,11 @@ impl HttpTransport {
             }
         }
         // Over HTTP/2 a server may end an answer early and call that no error.
-        if let Some(promised) = promised.filter(|promised| *promised != content.len() as u64) {
+        if let Some(announced) = announced.filter(|announced| *announced != content.len() as u64) {
             let text = format!(
-                "{} {}: the answer ended after {} of {promised} bytes; {}",
+                "{} {}: the answer ended after {} of {announced} bytes; {}",
                 request.method,
-                shown(&url),
+                without_query(&url),
                 content.len(),
                 fault::advice(Status::PG_ERR_CONNECTION_LOST)
             );
@@ -221,22 +222,22 @@ impl Transport for HttpTransport {
         Box::pin(async move {
             let timeout = request.timeout;
             let started = self.clock.now();
-            let gate = Gate::new();
+            let latch = SendLatch::new();
             // An empty body is never fetched either.
             let without_body = request.body.as_ref().is_none_or(|body| body.is_empty());
             let (method, path) = (request.method.clone(), request.path.clone());
-            let result = match tokio::time::timeout(timeout, self.exchange(request, gate.clone())).await {
+            let result = match tokio::time::timeout(timeout, self.exchange(request, latch.clone())).await {
                 Ok(result) => result,
                 Err(_) => {
-                    let url = shown(&self.url(&path));
+                    let url = without_query(&self.url(&path));
                     let text =
                         format!("{method} {url}: no complete answer within {} ms", timeout.as_millis());
                     Err(Error::new(Status::PG_ERR_TIMEOUT, text).into())
                 }
             };
             // No gate has seen a request without a body: only what fails in connecting is known not to have left.
-            let unseen = without_body && !result.as_ref().is_err_and(|failed| failed.connecting);
-            let sent = gate.shut().or(unseen.then_some(started));
+            let counts_as_sent = without_body && !result.as_ref().is_err_and(|failed| failed.is_connect);
+            let sent = latch.close().or(counts_as_sent.then_some(started));
             Exchange { sent, result: result.map_err(|failed| failed.error) }
         })
     }
@@ -245,17 +246,17 @@ impl Transport for HttpTransport {
 /// Why there is no answer, and whether it failed before there was a connection.
 struct Failed {
     error: Error,
-    connecting: bool,
+    is_connect: bool,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Failed { error, connecting: false }
+        Failed { error, is_connect: false }
     }
 }
 
 /// A URL as an error may show it: a query may hold anything.
-fn shown(url: &Url) -> String {
+fn without_query(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.into()
@@ -263,7 +264,7 @@ fn shown(url: &Url) -> String {
 
 /// How many bytes the body is to have, if that is told. An answer to HEAD, and one that nothing has changed, tells of a body
 /// that does not come.
-fn promised_length(method: &Method, response: &reqwest::Response) -> Option<u64> {
+fn announced_length(method: &Method, response: &reqwest::Response) -> Option<u64> {
     let is_bare = *method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
     response.content_length().filter(|_| !is_bare)
 }
@@ -272,9 +273,9 @@ fn promised_length(method: &Method, response: &reqwest::Response) -> Option<u64>
 fn append(content: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     if content.capacity() - content.len() < chunk.len() {
         let room = (content.len() + chunk.len()).max(content.len() * 2);
-        let mut roomier = Zeroizing::new(Vec::with_capacity(room));
-        roomier.extend_from_slice(content);
-        *content = roomier;
+        let mut larger = Zeroizing::new(Vec::with_capacity(room));
+        larger.extend_from_slice(content);
+        *content = larger;
     }
     content.extend_from_slice(chunk);
 }

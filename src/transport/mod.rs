@@ -2,10 +2,10 @@
 
 mod admission;
 mod fault;
-mod gate;
 mod http;
 mod proxy;
 mod resolver;
+mod send_latch;
 mod tls;
 
 use std::borrow::Cow;

@@ -112,7 +112,7 @@ fn is_excepted(url: &Url, list: &str) -> bool {
     let entries = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
     entries.into_iter().any(|entry| {
         let (name, only) = split_port(entry);
-        only.is_none_or(|only| Some(only) == port) && names(name, host)
+        only.is_none_or(|only| Some(only) == port) && matches_host(name, host)
     })
 }
 
@@ -127,7 +127,7 @@ fn split_port(entry: &str) -> (&str, Option<u16>) {
     }
 }
 
-fn names(name: &str, host: &str) -> bool {
+fn matches_host(name: &str, host: &str) -> bool {
     if name == "*" {
         return true;
     }

@@ -33,7 +33,7 @@ fn an_inspection_shows_the_records_and_changes_nothing() {
     let (folder, path) = seeded();
     let before = contents(folder.path());
     let seen = record(folder.path()).inspect().unwrap();
-    assert_eq!((seen.place.as_str(), seen.form), (path.to_str().unwrap(), Some(Form::Plain)));
+    assert_eq!((seen.store_name.as_str(), seen.form), (path.to_str().unwrap(), Some(Form::Plain)));
     let committed = seen.loaded.committed.unwrap();
     assert_eq!((committed.generation(), access(&committed), committed.has_refresh), (1, "a1", true));
     assert!(seen.intent.is_none() && seen.loaded.back_off.is_none());

@@ -81,7 +81,7 @@ fn record(operator: &Operator) -> Check {
         Ok(found) => found,
         Err(error) => return Check::failed_by(RECORD, &error),
     };
-    let Inspection { place, form, loaded, intent } = &found;
+    let Inspection { store_name: place, form, loaded, intent } = &found;
     if let Some(refusal) = loaded.back_off.as_ref().filter(|refusal| refusal.until > operator.now().boot) {
         return Check::failed_by(RECORD, &refusal.error);
     }

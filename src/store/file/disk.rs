@@ -15,14 +15,14 @@ use crate::status::Status;
 /// Nobody but the owner.
 const PRIVATE: u32 = 0o600;
 /// Never through a symbolic link, never stuck on a named pipe.
-const CAREFUL: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+const SAFE_FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
 /// The steps. The path of a folder or a file is always given in full.
 pub trait Disk: Send + Sync {
     /// Opens a file to be read.
     fn open(&self, path: &Path) -> io::Result<File>;
     /// The bytes that follow, up to so many.
-    fn read(&self, file: &File, most: u64, into: &mut Vec<u8>) -> io::Result<()>;
+    fn read(&self, file: &File, limit: u64, into: &mut Vec<u8>) -> io::Result<()>;
     /// Makes a new file for its owner alone; there must be none.
     fn create(&self, path: &Path) -> io::Result<File>;
     /// Writes all the bytes.
@@ -39,7 +39,7 @@ pub trait Disk: Send + Sync {
     /// Opens a lock file, made if there is none. It is never written to.
     fn open_lock(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(PRIVATE).custom_flags(CAREFUL);
+        options.read(true).write(true).create(true).truncate(false).mode(PRIVATE).custom_flags(SAFE_FLAGS);
         options.open(path)
     }
 }
@@ -51,16 +51,16 @@ pub struct SystemDisk;
 impl Disk for SystemDisk {
     fn open(&self, path: &Path) -> io::Result<File> {
         standard_streams::ensure_open().map_err(io::Error::other)?;
-        OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
+        OpenOptions::new().read(true).custom_flags(SAFE_FLAGS).open(path)
     }
 
-    fn read(&self, file: &File, most: u64, into: &mut Vec<u8>) -> io::Result<()> {
-        file.take(most).read_to_end(into).map(|_| ())
+    fn read(&self, file: &File, limit: u64, into: &mut Vec<u8>) -> io::Result<()> {
+        file.take(limit).read_to_end(into).map(|_| ())
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
         standard_streams::ensure_open().map_err(io::Error::other)?;
-        OpenOptions::new().write(true).create_new(true).mode(PRIVATE).custom_flags(CAREFUL).open(path)
+        OpenOptions::new().write(true).create_new(true).mode(PRIVATE).custom_flags(SAFE_FLAGS).open(path)
     }
 
     fn write(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
@@ -92,64 +92,64 @@ pub(super) fn open_folder(path: &Path) -> io::Result<File> {
 /// Refuses a file that is not ours. One of ours that others may use is for its owner alone again: a mount may have changed its
 /// mode (Kubernetes does so for `fsGroup`). What was done, in words.
 pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, Error> {
-    let look = || file.metadata().map_err(|error| unusable("look at", path, &error));
-    let (about, us, shown) = (look()?, geteuid().as_raw(), path.display());
-    if !about.is_file() {
-        return Err(refused(format!("store {shown}: not a regular file; move it away")));
+    let metadata = || file.metadata().map_err(|error| file_error("look at", path, &error));
+    let (found, our_uid, path_text) = (metadata()?, geteuid().as_raw(), path.display());
+    if !found.is_file() {
+        return Err(refusal(format!("store {path_text}: not a regular file; move it away")));
     }
-    if about.uid() != us {
-        let owner = about.uid();
-        return Err(refused(format!(
-            "store {shown}: it belongs to user {owner}, while this program runs as user {us}; \
-             run it as user {owner}, give each user a folder of its own, or `chown {us} {shown}`"
+    if found.uid() != our_uid {
+        let owner = found.uid();
+        return Err(refusal(format!(
+            "store {path_text}: it belongs to user {owner}, while this program runs as user {our_uid}; \
+             run it as user {owner}, give each user a folder of its own, or `chown {our_uid} {path_text}`"
         )));
     }
     let is_open = |mode: u32| mode & 0o077 != 0;
-    if !is_open(about.mode()) {
+    if !is_open(found.mode()) {
         return Ok(None);
     }
     let changed = rustix::fs::fchmod(file, Mode::from_raw_mode(PRIVATE));
-    if changed.is_err() || is_open(look()?.mode()) {
-        let mode = about.mode() & 0o777;
-        return Err(refused(format!(
-            "store {shown}: others may use it (mode {mode:03o}), and it holds tokens; `chmod 600 {shown}`"
+    if changed.is_err() || is_open(metadata()?.mode()) {
+        let mode = found.mode() & 0o777;
+        return Err(refusal(format!(
+            "store {path_text}: others may use it (mode {mode:03o}), and it holds tokens; `chmod 600 {path_text}`"
         )));
     }
     Ok(Some(format!(
-        "store {shown}: others could use it (mode {:03o}); its mode is 600 again",
-        about.mode() & 0o777
+        "store {path_text}: others could use it (mode {:03o}); its mode is 600 again",
+        found.mode() & 0o777
     )))
 }
 
 /// Refuses a folder in which others can replace files. One of ours that a group or all may write to is ours alone again. What
 /// was done, in words.
-pub(super) fn close_folder(path: &Path, folder: &File) -> Result<Option<String>, Error> {
-    let look = || folder.metadata().map_err(|error| unusable("look at", path, &error));
-    let (about, us, shown) = (look()?, geteuid().as_raw(), path.display());
+pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<String>, Error> {
+    let metadata = || folder.metadata().map_err(|error| file_error("look at", path, &error));
+    let (found, our_uid, path_text) = (metadata()?, geteuid().as_raw(), path.display());
     // What root can do it can do in any folder.
-    if ![us, 0].contains(&about.uid()) {
-        let owner = about.uid();
-        return Err(refused(format!(
-            "store {shown}: this folder belongs to user {owner}, who can replace files in it, while this program runs as \
-             user {us}; name a folder in it that does not exist yet, or `chown {us} {shown}`"
+    if ![our_uid, 0].contains(&found.uid()) {
+        let owner = found.uid();
+        return Err(refusal(format!(
+            "store {path_text}: this folder belongs to user {owner}, who can replace files in it, while this program runs as \
+             user {our_uid}; name a folder in it that does not exist yet, or `chown {our_uid} {path_text}`"
         )));
     }
     let is_shared = |mode: u32| mode & 0o022 != 0 && mode & 0o1000 == 0;
-    let mode = about.mode() & 0o7777;
+    let mode = found.mode() & 0o7777;
     if !is_shared(mode) {
         return Ok(None);
     }
-    let is_mended = about.uid() == us
+    let is_fixed = found.uid() == our_uid
         && rustix::fs::fchmod(folder, Mode::from_raw_mode(mode & !0o022)).is_ok()
-        && !is_shared(look()?.mode());
-    if !is_mended {
-        return Err(refused(format!(
-            "store {shown}: others can replace files in this folder (mode {mode:03o}); `chmod go-w {shown}`, or name \
+        && !is_shared(metadata()?.mode());
+    if !is_fixed {
+        return Err(refusal(format!(
+            "store {path_text}: others can replace files in this folder (mode {mode:03o}); `chmod go-w {path_text}`, or name \
              a folder in it that does not exist yet"
         )));
     }
     Ok(Some(format!(
-        "store {shown}: others could replace files in this folder (mode {mode:03o}); its mode is {:03o} now",
+        "store {path_text}: others could replace files in this folder (mode {mode:03o}); its mode is {:03o} now",
         mode & !0o022
     )))
 }
@@ -160,14 +160,14 @@ pub(super) fn is_unsupported(error: &io::Error) -> bool {
 }
 
 /// A file operation failed: what, on what, and why.
-pub(super) fn unusable(verb: &str, path: &Path, error: &io::Error) -> Error {
+pub(super) fn file_error(verb: &str, path: &Path, error: &io::Error) -> Error {
     let path = path.display();
     match error.raw_os_error() {
         Some(libc::ELOOP) => {
-            return refused(format!("store {path}: a symbolic link, which is not followed; remove it"));
+            return refusal(format!("store {path}: a symbolic link, which is not followed; remove it"));
         }
         Some(libc::ENOTDIR) => {
-            return refused(format!("store {path}: not a folder; name a folder, or one to be made"));
+            return refusal(format!("store {path}: not a folder; name a folder, or one to be made"));
         }
         _ => {}
     }
@@ -177,6 +177,6 @@ pub(super) fn unusable(verb: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(Status::PG_ERR_STORE, text)
 }
 
-pub(super) fn refused(text: String) -> Error {
+pub(super) fn refusal(text: String) -> Error {
     Error::new(Status::PG_ERR_STORE_REFUSED, text)
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 
-use super::disk::{Disk, make_private, unusable};
+use super::disk::{Disk, file_error, make_private};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::store::warnings::Warnings;
@@ -37,12 +37,12 @@ impl FileLock {
     /// The lock, if it is free. The table is not kept while the file system is asked: one that hangs must not keep others from
     /// theirs.
     pub(super) fn try_new(path: &Path, disk: &dyn Disk, warnings: &Warnings) -> Result<Option<Self>, Error> {
-        let failed = |error: io::Error| unusable("lock", path, &error);
+        let failed = |error: io::Error| file_error("lock", path, &error);
         let mut held = None;
         if let Some(inode) = inode_at(path) {
             match table()?.entry(inode) {
                 Entry::Occupied(_) => return Ok(None),
-                Entry::Vacant(place) => drop(place.insert(Vec::new())),
+                Entry::Vacant(vacant) => drop(vacant.insert(Vec::new())),
             }
             held = Some(FileLock(inode));
         }
@@ -93,7 +93,7 @@ impl Drop for FileLock {
                 return;
             }
             // Nobody takes the lock of a file that was unlinked, but another file may get its inode once it is closed.
-            if files.iter().all(|file| file.metadata().is_ok_and(|about| about.nlink() == 0))
+            if files.iter().all(|file| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0))
                 && let Ok(mut table) = self::table()
             {
                 files.extend(table.remove(&self.0).unwrap_or_default());
@@ -112,9 +112,9 @@ fn table() -> Result<MutexGuard<'static, Table>, Error> {
 }
 
 fn inode_at(path: &Path) -> Option<Inode> {
-    fs::symlink_metadata(path).ok().map(|about| inode(&about))
+    fs::symlink_metadata(path).ok().map(|metadata| inode(&metadata))
 }
 
-fn inode(about: &Metadata) -> Inode {
-    (about.dev(), about.ino())
+fn inode(metadata: &Metadata) -> Inode {
+    (metadata.dev(), metadata.ino())
 }

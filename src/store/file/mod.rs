@@ -2,7 +2,7 @@
 
 mod disk;
 #[cfg(test)]
-mod hangs;
+mod hanging_disk;
 mod lock;
 mod record_file;
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::limited::{GiveUp, LIMIT, Limited};
+use super::limited::{LIMIT, Limited, ReleaseLock};
 use super::record::{Keyring, RecordKey};
 use super::warnings::Warnings;
 use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
@@ -32,19 +32,19 @@ pub use record_file::RecordFile;
 /// a tenth of a second.
 const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
 /// So many operations on one folder may be under way at a time, and so hang.
-pub(super) const MOST_THREADS: usize = 4;
+pub(super) const MAX_THREADS: usize = 4;
 
 /// One account's place in a folder. The disk is waited for on threads that come and go, never on the library's own.
 pub struct FileStore {
     file: Limited<RecordFile>,
     path: PathBuf,
     warnings: Arc<Warnings>,
-    patience: Duration,
+    lock_timeout: Duration,
 }
 
-impl GiveUp for RecordFile {
+impl ReleaseLock for RecordFile {
     /// The session that asked may have the lock, by this operation or from before.
-    fn give_up(&mut self) {
+    fn release_lock(&mut self) {
         self.unlock();
     }
 }
@@ -57,28 +57,33 @@ impl FileStore {
         key: RecordKey,
         keyring: Option<Keyring>,
         clock: Arc<dyn Clock>,
-        patience: Duration,
+        lock_timeout: Duration,
     ) -> Result<Self, Error> {
         let file = RecordFile::new(folder, key, keyring, clock, Arc::new(SystemDisk));
-        Ok(FileStore::on(file, workers(folder)?, LIMIT, patience))
+        Ok(FileStore::on(file, workers(folder)?, LIMIT, lock_timeout))
     }
 
-    pub(super) fn on(file: RecordFile, workers: Arc<Workers>, limit: Duration, patience: Duration) -> Self {
+    pub(super) fn on(
+        file: RecordFile,
+        workers: Arc<Workers>,
+        limit: Duration,
+        lock_timeout: Duration,
+    ) -> Self {
         let (path, warnings) = (file.path().to_owned(), file.warnings());
-        FileStore { file: Limited::new(file, workers, limit), path, warnings, patience }
+        FileStore { file: Limited::new(file, workers, limit), path, warnings, lock_timeout }
     }
 
     async fn perform<T: Send + 'static>(
         &self,
         work: impl FnOnce(&RecordFile) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.file.perform(move |file| work(file), |limit| self.too_slow(limit)).await
+        self.file.perform(move |file| work(file), |limit| self.timeout_error(limit)).await
     }
 
     async fn wait_for_lock(&self, base: u64) -> Result<Lock, Error> {
-        let give_up = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.lock_timeout;
         loop {
-            let is_last = Instant::now() >= give_up;
+            let is_last = Instant::now() >= deadline;
             let lock_or_newer = move |file: &RecordFile| {
                 if file.try_lock()? {
                     return Ok(Some(Lock::Held));
@@ -87,22 +92,22 @@ impl FileStore {
             };
             match self.perform(lock_or_newer).await? {
                 Some(lock) => return Ok(lock),
-                None if is_last => return Err(self.too_long()),
+                None if is_last => return Err(self.lock_timeout_error()),
                 None => sleep(Duration::from_millis(fastrand::u64(PAUSE))).await,
             }
         }
     }
 
-    fn too_long(&self) -> Error {
+    fn lock_timeout_error(&self) -> Error {
         let text = format!(
             "store {}: another process has held the lock for more than {} s; look for one that hangs or is stopped",
             self.path.display(),
-            self.patience.as_secs()
+            self.lock_timeout.as_secs()
         );
         Error::new(Status::PG_ERR_STORE, text)
     }
 
-    fn too_slow(&self, limit: Duration) -> Error {
+    fn timeout_error(&self, limit: Duration) -> Error {
         let text = format!(
             "store {}: no answer within {} s; the disk or the network file system hangs",
             self.path.display(),
@@ -121,7 +126,7 @@ fn workers(folder: &Path) -> Result<Arc<Workers>, Error> {
         return Ok(workers);
     }
     folders.retain(|_, workers| workers.strong_count() > 0);
-    let workers = Arc::new(Workers::new("pg-folder", MOST_THREADS));
+    let workers = Arc::new(Workers::new("pg-folder", MAX_THREADS));
     folders.insert(folder.to_owned(), Arc::downgrade(&workers));
     Ok(workers)
 }
@@ -169,7 +174,7 @@ impl Store for FileStore {
     }
 
     fn prepare(&self) -> Storing<'_, ()> {
-        Box::pin(self.perform(RecordFile::enter))
+        Box::pin(self.perform(RecordFile::prepare_folder))
     }
 
     fn inspect(&self) -> Storing<'_, Inspection> {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use zeroize::Zeroizing;
 
-use super::disk::{Disk, close_folder, is_unsupported, make_private, open_folder, unusable};
+use super::disk::{Disk, file_error, is_unsupported, make_folder_private, make_private, open_folder};
 use super::lock::FileLock;
 use crate::clock::Clock;
 use crate::error::Error;
@@ -21,7 +21,7 @@ use crate::sync::lock;
 use crate::token::{Pair, RefreshToken};
 
 /// A record is two tokens long; what is larger than any answer of the service is none.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// The record and its lock. It belongs to the process that made it: a forked child makes its own.
 pub struct RecordFile {
@@ -67,8 +67,8 @@ impl RecordFile {
     /// is made if its parent is there.
     pub fn try_lock(&self) -> Result<bool, Error> {
         let mut state = self.state();
-        self.enter()?;
-        let path = self.beside(".lock");
+        self.prepare_folder()?;
+        let path = self.sibling(".lock");
         if !state.lock.as_ref().is_some_and(|held| held.is_at(&path)) {
             state.lock = None;
             state.lock = FileLock::try_new(&path, &*self.disk, &self.warnings)?;
@@ -101,10 +101,10 @@ impl RecordFile {
     /// What lies there, as it is. Needs no lock and changes no record.
     pub fn inspect(&self) -> Result<Inspection, Error> {
         match open_folder(&self.folder) {
-            Ok(folder) => drop(close_folder(&self.folder, &folder)?),
+            Ok(folder) => drop(make_folder_private(&self.folder, &folder)?),
             // Nothing has been kept yet.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unusable("open", &self.folder, &error)),
+            Err(error) => return Err(file_error("open", &self.folder, &error)),
         }
         let bytes = self.read_bytes()?;
         self.state().ledger.inspect(bytes.as_ref())
@@ -121,7 +121,7 @@ impl RecordFile {
             .and_then(|()| self.remove_others(".corrupt-", None))
             .and_then(|()| self.remove_others(".tmp-", None))
             .and_then(|()| self.sync_folder())
-            .map_err(|error| unusable("remove", &self.path, &error))?;
+            .map_err(|error| file_error("remove", &self.path, &error))?;
         state.ledger.forget();
         Ok(())
     }
@@ -156,7 +156,7 @@ impl RecordFile {
     /// Lets all who share the record know of a refusal.
     pub fn back_off(&self, refusal: &Refusal) -> Result<(), Error> {
         let state = self.locked()?;
-        self.write(&state.ledger.refuse(self.read(&state)?, refusal)?)
+        self.write(&state.ledger.with_refusal(self.read(&state)?, refusal)?)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -167,7 +167,7 @@ impl RecordFile {
     fn locked(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.state();
         if state.lock.is_none() {
-            return Err(state.ledger.trouble("its lock is not held, so nothing is written"));
+            return Err(state.ledger.store_error("its lock is not held, so nothing is written"));
         }
         Ok(state)
     }
@@ -177,20 +177,20 @@ impl RecordFile {
         let bytes = self.read_bytes()?;
         let found = state.ledger.read(bytes.as_ref().map(|bytes| bytes.as_slice()))?;
         if matches!(found, Found::Broken) && state.lock.is_some() {
-            self.set_aside();
+            self.move_broken();
         }
         Ok(found.entry())
     }
 
     fn read_bytes(&self) -> Result<Option<Bytes>, Error> {
-        let failed = |error: io::Error| unusable("read", &self.path, &error);
+        let failed = |error: io::Error| file_error("read", &self.path, &error);
         let file = match self.disk.open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
         self.warnings.extend(make_private(&self.path, &file)?);
-        let length = file.metadata().map_err(failed)?.len().min(MOST_BYTES);
+        let length = file.metadata().map_err(failed)?.len().min(MAX_BYTES);
         // Room for all of it and a byte more: growing would leave a copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
         self.disk.read(&file, length, &mut bytes).map_err(failed)?;
@@ -200,14 +200,14 @@ impl RecordFile {
     /// Readers see the old record or the new one; so does whoever comes after a loss of power.
     fn write(&self, record: &Bytes) -> Result<(), Error> {
         // Chance, since in a container every process has the same number as the dead one before it.
-        let temporary = self.beside(&format!(".tmp-{}-{:016x}", process::id(), fastrand::u64(..)));
+        let temporary = self.sibling(&format!(".tmp-{}-{:016x}", process::id(), fastrand::u64(..)));
         let disk = &self.disk;
         disk.create(&temporary)
             .and_then(|file| disk.write(&file, record).and_then(|()| disk.sync(&file)))
             .and_then(|()| disk.rename(&temporary, &self.path))
             .inspect_err(|_| drop(disk.remove(&temporary)))
             .and_then(|()| self.sync_folder())
-            .map_err(|error| unusable("write", &self.path, &error))
+            .map_err(|error| file_error("write", &self.path, &error))
     }
 
     fn sync_folder(&self) -> io::Result<()> {
@@ -225,8 +225,8 @@ impl RecordFile {
     }
 
     /// Sees to it that the folder is there and that nobody else replaces files in it.
-    pub(super) fn enter(&self) -> Result<(), Error> {
-        let failed = |error: io::Error| unusable("make or open", &self.folder, &error);
+    pub(super) fn prepare_folder(&self) -> Result<(), Error> {
+        let failed = |error: io::Error| file_error("make or open", &self.folder, &error);
         let folder = match open_folder(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match DirBuilder::new().mode(0o700).create(&self.folder) {
@@ -237,7 +237,7 @@ impl RecordFile {
             opened => opened,
         };
         let folder = folder.map_err(failed)?;
-        self.warnings.extend(close_folder(&self.folder, &folder)?);
+        self.warnings.extend(make_folder_private(&self.folder, &folder)?);
         self.warnings.extend(network_file_system(&folder).map(|network| {
             format!(
                 "store {}: on a network file system ({network}), whose locks and renames may not hold; use a local disk, \
@@ -250,31 +250,31 @@ impl RecordFile {
 
     /// Keeps the newest broken record, for whoever wants to know what broke it. If that fails, the next commit
     /// replaces it all the same.
-    fn set_aside(&self) {
-        let aside = self.beside(&format!(".corrupt-{}", self.clock.now().wall.as_secs()));
-        if self.disk.rename(&self.path, &aside).is_ok() {
-            let _ = self.remove_others(".corrupt-", Some(&aside));
+    fn move_broken(&self) {
+        let destination = self.sibling(&format!(".corrupt-{}", self.clock.now().wall.as_secs()));
+        if self.disk.rename(&self.path, &destination).is_ok() {
+            let _ = self.remove_others(".corrupt-", Some(&destination));
         }
         let _ = self.remove_others(".tmp-", None);
     }
 
     /// Removes what lies beside the record under such names. With the lock held nobody else is writing there.
     fn remove_others(&self, suffix: &str, except: Option<&Path>) -> io::Result<()> {
-        let prefix = self.beside(suffix);
-        let is_such = |name: &OsStr| {
+        let prefix = self.sibling(suffix);
+        let is_match = |name: &OsStr| {
             let start = prefix.file_name().unwrap_or_default();
             name.as_encoded_bytes().starts_with(start.as_encoded_bytes())
         };
         let mut result = Ok(());
         for entry in fs::read_dir(&self.folder)?.flatten() {
-            if is_such(&entry.file_name()) && Some(&*entry.path()) != except {
+            if is_match(&entry.file_name()) && Some(&*entry.path()) != except {
                 result = result.and(self.disk.remove(&entry.path()));
             }
         }
         result
     }
 
-    fn beside(&self, suffix: &str) -> PathBuf {
+    fn sibling(&self, suffix: &str) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
         path.push(suffix);
         path.into()

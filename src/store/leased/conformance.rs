@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::custom::{Host, HostRecord, HostStore, PLACE};
+use super::custom::{Host, HostRecord, HostStore, STORE_NAME};
 use super::protocol::new_owner;
 use crate::error::Error;
 use crate::runtime::with_signals_blocked;
@@ -19,7 +19,7 @@ use crate::store::limited::LIMIT;
 use crate::sync::ignore_poison;
 
 /// So many call at once.
-const CROWD: usize = 8;
+const CALLERS: usize = 8;
 /// So often, since a race is not lost each time.
 const ROUNDS: usize = 5;
 const LONG_LEASE: Duration = Duration::from_secs(60);
@@ -31,27 +31,27 @@ const FIRST: u64 = (1 << 62) + 1;
 /// Puts every promise of the contract to the test. The error is the first that is broken, in words, or what the store said
 /// when it failed. Takes about a second; what it saves stays there.
 pub fn check(HostStore { host, .. }: &HostStore) -> Result<(), Error> {
-    let (tell, told) = channel();
-    let watched = Watched { host: host.clone(), tell: tell.clone() };
+    let (progress, updates) = channel();
+    let observed = ObservedHost { host: host.clone(), progress: progress.clone() };
     let prefix = format!("check-{}", new_owner()?);
     // Whatever does not return keeps a thread, not the caller's.
     spawn(move || {
-        let result = Trial { host: Arc::new(watched), prefix, keys: Cell::new(0) }.run();
-        let _ = tell.send(Told::Over(result));
+        let result = Checks { host: Arc::new(observed), prefix, keys: Cell::new(0) }.run();
+        let _ = progress.send(Progress::Finished(result));
     })
     .map_err(|error| no_thread(&error))?;
-    let mut under_way = Vec::new();
+    let mut in_flight = Vec::new();
     loop {
-        match told.recv_timeout(LIMIT) {
-            Ok(Told::Begun(call)) => under_way.push(call),
-            Ok(Told::Ended(call)) => {
-                if let Some(at) = under_way.iter().position(|other| *other == call) {
-                    under_way.remove(at);
+        match updates.recv_timeout(LIMIT) {
+            Ok(Progress::Begun(call)) => in_flight.push(call),
+            Ok(Progress::Ended(call)) => {
+                if let Some(at) = in_flight.iter().position(|other| *other == call) {
+                    in_flight.remove(at);
                 }
             }
-            Ok(Told::Over(result)) => return result,
+            Ok(Progress::Finished(result)) => return result,
             Err(RecvTimeoutError::Timeout) => {
-                let call = under_way.first().unwrap_or(&"a call");
+                let call = in_flight.first().unwrap_or(&"a call");
                 let late = broken(format!("`{call}` has not returned within {} s", LIMIT.as_secs()));
                 return Err(Error { status: Status::PG_ERR_TIMEOUT, ..late });
             }
@@ -65,31 +65,31 @@ pub fn check(HostStore { host, .. }: &HostStore) -> Result<(), Error> {
     }
 }
 
-enum Told {
+enum Progress {
     Begun(&'static str),
     Ended(&'static str),
-    Over(Result<(), Error>),
+    Finished(Result<(), Error>),
 }
 
 /// The store, whose calls are told.
-struct Watched {
+struct ObservedHost {
     host: Arc<dyn Host>,
-    tell: Sender<Told>,
+    progress: Sender<Progress>,
 }
 
-impl Watched {
+impl ObservedHost {
     fn call<T>(
         &self,
         call: &'static str,
         work: impl FnOnce(&dyn Host) -> Result<T, String>,
     ) -> Result<T, Error> {
-        let _ = self.tell.send(Told::Begun(call));
+        let _ = self.progress.send(Progress::Begun(call));
         let result = work(&*self.host);
-        let _ = self.tell.send(Told::Ended(call));
+        let _ = self.progress.send(Progress::Ended(call));
         result.map_err(|words| {
             Error::new(
                 Status::PG_ERR_STORE,
-                format!("store {PLACE}: `{call}` failed during the check: {words}"),
+                format!("store {STORE_NAME}: `{call}` failed during the check: {words}"),
             )
         })
     }
@@ -111,72 +111,72 @@ impl Watched {
     }
 }
 
-struct Trial {
-    host: Arc<Watched>,
+struct Checks {
+    host: Arc<ObservedHost>,
     prefix: String,
     keys: Cell<u32>,
 }
 
-impl Trial {
+impl Checks {
     fn run(&self) -> Result<(), Error> {
-        self.nothing()?;
-        self.records()?;
-        self.keys()?;
-        self.locks()?;
-        self.leases()?;
+        self.check_missing_record()?;
+        self.check_records()?;
+        self.check_keys()?;
+        self.check_locks()?;
+        self.check_leases()?;
         for _ in 0..ROUNDS {
-            self.crowds()?;
+            self.check_races()?;
         }
         Ok(())
     }
 
-    fn nothing(&self) -> Result<(), Error> {
-        let key = self.key();
-        let is_none = || self.host.load(&key).map(|kept| kept.is_none());
-        promise(is_none()?, || "`load` found a record under a key that was never saved".into())?;
-        let is_saved = self.host.save(&key, FIRST, &kept(FIRST + 1, b"one"))?;
-        promise(!is_saved && is_none()?, || {
+    fn check_missing_record(&self) -> Result<(), Error> {
+        let key = self.new_key();
+        let is_none = || self.host.load(&key).map(|found| found.is_none());
+        require(is_none()?, || "`load` found a record under a key that was never saved".into())?;
+        let is_saved = self.host.save(&key, FIRST, &host_record(FIRST + 1, b"one"))?;
+        require(!is_saved && is_none()?, || {
             format!("`save` saved a record that should have replaced version {FIRST}, though there was none")
         })
     }
 
-    fn records(&self) -> Result<(), Error> {
-        let key = self.key();
+    fn check_records(&self) -> Result<(), Error> {
+        let key = self.new_key();
         let every_byte: Vec<u8> = (0..1 << 16).map(|at: u32| (at ^ (at >> 8)) as u8).collect();
-        let (first, second) = (kept(FIRST, &every_byte), kept(FIRST + 1, b"\0"));
+        let (first, second) = (host_record(FIRST, &every_byte), host_record(FIRST + 1, b"\0"));
         let is_saved = self.host.save(&key, 0, &first)?;
-        promise(is_saved, || "`save` did not save the first record of a key (expected version 0)".into())?;
-        self.find(&key, &first)?;
+        require(is_saved, || "`save` did not save the first record of a key (expected version 0)".into())?;
+        self.expect_record(&key, &first)?;
 
         let is_saved = self.host.save(&key, 0, &second)?;
-        promise(!is_saved, || "`save` with expected version 0 replaced a record that was there".into())?;
-        self.find(&key, &first)?;
+        require(!is_saved, || "`save` with expected version 0 replaced a record that was there".into())?;
+        self.expect_record(&key, &first)?;
 
         let is_saved = self.host.save(&key, first.version, &second)?;
-        promise(is_saved, || "`save` did not replace a record whose version was the expected one".into())?;
-        self.find(&key, &second)?;
+        require(is_saved, || "`save` did not replace a record whose version was the expected one".into())?;
+        self.expect_record(&key, &second)?;
 
-        let stale = self.host.save(&key, first.version, &kept(FIRST + 2, b"stale"))?;
-        promise(!stale, || "`save` replaced a record whose version was not the expected one".into())?;
-        self.find(&key, &second)
+        let stale = self.host.save(&key, first.version, &host_record(FIRST + 2, b"stale"))?;
+        require(!stale, || "`save` replaced a record whose version was not the expected one".into())?;
+        self.expect_record(&key, &second)
     }
 
     /// The record is there, as it was saved.
-    fn find(&self, key: &CString, saved: &HostRecord) -> Result<(), Error> {
+    fn expect_record(&self, key: &CString, saved: &HostRecord) -> Result<(), Error> {
         let found = self.host.load(key)?;
         let Some(found) = found else {
-            return promise(false, || "`load` did not find what was saved".into());
+            return require(false, || "`load` did not find what was saved".into());
         };
-        promise(found.version == saved.version, || {
+        require(found.version == saved.version, || {
             format!(
                 "`load` answered with version {} where {} was the last saved",
                 found.version, saved.version
             )
         })?;
         let (here, there) = (found.record.len(), saved.record.len());
-        promise(here == there, || format!("a record of {there} bytes came back with {here} bytes"))?;
+        require(here == there, || format!("a record of {there} bytes came back with {here} bytes"))?;
         let differing = found.record.iter().zip(saved.record.iter()).position(|(one, other)| one != other);
-        promise(differing.is_none(), || {
+        require(differing.is_none(), || {
             format!(
                 "a record of {there} bytes came back with another byte at {}",
                 differing.unwrap_or_default()
@@ -184,120 +184,120 @@ impl Trial {
         })
     }
 
-    fn keys(&self) -> Result<(), Error> {
-        let key = self.key();
+    fn check_keys(&self) -> Result<(), Error> {
+        let key = self.new_key();
         let longer = CString::new([key.as_bytes(), b"0"].concat()).unwrap_or_default();
-        let (one, other) = (kept(FIRST, b"one"), kept(FIRST, b"other"));
+        let (one, other) = (host_record(FIRST, b"one"), host_record(FIRST, b"other"));
         let are_saved = self.host.save(&key, 0, &one)? && self.host.save(&longer, 0, &other)?;
-        promise(are_saved, || "`save` took two keys for one, of which one begins with the other".into())?;
-        self.find(&key, &one)?;
-        self.find(&longer, &other)?;
+        require(are_saved, || "`save` took two keys for one, of which one begins with the other".into())?;
+        self.expect_record(&key, &one)?;
+        self.expect_record(&longer, &other)?;
         let [a, b] = owners();
         let are_locked = self.host.lock(&key, &a, LONG_LEASE)? && self.host.lock(&longer, &b, LONG_LEASE)?;
-        promise(are_locked, || "`lock` refused the lock of a key that nobody has".into())?;
+        require(are_locked, || "`lock` refused the lock of a key that nobody has".into())?;
         self.host.unlock(&key, &a)?;
         self.host.unlock(&longer, &b)
     }
 
-    fn locks(&self) -> Result<(), Error> {
-        let (key, [a, b]) = (self.key(), owners());
+    fn check_locks(&self) -> Result<(), Error> {
+        let (key, [a, b]) = (self.new_key(), owners());
         let lock = |owner| self.host.lock(&key, owner, LONG_LEASE);
-        promise(lock(&a)?, || "`lock` refused the lock of a key that nobody has".into())?;
-        promise(!lock(&b)?, || "`lock` gave a lock to one owner while another had it".into())?;
-        promise(lock(&a)?, || "`lock` did not renew the lock for the owner who had it".into())?;
-        promise(!lock(&b)?, || "`lock` gave a lock to another owner after it was renewed".into())?;
+        require(lock(&a)?, || "`lock` refused the lock of a key that nobody has".into())?;
+        require(!lock(&b)?, || "`lock` gave a lock to one owner while another had it".into())?;
+        require(lock(&a)?, || "`lock` did not renew the lock for the owner who had it".into())?;
+        require(!lock(&b)?, || "`lock` gave a lock to another owner after it was renewed".into())?;
         self.host.unlock(&key, &b)?;
-        promise(!lock(&b)?, || "`unlock` freed the lock for an owner who did not have it".into())?;
+        require(!lock(&b)?, || "`unlock` freed the lock for an owner who did not have it".into())?;
         self.host.unlock(&key, &a)?;
-        promise(lock(&b)?, || "`unlock` did not free the lock for the owner who had it".into())?;
+        require(lock(&b)?, || "`unlock` did not free the lock for the owner who had it".into())?;
         self.host.unlock(&key, &b)
     }
 
-    fn leases(&self) -> Result<(), Error> {
-        let (key, [a, b]) = (self.key(), owners());
+    fn check_leases(&self) -> Result<(), Error> {
+        let (key, [a, b]) = (self.new_key(), owners());
         let asked = Instant::now();
         let is_ours = self.host.lock(&key, &a, SHORT_LEASE)?;
-        promise(is_ours, || "`lock` refused the lock of a key that nobody has".into())?;
+        require(is_ours, || "`lock` refused the lock of a key that nobody has".into())?;
         let granted = Instant::now();
         while !self.host.lock(&key, &b, LONG_LEASE)? {
-            promise(granted.elapsed() < LIMIT, || {
+            require(granted.elapsed() < LIMIT, || {
                 format!("a lease of {} ms is not over after {} s", SHORT_LEASE.as_millis(), LIMIT.as_secs())
             })?;
             thread::sleep(PAUSE);
         }
         // It began after it was asked for, and was over before that was seen.
         let lasted = asked.elapsed();
-        promise(lasted >= SHORT_LEASE, || {
+        require(lasted >= SHORT_LEASE, || {
             format!("a lease of {} ms was over after {} ms", SHORT_LEASE.as_millis(), lasted.as_millis())
         })?;
-        promise(!self.host.lock(&key, &a, LONG_LEASE)?, || {
+        require(!self.host.lock(&key, &a, LONG_LEASE)?, || {
             "`lock` renewed a lease that was over, though another owner had taken the lock since".into()
         })?;
         self.host.unlock(&key, &a)?;
-        promise(!self.host.lock(&key, &a, LONG_LEASE)?, || {
+        require(!self.host.lock(&key, &a, LONG_LEASE)?, || {
             "`unlock` by an owner whose lease was over freed the lock of its successor".into()
         })?;
         self.host.unlock(&key, &b)?;
 
-        let key = self.key();
+        let key = self.new_key();
         self.host.lock(&key, &a, SHORT_LEASE)?;
         self.host.lock(&key, &a, LONG_LEASE)?;
         thread::sleep(SHORT_LEASE * 2);
-        promise(!self.host.lock(&key, &b, LONG_LEASE)?, || {
+        require(!self.host.lock(&key, &b, LONG_LEASE)?, || {
             "`lock` by the owner who had the lock did not prolong the lease".into()
         })?;
         self.host.unlock(&key, &a)
     }
 
-    fn crowds(&self) -> Result<(), Error> {
-        let key = Arc::new(self.key());
-        let first = self.one_saves(&key, 0, FIRST)?;
-        let second = self.one_saves(&key, first.version, FIRST + 1)?;
-        self.find(&key, &second)?;
+    fn check_races(&self) -> Result<(), Error> {
+        let key = Arc::new(self.new_key());
+        let first = self.race_to_save(&key, 0, FIRST)?;
+        let second = self.race_to_save(&key, first.version, FIRST + 1)?;
+        self.expect_record(&key, &second)?;
 
         let asked = key.clone();
         let locked = self.at_once(move |host, number| {
             let owner = owner(number);
             Ok(host.lock(&asked, &owner, LONG_LEASE)?.then_some(owner))
         })?;
-        promise(locked.len() == 1, || {
-            format!("of {CROWD} owners who asked for one lock at once, {} got it", locked.len())
+        require(locked.len() == 1, || {
+            format!("of {CALLERS} owners who asked for one lock at once, {} got it", locked.len())
         })?;
         locked.iter().try_for_each(|owner| self.host.unlock(&key, owner))
     }
 
     /// Of all who save at once, on the same expectation, one does.
-    fn one_saves(&self, key: &Arc<CString>, expected: u64, version: u64) -> Result<HostRecord, Error> {
+    fn race_to_save(&self, key: &Arc<CString>, expected: u64, version: u64) -> Result<HostRecord, Error> {
         let asked = key.clone();
         let saved = self.at_once(move |host, number| {
-            let record = kept(version, format!("record of {number}").as_bytes());
+            let record = host_record(version, format!("record of {number}").as_bytes());
             Ok(host.save(&asked, expected, &record)?.then_some(record))
         })?;
-        promise(saved.len() == 1, || {
+        require(saved.len() == 1, || {
             let count = saved.len();
-            format!("of {CROWD} calls of `save` at once that expected the same version, {count} saved")
+            format!("of {CALLERS} calls of `save` at once that expected the same version, {count} saved")
         })?;
-        let winner = saved.into_iter().next().unwrap_or_else(|| kept(version, b""));
-        self.find(key, &winner)?;
+        let winner = saved.into_iter().next().unwrap_or_else(|| host_record(version, b""));
+        self.expect_record(key, &winner)?;
         Ok(winner)
     }
 
     /// What each of the crowd comes to, of those who come to something.
     fn at_once<T: Send + 'static>(
         &self,
-        work: impl Fn(&Watched, usize) -> Result<Option<T>, Error> + Send + Sync + 'static,
+        work: impl Fn(&ObservedHost, usize) -> Result<Option<T>, Error> + Send + Sync + 'static,
     ) -> Result<Vec<T>, Error> {
-        let (work, gate) = (Arc::new(work), Arc::new(RwLock::new(())));
-        let closed = ignore_poison(gate.write());
-        let threads = (0..CROWD).map(|number| {
-            let (host, work, gate) = (self.host.clone(), work.clone(), gate.clone());
+        let (work, start) = (Arc::new(work), Arc::new(RwLock::new(())));
+        let start_guard = ignore_poison(start.write());
+        let threads = (0..CALLERS).map(|number| {
+            let (host, work, start) = (self.host.clone(), work.clone(), start.clone());
             spawn(move || {
-                drop(gate.read());
+                drop(start.read());
                 work(&host, number)
             })
         });
         let threads: io::Result<Vec<_>> = threads.collect();
-        drop(closed);
+        drop(start_guard);
         let threads = threads.map_err(|error| no_thread(&error))?;
         // All of them: none is in the host's code any more when the check is over.
         let results: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(None))).collect();
@@ -305,13 +305,13 @@ impl Trial {
     }
 
     /// One that nobody has used.
-    fn key(&self) -> CString {
+    fn new_key(&self) -> CString {
         self.keys.set(self.keys.get() + 1);
         CString::new(format!("{}-{}", self.prefix, self.keys.get())).unwrap_or_default()
     }
 }
 
-fn promise(is_kept: bool, otherwise: impl FnOnce() -> String) -> Result<(), Error> {
+fn require(is_kept: bool, otherwise: impl FnOnce() -> String) -> Result<(), Error> {
     if is_kept { Ok(()) } else { Err(broken(otherwise())) }
 }
 
@@ -320,7 +320,7 @@ fn broken(what: String) -> Error {
     Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
 }
 
-fn kept(version: u64, record: &[u8]) -> HostRecord {
+fn host_record(version: u64, record: &[u8]) -> HostRecord {
     HostRecord { version, record: Zeroizing::new(record.to_vec()) }
 }
 

@@ -14,13 +14,13 @@ use crate::error::Error;
 use crate::runtime::workers::Workers;
 use crate::status::Status;
 use crate::store::Storing;
-use crate::store::limited::{GiveUp, LIMIT, Limited};
+use crate::store::limited::{LIMIT, Limited, ReleaseLock};
 use crate::store::record::{self, RecordKey};
 
 /// So many threads may be in the code of one store at once.
-const MOST_THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 /// How errors name the place.
-pub(in crate::store) const PLACE: &str = "(custom)";
+pub(in crate::store) const STORE_NAME: &str = "(custom)";
 
 /// What a store of the host's own does. Any thread calls it, several at once. An error is the host's own words.
 pub trait Host: Send + Sync {
@@ -63,7 +63,7 @@ pub struct HostStore {
 impl HostStore {
     /// For the host that performs it.
     pub fn new(host: Arc<dyn Host>) -> Self {
-        HostStore { host, workers: Arc::new(Workers::new("pg-store", MOST_THREADS)) }
+        HostStore { host, workers: Arc::new(Workers::new("pg-store", MAX_THREADS)) }
     }
 }
 
@@ -96,7 +96,7 @@ impl CustomBackend {
     ) -> Result<Self, Error> {
         let key = CString::new(key.name()).unwrap_or_default();
         let owner = CString::new(new_owner()?).unwrap_or_default();
-        let calls = Calls { host: store.host.clone(), key, owner, clock, is_ours: false, nothing: 0 };
+        let calls = Calls { host: store.host.clone(), key, owner, clock, is_ours: false, absent_version: 0 };
         Ok(CustomBackend { calls: Limited::new(calls, store.workers.clone(), LIMIT), is_sealed })
     }
 
@@ -104,7 +104,7 @@ impl CustomBackend {
         &self,
         work: impl FnOnce(&mut Calls) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.calls.perform(work, late).await
+        self.calls.perform(work, timeout_error).await
     }
 }
 
@@ -112,9 +112,9 @@ impl Backend for CustomBackend {
     fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired> {
         Box::pin(self.perform(move |calls| {
             if calls.lock(lease)? {
-                return calls.look(true).map(Acquired::Held).inspect_err(|_| calls.give_up());
+                return calls.read(true).map(Acquired::Held).inspect_err(|_| calls.release_lock());
             }
-            let view = calls.look(false)?;
+            let view = calls.read(false)?;
             let generation = view.record.as_ref().map_or(0, |record| record::generation(record));
             Ok(Acquired::Busy((generation > known).then_some(view)))
         }))
@@ -123,7 +123,7 @@ impl Backend for CustomBackend {
     fn load(&self, lease: Duration) -> Storing<'_, LeaseView> {
         Box::pin(self.perform(move |calls| {
             let is_held = calls.is_ours && calls.lock(lease)?;
-            calls.look(is_held)
+            calls.read(is_held)
         }))
     }
 
@@ -134,21 +134,24 @@ impl Backend for CustomBackend {
             let is_saved = (is_last || calls.lock(lease)?) && calls.save(version, &record)?;
             if is_last && is_saved {
                 // What is saved is saved; a lock that cannot be freed ends with its time.
-                calls.give_up();
+                calls.release_lock();
             }
             Ok(is_saved)
         }))
     }
 
     fn renew(&self, lease: Duration, _version: u64) -> Storing<'_, bool> {
-        Box::pin(self.calls.perform_aside(move |calls| Ok(calls.is_ours && calls.lock(lease)?), late))
+        Box::pin(
+            self.calls
+                .perform_without_release(move |calls| Ok(calls.is_ours && calls.lock(lease)?), timeout_error),
+        )
     }
 
     fn release(&self) -> Storing<'_, ()> {
         Box::pin(self.perform(Calls::unlock))
     }
 
-    fn pause(&self, most: Duration) -> Storing<'_, ()> {
+    fn wait_for_change(&self, most: Duration) -> Storing<'_, ()> {
         Box::pin(async move {
             sleep(most).await;
             Ok(())
@@ -158,7 +161,7 @@ impl Backend for CustomBackend {
     fn warning(&self) -> Option<String> {
         (!self.is_sealed).then(|| {
             format!(
-                "store {PLACE}: tokens are given to it as they are, for everybody who can read the database or its \
+                "store {STORE_NAME}: tokens are given to it as they are, for everybody who can read the database or its \
                  backups; set store_key"
             )
         })
@@ -175,11 +178,11 @@ struct Calls {
     /// The lock was ours when that was last asked.
     is_ours: bool,
     /// The version under which the absence of a record was last told.
-    nothing: u64,
+    absent_version: u64,
 }
 
-impl GiveUp for Calls {
-    fn give_up(&mut self) {
+impl ReleaseLock for Calls {
+    fn release_lock(&mut self) {
         let _ = self.unlock();
     }
 }
@@ -197,39 +200,39 @@ impl Calls {
         Ok(())
     }
 
-    fn look(&mut self, is_held: bool) -> Result<LeaseView, Error> {
-        let kept = self.host.load(&self.key).map_err(failed("load"))?;
-        let (version, record) = match kept {
+    fn read(&mut self, is_held: bool) -> Result<LeaseView, Error> {
+        let found = self.host.load(&self.key).map_err(failed("load"))?;
+        let (version, record) = match found {
             Some(HostRecord { version, record }) => {
                 (version, Some(record).filter(|record| !record.is_empty()))
             }
             None => {
                 // Not counted from 1 again once the host has removed a record: who still knows that one must not take the
                 // new one for it.
-                self.nothing = u64::try_from(self.clock.now().wall.as_micros()).unwrap_or_default();
-                (self.nothing, None)
+                self.absent_version = u64::try_from(self.clock.now().wall.as_micros()).unwrap_or_default();
+                (self.absent_version, None)
             }
         };
         Ok(LeaseView { is_held, version, record, wall: None })
     }
 
     fn save(&self, version: u64, record: &[u8]) -> Result<bool, Error> {
-        let expected = if version == self.nothing { 0 } else { version };
+        let expected = if version == self.absent_version { 0 } else { version };
         self.host.save(&self.key, expected, version + 1, record).map_err(failed("save"))
     }
 }
 
 fn failed(call: &str) -> impl Fn(String) -> Error + use<'_> {
-    move |words| trouble(&format!("`{call}` failed: {words}"))
+    move |words| store_error(&format!("`{call}` failed: {words}"))
 }
 
-fn late(limit: Duration) -> Error {
-    trouble(&format!("no answer within {} s", limit.as_secs_f32()))
+fn timeout_error(limit: Duration) -> Error {
+    store_error(&format!("no answer within {} s", limit.as_secs_f32()))
 }
 
 /// The store did not do what it should, which may pass.
-fn trouble(what: &str) -> Error {
-    let text = format!("store {PLACE}: {what}; the session goes on and tries again");
+fn store_error(what: &str) -> Error {
+    let text = format!("store {STORE_NAME}: {what}; the session goes on and tries again");
     Error::new(Status::PG_ERR_STORE, text)
 }
 
@@ -240,9 +243,9 @@ mod tests {
     use crate::runtime::workers::tests::refuse;
 
     /// Nobody comes as far as this.
-    struct Nobody;
+    struct NeverCalled;
 
-    impl Host for Nobody {
+    impl Host for NeverCalled {
         fn lock(&self, _: &CStr, _: &CStr, _: Duration) -> Result<bool, String> {
             Err("called".into())
         }
@@ -259,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_refused_thread_is_told_as_what_it_is() {
-        let workers = Arc::new(Workers::with_spawn(refuse, "pg-store", MOST_THREADS));
-        let store = HostStore { host: Arc::new(Nobody), workers };
+        let workers = Arc::new(Workers::with_spawn(refuse, "pg-store", MAX_THREADS));
+        let store = HostStore { host: Arc::new(NeverCalled), workers };
         let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
         let backend = CustomBackend::new(&store, &key, Arc::new(SystemClock), false).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -3,10 +3,10 @@
 mod conformance;
 mod custom;
 #[cfg(test)]
-mod lives;
+mod histories;
 mod protocol;
 
-pub(super) use self::custom::{CustomBackend, PLACE};
+pub(super) use self::custom::{CustomBackend, STORE_NAME};
 pub(super) use self::protocol::{Acquired, Backend, LeaseView, LeasedStore, RecordWrite, new_owner};
 pub use conformance::check;
 pub use custom::{Host, HostRecord, HostStore};

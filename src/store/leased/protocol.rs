@@ -48,12 +48,12 @@ pub(in crate::store) trait Backend: Send + Sync {
     fn release(&self) -> Storing<'_, ()>;
 
     /// Sleeps.
-    fn rest(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn sleep_for(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(sleep(time))
     }
 
     /// Returns when somebody has committed or freed the lease, as far as that is told, and after `most` at the latest.
-    fn pause(&self, most: Duration) -> Storing<'_, ()>;
+    fn wait_for_change(&self, most: Duration) -> Storing<'_, ()>;
 
     /// What the host should know of the place that it chose.
     fn warning(&self) -> Option<String>;
@@ -83,7 +83,7 @@ pub(in crate::store) struct RecordWrite<'a> {
     /// The lease is freed with it.
     pub(in crate::store) is_last: bool,
     /// What is there now is broken, and is kept aside.
-    pub(in crate::store) sets_aside: bool,
+    pub(in crate::store) keeps_broken: bool,
 }
 
 /// The name of one session, unlike any other's, in this process or another.
@@ -96,18 +96,18 @@ pub(in crate::store) struct LeasedStore<B> {
     backend: B,
     clock: Arc<dyn Clock>,
     /// For the lease of somebody else, who renews it as long as its flight takes.
-    patience: Duration,
+    lock_timeout: Duration,
     state: Mutex<State>,
 }
 
 struct State {
     ledger: Ledger,
     /// When the lease was last asked for or renewed, from before that, on the boot clock; `None`: it is not ours.
-    held: Option<Duration>,
+    renewed_at: Option<Duration>,
     version: u64,
     record: Option<Bytes>,
     /// The record has been read and nobody has looked at it yet.
-    is_unread: bool,
+    is_prefetched: bool,
     /// It is not known whether the last write was done.
     is_write_unknown: bool,
     /// The record is no record.
@@ -116,7 +116,7 @@ struct State {
 
 impl State {
     /// Takes note of what is there.
-    fn see(&mut self, view: LeaseView, now: Moment) {
+    fn apply(&mut self, view: LeaseView, now: Moment) {
         if let Some(wall) = view.wall {
             self.ledger.set_store_clock(wall, now);
         }
@@ -132,7 +132,7 @@ impl State {
     }
 
     fn lease_lost(&self) -> Error {
-        self.ledger.trouble("the lease is over, or others have taken it")
+        self.ledger.store_error("the lease is over, or others have taken it")
     }
 }
 
@@ -141,40 +141,40 @@ impl<B: Backend> LeasedStore<B> {
         backend: B,
         ledger: Ledger,
         clock: Arc<dyn Clock>,
-        patience: Duration,
+        lock_timeout: Duration,
     ) -> Self {
         let state = State {
             ledger,
-            held: None,
+            renewed_at: None,
             version: 0,
             record: None,
-            is_unread: false,
+            is_prefetched: false,
             is_write_unknown: false,
             is_broken: false,
         };
-        LeasedStore { backend, clock, patience, state: Mutex::new(state) }
+        LeasedStore { backend, clock, lock_timeout, state: Mutex::new(state) }
     }
 
     async fn wait_for_lease(&self, base: u64) -> Result<Lock, Error> {
-        let give_up = self.now() + self.patience;
+        let deadline = self.now() + self.lock_timeout;
         // A newer record that cannot be read is waited for as if there were none.
         let mut known = base.max(self.state().ledger.generation());
         loop {
-            let asked = self.now();
-            let is_last = asked >= give_up;
+            let started = self.now();
+            let is_last = started >= deadline;
             match self.backend.acquire(LEASE, known).await? {
                 Acquired::Held(view) => {
                     let mut state = self.state();
-                    state.see(view, self.clock.now());
-                    (state.held, state.is_unread) = (Some(asked), true);
+                    state.apply(view, self.clock.now());
+                    (state.renewed_at, state.is_prefetched) = (Some(started), true);
                     return Ok(Lock::Held);
                 }
                 Acquired::Busy(Some(view)) => {
                     let mut state = self.state();
-                    state.see(view, self.clock.now());
+                    state.apply(view, self.clock.now());
                     match state.entry()? {
                         Some(entry) if state.ledger.is_newer(&entry, base) => {
-                            state.is_unread = true;
+                            state.is_prefetched = true;
                             return Ok(Lock::Moved);
                         }
                         Some(_) => {}
@@ -184,24 +184,24 @@ impl<B: Backend> LeasedStore<B> {
                 Acquired::Busy(None) => {}
             }
             if is_last {
-                return Err(self.too_long());
+                return Err(self.lease_timeout_error());
             }
-            self.backend.pause(Duration::from_millis(fastrand::u64(PAUSE))).await?;
+            self.backend.wait_for_change(Duration::from_millis(fastrand::u64(PAUSE))).await?;
         }
     }
 
     async fn read(&self) -> Result<Loaded, Error> {
-        if !std::mem::take(&mut self.state().is_unread) {
-            let was_held = self.state().held.is_some();
-            self.look().await?;
+        if !std::mem::take(&mut self.state().is_prefetched) {
+            let was_held = self.state().renewed_at.is_some();
+            self.reload().await?;
             let (is_held, base) = {
                 let state = self.state();
-                (state.held.is_some(), state.ledger.generation())
+                (state.renewed_at.is_some(), state.ledger.generation())
             };
             if was_held && !is_held {
                 // A holder that was stopped past its lease waits for the one that has taken it.
                 self.wait_for_lease(base).await?;
-                self.state().is_unread = false;
+                self.state().is_prefetched = false;
             }
         }
         let mut state = self.state();
@@ -210,18 +210,18 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     /// Reads the record anew. A lease that turns out to be lost is lost.
-    async fn look(&self) -> Result<(), Error> {
-        let asked = self.now();
+    async fn reload(&self) -> Result<(), Error> {
+        let started = self.now();
         let view = self.backend.load(LEASE).await?;
         let mut state = self.state();
-        state.held = state.held.filter(|_| view.is_held).map(|_| asked);
-        state.see(view, self.clock.now());
+        state.renewed_at = state.renewed_at.filter(|_| view.is_held).map(|_| started);
+        state.apply(view, self.clock.now());
         Ok(())
     }
 
     async fn claim(&self) -> Result<Option<RefreshToken>, Error> {
         let claim = {
-            let mut state = self.held().await?;
+            let mut state = self.locked_state().await?;
             let entry = state.entry()?;
             state.ledger.claim(entry)?
         };
@@ -235,7 +235,7 @@ impl<B: Backend> LeasedStore<B> {
         };
         if let Err(error) = written {
             // It was not handed out, so it may stay, should the store take that back.
-            if self.held().await.is_ok() {
+            if self.locked_state().await.is_ok() {
                 let _ = self.write(&claim.undo, false).await;
             }
             return Err(error);
@@ -247,7 +247,8 @@ impl<B: Backend> LeasedStore<B> {
     /// that was stopped for long must not present what others may have given up for lost. Without a lease there is nothing
     /// to lose.
     async fn has_recent_lease(&self) -> Result<bool, Error> {
-        let is_recent = |state: &State| state.held.is_none_or(|at| self.now().saturating_sub(at) <= RENEWAL);
+        let is_recent =
+            |state: &State| state.renewed_at.is_none_or(|at| self.now().saturating_sub(at) <= RENEWAL);
         if is_recent(&self.state()) {
             return Ok(true);
         }
@@ -255,11 +256,11 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     async fn renew(&self) -> Result<bool, Error> {
-        let (asked, version) = (self.now(), self.state().version);
+        let (started, version) = (self.now(), self.state().version);
         let is_renewed = self.backend.renew(LEASE, version).await?;
         let mut state = self.state();
         if is_renewed {
-            state.held = state.held.map(|_| asked);
+            state.renewed_at = state.renewed_at.map(|_| started);
         }
         Ok(is_renewed)
     }
@@ -267,24 +268,24 @@ impl<B: Backend> LeasedStore<B> {
     /// Renews the lease for as long as this is awaited.
     async fn renew_until_lost(&self) {
         loop {
-            let Some(at) = self.state().held else { return };
+            let Some(at) = self.state().renewed_at else { return };
             let due = (at + RENEWAL).saturating_sub(self.now());
             if !due.is_zero() {
-                self.backend.rest(due).await;
+                self.backend.sleep_for(due).await;
                 continue;
             }
             match self.renew().await {
                 Ok(true) => {}
                 // The commit will tell what has become of the record.
                 Ok(false) => return,
-                Err(_) => self.backend.rest(RENEWAL_PAUSE).await,
+                Err(_) => self.backend.sleep_for(RENEWAL_PAUSE).await,
             }
         }
     }
 
     async fn put_back(&self, refresh: &RefreshToken) -> Result<(), Error> {
         let record = {
-            let mut state = self.held().await?;
+            let mut state = self.locked_state().await?;
             let entry = state.entry()?;
             state.ledger.retract(entry, refresh)?
         };
@@ -293,7 +294,7 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn commit_pair(&self, base: u64, pair: &Pair) -> Result<Committed, Error> {
         if self.state().is_write_unknown {
-            self.look().await?;
+            self.reload().await?;
         }
         let (record, committed) = {
             let mut state = self.state();
@@ -304,7 +305,7 @@ impl<B: Backend> LeasedStore<B> {
                 state.ledger.remember(&committed);
                 return Ok(committed);
             }
-            if state.held.is_none() {
+            if state.renewed_at.is_none() {
                 return Err(state.lease_lost());
             }
             state.ledger.next_record(entry, base, pair)?
@@ -316,37 +317,37 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn refuse(&self, refusal: &Refusal) -> Result<(), Error> {
         let record = {
-            let mut state = self.held().await?;
+            let mut state = self.locked_state().await?;
             let entry = state.entry()?;
-            state.ledger.refuse(entry, refusal)?
+            state.ledger.with_refusal(entry, refusal)?
         };
         self.write(&record, false).await
     }
 
     async fn write(&self, record: &Bytes, is_last: bool) -> Result<(), Error> {
-        let asked = self.now();
+        let started = self.now();
         let (version, write) = {
             let mut state = self.state();
             state.is_write_unknown = true;
             let generation = record::generation(record);
-            (state.version, RecordWrite { record, generation, is_last, sets_aside: state.is_broken })
+            (state.version, RecordWrite { record, generation, is_last, keeps_broken: state.is_broken })
         };
         let is_done = self.backend.write(LEASE, version, write).await?;
         let mut state = self.state();
         state.is_write_unknown = false;
         if !is_done {
-            state.held = None;
+            state.renewed_at = None;
             return Err(state.lease_lost());
         }
         (state.version, state.record, state.is_broken) =
             (version.saturating_add(1), Some(record.clone()), false);
-        state.held = (!is_last).then_some(asked);
+        state.renewed_at = (!is_last).then_some(started);
         Ok(())
     }
 
     async fn free(&self) -> Result<(), Error> {
         // Not one that was freed with the last write, nor one that is lost.
-        if self.state().held.take().is_some() { self.backend.release().await } else { Ok(()) }
+        if self.state().renewed_at.take().is_some() { self.backend.release().await } else { Ok(()) }
     }
 
     #[cfg(test)]
@@ -359,12 +360,12 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     /// The state, as of the last write, of a record whose lease is ours.
-    async fn held(&self) -> Result<MutexGuard<'_, State>, Error> {
+    async fn locked_state(&self) -> Result<MutexGuard<'_, State>, Error> {
         if self.state().is_write_unknown {
-            self.look().await?;
+            self.reload().await?;
         }
         let state = self.state();
-        if state.held.is_none() {
+        if state.renewed_at.is_none() {
             return Err(state.lease_lost());
         }
         Ok(state)
@@ -378,13 +379,13 @@ impl<B: Backend> LeasedStore<B> {
         self.clock.now().boot
     }
 
-    fn too_long(&self) -> Error {
-        let seconds = self.patience.as_secs();
+    fn lease_timeout_error(&self) -> Error {
+        let seconds = self.lock_timeout.as_secs();
         let what = format!(
             "others have held the lease for more than {seconds} s, longer than a flight takes; look whether all have the same \
              timeouts"
         );
-        Error::new(Status::PG_ERR_STORE, self.state().ledger.trouble(&what).text)
+        Error::new(Status::PG_ERR_STORE, self.state().ledger.store_error(&what).text)
     }
 }
 
@@ -444,7 +445,7 @@ impl<B: Backend> Store for LeasedStore<B> {
 
     fn forget(&self) -> Storing<'_, ()> {
         Box::pin(async {
-            drop(self.held().await?);
+            drop(self.locked_state().await?);
             // Without bytes there is no record.
             self.write(&Bytes::default(), true).await?;
             self.state().ledger.forget();

@@ -17,7 +17,7 @@ use crate::status::Status;
 /// By how much a payload grows: the nonce in front, the tag behind.
 pub(in crate::store) const GROWTH: usize = NONCE_LEN + 16;
 /// The one to write with, and the one before or after it.
-const MOST_KEYS: usize = 2;
+const MAX_KEYS: usize = 2;
 
 /// One key or two: sealed is with the first, opened with either.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl Keyring {
     /// By its text.
     pub fn parse(text: &str) -> Option<Self> {
         let keys: Option<Arc<[_]>> = text.split(',').map(key).collect();
-        keys.filter(|keys| keys.len() <= MOST_KEYS).map(|keys| Keyring { keys, accepts_plain: false })
+        keys.filter(|keys| keys.len() <= MAX_KEYS).map(|keys| Keyring { keys, accepts_plain: false })
     }
 
     /// Whether a record that is not sealed is read all the same: as long as a store is being changed over.

@@ -31,11 +31,11 @@ pub(in crate::store) struct Ledger {
     keyring: Option<Keyring>,
     clock: Arc<dyn Clock>,
     /// How errors name the place.
-    place: String,
+    store_name: String,
     /// How far the wall clock of the store is ahead of ours, in milliseconds. Who shares the store has stamps by that one.
-    ahead: i64,
+    clock_offset_ms: i64,
     /// The newest pair that this process has seen there: an older one has been put back by somebody.
-    seen: Option<Committed>,
+    newest: Option<Committed>,
 }
 
 /// A record as it was found, under its generation.
@@ -77,9 +77,9 @@ impl Ledger {
         key: RecordKey,
         keyring: Option<Keyring>,
         clock: Arc<dyn Clock>,
-        place: String,
+        store_name: String,
     ) -> Self {
-        Ledger { key, keyring, clock, place, ahead: 0, seen: None }
+        Ledger { key, keyring, clock, store_name, clock_offset_ms: 0, newest: None }
     }
 
     /// What the bytes are. An error leaves them where they are.
@@ -88,15 +88,15 @@ impl Ledger {
         match seal::unwrap(&self.key, self.keyring.as_ref(), bytes) {
             Ok((generation, record)) => Ok(Found::Entry(Box::new(Entry { generation, record }))),
             Err(Unreadable::Corrupt) => Ok(Found::Broken),
-            Err(Unreadable::Version(version)) => Err(self.refused(&format!(
+            Err(Unreadable::Version(version)) => Err(self.refusal_error(&format!(
                 "a record of format {version}, which this version of paymentsgate-auth does not know; it is left alone. \
                  Use the version that wrote it, or another place"
             ))),
             Err(Unreadable::Foreign) => {
-                Err(self.refused("the record of another account in the place of this one's; move it away"))
+                Err(self.refusal_error("the record of another account in the place of this one's; move it away"))
             }
-            Err(Unreadable::Sealed) => Err(self.sealed()),
-            Err(Unreadable::Plain) => Err(self.plain()),
+            Err(Unreadable::Sealed) => Err(self.sealed_error()),
+            Err(Unreadable::Plain) => Err(self.plain_error()),
         }
     }
 
@@ -114,19 +114,19 @@ impl Ledger {
     pub(in crate::store) fn load(&mut self, found: Option<Entry>) -> Loaded {
         let Some(entry) = found else { return Loaded::default() };
         if entry.generation < self.generation() {
-            let seen = self.seen.clone().map(|seen| Committed { has_refresh: false, ..seen });
-            return Loaded { committed: seen, back_off: None, has_worked: true };
+            let newest = self.newest.clone().map(|newest| Committed { has_refresh: false, ..newest });
+            return Loaded { committed: newest, back_off: None, has_worked: true };
         }
         let loaded = self.loaded(&entry);
         if let Some(committed) = &loaded.committed {
-            self.seen = Some(committed.clone());
+            self.newest = Some(committed.clone());
         }
         loaded
     }
 
     /// What the bytes are, for whoever looks into the place.
     pub(in crate::store) fn inspect(&self, bytes: Option<&Bytes>) -> Result<Inspection, Error> {
-        let nothing = Inspection { place: self.place.clone(), ..Inspection::default() };
+        let nothing = Inspection { store_name: self.store_name.clone(), ..Inspection::default() };
         let bytes = bytes.map(|bytes| bytes.as_slice());
         let entry = match self.read(bytes)? {
             Found::Nothing => return Ok(nothing),
@@ -136,7 +136,7 @@ impl Ledger {
         let form = if bytes.is_some_and(seal::is_sealed) { Form::Sealed } else { Form::Plain };
         let intent = match &entry.record.refresh {
             Refresh::Claimed(intent) => {
-                Some(Claimant { pid: intent.pid, age: self.local(intent.since).age(&*self.clock) })
+                Some(Claimant { pid: intent.pid, age: self.to_local_clock(intent.since).age(&*self.clock) })
             }
             Refresh::None | Refresh::Available(_) => None,
         };
@@ -145,7 +145,7 @@ impl Ledger {
 
     /// The record has been removed.
     pub(in crate::store) fn forget(&mut self) {
-        self.seen = None;
+        self.newest = None;
     }
 
     /// The refresh token, if one is there that may be presented.
@@ -184,7 +184,7 @@ impl Ledger {
                 let refresh = Refresh::Available(refresh.secret().clone());
                 self.wrap(generation, &Record { access, refresh, back_off })
             }
-            _ => Err(self.trouble("somebody else has replaced the intent of this flight")),
+            _ => Err(self.store_error("somebody else has replaced the intent of this flight")),
         }
     }
 
@@ -199,15 +199,15 @@ impl Ledger {
             Some(Entry { generation, record }) => (generation, record.access),
             None => (0, None),
         };
-        let seen = self.generation();
+        let newest = self.generation();
         let is_ours = access.is_some_and(|access| access.secret.expose() == pair.token.access.expose());
-        let generation = if found <= seen {
-            base.max(seen).saturating_add(1)
+        let generation = if found <= newest {
+            base.max(newest).saturating_add(1)
         } else if is_ours {
             // An earlier try put it in place and failed after that.
             found
         } else {
-            return Err(self.trouble("somebody else has committed a pair during this flight"));
+            return Err(self.store_error("somebody else has committed a pair during this flight"));
         };
         let access = Access {
             secret: pair.token.access.clone(),
@@ -233,11 +233,15 @@ impl Ledger {
 
     /// It is written.
     pub(in crate::store) fn remember(&mut self, committed: &Committed) {
-        self.seen = Some(committed.clone());
+        self.newest = Some(committed.clone());
     }
 
     /// The record with a refusal in it, for all who share it.
-    pub(in crate::store) fn refuse(&self, found: Option<Entry>, refusal: &Refusal) -> Result<Bytes, Error> {
+    pub(in crate::store) fn with_refusal(
+        &self,
+        found: Option<Entry>,
+        refusal: &Refusal,
+    ) -> Result<Bytes, Error> {
         let (generation, record) = match found {
             Some(Entry { generation, record }) => (generation, record),
             None => (self.generation(), Record { access: None, refresh: Refresh::None, back_off: None }),
@@ -259,30 +263,30 @@ impl Ledger {
     /// The store has a clock of its own, which shows this time now.
     pub(in crate::store) fn set_store_clock(&mut self, wall: Duration, now: Moment) {
         let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        self.ahead = millis(wall).saturating_sub(millis(now.wall));
+        self.clock_offset_ms = millis(wall).saturating_sub(millis(now.wall));
     }
 
     /// The store did not do what it should, which may pass.
-    pub(in crate::store) fn trouble(&self, what: &str) -> Error {
-        let text = format!("store {}: {what}; the session goes on and tries again", self.place);
+    pub(in crate::store) fn store_error(&self, what: &str) -> Error {
+        let text = format!("store {}: {what}; the session goes on and tries again", self.store_name);
         Error::new(Status::PG_ERR_STORE, text)
     }
 
     /// Of the newest pair that was loaded or kept here; 0: none.
     pub(in crate::store) fn generation(&self) -> u64 {
-        self.seen.as_ref().map_or(0, Committed::generation)
+        self.newest.as_ref().map_or(0, Committed::generation)
     }
 
     fn wrap(&self, generation: u64, record: &Record) -> Result<Bytes, Error> {
         seal::wrap(&self.key, self.keyring.as_ref(), generation, record)
-            .map_err(|_| self.trouble("the system gives no random numbers to seal the record with"))
+            .map_err(|_| self.store_error("the system gives no random numbers to seal the record with"))
     }
 
-    fn refused(&self, what: &str) -> Error {
-        Error::new(Status::PG_ERR_STORE_REFUSED, format!("store {}: {what}", self.place))
+    fn refusal_error(&self, what: &str) -> Error {
+        Error::new(Status::PG_ERR_STORE_REFUSED, format!("store {}: {what}", self.store_name))
     }
 
-    fn sealed(&self) -> Error {
+    fn sealed_error(&self) -> Error {
         let why = match self.keyring {
             Some(_) => "the record is sealed with another key than store_key has, or was tampered with",
             None => "the record is sealed, and no store_key is set",
@@ -290,28 +294,28 @@ impl Ledger {
         let text = format!(
             "store {}: {why}; nothing was changed. Set store_key or store_key_file to the key that sealed it; if that is \
              lost, move the record away",
-            self.place
+            self.store_name
         );
         Error::new(Status::PG_ERR_STORE_KEY, text)
     }
 
-    fn plain(&self) -> Error {
+    fn plain_error(&self) -> Error {
         let text = format!(
             "store {}: the record is not sealed, though store_key is set, so anybody may have written it; nothing was \
              changed. If it comes from before store_key was set, set store_accept_plain to true until it has been written \
              anew; else move the record away",
-            self.place
+            self.store_name
         );
         Error::new(Status::PG_ERR_STORE_KEY, text)
     }
 
     fn stamp(&self, at: Moment) -> Stamp {
-        Stamp::new(Moment { wall: shifted(at.wall, self.ahead), ..at }, &*self.clock)
+        Stamp::new(Moment { wall: shifted(at.wall, self.clock_offset_ms), ..at }, &*self.clock)
     }
 
     /// A stamp of the store, by our clock.
-    fn local(&self, stamp: Stamp) -> Stamp {
-        let wall = shifted(stamp.at.wall, self.ahead.saturating_neg());
+    fn to_local_clock(&self, stamp: Stamp) -> Stamp {
+        let wall = shifted(stamp.at.wall, self.clock_offset_ms.saturating_neg());
         Stamp { at: Moment { wall, ..stamp.at }, ..stamp }
     }
 
@@ -326,7 +330,7 @@ impl Ledger {
 
     fn committed(&self, access: &Access, generation: u64, has_refresh: bool) -> Committed {
         let now = self.clock.now();
-        let stamp = self.local(access.anchor);
+        let stamp = self.to_local_clock(access.anchor);
         let said = Lifetime::of(access.length);
         let (length, anchor, has_uncertain_age) = match stamp.age(&*self.clock) {
             Some(_) if stamp.is_of_this_boot(&*self.clock) => {
@@ -352,7 +356,7 @@ impl Ledger {
 
     fn refusal(&self, back_off: &BackOff) -> Refusal {
         let longest = if Refusal::is_withheld(back_off.status) { FOREVER } else { LONGEST_BACK_OFF };
-        let left = self.local(back_off.until).wait(longest, &*self.clock);
+        let left = self.to_local_clock(back_off.until).wait(longest, &*self.clock);
         let until = self.clock.now().boot.saturating_add(left);
         let code = back_off.code.as_deref().unwrap_or("no code");
         let what = match back_off.status {
@@ -382,9 +386,9 @@ fn committed(pair: &Pair, generation: u64) -> Committed {
 }
 
 /// A time of the wall clock, by one that is so many milliseconds ahead.
-fn shifted(wall: Duration, ahead: i64) -> Duration {
-    let by = Duration::from_millis(ahead.unsigned_abs());
-    if ahead < 0 { wall.saturating_sub(by) } else { wall.saturating_add(by) }
+fn shifted(wall: Duration, clock_offset_ms: i64) -> Duration {
+    let by = Duration::from_millis(clock_offset_ms.unsigned_abs());
+    if clock_offset_ms < 0 { wall.saturating_sub(by) } else { wall.saturating_add(by) }
 }
 
 /// Without its closing NUL.

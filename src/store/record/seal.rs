@@ -59,7 +59,7 @@ pub(in crate::store) fn wrap(
 
 /// Whether these bytes, which are a whole record, are a sealed one.
 pub(in crate::store) fn is_sealed(bytes: &[u8]) -> bool {
-    whole(bytes).is_some_and(|(version, _)| version == SEALED)
+    split_envelope(bytes).is_some_and(|(version, _)| version == SEALED)
 }
 
 /// The record in these bytes, and its generation.
@@ -68,11 +68,11 @@ pub(in crate::store) fn unwrap(
     keyring: Option<&Keyring>,
     bytes: &[u8],
 ) -> Result<(u64, Record), Unreadable> {
-    let (version, rest) = whole(bytes).ok_or(Unreadable::Corrupt)?;
+    let (version, rest) = split_envelope(bytes).ok_or(Unreadable::Corrupt)?;
     if !matches!(version, PLAIN | SEALED) {
         return Err(Unreadable::Version(version));
     }
-    let (hash, generation, payload) = parts(rest).ok_or(Unreadable::Corrupt)?;
+    let (hash, generation, payload) = split_payload(rest).ok_or(Unreadable::Corrupt)?;
     if hash != key.hash() {
         return Err(Unreadable::Foreign);
     }
@@ -91,18 +91,20 @@ pub(in crate::store) fn unwrap(
 
 /// The generation of what `wrap` has made.
 pub(in crate::store) fn generation(wrapped: &[u8]) -> u64 {
-    whole(wrapped).and_then(|(_, rest)| parts(rest)).map_or(0, |(_, generation, _)| generation)
+    split_envelope(wrapped)
+        .and_then(|(_, rest)| split_payload(rest))
+        .map_or(0, |(_, generation, _)| generation)
 }
 
 /// Magic, version and checksum stay where they are in all versions, so that a newer record can be told from a broken
 /// one: the version, and what lies between it and the checksum.
-fn whole(bytes: &[u8]) -> Option<(u32, &[u8])> {
+fn split_envelope(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
     let (version, rest) = body.strip_prefix(MAGIC)?.split_first_chunk()?;
     (sum == checksum(body)).then_some((u32::from_be_bytes(*version), rest))
 }
 
-fn parts(rest: &[u8]) -> Option<(&[u8; 32], u64, &[u8])> {
+fn split_payload(rest: &[u8]) -> Option<(&[u8; 32], u64, &[u8])> {
     let (hash, rest) = rest.split_first_chunk()?;
     let (generation, rest) = rest.split_first_chunk()?;
     let (length, payload) = rest.split_first_chunk()?;
@@ -127,7 +129,7 @@ mod tests {
     }
 
     /// Plain and sealed.
-    fn ways() -> [Option<Keyring>; 2] {
+    fn keyrings() -> [Option<Keyring>; 2] {
         [None, Some(keyring(&[1]))]
     }
 
@@ -135,12 +137,12 @@ mod tests {
         wrap(&key("a"), keyring, 3, record).unwrap().to_vec()
     }
 
-    fn trouble(keyring: Option<&Keyring>, bytes: &[u8]) -> Unreadable {
+    fn unwrap_error(keyring: Option<&Keyring>, bytes: &[u8]) -> Unreadable {
         unwrap(&key("a"), keyring, bytes).unwrap_err()
     }
 
     /// As somebody changes it who knows of the checksum.
-    fn summed_anew(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    fn with_new_checksum(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
         let mut body = bytes[..bytes.len() - CHECKSUM].to_vec();
         change(&mut body);
         let sum = checksum(&body);
@@ -148,12 +150,12 @@ mod tests {
     }
 
     fn put(bytes: &[u8], at: usize, new: &[u8]) -> Vec<u8> {
-        summed_anew(bytes, |body| body[at..at + new.len()].copy_from_slice(new))
+        with_new_checksum(bytes, |body| body[at..at + new.len()].copy_from_slice(new))
     }
 
     #[test]
     fn what_is_wrapped_is_unwrapped() {
-        for keyring in ways() {
+        for keyring in keyrings() {
             for (generation, record) in (0..).zip(records()) {
                 let bytes = wrap(&key("a"), keyring.as_ref(), generation, &record).unwrap();
                 assert_eq!(
@@ -169,34 +171,34 @@ mod tests {
 
     #[test]
     fn every_cut_and_every_flipped_bit_is_seen() {
-        for keyring in ways() {
-            let trouble = |bytes: &[u8]| trouble(keyring.as_ref(), bytes);
+        for keyring in keyrings() {
+            let unwrap_error = |bytes: &[u8]| unwrap_error(keyring.as_ref(), bytes);
             for record in records() {
                 let bytes = wrapped(keyring.as_ref(), &record);
                 for cut in 0..bytes.len() {
-                    assert_eq!(trouble(&bytes[..cut]), Unreadable::Corrupt, "cut at {cut}");
+                    assert_eq!(unwrap_error(&bytes[..cut]), Unreadable::Corrupt, "cut at {cut}");
                 }
                 for bit in 0..bytes.len() * 8 {
                     let mut flipped = bytes.clone();
                     flipped[bit / 8] ^= 1 << (bit % 8);
-                    assert_eq!(trouble(&flipped), Unreadable::Corrupt, "bit {bit}");
+                    assert_eq!(unwrap_error(&flipped), Unreadable::Corrupt, "bit {bit}");
                 }
-                assert_eq!(trouble(&[&*bytes, b"\0"].concat()), Unreadable::Corrupt);
+                assert_eq!(unwrap_error(&[&*bytes, b"\0"].concat()), Unreadable::Corrupt);
             }
         }
     }
 
     #[test]
     fn a_newer_version_and_another_account_are_told_from_garbage() {
-        for keyring in ways() {
+        for keyring in keyrings() {
             let keyring = keyring.as_ref();
             let bytes = wrapped(keyring, &records()[1]);
             assert_eq!(unwrap(&key("b"), keyring, &bytes).unwrap_err(), Unreadable::Foreign);
-            assert_eq!(trouble(keyring, &put(&bytes, 8, &3u32.to_be_bytes())), Unreadable::Version(3));
-            assert_eq!(trouble(keyring, &put(&bytes, 52, &[0, 0, 0, 1])), Unreadable::Corrupt);
+            assert_eq!(unwrap_error(keyring, &put(&bytes, 8, &3u32.to_be_bytes())), Unreadable::Version(3));
+            assert_eq!(unwrap_error(keyring, &put(&bytes, 52, &[0, 0, 0, 1])), Unreadable::Corrupt);
         }
         let plain = wrapped(None, &records()[1]);
-        assert_eq!(trouble(None, &put(&plain, HEADER, &[9])), Unreadable::Corrupt);
+        assert_eq!(unwrap_error(None, &put(&plain, HEADER, &[9])), Unreadable::Corrupt);
     }
 
     #[test]
@@ -205,13 +207,17 @@ mod tests {
         for record in records() {
             let bytes = wrapped(Some(&keyring), &record);
             for bit in 0..(bytes.len() - CHECKSUM) * 8 {
-                let trouble =
-                    trouble(Some(&keyring), &summed_anew(&bytes, |body| body[bit / 8] ^= 1 << (bit % 8)));
+                let unwrap_error = unwrap_error(
+                    Some(&keyring),
+                    &with_new_checksum(&bytes, |body| body[bit / 8] ^= 1 << (bit % 8)),
+                );
                 match bit / 8 {
-                    0..8 | 52..56 => assert_eq!(trouble, Unreadable::Corrupt, "bit {bit}"),
-                    8..12 => assert!(matches!(trouble, Unreadable::Version(_)), "bit {bit}: {trouble:?}"),
-                    12..44 => assert_eq!(trouble, Unreadable::Foreign, "bit {bit}"),
-                    _ => assert_eq!(trouble, Unreadable::Sealed, "bit {bit}"),
+                    0..8 | 52..56 => assert_eq!(unwrap_error, Unreadable::Corrupt, "bit {bit}"),
+                    8..12 => {
+                        assert!(matches!(unwrap_error, Unreadable::Version(_)), "bit {bit}: {unwrap_error:?}")
+                    }
+                    12..44 => assert_eq!(unwrap_error, Unreadable::Foreign, "bit {bit}"),
+                    _ => assert_eq!(unwrap_error, Unreadable::Sealed, "bit {bit}"),
                 }
             }
         }
@@ -223,17 +229,17 @@ mod tests {
         let bytes = wrapped(Some(&keyring), &records()[1]);
         let moved = put(&bytes, 12, key("b").hash());
         assert_eq!(unwrap(&key("b"), Some(&keyring), &moved).unwrap_err(), Unreadable::Sealed);
-        assert_eq!(trouble(Some(&keyring), &put(&bytes, 44, &4u64.to_be_bytes())), Unreadable::Sealed);
+        assert_eq!(unwrap_error(Some(&keyring), &put(&bytes, 44, &4u64.to_be_bytes())), Unreadable::Sealed);
     }
 
     #[test]
     fn without_its_key_a_sealed_record_is_not_taken_for_a_broken_one() {
         let (one, other) = (keyring(&[1]), keyring(&[2]));
         let bytes = wrapped(Some(&one), &records()[1]);
-        assert_eq!(trouble(None, &bytes), Unreadable::Sealed);
-        assert_eq!(trouble(Some(&other), &bytes), Unreadable::Sealed);
+        assert_eq!(unwrap_error(None, &bytes), Unreadable::Sealed);
+        assert_eq!(unwrap_error(Some(&other), &bytes), Unreadable::Sealed);
         let plain = wrapped(None, &records()[1]);
-        assert_eq!(trouble(Some(&one), &plain), Unreadable::Plain);
+        assert_eq!(unwrap_error(Some(&one), &plain), Unreadable::Plain);
         assert!(unwrap(&key("a"), Some(&one.accepting_plain(true)), &plain).is_ok());
     }
 }

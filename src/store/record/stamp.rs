@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::clock::{BootId, Clock, Moment};
 
 /// The wall clocks of two machines, or of one before and after a restart, may be so far apart.
-const APART: Duration = Duration::from_secs(5);
+const WALL_CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// The two clocks of one machine may drift so far apart within the life of a token.
-const TOLERANCE: Duration = Duration::from_secs(60);
+const DRIFT_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// A moment, with the run of the machine to which its boot clock belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,10 @@ impl Stamp {
         if self.is_of_this_boot(clock) {
             now.boot.checked_sub(self.at.boot)
         } else {
-            now.wall.saturating_add(APART).checked_sub(self.at.wall).map(|age| age.saturating_sub(APART))
+            now.wall
+                .saturating_add(WALL_CLOCK_TOLERANCE)
+                .checked_sub(self.at.wall)
+                .map(|age| age.saturating_sub(WALL_CLOCK_TOLERANCE))
         }
     }
 
@@ -39,19 +42,19 @@ impl Stamp {
         let now = clock.now();
         // Between the two readings: what each clock is ahead of the other.
         let ahead = |at: Moment| at.wall.as_secs_f64() - at.boot.as_secs_f64();
-        (ahead(now) - ahead(self.at)).abs() > TOLERANCE.as_secs_f64()
+        (ahead(now) - ahead(self.at)).abs() > DRIFT_TOLERANCE.as_secs_f64()
     }
 
     /// How long it is until then, zero if it is past, and never more than `most`: a clock that was set back must not
     /// make anybody wait for years.
-    pub(in crate::store) fn wait(&self, most: Duration, clock: &dyn Clock) -> Duration {
+    pub(in crate::store) fn wait(&self, limit: Duration, clock: &dyn Clock) -> Duration {
         let now = clock.now();
         let wait = if self.is_of_this_boot(clock) {
             self.at.boot.saturating_sub(now.boot)
         } else {
             self.at.wall.saturating_sub(now.wall)
         };
-        wait.min(most)
+        wait.min(limit)
     }
 
     pub(in crate::store) fn is_of_this_boot(&self, clock: &dyn Clock) -> bool {

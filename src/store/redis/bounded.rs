@@ -10,31 +10,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The bytes of a reply, and of all news between two replies. A record is two tokens long, which came in one answer of the
 /// service (`max_response_bytes`: 16 MiB at the most).
-const MOST_BYTES: u64 = 20 << 20;
+const MAX_BYTES: u64 = 20 << 20;
 /// A line: an error may repeat what it is about.
-const MOST_LINE: u64 = 64 << 10;
+const MAX_LINE: u64 = 64 << 10;
 /// The elements of a reply, all in all.
-const MOST_ELEMENTS: u64 = 1 << 12;
+const MAX_ELEMENTS: u64 = 1 << 12;
 /// Replies within replies.
-const MOST_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 /// What was wrong with a reply, if something was: on its way through the library below the words of an error get lost.
-pub(super) type Complaint = Arc<OnceLock<&'static str>>;
+pub(super) type Violation = Arc<OnceLock<&'static str>>;
 
 /// A connection whose replies are bounded.
-pub(super) struct Bounded<S> {
+pub(super) struct BoundedStream<S> {
     stream: S,
-    replies: Replies,
-    complaint: Complaint,
+    parser: ReplyParser,
+    violation: Violation,
 }
 
-impl<S> Bounded<S> {
-    pub(super) fn new(stream: S, complaint: Complaint) -> Self {
-        Bounded { stream, replies: Replies::default(), complaint }
+impl<S> BoundedStream<S> {
+    pub(super) fn new(stream: S, violation: Violation) -> Self {
+        BoundedStream { stream, parser: ReplyParser::default(), violation }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for BoundedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -42,10 +42,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if self.complaint.get().is_none() {
-            match self.replies.take(&buffer.filled()[before..]) {
+        if self.violation.get().is_none() {
+            match self.parser.feed(&buffer.filled()[before..]) {
                 Ok(()) => return Poll::Ready(Ok(())),
-                Err(what) => drop(self.complaint.set(what)),
+                Err(what) => drop(self.violation.set(what)),
             }
         }
         // Nothing of it is seen by anybody, nor of what follows.
@@ -54,7 +54,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -86,7 +86,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
 
 /// Where in the replies the bytes are that come next (RESP, versions 2 and 3).
 #[derive(Debug, Default)]
-struct Replies {
+struct ReplyParser {
     /// The bytes since the last reply that was no news.
     bytes: u64,
     /// The elements of this reply so far.
@@ -94,12 +94,12 @@ struct Replies {
     /// How many elements are to come, from the outermost reply to the innermost.
     open: Vec<u64>,
     /// The outermost reply is news.
-    is_news: bool,
-    part: Part,
+    is_push: bool,
+    state: ParseState,
 }
 
 #[derive(Debug, Default)]
-enum Part {
+enum ParseState {
     /// The byte that says what comes.
     #[default]
     Kind,
@@ -124,21 +124,21 @@ struct Line {
 
 impl Line {
     /// What follows is as long as it says.
-    fn has_number(&self) -> bool {
+    fn has_length(&self) -> bool {
         matches!(self.kind, b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|')
     }
 
     /// Whether it has ended.
-    fn take(&mut self, byte: u8) -> Result<bool, &'static str> {
+    fn push(&mut self, byte: u8) -> Result<bool, &'static str> {
         self.length += 1;
-        if self.length > MOST_LINE {
+        if self.length > MAX_LINE {
             return Err("a line of its reply is too long");
         }
         let was_ending = std::mem::replace(&mut self.is_ending, byte == b'\r');
         match byte {
             b'\n' if was_ending => return Ok(true),
             b'\r' => {}
-            _ if !self.has_number() => {}
+            _ if !self.has_length() => {}
             b'0'..=b'9' if !was_ending => {
                 self.number = self.number.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
             }
@@ -149,13 +149,13 @@ impl Line {
     }
 }
 
-type Bound = Result<(), &'static str>;
+type ParseResult = Result<(), &'static str>;
 
-impl Replies {
-    fn take(&mut self, mut bytes: &[u8]) -> Bound {
+impl ReplyParser {
+    fn feed(&mut self, mut bytes: &[u8]) -> ParseResult {
         while let [first, rest @ ..] = bytes {
-            let taken = match &mut self.part {
-                Part::Text(left) => {
+            let taken = match &mut self.state {
+                ParseState::Text(left) => {
                     let taken = (*left).min(bytes.len() as u64);
                     *left -= taken;
                     taken as usize
@@ -163,15 +163,15 @@ impl Replies {
                 _ => 1,
             };
             self.bytes += taken as u64;
-            if self.bytes > MOST_BYTES {
+            if self.bytes > MAX_BYTES {
                 return Err("it says more than any reply has");
             }
-            match &mut self.part {
-                Part::Text(0) => self.end()?,
-                Part::Text(_) => {}
-                Part::Kind => self.begin(*first)?,
-                Part::Line(line) => {
-                    if line.take(*first)? {
+            match &mut self.state {
+                ParseState::Text(0) => self.end()?,
+                ParseState::Text(_) => {}
+                ParseState::Kind => self.begin(*first)?,
+                ParseState::Line(line) => {
+                    if line.push(*first)? {
                         let line = std::mem::take(line);
                         self.open(&line)?;
                     }
@@ -182,32 +182,32 @@ impl Replies {
         Ok(())
     }
 
-    fn begin(&mut self, kind: u8) -> Bound {
+    fn begin(&mut self, kind: u8) -> ParseResult {
         let line = Line { kind, ..Line::default() };
-        if !line.has_number() && !matches!(kind, b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(') {
+        if !line.has_length() && !matches!(kind, b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(') {
             return Err("it answers with what is no reply of Redis");
         }
         if self.open.is_empty() {
-            self.is_news = kind == b'>';
+            self.is_push = kind == b'>';
         }
-        self.part = Part::Line(line);
+        self.state = ParseState::Line(line);
         Ok(())
     }
 
     /// A line has ended: how much follows.
-    fn open(&mut self, line: &Line) -> Bound {
+    fn open(&mut self, line: &Line) -> ParseResult {
         let number = line.number;
         let elements = match line.kind {
             b'$' | b'*' | b'~' | b'>' if line.is_absent => 0,
-            _ if line.is_absent && line.has_number() => {
+            _ if line.is_absent && line.has_length() => {
                 return Err("it answers with what is no reply of Redis");
             }
             b'$' | b'!' | b'=' => {
-                if number > MOST_BYTES {
+                if number > MAX_BYTES {
                     return Err("it announces a longer text than any reply has");
                 }
                 // With its end.
-                self.part = Part::Text(number + 2);
+                self.state = ParseState::Text(number + 2);
                 return Ok(());
             }
             b'*' | b'~' | b'>' => number,
@@ -217,23 +217,23 @@ impl Replies {
             _ => 0,
         };
         self.elements = self.elements.saturating_add(elements);
-        if self.elements > MOST_ELEMENTS {
+        if self.elements > MAX_ELEMENTS {
             return Err("it announces more elements than any reply has");
         }
         if elements == 0 {
             return self.end();
         }
-        if self.open.len() == MOST_DEPTH {
+        if self.open.len() == MAX_DEPTH {
             return Err("its reply has more within it than any reply has");
         }
         self.open.push(elements);
-        self.part = Part::Kind;
+        self.state = ParseState::Kind;
         Ok(())
     }
 
     /// An element has ended, and those with it whose last one it was.
-    fn end(&mut self) -> Bound {
-        self.part = Part::Kind;
+    fn end(&mut self) -> ParseResult {
+        self.state = ParseState::Kind;
         while let Some(left) = self.open.last_mut() {
             *left -= 1;
             if *left > 0 {
@@ -242,7 +242,7 @@ impl Replies {
             self.open.pop();
         }
         self.elements = 0;
-        if !self.is_news {
+        if !self.is_push {
             self.bytes = 0;
         }
         Ok(())
@@ -254,12 +254,12 @@ mod tests {
     use super::*;
 
     /// What is taken, in pieces of that length.
-    fn taken(bytes: &[u8], piece: usize) -> Result<Replies, &'static str> {
-        let mut replies = Replies::default();
+    fn parse(bytes: &[u8], piece: usize) -> Result<ReplyParser, &'static str> {
+        let mut parser = ReplyParser::default();
         for piece in bytes.chunks(piece) {
-            replies.take(piece)?;
+            parser.feed(piece)?;
         }
-        Ok(replies)
+        Ok(parser)
     }
 
     fn long(kind: &str, length: u64) -> Vec<u8> {
@@ -279,9 +279,9 @@ mod tests {
             b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$0\r\n\r\n",
         ];
         for piece in 1..=9 {
-            let replies = taken(&said.concat(), piece).unwrap();
-            assert!(replies.open.is_empty() && matches!(replies.part, Part::Kind), "{replies:?}");
-            assert_eq!(replies.elements, 0);
+            let parser = parse(&said.concat(), piece).unwrap();
+            assert!(parser.open.is_empty() && matches!(parser.state, ParseState::Kind), "{parser:?}");
+            assert_eq!(parser.elements, 0);
         }
     }
 
@@ -291,14 +291,14 @@ mod tests {
         let mut reply = [long("*", 1), long("$", record.len() as u64), record].concat();
         reply.extend_from_slice(b"\r\n");
         for _ in 0..3 {
-            assert!(taken(&reply, 1 << 16).unwrap().open.is_empty());
+            assert!(parse(&reply, 1 << 16).unwrap().open.is_empty());
         }
     }
 
     #[test]
     fn what_lies_is_refused_before_its_end() {
-        let nested = b"*1\r\n".repeat(MOST_DEPTH + 1);
-        let lines = [b"+".to_vec(), vec![b'x'; MOST_LINE as usize + 1]].concat();
+        let nested = b"*1\r\n".repeat(MAX_DEPTH + 1);
+        let lines = [b"+".to_vec(), vec![b'x'; MAX_LINE as usize + 1]].concat();
         let short = [long("*", 4000), b"*4000\r\n".to_vec()].concat();
         let news = [long(">", 2), long("$", 1 << 20), vec![b'n'; 1 << 20], b"\r\n:1\r\n".to_vec()].concat();
         for (what, bytes) in [
@@ -319,8 +319,8 @@ mod tests {
             ("another protocol", b"HTTP/1.1 400 Bad Request\r\n".to_vec()),
             ("news without end", news.repeat(21)),
         ] {
-            assert!(taken(&bytes, 7).is_err(), "{what}");
+            assert!(parse(&bytes, 7).is_err(), "{what}");
         }
-        assert!(taken(&[&*news.repeat(19), b"+OK\r\n", &*news.repeat(19)].concat(), 4096).is_ok());
+        assert!(parse(&[&*news.repeat(19), b"+OK\r\n", &*news.repeat(19)].concat(), 4096).is_ok());
     }
 }

@@ -53,10 +53,10 @@ impl RedisBackend {
         command
     }
 
-    async fn ask_for_lease(&self, lease: Duration, known: u64) -> Result<Acquired, Error> {
+    async fn acquire_lease(&self, lease: Duration, known: u64) -> Result<Acquired, Error> {
         let mut command = self.script(include_str!("acquire.lua"), lease);
         command.arg(known);
-        let (state, view) = self.look(command).await?;
+        let (state, view) = self.query_view(command).await?;
         Ok(match &*state {
             "held" => Acquired::Held(view),
             "moved" => Acquired::Busy(Some(view)),
@@ -65,8 +65,8 @@ impl RedisBackend {
     }
 
     /// A script that answers with a state, the server's time, the fence and the record.
-    async fn look(&self, command: Cmd) -> Result<(String, LeaseView), Error> {
-        let (state, time, version, record): (String, u64, u64, Vec<u8>) = self.server.ask(command).await?;
+    async fn query_view(&self, command: Cmd) -> Result<(String, LeaseView), Error> {
+        let (state, time, version, record): (String, u64, u64, Vec<u8>) = self.server.query(command).await?;
         let record = Some(Zeroizing::new(record)).filter(|record| !record.is_empty());
         let wall = Some(Duration::from_millis(time));
         Ok((state.clone(), LeaseView { is_held: state == "held", version, record, wall }))
@@ -75,12 +75,12 @@ impl RedisBackend {
 
 impl Backend for RedisBackend {
     fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired> {
-        Box::pin(self.ask_for_lease(lease, known))
+        Box::pin(self.acquire_lease(lease, known))
     }
 
     fn load(&self, lease: Duration) -> Storing<'_, LeaseView> {
         let command = self.script(include_str!("load.lua"), lease);
-        Box::pin(async move { self.look(command).await.map(|(_, view)| view) })
+        Box::pin(async move { self.query_view(command).await.map(|(_, view)| view) })
     }
 
     fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool> {
@@ -91,23 +91,23 @@ impl Backend for RedisBackend {
             .arg(write.generation)
             .arg(write.record.as_slice());
         command.arg(if write.is_last { "free" } else { "keep" });
-        command.arg(if write.sets_aside { "aside" } else { "" }).arg(&self.channel);
+        command.arg(if write.keeps_broken { "aside" } else { "" }).arg(&self.channel);
         Box::pin(async move { self.server.write(command).await })
     }
 
     fn renew(&self, lease: Duration, version: u64) -> Storing<'_, bool> {
         let mut command = self.script(include_str!("renew.lua"), lease);
         command.arg(version);
-        Box::pin(async move { self.server.ask(command).await })
+        Box::pin(async move { self.server.query(command).await })
     }
 
     fn release(&self) -> Storing<'_, ()> {
         let mut command = redis::cmd("EVAL");
         command.arg(include_str!("release.lua")).arg(1).arg(&self.lock).arg(&self.owner).arg(&self.channel);
-        Box::pin(async move { self.server.ask(command).await })
+        Box::pin(async move { self.server.query(command).await })
     }
 
-    fn pause(&self, most: Duration) -> Storing<'_, ()> {
+    fn wait_for_change(&self, most: Duration) -> Storing<'_, ()> {
         Box::pin(async move {
             self.server.listen(&self.channel, most).await;
             Ok(())

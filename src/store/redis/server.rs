@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::address::Address;
-use super::bounded::{Bounded, Complaint};
+use super::bounded::{BoundedStream, Violation};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
@@ -30,11 +30,11 @@ use crate::sync::lock;
 use crate::transport::{TlsSettings, Unresolved, resolve};
 
 /// For one question with its answer, and a new connection before it if that is needed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same after a question that had no answer, until one has: many would wait in vain.
-const SHORT_PATIENCE: Duration = Duration::from_millis(2500);
+const SHORT_ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Of these, for replicas to have what was written.
-const REPLICAS_PATIENCE: Duration = Duration::from_secs(2);
+const REPLICAS_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that nobody used for longer is closed: few servers have room for one of every process.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -66,7 +66,7 @@ impl RedisServers {
             tls: self.tls.clone(),
             clock: self.clock.clone(),
             link: tokio::sync::Mutex::new(None),
-            is_silent: AtomicBool::new(false),
+            last_timed_out: AtomicBool::new(false),
         });
         known.push(server.clone());
         Ok(server)
@@ -80,14 +80,14 @@ pub(crate) struct Server {
     clock: Arc<dyn Clock>,
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
     /// It did not answer the last question in time.
-    is_silent: AtomicBool,
+    last_timed_out: AtomicBool,
 }
 
 /// A connection.
 struct Link {
     connection: MultiplexedConnection,
     channels: Channels,
-    complaint: Complaint,
+    violation: Violation,
     driver: AbortHandle,
     /// When it was last used, on the boot clock.
     used: Arc<Mutex<Duration>>,
@@ -109,37 +109,37 @@ impl Link {
         !self.is_broken.load(Ordering::Relaxed) && now.saturating_sub(*lock(&self.used)) <= IDLE
     }
 
-    fn retire(self: &Arc<Self>) {
+    fn mark_broken(self: &Arc<Self>) {
         self.is_broken.store(true, Ordering::Relaxed);
     }
 
     /// Resolves when something is told on that channel.
-    async fn news(&self, channel: &str) {
+    async fn wait_for_message(&self, channel: &str) {
         let known = lock(&self.channels).get(channel).cloned();
-        let news = known.clone().unwrap_or_default();
-        let told = news.notified();
+        let notify = known.clone().unwrap_or_default();
+        let notified = notify.notified();
         if known.is_none() {
-            lock(&self.channels).insert(channel.to_owned(), news.clone());
+            lock(&self.channels).insert(channel.to_owned(), notify.clone());
             // Who may not listen looks again after a while, as without a connection.
             let _ = self.connection.clone().subscribe(channel).await;
         }
-        told.await;
+        notified.await;
     }
 }
 
 /// Wakes who waits for news on that channel.
-fn tell(channels: &Channels, news: &PushInfo) {
-    if let (PushKind::Message, Some(Value::BulkString(channel))) = (&news.kind, news.data.first()) {
+fn notify_listeners(channels: &Channels, push: &PushInfo) {
+    if let (PushKind::Message, Some(Value::BulkString(channel))) = (&push.kind, push.data.first()) {
         let channel = String::from_utf8_lossy(channel);
         lock(channels).get(&*channel).iter().for_each(|waiting| waiting.notify_waiters());
     }
 }
 
 /// Why there is no answer.
-struct Trouble {
+struct Failure {
     error: Error,
     /// Another connection may do better.
-    is_of_connection: bool,
+    may_reconnect: bool,
 }
 
 impl Server {
@@ -148,39 +148,39 @@ impl Server {
     }
 
     /// One question, with its answer.
-    pub(super) async fn ask<T: FromRedisValue>(&self, question: Cmd) -> Result<T, Error> {
-        let mut questions = Pipeline::with_capacity(1);
-        questions.add_command(question);
-        let mut answers = self.converse(&questions).await?;
+    pub(super) async fn query<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Error> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(command);
+        let mut answers = self.send(&pipeline).await?;
         self.answer(answers.pop())
     }
 
     /// One that writes: the answer counts when as many replicas have it as there must be.
-    pub(super) async fn write<T: FromRedisValue>(&self, question: Cmd) -> Result<T, Error> {
+    pub(super) async fn write<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Error> {
         let wanted = self.address.replicas;
         if wanted == 0 {
-            return self.ask(question).await;
+            return self.query(command).await;
         }
-        let mut questions = Pipeline::with_capacity(2);
-        questions.add_command(question);
-        questions.cmd("WAIT").arg(wanted).arg(REPLICAS_PATIENCE.as_millis() as u64);
-        let mut answers = self.converse(&questions).await?;
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(command);
+        pipeline.cmd("WAIT").arg(wanted).arg(REPLICAS_TIMEOUT.as_millis() as u64);
+        let mut answers = self.send(&pipeline).await?;
         let replicas: u32 = self.answer(answers.pop())?;
         if replicas < wanted {
             let what = format!("{replicas} of {wanted} replicas have what was written");
-            return Err(self.trouble(&what, "look at the replicas, or lower `replicas` in store"));
+            return Err(self.store_error(&what, "look at the replicas, or lower `replicas` in store"));
         }
         self.answer(answers.pop())
     }
 
     /// Returns when something is told on that channel, and after `most` at the latest.
-    pub(super) async fn listen(&self, channel: &str, most: Duration) {
+    pub(super) async fn listen(&self, channel: &str, limit: Duration) {
         // Without a connection the pause is over later, and that is all.
-        let _ = timeout(most, async {
+        let _ = timeout(limit, async {
             // Not held while it waits.
             let link = self.link.lock().await.clone();
             match link {
-                Some(link) => link.news(channel).await,
+                Some(link) => link.wait_for_message(channel).await,
                 None => std::future::pending().await,
             }
         })
@@ -188,61 +188,63 @@ impl Server {
     }
 
     /// Questions together, on a new connection if the one there is has broken. Each may so be asked twice.
-    async fn converse(&self, questions: &Pipeline) -> Result<Vec<Value>, Error> {
-        let patience = if self.is_silent.load(Ordering::Relaxed) { SHORT_PATIENCE } else { PATIENCE };
+    async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
+        let answer_timeout =
+            if self.last_timed_out.load(Ordering::Relaxed) { SHORT_ANSWER_TIMEOUT } else { ANSWER_TIMEOUT };
         let used = Mutex::new(None);
-        let twice = async {
-            match self.try_to_converse(questions, &used).await {
-                Err(trouble) if trouble.is_of_connection => self.try_to_converse(questions, &used).await,
+        let attempts = async {
+            match self.send_once(pipeline, &used).await {
+                Err(failure) if failure.may_reconnect => self.send_once(pipeline, &used).await,
                 result => result,
             }
         };
-        let outcome = timeout(patience, twice).await;
-        self.is_silent.store(outcome.is_err(), Ordering::Relaxed);
+        let outcome = timeout(answer_timeout, attempts).await;
+        self.last_timed_out.store(outcome.is_err(), Ordering::Relaxed);
         match outcome {
-            Ok(result) => result.map_err(|trouble| trouble.error),
+            Ok(result) => result.map_err(|failure| failure.error),
             Err(_) => {
                 // What comes late is no answer to the next question.
-                lock(&used).iter().for_each(Link::retire);
-                let what = format!("no answer within {:?}", patience);
-                Err(self.trouble(&what, "check that the server runs and can be reached from here"))
+                lock(&used).iter().for_each(Link::mark_broken);
+                let what = format!("no answer within {:?}", answer_timeout);
+                Err(self.store_error(&what, "check that the server runs and can be reached from here"))
             }
         }
     }
 
-    async fn try_to_converse(
+    async fn send_once(
         &self,
-        questions: &Pipeline,
+        pipeline: &Pipeline,
         used: &Mutex<Option<Arc<Link>>>,
-    ) -> Result<Vec<Value>, Trouble> {
+    ) -> Result<Vec<Value>, Failure> {
         let link = self.link().await?;
         *lock(used) = Some(link.clone());
-        let answers = link.connection.clone().send_packed_commands(questions, 0, questions.len()).await;
+        let answers = link.connection.clone().send_packed_commands(pipeline, 0, pipeline.len()).await;
         let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
-        let answers =
-            answers.map_err(|error| self.lied(&link.complaint).unwrap_or_else(|| self.failed(&error)));
-        if answers.as_ref().is_err_and(|trouble| trouble.is_of_connection) {
-            link.retire();
+        let answers = answers.map_err(|error| {
+            self.violation_failure(&link.violation).unwrap_or_else(|| self.classify(&error))
+        });
+        if answers.as_ref().is_err_and(|failure| failure.may_reconnect) {
+            link.mark_broken();
         }
         answers
     }
 
     /// The connection, made now if there is none. Who waits for it here waits for one attempt of somebody else at most.
-    async fn link(&self) -> Result<Arc<Link>, Trouble> {
-        let mut place = self.link.lock().await;
+    async fn link(&self) -> Result<Arc<Link>, Failure> {
+        let mut slot = self.link.lock().await;
         let now = self.clock.now().boot;
-        let link = match place.take().filter(|link| link.is_usable(now)) {
+        let link = match slot.take().filter(|link| link.is_usable(now)) {
             Some(link) => link,
             None => Arc::new(self.dial().await?),
         };
         *lock(&link.used) = now;
-        *place = Some(link.clone());
+        *slot = Some(link.clone());
         Ok(link)
     }
 
-    async fn dial(&self) -> Result<Link, Trouble> {
+    async fn dial(&self) -> Result<Link, Failure> {
         let Address { host, port, has_tls, .. } = &self.address;
-        standard_streams::ensure_open().map_err(|error| Trouble { error, is_of_connection: false })?;
+        standard_streams::ensure_open().map_err(|error| Failure { error, may_reconnect: false })?;
         let stream = self.connect(host, *port).await?;
         let _ = stream.set_nodelay(true);
         if !has_tls {
@@ -251,23 +253,23 @@ impl Server {
         let mut tls = self
             .tls
             .client_config(&*self.tls.files().await)
-            .map_err(|error| Trouble { error, is_of_connection: false })?;
+            .map_err(|error| Failure { error, may_reconnect: false })?;
         tls.alpn_protocols.clear();
         let name = ServerName::try_from(host.clone())
-            .map_err(|error| self.refused(&error.to_string(), "check the host in store"))?;
+            .map_err(|error| self.refusal(&error.to_string(), "check the host in store"))?;
         let connecting = TlsConnector::from(Arc::new(tls)).connect(name, stream);
         // A server that expects no TLS waits for the end of a line.
-        let connected = timeout(SHORT_PATIENCE, connecting).await.map_err(|_| Trouble {
-            error: self.trouble("it does not answer in TLS", NO_TLS),
-            is_of_connection: false,
+        let connected = timeout(SHORT_ANSWER_TIMEOUT, connecting).await.map_err(|_| Failure {
+            error: self.store_error("it does not answer in TLS", NO_TLS),
+            may_reconnect: false,
         })?;
-        self.log_in(connected.map_err(|error| self.unreachable(&error))?).await
+        self.log_in(connected.map_err(|error| self.connect_failure(&error))?).await
     }
 
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Trouble> {
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
         let addresses = resolve(host, port).await.map_err(|unresolved| match unresolved {
-            Unresolved::Unknown(error) => self.unreachable(&error),
-            Unresolved::NoThread(error) => Trouble { error, is_of_connection: false },
+            Unresolved::Unknown(error) => self.connect_failure(&error),
+            Unresolved::NoThread(error) => Failure { error, may_reconnect: false },
         })?;
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in addresses {
@@ -276,13 +278,13 @@ impl Server {
                 Err(error) => failure = error,
             }
         }
-        Err(self.unreachable(&failure))
+        Err(self.connect_failure(&failure))
     }
 
     async fn log_in(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    ) -> Result<Link, Trouble> {
+    ) -> Result<Link, Failure> {
         let mut login = RedisConnectionInfo::default()
             .set_db(self.address.database)
             .set_protocol(ProtocolVersion::RESP3)
@@ -295,80 +297,81 @@ impl Server {
         }
         let channels = Channels::default();
         let listening = channels.clone();
-        let tell = move |news: PushInfo| {
-            tell(&listening, &news);
+        let on_push = move |push: PushInfo| {
+            notify_listeners(&listening, &push);
             Ok::<_, ()>(())
         };
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(tell);
-        let complaint = Complaint::default();
-        let stream = Bounded::new(stream, complaint.clone());
-        let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
-            .await
-            .map_err(|error| self.lied(&complaint).unwrap_or_else(|| self.not_let_in(&error)))?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(on_push);
+        let violation = Violation::default();
+        let stream = BoundedStream::new(stream, violation.clone());
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(&login, stream, config).await.map_err(|error| {
+                self.violation_failure(&violation).unwrap_or_else(|| self.login_failure(&error))
+            })?;
         let used = Arc::new(Mutex::new(self.clock.now().boot));
         let idle = until_idle(self.clock.clone(), used.clone());
         let driver = tokio::spawn(async move {
             race(driver, idle).await;
         });
         let is_broken = AtomicBool::new(false);
-        Ok(Link { connection, channels, complaint, driver: driver.abort_handle(), used, is_broken })
+        Ok(Link { connection, channels, violation, driver: driver.abort_handle(), used, is_broken })
     }
 
     fn answer<T: FromRedisValue>(&self, value: Option<Value>) -> Result<T, Error> {
         T::from_redis_value(value.unwrap_or(Value::Nil)).map_err(|_| {
-            self.trouble("an answer that is none of the script's", "is there a Redis at this address?")
+            self.store_error("an answer that is none of the script's", "is there a Redis at this address?")
         })
     }
 
     /// A reply was none.
-    fn lied(&self, complaint: &Complaint) -> Option<Trouble> {
+    fn violation_failure(&self, violation: &Violation) -> Option<Failure> {
         let advice = if self.address.has_tls { "is there a Redis at this address?" } else { PERHAPS_TLS };
-        let error = self.trouble(complaint.get()?, advice);
-        Some(Trouble { error, is_of_connection: true })
+        let error = self.store_error(violation.get()?, advice);
+        Some(Failure { error, may_reconnect: true })
     }
 
-    fn unreachable(&self, error: &io::Error) -> Trouble {
+    fn connect_failure(&self, error: &io::Error) -> Failure {
         let advice = "check host and port in store, and that the server runs and can be reached from here";
-        let error = self.trouble(&error.to_string(), advice_on_tls(&error.to_string()).unwrap_or(advice));
-        Trouble { error, is_of_connection: true }
+        let error = self.store_error(&error.to_string(), advice_on_tls(&error.to_string()).unwrap_or(advice));
+        Failure { error, may_reconnect: true }
     }
 
     /// A connection that ended before it was one.
-    fn not_let_in(&self, error: &RedisError) -> Trouble {
-        let mut trouble = self.failed(error);
+    fn login_failure(&self, error: &RedisError) -> Failure {
+        let mut failure = self.classify(error);
         if error.code().is_none() && !self.address.has_tls {
-            trouble.error = self.trouble(&self.words(error), PERHAPS_TLS);
+            failure.error = self.store_error(&self.redacted_text(error), PERHAPS_TLS);
         }
-        trouble
+        failure
     }
 
     /// A server may echo what it was sent. Records come behind a script, longer than any echo; the password does not.
-    fn words(&self, error: &RedisError) -> String {
+    fn redacted_text(&self, error: &RedisError) -> String {
         redact(error.to_string(), &self.address.password.iter().collect::<Vec<_>>())
     }
 
-    fn failed(&self, error: &RedisError) -> Trouble {
-        let what = self.words(error);
-        let trouble =
-            |advice, is_of_connection| Trouble { error: self.trouble(&what, advice), is_of_connection };
+    fn classify(&self, error: &RedisError) -> Failure {
+        let what = self.redacted_text(error);
+        let failure =
+            |advice, may_reconnect| Failure { error: self.store_error(&what, advice), may_reconnect };
         match code(error, &what) {
-            Some("WRONGPASS" | "NOAUTH") => self.refused(&what, "check user and password in store"),
-            Some("NOPERM") => self.refused(&what, RIGHTS),
+            Some("WRONGPASS" | "NOAUTH") => self.refusal(&what, "check user and password in store"),
+            Some("NOPERM") => self.refusal(&what, RIGHTS),
             // What a script may not do: in the words of Redis 7.0, and of later ones and Valkey.
             Some(_) if what.contains("user executing the script") || what.contains("ACL failure in script") => {
-                self.refused(&what, RIGHTS)
+                self.refusal(&what, RIGHTS)
             }
-            Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => self.refused(
+            Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => self.refusal(
                 &what,
                 "a node of a cluster is at this address, and not the one for this account; name a proxy in front of it",
             ),
             // Another server is the primary now, or this one is not ready yet.
-            Some("READONLY" | "MASTERDOWN") => trouble("name the primary in store, or an address that follows it", true),
-            Some("LOADING") => trouble("it is starting, and will be ready in a while", true),
-            Some("OOM") => trouble("it has no room left: raise maxmemory; docs/redis.md has more", false),
-            Some("MISCONF" | "NOREPLICAS") => trouble("it takes no writes: look at the server", false),
-            Some(_) => trouble("look at the server", false),
-            None => trouble(
+            Some("READONLY" | "MASTERDOWN") => failure("name the primary in store, or an address that follows it", true),
+            Some("LOADING") => failure("it is starting, and will be ready in a while", true),
+            Some("OOM") => failure("it has no room left: raise maxmemory; docs/redis.md has more", false),
+            Some("MISCONF" | "NOREPLICAS") => failure("it takes no writes: look at the server", false),
+            Some(_) => failure("look at the server", false),
+            None => failure(
                 advice_on_tls(&what).unwrap_or("look at the server"),
                 error.is_unrecoverable_error() || error.is_io_error(),
             ),
@@ -376,12 +379,12 @@ impl Server {
     }
 
     /// Nothing will be better without a person's help.
-    fn refused(&self, what: &str, advice: &str) -> Trouble {
+    fn refusal(&self, what: &str, advice: &str) -> Failure {
         let text = format!("store {}: {what}; {advice}", self.address);
-        Trouble { error: Error::new(Status::PG_ERR_STORE_REFUSED, text), is_of_connection: false }
+        Failure { error: Error::new(Status::PG_ERR_STORE_REFUSED, text), may_reconnect: false }
     }
 
-    fn trouble(&self, what: &str, advice: &str) -> Error {
+    fn store_error(&self, what: &str, advice: &str) -> Error {
         Error::new(Status::PG_ERR_STORE, format!("store {}: {what}; {advice}", self.address))
     }
 }
@@ -436,7 +439,7 @@ mod tests {
     use crate::transport::TlsOptions;
 
     const LONG: Duration = Duration::from_secs(3600);
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
     fn server(url: &str) -> Arc<Server> {
         let tls = Arc::new(TlsSettings::load(&TlsOptions::default()).unwrap());
@@ -459,13 +462,13 @@ mod tests {
             }
         });
         let server = server(&url);
-        let asked = run(async move { server.ask::<String>(redis::cmd("PING")).await }, PATIENCE);
+        let asked = run(async move { server.query::<String>(redis::cmd("PING")).await }, TEST_TIMEOUT);
         let error = asked.unwrap().unwrap().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
 
     /// What a server says to the first question, or to the first one after HELLO; the question is asked, and the error told.
-    fn asked_of(says: &'static [u8], greets: bool) -> Error {
+    fn error_from_server(says: &'static [u8], greets: bool) -> Error {
         use std::io::{Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -485,7 +488,7 @@ mod tests {
             }
         });
         let server = server(&url);
-        let asked = run(async move { server.ask::<String>(redis::cmd("PING")).await }, PATIENCE);
+        let asked = run(async move { server.query::<String>(redis::cmd("PING")).await }, TEST_TIMEOUT);
         asked.unwrap().unwrap().unwrap_err()
     }
 
@@ -500,7 +503,7 @@ mod tests {
                 b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
                 b">4000000000\r\n",
             ] {
-                let error = asked_of(says, greets);
+                let error = error_from_server(says, greets);
                 let text = String::from_utf8_lossy(says);
                 assert!(error.status == Status::PG_ERR_STORE && error.is_retryable(), "{text}: {error}");
                 assert!(error.text.contains("127.0.0.1") && error.text.contains("repl"), "{text}: {error}");
@@ -514,17 +517,17 @@ mod tests {
         let server = server(&redis.url());
         let here = server.clone();
         let pong: String =
-            run(async move { here.ask(redis::cmd("PING")).await }, PATIENCE).unwrap().unwrap().unwrap();
+            run(async move { here.query(redis::cmd("PING")).await }, TEST_TIMEOUT).unwrap().unwrap().unwrap();
         assert_eq!(pong, "PONG");
         let listeners = ["one", "other"].map(|channel| {
             let server = server.clone();
             thread::spawn(move || {
-                run(async move { server.listen(channel, LONG).await }, PATIENCE).unwrap().is_some()
+                run(async move { server.listen(channel, LONG).await }, TEST_TIMEOUT).unwrap().is_some()
             })
         });
         let begun = std::time::Instant::now();
         while redis.cli(&["pubsub", "numsub", "one", "other"]) != "one\n1\nother\n1" {
-            assert!(begun.elapsed() < PATIENCE, "nobody listens");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "nobody listens");
         }
         assert_eq!(redis.clients().len(), 1, "on one connection");
         for (channel, listener) in ["other", "one"].into_iter().zip(listeners.into_iter().rev()) {
@@ -538,16 +541,16 @@ mod tests {
     fn without_a_connection_a_pause_takes_its_time() {
         let server = server("redis://127.0.0.1:1");
         assert!(
-            run(async move { server.listen("one", Duration::from_millis(1)).await }, PATIENCE)
+            run(async move { server.listen("one", Duration::from_millis(1)).await }, TEST_TIMEOUT)
                 .unwrap()
                 .is_some()
         );
     }
 
     /// A millisecond before the end, then after it.
-    struct Passing(AtomicU64);
+    struct SteppingClock(AtomicU64);
 
-    impl Clock for Passing {
+    impl Clock for SteppingClock {
         fn now(&self) -> Moment {
             let boot = Duration::from_millis(self.0.fetch_add(2, Ordering::SeqCst));
             Moment { boot, wall: boot }
@@ -561,9 +564,9 @@ mod tests {
     #[test]
     fn a_connection_is_idle_after_its_time() {
         let used = Arc::new(Mutex::new(Duration::ZERO));
-        let clock = Arc::new(Passing(AtomicU64::new(29_999)));
+        let clock = Arc::new(SteppingClock(AtomicU64::new(29_999)));
         let seen = clock.clone();
-        assert!(run(async move { until_idle(clock, used).await }, PATIENCE).unwrap().is_some());
+        assert!(run(async move { until_idle(clock, used).await }, TEST_TIMEOUT).unwrap().is_some());
         assert_eq!(seen.0.load(Ordering::SeqCst), 30_003, "it looked twice");
     }
 }

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::disk::{Disk, SystemDisk};
 use super::record_file::RecordFile;
-use super::{FileStore, MOST_THREADS};
+use super::{FileStore, MAX_THREADS};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::expiry::Lifetime;
@@ -24,7 +24,7 @@ use crate::store::{Lock, Refusal, Store};
 use crate::token::{Pair, RefreshToken, Token};
 use crate::transport::resolve;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(50);
 
 /// A step that does not return until the disk goes on.
@@ -39,7 +39,7 @@ enum Step {
 #[derive(Default)]
 struct HangingDisk {
     state: Mutex<State>,
-    goes_on: Condvar,
+    resumed: Condvar,
 }
 
 #[derive(Default)]
@@ -53,9 +53,9 @@ impl HangingDisk {
         self.state.lock().unwrap().at = Some(at);
     }
 
-    fn go_on(&self) {
+    fn resume(&self) {
         self.state.lock().unwrap().at = None;
-        self.goes_on.notify_all();
+        self.resumed.notify_all();
     }
 
     fn hanging(&self) -> usize {
@@ -65,7 +65,7 @@ impl HangingDisk {
     fn step<T>(&self, step: Step, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let mut state = self.state.lock().unwrap();
         state.hanging += 1;
-        state = self.goes_on.wait_while(state, |state| state.at == Some(step)).unwrap();
+        state = self.resumed.wait_while(state, |state| state.at == Some(step)).unwrap();
         state.hanging -= 1;
         drop(state);
         work()
@@ -77,8 +77,8 @@ impl Disk for HangingDisk {
         self.step(Step::Open, || SystemDisk.open(path))
     }
 
-    fn read(&self, file: &File, most: u64, into: &mut Vec<u8>) -> io::Result<()> {
-        SystemDisk.read(file, most, into)
+    fn read(&self, file: &File, limit: u64, into: &mut Vec<u8>) -> io::Result<()> {
+        SystemDisk.read(file, limit, into)
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
@@ -111,22 +111,22 @@ impl Disk for HangingDisk {
 }
 
 /// A folder on such a disk, with the threads that its sessions share.
-struct Bench {
+struct Fixture {
     folder: TempDir,
     disk: Arc<HangingDisk>,
     workers: Arc<Workers>,
     runtime: Runtime,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
-        Bench::with(Workers::new("pg-folder", MOST_THREADS))
+        Fixture::with(Workers::new("pg-folder", MAX_THREADS))
     }
 
     fn with(workers: Workers) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        Bench { folder, disk: Arc::default(), workers: Arc::new(workers), runtime }
+        Fixture { folder, disk: Arc::default(), workers: Arc::new(workers), runtime }
     }
 
     /// The record of an account, as another process has it, whose disk is well.
@@ -137,7 +137,7 @@ impl Bench {
     fn store(&self, account: &str, limit: Duration) -> FileStore {
         let clock = Arc::new(SystemClock);
         let file = RecordFile::new(self.folder.path(), key(account), None, clock, self.disk.clone());
-        FileStore::on(file, self.workers.clone(), limit, PATIENCE)
+        FileStore::on(file, self.workers.clone(), limit, LONG)
     }
 
     /// A store of an account in whose record pair 1 is; the lock is held.
@@ -155,14 +155,14 @@ impl Bench {
     }
 
     /// The operation is given up.
-    fn given_up<T: std::fmt::Debug>(&self, operation: impl Future<Output = Result<T, Error>>) {
+    fn expect_timeout<T: std::fmt::Debug>(&self, operation: impl Future<Output = Result<T, Error>>) {
         let error = self.runtime.block_on(operation).unwrap_err();
         let is_told = error.status == Status::PG_ERR_STORE && error.text.contains("no answer within");
         assert!(is_told && error.text.contains("hangs") && error.is_retryable(), "{error}");
     }
 
     /// Another process takes the lock, since nobody has it any more.
-    fn others_turn(&self, account: &str) -> RecordFile {
+    fn lock_as_other_process(&self, account: &str) -> RecordFile {
         let record = self.other(account);
         eventually(|| record.try_lock().unwrap());
         record.load().unwrap();
@@ -181,16 +181,16 @@ fn pair(number: u64) -> Pair {
     Pair { token, refresh: Some(RefreshToken::new(secret("r"))) }
 }
 
-fn eventually(is_so: impl Fn() -> bool) {
+fn eventually(condition: impl Fn() -> bool) {
     let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE);
+    while !condition() {
+        assert!(begun.elapsed() < LONG);
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
 /// Whether a whole flight succeeds.
-async fn flies(store: &FileStore) {
+async fn run_flight(store: &FileStore) {
     assert_eq!(store.lock(0).await.unwrap(), Lock::Held);
     store.load().await.unwrap();
     assert!(store.intend().await.unwrap().is_none());
@@ -201,110 +201,110 @@ async fn flies(store: &FileStore) {
 #[test]
 fn twenty_sessions_that_hang_keep_nothing_from_another_folder_and_names() {
     for step in [Step::Lock, Step::Open] {
-        let (hung, good) = (Bench::new(), Bench::new());
+        let (hung, good) = (Fixture::new(), Fixture::new());
         hung.disk.hang(step);
         let stores: Vec<_> = (0..20).map(|number| hung.store(&number.to_string(), SHORT)).collect();
         for store in &stores {
-            hung.given_up(async {
+            hung.expect_timeout(async {
                 store.lock(0).await?;
                 store.load().await
             });
         }
-        assert_eq!(hung.disk.hanging(), MOST_THREADS, "the others wait for these threads");
-        let store = good.store("account", PATIENCE);
+        assert_eq!(hung.disk.hanging(), MAX_THREADS, "the others wait for these threads");
+        let store = good.store("account", LONG);
         good.runtime.block_on(async {
-            flies(&store).await;
+            run_flight(&store).await;
             assert!(!resolve("localhost", 80).await.ok().unwrap().is_empty());
         });
-        assert_eq!(hung.disk.hanging(), MOST_THREADS);
-        hung.disk.go_on();
-        let healed = hung.store("account", PATIENCE);
-        hung.runtime.block_on(flies(&healed));
+        assert_eq!(hung.disk.hanging(), MAX_THREADS);
+        hung.disk.resume();
+        let healed = hung.store("account", LONG);
+        hung.runtime.block_on(run_flight(&healed));
     }
 }
 
 #[test]
 fn the_lock_of_an_operation_that_was_given_up_is_freed_when_it_ends() {
-    let bench = Bench::new();
-    let store = bench.locked("account");
-    bench.disk.hang(Step::Open);
-    bench.given_up(store.load());
-    bench.given_up(store.unlock());
-    assert!(!bench.other("account").try_lock().unwrap());
-    bench.disk.go_on();
-    bench.others_turn("account");
+    let fixture = Fixture::new();
+    let store = fixture.locked("account");
+    fixture.disk.hang(Step::Open);
+    fixture.expect_timeout(store.load());
+    fixture.expect_timeout(store.unlock());
+    assert!(!fixture.other("account").try_lock().unwrap());
+    fixture.disk.resume();
+    fixture.lock_as_other_process("account");
 }
 
 #[test]
 fn an_operation_that_was_given_up_before_it_began_is_not_done() {
-    let bench = Bench::new();
-    let stores: Vec<_> = (0..=MOST_THREADS).map(|number| bench.locked(&number.to_string())).collect();
-    bench.disk.hang(Step::Open);
+    let fixture = Fixture::new();
+    let stores: Vec<_> = (0..=MAX_THREADS).map(|number| fixture.locked(&number.to_string())).collect();
+    fixture.disk.hang(Step::Open);
     // The last one finds all threads taken, and asks twice.
     for store in stores.iter().chain(stores.last()) {
         let refusal = Refusal {
             strikes: 3,
-            until: SystemClock.now().boot + PATIENCE,
+            until: SystemClock.now().boot + LONG,
             error: Error::new(Status::PG_ERR_REFUSED, "no"),
         };
-        bench.given_up(store.back_off(refusal));
+        fixture.expect_timeout(store.back_off(refusal));
     }
-    bench.disk.go_on();
-    let record = bench.others_turn(&MOST_THREADS.to_string());
+    fixture.disk.resume();
+    let record = fixture.lock_as_other_process(&MAX_THREADS.to_string());
     assert!(record.load().unwrap().back_off.is_none(), "not done, and its lock freed");
-    let record = bench.others_turn("0");
+    let record = fixture.lock_as_other_process("0");
     assert!(record.load().unwrap().back_off.is_some(), "this one had begun");
 }
 
 #[test]
 fn an_intent_that_succeeds_too_late_claims_the_record_and_no_more() {
-    let bench = Bench::new();
-    let store = bench.locked("account");
-    bench.disk.hang(Step::Rename);
-    bench.given_up(async { store.intend().await.map(|_| ()) });
-    bench.disk.go_on();
-    let record = bench.others_turn("account");
+    let fixture = Fixture::new();
+    let store = fixture.locked("account");
+    fixture.disk.hang(Step::Rename);
+    fixture.expect_timeout(async { store.intend().await.map(|_| ()) });
+    fixture.disk.resume();
+    let record = fixture.lock_as_other_process("account");
     assert!(record.intend().unwrap().is_none());
     assert_eq!(record.commit(1, &pair(2)).unwrap().generation(), 2);
 }
 
 #[test]
 fn a_commit_that_hangs_gives_the_pair_back_and_is_adopted_if_it_succeeds() {
-    let bench = Bench::new();
-    let store = bench.locked("account");
-    bench.disk.hang(Step::Sync);
-    let uncommitted = bench.runtime.block_on(store.commit(1, pair(2))).unwrap_err();
+    let fixture = Fixture::new();
+    let store = fixture.locked("account");
+    fixture.disk.hang(Step::Sync);
+    let uncommitted = fixture.runtime.block_on(store.commit(1, pair(2))).unwrap_err();
     assert!(uncommitted.error.text.contains("no answer within"), "{}", uncommitted.error);
     assert_eq!(uncommitted.pair.refresh.unwrap().secret().expose(), "r2");
-    bench.disk.go_on();
-    assert_eq!(bench.others_turn("account").load().unwrap().committed.unwrap().generation(), 2);
+    fixture.disk.resume();
+    assert_eq!(fixture.lock_as_other_process("account").load().unwrap().committed.unwrap().generation(), 2);
 }
 
 #[test]
 fn a_late_commit_does_not_overwrite_a_newer_pair() {
-    let bench = Bench::new();
-    let store = bench.locked("account");
-    bench.disk.hang(Step::Open);
-    assert!(bench.runtime.block_on(store.commit(1, pair(2))).is_err());
+    let fixture = Fixture::new();
+    let store = fixture.locked("account");
+    fixture.disk.hang(Step::Open);
+    assert!(fixture.runtime.block_on(store.commit(1, pair(2))).is_err());
     // As if the lock had been lost meanwhile.
-    let lock = format!("{}.lock", bench.other("account").path().display());
+    let lock = format!("{}.lock", fixture.other("account").path().display());
     std::fs::remove_file(lock).unwrap();
-    let record = bench.others_turn("account");
+    let record = fixture.lock_as_other_process("account");
     assert_eq!(record.commit(1, &pair(3)).unwrap().generation(), 2);
-    bench.disk.go_on();
+    fixture.disk.resume();
     // The next operation is performed, so it has ended.
-    eventually(|| bench.runtime.block_on(store.unlock()).is_ok());
+    eventually(|| fixture.runtime.block_on(store.unlock()).is_ok());
     assert_eq!(record.load().unwrap().committed.unwrap().token().access.expose(), "a3");
 }
 
 #[test]
 fn a_refused_thread_is_told_as_what_it_is() {
-    let bench = Bench::with(Workers::with_spawn(refuse, "pg-folder", MOST_THREADS));
-    let store = bench.store("account", LIMIT);
-    let error = bench.runtime.block_on(store.lock(0)).unwrap_err();
+    let fixture = Fixture::with(Workers::with_spawn(refuse, "pg-folder", MAX_THREADS));
+    let store = fixture.store("account", LIMIT);
+    let error = fixture.runtime.block_on(store.lock(0)).unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_SYSTEM, "{error}");
     assert!(error.is_retryable() && error.text.contains("RLIMIT_NPROC"), "{error}");
-    let uncommitted = bench.runtime.block_on(store.commit(0, pair(1))).unwrap_err();
+    let uncommitted = fixture.runtime.block_on(store.commit(0, pair(1))).unwrap_err();
     assert_eq!(uncommitted.error.status, Status::PG_ERR_SYSTEM);
     assert!(uncommitted.pair.refresh.is_some());
 }

@@ -42,7 +42,7 @@ struct World {
     next_call: Option<Duration>,
     server: Server,
     /// Writes that their sender has given up, and that arrive all the same.
-    late: Vec<Late>,
+    delayed: Vec<DelayedWrite>,
     /// What the server was some time ago.
     backup: Option<Server>,
     service: Service,
@@ -62,7 +62,7 @@ struct Server {
     lock: Option<(usize, Duration)>,
 }
 
-struct Late {
+struct DelayedWrite {
     owner: usize,
     version: u64,
     record: Vec<u8>,
@@ -81,7 +81,7 @@ struct Service {
 
 type Shared = Arc<Mutex<World>>;
 
-fn look(world: &Shared) -> MutexGuard<'_, World> {
+fn lock_world(world: &Shared) -> MutexGuard<'_, World> {
     world.lock().unwrap()
 }
 
@@ -91,19 +91,19 @@ impl Server {
     }
 
     /// As the script says.
-    fn write(&mut self, late: &Late, lease: Duration, now: Duration) -> bool {
-        let next = late.version + 1;
-        let arrived_before = self.fence == next && self.record.as_deref() == Some(&late.record);
-        if !arrived_before && self.fence != late.version {
+    fn write(&mut self, delayed: &DelayedWrite, lease: Duration, now: Duration) -> bool {
+        let next = delayed.version + 1;
+        let arrived_before = self.fence == next && self.record.as_deref() == Some(&delayed.record);
+        if !arrived_before && self.fence != delayed.version {
             return false;
         }
         if !arrived_before {
-            (self.fence, self.generation) = (next, late.generation);
-            self.record = Some(late.record.clone());
+            (self.fence, self.generation) = (next, delayed.generation);
+            self.record = Some(delayed.record.clone());
         }
-        if !late.is_last {
-            self.lock = Some((late.owner, now + lease));
-        } else if self.is_ours(late.owner, now) {
+        if !delayed.is_last {
+            self.lock = Some((delayed.owner, now + lease));
+        } else if self.is_ours(delayed.owner, now) {
             self.lock = None;
         }
         true
@@ -126,7 +126,7 @@ impl World {
 }
 
 /// Lets others go first.
-async fn turn() {
+async fn yield_once() {
     let mut was_asked = false;
     std::future::poll_fn(|_| {
         if std::mem::replace(&mut was_asked, true) { Poll::Ready(()) } else { Poll::Pending }
@@ -134,21 +134,21 @@ async fn turn() {
     .await;
 }
 
-struct Wire {
+struct SimulatedBackend {
     world: Shared,
     owner: usize,
 }
 
-impl Wire {
+impl SimulatedBackend {
     /// A question that may be lost on its way, or its answer on the way back.
-    async fn ask<T>(&self, does: impl FnOnce(&mut World) -> T) -> Result<T, Error> {
-        turn().await;
-        if look(&self.world).chance(0.03) {
+    async fn ask<T>(&self, operation: impl FnOnce(&mut World) -> T) -> Result<T, Error> {
+        yield_once().await;
+        if lock_world(&self.world).chance(0.03) {
             return Err(lost());
         }
-        let answer = does(&mut look(&self.world));
-        turn().await;
-        if look(&self.world).chance(0.03) { Err(lost()) } else { Ok(answer) }
+        let answer = operation(&mut lock_world(&self.world));
+        yield_once().await;
+        if lock_world(&self.world).chance(0.03) { Err(lost()) } else { Ok(answer) }
     }
 }
 
@@ -156,13 +156,13 @@ fn lost() -> Error {
     Error::new(Status::PG_ERR_STORE, "no answer")
 }
 
-impl Backend for Wire {
+impl Backend for SimulatedBackend {
     fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired> {
         Box::pin(self.ask(move |world| {
             let (now, server) = (world.now, &mut world.server);
             if server.lock.is_some_and(|(holder, until)| holder != self.owner && now < until) {
-                let is_unread = server.generation > known;
-                return Acquired::Busy(is_unread.then(|| server.view(self.owner, now)));
+                let is_newer = server.generation > known;
+                return Acquired::Busy(is_newer.then(|| server.view(self.owner, now)));
             }
             server.fence = (server.fence + 1).max(now.as_micros() as u64);
             server.lock = Some((self.owner, now + lease));
@@ -181,7 +181,7 @@ impl Backend for Wire {
     }
 
     fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool> {
-        let late = Late {
+        let delayed = DelayedWrite {
             owner: self.owner,
             version,
             record: write.record.to_vec(),
@@ -189,13 +189,13 @@ impl Backend for Wire {
             is_last: write.is_last,
         };
         Box::pin(async move {
-            if look(&self.world).chance(0.03) {
-                look(&self.world).late.push(late);
+            if lock_world(&self.world).chance(0.03) {
+                lock_world(&self.world).delayed.push(delayed);
                 return Err(lost());
             }
             self.ask(move |world| {
                 let now = world.now;
-                world.server.write(&late, lease, now)
+                world.server.write(&delayed, lease, now)
             })
             .await
         })
@@ -213,11 +213,11 @@ impl Backend for Wire {
         }))
     }
 
-    fn rest(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn sleep_for(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            let until = look(&self.world).now + time;
-            while look(&self.world).now < until {
-                turn().await;
+            let until = lock_world(&self.world).now + time;
+            while lock_world(&self.world).now < until {
+                yield_once().await;
             }
         })
     }
@@ -230,9 +230,9 @@ impl Backend for Wire {
         }))
     }
 
-    fn pause(&self, _most: Duration) -> Storing<'_, ()> {
+    fn wait_for_change(&self, _most: Duration) -> Storing<'_, ()> {
         Box::pin(async {
-            turn().await;
+            yield_once().await;
             Ok(())
         })
     }
@@ -250,7 +250,7 @@ struct MachineClock {
 
 impl Clock for MachineClock {
     fn now(&self) -> Moment {
-        let now = look(&self.world).now;
+        let now = lock_world(&self.world).now;
         let wrong = Duration::from_secs(u64::from(self.machine) * 400);
         Moment { boot: now - BEGINNING + wrong * 3, wall: now + wrong }
     }
@@ -261,26 +261,27 @@ impl Clock for MachineClock {
 }
 
 /// One process: a flight whenever its token is nearly over.
-async fn live(world: Shared, owner: usize) {
+async fn run_process(world: Shared, owner: usize) {
     let clock = Arc::new(MachineClock { world: world.clone(), machine: (owner % 3) as u8 });
     let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
     let ledger = Ledger::new(key, None, clock.clone(), "simulated".into());
-    let store = LeasedStore::new(Wire { world: world.clone(), owner }, ledger, clock.clone(), PATIENCE);
+    let store =
+        LeasedStore::new(SimulatedBackend { world: world.clone(), owner }, ledger, clock.clone(), PATIENCE);
     let (mut stored, mut generation, mut due) = (0, 0, Duration::ZERO);
     loop {
         while clock.now().boot < due {
-            turn().await;
+            yield_once().await;
         }
         let plan = Plan { stored, ..Plan::plain(generation) };
-        look(&world).in_flight += 1;
-        let outcome = fly(plan, &store, &world, &clock, generation).await;
-        look(&world).in_flight -= 1;
+        lock_world(&world).in_flight += 1;
+        let outcome = run_flight(plan, &store, &world, &clock, generation).await;
+        lock_world(&world).in_flight -= 1;
         let now = clock.now();
         match outcome.result {
             Ok(committed) => {
                 let access = committed.token().access.expose().to_owned();
                 assert!(
-                    look(&world).service.accepted.contains(&access),
+                    lock_world(&world).service.accepted.contains(&access),
                     "a token that the service does not know"
                 );
                 generation = committed.generation();
@@ -297,9 +298,9 @@ async fn live(world: Shared, owner: usize) {
     }
 }
 
-async fn fly(
+async fn run_flight(
     plan: Plan,
-    store: &LeasedStore<Wire>,
+    store: &LeasedStore<SimulatedBackend>,
     world: &Shared,
     clock: &MachineClock,
     base: u64,
@@ -315,13 +316,13 @@ async fn fly(
             }
             step => step,
         };
-        input = take(step, store, world, clock, (base, stored)).await.unwrap_or_else(Input::StoreFailed);
+        input = perform(step, store, world, clock, (base, stored)).await.unwrap_or_else(Input::StoreFailed);
     }
 }
 
-async fn take(
+async fn perform(
     step: Step,
-    store: &LeasedStore<Wire>,
+    store: &LeasedStore<SimulatedBackend>,
     world: &Shared,
     clock: &MachineClock,
     (base, stored): (u64, u64),
@@ -347,12 +348,12 @@ async fn take(
             Input::BackedOff(Refusal::after(strikes, have_worked, error, clock.now()))
         }
         Step::Pause { .. } => {
-            while_keeping_lease(store, turn()).await;
+            while_keeping_lease(store, yield_once()).await;
             Input::Resumed
         }
         Step::Refresh(refresh) => {
             {
-                let server = look(world);
+                let server = lock_world(world);
                 let is_ours = server.server.is_ours(store.backend().owner, server.now);
                 assert!(is_ours || server.was_emptied, "a call without the lease");
             }
@@ -367,31 +368,31 @@ async fn take(
 }
 
 /// The service takes its time: for some calls longer than a lease lasts.
-async fn wait(world: &Shared) {
+async fn wait_for_service(world: &Shared) {
     let until = {
-        let mut world = look(world);
+        let mut world = lock_world(world);
         let most = if world.rng.f64() < 0.05 { 15_000 } else { 1 };
         let drawn = Duration::from_millis(world.rng.u64(..most));
         world.now + world.next_call.take().unwrap_or(drawn)
     };
-    turn().await;
-    while look(world).now < until {
-        turn().await;
+    yield_once().await;
+    while lock_world(world).now < until {
+        yield_once().await;
     }
 }
 
 async fn refreshed(refresh: RefreshToken, world: &Shared, clock: &MachineClock) -> Result<Pair, Failure> {
-    turn().await;
+    yield_once().await;
     let anchor = clock.now();
     let failure = |status, fate, refresh| {
         Err(Failure { error: Error { fate, ..Error::new(status, "no") }, refresh, maybe_spent: None })
     };
-    if look(world).chance(0.1) {
+    if lock_world(world).chance(0.1) {
         return failure(Status::PG_ERR_CONNECT, Fate::PG_FATE_UNSENT, Some(refresh));
     }
     let text = refresh.secret().expose().to_owned();
     let is_good = {
-        let mut world = look(world);
+        let mut world = lock_world(world);
         world.service.calls += 1;
         *world.service.presented.entry(text.clone()).or_default() += 1;
         let is_once = world.service.presented[&text] == 1 || world.has_forgotten;
@@ -399,24 +400,24 @@ async fn refreshed(refresh: RefreshToken, world: &Shared, clock: &MachineClock) 
         if world.chance(0.05) { None } else { Some(world.service.good.as_ref() == Some(&text)) }
     };
     let answer = match is_good {
-        Some(true) => Ok(look(world).service.pair(anchor)),
+        Some(true) => Ok(lock_world(world).service.pair(anchor)),
         Some(false) => failure(Status::PG_ERR_REFUSED, Fate::PG_FATE_REFUSED, None),
         None => failure(Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN, None),
     };
-    wait(world).await;
-    if look(world).chance(0.05) {
+    wait_for_service(world).await;
+    if lock_world(world).chance(0.05) {
         return failure(Status::PG_ERR_CONNECTION_LOST, Fate::PG_FATE_UNKNOWN, None);
     }
     answer
 }
 
 async fn issued(world: &Shared, clock: &MachineClock) -> Result<Pair, Failure> {
-    turn().await;
+    yield_once().await;
     let anchor = clock.now();
-    look(world).service.calls += 1;
-    let pair = look(world).service.pair(anchor);
-    wait(world).await;
-    if look(world).chance(0.05) {
+    lock_world(world).service.calls += 1;
+    let pair = lock_world(world).service.pair(anchor);
+    wait_for_service(world).await;
+    if lock_world(world).chance(0.05) {
         let error = Error::new(Status::PG_ERR_CONNECTION_LOST, "no answer");
         return Err(Failure { error, refresh: None, maybe_spent: None });
     }
@@ -444,7 +445,7 @@ fn world(seed: u64, is_calm: bool) -> Shared {
         is_calm,
         next_call: None,
         server: Server::default(),
-        late: Vec::new(),
+        delayed: Vec::new(),
         backup: None,
         service: Service::default(),
         in_flight: 0,
@@ -457,12 +458,12 @@ fn world(seed: u64, is_calm: bool) -> Shared {
 /// the other one has a pair, and how many calls there were then.
 fn wait_for_a_holder(killed_after: Option<Duration>) -> (Duration, u64) {
     let world = world(1, true);
-    look(&world).next_call = Some(Duration::from_secs(40));
+    lock_world(&world).next_call = Some(Duration::from_secs(40));
     let mut context = Context::from_waker(Waker::noop());
-    let mut holder: Option<Task> = Some(Box::pin(live(world.clone(), 0)));
-    let mut waiter: Task = Box::pin(live(world.clone(), 1));
+    let mut holder: Option<Task> = Some(Box::pin(run_process(world.clone(), 0)));
+    let mut waiter: Task = Box::pin(run_process(world.clone(), 1));
     loop {
-        let age = look(&world).now - BEGINNING;
+        let age = lock_world(&world).now - BEGINNING;
         assert!(age < PATIENCE * 2, "there is no end to it");
         holder = holder.filter(|_| killed_after.is_none_or(|after| age < after));
         if let Some(holder) = &mut holder {
@@ -472,11 +473,12 @@ fn wait_for_a_holder(killed_after: Option<Duration>) -> (Duration, u64) {
         if !age.is_zero() {
             assert!(waiter.as_mut().poll(&mut context).is_pending());
         }
-        if look(&world).in_flight == usize::from(killed_after.is_some()) && look(&world).server.generation > 0
+        if lock_world(&world).in_flight == usize::from(killed_after.is_some())
+            && lock_world(&world).server.generation > 0
         {
-            return (age, look(&world).service.calls);
+            return (age, lock_world(&world).service.calls);
         }
-        look(&world).now += Duration::from_millis(20);
+        lock_world(&world).now += Duration::from_millis(20);
     }
 }
 
@@ -484,19 +486,20 @@ fn wait_for_a_holder(killed_after: Option<Duration>) -> (Duration, u64) {
 fn history(seed: u64, is_calm: bool) -> (u64, u64) {
     let world = world(seed, is_calm);
     let mut owners = 0..;
-    let mut start =
-        || -> (Task, Duration) { (Box::pin(live(world.clone(), owners.next().unwrap())), Duration::ZERO) };
+    let mut start = || -> (Task, Duration) {
+        (Box::pin(run_process(world.clone(), owners.next().unwrap())), Duration::ZERO)
+    };
     let mut tasks: Vec<_> = (0..PROCESSES).map(|_| start()).collect();
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..STEPS {
         let (which, now) = {
-            let mut world = look(&world);
+            let mut world = lock_world(&world);
             // Where all is well nobody is stopped in the middle of anything.
             let may_jump = !world.is_calm || world.in_flight == 0;
             let jumps = world.rng.f64() < 0.02 && may_jump;
             let pause = if jumps { world.rng.u64(..600_000) } else { world.rng.u64(..20) };
             world.now += Duration::from_millis(pause);
-            mishap(&mut world);
+            server_fault(&mut world);
             (world.rng.usize(..PROCESSES), world.now)
         };
         let (task, stopped_until) = &mut tasks[which];
@@ -504,25 +507,25 @@ fn history(seed: u64, is_calm: bool) -> (u64, u64) {
             continue;
         }
         assert!(task.as_mut().poll(&mut context).is_pending());
-        let mut dice = look(&world);
-        if dice.chance(0.004) {
-            drop(dice);
+        let mut random = lock_world(&world);
+        if random.chance(0.004) {
+            drop(random);
             tasks[which] = start();
-        } else if dice.chance(0.004) {
-            tasks[which].1 = now + Duration::from_secs(dice.rng.u64(1..200));
+        } else if random.chance(0.004) {
+            tasks[which].1 = now + Duration::from_secs(random.rng.u64(1..200));
         }
     }
-    let world = look(&world);
+    let world = lock_world(&world);
     (world.service.calls, world.server.generation)
 }
 
 /// What happens to the server by itself.
-fn mishap(world: &mut World) {
+fn server_fault(world: &mut World) {
     let now = world.now;
-    if !world.late.is_empty() && world.chance(0.05) {
-        let which = world.rng.usize(..world.late.len());
-        let late = world.late.swap_remove(which);
-        world.server.write(&late, LEASE, now);
+    if !world.delayed.is_empty() && world.chance(0.05) {
+        let which = world.rng.usize(..world.delayed.len());
+        let delayed = world.delayed.swap_remove(which);
+        world.server.write(&delayed, LEASE, now);
     }
     if world.chance(0.0005) {
         world.backup = Some(world.server.clone());
@@ -530,14 +533,14 @@ fn mishap(world: &mut World) {
     // Its connections, and what is on its way in them, end with it.
     if world.chance(0.0003) {
         world.server = Server::default();
-        world.late.clear();
+        world.delayed.clear();
         world.was_emptied = true;
     }
     if world.chance(0.0002)
         && let Some(backup) = world.backup.take()
     {
         world.server = backup;
-        world.late.clear();
+        world.delayed.clear();
         (world.has_forgotten, world.was_emptied) = (true, true);
     }
 }

@@ -16,88 +16,88 @@ use crate::sync::lock;
 
 #[derive(Clone, Copy)]
 enum State {
-    Waiting,
-    Open(Moment),
-    Shut,
+    Unsent,
+    Sent(Moment),
+    Closed,
 }
 
 /// Lets one body out, once.
-pub(super) struct Gate {
+pub(super) struct SendLatch {
     state: Mutex<State>,
 }
 
-impl Gate {
+impl SendLatch {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Gate { state: Mutex::new(State::Waiting) })
+        Arc::new(SendLatch { state: Mutex::new(State::Unsent) })
     }
 
     /// The body wants to leave now.
-    fn pass(&self, now: Moment) -> bool {
+    fn try_send(&self, now: Moment) -> bool {
         let mut state = lock(&self.state);
         match *state {
-            State::Waiting => {
-                *state = State::Open(now);
+            State::Unsent => {
+                *state = State::Sent(now);
                 true
             }
-            State::Open(_) | State::Shut => false,
+            State::Sent(_) | State::Closed => false,
         }
     }
 
     /// From here on nothing may leave. Tells when the body did, if it did.
-    pub(super) fn shut(&self) -> Option<Moment> {
+    pub(super) fn close(&self) -> Option<Moment> {
         let mut state = lock(&self.state);
-        match std::mem::replace(&mut *state, State::Shut) {
-            State::Open(at) => Some(at),
-            State::Waiting | State::Shut => None,
+        match std::mem::replace(&mut *state, State::Closed) {
+            State::Sent(at) => Some(at),
+            State::Unsent | State::Closed => None,
         }
     }
 }
 
 /// A body behind a gate. It cannot be cloned, so no retry policy can send it again.
-pub(super) struct GatedBody {
+pub(super) struct LatchedBody {
     content: Option<Bytes>,
-    gate: Arc<Gate>,
+    latch: Arc<SendLatch>,
     clock: Arc<dyn Clock>,
     admission: Arc<Admission>,
 }
 
-impl GatedBody {
+impl LatchedBody {
     pub(super) fn new(
         content: Zeroizing<Vec<u8>>,
-        gate: Arc<Gate>,
+        latch: Arc<SendLatch>,
         clock: Arc<dyn Clock>,
         admission: Arc<Admission>,
     ) -> Self {
-        GatedBody { content: Some(Bytes::from_owner(content)), gate, clock, admission }
+        LatchedBody { content: Some(Bytes::from_owner(content)), latch, clock, admission }
     }
 }
 
 /// The HTTP library asked for the body after the request had been given up.
 #[derive(Debug)]
-pub(super) struct GateShut;
+pub(super) struct SendClosed;
 
-impl std::fmt::Display for GateShut {
+impl std::fmt::Display for SendClosed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("the request was given up before it was sent")
     }
 }
 
-impl std::error::Error for GateShut {}
+impl std::error::Error for SendClosed {}
 
-impl Body for GatedBody {
+impl Body for LatchedBody {
     type Data = Bytes;
-    type Error = GateShut;
+    type Error = SendClosed;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, GateShut>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, SendClosed>>> {
         let Some(content) = self.content.take() else { return Poll::Ready(None) };
         self.admission.connected();
-        Poll::Ready(Some(if self.gate.pass(self.clock.now()) {
+        Poll::Ready(Some(if self.latch.try_send(self.clock.now()) {
             Ok(Frame::data(content))
         } else {
-            Err(GateShut)
+            Err(SendClosed)
         }))
     }
 
@@ -121,16 +121,16 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
 
-    fn body(gate: &Arc<Gate>) -> GatedBody {
-        GatedBody::new(
+    fn body(latch: &Arc<SendLatch>) -> LatchedBody {
+        LatchedBody::new(
             Zeroizing::new(b"secret".to_vec()),
-            gate.clone(),
+            latch.clone(),
             Arc::new(SystemClock),
             Arc::default(),
         )
     }
 
-    fn poll(body: &mut GatedBody) -> Option<Result<Frame<Bytes>, GateShut>> {
+    fn poll(body: &mut LatchedBody) -> Option<Result<Frame<Bytes>, SendClosed>> {
         match Pin::new(body).poll_frame(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(frame) => frame,
             Poll::Pending => panic!("a gated body is always ready"),
@@ -139,20 +139,20 @@ mod tests {
 
     #[test]
     fn what_left_is_known_and_leaves_once() {
-        let gate = Gate::new();
-        let (mut first, mut second) = (body(&gate), body(&gate));
+        let latch = SendLatch::new();
+        let (mut first, mut second) = (body(&latch), body(&latch));
         assert_eq!(first.size_hint().exact(), Some(6));
         assert_eq!(poll(&mut first).unwrap().unwrap().into_data().unwrap(), "secret");
         assert!(first.is_end_stream() && poll(&mut first).is_none());
         assert!(poll(&mut second).unwrap().is_err());
-        assert!(gate.shut().is_some());
+        assert!(latch.close().is_some());
     }
 
     #[test]
     fn nothing_leaves_through_a_shut_gate() {
-        let gate = Gate::new();
-        let mut late = body(&gate);
-        assert!(gate.shut().is_none());
+        let latch = SendLatch::new();
+        let mut late = body(&latch);
+        assert!(latch.close().is_none());
         assert!(poll(&mut late).unwrap().is_err());
     }
 }
