@@ -256,6 +256,25 @@ pub(super) mod tests {
         }
     }
 
+    /// docs/record-format.md, in bytes: other versions write and read the same.
+    #[test]
+    fn the_bytes_are_those_of_the_document() {
+        let stamp = |id: u8, boot: u64| {
+            let times = [boot * 1_000_000, 1_700_000_000_000_000_000].map(u64::to_be_bytes);
+            [&[id; 16][..], &times.concat()].concat()
+        };
+        let access = [
+            b"\x02\0\0\0\0\0\0\0\x0fan access token",
+            &3_600_000_000_000u64.to_be_bytes()[..],
+            &stamp(7, 5),
+            b"\0\0\0\x03",
+        ];
+        let claimed = [b"\x020123456789abcdef\0\0\x12\x67", &stamp(7, 9)[..]];
+        let back_off = [b"\x01\0\0\0\x02", &stamp(0, 1)[..], b"\0\0\x01\x2c\0\0\0\0\0\0\0\0\0\0"];
+        let expected = [access.concat(), claimed.concat(), back_off.concat()].concat();
+        assert_eq!(*records()[2].encode(), expected);
+    }
+
     #[test]
     fn a_part_of_a_record_is_none_and_neither_is_more_than_one() {
         for record in records() {
