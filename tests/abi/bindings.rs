@@ -109,7 +109,7 @@ fn enumerations() -> BTreeMap<String, BTreeMap<String, i32>> {
 
 /// The numbers of a Python class by name.
 fn python_numbers(code: &str, class: &str) -> BTreeMap<String, i32> {
-    let body = code.split_once(&format!("class {class}(Number):\n")).unwrap().1;
+    let body = code.split_once(&format!("class {class}(OpenEnum):\n")).unwrap().1;
     let body = body.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
     body.filter_map(|line| line.strip_prefix("    ")?.split_once(" = "))
         .filter_map(|(name, number)| Some((name.to_owned(), number.parse().ok()?)))
