@@ -1,13 +1,13 @@
-//! Locks and atomics of the parts that several threads share. `tests/loom` replaces this file with loom's types, and
-//! runs those parts through every order in which their steps can happen.
+//! Locks, and the atomics of the lock-free parts. `tests/loom` replaces this file with loom's atomics, and runs those parts
+//! through every order in which their steps can happen.
 //!
 //! # Lock order
 //!
 //! A thread that holds a lock takes only locks further down:
 //!
 //! 1. the state of a session (`Driver::state`);
-//! 2. the timers' agenda, the state of a queue, the writer's lock of a hazard-pointer cell, a reloaded file's current value, a
-//!    store's warnings, the words that follow a generation.
+//! 2. the timers' agenda, the state of a queue, a reloaded file's current value, a store's warnings, the words that
+//!    follow a generation.
 //!
 //! A store's operation has an order of its own, and no session's state is locked during it: the turn of the operation
 //! (`Limited`), the record's state, then the table of file locks. On a Redis server: the link, then its last use and its channels.
@@ -16,10 +16,9 @@
 //! operation on a custom store. While a thread or a task waits for a file or a socket it holds at most the turn and the record's
 //! state (files), or the link (the connection to a Redis server).
 
-use std::sync::{LockResult, PoisonError};
+use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Locks a mutex, poisoned or not: a panic is caught at the boundary, and the calls that follow still work.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -18,7 +18,6 @@ pub mod flight;
 pub mod health;
 pub mod machine;
 pub mod metrics;
-mod one_shot;
 pub mod operator;
 pub mod outcome;
 mod pause;

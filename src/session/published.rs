@@ -142,8 +142,8 @@ impl PublishedToken {
         self.update_word();
     }
 
-    /// Sets the word to the number of the publication. Only the thread that withdraws the token in time calls this: a
-    /// program that reads the word looks at no clock.
+    /// Sets the word to the number of the publication. For a token that is published, only the thread that will withdraw it
+    /// in time calls this, because a program that reads the word looks at no clock.
     pub(super) fn update_word(&self) {
         let number = self.number.load(Ordering::Relaxed);
         // Written only when it changes, because programs read it all the time.

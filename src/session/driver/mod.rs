@@ -5,6 +5,7 @@ mod subscribers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,6 @@ use super::account::{Account, NewCredentials};
 use super::decision::{Action, Policy, SessionEvent, WaiterId};
 use super::health::{Counters, Health};
 use super::machine::{Machine, closed};
-use super::one_shot;
 use super::plan::Cause;
 use super::published::PublishedToken;
 use super::rejection::ReportVerdict;
@@ -192,19 +192,20 @@ impl Driver {
 
     /// Asks the machine, and waits for its answer until the deadline.
     pub(super) fn ask(&self, timeout: Duration, request: TokenRequest) -> TokenResult {
-        let (sender, receiver) = one_shot::channel();
-        let patience = Instant::now() + timeout.min(FOREVER);
+        let (sender, receiver) = sync_channel(1);
+        let deadline = Instant::now() + timeout.min(FOREVER);
         let id = self.new_id();
-        let reply = Box::new(move |answer| sender.send(answer));
+        // Fails if the caller has gone, which does no harm.
+        let reply = Box::new(move |answer| drop(sender.send(answer)));
         self.add_waiter(id, request, reply);
         receiver
-            .recv_deadline(patience)
-            .or_else(|| {
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            .or_else(|_| {
                 self.step(SessionEvent::Leave(id), |_| {});
                 // Another thread may have taken this caller out of the table and not have answered yet.
-                receiver.recv_deadline(Instant::now() + HANDOVER)
+                receiver.recv_timeout(HANDOVER)
             })
-            .unwrap_or_else(|| {
+            .unwrap_or_else(|_| {
                 Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
             })
     }

@@ -1,4 +1,4 @@
-//! The lock-free and blocking parts of the library, built with loom's atomics and locks instead of the system's. Each
+//! The lock-free parts of the library, built with loom's atomics instead of the system's. Each
 //! public function is a model: loom runs it through every order in which its steps can happen. `tests/models.rs` calls
 //! the models. They are not tests in this crate, because the unit tests inside the parts do not run under loom.
 
@@ -7,11 +7,5 @@
 #![allow(dead_code, reason = "a part has more to it than its model needs")]
 
 pub mod hazard_cell;
-pub mod one_shot;
 mod runtime;
 mod sync;
-
-#[path = "../../../src/session"]
-mod session {
-    pub(crate) mod one_shot;
-}

@@ -1,11 +1,6 @@
 //! Every model, by name.
 
-use pg_loom::{hazard_cell, one_shot};
-
-#[test]
-fn an_answer_is_lost_only_by_a_caller_who_took_the_sender_back() {
-    one_shot::an_answer_is_lost_only_by_a_caller_who_took_the_sender_back();
-}
+use pg_loom::hazard_cell;
 
 #[test]
 fn one_reads_while_another_replaces() {
