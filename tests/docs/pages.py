@@ -18,6 +18,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "bindings/python/README.md",
     ROOT / "examples/monitoring/README.md",
+    ROOT / "tests/README.md",
     ROOT / "tests/behaviours/README.md",
     ROOT / "tests/docs/README.md",
     ROOT / "sandbox/README.md",
