@@ -187,7 +187,7 @@ static void close_session(struct state *state, int64_t timeout_ms)
     put_status(status, error);
 }
 
-/* Whoever uses it last frees it. */
+/* Called after the last use. */
 static void free_table(void *table)
 {
     munmap(table, sizeof(struct table));
