@@ -1,12 +1,12 @@
 #!/bin/sh
-# The Rust tests on other kinds of machine, ARM under qemu and 32 bits: run.sh [TARGET…].
-# Works in a Debian of its own below build/, whose Rust comes with a standard library for each; so it needs root.
+# The Rust tests on other architectures, ARM under qemu and 32-bit x86: run.sh [TARGET…].
+# Uses its own Debian in build/, whose Rust has a standard library for each target; so it needs root.
 set -eu
 if [ "$(id -u)" != 0 ]; then
     echo "test-architectures: makes and enters a Debian of its own, which takes root; try: sudo make test-architectures" >&2
     exit 1
 fi
-# Mounts in a namespace of its own, which end with it.
+# Mounts in its own namespace, which ends with it.
 [ -n "${PG_UNSHARED:-}" ] || PG_UNSHARED=1 exec unshare --mount "$0" "$@"
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -30,7 +30,7 @@ debian() {
     esac
 }
 
-# Its last step is the folder that tells that it is whole.
+# The folder of the last step shows that the system is complete.
 make_system() {
     rm -rf --one-file-system "$system"
     debootstrap --variant=minbase trixie "$system" "$archive"
@@ -46,7 +46,7 @@ make_system() {
     mkdir "$system/src"
 }
 
-# Taken out of its package: to install it would bring the compiler's own libraries for the other machine.
+# Extracted from its package, since its installation would add the compiler's libraries for the other architecture.
 add_standard_library() {
     version=$(chroot "$system" dpkg-query --show --showformat='${Version}' libstd-rust-dev)
     curl -fsSo "$system/root/std.deb" "$archive/pool/main/r/rustc/libstd-rust-dev_${version}_$(debian "$1").deb"

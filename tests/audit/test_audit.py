@@ -1,4 +1,4 @@
-"""`make audit` against a database of weaknesses made up here, in the place of RustSec's."""
+"""`make audit` with a database of invented vulnerabilities instead of RustSec's."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def audit(tmp_path: Path) -> Audit:
         git(tmp_path, "init", "--quiet", "--initial-branch", "main", str(database))
         git(database, "add", ".")
         git(database, "commit", "--quiet", "--message", "one weakness")
-        # The rules of the project, but for where the database is kept.
+        # The rules of the project, with another folder for the database.
         rules = tmp_path / "deny.toml"
         kept = f'[advisories]\ndb-path = "{tmp_path}/kept"\n'
         rules.write_text((ROOT / "deny.toml").read_text().replace("[advisories]\n", kept))

@@ -1,7 +1,7 @@
 /*
- * Plays the behaviour tables through the C interface.
+* Runs the table of behaviours through the C interface.
  *
- * Commands come on standard input, one a line, their words separated by tabs:
+* Commands come on standard input, one per line, with tabs between their words:
  *
  *   set NAME VALUE · env · client · issue ACCOUNT KEY TIMEOUT_MS · refresh ACCESS REFRESH TIMEOUT_MS ·
  *   open · open_pair ACCESS REFRESH EXPIRES_IN_S · token TIMEOUT_MS MIN_REMAINING_MS · renew TIMEOUT_MS ·
@@ -88,7 +88,7 @@ static void open_session(struct state *state)
     put_status(status, error);
 }
 
-/* Its client has no credentials either, which would do for the session. */
+/* Its client has no credentials either, since the session would use them. */
 static void open_pair(struct state *state, struct text access, struct text refresh, struct text expires_in_s)
 {
     pg_config *config = state->without_credentials;
@@ -187,7 +187,7 @@ static void close_session(struct state *state, int64_t timeout_ms)
     put_status(status, error);
 }
 
-/* Whoever uses it last frees it. */
+/* Called after the last use. */
 static void free_table(void *table)
 {
     munmap(table, sizeof(struct table));

@@ -1,4 +1,4 @@
-// Plays the behaviour tables through the C++ header. The commands and answers are those of driver.c; what C++
+// Runs the table of behaviours through the C++ header. The commands and answers are those of driver.c; a command that C++
 // cannot express, such as a name that is NULL, is answered with the status `unsupported`.
 
 #include <algorithm>
@@ -90,7 +90,7 @@ void put_response(const pg::response &response) {
     if (const auto type = response.header("Content-Type")) {
         put("response_type", *type);
     }
-    // In the order of the alphabet: languages differ in how they keep headers.
+    // In alphabetical order, since languages keep headers in different orders.
     std::vector<std::string> lines;
     for (const auto &[name, value] : response.headers()) {
         lines.push_back(std::string(name).append(": ").append(value));
@@ -142,7 +142,7 @@ pg::timeout timeout_of(const std::string &word) {
     return timeout_ms == -1 ? pg::timeout() : std::chrono::milliseconds(timeout_ms);
 }
 
-// Commands. Each answers whether C++ can express it.
+// Commands. Each returns whether C++ can express it.
 
 bool set(state &state, const text &name, const text &value) {
     if (!name || !value) {
@@ -166,7 +166,7 @@ bool issue(state &state, const text &account, const text &key, pg::timeout timeo
     return true;
 }
 
-// A pair that came from the last call is given back whole, so that both forms are played.
+// A pair from the last call is passed as one token, so that both forms of the call are tested.
 bool refresh(state &state, const std::string &access, const std::string &refresh, pg::timeout timeout) {
     if (!state.client) {
         return false;
@@ -195,7 +195,7 @@ bool open(state &state) {
     return true;
 }
 
-// Its client has no credentials either, which would do for the session.
+// Its client has no credentials either, since the session would use them.
 bool open_pair(state &state, const text &access, const text &refresh, const text &expires_in_s) {
     if (!access || !refresh) {
         return false;
@@ -210,7 +210,7 @@ bool open_pair(state &state, const text &access, const text &refresh, const text
     return true;
 }
 
-// To ask without waiting has a function of its own, which has what the other one had.
+// A call without waiting has its own function, with the same result.
 bool token(state &state, pg::timeout timeout, std::chrono::milliseconds min_remaining) {
     if (!state.session) {
         return false;
@@ -273,7 +273,7 @@ bool request(state &state, const text &method, const text &path, const text &hea
     return true;
 }
 
-// A call that goes on under way: its words are those of the command that waits.
+// Starts a call. Its words are those of the waiting command.
 bool start(state &state, const std::vector<std::string> &words) {
     const std::string &call = words[1];
     const pg::timeout timeout = timeout_of(words[call == "token" ? 2 : words.size() - 1]);
@@ -380,7 +380,7 @@ std::string_view name_of(pg_log_level level) {
     }
 }
 
-// All that wait. A pair that the host keeps is the last token.
+// Takes all waiting events. A pair that the host keeps becomes the last token.
 bool events(state &state) {
     if (!state.news) {
         return false;

@@ -34,7 +34,7 @@ CREDENTIALS = "credentials_file", "account_id", "public_key", "public_key_file"
 
 
 class Driver:
-    """What the commands so far have left: settings, a client, a session, the last token."""
+    """The results of the commands so far: settings, a client, a session, the last token."""
 
     def __init__(self, face: type[Client] | type[AsyncClient]) -> None:
         self.face = face
@@ -82,7 +82,7 @@ class Driver:
                 return {**OK, "settings": "\n".join("\t".join(setting) for setting in settings())}
             case "start", [command, *words] if self.face is AsyncClient:
                 self.under_way = asyncio.ensure_future(self.obey(command, words))
-                # It begins when this one waits.
+                # The task starts when this one waits.
                 await asyncio.sleep(0)
             case "cancel", [] if self.under_way:
                 self.under_way.cancel()
@@ -154,7 +154,7 @@ class Driver:
         }
 
     async def events(self, news: Subscription | AsyncSubscription) -> Answer:
-        """All that wait. A pair that the host keeps is the last token."""
+        """Takes all waiting events. A pair that the host keeps becomes the last token."""
         waiting = []
         while event := await settled(news.poll(0)):
             waiting.append(event)
@@ -170,7 +170,7 @@ class Driver:
 
 
 async def settled(result: Result | Awaitable[Result]) -> Result:
-    """What a call answers, in both faces."""
+    """The answer of a call, for both interfaces."""
     return await result if isinstance(result, Awaitable) else result
 
 
@@ -214,7 +214,7 @@ def failure(error: PaymentsGateError) -> Answer:
 
 
 def at_once(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Runs what waits for nothing that is awaited."""
+    """Runs a coroutine that never suspends."""
     try:
         work.send(None)
     except StopIteration as end:

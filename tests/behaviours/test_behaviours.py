@@ -1,4 +1,4 @@
-"""The table of behaviours, played through every language. README.md explains the table and the drivers."""
+"""Runs the table of behaviours through every language. README.md explains the table and the drivers."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ LANGUAGES = os.environ.get("PG_LANGUAGES", " ".join(VARIABLES)).replace(",", " "
 FATES = {"none": 0, "unsent": 1, "not_consumed": 2, "refused": 3, "unknown": 4}
 # A driver that takes longer hangs.
 PATIENCE_S = 20
-# A token that only looks like one: it is presented where no real one can be had.
+# An invented token, presented where no real one is available.
 LITERAL_TOKEN = "a-refresh-token-of-another-day"
-# What a failure has only where the table says so.
+# The keys of a failure that appear only where the table names them.
 ALWAYS_SAID = ("http_status", "server_code", "retry_after_ms", "cause")
-# The beginnings of the keys whose values may be shown to anybody.
+# Prefixes of keys whose values are not secret.
 SHOWN = ("text", "server_", "health", "metrics", "log")
-# Their texts quote the system, which sees one event now as this and now as that.
+# Their texts quote the system, which can report one event in different ways.
 SYSTEM_WORDED = {"PG_ERR_CONNECT", "PG_ERR_CONNECTION_LOST", "PG_ERR_PROXY", "PG_ERR_TLS"}
 
 MANIFEST = Path(__file__).parents[2] / "Cargo.toml"
@@ -58,7 +58,7 @@ Loader.add_constructor("!repeat", lambda loader, node: mul(*loader.construct_seq
 
 @dataclass
 class Case:
-    """One behaviour: how the world is, what is done, what is seen."""
+    """One behaviour: the state of the world, the steps, and the expected results."""
 
     name: str
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """The table with its short forms written out."""
+    """The table with its short forms expanded."""
     with Path(__file__).with_name("table.yaml").open() as file:
         table = yaml.load(file, Loader)
     for row in table["cases"]:
@@ -94,7 +94,7 @@ def cases() -> Iterator[Case]:
 
 
 def _cases_of(row: dict[str, Any]) -> Iterator[Case]:
-    """A row with `issue:` or `refresh:` at the top is short for one case each; `http: both` doubles them."""
+    """Expands a row with `issue:` or `refresh:` at the top to one case each; `http: both` doubles them."""
     if "issue" not in row and "refresh" not in row:
         yield Case(**row)
         return
@@ -114,7 +114,7 @@ def _cases_of(row: dict[str, Any]) -> Iterator[Case]:
             if call == "refresh" and without_issue:
                 argument |= {"access": None, "refresh": LITERAL_TOKEN}
             elif call == "refresh":
-                # A new client, so that the call that counts makes a connection of its own.
+                # A new client, so that the tested call makes its own connection.
                 before = [{"issue": {}}, {"client": {}}]
             yield Case(
                 name=f"{name}: {call}{version}",
@@ -125,7 +125,7 @@ def _cases_of(row: dict[str, Any]) -> Iterator[Case]:
 
 
 class Driver:
-    """A program in one of the languages that does what it is told."""
+    """A program in one of the languages, which runs commands."""
 
     def __init__(self, command: list[str], environment: dict[str, Any]) -> None:
         inherited = {
@@ -173,7 +173,7 @@ def command(language: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def sandboxes() -> Iterator[dict[str, Sandbox]]:
-    """Each language has an emulator of its own: they play at the same time."""
+    """Each language has its own emulator, since all run at the same time."""
     with ExitStack() as stack:
         yield {language: stack.enter_context(started()) for language in LANGUAGES}
 
@@ -198,7 +198,7 @@ def test_behaviour(
 
 
 def played(case: Case, sandbox: Sandbox, folder: Path, command: list[str]) -> list[Answer]:
-    """One case in one language: what was said."""
+    """The answers to one case in one language."""
     sandbox.reset()
     folder.mkdir()
     play = Play(case, sandbox, folder, command)
@@ -209,7 +209,7 @@ def played(case: Case, sandbox: Sandbox, folder: Path, command: list[str]) -> li
 
 
 class Play:
-    """One case played through one driver."""
+    """One case, run through one driver."""
 
     def __init__(self, case: Case, sandbox: Sandbox, folder: Path, command: list[str]) -> None:
         self.case = case
@@ -260,7 +260,7 @@ class Play:
             self.driver.end()
 
     def make_client(self) -> Answer:
-        """Settings and client in one: languages differ in which of them refuses a setting."""
+        """The settings and the client as one step: languages differ in which of them refuses a setting."""
         commands = [["env"]] if self.case.environment else []
         commands += [["set", word(name), word(value)] for name, value in self.settings.items()]
         return self.first_failure([*commands, ["client"]])
@@ -334,7 +334,7 @@ class Play:
                 pytest.fail(f"no step is called {other}")
 
     def call(self, name: str, given: dict[str, Any]) -> list[str]:
-        """A call that waits, as a command."""
+        """A waiting call as a command."""
         match name:
             case "token":
                 return ["token", timeout(given), str(given.get("min_remaining_ms", 0))]
@@ -352,11 +352,11 @@ class Play:
         return [name, *map(self.word, texts), timeout(given)]
 
     def expected(self, call: str, expect: dict[str, Any]) -> dict[str, Any]:
-        """A session keeps its refresh token to itself."""
+        """A session does not show its refresh token."""
         return {"refresh_token": False, **expect} if call in ("token", "renew") else expect
 
     def wait_for(self, counters: dict[str, Any]) -> None:
-        """Until the emulator has seen so much."""
+        """Waits until the emulator's counters reach these values."""
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -370,7 +370,7 @@ class Play:
         return value if value in ("@access", "@refresh") else word(self.filled(value))
 
     def check(self, answer: Answer, expect: dict[str, Any]) -> None:
-        """What is not mentioned must not be there, must be false, or none. Texts hold the named pieces."""
+        """A key that is not mentioned must be absent, false or none. Texts contain the named pieces."""
         self.answers.append(answer)
         assert answer["status"] == expect["status"], answer
         if answer["status"] == "PG_OK":
@@ -404,7 +404,7 @@ class Play:
         lifetime, remaining = int(answer["lifetime_ms"]), int(answer["remaining_ms"])
         assert lifetime - PATIENCE_S * 1000 <= remaining <= lifetime, answer
         for key, usual in (("lifetime_ms", 3_600_000), ("disagreement_ms", 0)):
-            # The service's clock ticks in seconds, and one may tick between the token and its Date.
+            # The service's clock has seconds, and can advance between the token and its Date.
             assert abs(int(answer[key]) - expect.get(key, usual)) <= 2000, (key, answer)
         assert int(answer.get("generation", 0)) == expect.get("generation", 0), answer
 
@@ -425,14 +425,14 @@ class Play:
         check_part(counters, self.filled(self.case.after))
 
     def check_secrets(self) -> None:
-        """Not even the beginning of a secret is shown."""
+        """Not even the start of a secret is shown."""
         for secret in [LITERAL_TOKEN, *self.sandbox.secrets(), *self.case.secrets]:
             for answer in self.answers:
                 shown = [value for key, value in answer.items() if key.startswith(SHOWN)]
                 assert not any(secret[:24] in value for value in shown), "a secret is shown"
 
     def told(self) -> list[Answer]:
-        """What was said, without what differs from run to run."""
+        """The answers without parts that differ from run to run."""
         told = []
         for answer in self.answers:
             lasting = {key: value for key, value in answer.items() if not key.endswith(("_ms", "_length"))}
@@ -446,18 +446,18 @@ class Play:
         return told
 
     def lasting(self, key: str, text: str) -> str:
-        """A value without what differs: places, times, names of tokens and of an account's record."""
+        """A value without the parts that differ: addresses, times, fingerprints and names of records."""
         for name, value in sorted(self.places.items(), key=lambda place: -len(place[1])):
             text = text.replace(value, f"{{{name}}}")
         if key not in ("text", "log", "response_headers"):
             return text
-        # Python says which exception a store has raised.
+        # Python names the exception that a store raised.
         text = text.replace("OSError: ", "")
         return re.sub(r"\b(?:pg-)?[0-9a-f]{16}\b|\d+|^date: .*", "#", text, flags=re.M)
 
 
 def check_part(seen: Any, wanted: Any, path: str = "the emulator") -> None:
-    """What is mentioned is so, or between two bounds. Of what never happened there may be no trace."""
+    """Every mentioned value is equal, or between two bounds. A count of zero may be absent."""
     if isinstance(wanted, dict):
         for key, value in wanted.items():
             check_part((seen or {}).get(key), value, f"{path}: {key}")

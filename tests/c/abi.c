@@ -1,6 +1,6 @@
 /*
- * What only a C program can ask of the library: outputs, owners, threads, signals. Needs the emulator's
- * PAYMENTSGATE_ variables, with an IP address in the URL. What threads find is told to main, which checks it.
+* The parts of the interface that only a C program can use: outputs, owners, threads, signals. Needs the emulator's
+* PAYMENTSGATE_ variables, with an IP address in the URL. Threads report their findings to main, which checks them.
  */
 
 #define _GNU_SOURCE
@@ -22,7 +22,7 @@ static pg_token *new_token(const pg_client *client)
     return token;
 }
 
-/* Threads of this process, by /proc: all, and those of the library with the id of the last one. */
+/* Threads of this process in /proc: all of them, and those of the library with the id of the last one. */
 struct census {
     int all, ours;
     char id[16];
@@ -59,7 +59,7 @@ static struct census count_threads(void)
     return census;
 }
 
-/* Threads that lost a race, or that have read a file, go away by themselves. */
+/* Threads that lost a race, or that have read a file, end by themselves. */
 static struct census count_lasting(int wanted)
 {
     for (int waits = 0; waits < 500 && count_threads().all > wanted; waits++)
@@ -67,7 +67,7 @@ static struct census count_lasting(int wanted)
     return count_threads();
 }
 
-/* Runs the same in several threads at once; answers how many of them found what they should. */
+/* Runs the same function in several threads at once; returns how many succeeded. */
 static int in_threads(void *(*work)(void *), void *argument)
 {
     pthread_t threads[THREADS];
@@ -126,7 +126,7 @@ static void test_threads_of_the_library(void)
     pg_client_free(client);
 }
 
-/* SIGPIPE keeps its default, which ends the process; the library must neither raise it nor touch any signal. */
+/* SIGPIPE keeps its default, which ends the process; the library must neither cause it nor change any signal. */
 static void test_signals_are_left_alone(void)
 {
     struct sigaction actions[LAST_SIGNAL + 1], action;
@@ -161,7 +161,7 @@ static void test_signals_are_left_alone(void)
         CHECK((blocked >> (HOSTS[i] - 1) & 1) == 1);
 }
 
-/* Outputs begin as what is no object, so that a forgotten one is seen. */
+/* Outputs start as an invalid pointer, so that an output that is not written is noticed. */
 static void test_outputs_are_null_after_a_failure(void)
 {
     static int nothing;
@@ -218,7 +218,7 @@ static void test_outputs_are_null_after_a_failure(void)
     FAILS(PG_ERR_NULL_POINTER, text, no_text, pg_session_health(NULL, &text, &error));
     FAILS(PG_ERR_NULL_POINTER, text, no_text, pg_client_metrics(NULL, &text, &error));
 
-    /* These hand out nothing but an error. */
+    /* These have no output besides the error. */
 #define REFUSED(wanted, call) FAILS(wanted, text, NULL, call)
 
     REFUSED(PG_ERR_NULL_POINTER, pg_session_open(client, config, NULL, &error));
@@ -313,7 +313,7 @@ static void test_many_threads_use_one_client(void)
 
 int main(void)
 {
-    /* These two need a process in which no call was made yet. */
+    /* These two need a process that has not called the library yet. */
     test_first_calls_race();
     test_threads_of_the_library();
     test_signals_are_left_alone();

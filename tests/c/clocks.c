@@ -1,5 +1,5 @@
 /*
- * A system without CLOCK_BOOTTIME, as gVisor, old kernels and strict sandboxes are: tokens age all the same, and are replaced.
+* A system without CLOCK_BOOTTIME, such as gVisor, old kernels and strict sandboxes: tokens still age and are replaced.
  * Needs the emulator's variables.
  */
 
@@ -19,12 +19,12 @@
 
 enum { PATIENCE_S = 20 };
 
-/* Its pairs live for 2 s as far as callers are concerned. */
+/* For callers its pairs live for 2 s. */
 #define SHORT_LIVES "{\"access_lifetime_s\": 7}"
 
 static int refused;
 
-/* In the place of the system's: that of the C library is no system call. */
+/* Replaces the function of the C library, which makes no system call. */
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
     if (clock == CLOCK_BOOTTIME) {
@@ -63,7 +63,7 @@ int main(void)
     while (pg_token_remaining_ms(first) >= remaining)
         usleep(1000);
 
-    /* Our own thread replaces or withdraws it in time, by timers of another kind. */
+    /* The library's thread replaces or withdraws it in time, by other timers. */
     CHECK(pg_session_generation_word(session) == word);
     uint64_t number = *word;
     CHECK(number != 0);

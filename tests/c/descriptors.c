@@ -1,5 +1,5 @@
 /*
- * No descriptor is left when the library first needs some, and its thread ends later: what is asked for fails at once, and
+* No descriptor is left when the library first needs some, and its thread ends later: calls fail at once, and
  * works as soon as there are descriptors again. Needs the emulator's variables.
  */
 
@@ -13,7 +13,7 @@
 
 enum { PATIENCE_S = 20, TOKEN = 1, RESPONSE = 2, BARE = 3, REFRESHED = 4, SHORT_MS = 50 };
 
-/* Up to the least number that is free; how many there were. */
+/* Opens descriptors up to the lowest free number; returns how many. */
 static rlim_t leave_no_descriptor(void)
 {
     struct rlimit limit;
@@ -34,7 +34,7 @@ static void allow_descriptors(rlim_t count)
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
-/* Refused by the system: what may be tried again, with words that tell what to look at. */
+/* The call is refused by the system: the error is retryable, and its text names what to check. */
 static void check_refused(pg_status status, pg_error **error)
 {
     if (status != PG_ERR_SYSTEM)
@@ -89,7 +89,7 @@ static void test_at_the_first_call(void)
     pg_session_free(session);
 }
 
-/* Puts something else in the place of what the library's thread sleeps on, as a program does that closes all descriptors. */
+/* Replaces the descriptors that the library's thread waits on, as a program does that closes all descriptors. */
 static void take_away_its_descriptor(void)
 {
     char path[300], target[64];
@@ -109,7 +109,7 @@ static void take_away_its_descriptor(void)
     CHECK(closedir(folder) == 0 && close(null) == 0 && taken > 0);
 }
 
-/* What the thread had under way ends; what comes after is for a new one. */
+/* The running operations of the thread end; later ones get a new thread. */
 static void test_a_thread_that_has_ended(void)
 {
     pg_error *error = NULL;
@@ -128,7 +128,7 @@ static void test_a_thread_that_has_ended(void)
             usleep(1000);
 
         take_away_its_descriptor();
-        /* It wakes up for this, at the latest. */
+        /* The thread wakes up for this at the latest. */
         OK(pg_refresh_token_start(client, queue, REFRESHED, NULL, "x", PG_TIMEOUT_DEFAULT, &error));
         OK(pg_queue_poll(queue, PG_TIMEOUT_DEFAULT, &event, &error));
         CHECK(event != NULL);
@@ -137,7 +137,7 @@ static void test_a_thread_that_has_ended(void)
         CHECK(event != NULL);
         pg_event_free(event);
         CHECK(is_empty(queue));
-        /* Nobody would withdraw the token in time. */
+        /* No thread would withdraw the token in time. */
         while (*word != 0)
             usleep(1000);
 
@@ -170,7 +170,7 @@ static pg_session *session_in(const char *folder)
     return session;
 }
 
-/* A session's call to the service lands all the same, its store's lock is free again, and who waits gets a token. */
+/* The session's flight still ends, the lock of its store is freed, and waiters get a token. */
 static void test_a_flight_whose_thread_has_ended(const char *folder)
 {
     pg_error *error = NULL;

@@ -1,5 +1,5 @@
 /*
- * What the C tests share: checks, objects made from the PAYMENTSGATE_ variables, and the emulator's admin port,
+* Shared by the C tests: checks, objects made from the PAYMENTSGATE_ variables, and the emulator's admin port,
  * whose address is in PG_SANDBOX_ADMIN.
  */
 
@@ -18,7 +18,7 @@ static int checks = 0;
 
 #define CHECK(condition) check((condition), #condition, __FILE__, __LINE__)
 
-/* Without the handlers of the process: a forked child fails too. */
+/* Ends without exit handlers, so that it works in a forked child too. */
 static inline void check(bool holds, const char *condition, const char *file, int line)
 {
     checks++;
@@ -58,7 +58,7 @@ static inline pg_client *new_client(void)
     return client;
 }
 
-/* Its client and its settings are gone already. */
+/* Its client and its settings are already freed. */
 static inline pg_session *new_session(void)
 {
     pg_error *error = NULL;
@@ -79,7 +79,7 @@ static inline pg_token *token_of(const pg_session *session)
     return token;
 }
 
-/* The number behind a piece of JSON; 0 where the piece is not there. */
+/* The number after a piece of JSON; 0 if the piece is missing. */
 static inline long number_after(const char *piece, const char *json)
 {
     const char *found = strstr(json, piece);
@@ -143,7 +143,7 @@ static inline long count_of(const char *piece)
 #define FOREIGN "\"foreign\":"
 #define MOST_PRESENTATIONS "\"most_presentations\":"
 
-/* The emulator as at the start, but for the switches and the faults, which may be NULL. */
+/* Resets the emulator, and then sets the switches and the fault, which may be NULL. */
 static inline void begin(const char *switches, const char *fault)
 {
     tell_emulator("POST", "/reset", NULL);
@@ -163,7 +163,7 @@ static inline pg_queue *new_queue(void)
     return queue;
 }
 
-/* The next event, which must be that one. */
+/* Takes the next event, which must be this one. */
 static inline pg_event *take(const pg_queue *queue, uint64_t id, pg_kind kind, pg_status status)
 {
     pg_error *error = NULL;

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Compiles the headers alone, included twice, with every warning, in every standard that they promise.
+# Compiles the headers alone, included twice, with every warning, in every supported standard.
 set -eu
 cd "$(dirname "$0")"
 include=${STAGE:+$STAGE/include}
 warnings='-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror'
 checks=0
 
-# compiler language standard options: what comes on standard input
+# compiler language standard options: compiles the standard input
 compiles() {
     # shellcheck disable=SC2086 # both are words
     "$1" -x "$2" -std="$3" $warnings -I "${include:-../../include}" $4 -fsyntax-only - ||

@@ -1,4 +1,4 @@
-// What the C++ header adds to the C interface: owners, moves, exceptions, durations. header.sh compiles this file
+// The additions of the C++ header to the C interface: owners, moves, exceptions, durations. header.sh compiles this file
 // in every standard, run.sh runs it with the emulator's PAYMENTSGATE_ variables.
 
 #include <paymentsgate_auth.hpp>
@@ -40,7 +40,7 @@ void check(bool holds, const char *condition, int line) {
 
 #define CHECK(condition) check((condition), #condition, __LINE__)
 
-// The error that the work throws, copied out of its handler.
+// The error that `work` throws, copied out of its handler.
 template <typename Work>
 pg::error thrown_by(Work work) {
     try {
@@ -72,7 +72,7 @@ void test_durations(const pg::client &client) {
     CHECK(client.issue(10s).lifetime() > 0ms);
 }
 
-// An empty text was given, a missing one was not: the settings must not stand in for it.
+// An empty text is a value, a missing one is not: the settings must not replace an empty text.
 void test_empty_views_are_texts(const pg::client &client) {
     CHECK(thrown_by([&] { client.issue(std::string_view(), std::string_view()); }).status() != PG_OK);
     CHECK(thrown_by([&] { client.refresh("a", std::string_view()); }).status() == PG_ERR_INVALID_ARGUMENT);
@@ -167,7 +167,7 @@ void test_requests(const pg::session &session) {
     for (const auto &[name, value] : wallet.headers()) {
         CHECK(wallet.header(std::string(name)) == value);
     }
-    // An empty body is one, a missing one is none; neither is a pay-in.
+    // An empty body is a body, and a missing one is none; neither is a pay-in.
     CHECK(session.request("POST", "/deals/payin", {}, "").status() == 400);
     CHECK(session.request("POST", "/deals/payin", {}, std::string_view()).status() == 400);
     CHECK(session.request("POST", "/deals/payin", {}, std::nullopt, 10s).status() == 400);

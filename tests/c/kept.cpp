@@ -1,4 +1,4 @@
-// A program that keeps the pairs of a session hears of the last one, however its objects go. Needs the emulator's variables.
+// A program that keeps the pairs of a session gets the last pair, however it frees its objects. Needs the emulator's variables.
 
 #include <iostream>
 
@@ -10,7 +10,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A session from a pair alone, whose pair is being replaced. The emulator takes its time to answer.
+// A session from a pair alone, during its refresh. The emulator answers slowly.
 pg::session in_a_refresh(const pg::config &settings, const pg::token &pair, const pg::queue &news) {
     pg::config config;
     config.set_from_env().set("access_token", pair.access_token()).set("refresh_token", *pair.refresh_token());
@@ -62,7 +62,7 @@ int main() try {
     }
     hears_of_the_last_pair(client, pair, news);
 
-    // It is closed, with less time than the service takes, and goes.
+    // It is closed with a shorter timeout than the service needs, and then freed.
     begin_slow();
     pair = client.issue();
     {
@@ -76,7 +76,7 @@ int main() try {
     }
     hears_of_the_last_pair(client, pair, news);
 
-    // It is closed, with time enough.
+    // It is closed with a sufficient timeout.
     begin_slow();
     pair = client.issue();
     in_a_refresh(config, pair, news).close();

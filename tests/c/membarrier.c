@@ -1,5 +1,5 @@
 /*
- * Reading and rotating where the system refuses membarrier, as old kernels and strict sandboxes do: readers then pay for
+* Reads and rotations if the system refuses membarrier, as old kernels and strict sandboxes do: readers then use
  * an ordinary fence. Needs the emulator's variables.
  */
 

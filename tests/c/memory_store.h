@@ -1,4 +1,4 @@
-/* A store of the program's own, in memory that forked children share. */
+/* A custom store in memory that forked children share. */
 
 #ifndef MEMORY_STORE_H
 #define MEMORY_STORE_H
@@ -30,7 +30,7 @@ struct table {
     struct row row[ROWS];
 };
 
-/* Without this there is nothing to test with. */
+/* The tests cannot run without this memory. */
 static inline void must(bool holds)
 {
     if (!holds)
@@ -56,7 +56,7 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* The row of a key, with the table locked; an empty one is made where there is none. */
+/* The row of a key, with the table locked. Adds an empty row if the key is new. */
 static struct row *begin_call(struct table *table, const char *key)
 {
     pthread_mutex_lock(&table->mutex);

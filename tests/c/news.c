@@ -1,5 +1,5 @@
 /*
- * What a session tells its subscribers, in which order, and that it never tells a secret. Needs the emulator's variables.
+* The events that a session sends its subscribers, their order, and that none contains a secret. Needs the emulator's variables.
  */
 
 #define _GNU_SOURCE
@@ -8,7 +8,7 @@
 
 enum { PATIENCE_S = 300, NEWS = 7, ENOUGH_MS = 6000, WINDOW = 20, MOST_SECRETS = 64 };
 
-/* Its pairs live for 2 s as far as callers are concerned, and may be replaced after one. */
+/* For callers its pairs live for 2 s, and can be replaced after one. */
 #define SHORT_LIVES "{\"access_lifetime_s\": 7}"
 #define ISSUE_IS_BLOCKED "{\"route\": \"issue\", \"action\": {\"kind\": \"status\", \"status\": 403, \"body\": \"no\"}}"
 #define ISSUE_IS_REFUSED "{\"route\": \"issue\", \"action\": {\"kind\": \"status\", \"status\": 401}}"
@@ -25,7 +25,7 @@ static void keep_secret(const char *secret, size_t length)
     CHECK(secrets[secret_count++] != NULL);
 }
 
-/* What stands between two pieces, wherever that is in a text. */
+/* The text between two pieces, wherever they are. */
 static void keep_secrets_of(const char *text, const char *before, const char *after)
 {
     for (const char *found = text; (found = strstr(found, before)) != NULL;) {
@@ -36,7 +36,7 @@ static void keep_secrets_of(const char *text, const char *before, const char *af
     }
 }
 
-/* What the emulator was sent, whole or in part. */
+/* Secrets that the emulator received, complete or in part. */
 static void keep_what_was_sent(void)
 {
     char *counters = ask_emulator("GET", "/counters", NULL);
@@ -46,7 +46,7 @@ static void keep_what_was_sent(void)
     free(counters);
 }
 
-/* Not even twenty characters of a secret. */
+/* Even twenty characters of a secret count as shown. */
 static bool is_shown(const char *secret, const char *text)
 {
     char piece[WINDOW + 1];
@@ -59,7 +59,7 @@ static bool is_shown(const char *secret, const char *text)
     return false;
 }
 
-/* All that was told so far, for the search at the end. */
+/* All texts so far, for the search at the end. */
 static char *told;
 static size_t told_length;
 static FILE *telling;
@@ -84,7 +84,7 @@ static pg_event *next(const pg_queue *queue)
     return event;
 }
 
-/* The next piece of news, whatever lines of the log come before it. */
+/* The next event that is not a log line. */
 static pg_event *news(const pg_queue *queue, pg_kind wanted, pg_status status)
 {
     pg_event *event;
@@ -106,12 +106,12 @@ static void hears_of_generation(const pg_queue *queue, uint64_t generation)
 {
     pg_event *event = news(queue, PG_EVENT_ROTATED, PG_OK);
     CHECK(pg_token_generation(pg_event_token(event)) == generation);
-    /* The session's account is there to begin anew with: nobody else has to keep the refresh token. */
+    /* The session has credentials to start again, so the host need not keep the refresh token. */
     CHECK(pg_token_refresh_token(pg_event_token(event)) == NULL);
     pg_event_free(event);
 }
 
-/* A token of that generation, as soon as it is due. */
+/* A token of this generation, as soon as it is due. */
 static void reach(const pg_session *session, uint64_t wanted)
 {
     for (uint64_t generation = 0; generation != wanted;) {
@@ -218,7 +218,7 @@ static void test_a_lost_answer(void)
     pg_session_free(session);
 }
 
-/* The host of such a session keeps the refresh tokens: every new one comes with its news, and works. */
+/* The host of such a session keeps the refresh tokens: every new one comes with its event, and works. */
 static void test_a_pair_is_kept_by_its_host(void)
 {
     begin(SHORT_LIVES, NULL);
@@ -243,7 +243,7 @@ static void test_a_pair_is_kept_by_its_host(void)
     CHECK(pg_token_refresh_token(kept) != NULL);
     keep_what_was_sent();
     closes(session, queue);
-    /* With the session closed it is nobody else's. */
+    /* After the close of the session only the host uses it. */
     OK(pg_refresh_token(client, NULL, pg_token_refresh_token(kept), PG_TIMEOUT_DEFAULT, &next_pair, &error));
     CHECK(count_of(MOST_PRESENTATIONS) == 1 && count_of(ISSUES) == 1);
 
@@ -257,7 +257,7 @@ static void test_a_pair_is_kept_by_its_host(void)
     pg_client_free(client);
 }
 
-/* The end of the session comes while its pair is replaced: the subscriber is told the new one, and then of the end. */
+/* The session ends while its pair is replaced: the subscriber gets the new pair, and then the end. */
 static void test_a_pair_that_arrives_after_close_is_emitted(bool is_closed)
 {
     begin(NULL, ANSWER_IS_SLOW);
@@ -311,7 +311,7 @@ static void test_levels(void)
     CHECK(pg_session_subscribe(session, queues[0], 1, PG_LOG_DEBUG + 1, NULL) == PG_ERR_INVALID_ARGUMENT);
     CHECK(pg_session_subscribe(session, queues[0], 1, -1, NULL) == PG_ERR_INVALID_ARGUMENT);
     pg_token *token = token_of(session);
-    /* A warning, since the service would not be expected to do that. */
+    /* A warning, since the service is not expected to do that. */
     OK(pg_session_reject(session, token, 401, &error));
     pg_token_free(token);
     pg_token_free(token_of(session));
@@ -331,7 +331,7 @@ static void test_levels(void)
     pg_session_free(session);
 }
 
-/* A queue that nobody polls holds the news, and no more than so many lines. */
+/* An unpolled queue keeps all events, but only a limited number of log lines. */
 static void test_unread_log_lines_are_bounded(void)
 {
     begin(NULL, NULL);
@@ -339,7 +339,7 @@ static void test_unread_log_lines_are_bounded(void)
     pg_session *session = new_session();
     pg_queue *queue = new_queue();
     pg_client *client = new_client();
-    /* More than the session remembers: of one token there would be one line. */
+    /* More tokens than the session remembers: one token would give only one line. */
     pg_token *tokens[12] = { NULL }, *newer = NULL;
     const int most = sizeof tokens / sizeof *tokens;
     int lines = 0;
@@ -372,7 +372,7 @@ static void test_no_event_contains_a_secret(void)
 {
     CHECK(fclose(telling) == 0);
     CHECK(secret_count > 10 && strstr(told, "generation 2") != NULL);
-    /* The search finds what is there. */
+    /* Checks that the search finds a secret. */
     CHECK(is_shown("0123456789abcdefghijklmn", "a 3456789abcdefghijklmn b"));
     for (size_t i = 0; i < secret_count; i++) {
         CHECK(!is_shown(secrets[i], told));

@@ -1,5 +1,5 @@
 /*
- * Queues from C: the descriptor, one end for whatever was started, cancelling, closing, freeing. Needs the emulator's
+* Queues from C: the descriptor, one end for each operation, cancelling, closing, freeing. Needs the emulator's
  * variables.
  */
 
@@ -17,7 +17,7 @@ enum { PATIENCE_S = 300, THREADS = 4, EACH = 1500, CLOSES = 60, CROWD = 1000, PE
 
 #define HANG(route) "{\"route\": \"" route "\", \"times\": null, \"action\": {\"kind\": \"hang\"}}"
 
-/* Ids of the tests, which say what they are. */
+/* Ids of the operations. */
 enum { TOKEN = 1, RESPONSE = 2, NEWS = 3, OTHER = 4 };
 
 static int fd_of(const pg_queue *queue)
@@ -84,7 +84,7 @@ static void test_readable_exactly_while_an_event_waits(void)
     CHECK(!is_readable(fd));
     pg_queue_free(queue);
 
-    /* Asked for when something waits already. */
+    /* The descriptor is requested when an event already waits. */
     queue = new_queue();
     start_token(session, queue, TOKEN);
     CHECK(is_readable(fd_of(queue)));
@@ -94,7 +94,7 @@ static void test_readable_exactly_while_an_event_waits(void)
     pg_session_free(session);
 }
 
-/* Before anything else: the library has no thread yet, which would need some too. */
+/* First of all: the library has no thread yet, which would need descriptors too. */
 static void test_no_descriptor_is_leaked(void)
 {
     struct rlimit usual, none;
@@ -122,7 +122,7 @@ static void test_each_operation_ends_in_its_event(void)
     pg_queue *queue = new_queue();
     pg_event *event;
 
-    /* Not canceled, and neither gets the token of the other. */
+    /* Not canceled, and no operation gets the token of the other. */
     start_token(session, queue, TOKEN);
     OK(pg_session_token_start(session, queue, OTHER, 0, SHORT_MS, &error));
     pass(queue, OTHER, PG_EVENT_TOKEN, PG_ERR_TIMEOUT);
@@ -138,7 +138,7 @@ static void test_each_operation_ends_in_its_event(void)
     CHECK(is_empty(queue));
     pg_session_free(session);
 
-    /* A failure is an event, and what was started is the same number as before. */
+    /* A failure is an event, and the id of the operation can be used again. */
     begin(NULL, "{\"route\": \"issue\", \"action\": {\"kind\": \"status\", \"status\": 403, \"body\": \"no\"}}");
     session = new_session();
     OK(pg_session_token_start(session, queue, TOKEN, 0, SHORT_MS * 100, &error));
@@ -147,7 +147,7 @@ static void test_each_operation_ends_in_its_event(void)
     pg_event_free(event);
     pg_session_free(session);
 
-    /* From a flight, then from memory. What is kept outlives its event, its queue and its session. */
+    /* From a flight, then from memory. A kept token outlives its event, its queue and its session. */
     begin(NULL, NULL);
     session = new_session();
     start_token(session, queue, TOKEN);
@@ -171,8 +171,8 @@ static void test_each_operation_ends_in_its_event(void)
     pg_token_free(kept);
 }
 
-/* The bare calls: what became of a refresh token is told with the event. */
-/* All who want another token share one call, and one who leaves stops nothing. */
+/* The bare calls: the event has the fate of the refresh token. */
+/* All callers that want a newer token share one call, and one that leaves does not stop it. */
 static void test_a_newer_token_on_demand(void)
 {
     begin(NULL, NULL);
@@ -217,7 +217,7 @@ static void test_bare_calls(void)
     CHECK(pg_issue_token_start(client, queue, TOKEN, "a", NULL, 0, NULL) == PG_ERR_INVALID_ARGUMENT);
     CHECK(pg_refresh_token_start(client, queue, TOKEN, NULL, NULL, 0, NULL) == PG_ERR_NULL_POINTER);
 
-    /* Nothing was sent, so it may be presented. It is given up under way, and may have been spent. */
+    /* First nothing was sent, so the token may be presented again. Then the call is canceled while running: the token may be spent. */
     OK(pg_refresh_token_start(client, queue, TOKEN, NULL, pg_token_refresh_token(pair), 0, &error));
     pg_event *event = take(queue, TOKEN, PG_EVENT_TOKEN, PG_ERR_TIMEOUT);
     CHECK(pg_error_refresh_token_fate(pg_event_error(event)) == PG_FATE_UNSENT);
@@ -271,7 +271,7 @@ static void test_numbers(void)
     pg_session_free(session);
 }
 
-/* Thousands of operations of every kind, started by some threads, canceled by two more, taken by another. */
+/* Thousands of operations of every kind: some threads start them, two cancel them, one takes their events. */
 struct hammer {
     pg_session *warm, *cold;
     pg_queue *queue;
@@ -280,7 +280,7 @@ struct hammer {
     atomic_bool over;
 };
 
-/* The session that waits for its first token waits for ever. */
+/* The session that waits for its first token never gets one. */
 static void *start_all(void *argument)
 {
     struct hammer *hammer = argument;
@@ -291,14 +291,14 @@ static void *start_all(void *argument)
         pg_session *session = i % 2 == 0 ? hammer->warm : hammer->cold;
         if (i % 16 < 2)
             start_wallet(session, hammer->queue, id);
-        else /* No token lasts for two hours: that way leads past the one in memory. */
+        else /* No token lasts for two hours, so this is never answered from memory. */
             good = pg_session_token_start(session, hammer->queue, id, i % 4 == 0 ? 7200000 : 0, PG_TIMEOUT_DEFAULT,
                                           NULL) == PG_OK;
     }
     return good ? hammer : NULL;
 }
 
-/* What this one cancels has just begun, or is about to. */
+/* This thread cancels operations that have just started or are about to start. */
 static void *cancel_the_newest(void *argument)
 {
     struct hammer *hammer = argument;
@@ -308,7 +308,7 @@ static void *cancel_the_newest(void *argument)
     return hammer;
 }
 
-/* Everything, again and again: what waits for ever must come to an end. */
+/* Cancels everything, again and again: an operation without an answer must end too. */
 static void *cancel_all(void *argument)
 {
     struct hammer *hammer = argument;
@@ -331,7 +331,7 @@ static void test_a_cancel_at_any_moment_gives_one_end(void)
     struct hammer hammer = { .queue = new_queue() };
     pthread_t threads[THREADS + 2];
 
-    /* What hangs must hang on, and no other call may come to its deadline, also under valgrind. */
+    /* A hanging call must keep hanging, and no other call may reach its deadline, even under valgrind. */
     for (size_t i = 0; i < sizeof patience / sizeof *patience; i++)
         setenv(patience[i], "600000", 1);
     hammer.warm = warm_session();
@@ -364,7 +364,7 @@ static void test_a_cancel_at_any_moment_gives_one_end(void)
         CHECK(pthread_join(threads[i], &result) == 0 && result == &hammer);
     }
     CHECK(pthread_barrier_destroy(&hammer.together) == 0);
-    /* Half of them could only be canceled, and some of the others cannot have been. */
+    /* Half of them can only be canceled, and some of the others cannot have been. */
     CHECK(endings[0] > 0 && endings[1] >= THREADS * EACH / 2);
     printf("%d operations ended by themselves, %d were canceled\n", endings[0], endings[1]);
     CHECK(pg_session_close(hammer.warm, PG_TIMEOUT_DEFAULT, NULL) == PG_OK);
@@ -398,7 +398,7 @@ static void test_close_ends_all(void)
     }
     CHECK(ended == NEWS + RESPONSE && is_empty(queue) && !is_readable(fd));
 
-    /* What is started now ends at once. */
+    /* An operation that is started now ends at once. */
     start_token(session, queue, TOKEN);
     pass(queue, TOKEN, PG_EVENT_TOKEN, PG_ERR_CLOSED);
     start_wallet(session, queue, RESPONSE);
@@ -408,7 +408,7 @@ static void test_close_ends_all(void)
     CHECK(is_empty(queue));
     pg_session_free(session);
 
-    /* So does the last owner's free, without waiting for the end. */
+    /* The free by the last owner ends them too, without waiting. */
     begin(NULL, HANG("issue"));
     session = new_session();
     start_token(session, queue, TOKEN);
@@ -419,7 +419,7 @@ static void test_close_ends_all(void)
     pg_queue_free(queue);
 }
 
-/* While so many answers are given that a close comes in between. What it has not told before it returns is never told. */
+/* So many answers arrive that a close comes in between. After the close returns, no further answer arrives. */
 static void test_no_token_comes_after_close(void)
 {
     begin(NULL, NULL);
@@ -439,7 +439,7 @@ static void test_no_token_comes_after_close(void)
     }
 }
 
-/* The same at every moment of a request's life. */
+/* The same at every moment of a request. */
 static void test_no_response_comes_after_close(void)
 {
     begin(NULL, NULL);
@@ -466,7 +466,7 @@ static void test_freeing_a_queue_ends_its_operations(void)
     pg_error *error = NULL;
     pg_session *session = warm_session(), *waiting;
     pg_queue *queue = new_queue();
-    /* The library's thread and connection are there. */
+    /* The library already has its thread and its connection. */
     int before = count_descriptors();
 
     tell_emulator("POST", "/faults", HANG("issue"));
@@ -481,7 +481,7 @@ static void test_freeing_a_queue_ends_its_operations(void)
     pg_queue_free(queue);
     pg_session_free(waiting);
 
-    /* News that nobody takes, from queues that are gone. */
+    /* Events of freed queues. */
     for (int i = 0; i < 20; i++) {
         queue = new_queue();
         CHECK(fd_of(queue) >= 0);
@@ -502,7 +502,7 @@ static void *wait_for_an_event(void *queue)
     return good ? queue : NULL;
 }
 
-/* Many threads may wait on a queue: each event wakes one of them. */
+/* Many threads can wait on a queue: each event wakes one of them. */
 static void test_threads_share_a_queue(void)
 {
     begin(NULL, HANG("issue"));

@@ -1,5 +1,5 @@
 /*
- * Authenticated requests from C: what may be asked, what comes back, and when a request is made again, over HTTP/1.1 and
+* Authenticated requests from C: valid arguments, responses, and when a request is repeated, over HTTP/1.1 and
  * HTTP/2. Needs the emulator's variables.
  */
 
@@ -14,7 +14,7 @@ enum { PATIENCE_S = 300, PATIENCE_MS = 20000, SHORT_MS = 500, CONNECT_TIMEOUT_MS
     "{\"route\": \"" route "\", \"point\": \"" point "\", \"action\": {\"kind\": " action "}}"
 #define PAYIN "/deals/payin"
 
-/* A session with a token, on a client of its own: its connection is the one that the token came over. */
+/* A session with a token and its own client, whose connection is already open. */
 static pg_session *warm_session(const char *name, const char *value)
 {
     pg_error *error = NULL;
@@ -31,7 +31,7 @@ static pg_session *warm_session(const char *name, const char *value)
     return session;
 }
 
-/* A request and what it must come to: a status, and the HTTP status of the answer or 0. */
+/* A request and its expected result: a status, and the HTTP status of the answer or 0. */
 static pg_response *ask(const pg_session *session, const char *method, const char *path, const char *const *headers,
                         const void *body, size_t length, pg_status wanted, int32_t http_status)
 {
@@ -54,7 +54,7 @@ static void asks(const pg_session *session, const char *method, const char *path
     pg_response_free(ask(session, method, path, NULL, NULL, 0, wanted, http_status));
 }
 
-/* One call that the emulator spoils, on a connection that is there already. Answers whether it is safe to make again. */
+/* One call that the emulator breaks, on an open connection. Returns whether the error is retryable. */
 static bool spoilt(const char *switches, const char *fault, const char *method, const char *path, const void *body,
                    size_t length, pg_status wanted)
 {
@@ -160,7 +160,7 @@ static void test_invalid_methods_and_arguments_are_refused(void)
     pg_session_free(session);
 }
 
-/* Whatever a path is, it leads to the service or nowhere. */
+/* Any path leads to the service or is refused. */
 static void test_paths_that_lead_to_another_host_are_refused(void)
 {
     static const char *const REFUSED[] = {
@@ -225,7 +225,7 @@ static void test_a_refused_token_is_replaced_once(const char *switches)
     pg_token_free(first);
     pg_session_free(session);
 
-    /* A POST too: the service did not act on it. */
+    /* A POST is repeated too: the service did not process it. */
     begin(switches, NULL);
     session = warm_session(NULL, NULL);
     tell_emulator("POST", "/revoke", "{\"all\": true}");
@@ -233,7 +233,7 @@ static void test_a_refused_token_is_replaced_once(const char *switches)
     CHECK(count_of(PAYINS) == 2 && count_of(ISSUES) == 2);
     pg_session_free(session);
 
-    /* Another token would not help: the answer is the caller's, and the service is left alone. */
+    /* Another token would not help: the caller gets the answer, and no further call is made. */
     begin(switches, NULL);
     session = warm_session(NULL, NULL);
     tell_emulator("POST", "/faults", "{\"route\": \"wallet\", \"times\": null, \"action\": {\"kind\": \"status\", "
@@ -259,16 +259,16 @@ static void test_requests_that_are_repeated(const char *switches)
         spoilt(switches, BREAKS[i], "GET", "/wallet", NULL, 0, PG_OK);
         CHECK(count_of(WALLETS) == 2);
     }
-    /* Once, not twice. It may be tried again all the same. */
+    /* It is repeated once, not twice. The error is still retryable. */
     CHECK(spoilt(switches, "{\"route\": \"wallet\", \"times\": 2, \"action\": {\"kind\": \"reset\"}}", "GET", "/wallet",
                  NULL, 0, PG_ERR_CONNECTION_LOST));
     CHECK(count_of(WALLETS) == 2);
-    /* No answer is no broken connection. */
+    /* A missing answer is not a broken connection. */
     CHECK(!spoilt(switches, FAULT("wallet", "before", "\"status\", \"status\": 503"), "GET", "/wallet", NULL, 0, PG_OK));
     CHECK(count_of(WALLETS) == 1);
 }
 
-/* The answer of the emulator to no pay-in that it knows is 400; what counts is how often it was asked. */
+/* The emulator answers 400, since the body is not a pay-in; only the number of calls counts here. */
 static void test_requests_that_are_not_repeated(const char *switches)
 {
     static const char *const BREAKS[] = {
@@ -278,7 +278,7 @@ static void test_requests_that_are_not_repeated(const char *switches)
     for (size_t i = 0; i < sizeof BREAKS / sizeof BREAKS[0]; i++) {
         CHECK(!spoilt(switches, BREAKS[i], "POST", PAYIN, "{}", 2, PG_ERR_CONNECTION_LOST));
         CHECK(count_of(PAYINS) == 1);
-        /* A body of no bytes, and none. */
+        /* An empty body, and no body. */
         CHECK(!spoilt(switches, BREAKS[i], "POST", PAYIN, "", 0, PG_ERR_CONNECTION_LOST));
         CHECK(count_of(PAYINS) == 1);
         CHECK(!spoilt(switches, BREAKS[i], "POST", PAYIN, NULL, 0, PG_ERR_CONNECTION_LOST));
@@ -311,7 +311,7 @@ static void test_deadlines(const char *switches)
             CHECK(pg_session_request(session, CALLS[i][0], CALLS[i][1], NULL, NULL, 0, timeout_ms, &response, &error) ==
                   PG_ERR_TIMEOUT);
             CHECK(response == NULL && strstr(pg_error_text(error), CALLS[i][1]) != NULL);
-            /* What may have acted must not be made again. */
+            /* A request that the service may have processed is not repeated. */
             CHECK(pg_error_is_retryable(error) == (i == 0));
             pg_error_free(error);
         }
@@ -319,7 +319,7 @@ static void test_deadlines(const char *switches)
     pg_session_free(session);
 }
 
-/* A request that takes its time holds up nobody else. */
+/* A slow request does not delay others. */
 static void test_a_slow_answer(const char *switches)
 {
     begin(switches, FAULT("wallet", "before", "\"hang\""));
@@ -346,7 +346,7 @@ static void test_sizes(const char *switches)
     memset(body, 'x', BIG);
     body[0] = '"';
     body[BIG - 1] = '"';
-    /* It is no pay-in, and the emulator says so when it has read it all. */
+    /* It is not a pay-in, and the emulator says so after it has read all of it. */
     pg_response_free(ask(session, "POST", PAYIN, NULL, body, BIG, PG_OK, 400));
     free(body);
     char *counters = ask_emulator("GET", "/counters", NULL);
@@ -363,7 +363,7 @@ static void test_sizes(const char *switches)
     CHECK(!spoilt(switches, FAULT("payin", "after", "\"body\", \"form\": \"huge\", \"mib\": 9"), "POST", PAYIN, "{}", 2,
                   PG_ERR_ANSWER_TOO_LARGE));
     CHECK(count_of(PAYINS) == 1);
-    /* By default there is room for more. */
+    /* The default limit is larger. */
     spoilt(switches, FAULT("wallet", "after", "\"body\", \"form\": \"huge\", \"mib\": 4"), "GET", "/wallet", NULL, 0,
            PG_OK);
 }

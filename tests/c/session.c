@@ -1,5 +1,5 @@
 /*
- * What only a C program can ask of a session: owners, threads, buffers, its end. Needs the emulator's variables.
+* The parts of a session that only a C program can use: owners, threads, buffers, its end. Needs the emulator's variables.
  */
 
 #define _GNU_SOURCE
@@ -56,7 +56,7 @@ static void test_many_threads_make_one_call(void)
     pg_session_free(crowd.session);
 }
 
-/* Nobody listens there. */
+/* No server listens there. */
 static int closed_port(void)
 {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -99,7 +99,7 @@ static void test_copies(void)
     CHECK(pg_session_copy_access_token(session, 0, small, sizeof small, &length, &error) == PG_ERR_INVALID_ARGUMENT);
     CHECK(length == wanted && strcmp(small, "untouched") == 0);
     pg_error_free(error);
-    /* There is a NUL besides. */
+    /* There is a NUL in addition. */
     CHECK(pg_session_copy_access_token(session, 0, room, wanted, &length, NULL) == PG_ERR_INVALID_ARGUMENT);
     CHECK(length == wanted);
     OK(pg_session_copy_access_token(session, 0, room, wanted + 1, &length, &error));
@@ -132,14 +132,14 @@ static void test_reports(void)
     CHECK(pg_token_generation(second) == 2);
     CHECK(strcmp(pg_token_fingerprint(second), pg_token_fingerprint(first)) != 0);
     OK(pg_session_reject(session, first, 401, &error));
-    /* The successor of a token that was refused when new comes from Issue. */
+    /* A token that is refused young is replaced by an Issue. */
     CHECK(count_of(ISSUES) == 1 && count_of(REFRESHES) == 0);
     pg_token_free(second);
     pg_token_free(first);
     pg_session_free(session);
 }
 
-/* Each is replaced after a longer pause than the one before it, and until then goes on being served. */
+/* Each is replaced after a longer pause than the one before it, and is served until then. */
 static void test_tokens_that_are_refused_when_new(void)
 {
     pg_error *error = NULL;
@@ -188,7 +188,7 @@ static void test_a_newer_token_on_demand(void)
     CHECK(strcmp(pg_token_fingerprint(second), pg_token_fingerprint(first)) != 0);
     CHECK(count_of(ISSUES) == 1 && count_of(REFRESHES) == 1);
 
-    /* What is not newer is no answer, and is served all the same. */
+    /* A token that is not newer does not answer the call, but is still served. */
     tell_emulator("POST", "/faults", HANG);
     CHECK(pg_session_refresh(session, 10, &none, &error) == PG_ERR_TIMEOUT && none == NULL);
     CHECK(pg_error_cause(error) == PG_OK && pg_error_is_retryable(error));
@@ -220,7 +220,7 @@ static void test_an_unreachable_service_is_named(void)
     OK(pg_session_refresh_start(session, queue, 1, 0, &error));
     while (!has_failed(session))
         usleep(1000);
-    /* Between two tries the deadline passes; after the last one the failure itself is the answer. */
+    /* If the deadline passes between two tries, the error is a timeout; after the last try it is the failure. */
     for (int i = 0; i < 2; i++) {
         pg_status status = i == 0 ? pg_session_token(session, 20, &none, &error) : pg_session_refresh(session, 20, &none, &error);
         CHECK(none == NULL && (status == PG_ERR_TIMEOUT || status == PG_ERR_CONNECT));
@@ -278,7 +278,7 @@ static void test_metrics_are_of_the_client_and_its_open_sessions(void)
     OK(pg_session_open(client, config, &second, &error));
     OK(pg_client_metrics(client, &text, &error));
     CHECK(strstr(text, "paymentsgate_auth_build_info{") != NULL);
-    CHECK(strstr(text, "session=") == NULL); /* Nothing was asked of either so far. */
+    CHECK(strstr(text, "session=") == NULL); /* No call was made on either so far. */
     pg_text_free(text);
 
     pg_token *token = token_of(first);
@@ -326,7 +326,7 @@ static void test_close_wakes_the_waiters(void)
     CHECK(pthread_create(&waiting, NULL, wait_for_a_token, session) == 0);
     while (count_of(ISSUES) == 0)
         usleep(1000);
-    /* The call hangs for longer than that, and the session is closed all the same. */
+    /* The call hangs for longer than that, and the session is closed anyway. */
     CHECK(pg_session_close(session, 10, NULL) == PG_ERR_TIMEOUT);
     CHECK(pthread_join(waiting, &result) == 0 && result == session);
 
@@ -337,7 +337,7 @@ static void test_close_wakes_the_waiters(void)
     CHECK(pg_session_health(session, &json, NULL) == PG_ERR_CLOSED && json == NULL);
     CHECK(pg_session_close(session, 0, NULL) == PG_ERR_TIMEOUT);
 
-    /* With no call under way there is nothing to wait for. */
+    /* Without a running call there is nothing to wait for. */
     OK(pg_session_close(other, 0, &error));
     OK(pg_session_close(other, PG_TIMEOUT_DEFAULT, &error));
     CHECK(pg_session_token(other, 0, &none, NULL) == PG_ERR_CLOSED && none == NULL);

@@ -1,5 +1,5 @@
 /*
- * A store of the program's own: what pg_config_set_store takes, who frees what, and failures. Needs the emulator's variables.
+* Custom stores: the arguments of pg_config_set_store, the owner of the context, and failures. Needs the emulator's variables.
  */
 
 #define _GNU_SOURCE
@@ -59,7 +59,7 @@ static void test_invalid_stores_are_refused(void)
     munmap(table, sizeof *table);
 }
 
-/* One that is larger than the library knows, and one from before `free`. */
+/* A struct larger than the library knows, and one without the later field `free`. */
 static void test_other_sizes(void)
 {
     struct table *table = new_table();
@@ -105,7 +105,7 @@ static void test_freed_once(void)
     pg_error *error = NULL;
     pg_store second = store_of(other);
 
-    /* The settings alone; and another store in the place of the first. */
+    /* Only settings; and a second store that replaces the first. */
     pg_config *config = config_with(table);
     OK(pg_config_set_store(config, &second, &error));
     wait_for_frees(table, 1);

@@ -1,5 +1,5 @@
 /*
- * A program that has closed its standard streams: no descriptor of the library's comes in their place, where the program
+* A program that has closed its standard streams: no descriptor of the library takes their numbers, where the program
  * would read from it or print into it. Needs the emulator's variables.
  */
 
@@ -17,7 +17,7 @@ static void close_streams(void)
         close(fd);
 }
 
-/* Closed again for what this program executes. */
+/* Closed again for programs that this program executes. */
 static void check_streams_are_null(void)
 {
     for (int fd = 0; fd < STREAMS; fd++) {
@@ -42,7 +42,7 @@ static void use(const pg_session *session)
     pg_token_free(token);
 }
 
-/* With a store in a folder, whose files come and go. */
+/* With a file store, which opens and closes files. */
 static pg_session *session_in(const char *folder)
 {
     pg_error *error = NULL;
@@ -58,7 +58,7 @@ static pg_session *session_in(const char *folder)
     return session;
 }
 
-/* The program's own streams are left alone, and what it prints goes there. */
+/* The program's own streams stay open, and its output goes there. */
 static void print_into(const char *path, const pg_session *session)
 {
     char text[64] = "";
@@ -92,11 +92,11 @@ int main(void)
     snprintf(path, sizeof path, "%s/printed", folder);
     int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STREAMS), errors = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STREAMS);
     CHECK(out != -1 && errors != -1);
-    /* So that a failure is seen. */
+    /* Makes a failure visible. */
     stderr = fdopen(errors, "w");
     CHECK(stderr != NULL);
 
-    /* Before the first call; then under the library's feet, each time for something else that needs a descriptor. */
+    /* Before the first call; then between calls, each time before a different use of a descriptor. */
     close_streams();
     pg_session *session = new_session();
     use(session);

@@ -1,4 +1,4 @@
-/* Sessions on a store in memory. */
+/* Sessions on the store of memory_store.h. */
 
 #ifndef TABLE_H
 #define TABLE_H

@@ -1,6 +1,6 @@
 /*
  * Two processes with one store whose boot clocks are shifted against each other, as in containers that came from a checkpoint:
- * a token is as old for the one as for the other. Needs the emulator's variables, and root for time namespaces.
+ * a token has the same age for both. Needs the emulator's variables, and root for time namespaces.
  */
 
 #define _GNU_SOURCE
@@ -40,7 +40,7 @@ static int status_of(pid_t child)
     return WEXITSTATUS(status);
 }
 
-/* The record's token, adopted. */
+/* The token of the record is adopted. */
 static void compare(const char *folder, const char *fingerprint, int64_t remaining)
 {
     pg_session *session = session_in(folder);

@@ -1,6 +1,6 @@
 /*
- * A host that loads the library at run time and lets go of it after a call. The library must stay: its thread is
- * still in it. Takes the path of the library, and is not linked with it.
+* A host that loads the library at run time and unloads it after a call. The library must stay, since its thread still
+* runs in it. Takes the path of the library, and is not linked with it.
  */
 
 #define _POSIX_C_SOURCE 200809L
@@ -26,7 +26,7 @@ static void check(bool holds, const char *condition, int line)
     }
 }
 
-/* ISO C has no cast from an object to a function, POSIX promises that the bytes mean the same. */
+/* ISO C has no cast from an object pointer to a function pointer; POSIX guarantees the same bytes. */
 #define FIND(function) find(library, #function, &function, sizeof function)
 
 static void find(void *library, const char *name, void *function, size_t size)
@@ -70,7 +70,7 @@ int main(int count, char **arguments)
     CHECK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &token, NULL) == PG_OK);
     CHECK(dlclose(library) == 0);
 
-    /* Its thread wakes meanwhile, and what was found still answers. */
+    /* The library's thread wakes meanwhile, and its functions still work. */
     nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
     CHECK(pg_token_remaining_ms(token) > 0);
     pg_token_free(token);

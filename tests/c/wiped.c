@@ -1,4 +1,4 @@
-/* No secret is left in the process's memory once the caller has freed what it got: no token, no header or body. */
+/* After the caller has freed its objects, no secret is left in the process's memory: no token, no header, no body. */
 #define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 enum { MOST = 8192, SECRETS = 16, PATIENCE_MS = 10000, NEWS = 1, RESPONSE = 2 };
 
-/* What to look for, masked so that the search does not find its own notes. */
+/* The secrets to search for, masked so that the search does not find its own copies. */
 static struct {
     const char *name;
     unsigned char masked[MOST];
@@ -36,7 +36,7 @@ static int matches(const unsigned char *at, size_t secret)
     return 1;
 }
 
-/* Every writable mapping of the process, as a core dump would have it. */
+/* Every writable mapping of the process, as in a core dump. */
 static unsigned search(bool tell)
 {
     unsigned found = 0;
@@ -68,7 +68,7 @@ static void die(const char *what, pg_error *error)
     exit(1);
 }
 
-/* Made up at run time, so that the program itself does not hold it; freed by the caller, who wipes it. */
+/* Made at run time, so that the program file does not contain it. The caller wipes and frees it. */
 static char *made_up(const char *name)
 {
     static unsigned made = 0;
@@ -97,8 +97,8 @@ static pg_event *next(const pg_queue *queue)
     return event;
 }
 
-/* A session from a pair, which it renews; its news, with the new pair; a request and its response. Some of it is taken
- * from the queue, and some goes with it. */
+/* A session from a pair, which it renews; its events, with the new pair; a request and its response. Some events are taken
+* from the queue, and some are freed with it. */
 static void live_with_a_pair(const pg_client *client, pg_config *config, const pg_token *pair)
 {
     pg_error *error = NULL;
@@ -171,7 +171,7 @@ int main(void)
     pg_token_free(second);
     pg_client_free(client);
     pg_config_free(config);
-    /* The library's thread closes the connection in its own time. */
+    /* The library's thread closes the connection a little later. */
     for (int tries = 0; tries < 100 && search(false) != 0; tries++)
         usleep(100000);
     unsigned left = search(true);

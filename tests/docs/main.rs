@@ -189,3 +189,17 @@ fn is_committed(name: &str, page: &str) {
     }
     assert!(read(name) == page, "{name} has drifted: run `make generate`");
 }
+
+#[test]
+fn the_table_of_tests_names_every_folder() {
+    let page = read("tests/README.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let named: Vec<_> = rows.map(|(name, _)| name.to_owned()).collect();
+    let entries = std::fs::read_dir(path("tests")).unwrap().map(Result::unwrap);
+    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    let mut folders: Vec<_> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    // Python's caches of compiled modules are not sources.
+    folders.retain(|name| !name.starts_with(['_', '.']));
+    folders.sort();
+    assert_eq!(named, folders, "left: the table of tests/README.md, right: the folders of tests/");
+}

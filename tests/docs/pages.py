@@ -1,4 +1,4 @@
-"""The pages, their blocks of code, and where their links lead."""
+"""The pages, their blocks of code, and the targets of their links."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "bindings/python/README.md",
     ROOT / "examples/monitoring/README.md",
+    ROOT / "tests/README.md",
     ROOT / "tests/behaviours/README.md",
     ROOT / "tests/docs/README.md",
     ROOT / "sandbox/README.md",
@@ -31,7 +32,7 @@ class Block:
     page: Path
     language: str
     number: int
-    """Among those of its language on the page, from 1 on."""
+    """Its number among the blocks of its language on the page, from 1 on."""
     code: str
 
     @property
@@ -62,7 +63,7 @@ def links() -> Iterator[tuple[Path, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """As GitHub and mdBook name headings."""
+    """The anchors that GitHub and mdBook give to headings."""
     tokens = tokens_of(page)
     titles = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, and a store on it made of the statements in the documents."""
+"""A PostgreSQL server for the tests, and a store on it that uses the statements in the documents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paymentsgate_auth import Record
 
 @contextmanager
 def server() -> Iterator[str]:
-    """How to connect to it. It refuses to run as root."""
+    """The connection arguments. The server refuses to run as root."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     user = [] if os.getuid() else ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
@@ -44,7 +44,7 @@ def server() -> Iterator[str]:
 
 
 class PostgresqlStore:
-    """Each statement in a transaction of its own, on a connection of its own."""
+    """Each statement runs in its own transaction on its own connection."""
 
     def __init__(self, where: str, code: str) -> None:
         self._where = where

@@ -1,4 +1,4 @@
-"""Every block of code in the documents is played, every link leads somewhere."""
+"""Every block of code in the documents works, and every link has a target."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from paymentsgate_auth import Session, Store, check_store
 BLOCKS = list(blocks())
 AROUND: dict[str, str] = yaml.safe_load((ROOT / "tests/docs/around.yaml").read_text())
 MONITORING = ROOT / "examples/monitoring"
-# Played by tests/packages, with a library that is installed.
+# Run by tests/packages, with an installed library.
 INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
 COMMAND_LINE = ROOT / "build/paymentsgate-auth"
 MAKEFILE = (ROOT / "Makefile").read_text()
-# Of other projects: that they exist is theirs to see to.
+# Pages of other projects, which are not checked.
 OTHERS = {"curl", "pip", "go", "jq", "url()", "pytest"}
 GO_MODULE = f"""module outside
 go 1.24.0
@@ -49,7 +49,7 @@ def running() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def environment(running: Sandbox) -> dict[str, str]:
-    """The emulator for a program that is run; each HTTP client takes its trust from the environment."""
+    """The environment of a program, with the emulator and the authority that HTTP clients trust."""
     running.reset()
     address = running.address
     trust = dict.fromkeys(
@@ -70,9 +70,9 @@ def of(*languages: str) -> pytest.MarkDecorator:
 
 
 def whole(block: Block, environment: dict[str, str]) -> str:
-    """The program that a block is, or is a part of, with the emulator's address."""
+    """The whole program of a block, with the emulator's address."""
     code, around = block.code, AROUND.get(block.name, "@\n")
-    # What a part includes comes first.
+    # The includes of a part come first.
     includes = "".join(re.findall("^#include .*\n", code, re.M)) if around != "@\n" else ""
     code = code.replace(includes, "", 1)
     before, after = around.split("@\n")
@@ -129,7 +129,7 @@ def test_go(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
 
 @of("sql")
 def test_sql(block: Block, running: Sandbox) -> None:
-    """SQLite prepares each statement; PostgreSQL keeps a session by them."""
+    """SQLite prepares each statement; on PostgreSQL a session uses them as its store."""
     if "PRAGMA" not in block.code:
         with postgresql.server() as where:
             keeps_a_session(postgresql.PostgresqlStore(where, block.code), running)
@@ -153,7 +153,7 @@ def keeps_a_session(store: Store, running: Sandbox) -> None:
         first.reject(first.token())
         tokens += [first.token().fingerprint, second.token().fingerprint]
     assert tokens[0] == tokens[1] != tokens[2]
-    # What is refused so young is not worth a refresh.
+    # A token that is refused young is replaced by an Issue, not by a refresh.
     assert running.counters()["routes"]["issue"]["calls"] == 2
 
 
@@ -166,7 +166,7 @@ def test_blocks_that_need_an_installed_library_are_run_by_tests_packages(block: 
 
 @of("")
 def test_command_lines(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
-    """An indented block is command lines, or JSON, or something to look at."""
+    """An indented block has command lines, JSON, or plain text."""
     if block.code.lstrip().startswith("{") and block.code.rstrip().endswith("}") and "$" not in block.code:
         json.loads(block.code)
         return
@@ -204,7 +204,7 @@ def make(words: list[str], _environment: dict[str, str], _folder: Path) -> None:
 
 
 def command_line(words: list[str], environment: dict[str, str], folder: Path) -> None:
-    """With --help behind it everything before that is looked at, and nothing is done."""
+    """With --help at its end a command checks its other arguments, and does nothing."""
     run([str(COMMAND_LINE), *words[1:], "--help"], environment, folder)
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What outside users do: take the library as it is installed, archived and packaged, build programs with it alone, far from
+# The steps of an outside user: takes the library as installed, archived and packaged, builds programs with it away from
 # this tree, and run them against the emulator (scripts/with-sandbox runs this). Ends at the first failure.
 set -eu
 : "${PAYMENTSGATE_BASE_URL:?run by scripts/with-sandbox}"
@@ -10,9 +10,9 @@ target=${CARGO_TARGET_DIR:-$root/target}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
-# Nothing here may find the tree that the other tests build against.
+# These tests must not find the tree that the other tests build against.
 unset PKG_CONFIG_PATH LD_LIBRARY_PATH PAYMENTSGATE_AUTH_LIB
-# libcurl heeds https_proxy, and no proxy reaches this machine's loopback.
+# libcurl uses https_proxy, and no proxy reaches this machine's loopback.
 export no_proxy=127.0.0.1
 warnings='-Wall -Wextra -Wpedantic -Werror'
 passed=0
@@ -34,7 +34,7 @@ shared() { readelf -d "$1" | grep -q 'NEEDED.*libpaymentsgate_auth.so.1\]'; }
 alone() { ! readelf -d "$1" | grep -q 'NEEDED.*paymentsgate'; }
 whole() { ! readelf -l "$1" | grep -q INTERP; }
 
-# The tree that is used: its prefix, and how pkg-config finds the library in it.
+# Selects the tree: its prefix, and the path for pkg-config.
 use() { # prefix libdir options…
     prefix=$1 libdir=$2
     shift 2
@@ -92,7 +92,7 @@ is_used() { # name
     for program in cmake_c_archive cmake_cpp_archive; do passes "$1: $program" runs_alone $program alone; done
 }
 
-# The headers as others use them: beside libcurl, which answers a 401 as the library does.
+# The headers together with libcurl.
 # shellcheck disable=SC2046
 beside_libcurl() {
     "${CC:-cc}" -std=c99 $warnings "$shop/curl.c" $(pc --cflags --libs paymentsgate_auth libcurl) -o "$shop/curl_c" &&
@@ -112,7 +112,7 @@ after_a_401() {
         LD_LIBRARY_PATH="$prefix/$libdir" "$shop/$1" | tee "$shop/said" && test "$(grep -c '^HTTP' "$shop/said")" = 2
 }
 
-# Go, in a module of somebody else. CGO_LDFLAGS keeps what is cached of one tree from the next.
+# Go, in another module. CGO_LDFLAGS separates the cached builds of the trees.
 go_program() { # package tags
     rm -rf "$shop/go" && mkdir "$shop/go" && cp "$1"/*.go "$shop/go/" && (
         cd "$shop/go" && cat >go.mod <<END && cp "$root/bindings/go/pgoauth2/go.sum" . &&
@@ -155,7 +155,7 @@ page_of_go() {
             done)
 }
 
-# As cargo would publish it, so that what the package leaves out is missed. Not optimized as a whole, which takes a minute.
+# The package as cargo would publish it, so that a missing file is noticed. Without whole-program optimization, which takes a minute.
 cargo_cinstall() {
     package="$work/package/paymentsgate-auth-$version"
     (cd "$root" && cargo package --no-verify --allow-dirty --package paymentsgate-auth --target-dir "$work/packaged") &&

@@ -1,4 +1,4 @@
-# cmake -D TEMPLATE=… -D WORK=… -P versions.cmake: which wanted versions a library of some version fits.
+# cmake -D TEMPLATE=… -D WORK=… -P versions.cmake: checks which requested versions a library version satisfies.
 
 function(expect VERSION wanted fits)
   configure_file("${TEMPLATE}" "${WORK}/version.cmake" @ONLY)
@@ -14,7 +14,7 @@ function(expect VERSION wanted fits)
       set(PACKAGE_FIND_VERSION_RANGE_MAX EXCLUDE)
     endif()
   endif()
-  # As find_package gives them: what was not said is 0.
+  # As find_package passes them: a missing part is 0.
   string(REGEX MATCH "^([0-9]+)[.]?([0-9]*)" _ "${PACKAGE_FIND_VERSION}")
   set(PACKAGE_FIND_VERSION_MAJOR "${CMAKE_MATCH_1}")
   set(PACKAGE_FIND_VERSION_MINOR 0)

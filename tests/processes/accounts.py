@@ -1,7 +1,7 @@
-"""Every call to the auth routes is accounted for: whose it was, and what it was for.
+"""Accounts for every call to the auth routes: its process and its reason.
 
-Pure: the journal of the service, what the workers said and what was done to them go in; numbers and
-objections come out.
+Pure functions: from the journal of the service, the output of the workers and the incidents they
+compute numbers and objections.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ OWN = re.compile(r"token ([0-9a-f]{16}) is this process's own")
 
 @dataclass
 class Deeds:
-    """What was done to the fleet."""
+    """The incidents of the fleet."""
 
     killed: set[str] = field(default_factory=set)
     """The workers that were killed."""
     freed: int = 0
-    """How often a lease was ended before its time."""
+    """How often a lease was ended early."""
     revoked_ms: list[int] = field(default_factory=list)
     """When all tokens were revoked, by the clock of the service."""
     troubles: list[tuple[float, float]] = field(default_factory=list)
-    """From when to when, on the boot clock, nobody could be expected to have a new token."""
+    """Times on the boot clock during which no process is expected to get a new token."""
 
 
 @dataclass
 class Terms:
-    """The rules of the life of a token, in seconds."""
+    """The rules of a token's life, in seconds."""
 
     life: float
     margin: float
-    """What is handed out is good for so long."""
+    """The minimum remaining life of a token that is handed out."""
     slack: float
-    """What nobody waits longer than, once the trouble is over; generous, for the machine may be busy."""
+    """The longest wait after the trouble is over; generous, since the machine can be busy."""
 
     @property
     def floor(self) -> float:
-        """Two refreshes that succeed lie so far apart."""
+        """The minimum time between two successful refreshes."""
         return (self.life - self.margin) / 2
 
 
 class Accounts:
-    """The books of one run."""
+    """The accounts of one run."""
 
     def __init__(self, journal: list[Line], said: dict[str, list[Line]], deeds: Deeds, terms: Terms) -> None:
         self.journal, self.said, self.deeds, self.terms = journal, said, deeds, terms
@@ -72,7 +72,7 @@ class Accounts:
         return len({self._seen[entry["made"]] for entry in self.journal if self._purpose(entry) == "due"})
 
     def _purpose(self, entry: Line) -> str:
-        """What a call came to."""
+        """The result of a call."""
         if entry["outcome"] == "429":
             return "not consumed"
         if entry["outcome"] == "401" and entry["route"] == "refresh":
@@ -86,7 +86,7 @@ class Accounts:
     def _audit_calls(self) -> None:
         made: dict[int, Line] = {}
         last: Line | None = None
-        # Whether the refresh token of the last pair may be gone.
+        # Whether the refresh token of the last pair may be lost.
         is_lost, causeless = True, 0
         unseen: Counter[str] = Counter()
         lived_alone: dict[str, Line] = {}
@@ -120,7 +120,7 @@ class Accounts:
             self._object("a process that was killed had more than one call under way", many)
         if self.purposes["refused"] > len(self.deeds.revoked_ms):
             self._object("a refresh token that was not revoked was refused")
-        # One that was killed between its intent and its call has made none.
+        # A process that was killed between its intent and its call has made no call.
         if causeless > len(self.deeds.killed) + self.deeds.freed:
             self._object(f"{causeless} pairs were issued though there was a good refresh token")
 
@@ -175,7 +175,7 @@ def table(rows: dict[str, object]) -> str:
 
 
 def timeline(said: dict[str, list[Line]], told: Iterable[tuple[float, str]]) -> str:
-    """What happened, in order: what was done, and what the workers said that is new."""
+    """The events in order: the incidents, and the new lines of the workers."""
     lines = list(told)
     for name, of_one in said.items():
         known: dict[str, Any] = defaultdict(lambda: None)

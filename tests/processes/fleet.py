@@ -1,4 +1,4 @@
-"""Real processes on one store, as a test drives them: workers, a Redis server, and the emulator's journal."""
+"""Real processes on one store: workers, a Redis server, and the emulator's journal, controlled by a test."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from sandbox import Sandbox
 
 WORKER = Path(__file__).with_name("worker.py")
 LOOPBACK = "127.0.0.1"
-# For what must happen, however busy the machine is.
+# The timeout of events that must happen, even on a busy machine.
 PATIENCE_S = 60.0
-# Short-lived tokens are handed out until so much of their life is left.
+# Short-lived tokens are handed out until this much of their life is left.
 MARGIN_S = 5
 
 Line = dict[str, Any]
@@ -33,7 +33,7 @@ def boot() -> float:
 
 
 def eventually(happened: Callable[[], object], what: str, patience: float = PATIENCE_S) -> Any:
-    """The first answer of ``happened`` that is true. Never a measure of speed: only whether it ever comes."""
+    """The first true result of ``happened``. It does not measure speed, only whether the event happens."""
     give_up = time.monotonic() + patience
     while time.monotonic() < give_up:
         if found := happened():
@@ -43,7 +43,7 @@ def eventually(happened: Callable[[], object], what: str, patience: float = PATI
 
 
 class Worker:
-    """A process that runs ``worker.py``. What it says is in a file, which outlives it."""
+    """A process that runs ``worker.py``. Its output is in a file, which remains after its end."""
 
     def __init__(self, name: str, folder: Path, prefix: Sequence[str], task: dict[str, Any]) -> None:
         self.name = name
@@ -56,7 +56,7 @@ class Worker:
         self._errors = folder / f"{name}.err"
 
     def lines(self, what: str | None = None) -> list[Line]:
-        """What it has said, or of that one kind."""
+        """Its lines so far, or those of one kind."""
         text = self._said.read_text()
         whole = text[: text.rfind("\n") + 1].splitlines()
         lines = [json.loads(line) for line in whole]
@@ -67,7 +67,7 @@ class Worker:
         return lines[-1] if lines else None
 
     def generation(self) -> int:
-        """Of the last token that the service took from it; 0: none yet."""
+        """The generation of the last token that the service accepted from it; 0: none yet."""
         return max((line["generation"] for line in self.lines("used") if line["status"] == 200), default=0)
 
     def is_running(self) -> bool:
@@ -90,7 +90,7 @@ class Worker:
 
 @dataclass
 class Redis:
-    """A Redis server, on whose disk everything is by the time that it answers (unless ``keeps`` is false)."""
+    """A Redis server that writes everything to its disk before it answers (unless ``keeps`` is false)."""
 
     folder: Path
     keeps: bool = True
@@ -123,7 +123,7 @@ class Redis:
         eventually(lambda: self.cli("PING") == "PONG", "redis-server answers")
 
     def kill(self) -> None:
-        """As if its machine had lost power."""
+        """Kills it, as a loss of power does."""
         assert self._process
         self._process.kill()
         self._process.wait()
@@ -137,20 +137,20 @@ class Redis:
         return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
 
     def locks(self) -> dict[str, str]:
-        """The leases that are held, each with its owner."""
+        """The held leases, each with its owner."""
         found = self.cli("KEYS", "pg:*:lock").split()
         return {key: owner for key in found if (owner := self.cli("GET", key))}
 
     def free(self, lock: str) -> None:
-        """A lease comes to its end: what the server does by itself after six seconds."""
+        """Ends a lease, as the server does by itself after six seconds."""
         self.cli("DEL", lock)
 
 
 class Service(Sandbox):
-    """The emulator, with words for what these tests ask it."""
+    """The emulator, with methods for these tests."""
 
     def calls(self) -> tuple[int, int]:
-        """Issue and Refresh calls so far, the ones under way included."""
+        """Issue and Refresh calls so far, including running ones."""
         routes = self.counters()["routes"]
         issue, refresh = (routes.get(name, {"calls": 0})["calls"] for name in ("issue", "refresh"))
         return issue, refresh
@@ -160,12 +160,12 @@ class Service(Sandbox):
         return entries
 
     def hold_next_refresh(self, seconds: float) -> None:
-        """It is acted upon, and its answer is late."""
+        """The service processes the call, and its answer is late."""
         action = {"kind": "delay", "ms": int(seconds * 1000)}
         self.fault(route="refresh", point="after", action=action)
 
     def holder(self, refreshes: int) -> str:
-        """The name of who makes the refresh after so many."""
+        """The name of the process that makes the refresh after this many."""
         eventually(lambda: self.calls()[1] > refreshes, f"refresh number {refreshes + 1} begins")
         name: str = self.counters()["routes"]["refresh"]["last"]["headers"]["user-agent"]
         return name
@@ -173,7 +173,7 @@ class Service(Sandbox):
 
 @contextlib.contextmanager
 def service(*options: str) -> Iterator[Service]:
-    """An emulator of the test's own."""
+    """An emulator for one test."""
     binary = os.environ["PG_SANDBOX"]
     with subprocess.Popen([binary, *options], stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -190,7 +190,7 @@ def scratch() -> Iterator[Path]:
 
 
 def task(service: Service, store: str, pause_s: float, use_s: float, **settings: str) -> dict[str, Any]:
-    """What a worker is to do."""
+    """The arguments of a worker."""
     address = service.address
     return {
         "settings": {

@@ -1,4 +1,4 @@
-"""Forty processes on one store, in bad weather that a seed decides."""
+"""Forty processes on one store, with incidents drawn from a seed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fleet import MARGIN_S, Redis, Service, Worker, boot, eventually, scratch, s
 
 PROCESSES = 40
 TERMS = Terms(life=12, margin=MARGIN_S, slack=25)
-# A flight in this weather is over sooner; if not, a lease is ended early, which may cost one call.
+# A flight ends sooner than this; if not, a lease is ended early, which can cost one call.
 LONGEST_FLIGHT_S = 6
 BETWEEN_REVOCATIONS_S = 40
-# Root may read what nobody may, and a test of a folder that cannot be read must not.
+# Root can read any folder, so a test of an unreadable folder must not run as root.
 UNPRIVILEGED = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 class Folder:
-    """The store in a folder."""
+    """The file store."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "store"
@@ -65,7 +65,7 @@ class Folder:
 
 
 class Server(Redis):
-    """The store on a Redis server."""
+    """The Redis store."""
 
     _since: tuple[str, float] = ("", 0.0)
 
@@ -89,7 +89,7 @@ class Server(Redis):
         self.start()
 
     def orphan(self) -> str | None:
-        """A lease that somebody has had for longer than any flight."""
+        """A lease that a process has held for longer than any flight."""
         held = self.locks()
         lock, owner = next(iter(held.items()), ("", ""))
         if owner != self._since[0]:
@@ -193,13 +193,13 @@ class Fleet(AbstractContextManager["Fleet"]):
             self._hire()
 
     def _holder_dies(self) -> None:
-        """Whoever makes the next refresh is killed before the answer comes."""
+        """Kills the process that makes the next refresh, before the answer comes."""
         self.service.ask("DELETE", "/faults")
         refreshes = self.service.calls()[1]
         self.service.hold_next_refresh(3)
 
         def begins() -> bool:
-            # A lease that somebody left behind would keep all from it for six seconds.
+            # An abandoned lease would block all processes for six seconds.
             self._free_orphan()
             return self.service.calls()[1] > refreshes
 
@@ -212,7 +212,7 @@ class Fleet(AbstractContextManager["Fleet"]):
             self._hire()
 
     def _revoke(self) -> None:
-        # A token and its successor refused when new: that would be the fault of the account's rights.
+        # If a token and its successor were both refused young, the cause would be the account's rights.
         if boot() - self._revoked_at < BETWEEN_REVOCATIONS_S:
             return
         self._revoked_at = boot()
@@ -234,7 +234,7 @@ class Fleet(AbstractContextManager["Fleet"]):
             self._tell("a lease is ended")
 
     def _all_well(self) -> None:
-        """Waits until all have one token that works, younger than this moment."""
+        """Waits until all processes have one working token that is newer than this moment."""
         now = boot()
 
         def is_well() -> bool:
@@ -252,7 +252,7 @@ class Fleet(AbstractContextManager["Fleet"]):
         return {worker.name: worker.lines() for worker in self.dead + self.workers}
 
     def accounts(self) -> Accounts:
-        """The books, once nobody can make a call any more."""
+        """The accounts, after the last possible call."""
         for worker in list(self.workers):
             self._kill(worker)
         return Accounts(self.service.journal(), self.said(), self.deeds, TERMS)

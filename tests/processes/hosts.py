@@ -1,4 +1,4 @@
-"""Machines as network namespaces: each has a wire of its own to the service and another one to the store."""
+"""Hosts as network namespaces: each has one wire to the service and another one to the store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from accounts import timeline
 from fleet import PATIENCE_S, Redis, Service, Worker, eventually, scratch, service, task
 
-# Addresses of the namespace that everything else is in, so they meet no other network of this machine.
+# Addresses inside the namespace of the test, so they do not collide with other networks of this machine.
 SERVICE, STORE = "10.0.0.1", "10.0.0.2"
 CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
@@ -47,7 +47,7 @@ class Machine:
         self._world = world
 
     def cut(self, *wires: str) -> None:
-        """From now on nothing passes, and nobody is told."""
+        """Drops all packets from now on, without any error."""
         self._set(wires, "down")
 
     def mend(self, *wires: str) -> None:
@@ -68,7 +68,7 @@ class Machine:
 
 @dataclass
 class World:
-    """Two machines with two workers each, one store, one service."""
+    """Two hosts with two workers each, one store, one service."""
 
     service: Service
     redis: Redis
@@ -98,7 +98,7 @@ class World:
             worker.end()
 
     def agree(self, generation: int, *machines: Machine, patience: float = PATIENCE_S) -> None:
-        """Waits until the workers have used that generation, or those of some machines."""
+        """Waits until the workers, or those of some hosts, have used this generation."""
         workers = [worker for machine in machines or self.machines for worker in machine.workers]
         eventually(
             lambda: all(worker.generation() >= generation for worker in workers),
@@ -109,7 +109,7 @@ class World:
 
 @contextmanager
 def world(life_s: int, keeps: bool = True) -> Iterator[World]:
-    """A world whose access tokens live so long. The thread that asks for it is in it from then on."""
+    """A world with this lifetime of access tokens. The calling thread is in its namespace from then on."""
     name = f"pg{os.getpid()}x{next(_numbers)}"
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())
@@ -136,7 +136,7 @@ def world(life_s: int, keeps: bool = True) -> Iterator[World]:
 
 
 def _enter(space: str) -> None:
-    """This thread alone, and whatever it starts."""
+    """Moves only this thread and the processes that it starts."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open(f"/run/netns/{space}") as there:
         if libc.setns(there.fileno(), CLONE_NEWNET):
@@ -144,6 +144,6 @@ def _enter(space: str) -> None:
 
 
 def story(world: World) -> str:
-    """What happened, for a play that failed."""
+    """The events of a failed case."""
     said = {worker.name: worker.lines() for worker in world.workers}
     return "\n".join([timeline(said, []), *map(str, world.service.journal())])

@@ -1,4 +1,4 @@
-"""The books object to everything that they are there to object to."""
+"""The accounts object to every history that breaks a rule."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def waited(seconds: float) -> Line:
 
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
-# Two lives of one process, as they should be.
+# Two correct lives of one process.
 GOOD = [call(0, "issue", A), call(6, "refresh", B)]
 SAID = [used(1, A), used(2, B)]
 LOST = call(6, "refresh", None, outcome="reset")
@@ -59,7 +59,9 @@ def objections(journal: list[Line], said: list[Line], deeds: Deeds | None = None
         (GOOD, [*SAID, waited(30)], Deeds(troubles=[(80, 90)])),
     ],
 )
-def test_an_explainable_history_raises_no_objection(journal: list[Line], said: list[Line], deeds: Deeds) -> None:
+def test_an_explainable_history_raises_no_objection(
+    journal: list[Line], said: list[Line], deeds: Deeds
+) -> None:
     assert objections(journal, said, deeds) == []
 
 
@@ -81,5 +83,7 @@ def test_an_explainable_history_raises_no_objection(journal: list[Line], said: l
         (GOOD, [*SAID, waited(26)], Deeds(), "waited"),
     ],
 )
-def test_every_other_history_raises_an_objection(journal: list[Line], said: list[Line], deeds: Deeds, objection: str) -> None:
+def test_every_other_history_raises_an_objection(
+    journal: list[Line], said: list[Line], deeds: Deeds, objection: str
+) -> None:
     assert any(objection in text for text in objections(journal, said, deeds))

@@ -1,4 +1,4 @@
-"""Forty processes on one store in bad weather: one call for each due refresh, all others explained."""
+"""Forty processes on one store, with incidents: one call for each due refresh, every other has a reason."""
 
 from __future__ import annotations
 

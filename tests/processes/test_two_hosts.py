@@ -1,7 +1,7 @@
-"""Two machines on one Redis, with wires that are cut, a store that dies, and processes that stand still.
+"""Two hosts on one Redis, with wires that are cut, a store that dies, and processes that are stopped.
 
-Every play has a world of its own, and all are played at once: most of their time is a token growing old. What
-is counted is exact; what takes time has a minute.
+Every case has its own world, and all run at once: most of their time is the wait for a token to age.
+Numbers of calls are exact; events have a timeout of a minute.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from accounts import Accounts, Deeds, Terms
 from fleet import MARGIN_S, PATIENCE_S, Worker, boot, eventually
 from hosts import World, world
 
-# Access tokens live so long.
+# The lifetime of access tokens.
 LIFE_S = 20
-# The lease of a holder who has died or stands still.
+# The lease of a holder that has died or is stopped.
 LEASE_S = 6
 IS_LONG = "PG_SOAK" in os.environ
 
 
 def pairs(world: World) -> dict[int, set[str]]:
-    """The tokens that anybody was handed out, by generation."""
+    """The tokens that were handed out, by generation."""
     found = defaultdict(set)
     for worker in world.workers:
         for line in worker.lines("used"):
@@ -36,7 +36,7 @@ def pairs(world: World) -> dict[int, set[str]]:
 
 
 def check(world: World, *routes: str) -> None:
-    """The service was called so from the start, once for each pair; all had the same pairs, and good ones."""
+    """The service got exactly these calls, one for each pair; all processes had the same good pairs."""
     journal = world.service.journal()
     assert [entry["route"] for entry in journal[: len(routes)]] == list(routes)
     for generation, route in enumerate(routes, 1):
@@ -49,7 +49,7 @@ def check_tokens(world: World) -> None:
     for worker in world.workers:
         worker.kill()
     said = {worker.name: worker.lines() for worker in world.workers}
-    # Whoever was ended in a flight has a pair that nobody was given.
+    # A process that was killed during a flight has a pair that was handed out to no caller.
     deeds = Deeds(killed=set(said))
     terms = Terms(LIFE_S, MARGIN_S, slack=LEASE_S + PATIENCE_S)
     objections = Accounts(world.service.journal(), said, deeds, terms).objections
@@ -57,7 +57,7 @@ def check_tokens(world: World) -> None:
 
 
 def first_after(worker: Worker, moment: float) -> dict[str, Any]:
-    """The first use of a token that was asked for after that."""
+    """The first use of a token that was requested after this time."""
 
     def found() -> dict[str, Any] | None:
         uses = (line for line in worker.lines("used") if line["asked"] > moment)
@@ -68,7 +68,7 @@ def first_after(worker: Worker, moment: float) -> dict[str, Any]:
 
 
 def makers(world: World) -> dict[str, str]:
-    """Who made the call that each pair came from."""
+    """The process whose call made each pair."""
     return {entry["made"]: entry["agent"] for entry in world.service.journal() if entry["made"]}
 
 
@@ -83,7 +83,7 @@ def both_well() -> None:
 
 def cut_off() -> None:
     with world(LIFE_S) as w:
-        # With a pair of its own it would make a call when the wire is back.
+        # With a private pair it would make a call when the wire is back.
         w.begin(on_store_down="fail")
         w.a.cut("service", "store")
         w.agree(3, w.b)
@@ -178,7 +178,7 @@ def frozen_holder() -> None:
 def store_restarted() -> None:
     with world(LIFE_S) as w:
         w.begin()
-        # Shorter than callers who have no token wait for one call.
+        # Shorter than the time that callers without a token wait for one call.
         w.service.hold_next_refresh(4)
         w.service.holder(0)
         w.redis.kill()
@@ -227,7 +227,7 @@ PLAYS: list[Callable[[], None]] = [
 
 @pytest.fixture(scope="session")
 def stage(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
-    """The plays that were asked for, under way."""
+    """The selected cases, all running."""
     probe = f"pg{os.getpid()}probe"
     can = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
     if can.returncode:

@@ -1,7 +1,7 @@
-"""One process of a fleet: asks for a token again and again, uses it, and says what it saw in lines of JSON.
+"""One process of a fleet: asks for tokens repeatedly, uses them, and reports as lines of JSON.
 
-Its one argument is JSON: ``settings`` of the session, ``wallet`` (the business API, in the clear: what is
-looked at is the token), ``pause_s`` between two questions, ``use_s`` between two uses of a token that it
+Its one argument is JSON: ``settings`` of the session, ``wallet`` (the business API, without TLS: only
+the token matters), ``pause_s`` between two questions, ``use_s`` between two uses of a token that it
 knows, and ``margin_s``, what must be left of one. Times are on the boot clock, which all processes share.
 
 With ``margin_s`` the binding looks at the clock. Without it a token that is kept is told by the generation
@@ -18,7 +18,7 @@ import time
 
 from paymentsgate_auth import LogLevel, PaymentsGateError, Session, Token
 
-# A caller who waits longer than the worst fault that the tests think of has been forgotten.
+# A caller that waits longer than this was forgotten: no fault of the tests lasts as long.
 PATIENCE_S = 150
 
 
@@ -27,18 +27,18 @@ def boot() -> float:
 
 
 def say(what: str, **more: object) -> None:
-    # In one write, so that a line is whole or not there, whenever the process is killed.
+    # One write, so that a line is complete or missing, whenever the process is killed.
     os.write(1, (json.dumps({"at": boot(), "what": what, **more}) + "\n").encode())
 
 
 class Business:
-    """The business API, over a connection that is made anew when it breaks."""
+    """The business API, over a connection that is opened again after it breaks."""
 
     def __init__(self, host: str) -> None:
         self._connection = http.client.HTTPConnection(host, timeout=3)
 
     def use(self, token: Token) -> int | None:
-        """What it answers to the token; None: nothing."""
+        """The status that it answers to the token; None: no answer."""
         try:
             headers = {"Authorization": f"Bearer {token.access_token}"}
             self._connection.request("GET", "/wallet", headers=headers)
@@ -76,7 +76,7 @@ def work(settings: dict[str, str], wallet: str, pause_s: float, use_s: float, ma
             status = business.use(token)
             if status == 401:
                 session.reject(token)
-            # How long the token had been out of the library's hands when the answer came.
+            # The time between the return of the token by the library and the answer.
             about = {"generation": token.generation, "fingerprint": known, "asked": asked}
             say("used", **about, status=status, held=boot() - had)
         time.sleep(pause_s)

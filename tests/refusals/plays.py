@@ -1,4 +1,4 @@
-"""Programs whose callers wait while the system refuses something, and what is wrong with their answers."""
+"""Runs programs whose callers wait while the system refuses a call, and checks their answers."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from world import World
 HERE = Path(__file__).parent
 # Access tokens live for 6 s and are handed out until 5 s are left; a second more, and idle threads are gone.
 LIFE_S, MARGIN_MS = 6, 3700
-# What the library may take beyond a deadline, besides what the machine takes to wake a thread.
+# The time that the library may take beyond a deadline, in addition to the wake-up of a thread.
 GRACE_MS = 50
-# When a service that is well again has to be enough (2 s), and a call for it.
+# The time after which a healthy service must be enough (2 s), plus one call.
 RECOVERY_MS = 3000
-# How long the programs try: what takes longer than it should is told from what never comes.
+# How long the programs try, to distinguish a late token from one that never comes.
 PATIENCE_MS = 8000
-# A session is opened without waiting for anybody.
+# Opening a session waits for nothing.
 OPENING_MS = 500
-# What a slow service takes: longer than anybody waits.
+# The answer time of a slow service: longer than any caller waits.
 SLOW_MS = 1200
-# A play that takes longer hangs.
+# A case that takes longer hangs.
 PLAY_S = 120
 
 POSITIONS = "opening", "first", "middle"
-# What another language than C plays: the library reacts alike, the language's own waiting differs.
+# The moments that languages other than C test: only the waiting of the language differs.
 ELSEWHERE = ("opening", "always"), ("first", "once"), ("middle", "always")
 TIMES = {"once": 1, "always": -1}
 DEFECT = re.compile(r"defect|report it|panic", re.I)
@@ -46,7 +46,7 @@ DEFECT = re.compile(r"defect|report it|panic", re.I)
 
 @dataclass(frozen=True)
 class Case:
-    """One refusal: of what, how, when."""
+    """One refusal: the call, the error, the moment."""
 
     name: str
     calls: tuple[str, ...]
@@ -58,11 +58,11 @@ class Case:
     times: str
     language: str
     store: str
-    # Whether the service is well, or so slow that everybody's deadline passes.
+    # Whether the service is healthy, or so slow that every deadline passes.
     service: str
     # Whether the system's certificate authorities are read.
     roots: bool
-    # Whether it is seen that a token ages meanwhile.
+    # Whether the token ages meanwhile.
     ages: bool
     # Whether connections break meanwhile.
     breaks: bool
@@ -82,14 +82,14 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What is wrong, and whether the refusal was met at all."""
+    """The problems, and whether the refusal happened at all."""
 
     complaints: list[str] = field(default_factory=list)
     met: int = 0
 
 
 def number_of(error: str, call: str) -> int:
-    """getaddrinfo has numbers of its own."""
+    """getaddrinfo has its own error numbers."""
     if call == "getaddrinfo":
         return int(getattr(socket, error if error.startswith("EAI_") else "EAI_SYSTEM"))
     return int(getattr(errno, error))
@@ -101,7 +101,7 @@ def table() -> dict[str, Any]:
 
 
 def is_unwanted(variable: str) -> bool:
-    """The proxies are this machine's own; a backtrace reads files that the library does not."""
+    """Without the proxies of this machine, and without backtraces, which read other files."""
     return variable.lower().endswith("_proxy") or variable.startswith("RUST_")
 
 
@@ -121,7 +121,7 @@ def _cases() -> Iterator[Case]:
     rows = table()
     for row in rows["calls"]:
         for language in ("c", "py", "go"):
-            # The numbers differ in the library's reaction, not in the language's.
+            # The error numbers change the reaction of the library, not that of the language.
             for error in row["errors"] if language == "c" else row["errors"][:1]:
                 played = _chosen(row, language, is_first=error == row["errors"][0])
                 name = row.get("name", row["call"])
@@ -132,13 +132,13 @@ def _cases() -> Iterator[Case]:
             yield from _positions(row, played, tuple(row["calls"]), row["name"], row["error"], language)
 
 
-# With which store, when, how often, with which service.
+# The store, the moment, the number of refusals, the service.
 Played = tuple[str, str, str, str]
 
 
 def _chosen(row: dict[str, Any], language: str, is_first: bool) -> Iterator[Played]:
-    """C plays all of a row with its first error; what a further one adds does not depend on the moment."""
-    # What every store does is tried with the one in memory.
+    """C tests all of a row with its first error; further errors have the same effect at every moment."""
+    # Calls that do not depend on the store are tested with the one in memory.
     stores = row.get("stores", ["memory"])
     positions, times = list(row.get("positions", POSITIONS)), list(row.get("times", TIMES))
     services = row.get("services", ["well"])
@@ -163,7 +163,7 @@ def _positions(
     language: str,
 ) -> Iterator[Case]:
     for store, position, times, service in played:
-        # Nobody is interrupted always.
+        # A call is not interrupted every time.
         if error == "EINTR":
             times = "once"
         yield Case(
@@ -185,7 +185,7 @@ def _positions(
 
 
 def chunks(cases: list[Case], most: int = 5) -> Iterator[list[Case]]:
-    """What is played by one program: lives begin with one refusal, and have many in their middle."""
+    """The cases of one program: a session starts with one refusal, and has many later."""
     middles: dict[tuple[str, str, bool], list[Case]] = {}
     for case in cases:
         if case.position == "middle":
@@ -199,7 +199,7 @@ def chunks(cases: list[Case], most: int = 5) -> Iterator[list[Case]]:
 
 @dataclass(frozen=True)
 class Services:
-    """What a program talks to: an emulator of its own, and a database of its own on a Redis server."""
+    """The world of a program: its own emulator, and its own database on a Redis server."""
 
     emulator: Sandbox
     redis_port: int
@@ -214,7 +214,7 @@ class Services:
                 pass
 
     def place(self, store: str, folder: Path) -> str:
-        """The setting of that store. By name, so that it has to be resolved."""
+        """The value of the setting for this store. It has a host name, so that it must be resolved."""
         places = {
             "memory": "memory:",
             "file": f"file:{folder}/pg-store",
@@ -224,11 +224,11 @@ class Services:
 
 
 class Ended(Exception):
-    """The program is not there any more."""
+    """The program has ended."""
 
 
 class Program:
-    """A program with the shim, in a world of its own."""
+    """A program with the shim, in its own world."""
 
     def __init__(self, case: Case, services: Services, folder: Path) -> None:
         self.world = World(folder / "world", names())
@@ -238,12 +238,12 @@ class Program:
             **{name: value for name, value in os.environ.items() if not is_unwanted(name)},
             "LD_PRELOAD": os.environ["PG_SHIM"],
             "PG_REFUSALS": str(self.world.path),
-            # By name, so that it has to be resolved.
+            # A host name, so that it must be resolved.
             "PAYMENTSGATE_BASE_URL": address["https"].replace("127.0.0.1", "localhost"),
             "PAYMENTSGATE_CREDENTIALS_FILE": address["credentials_file"],
             "PAYMENTSGATE_TLS_CA_FILE": address["ca_file"],
             "PAYMENTSGATE_STORE": services.place(case.store, folder),
-            # Reading them takes a fiftieth of a second of a processor that many share here.
+            # Reading them takes 20 ms of a processor that many programs share here.
             "PAYMENTSGATE_TLS_SYSTEM_ROOTS": str(case.roots).lower(),
         }
         self._errors = (folder / "errors").open("w+")
@@ -255,14 +255,14 @@ class Program:
             env=environment,
             text=True,
             bufsize=1,
-            # With a child that it may fork.
+            # Including a child that it may fork.
             start_new_session=True,
         )
         self._watch = threading.Timer(PLAY_S, os.killpg, (self._process.pid, signal.SIGKILL))
         self._watch.start()
 
     def do(self, command: str) -> list[list[str]]:
-        """The lines that it answers a command with."""
+        """The lines of its answer to a command."""
         assert self._process.stdin
         assert self._process.stdout
         try:
@@ -278,7 +278,7 @@ class Program:
         raise Ended
 
     def starved_ms(self) -> float:
-        """For how long the library's thread has been ready, and no processor was free."""
+        """How long the library's thread was ready while no processor was free."""
         starved = 0.0
         pids = [self._process.pid, *self._children()]
         for task in (task for pid in pids for task in Path(f"/proc/{pid}/task").glob("*")):
@@ -296,7 +296,7 @@ class Program:
             return []
 
     def end(self) -> list[str]:
-        """What there is to say against its end."""
+        """Problems with its end."""
         assert self._process.stdin
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -325,7 +325,7 @@ def program(case: Case, services: Services) -> Iterator[Program]:
 
 
 def play(cases: list[Case], services: Services) -> dict[Case, Outcome]:
-    """Plays cases one after the other: in one program as long as its session lives."""
+    """Runs cases one after the other, in one program as long as its session lives."""
     outcomes: dict[Case, Outcome] = {}
     left = list(cases)
     while left:
@@ -393,7 +393,7 @@ def play_one(case: Case, running: Program, outcome: Outcome) -> None:
 
 
 def wait(case: Case, running: Program) -> list[str]:
-    """Has everybody wait, and says what is wrong with the answers."""
+    """Lets all callers wait, and returns the problems with their answers."""
     if case.service == "slow":
         running.emulator.fault(times=None, action={"kind": "delay", "ms": SLOW_MS})
     before = running.starved_ms()
@@ -412,14 +412,14 @@ def wait(case: Case, running: Program) -> list[str]:
 
 
 def break_connections(running: Program) -> None:
-    """The next call needs a connection of its own."""
+    """The next call needs a new connection."""
     running.emulator.fault(route="wallet", point="before", times=None, action={"kind": "close"})
     running.do("request 1000")
     running.emulator.ask("DELETE", "/faults")
 
 
 def judged(case: Case, lines: list[list[str]], lag: float) -> list[str]:
-    """What is wrong with the answers."""
+    """The problems with the answers."""
     complaints = []
     for who, deadline, took, status, text in lines:
         about = f"{who}, {deadline} ms: "

@@ -1,15 +1,15 @@
 /*
- * Makes the operating system refuse what the library asks of it, while the program goes on: LD_PRELOAD=shim.so.
+* Makes the operating system refuse calls of the library, and only of the library: LD_PRELOAD=shim.so.
  *
- * Two means, since neither sees all. What the library calls in libc is taken in its place: a wrapper knows its caller by
- * the return address, so the program's own calls pass. What it asks of the kernel by itself (rustix has instructions of
- * its own) never comes by here: a seccomp filter tells such calls by the address of the instruction, and hands them to a
- * thread of this shim, which answers or lets them go on. A filter alone would not do: calls through libc all have
- * addresses in libc, a thread that the library is refused is one that glibc asks for, and several calls are answered
+* It uses two means, since neither sees all calls. Functions of libc are wrapped: a wrapper identifies its caller by
+* the return address, so the program's own calls pass. Direct system calls (rustix has its own
+* instructions) do not pass a wrapper: a seccomp filter identifies them by the address of the instruction, and sends them to a
+* thread of this shim, which answers or lets them continue. A filter alone is not enough: calls through libc all have
+* addresses in libc, glibc makes the system calls for a new thread, and several calls are answered
  * without the kernel (vDSO). Unlike SECCOMP_RET_ERRNO both can be switched on and off.
  *
- * What to refuse stands in a file that the test maps too, named by PG_REFUSALS: see struct slot. Each call has a slot under
- * its name; the shim counts there. A call without one is written behind the slots: the list of calls has to name it.
+* The file named by PG_REFUSALS, which the test maps too, says what to refuse: see struct slot. Each call has a slot with
+* its name, in which the shim counts. A call without a slot is written after the slots: the list of calls must name it.
  */
 
 #define _GNU_SOURCE
@@ -51,15 +51,15 @@
 #define LIBRARY "libpaymentsgate_auth.so"
 enum { NAME = 40, SUBJECT = 128, STRANGERS = 64 };
 
-/* Laid out for the test, which reads and writes it. */
+/* The test reads and writes this layout too. */
 struct slot {
     char name[NAME];
-    /* What is answered; of getaddrinfo its own kind of number. */
+    /* The error number; for getaddrinfo one of its own numbers. */
     int32_t error;
     int32_t reserved;
-    /* How many calls more are refused; below 0: all, until it is told otherwise. Of those, so many pass first. */
+    /* How many more calls are refused; below 0: all, until changed. This many calls pass first. */
     int64_t left, pass;
-    /* Only what is about a path that contains this. */
+    /* Only calls with a path that contains this. */
     char subject[SUBJECT];
     uint64_t calls, refused;
 };
@@ -89,7 +89,7 @@ static struct slot *slot_of(const char *name)
         char *stranger = world->strangers[i];
         if (strncmp(stranger, name, NAME) == 0)
             break;
-        /* Two threads may write the same name twice. */
+        /* Two threads can write the same name twice. */
         if (stranger[0] == 0) {
             strncpy(stranger, name, NAME - 1);
             break;
@@ -98,7 +98,7 @@ static struct slot *slot_of(const char *name)
     return NULL;
 }
 
-/* Counts a call, and says how it is refused: 0, it is not. `path` is what it is about, if that is known. */
+/* Counts a call, and returns its error; 0: it is not refused. `path` is its path, if known. */
 static int refusal(const char *name, const char *path)
 {
     struct slot *slot = slot_of(name);
@@ -153,7 +153,7 @@ static const char *kernel_name(long number)
     }
 }
 
-/* "syscall futex", "kernel timerfd_create"; by number where this shim has no word for it. */
+/* "syscall futex", "kernel timerfd_create"; by number if this shim has no name for it. */
 static const char *name_by_number(const char *way, long number, char name[NAME])
 {
     const char *known = kernel_name(number);
@@ -180,7 +180,7 @@ static void *answer_the_filter(void *unused)
         char name[NAME];
         int error = refusal(name_by_number("kernel", asked.data.nr, name), NULL);
         struct seccomp_notif_resp answer = { asked.id, 0, -error, error ? 0 : SECCOMP_USER_NOTIF_FLAG_CONTINUE };
-        /* The thread may have been torn out of the call by a signal: then it makes it anew. */
+        /* A signal may have interrupted the call of the thread: then the thread makes it again. */
         syscall(SYS_ioctl, listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
     }
     return NULL;
@@ -188,7 +188,7 @@ static void *answer_the_filter(void *unused)
 
 static int (*real_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
-/* Every call whose instruction is in the library's code goes to a thread of ours. */
+/* Every call whose instruction is in the library's code goes to a thread of the shim. */
 static void install_filter(void)
 {
     uint32_t high = library_begin >> 32, high_end = (library_end - 1) >> 32;
@@ -203,7 +203,7 @@ static void install_filter(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    /* Where the code lies across a multiple of 4 GiB. */
+    /* If the code crosses a multiple of 4 GiB. */
     struct sock_filter across[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, IP + 4),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, high, 0, 2),
@@ -227,7 +227,7 @@ static void install_filter(void)
     listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
     if (listener < 0)
         fail("seccomp, whose filters with a listener this test needs");
-    /* Out of the way of the descriptors that the program counts. */
+    /* A high number, apart from the descriptors that the program counts. */
     int high_fd = (int)syscall(SYS_fcntl, listener, F_DUPFD_CLOEXEC, 900);
     if (high_fd >= 0) {
         syscall(SYS_close, listener);
@@ -255,7 +255,7 @@ static int look_for_library(struct dl_phdr_info *info, size_t size, void *unused
     return 1;
 }
 
-/* Whether the library has made a call that returns there. */
+/* Whether the return address is in the library. */
 static bool is_library(void *where)
 {
     static pthread_once_t filter = PTHREAD_ONCE_INIT;
@@ -309,7 +309,7 @@ __attribute__((constructor)) static void begin(void)
     if (real_##name == NULL) \
         real_##name = real(#name)
 
-/* A call that answers `failed` and sets errno. */
+/* A call that returns `failed` and sets errno. */
 #define REFUSABLE(type, name, parameters, arguments, failed, path) \
     type name parameters \
     { \
@@ -324,7 +324,7 @@ __attribute__((constructor)) static void begin(void)
         return real_##name arguments; \
     }
 
-/* One that answers the number of its error. */
+/* A call that returns its error number. */
 #define REFUSABLE_BY_NUMBER(name, parameters, arguments) \
     int name parameters \
     { \
@@ -341,7 +341,7 @@ static bool is_pair(int fd)
     return domain == AF_UNIX;
 }
 
-/* What a descriptor stands for: its calls fail in ways of their own. */
+/* The kind of a descriptor, since calls fail differently for each kind. */
 static const char *kind_of(int fd)
 {
     struct stat about;
@@ -377,7 +377,7 @@ static int refusal_of_descriptor(const char *call, int fd)
     return refusal(name, path_of(fd, path));
 }
 
-/* One on a descriptor, named by what that stands for: "fsync folder". */
+/* A call on a descriptor, named with its kind: "fsync folder". */
 #define REFUSABLE_ON(type, name, parameters, arguments) \
     type name parameters \
     { \
@@ -446,13 +446,13 @@ REFUSABLE_BY_NUMBER(pthread_create, (pthread_t *thread, const pthread_attr_t *ho
 REFUSABLE_BY_NUMBER(clock_nanosleep, (clockid_t clock, int flags, const struct timespec *time, struct timespec *left), (clock, flags, time, left))
 REFUSABLE_BY_NUMBER(getaddrinfo, (const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found), (host, port, hints, found))
 
-/* Of a path, or of a descriptor where the path is empty. */
+/* For a path, or for a descriptor if the path is empty. */
 int statx(int folder, const char *path, int flags, unsigned int mask, struct statx *about)
 {
     REAL(statx);
     if (is_library(CALLER)) {
         char known[PATH_MAX];
-        /* std asks for nothing at NULL to see whether there is such a call; glibc has promised that nobody does. */
+        /* std passes NULL to test whether the call exists; glibc declares the argument as never NULL. */
         const char *volatile given = path;
         const char *about_what = given == NULL ? NULL : given[0] != 0 ? given : path_of(folder, known);
         int error = refusal("statx", about_what);
@@ -464,7 +464,7 @@ int statx(int folder, const char *path, int flags, unsigned int mask, struct sta
     return real_statx(folder, path, flags, mask, about);
 }
 
-/* A descriptor is closed all the same: that is what the kernel does. */
+/* The descriptor is closed anyway, as the kernel does. */
 int close(int fd)
 {
     REAL(close);

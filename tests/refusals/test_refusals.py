@@ -1,4 +1,4 @@
-"""No refusal of the system ends a session, keeps anybody past a deadline, or goes by without a name."""
+"""No refusal of the system ends a session or delays a caller past its deadline, and every call is listed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import plays
 import pytest
 from sandbox import closed_port, started
 
-# Most of the time the programs wait.
+# The programs mostly wait.
 AT_ONCE = int(os.environ.get("PG_PLAYS_AT_ONCE", "8"))
 
 CASES = plays.cases()
 
 
 class Plays:
-    """The plays of this run, several at once."""
+    """The cases of this run, several at once."""
 
     def __init__(self, cases: list[plays.Case], stage: ThreadPoolExecutor) -> None:
         self._services: queue.SimpleQueue[plays.Services] = queue.SimpleQueue()
@@ -47,7 +47,7 @@ class Plays:
 
 
 def chosen_cases(request: pytest.FixtureRequest) -> list[plays.Case]:
-    """Those of this run."""
+    """The cases of this run."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
     calls = [item.callspec for item in items if hasattr(item, "callspec")]
     return [call.params["case"] for call in calls if "case" in call.params]
@@ -69,7 +69,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Plays]:
 
 @contextmanager
 def redis() -> Iterator[int]:
-    """A server without a disk, on the port that this gives."""
+    """A server without a disk, on the returned port."""
     port = int(closed_port().split(":")[1])
     options = {"port": port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "databases": AT_ONCE}
     arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]

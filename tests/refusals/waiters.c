@@ -1,6 +1,6 @@
 /*
- * A program whose callers wait for the library in all ways there are in C, and tells when each was answered. Commands on
- * stdin, lines of tab-separated words on stdout, a line "done" behind each command's. README.md has the commands.
+* A program whose callers wait for the library in all ways of C, and reports when each was answered. Commands on
+* stdin, lines of tab-separated words on stdout, a line "done" after each command. README.md has the commands.
  */
 
 #define _GNU_SOURCE
@@ -17,7 +17,7 @@
 
 #include <paymentsgate_auth.h>
 
-/* What is late by so much hangs. */
+/* A call that is later than this hangs. */
 enum { HANGS_MS = 3000, AGES_MS = 8000, ID = 7, RETRY_MS = 50 };
 
 static pg_client *client;
@@ -90,7 +90,7 @@ static struct end block_for_issue(double ms)
     return ended(status, error);
 }
 
-/* The end of what was started on a queue, waited for by its descriptor or by the call that waits. */
+/* The end of an operation on a queue, awaited by the descriptor or by the waiting call. */
 static struct end end_on(pg_queue *queue, bool by_descriptor)
 {
     pg_event *event = NULL;
@@ -138,7 +138,7 @@ static struct end token_by_descriptor(double ms) { return start(false, true, ms)
 static struct end token_by_poll(double ms) { return start(false, false, ms); }
 static struct end request_by_descriptor(double ms) { return start(true, true, ms); }
 
-/* What does not wait. */
+/* Calls that do not wait. */
 static struct end look_at_health(double ms)
 {
     char *json = NULL;
@@ -149,7 +149,7 @@ static struct end look_at_health(double ms)
     return ended(status, error);
 }
 
-/* News of the session, begun and given up. */
+/* A subscription to the session, started and canceled. */
 static struct end subscribe(double ms)
 {
     pg_queue *queue = NULL;
@@ -164,7 +164,7 @@ static struct end subscribe(double ms)
     return ended(status, error);
 }
 
-/* Another session, opened and closed while the refusal lasts. */
+/* Another session, opened and closed during the refusal. */
 static struct end open_and_close(double ms)
 {
     pg_config *config = pg_config_new();
@@ -177,7 +177,7 @@ static struct end open_and_close(double ms)
     pg_config_free(config);
     if (status != PG_OK)
         return ended(status, error);
-    /* What has begun is not waited for. */
+    /* Running operations are not awaited. */
     status = pg_session_token(other, 0, &token, &error);
     pg_token_free(token);
     pg_error_free(error);
@@ -308,7 +308,7 @@ static void recover(double patience_ms)
     tell("recover", patience_ms, now_ms() - begun, end);
 }
 
-/* Waits until the token has no more than that left. */
+/* Waits until the token has no more than this left. */
 static struct end age(double left_ms)
 {
     double until = now_ms() + AGES_MS;
@@ -320,7 +320,7 @@ static struct end age(double left_ms)
     return (struct end){ PG_OK, "" };
 }
 
-/* A child goes on in this program's place, with the session that it inherits; the parent only tells how it ended. */
+/* A child continues in place of this program, with the inherited session; the parent only reports its end. */
 static void go_on_in_a_child(void)
 {
     int status = 0;

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 
 from paymentsgate_auth import AsyncSession, Client, PaymentsGateError, Session, Token
 
-# What is late by so much hangs, in seconds.
+# A call that is later than this hangs, in seconds.
 HANGS = 3.0
-# A token that lasts for longer does not age, in seconds.
+# A token that lasts longer than this does not age, in seconds.
 AGES = 8.0
-# Between two questions for a token, in seconds.
+# The time between two requests for a token, in seconds.
 RETRY = 0.05
 
 
@@ -49,7 +49,7 @@ class Life:
                 time.sleep(RETRY)
 
     def age(self, left: float) -> None:
-        """Waits until the token has no more than that left."""
+        """Waits until the token has no more than this left."""
         until = time.monotonic() + AGES
         while self.last and self.last.remaining >= left:
             if time.monotonic() > until:
@@ -62,7 +62,7 @@ class Life:
 
 
 class Waiter(threading.Thread):
-    """Somebody who waits, and writes down when the answer came."""
+    """A caller that waits, and records when the answer came."""
 
     def __init__(self, name: str, timeout: float, wait: Callable[[float], object]) -> None:
         super().__init__(daemon=True)
@@ -139,7 +139,7 @@ class Loop(threading.Thread):
 
 
 async def canceled(call: Awaitable[object], after: float) -> None:
-    """A task that gives up by itself: not by a deadline of the library's."""
+    """A task with its own timeout instead of a deadline of the library."""
     try:
         await asyncio.wait_for(call, after)
     except asyncio.TimeoutError:

@@ -1,4 +1,4 @@
-"""What the shim and its test share: a file of slots, one for each call (see shim.c)."""
+"""The file that the shim and its test share: slots, one for each call (see shim.c)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEFT_AT = 48
 
 
 class World:
-    """Which calls are refused at this moment, and how often each was made."""
+    """The calls that are refused now, and how often each was made."""
 
     def __init__(self, path: Path, names: Iterable[str]) -> None:
         self.path = path
@@ -34,15 +34,15 @@ class World:
         _HEAD.pack_into(self._bytes, 0, len(self._places), *[0] * 7)
 
     def refuse(self, name: str, error: int, times: int, about: str = "") -> None:
-        """So many calls from now on, or all for -1; only those about a path that contains that."""
+        """Refuses this many calls from now on, or all for -1, whose path contains `about`."""
         place = self._places[name]
         _, _, _, _, _, _, calls, refused = _SLOT.unpack_from(self._bytes, place)
         _SLOT.pack_into(self._bytes, place, name.encode(), error, 0, 0, 0, about.encode(), calls, refused)
-        # The shim may be looking: what it waits for comes last.
+        # The shim can read meanwhile, so the count comes last.
         _LEFT.pack_into(self._bytes, place + _LEFT_AT, times)
 
     def lift(self) -> None:
-        """No call is refused any more."""
+        """Ends all refusals."""
         for place in self._places.values():
             _LEFT.pack_into(self._bytes, place + _LEFT_AT, 0)
 

@@ -1,4 +1,4 @@
-"""A store of the program's own, in memory."""
+"""A custom store in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paymentsgate_auth import Record
 
 
 class MemoryStore:
-    """What it takes; and what it raises in every call, if it is told to."""
+    """Its arguments, and the exception that every call raises, if set."""
 
     def __init__(self) -> None:
         self.mutex = threading.Lock()

@@ -1,4 +1,4 @@
-"""The emulator as tests see it: started, steered through its admin port, ended."""
+"""The emulator for tests: starts it, controls it through its admin port, and ends it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Sandbox:
         return answer
 
     def secrets(self) -> list[str]:
-        """What nobody may show: the account's keys, and the tokens that the emulator was last sent."""
+        """The secrets that must not be shown: the account's keys, and the last tokens of the emulator."""
         credentials = json.loads(Path(self.address["credentials_file"]).read_text())
         found = [credentials["public_key"], credentials["private_key"]]
         found += [base64.b64decode(key).decode() for key in found]
@@ -65,7 +65,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @contextmanager
 def started() -> Iterator[Sandbox]:
-    """The emulator that the variable PG_SANDBOX names. It ends with its parent, should that be killed."""
+    """The emulator that the variable PG_SANDBOX names. It ends if its parent is killed."""
     binary = os.environ.get("PG_SANDBOX")
     if not binary:
         raise RuntimeError("set PG_SANDBOX to the emulator, pg-sandbox; make build leaves it in build/")
@@ -78,7 +78,7 @@ def started() -> Iterator[Sandbox]:
 
 
 def closed_port() -> str:
-    """The address of a port on which nobody listens."""
+    """The address of a port without a server."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{listener.getsockname()[1]}"

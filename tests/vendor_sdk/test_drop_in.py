@@ -40,7 +40,7 @@ def issues(sandbox):  # noqa: F811
 
 
 def test_the_vendor_s_client_obtains_a_pair_for_each_request(sandbox):  # noqa: F811
-    """What the drop-in is for."""
+    """The vendor's client without the drop-in."""
     client = ApiClient(Credentials.fromFile(sandbox.credentials_file), baseUrl=sandbox.https)
     for _ in range(3):
         client.Assets()

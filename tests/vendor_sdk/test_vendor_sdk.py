@@ -1,4 +1,4 @@
-"""The vendor's own SDK as a witness: what it can read, the emulator says as the service says it.
+"""The vendor's own SDK against the emulator: if it can read the answers, they have the form of the service.
 
 PG_SANDBOX names the built `pg-sandbox`:
 
@@ -40,7 +40,7 @@ def program():
 
 @pytest.fixture
 def sandbox(program, monkeypatch):
-    """The same, as good as new. The SDK takes its trust from the environment and from nowhere else."""
+    """The emulator after a reset. The SDK reads its trusted authorities only from the environment."""
     monkeypatch.setenv("SSL_CERT_FILE", program.ca_file)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     admin(program, "POST", "/reset")

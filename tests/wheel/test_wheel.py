@@ -1,4 +1,4 @@
-"""The wheel, installed elsewhere: it carries all that it needs, and does the main job."""
+"""The wheel in another place: it contains everything that it needs, and gets tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sandbox import Sandbox, started
 ROOT = Path(__file__).parents[2]
 OURS = ("PAYMENTSGATE_", "PG_", "PYTHON", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-"""The environment without anything that helps to find the library or the package."""
+"""The environment without variables that help to find the library or the package."""
 PACKAGE = ROOT / "bindings" / "python" / "src" / "paymentsgate_auth"
 LIBRARY = "paymentsgate_auth/libpaymentsgate_auth.so.1"
 
@@ -67,7 +67,7 @@ with Session(base_url=443, colour="red") as session:
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """What a command says, which must succeed."""
+    """The output of a command that must succeed."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -83,7 +83,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture(scope="session")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made from a copy of what git has or would have: nothing that lies about helps."""
+    """Made from a copy of the files that git has or would add, without other files of the tree."""
     copy = tmp_path_factory.mktemp("copy")
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout
@@ -99,11 +99,11 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The one that PG_WHEEL names; else one that is made from the source distribution alone."""
+    """The wheel that PG_WHEEL names, or one built from the source distribution alone."""
     if given := os.environ.get("PG_WHEEL"):
         return Path(given).resolve()
-    # At one path, so that cargo finds the crates that it has compiled. The times are those of unpacking: the
-    # archive's never change, and cargo would take new sources for old ones.
+    # At one path, so that cargo reuses its compiled crates. The file times are those of unpacking: the
+    # archive's times never change, and cargo would not notice new sources.
     source = ROOT / "build" / "wheel"
     subprocess.run(["rm", "-rf", source], check=True)
     source.mkdir(parents=True)
@@ -119,7 +119,7 @@ def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment's interpreter, with the wheel and nothing else."""
+    """The interpreter of a new environment with only the wheel."""
     home = tmp_path_factory.mktemp("venv")
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
@@ -144,7 +144,7 @@ def environment(sandbox: Sandbox) -> dict[str, str]:
 def test_the_installed_package_gets_a_token(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
     version, package, mapped = run(python, "-I", "-c", JOB, cwd=tmp_path, **environment(sandbox)).splitlines()
     assert version == re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]  # type: ignore[index]
-    # Its own library, and no other on the way.
+    # It uses its own library and loads no other.
     assert Path(package).is_relative_to(python.parents[1])
     assert mapped == repr({str(Path(package).parent / Path(LIBRARY).name)})
 
@@ -161,7 +161,7 @@ def test_the_wheel_contains_exactly_the_expected_files(wheel: Path) -> None:
     licences = {name for name in names if ".dist-info/licenses/" in name}
     assert sources | {LIBRARY} <= names
     rest = names - sources - licences - {LIBRARY}
-    # auditwheel leaves another bill of materials.
+    # auditwheel adds another bill of materials.
     about = {Path(name).name for name in rest if ".dist-info/" in name}
     assert about - {"auditwheel.cdx.json"} == {"METADATA", "WHEEL", "RECORD", "sbom.cdx.json"}
     assert {name for name in rest if ".dist-info/" not in name} == set()
@@ -174,7 +174,7 @@ def test_pip_and_twine_report_no_problem(python: Path, wheel: Path, sdist: Path,
 
 
 def test_the_wheel_runs_on_the_platforms_its_name_claims(wheel: Path, tmp_path: Path) -> None:
-    """auditwheel, and the newest symbol of glibc that the library wants."""
+    """Checks with auditwheel, and by the newest glibc symbol that the library needs."""
     said = " ".join(run(sys.executable, "-m", "auditwheel", "show", wheel, cwd=tmp_path).split())
     tag = wheel.stem.split("-")[-1]
     assert "-py3-none-" in wheel.name
@@ -188,12 +188,12 @@ def test_the_wheel_runs_on_the_platforms_its_name_claims(wheel: Path, tmp_path: 
     promised = [tuple(map(int, found)) for found in re.findall(r"manylinux_(\d+)_(\d+)", tag)]
     print(f"{wheel.name}: {wheel.stat().st_size} bytes, glibc {'.'.join(map(str, newest))} or newer; {said}")
     assert newest <= (promised or [here])[0]
-    # Nothing is wanted that such a system may lack.
+    # No symbol is needed that such a system may lack.
     assert f'manylinux_{newest[0]}_{newest[1]}_{platform.machine()}"' in said
 
 
 def test_the_library_is_built_as_configured(wheel: Path, tmp_path: Path) -> None:
-    """Another linker keeps its promises: name, symbols, no unloading, room for the thread's own pointer."""
+    """The wheel's linker must keep the name, the symbols, NODELETE, and room for the thread-local pointer."""
     zipfile.ZipFile(wheel).extract(LIBRARY, tmp_path)
     dynamic = run("readelf", "--dynamic", "--wide", LIBRARY, cwd=tmp_path)
     assert "[libpaymentsgate_auth.so.1]" in dynamic

@@ -1,4 +1,4 @@
-/* The answers of driver.c. What is NULL is left out. */
+/* The answers of driver.c. A value that is NULL is left out. */
 
 #ifndef CDRIVER_ANSWERS_H
 #define CDRIVER_ANSWERS_H
@@ -30,7 +30,7 @@ static void put_number(const char *key, int64_t value)
     put_text(key, digits);
 }
 
-/* The error is NULL where nobody asked for it. */
+/* The error is NULL if the caller did not ask for it. */
 static void put_outcome(pg_status status, const pg_error *error)
 {
     put_text("status", pg_status_name(status));
@@ -60,7 +60,7 @@ static void put_status(pg_status status, pg_error *error)
     pg_error_free(error);
 }
 
-/* Takes the new token over. */
+/* Takes ownership of the new token. */
 static void put_token(struct state *state, pg_token *token)
 {
     put_text("fingerprint", pg_token_fingerprint(token));
@@ -79,7 +79,7 @@ static int by_text(const void *one, const void *other)
     return strcmp(*(char *const *)one, *(char *const *)other);
 }
 
-/* In the order of the alphabet: languages differ in how they keep headers. */
+/* In alphabetical order, since languages keep headers in different orders. */
 static void put_headers(const pg_response *response)
 {
     char *lines[MOST_HEADERS], all[4096] = "";

@@ -1,4 +1,4 @@
-/* The commands of driver.c that stand on a queue: started calls and events. */
+/* The commands of driver.c that use a queue: started calls and events. */
 
 #ifndef CDRIVER_QUEUE_H
 #define CDRIVER_QUEUE_H
@@ -8,7 +8,7 @@
 #include "answers.h"
 #include "words.h"
 
-/* A call that goes on under way: its words are those of the command that waits. */
+/* Starts a call. Its words are those of the waiting command. */
 static void start(struct state *state, char **words, int count)
 {
     const char *call = words[0];
@@ -103,7 +103,7 @@ static const char *name_of_level(pg_log_level level)
     }
 }
 
-/* All that wait. A pair that the host keeps is the last token. */
+/* Takes all waiting events. A pair that the host keeps becomes the last token. */
 static void events(struct state *state)
 {
     char kinds[1024] = "", log[16384] = "";

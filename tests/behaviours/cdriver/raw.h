@@ -1,9 +1,9 @@
 /*
- * The command `raw` of driver.c: NULL where something must be, which the other commands and languages cannot express.
- * Stands on the driver's state and answers.
+* The command `raw` of driver.c: NULL for required arguments, which the other commands and languages cannot express.
+* Uses the driver's state and answers.
  */
 
-/* Every _free and every getter takes NULL; answers PG_OK or what does not hold. */
+/* Every _free and every getter accepts NULL; answers PG_OK or the condition that does not hold. */
 #define HOLDS(condition) \
     do { \
         if (!(condition)) { \

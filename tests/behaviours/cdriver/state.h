@@ -1,4 +1,4 @@
-/* What the driver holds between two commands, and how it ends where a command is wrong. */
+/* The state of the driver between two commands, and its end after a wrong command. */
 
 #ifndef CDRIVER_STATE_H
 #define CDRIVER_STATE_H

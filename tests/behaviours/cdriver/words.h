@@ -1,4 +1,4 @@
-/* The words of a command, as the texts and numbers that they stand for. */
+/* Decodes the words of a command into texts and numbers. */
 
 #ifndef CDRIVER_WORDS_H
 #define CDRIVER_WORDS_H
@@ -16,7 +16,7 @@ static int digit(char c)
     return (int)(found - DIGITS);
 }
 
-/* Decodes into the word itself: the bytes take less room than their digits. */
+/* Decodes in place, since the bytes need less space than their digits. */
 static struct text text_of(char *word, const struct state *state)
 {
     struct text text = { NULL, 0 };
@@ -56,7 +56,7 @@ static int64_t number_of(const char *word)
     return number;
 }
 
-/* Cuts the text into its lines, and ends them with NULL. */
+/* Splits the text into lines, followed by NULL. */
 static void lines_of(struct text text, const char *lines[MOST_HEADERS + 1])
 {
     int count = 0;
@@ -69,7 +69,7 @@ static void lines_of(struct text text, const char *lines[MOST_HEADERS + 1])
     lines[count] = NULL;
 }
 
-/* Splits a line at its tabs; answers how many words it has. */
+/* Splits a line at its tabs; returns the number of words. */
 static int split(char *line, char *words[MOST_WORDS])
 {
     int count = 0;

@@ -20,7 +20,7 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// errUnsupported answers what Go has no way to say, such as NULL where a text is needed.
+// errUnsupported answers a command that Go cannot express, such as NULL for a required text.
 var errUnsupported = errors.New("unsupported")
 
 func main() {
@@ -69,8 +69,8 @@ type setting struct {
 	option pgauth.Option
 }
 
-// obey carries one command out and says what it has made: a *pgauth.Token, a pgauth.Health, a *pgauth.Response,
-// []pgauth.Event, a version, settings or nothing.
+// obey runs one command and returns its result: a *pgauth.Token, a pgauth.Health, a *pgauth.Response,
+// []pgauth.Event, a version, settings or nil.
 func (d *driver) obey(ctx context.Context, words []string) (any, error) {
 	command, arguments := words[0], make([]argument, len(words)-1)
 	for i, word := range words[1:] {
@@ -139,7 +139,7 @@ func (d *driver) obey(ctx context.Context, words []string) (any, error) {
 	return nil, errUnsupported
 }
 
-// start has a goroutine obey, whose context can be canceled.
+// start runs a command in a goroutine with a context that can be canceled.
 func (d *driver) start(words []string) *operation {
 	ctx, cancel := context.WithCancel(context.Background())
 	started := &operation{cancel: cancel, ended: make(chan struct{})}
@@ -220,7 +220,7 @@ func (d *driver) options(without ...string) []pgauth.Option {
 	return options
 }
 
-// openPair opens a session that has a pair and no credentials, not even its client's.
+// openPair opens a session with a pair and without credentials, not even those of its client.
 func (d *driver) openPair(access, refresh, expiresIn argument) error {
 	if !access.given || !refresh.given {
 		return errUnsupported
@@ -239,7 +239,7 @@ func (d *driver) openPair(access, refresh, expiresIn argument) error {
 	return err
 }
 
-// header takes names and values in turn, one a line.
+// header reads names and values in turn, one per line.
 func header(lines argument) http.Header {
 	if !lines.given {
 		return nil
@@ -258,7 +258,7 @@ func body(text argument) []byte {
 	return []byte(text.text)
 }
 
-// events takes all that wait. A pair that the host keeps is the last token.
+// events takes all waiting events. A pair that the host keeps becomes the last token.
 func (d *driver) events() ([]pgauth.Event, error) {
 	now, cancel := context.WithTimeout(context.Background(), 0)
 	defer cancel()
@@ -278,7 +278,7 @@ func (d *driver) events() ([]pgauth.Event, error) {
 	}
 }
 
-// keep makes a token that was got the last one.
+// keep makes a new token the last one.
 func (d *driver) keep(token *pgauth.Token, err error) (any, error) {
 	if err == nil {
 		d.token = token
@@ -297,14 +297,14 @@ func (d *driver) issue(ctx context.Context, account, key argument) (*pgauth.Toke
 }
 
 func (d *driver) refresh(ctx context.Context, access, refresh argument) (*pgauth.Token, error) {
-	// An empty access token is Go's way to leave it out.
+	// In Go an empty access token means none.
 	if access.given && access.text == "" || !refresh.given {
 		return nil, errUnsupported
 	}
 	return d.client.Refresh(ctx, access.text, refresh.text)
 }
 
-// within is a context that ends after so many milliseconds, never for -1.
+// within returns a context that ends after this many milliseconds, or never for -1.
 func within(ctx context.Context, word string) (context.Context, context.CancelFunc, error) {
 	ms := number(word)
 	switch {
@@ -313,7 +313,7 @@ func within(ctx context.Context, word string) (context.Context, context.CancelFu
 	case ms < 0:
 		return nil, nil, errUnsupported
 	}
-	// A time.Duration ends after 292 years, which is not far enough for every row.
+	// A time.Duration has 292 years at most, which is too short for some rows.
 	ctx, cancel := context.WithDeadline(ctx, time.UnixMilli(time.Now().UnixMilli()+ms))
 	return ctx, cancel, nil
 }
@@ -331,7 +331,7 @@ type argument struct {
 	given bool
 }
 
-// read turns a word into the text that it stands for.
+// read decodes a word into its text.
 func (d *driver) read(word string) argument {
 	switch {
 	case word == "@access" && d.token != nil:
@@ -349,7 +349,7 @@ func (d *driver) read(word string) argument {
 	return argument{}
 }
 
-// answer writes what a command came to.
+// answer writes the result of a command.
 func (d *driver) answer(made any, err error) {
 	var failure *pgauth.Error
 	switch {
@@ -420,7 +420,7 @@ var levels = map[pgauth.LogLevel]string{
 	pgauth.LogDebug: "debug",
 }
 
-// headerLines has the order of the alphabet: languages differ in how they keep headers.
+// headerLines are in alphabetical order, since languages keep headers in different orders.
 func headerLines(header http.Header) string {
 	var lines []string
 	for name, values := range header {

@@ -8,13 +8,13 @@ import (
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
 )
 
-// A store is one of the program's own, in memory.
+// A store is a custom store in memory.
 type store struct {
 	mu      sync.Mutex
 	records map[string]record
 	locks   map[string]lease
 	err     error // of every call
-	stale   bool  // it does not look at versions
+	stale   bool  // it ignores versions
 }
 
 type record struct {

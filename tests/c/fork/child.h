@@ -1,4 +1,4 @@
-/* What the fork tests share: children that end in time, with the handlers of the process or without. */
+/* Shared by the fork tests: children that end in time, with or without exit handlers. */
 
 #ifndef CHILD_H
 #define CHILD_H

@@ -1,6 +1,6 @@
 /*
- * Children that a process id does not tell from their parent, and children that no fork handler sees: each makes a thread of
- * its own, and hangs in none that stayed behind. Needs the emulator's variables, and root for process namespaces.
+* Children with the process id of their parent, and children that no fork handler sees: each makes its own thread and
+* does not wait for a thread of the parent. Needs the emulator's variables, and root for process namespaces.
  */
 
 #define _GNU_SOURCE
@@ -16,7 +16,7 @@
 
 #include "child.h"
 
-/* By the C library, which runs the fork handlers; by a bare system call, which does not. */
+/* By the C library, which runs the fork handlers; or by a direct system call, which does not. */
 enum way { ORDINARY, BARE };
 
 static void too_late(int signal)
@@ -27,7 +27,7 @@ static void too_late(int signal)
     _exit(EXIT_FAILURE);
 }
 
-/* The first process of a namespace ends by no signal that it does not handle. */
+/* The first process of a namespace ignores signals that it does not handle. */
 static pid_t make_child(enum way way, unsigned long flags)
 {
     fflush(stdout);
@@ -39,7 +39,7 @@ static pid_t make_child(enum way way, unsigned long flags)
     return child;
 }
 
-/* What each side does: serves the token from before, and replaces it. */
+/* Each side serves the token from before the fork, and replaces it. */
 static void go_on(const pg_session *session, const pg_token *inherited)
 {
     pg_error *error = NULL;
@@ -99,7 +99,7 @@ static void test_a_bare_clone(void)
     cool_down(warm);
 }
 
-/* The process itself is the first of a namespace, and so is its child: both have the number 1. */
+/* The process is the first of a namespace, and so is its child: both have the id 1. */
 static void be_number_one(enum way way)
 {
     CHECK(getpid() == 1);
@@ -116,7 +116,7 @@ static void be_number_one(enum way way)
     _exit(EXIT_SUCCESS);
 }
 
-/* Whether there are such namespaces. */
+/* Returns whether the system has such namespaces. */
 static bool test_a_thread_id_that_is_used_again(enum way way)
 {
     alarm(PATIENCE_S);
@@ -130,7 +130,7 @@ static bool test_a_thread_id_that_is_used_again(enum way way)
     return true;
 }
 
-/* What a kernel without MADV_WIPEONFORK leaves: the fork handlers alone. */
+/* A kernel without MADV_WIPEONFORK: only the fork handlers work. */
 static void test_without_wiped_pages(void)
 {
     pid_t first = fork_with_alarm();
@@ -160,9 +160,9 @@ static void test_without_wiped_pages(void)
 int main(void)
 {
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-    /* First: the library must not have made a page yet. */
+    /* First, since the library must not have made its page yet. */
     test_without_wiped_pages();
-    /* These too begin in a process that has not used the library. */
+    /* These too start in a process that has not used the library. */
     bool has_namespaces = test_a_thread_id_that_is_used_again(ORDINARY) && test_a_thread_id_that_is_used_again(BARE);
     test_a_bare_clone();
     begin(NULL, NULL);

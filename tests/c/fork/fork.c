@@ -1,6 +1,6 @@
 /*
- * Forks around the library: a child goes on with the client and the token that it inherited, and so does the
- * parent. Nothing may hang, hence the alarm, and nothing may be shared, hence every pair is refreshed only once.
+* Forks of a process that uses the library: a child keeps using the inherited client and token, and so does the
+* parent. The alarm detects a hang; every pair is refreshed only once, which shows that nothing is shared.
  * Needs the emulator's PAYMENTSGATE_ variables.
  */
 
@@ -21,7 +21,7 @@ static pg_token *issue(const pg_client *client)
     return token;
 }
 
-/* What both sides do after a fork: refresh a pair from before it, and issue another. */
+/* Both sides refresh a pair from before the fork, and issue another one. */
 static void go_on(const pg_client *client, const pg_token *inherited)
 {
     pg_error *error = NULL;
@@ -48,7 +48,7 @@ static void test_idle_client(ending leave)
     }
     go_on(client, for_parent);
     join_child(child);
-    /* The child has freed and closed what it had; ours must not have noticed. */
+    /* The child has freed and closed its objects; those of the parent must still work. */
     pg_token_free(issue(client));
     pg_token_free(for_child);
     pg_token_free(for_parent);
@@ -84,7 +84,7 @@ static void test_while_another_thread_calls(ending leave)
     CHECK(pthread_create(&thread, NULL, call_in_a_loop, &caller) == 0);
     for (int i = 0; i < FORKS; i++) {
         pg_token *for_child = issue(client), *for_parent = issue(client);
-        /* At another place of a call each time. */
+        /* At a different point of a call each time. */
         usleep((useconds_t)(i * 137));
         pid_t child = fork_with_alarm();
         if (child == 0) {
@@ -102,7 +102,7 @@ static void test_while_another_thread_calls(ending leave)
     pg_client_free(client);
 }
 
-/* In a child that has made no call yet, so that the grandchild may find the library half set up. */
+/* In a child that has made no call yet, so that the grandchild can find the library half initialized. */
 static void test_during_the_first_call(ending leave)
 {
     for (int i = 0; i < FORKS; i++) {
@@ -133,7 +133,7 @@ static void test_child_of_a_child(ending leave)
 
     pid_t child = fork_with_alarm();
     if (child == 0) {
-        /* Warm, so that the grandchild inherits a second runtime. */
+        /* Uses the library, so that the grandchild inherits a second runtime. */
         pg_token_free(issue(client));
         pid_t grandchild = fork_with_alarm();
         if (grandchild == 0) {

@@ -1,6 +1,6 @@
 /*
- * Forks around a queue: a child finds it empty, and with a descriptor of its own. What either side has under way ends
- * there, once. Nothing may hang, hence the alarm. Needs the emulator's variables.
+* Forks of a process with a queue: a child finds it empty, with its own descriptor. The operations of either side end
+* on that side, once. The alarm detects a hang. Needs the emulator's variables.
  */
 
 #define _GNU_SOURCE
@@ -9,7 +9,7 @@
 
 #include "child.h"
 
-/* Numbers of the parent, which the child may use too. */
+/* Ids of the parent, which the child can use too. */
 enum { TOKEN = 1, RESPONSE = 2, NEWS = 3, WAITING = 4 };
 
 #define SLOW_WALLET "{\"route\": \"wallet\", \"action\": {\"kind\": \"delay\", \"ms\": 500}}"
@@ -35,13 +35,13 @@ static void cancel(const pg_queue *queue, uint64_t id)
     OK(pg_queue_cancel(queue, id, &error));
 }
 
-/* All four kinds, begun and ended by the child on what it inherited. */
+/* All four kinds, started and ended by the child on inherited objects. */
 static void live(const pg_session *session, pg_queue *queue, int fd_of_parent)
 {
     CHECK(is_empty(queue));
     int fd = fd_of(queue);
     CHECK(fd != fd_of_parent && !is_readable_within(fd, 0));
-    /* Nothing of the parent's is under way here. */
+    /* No operation of the parent runs in the child. */
     for (uint64_t id = TOKEN; id <= WAITING; id++)
         cancel(queue, id);
     CHECK(is_empty(queue));
@@ -69,7 +69,7 @@ static void test_operations_of_both_sides(ending leave)
     waiting = new_session();
     int fd = fd_of(queue);
 
-    /* One event waits, two operations go on, and a subscription. */
+    /* One event waits, and two operations and a subscription are running. */
     start_token(session, queue, TOKEN);
     start_wallet(session, queue, RESPONSE);
     start_token(waiting, queue, WAITING);
@@ -101,7 +101,7 @@ static void test_operations_of_both_sides(ending leave)
     pg_queue_free(queue);
 }
 
-/* A queue that nobody has used yet belongs to nobody yet. */
+/* A queue that was not used yet belongs to no process yet. */
 static void test_an_unused_queue(ending leave)
 {
     alarm(PATIENCE_S);

@@ -1,6 +1,6 @@
 /*
- * Forks around a session: a child serves the token that it inherited, then issues a pair of its own, and so parent
- * and child never present the same refresh token. Nothing may hang, hence the alarm. Needs the emulator's variables.
+* Forks of a process with a session: a child serves the inherited token, then issues its own pair, so that parent
+* and child never present the same refresh token. The alarm detects a hang. Needs the emulator's variables.
  */
 
 #define _GNU_SOURCE
@@ -12,7 +12,7 @@
 
 enum { FORKS = 10, ASKING = 4, CALLING = 6 };
 
-/* Its pairs live for 2 s as far as callers are concerned, and may be replaced after one. */
+/* For callers its pairs live for 2 s, and can be replaced after one. */
 #define SHORT_LIVES "{\"access_lifetime_s\": 7}"
 #define LONG_ENOUGH_MS 6000
 /* The same for pairs that live for 10 s. */
@@ -26,7 +26,7 @@ static void start_over(const char *switches, const char *fault)
     begin(switches, fault);
 }
 
-/* No refresh token came twice, and the service refused none. */
+/* No refresh token was presented twice, and the service refused none. */
 static void check_presentations(void)
 {
     char wanted[96], *counters = ask_emulator("GET", "/counters", NULL);
@@ -37,7 +37,7 @@ static void check_presentations(void)
     free(counters);
 }
 
-/* Where a parent had one refused when it was as young, the next is replaced after a pause. */
+/* If the parent's token was also refused young, the next one is replaced after a pause. */
 static void replace_young(const pg_session *session, const pg_token *token)
 {
     pg_error *error = NULL;
@@ -49,7 +49,7 @@ static void replace_young(const pg_session *session, const pg_token *token)
     CHECK(error == NULL);
 }
 
-/* What both sides do after a fork: serve the token from before it, then replace it, as it is too young to refresh. */
+/* Both sides serve the token from before the fork, then replace it by an Issue, as it is too young to refresh. */
 static void go_on(const pg_session *session, const pg_token *inherited)
 {
     long issues = health_of(session, "\"issues\":");
@@ -81,7 +81,7 @@ static void test_idle_session(ending leave)
         leave(EXIT_SUCCESS);
     }
     join_child(child);
-    /* The child has freed and closed what it had; ours must not have noticed. */
+    /* The child has freed and closed its objects; those of the parent must still work. */
     go_on(session, token);
     CHECK(count_of(ISSUES) == 3);
     check_presentations();
@@ -123,7 +123,7 @@ static void test_while_other_threads_ask(ending leave)
     for (int i = 0; i < ASKING; i++)
         CHECK(pthread_create(&threads[i], NULL, ask_in_a_loop, &asking) == 0);
     for (int i = 0; i < FORKS; i++) {
-        /* At another place of a call each time. */
+        /* At a different point of a call each time. */
         usleep((useconds_t)(i * 137));
         pid_t child = fork_with_alarm();
         if (child == 0) {
@@ -146,7 +146,7 @@ static void test_while_other_threads_ask(ending leave)
     pg_session_free(session);
 }
 
-/* The flight is the parent's: the child does not wait for it, but makes its own. */
+/* The flight belongs to the parent: the child does not wait for it, and starts its own. */
 static void test_during_the_first_flight(ending leave)
 {
     start_over(NULL, SLOWLY("issue", 1));
@@ -172,7 +172,7 @@ static void test_during_the_first_flight(ending leave)
     pg_session_free(session);
 }
 
-/* Asks until the session has come to a pair. */
+/* Asks until the session has a pair. */
 static void reach(const pg_session *session, uint64_t wanted)
 {
     uint64_t generation;
@@ -186,8 +186,8 @@ static void reach(const pg_session *session, uint64_t wanted)
     } while (generation < wanted);
 }
 
-/* Pairs that expire: the parent goes on refreshing its own, and so does the child after its own Issue. The fork comes
- * while the parent's first refresh token is on its way. */
+/* Pairs that expire: the parent keeps refreshing its pair, and so does the child after its own Issue. The fork comes
+* while the parent's first refresh is running. */
 static void test_refreshes_on_both_sides(ending leave)
 {
     start_over(SHORT_LIVES, "{\"route\": \"refresh\", \"action\": {\"kind\": \"delay\", \"ms\": 300}}");
@@ -224,7 +224,7 @@ static void test_child_of_a_child(ending leave)
 
     pid_t child = fork_with_alarm();
     if (child == 0) {
-        /* With a pair of its own, so that the grandchild inherits that. */
+        /* Gets its own pair, so that the grandchild inherits that. */
         go_on(session, token);
         pg_token *own = token_of(session);
         pid_t grandchild = fork_with_alarm();
@@ -245,7 +245,7 @@ static void test_child_of_a_child(ending leave)
     pg_session_free(session);
 }
 
-/* The child's word is silent until somebody there will withdraw it in time, and then speaks of the inherited token. */
+/* The child's word is 0 until a thread there can withdraw it in time; then it stands for the inherited token. */
 static void test_generation_word(ending leave)
 {
     start_over(NULL, NULL);
@@ -298,8 +298,8 @@ static void *ask_once(void *session)
     return good ? session : NULL;
 }
 
-/* Threads, flight and requests are the parent's. The child is served the token that it inherited, and makes requests
- * with it over connections of its own; what the parent waits for comes to the parent. */
+/* Threads, flight and requests belong to the parent. The child gets the inherited token, and makes requests
+* with it over its own connections; the answers for the parent come to the parent. */
 static void test_during_a_flight_and_requests(ending leave)
 {
     start_over("{\"access_lifetime_s\": 10}", SLOWLY("refresh", 1));
@@ -337,7 +337,7 @@ static void test_during_a_flight_and_requests(ending leave)
     pg_session_free(session);
 }
 
-/* There is nothing that a child could buy a pair of its own with. */
+/* The child has no credentials to obtain its own pair. */
 static void test_child_of_a_session_from_a_pair(ending leave)
 {
     start_over(SHORT_LIVES, NULL);
@@ -355,7 +355,7 @@ static void test_child_of_a_session_from_a_pair(ending leave)
     OK(pg_client_new(config, &client, &error));
     OK(pg_session_open(client, config, &session, &error));
 
-    /* Before the parent has made any call, and when it has. */
+    /* Before and after the first call of the parent. */
     for (uint64_t generation = 1; generation <= 2; generation++) {
         reach(session, generation);
         pg_token *token = token_of(session);

@@ -1,5 +1,5 @@
 /*
- * A store of the program's own, and a forked child: both share it, and so one pair. Needs the emulator's variables.
+* A custom store and a forked child: both processes share the store and so one pair. Needs the emulator's variables.
  */
 
 #define _GNU_SOURCE

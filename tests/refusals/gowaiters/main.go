@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	hangs = 3 * time.Second // what is late by so much hangs
-	ages  = 8 * time.Second // a token that lasts for longer does not age
+	hangs = 3 * time.Second // a call that is later than this hangs
+	ages  = 8 * time.Second // a token that lasts longer than this does not age
 	retry = 50 * time.Millisecond
 )
 
@@ -76,7 +76,7 @@ func (l *life) recover(patience time.Duration) error {
 	}
 }
 
-// age waits until the token has less than that left.
+// age waits until the token has less than this left.
 func (l *life) age(left time.Duration) error {
 	for begun := time.Now(); l.last != nil && l.last.Remaining() >= left; time.Sleep(10 * time.Millisecond) {
 		if time.Since(begun) > ages {
@@ -143,7 +143,7 @@ func (l *life) wait() {
 		case answer := <-waiter.answered:
 			tell(waiter.name, waiter.after, answer.took, answer.err)
 		case <-until:
-			// For the next ones, too.
+			// For the next callers, too.
 			until, hanging = time.After(0), true
 			fmt.Printf("%s\t%d\thangs\t\t\n", waiter.name, waiter.after.Milliseconds())
 		}
@@ -156,7 +156,7 @@ func (l *life) wait() {
 	}
 }
 
-// measureLag tells how late this machine wakes a goroutine now.
+// measureLag measures how late this machine wakes a goroutine now.
 func measureLag(over <-chan struct{}, lag chan<- time.Duration) {
 	var most time.Duration
 	for {
