@@ -1,7 +1,9 @@
 #!/bin/sh
 # The C and C++ tests, against the library installed in $STAGE and the emulator $PG_SANDBOX: as they are, then
-# under AddressSanitizer with UBSan and LSan, then under valgrind. Ends at the first failure.
+# under AddressSanitizer with UBSan and LSan, then under valgrind. Ends at the first failure. `run.sh PROGRAM…` plays those
+# programs alone, plain and under the sanitizers.
 set -eu
+only=$*
 : "${STAGE:?give the absolute path of the installed library (make build: build/stage)}"
 : "${PG_SANDBOX:?give the absolute path of the emulator (make build: build/pg-sandbox)}"
 if ! command -v valgrind >/dev/null; then
@@ -26,6 +28,8 @@ memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors
 memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
 programs='abi session queue news request store hpp kept example_c example_session_c example_queue_c example_curl_c example_cpp'
 programs="$programs example_session_cpp example_curl_cpp"
+# Those that neither a sanitizer nor valgrind can run.
+plain_programs='fork fork_session fork_queue fork_store fork_epoch membarrier descriptors streams clocks time_namespace wiped'
 passed=0
 
 # name command…: one test. Its output is shown only where it fails.
@@ -52,27 +56,38 @@ build() {
     esac
 }
 
-build_all() { # suffix options…
-    suffix=$1
+# program: what it is made of.
+source_of() {
+    case $1 in
+        example_session_cpp) echo ../../examples/cpp/session.cpp ;;
+        example_curl_cpp) echo ../../examples/cpp/curl.cpp ;;
+        example_cpp) echo ../../examples/cpp/issue_refresh.cpp ;;
+        example_c) echo ../../examples/c/issue_refresh.c ;;
+        example_*_c) name=${1#example_} && echo "../../examples/c/${name%_c}.c" ;;
+        sqlite_store) echo ../../examples/c/sqlite_store.c ;;
+        driver_*) echo "../behaviours/driver.${1#driver_}" ;;
+        hpp | kept) echo "$1.cpp" ;;
+        fork) echo 'fork/fork.c -std=c11' ;;
+        fork_*) echo "fork/${1#fork_}.c -std=c11" ;;
+        abi | session | news | request | store) echo "$1.c" ;;
+        *) echo "$1.c -std=c11" ;;
+    esac
+}
+
+build_program() { # program suffix options…
+    program=$1 suffix=$2
+    shift 2
+    # shellcheck disable=SC2046 # a source and its options are words
+    set -- $(source_of "$program") "$@"
+    source=$1
     shift
-    build abi.c "abi$suffix" "$@" &&
-        build session.c "session$suffix" "$@" &&
-        build queue.c "queue$suffix" -std=c11 "$@" &&
-        build news.c "news$suffix" "$@" &&
-        build request.c "request$suffix" "$@" &&
-        build store.c "store$suffix" "$@" &&
-        build hpp.cpp "hpp$suffix" "$@" &&
-        build kept.cpp "kept$suffix" "$@" &&
-        build ../../examples/c/issue_refresh.c "example_c$suffix" "$@" &&
-        build ../../examples/c/session.c "example_session_c$suffix" "$@" &&
-        build ../../examples/c/queue.c "example_queue_c$suffix" "$@" &&
-        build ../../examples/c/sqlite_store.c "sqlite_store$suffix" "$@" &&
-        build ../../examples/c/curl.c "example_curl_c$suffix" "$@" &&
-        build ../../examples/cpp/curl.cpp "example_curl_cpp$suffix" "$@" &&
-        build ../../examples/cpp/issue_refresh.cpp "example_cpp$suffix" "$@" &&
-        build ../../examples/cpp/session.cpp "example_session_cpp$suffix" "$@" &&
-        build ../behaviours/driver.c "driver_c$suffix" "$@" &&
-        build ../behaviours/driver.cpp "driver_cpp$suffix" "$@"
+    build "$source" "$program$suffix" "$@"
+}
+
+build_all() { # suffix options…
+    suffix_of_all=$1
+    shift
+    for each in $programs sqlite_store driver_c driver_cpp; do build_program "$each" "$suffix_of_all" "$@" || return 1; done
 }
 
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$work/address"; }
@@ -279,22 +294,28 @@ start_sandbox
 write_commands
 write_broken_program
 
+# shellcheck disable=SC2086 # words
+for program in $only; do
+    passes "build: $program" build_program "$program" ''
+    passes "$program" "$work/$program"
+    case " $programs " in
+        *" $program "*)
+            passes "asan: build: $program" build_program "$program" .asan $sanitizers
+            passes "asan: $program" "$work/$program.asan"
+            ;;
+    esac
+done
+if [ -n "$only" ]; then
+    echo "$passed passed, 0 failed"
+    exit
+fi
+
 passes 'headers' ./header.sh
 passes 'build' build_all ''
-passes 'build: fork' build fork/fork.c fork -std=c11
-passes 'build: fork_session' build fork/session.c fork_session -std=c11
-passes 'build: fork_queue' build fork/queue.c fork_queue -std=c11
-passes 'build: fork_store' build fork/store.c fork_store -std=c11
-passes 'build: membarrier' build membarrier.c membarrier -std=c11
-passes 'build: fork_epoch' build fork/epoch.c fork_epoch -std=c11
-passes 'build: descriptors' build descriptors.c descriptors -std=c11
-passes 'build: streams' build streams.c streams -std=c11
-passes 'build: clocks' build clocks.c clocks -std=c11
-passes 'build: time_namespace' build time_namespace.c time_namespace -std=c11
-passes 'build: wiped' build wiped.c wiped -std=c11
+for program in $plain_programs; do passes "build: $program" build_program "$program" ''; done
 # Not linked with the library: it loads it.
 passes 'build: unload' "${CC:-cc}" -std=c99 -g -Wall -Wextra -Werror -I "$STAGE/include" unload.c -ldl -o "$work/unload"
-for program in $programs fork fork_session fork_queue fork_store fork_epoch membarrier descriptors streams clocks time_namespace wiped; do
+for program in $programs $plain_programs; do
     passes "$program" noting_calls "$work/$program"
 done
 passes 'sqlite_store' share_a_database "$work/sqlite_store" plain

@@ -1,0 +1,82 @@
+# What is compiled: the library, the tree that programs are built against, the emulator, the command line, examples and drivers.
+
+.PHONY: library command live
+
+# Everything in development is built with one selection of packages and features: cargo compiles a dependency anew for each other
+# one. With a test among the targets `cargo build` selects what `cargo test` does: the features of test dependencies too.
+# The models of tests/loom have loom's own locks, and are built apart.
+DEV       := --workspace --exclude pg-loom --features paymentsgate-auth-cli/pages
+DEV_BUILD  = $(CARGO) build $(DEV) --test abi
+DEV_BIN   := $(TARGET)/debug
+# Every release build is one of these: CARGO without paths of this machine in what it makes.
+RELEASE   := CARGO='$(CARGO)' $(CURDIR)/scripts/cargo-release
+
+LIBRARY_SOURCES := build.rs cbindgen.toml Cargo.toml Cargo.lock $(wildcard rust-toolchain.toml) $(call files,src)
+
+# ---- The library
+
+# Of a release without the rlib, which the tests link: beside it rustc skips the link-time optimization of the whole (600 kB, and
+# speed).
+library: $(BUILT)/$(NAME).so ## The library alone
+
+$(TARGET)/release/$(NAME).so: $(LIBRARY_SOURCES) | setup
+	$(RELEASE) rustc --release --package paymentsgate-auth --lib --crate-type cdylib,staticlib
+	@touch $@
+
+$(DEV_BIN)/$(NAME).so: $(LIBRARY_SOURCES) | setup
+	$(DEV_BUILD) --lib
+	@touch $@
+
+# A program in C or Go looks at the headers alone when it is built: it is not built anew for another library behind them.
+$(STAGED): $(BUILT)/$(NAME).so $(HEADERS) paymentsgate_auth.pc.in $(wildcard cmake/*.in)
+	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
+	@touch $@
+
+# ---- Programs in Rust
+
+# Not of a release, which takes a minute and a half more; the benchmarks have one that is.
+$(PG_SANDBOX): $(MANIFESTS) $(call files,$(SANDBOX)/src) | setup
+	$(DEV_BUILD) --bin pg-sandbox
+	@install -D -m 755 $(DEV_BIN)/pg-sandbox $@
+
+live: $(LIVE)
+$(LIVE): $(MANIFESTS) $(call files,src $(SANDBOX)/src examples/live/src) | setup
+	$(DEV_BUILD) --bin paymentsgate-live
+	@install -D -m 755 $(DEV_BIN)/paymentsgate-live $@
+
+# The command line links the rlib, so it is built in a folder of its own: in one, each would undo the other. It begins there with
+# the dependencies that the library's build has compiled, which are the same.
+command: $(COMMAND) build/pages/paymentsgate-auth.1 ## The command line (build/paymentsgate-auth) and its manual pages
+$(COMMAND): $(MANIFESTS) $(call files,src cli/src) | $(TARGET)/release/$(NAME).so
+	@test -d $(TARGET)/cli/release || { mkdir -p $(TARGET)/cli && cp -a $(TARGET)/release $(TARGET)/cli/; }
+	$(RELEASE) build --release --package paymentsgate-auth-cli --target-dir $(TARGET)/cli
+	@install -D -m 755 $(TARGET)/cli/release/paymentsgate-auth $@
+
+# Manual pages, and what shells complete.
+build/pages/paymentsgate-auth.1: $(MANIFESTS) $(call files,src cli/src cli/pages) | setup
+	$(DEV_BUILD) --bin paymentsgate-auth-pages
+	@rm -rf $(@D)
+	$(DEV_BIN)/paymentsgate-auth-pages $(@D)
+	@touch $@
+
+# ---- Programs in C, C++ and Go against the stage
+
+WARNINGS := -Wall -Wextra -Wpedantic -Werror
+LINK      = $$(pkg-config --cflags --libs paymentsgate_auth)
+CURL      = $$(pkg-config --cflags --libs libcurl)
+# Go's cache knows nothing of a header outside of its packages; this makes it a part of what it knows.
+export CGO_CPPFLAGS := -DPG_HEADER_SUM=$(shell cat include/paymentsgate_auth.h | cksum | cut -d ' ' -f 1)
+
+$(OUT)/examples/%_c: examples/c/%.c $(HEADERS) | $(STAGED)
+	@mkdir -p $(@D)
+	$(CC) -std=c99 -O2 $(WARNINGS) -o $@ $< $(LINK) $(CURL)
+
+$(OUT)/examples/sqlite_store_c: LINK += $$(pkg-config --cflags --libs sqlite3)
+
+$(OUT)/examples/%_cpp: examples/cpp/%.cpp $(HEADERS) | $(STAGED)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O2 $(WARNINGS) -o $@ $< $(LINK) $(CURL)
+
+$(OUT)/examples/%_go: $(call files,examples/go) $(BINDING) $(HEADERS) | $(STAGED)
+	cd examples/go && go build -o $@ $(if $(filter session,$*),./session,.)
+	@touch $@

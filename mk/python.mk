@@ -1,0 +1,17 @@
+# Python's environments, each of one file of requirements.
+
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+
+# `$(eval $(call environment,FOLDER,REQUIREMENTS))`
+define environment
+$(1)/ready: $(2) | setup
+	python3 -m venv $(1)
+	$(1)/bin/python $(PIP_INSTALL) -r $(2)
+	@touch $$@
+endef
+
+# The tests, and what the linters and the documents need; the vendor's own SDK; what a wheel is released with; what is compared.
+$(eval $(call environment,$(VENV),tests/requirements.txt))
+$(eval $(call environment,build/vendor_sdk,tests/vendor_sdk/requirements.txt))
+$(eval $(call environment,build/venv-wheel,bindings/python/release-requirements.txt))
+$(eval $(call environment,build/venv-bench,benches/requirements.txt))

