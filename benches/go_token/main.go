@@ -1,5 +1,5 @@
-// A fresh token from a session, next to what golang.org/x/oauth2 gives from memory. Run in turn; the ratio is of the
-// medians.
+// A fresh token from a session, compared with the token that golang.org/x/oauth2 returns from memory. They run alternately;
+// the ratio is of the medians.
 package main
 
 import (
