@@ -42,11 +42,11 @@ static int show_wallet(CURL *curl, const pg_session *session, pg_error **error)
         if (pg_session_token(session, TIMEOUT_MS, &token, error) != PG_OK)
             return EXIT_FAILURE;
         CURLcode code = get_wallet(curl, token, &http_status);
-        pg_status told = PG_OK;
+        pg_status reported = PG_OK;
         if (code == CURLE_OK && http_status == 401)
-            told = pg_session_reject(session, token, 401, error);
+            reported = pg_session_reject(session, token, 401, error);
         pg_token_free(token);
-        if (code != CURLE_OK || told != PG_OK)
+        if (code != CURLE_OK || reported != PG_OK)
             return EXIT_FAILURE;
     }
     return http_status == 200 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -40,7 +40,7 @@ pub(crate) struct Stage {
     sandbox: Sandbox,
     clock: Arc<FastClock>,
     session: Session,
-    news: Queue,
+    events: Queue,
     pub(crate) scene: Scene,
 }
 
@@ -56,8 +56,8 @@ impl Stage {
         let transport = config.transport(url.parse()?, clock.clone())?;
         let client = Client::with_parts(&config, Box::new(transport), clock.clone())?;
         let session = Session::open(&client, &config)?;
-        let news = Queue::default();
-        session.subscribe(news.begin(1, Operation::Subscription)?, Level::PG_LOG_INFO);
+        let events = Queue::default();
+        session.subscribe(events.begin(1, Operation::Subscription)?, Level::PG_LOG_INFO);
         let scene = Scene {
             now: Duration::ZERO,
             health: session.health()?,
@@ -72,7 +72,7 @@ impl Stage {
             most_presentations: 0,
             lines: Vec::new(),
         };
-        Ok(Stage { sandbox, clock, session, news, scene })
+        Ok(Stage { sandbox, clock, session, events, scene })
     }
 
     /// Runs the incident of this moment. Then every caller asks for a token and for its wallet. Then the clock advances.
@@ -158,7 +158,7 @@ impl Stage {
     }
 
     fn listen(&mut self) -> Result<(), Box<dyn Error>> {
-        while let Some(event) = self.news.poll(Duration::ZERO)? {
+        while let Some(event) = self.events.poll(Duration::ZERO)? {
             if let Body::Log(level, text) = event.body {
                 let kind = if level <= Level::PG_LOG_WARN { Kind::Warning } else { Kind::Log };
                 self.say(kind, text);

@@ -145,7 +145,7 @@ q quits
     }
 
     #[test]
-    fn of_many_lines_the_last_are_shown() {
+    fn the_last_lines_are_shown() {
         let mut scene = Scene::example();
         let line = scene.lines[0].clone();
         scene.lines.extend(
@@ -156,7 +156,7 @@ q quits
     }
 
     #[test]
-    fn the_smallest_terminal_is_no_fault() {
+    fn the_smallest_terminal_works() {
         for (width, height) in [(1, 1), (3, 2), (20, 5), (40, 10), (200, 60)] {
             drawn(&Scene { lifetime: Duration::ZERO, ..Scene::example() }, width, height);
         }
