@@ -1,4 +1,4 @@
-"""Benchmarks in separate processes, with this library and libcurl alternately: the first refresh of a process,
+"""Benchmarks in separate processes, this library and libcurl alternately: the first refresh of a process,
 the instructions of a warm refresh, and concurrent refreshes with their memory. Ratios are of medians."""
 
 import os
