@@ -1,4 +1,4 @@
-/* One thread that copies a fresh token so many times, for callgrind to count instructions. */
+/* Copies a fresh token a given number of times in one thread, so that callgrind can count the instructions. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* Many refreshes that have nothing to do with each other, through one client. */
+/* Many independent concurrent refreshes with one client. */
 #ifndef CROWD_H
 #define CROWD_H
 
@@ -7,7 +7,7 @@
 
 enum { CALLS = 10000, AT_ONCE = 256 };
 
-/* Milliseconds, the most memory in kB, connections. */
+/* Prints milliseconds, the peak memory in kB, and connections. */
 static inline void report(double begin)
 {
     printf("%.1f %ld %ld\n", (now_ns() - begin) / 1e6, status_of("VmHWM:"), open_sockets());

@@ -1,4 +1,4 @@
-/* The crowd through libcurl's multi interface, told to share connections and to wait for one rather than to dial. */
+/* Concurrent refreshes with libcurl's multi interface. It shares connections, and waits for one rather than opening more. */
 #define _GNU_SOURCE
 #include "crowd.h"
 #include "way_curl.h"

@@ -1,4 +1,4 @@
-/* The crowd through this library: calls that are not waited for, whose ends come out of one queue. */
+/* Concurrent refreshes with this library: asynchronous calls whose results come on one queue. */
 #define _GNU_SOURCE
 #include <paymentsgate_auth.h>
 
@@ -31,7 +31,7 @@ int main(void)
         for (; started < CALLS && started - ended < AT_ONCE; started++)
             must(pg_refresh_token_start(client, queue, (uint64_t)started, ACCESS_TOKEN, REFRESH_TOKEN, 10000, &error),
                  error);
-        /* Waits for the first one, and takes what else is there. */
+        /* Waits for one event, then takes all that are queued. */
         pg_event *event = NULL;
         for (int64_t patience_ms = 10000; take(queue, patience_ms, &event); patience_ms = 0) {
             must(pg_event_status(event), pg_event_error(event));

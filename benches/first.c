@@ -1,6 +1,6 @@
 /*
- * The first refreshes of a process, by the one way it is linked with: first COUNT BEGIN. Says how many microseconds
- * after BEGIN (CLOCK_MONOTONIC, in nanoseconds) the first answer was there.
+ * The first refreshes of a process, with the client that it is linked with: first COUNT BEGIN. Prints how many microseconds
+ * after BEGIN (CLOCK_MONOTONIC, in nanoseconds) the first answer came.
  */
 #define _GNU_SOURCE
 #include "measure.h"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# instructions.sh PROGRAM: how many instructions a copy of a fresh token takes, all told. The first thousand calls, with
-# the one that waits, are taken off. valgrind knows no membarrier: a real run is a few instructions shorter.
+# instructions.sh PROGRAM: counts all instructions of copying a fresh token. The first thousand calls, with the one that
+# waits, are subtracted. valgrind has no membarrier: a real run needs a few instructions less.
 set -eu
 program=$1
 work=$(mktemp -d)

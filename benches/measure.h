@@ -1,4 +1,4 @@
-/* Time, medians and what a process has used. */
+/* Measures time, medians and the resources of a process. */
 #ifndef MEASURE_H
 #define MEASURE_H
 
@@ -28,7 +28,7 @@ static inline double median(double *values, size_t count)
     return values[count / 2];
 }
 
-/* A line of /proc/self/status, such as "VmHWM:" (the most memory so far, in kB) or "Threads:". */
+/* The number in a line of /proc/self/status, for example "VmHWM:" (peak memory in kB) or "Threads:". */
 static inline long status_of(const char *name)
 {
     char line[256];
@@ -42,7 +42,7 @@ static inline long status_of(const char *name)
     return number;
 }
 
-/* Open sockets of this process: its connections, where it has no other. */
+/* The open sockets of this process. All of them are connections. */
 static inline long open_sockets(void)
 {
     char path[300], target[64];

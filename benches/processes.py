@@ -1,5 +1,5 @@
-"""What needs processes of their own, this library and libcurl in turn: the first refresh of a process, the
-instructions of a warm one, and a crowd of refreshes with its memory. Ratios are of medians."""
+"""Benchmarks in separate processes, this library and libcurl alternately: the first refresh of a process,
+the instructions of a warm refresh, and concurrent refreshes with their memory. Ratios are of medians."""
 
 import os
 import re

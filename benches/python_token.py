@@ -1,4 +1,4 @@
-"""A fresh token as a text from a session, in turn with what authlib gives from memory. Ratio of medians."""
+"""The text of a fresh token from a session, compared with authlib's token from memory. Ratio of medians."""
 
 import time
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 /*
- * What a fresh token costs, next to the least that a C program could do: load a pointer, look at a coarse clock, copy
- * the text, from memory that is aligned alike. All are run in turn, in one process, several times; the ratios are of
- * the medians. `make bench` runs it against the emulator.
+ * The time to read a fresh token, compared with the minimum of a C program: load a pointer, read a coarse clock, copy the
+ * text from memory with the same alignment. All run alternately, in one process, several times; the ratios are of the
+ * medians. `make bench` runs it against the emulator.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -74,7 +74,7 @@ struct job {
 
 static char *buffers[MOST_THREADS];
 
-/* Where a copy and its source lie in their pages can treble what copying costs: it must not differ. */
+/* The position of a copy and its source in their pages can triple the time to copy, so it must be the same for all. */
 static char *room_at(uintptr_t offset)
 {
     char *pages = aligned_alloc(PAGE, ROOM + PAGE);
@@ -90,7 +90,7 @@ static double nanoseconds(clockid_t clock)
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-/* Spread over the processors: left to itself the system moves a thread only after the few milliseconds of a run. */
+/* Pins the threads to different processors: the system would move a thread only after the few milliseconds of a run. */
 static void *work(void *argument)
 {
     struct job *job = argument;
@@ -107,7 +107,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* For each read of one thread; of the processor's time, the mean of the threads. */
+/* Times for each read of one thread; the processor time is the mean of the threads. */
 static double nanoseconds_each(void (*loop)(char *), unsigned threads, double *processor)
 {
     pthread_t ids[MOST_THREADS];

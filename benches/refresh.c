@@ -1,5 +1,5 @@
 /*
- * A bare refresh next to the same call with libcurl, in one process and in turn: warm (the connection is kept) and
+ * A plain refresh compared with the same call in libcurl, alternately in one process: warm (the connection is kept) and
  * cold (a new client and a new connection for each call), over HTTP/2 and HTTP/1.1.
  */
 #define _GNU_SOURCE
@@ -67,7 +67,7 @@ static void *answer(void *unused)
     return unused;
 }
 
-/* What it costs to have another thread do it, as the library does and libcurl does not. */
+/* The time to hand work to another thread and back, as the library does and libcurl does not. */
 static void hand_over(void)
 {
     double times[ROUNDS];

@@ -1,6 +1,6 @@
 /*
- * Many idle sessions on one client, each with its own credentials and one token: memory for each, next to the bytes
- * that it has to keep, and the threads of the process.
+ * Many idle sessions on one client, each with its own credentials and one token: the memory of each, compared with the
+ * bytes that it must store, and the threads of the process.
  */
 #define _GNU_SOURCE
 #include "measure.h"
@@ -19,7 +19,7 @@ static void must(pg_status status, pg_error *error)
     }
 }
 
-/* A public key as the vendor gives it, from the account of the emulator. */
+/* A public key in the vendor's format, from the account of the emulator. */
 static char *public_key(void)
 {
     static char json[8192];

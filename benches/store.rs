@@ -1,9 +1,9 @@
-//! What a shared store costs: a flight on each, beside the bare work of the disk, and how long after the first of forty
-//! processes the last one has the new token. Nothing here passes or fails.
+//! The cost of a shared store: the time of a flight on each store, compared with the work of the disk alone, and how long
+//! after the first of forty processes the last one has the new token. It has no pass or fail.
 
 #![allow(missing_docs, reason = "a program")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong ends it")]
-#![allow(clippy::print_stdout, reason = "it prints what it finds")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "an error ends the program")]
+#![allow(clippy::print_stdout, reason = "it prints its results")]
 #![allow(dead_code, reason = "the tests use the rest of what they share with it")]
 
 #[path = "../tests/store_redis/child.rs"]
@@ -29,14 +29,14 @@ use server::RedisServer;
 const FLIGHTS: usize = 200;
 const ROUNDS: usize = 5;
 const PROCESSES: usize = 40;
-/// About what a record has.
+/// About the size of a record.
 const RECORD: [u8; 1024] = [7; 1024];
 
 fn main() {
     if child::serve() {
         return;
     }
-    // Beside the build, not on a file system in memory as /tmp may be.
+    // Beside the build, because /tmp may be a file system in memory.
     let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = tempfile::tempdir_in(here).unwrap();
     let redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
@@ -59,7 +59,7 @@ fn main() {
 
     proxy.forget();
     let [_] = flights([&proxy.url()]);
-    println!("questions to Redis in each refresh   {:10.2}", proxy.asked("-- ") as f64 / FLIGHTS as f64);
+    println!("scripts sent to Redis per refresh    {:10.2}", proxy.asked("-- ") as f64 / FLIGHTS as f64);
 
     println!(
         "\n{PROCESSES} processes at expiry, from the first with the new token to the last (target 100 ms)"
@@ -71,7 +71,7 @@ fn main() {
     }
 }
 
-/// The median time of a refresh on each store, taken in turn.
+/// The median time of a refresh on each store, measured alternately.
 fn flights<const N: usize>(stores: [&str; N]) -> [Duration; N] {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     let sessions = stores.map(|store| {
@@ -97,7 +97,7 @@ fn open(sandbox: &Sandbox, store: &str) -> Session {
     Session::open(&support::client(&config, &sandbox.urls().https), &config).unwrap()
 }
 
-/// What a flight writes, without the flight: two records, each put in place whole and for good.
+/// The disk writes of a flight without the flight: two records, each replaced atomically and durably.
 fn four_fsyncs(folder: &Path) -> Duration {
     let (new, old) = (folder.join("new"), folder.join("old"));
     let begun = Instant::now();
@@ -111,7 +111,7 @@ fn four_fsyncs(folder: &Path) -> Duration {
     begun.elapsed()
 }
 
-/// From the first process that has the new token to the last one; one refresh for all.
+/// The time from the first process with the new token to the last one, with one refresh for all.
 fn spread(store: &str) -> Duration {
     let sandbox = Sandbox::start(Options::default()).unwrap();
     open(&sandbox, store).token(support::PATIENCE, support::NOW).unwrap();

@@ -1,6 +1,6 @@
 /*
- * A crowd of threads that arrive when the token has run out: how many calls the service sees, and how long after the
- * first of them the last one has its token. The emulator issues short-lived tokens for it.
+ * Many threads ask at the same time for an expired token: how many calls the service gets, and how long after the first
+ * thread the last one has its token. The emulator issues short-lived tokens for this.
  */
 #define _GNU_SOURCE
 #include <curl/curl.h>
@@ -24,7 +24,7 @@ static void must(pg_status status, pg_error *error)
     }
 }
 
-/* One request to the admin port; the answer is kept until the next one. */
+/* One request to the admin port. The answer is valid until the next request. */
 static const char *ask_emulator(const char *method, const char *path, const char *body)
 {
     static char *answer;
@@ -46,7 +46,7 @@ static const char *ask_emulator(const char *method, const char *path, const char
     return answer;
 }
 
-/* Issues and refreshes that the service has seen. */
+/* The number of Issue and Refresh calls that the service got. */
 static long calls(void)
 {
     const char *counters = ask_emulator("GET", "/counters", NULL);
@@ -97,7 +97,7 @@ int main(void)
         for (int i = 0; i < THREADS; i++)
             if (pthread_create(&threads[i], &small, arrive, &served[i]) != 0)
                 return EXIT_FAILURE;
-        /* The library renews the token in time until nobody has asked for it through a whole life. */
+        /* The library renews the token in time, until no caller has asked for a whole token lifetime. */
         sleep(3 * LIFETIME_S);
         long before = calls();
         pthread_barrier_wait(&together);

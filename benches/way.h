@@ -1,13 +1,13 @@
 /*
- * Two ways to refresh a pair, this library and libcurl, behind one face. Both trust the emulator's authority and
- * nothing else, so that neither reads the system's; both are given the tokens anew for each call, as a program is.
+ * One interface to refresh a pair with this library or with libcurl. Both trust only the emulator's authority, so that
+ * neither reads the system's. Both get the tokens with each call, as in a real program.
  */
 #ifndef WAY_H
 #define WAY_H
 
 struct way {
     const char *name;
-    /* A client of its own, not yet connected, for the base URL. */
+    /* Makes a client for the base URL, which is not connected yet. */
     void *(*open)(const char *base_url);
     /* Ends the program if it fails. */
     void (*refresh)(void *client, const char *access_token, const char *refresh_token);
@@ -16,7 +16,7 @@ struct way {
 
 extern const struct way pg_way, curl_way;
 
-/* The shape of the emulator's tokens. */
+/* Tokens in the format of the emulator. */
 #define ACCESS_TOKEN                                                                                                   \
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."                                                                            \
     "eyJleHAiOjE3OTU1NjIyNzUsImlhdCI6MTc5NTU1ODY3NSwianRpIjoiNzYwOTFmYzYtNDM3ZS00OTUyLTllYmYtNjljOTBiNGVmOGNiIiwic3ViI" \

@@ -1,4 +1,4 @@
-/* A refresh as a careful program makes it with libcurl; shared by the single calls and by the crowd. */
+/* A refresh as a careful program makes it with libcurl, for the single and the concurrent calls. */
 #ifndef WAY_CURL_H
 #define WAY_CURL_H
 
@@ -12,7 +12,7 @@ struct answer {
 };
 
 CURL *new_easy(const char *base_url, struct answer *answer);
-/* The headers must live as long as the transfer. */
+/* The headers must stay valid until the transfer ends. */
 struct curl_slist *set_request(CURL *easy, const char *access_token, const char *refresh_token);
 size_t keep_answer(char *bytes, size_t size, size_t count, void *sink);
 void must_be_pair(CURL *easy, CURLcode code, const struct answer *answer);

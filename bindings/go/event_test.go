@@ -118,11 +118,11 @@ func TestLogEvents(t *testing.T) {
 		t.Error(kinds)
 	}
 	events := queuedEvents(t, chatty)
-	told := slices.ContainsFunc(events, func(event pgauth.Event) bool {
+	found := slices.ContainsFunc(events, func(event pgauth.Event) bool {
 		return event.Kind == pgauth.EventLog && event.Level == pgauth.LogInfo &&
 			strings.Contains(event.Text, first.Fingerprint())
 	})
-	if !told {
+	if !found {
 		t.Errorf("%+v", events)
 	}
 	var shown bytes.Buffer

@@ -102,7 +102,7 @@ func (s *Session) Refresh(ctx context.Context) (*Token, error) {
 }
 
 func canceledError() error {
-	return newError(ErrCanceled, "the context was canceled; the session goes on", FateNone)
+	return newError(ErrCanceled, "the context was canceled; the session continues", FateNone)
 }
 
 // cachedToken returns the token that the library would return at once. It returns nil if the library must be asked.

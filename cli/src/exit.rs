@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_by_itself_is_worth_another_try() {
+    fn only_transient_failures_have_the_exit_code_for_a_retry() {
         for status in Status::ALL {
             if Exit::of(*status) == Exit::Unreachable {
                 assert!(status.is_transient(), "{status:?}");

@@ -12,9 +12,9 @@ pub(crate) fn run(arguments: &LoginArguments, settings: &Settings, page: &mut Pa
     let operator = keeping_operator(settings)?;
     let found = operator.look()?;
     let place = &found.store_name;
-    let kept = found.loaded.committed.as_ref().filter(|kept| operator.phase(kept) < Phase::Expired);
-    if let Some(kept) = kept.filter(|_| !arguments.force) {
-        page.say(&format!("Logged in already: {}, saved in {place}.", described(&operator, kept)))?;
+    let stored = found.loaded.committed.as_ref().filter(|stored| operator.phase(stored) < Phase::Expired);
+    if let Some(stored) = stored.filter(|_| !arguments.force) {
+        page.say(&format!("Logged in already: {}, saved in {place}.", described(&operator, stored)))?;
         page.say("`login --force` obtains a new session, `refresh` a new token.")?;
         return Ok(Exit::Done);
     }

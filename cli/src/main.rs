@@ -30,14 +30,14 @@ use settings::Settings;
 /// Why a command failed.
 enum Trouble {
     /// The library says why.
-    Told(Error),
+    Failed(Error),
     /// The output could not be written.
     Unwritten(io::Error),
 }
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        Trouble::Told(error)
+        Trouble::Failed(error)
     }
 }
 
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let Arguments { command, settings, color } = Arguments::parse();
     let settings = Settings::gather(&settings);
     let exit = run(&command, &settings, color).unwrap_or_else(|trouble| match trouble {
-        Trouble::Told(error) => {
+        Trouble::Failed(error) => {
             page::complain(color, &error);
             Exit::of(error.status)
         }

@@ -120,8 +120,8 @@ struct Cooling {
 impl Report {
     fn new(operator: &Operator, found: Inspection) -> Self {
         let now = operator.now();
-        let kept = found.loaded.committed.as_ref();
-        let phase = kept.map(|kept| operator.phase(kept));
+        let stored = found.loaded.committed.as_ref();
+        let phase = stored.map(|stored| operator.phase(stored));
         let cooling = found.loaded.back_off.filter(|refusal| refusal.until > now.boot);
         let state = match (phase, &cooling) {
             (Some(phase), _) if phase < Phase::Expired => State::Usable,
@@ -132,10 +132,10 @@ impl Report {
         Report {
             state,
             phase: phase.map(Phase::name),
-            generation: kept.map(Committed::generation),
-            fingerprint: kept.map(|kept| kept.token().fingerprint().to_string()),
-            seconds_left: kept.map(|kept| kept.token().remaining(now).as_secs()),
-            has_refresh_token: kept.is_some_and(|kept| kept.has_refresh),
+            generation: stored.map(Committed::generation),
+            fingerprint: stored.map(|stored| stored.token().fingerprint().to_string()),
+            seconds_left: stored.map(|stored| stored.token().remaining(now).as_secs()),
+            has_refresh_token: stored.is_some_and(|stored| stored.has_refresh),
             intent: found
                 .intent
                 .map(|claim| Intent { pid: claim.pid, seconds_ago: claim.age.map(|age| age.as_secs()) }),

@@ -39,16 +39,16 @@ fn obtain(operator: &Operator, arguments: &TokenArguments, color: Color) -> Resu
         Exit::Store => Ok(Inspection::default()),
         _ => Err(error),
     })?;
-    let kept = found.loaded.committed.as_ref();
-    let is_enough = |kept: &&Committed| {
-        let token = kept.token();
+    let stored = found.loaded.committed.as_ref();
+    let is_enough = |stored: &&Committed| {
+        let token = stored.token();
         let (windows, remaining) = (Windows::of(&token.lifetime), token.remaining(operator.now()));
         // A caller that asks for a whole lifetime every second must not cause a new token every second.
         let is_new = windows.length.saturating_sub(remaining) < windows.floor;
-        operator.phase(kept) < Phase::Mandatory && (is_new || windows.suffices(remaining, min_remaining))
+        operator.phase(stored) < Phase::Mandatory && (is_new || windows.suffices(remaining, min_remaining))
     };
-    if let Some(kept) = kept.filter(is_enough) {
-        return Ok(kept.clone());
+    if let Some(stored) = stored.filter(is_enough) {
+        return Ok(stored.clone());
     }
     let outcome = operator.renew(&found, Renewal::Due, arguments.patience.timeout());
     let error = match outcome.map(|outcome| (outcome.result, outcome.store_error)) {
@@ -61,10 +61,10 @@ fn obtain(operator: &Operator, arguments: &TokenArguments, color: Color) -> Resu
         Ok((Err(error), _)) | Err(error) => error,
     };
     // It is valid for a shorter time than requested, but it works.
-    if let Some(kept) = kept.filter(|kept| operator.phase(kept) < Phase::Expired) {
-        let left = page::span(kept.token().remaining(operator.now()));
+    if let Some(stored) = stored.filter(|stored| operator.phase(stored) < Phase::Expired) {
+        let left = page::span(stored.token().remaining(operator.now()));
         page::warn(color, &format!("no new token; this is the old one, with {left} left: {error}"));
-        return Ok(kept.clone());
+        return Ok(stored.clone());
     }
     Err(error)
 }

@@ -13,10 +13,10 @@ use support::{ACCESS, Bench, ONES, ZEROS, contents};
 const JWT: &str = "eyJ";
 
 #[test]
-fn a_login_is_kept_and_bought_once() {
+fn a_login_is_saved_and_issued_once() {
     let bench = Bench::new();
-    let kept = bench.path("sessions/pg-");
-    bench.run(&["login"]).ends(0).says(&["Logged in: token ", "generation 1, ", kept.to_str().unwrap()]);
+    let record = bench.path("sessions/pg-");
+    bench.run(&["login"]).ends(0).says(&["Logged in: token ", "generation 1, ", record.to_str().unwrap()]);
     bench.run(&["login"]).ends(0).says(&["Logged in already", "generation 1, 59 min", "--force"]);
     assert_eq!(bench.calls(), (1, 0));
     bench.run(&["login", "--force"]).ends(0).says(&["Logged in: token ", "generation 2, "]);
@@ -24,7 +24,7 @@ fn a_login_is_kept_and_bought_once() {
 }
 
 #[test]
-fn an_expired_session_is_bought_anew() {
+fn an_expired_session_is_issued_again() {
     let bench = Bench::new();
     drop(bench.seed(100, 0));
     bench.run(&["login"]).ends(0).says(&["generation 2"]);
@@ -32,7 +32,7 @@ fn an_expired_session_is_bought_anew() {
 }
 
 #[test]
-fn where_nothing_is_kept_there_is_nothing_to_log_in_to() {
+fn a_memory_store_is_refused() {
     let bench = Bench::new();
     for command in ["login", "refresh", "logout"] {
         let ran =
@@ -60,10 +60,10 @@ fn a_token_is_printed_and_nothing_else() {
 fn a_token_is_refreshed_when_it_is_due_or_too_short() {
     let bench = Bench::new();
     drop(bench.seed(3600, 3000));
-    let kept = format!("{ACCESS}\n");
-    assert_eq!(bench.run(&["token", "--min-remaining", "2900"]).ends(0).out, kept);
+    let stored = format!("{ACCESS}\n");
+    assert_eq!(bench.run(&["token", "--min-remaining", "2900"]).ends(0).out, stored);
     // No token lives that long, and a token is not renewed every second: there is no refresh.
-    assert_eq!(bench.run(&["token", "--min-remaining", "4000"]).ends(0).out, kept);
+    assert_eq!(bench.run(&["token", "--min-remaining", "4000"]).ends(0).out, stored);
     assert_eq!(bench.calls(), (0, 0));
     // The service does not know the refresh token of the prepared record.
     let long = bench.run(&["token", "--min-remaining", "3100"]).ends(0).out;
@@ -72,12 +72,12 @@ fn a_token_is_refreshed_when_it_is_due_or_too_short() {
     assert_eq!(bench.calls(), (1, 1));
     let bench = Bench::new();
     drop(bench.seed(3600, 100));
-    assert_ne!(bench.run(&["token"]).ends(0).out, kept, "in the last two minutes it is renewed");
+    assert_ne!(bench.run(&["token"]).ends(0).out, stored, "in the last two minutes it is renewed");
     assert_eq!(bench.calls(), (1, 1));
 }
 
 #[test]
-fn two_at_once_make_one_call() {
+fn two_commands_at_once_make_one_call() {
     let bench = Bench::new();
     let delay = Action::Delay { ms: 500 };
     bench.sandbox.inject(Fault::new(Route::Issue, delay).at(Point::Before)).unwrap();
@@ -89,7 +89,7 @@ fn two_at_once_make_one_call() {
 }
 
 #[test]
-fn a_refresh_makes_the_next_token_now() {
+fn a_refresh_obtains_a_new_token_now() {
     let bench = Bench::new();
     bench.run(&["login"]).ends(0);
     for generation in ["2", "3"] {
@@ -143,7 +143,7 @@ fn a_logout_removes_the_accounts_files_and_no_others() {
 }
 
 #[test]
-fn a_sealed_session_opens_with_its_key_alone() {
+fn only_its_key_opens_a_sealed_session() {
     let bench = Bench::new();
     let (one, two) = (bench.file("one", ZEROS), bench.file("two", ONES));
     let with = |command: &[&str], key: &str| {
@@ -168,7 +168,7 @@ fn a_sealed_session_opens_with_its_key_alone() {
 }
 
 #[test]
-fn refused_credentials_are_presented_again_only_by_force() {
+fn refused_credentials_are_presented_again_only_with_force() {
     let bench = Bench::new();
     let account = bench.sandbox.add_account().unwrap();
     let key = bench.sandbox.credentials().public_key.clone();
@@ -189,7 +189,7 @@ fn refused_credentials_are_presented_again_only_by_force() {
 }
 
 #[test]
-fn each_kind_of_failure_has_its_code() {
+fn each_kind_of_failure_has_its_exit_code() {
     let bench = Bench::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = format!("https://{}", closed.local_addr().unwrap());
@@ -219,7 +219,7 @@ fn each_kind_of_failure_has_its_code() {
 }
 
 #[test]
-fn a_token_that_still_works_is_better_than_none() {
+fn without_a_new_token_the_old_one_is_printed() {
     let bench = Bench::new();
     drop(bench.seed(3600, 100));
     bench.sandbox.inject(Fault::new(Route::Any, Action::Reset).at(Point::Accept).forever()).unwrap();

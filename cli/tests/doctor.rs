@@ -68,7 +68,7 @@ fn assert_fault(bench: &Bench, settings: &[&str], code: i32, name: &str, words: 
 }
 
 #[test]
-fn where_all_is_well_all_is_ok_and_nothing_is_consumed() {
+fn without_faults_all_checks_are_ok_and_nothing_is_consumed() {
     let bench = Bench::new();
     let found = Found::of(&bench, bench.command(&[]), 0);
     assert_eq!(found.0.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ALL);
@@ -89,7 +89,7 @@ fn where_all_is_well_all_is_ok_and_nothing_is_consumed() {
 }
 
 #[test]
-fn an_issue_is_made_only_where_it_is_asked_for_and_is_kept() {
+fn an_issue_is_made_only_on_request_and_is_saved() {
     let bench = Bench::new();
     bench.run(&["doctor", "--issue"]).ends(0).says(&["15 ok", "the service accepts the credentials"]);
     assert_eq!(bench.calls(), (1, 0));
@@ -110,7 +110,7 @@ fn an_issue_is_made_only_where_it_is_asked_for_and_is_kept() {
 }
 
 #[test]
-fn a_fault_of_the_settings_is_found_and_the_rest_runs() {
+fn a_fault_of_the_settings_is_found_and_other_checks_run() {
     let bench = Bench::new();
     let store = ["store", "lock", "record"];
     assert_fault(&bench, &["keep_warm=maybe"], 3, "settings", &["--set", "true or false"], &store);
@@ -174,7 +174,7 @@ fn a_secret_that_everybody_may_read_is_found() {
 }
 
 #[test]
-fn a_fault_of_the_network_is_found_at_its_layer() {
+fn a_fault_of_the_network_is_found_in_its_layer() {
     let bench = Bench::new();
     let above = ["tls", "service", "clock skew"];
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -208,7 +208,7 @@ fn a_fault_of_the_network_is_found_at_its_layer() {
 }
 
 #[test]
-fn a_proxy_and_plain_http_are_seen() {
+fn a_proxy_and_plain_http_are_reported() {
     let bench = Bench::new();
     let proxy = format!("proxy={}", bench.sandbox.urls().proxy);
     let found = Found::of(&bench, bench.command(&["--set", &proxy]), 0);
@@ -219,7 +219,7 @@ fn a_proxy_and_plain_http_are_seen() {
 }
 
 #[test]
-fn what_the_service_says_of_itself_is_told() {
+fn problems_of_the_service_are_reported() {
     let bench = Bench::new();
     bench.sandbox.switches(|switches| switches.date_header = DateHeader::SkewS(-600));
     let status = Action::Status { status: 503, body: None, headers: [].into() };
@@ -260,7 +260,7 @@ fn a_fault_of_the_store_is_found() {
 }
 
 #[test]
-fn a_lock_that_others_may_use_is_found_and_one_that_is_held_is_no_fault() {
+fn a_lock_with_wrong_permissions_is_found_and_a_held_lock_is_no_fault() {
     let bench = Bench::new();
     let record = bench.seed(3600, 3000);
     let found = Found::of(&bench, bench.command(&[]), 0);
@@ -275,7 +275,7 @@ fn a_lock_that_others_may_use_is_found_and_one_that_is_held_is_no_fault() {
 }
 
 #[test]
-fn what_lies_in_the_store_is_told() {
+fn the_content_of_the_store_is_reported() {
     let bench = Bench::new();
     let record = bench.seed(3600, 3000);
     assert!(record.intend().unwrap().is_some());

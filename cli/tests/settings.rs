@@ -17,21 +17,21 @@ fn the_command_line_wins_over_the_environment_over_the_file() {
     let bench = Bench::new();
     let file = bench
         .file("settings.json", r#"{"user_agent": "file", "connect_timeout_ms": 4000, "keep_warm": true}"#);
-    let buy = |arguments: &[&str], variable: Option<&str>| {
+    let sent_by = |arguments: &[&str], variable: Option<&str>| {
         let all = [&["login", "--force", "--settings", &file], arguments].concat();
         let mut command = bench.command(&all);
         command.envs(variable.map(|value| ("PAYMENTSGATE_USER_AGENT", value)));
         bench.run_command(command).ends(0);
         user_agent(&bench)
     };
-    assert_eq!(buy(&[], None), "file");
-    assert_eq!(buy(&[], Some("environment")), "environment");
-    assert_eq!(buy(&["--set", "user_agent=line"], Some("environment")), "line");
-    assert_eq!(buy(&["--set", "user_agent=a", "--set", "user_agent=b"], None), "b");
+    assert_eq!(sent_by(&[], None), "file");
+    assert_eq!(sent_by(&[], Some("environment")), "environment");
+    assert_eq!(sent_by(&["--set", "user_agent=line"], Some("environment")), "line");
+    assert_eq!(sent_by(&["--set", "user_agent=a", "--set", "user_agent=b"], None), "b");
 }
 
 #[test]
-fn a_file_in_the_usual_place_is_enough() {
+fn the_default_settings_file_is_read() {
     let bench = Bench::new();
     let address = bench.sandbox.address();
     let settings = serde_json::json!({
@@ -54,7 +54,7 @@ fn a_file_in_the_usual_place_is_enough() {
 }
 
 #[test]
-fn flags_of_their_own_do_the_same() {
+fn the_flags_set_their_settings() {
     let bench = Bench::new();
     let address = bench.sandbox.address();
     let authority = format!("tls.ca_file={}", address.ca_file.display());
@@ -71,7 +71,7 @@ fn flags_of_their_own_do_the_same() {
 }
 
 #[test]
-fn a_wrong_setting_is_told_with_its_source() {
+fn an_invalid_setting_is_reported_with_its_source() {
     let bench = Bench::new();
     let file = |text: &str| bench.file("settings.json", text);
     let run = |arguments: &[&str], pieces: &[&str]| {
@@ -102,7 +102,7 @@ fn a_wrong_setting_is_told_with_its_source() {
 }
 
 #[test]
-fn a_secret_in_a_wrong_setting_is_not_shown() {
+fn a_secret_in_an_invalid_setting_is_not_shown() {
     let bench = Bench::new();
     let file = bench.file("settings.json", r#"{"store_key": "hunter2"}"#);
     let broken = bench.file("broken.json", r#"{"store_key": "hunter2"#);
@@ -122,7 +122,7 @@ fn a_secret_in_a_wrong_setting_is_not_shown() {
 }
 
 #[test]
-fn the_help_says_what_one_must_know() {
+fn the_help_has_settings_commands_and_exit_codes() {
     let bench = Bench::new();
     let help = bench.run_command(bench.bare(&["--help"])).ends(0);
     let help = help.says(&["Exit codes:", "8  status: the token", "PAYMENTSGATE_", "settings.json", "ps"]);

@@ -40,7 +40,7 @@ fn shown(bench: &Bench, record: &RecordFile, code: i32) -> String {
 
 /// Half a minute away from the next window, so that a slow machine has the same result.
 #[test]
-fn people_see_each_state_in_words() {
+fn the_text_shows_each_state() {
     let bench = Bench::new();
     let record = bench.record();
     assert_eq!(
@@ -69,7 +69,7 @@ fn people_see_each_state_in_words() {
 }
 
 #[test]
-fn people_see_who_has_the_refresh_token_and_what_was_refused() {
+fn the_text_shows_the_intent_and_refused_credentials() {
     let bench = Bench::new();
     let record = bench.seed(3600, 0);
     assert!(record.intend().unwrap().is_some());
@@ -100,7 +100,7 @@ fn refuse(record: &RecordFile, strikes: usize) {
 }
 
 #[test]
-fn a_token_that_works_is_what_counts() {
+fn a_working_token_counts_more_than_refused_credentials() {
     let bench = Bench::new();
     let record = bench.seed(3600, 3000);
     refuse(&record, 3);
@@ -108,7 +108,7 @@ fn a_token_that_works_is_what_counts() {
 }
 
 #[test]
-fn programs_get_one_object() {
+fn json_output_is_one_object() {
     let bench = Bench::new();
     let record = bench.record();
     let place = record.path().to_str().unwrap();
@@ -141,7 +141,7 @@ fn programs_get_one_object() {
 }
 
 #[test]
-fn a_failure_is_an_object_too() {
+fn json_output_of_a_failure_is_one_object() {
     let bench = Bench::new();
     let key = bench.file("key", ZEROS);
     bench.run(&["login", "--set", &format!("store_key_file={key}")]).ends(0);
@@ -152,7 +152,7 @@ fn a_failure_is_an_object_too() {
 }
 
 #[test]
-fn a_broken_record_is_seen_and_left_alone() {
+fn a_broken_record_is_reported_and_not_changed() {
     let bench = Bench::new();
     let path = bench.seed(3600, 3000).path().to_owned();
     let bytes = std::fs::read(&path).unwrap();
@@ -164,7 +164,7 @@ fn a_broken_record_is_seen_and_left_alone() {
 }
 
 #[test]
-fn the_service_is_not_called_and_the_lock_is_not_wanted() {
+fn status_needs_neither_the_service_nor_the_lock() {
     let bench = Bench::new();
     let _held = bench.seed(3600, 3000);
     bench.run(&["status"]).ends(0);
@@ -173,7 +173,7 @@ fn the_service_is_not_called_and_the_lock_is_not_wanted() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_those_who_want_them() {
+fn colours_are_used_in_a_terminal_or_on_request() {
     let bench = Bench::new();
     let _held = bench.seed(3600, 3000);
     let escape = |arguments: &[&str]| {
@@ -207,7 +207,7 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
 }
 
 #[test]
-fn a_reader_who_has_seen_enough_is_no_failure_and_a_full_disk_is_one() {
+fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one() {
     let bench = Bench::new();
     let _held = bench.seed(3600, 3000);
     let mut child = bench.start(&["status"]);
@@ -227,7 +227,7 @@ fn samples(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn metrics_tell_what_the_store_holds() {
+fn metrics_show_what_the_store_holds() {
     let bench = Bench::new();
     let login =
         bench.record().path().file_name().unwrap().to_str().unwrap().trim_start_matches("pg-").to_owned();
@@ -260,7 +260,7 @@ fn metrics_tell_what_the_store_holds() {
 }
 
 #[test]
-fn metrics_replace_their_file_as_a_whole_also_where_the_store_cannot_be_read() {
+fn metrics_replace_their_file_atomically_also_if_the_store_cannot_be_read() {
     let bench = Bench::new();
     drop(bench.seed(3600, 3000));
     let (file, path) = (bench.file("pg.prom", "old\n"), bench.path("pg.prom"));

@@ -1,12 +1,12 @@
 /*
- * A program with an HTTP client of its own, libcurl: each request gets the session's token as its bearer, and a 401 is
- * told to the session.
+ * A program with its own HTTP client, libcurl: each request carries the session's token, and a 401 is reported to the
+ * session.
  *
  *   cc -std=c99 curl.c $(pkg-config --cflags --libs paymentsgate_auth libcurl) -o curl
  *   PAYMENTSGATE_BASE_URL=https://… PAYMENTSGATE_CREDENTIALS_FILE=credentials.json ./curl
  *
- * The URL goes without a slash at its end. PAYMENTSGATE_TLS_CA_FILE names a further certificate authority, for
- * example the emulator's.
+ * The URL must not end in a slash. PAYMENTSGATE_TLS_CA_FILE names an additional certificate authority, for example the
+ * emulator's.
  */
 
 #include <curl/curl.h>
@@ -15,10 +15,10 @@
 
 #include <paymentsgate_auth.h>
 
-enum { PATIENCE_MS = 15000 };
+enum { TIMEOUT_MS = 15000 };
 
-/* GET /wallet with a token; the body goes to standard output. libcurl copies the token, and by default sends it to no other
- * host: CURLOPT_UNRESTRICTED_AUTH is to stay off. */
+/* GET /wallet with a token; the body goes to standard output. libcurl copies the token. By default it sends the token to no
+ * other host: leave CURLOPT_UNRESTRICTED_AUTH off. */
 static CURLcode get_wallet(CURL *curl, const pg_token *token, long *http_status)
 {
     CURLcode code = curl_easy_setopt(curl, CURLOPT_XOAUTH2_BEARER, pg_token_access_token(token));
@@ -33,26 +33,26 @@ static CURLcode get_wallet(CURL *curl, const pg_token *token, long *http_status)
     return code;
 }
 
-/* After a 401 the session is told, and the request made once more. A second 401 is not about the token. */
+/* After a 401, reports it to the session and repeats the request once. A second 401 has another cause than the token. */
 static int show_wallet(CURL *curl, const pg_session *session, pg_error **error)
 {
     long http_status = 401;
     for (int attempt = 1; attempt <= 2 && http_status == 401; attempt++) {
         pg_token *token = NULL;
-        if (pg_session_token(session, PATIENCE_MS, &token, error) != PG_OK)
+        if (pg_session_token(session, TIMEOUT_MS, &token, error) != PG_OK)
             return EXIT_FAILURE;
         CURLcode code = get_wallet(curl, token, &http_status);
-        pg_status told = PG_OK;
+        pg_status reported = PG_OK;
         if (code == CURLE_OK && http_status == 401)
-            told = pg_session_reject(session, token, 401, error);
+            reported = pg_session_reject(session, token, 401, error);
         pg_token_free(token);
-        if (code != CURLE_OK || told != PG_OK)
+        if (code != CURLE_OK || reported != PG_OK)
             return EXIT_FAILURE;
     }
     return http_status == 200 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* What all requests have in common. */
+/* The options that all requests share. */
 static CURL *new_curl(void)
 {
     const char *ca_file = getenv("PAYMENTSGATE_TLS_CA_FILE"), *base = getenv("PAYMENTSGATE_BASE_URL");
@@ -63,7 +63,7 @@ static CURL *new_curl(void)
     if (curl != NULL && length > 0 && (size_t)length < sizeof url &&
         curl_easy_setopt(curl, CURLOPT_URL, url) == CURLE_OK &&
         curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER) == CURLE_OK &&
-        curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)PATIENCE_MS) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)TIMEOUT_MS) == CURLE_OK &&
         (ca_file == NULL || curl_easy_setopt(curl, CURLOPT_CAINFO, ca_file) == CURLE_OK))
         return curl;
     fprintf(stderr, "libcurl cannot be used: it lacks bearers (7.61 has them), or PAYMENTSGATE_BASE_URL is too long\n");
@@ -92,7 +92,7 @@ int main(void)
     if (error != NULL)
         fprintf(stderr, "%s: %s\n", pg_status_name(pg_error_status(error)), pg_error_text(error));
 
-    /* Every _free takes NULL. */
+    /* Every _free accepts NULL. */
     pg_error_free(error);
     pg_session_free(session);
     pg_client_free(client);

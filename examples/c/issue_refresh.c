@@ -1,11 +1,11 @@
 /*
- * The main job in C: issue a pair, refresh it, and call the API with the new access token.
+ * Issues a pair, refreshes it, and calls the API with the new access token.
  *
  *   cc -std=c99 issue_refresh.c $(pkg-config --cflags --libs paymentsgate_auth libcurl) -o issue_refresh
  *   PAYMENTSGATE_BASE_URL=https://… PAYMENTSGATE_CREDENTIALS_FILE=credentials.json ./issue_refresh
  *
- * The URL goes without a slash at its end. PAYMENTSGATE_TLS_CA_FILE names a further certificate authority, for
- * example the emulator's.
+ * The URL must not end in a slash. PAYMENTSGATE_TLS_CA_FILE names an additional certificate authority, for example the
+ * emulator's.
  */
 
 #include <curl/curl.h>
@@ -15,7 +15,7 @@
 
 #include <paymentsgate_auth.h>
 
-/* Tells a person what happened and what to do. Frees the error. */
+/* Prints what happened and what to do. Frees the error. */
 static int failed(pg_error *error)
 {
     int64_t wait_ms = pg_error_retry_after_ms(error);
@@ -26,7 +26,7 @@ static int failed(pg_error *error)
     else if (pg_error_is_retryable(error))
         fprintf(stderr, "What to do: try again in %" PRId64 " ms.\n", wait_ms < 0 ? 1000 : wait_ms);
     else
-        fprintf(stderr, "What to do: correct the setting or the call; the same again would fail again.\n");
+        fprintf(stderr, "What to do: correct the setting or the call; the same call would fail again.\n");
     pg_error_free(error);
     return EXIT_FAILURE;
 }
@@ -87,7 +87,7 @@ int main(void)
     pg_error *error = NULL;
     int result = EXIT_FAILURE;
 
-    /* The first call that fails sets `error`, and the rest is left out. What was not made is NULL. */
+    /* The first call that fails sets `error`, and the remaining calls are skipped. Objects that were not made are NULL. */
     if (pg_config_set_from_env(config, &error) == PG_OK &&
         pg_client_new(config, &client, &error) == PG_OK &&
         pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &first, &error) == PG_OK) {
@@ -101,7 +101,7 @@ int main(void)
     if (error != NULL)
         result = failed(error);
 
-    /* Every _free takes NULL. */
+    /* Every _free accepts NULL. */
     pg_token_free(second);
     pg_token_free(first);
     pg_client_free(client);

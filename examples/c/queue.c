@@ -1,11 +1,11 @@
 /*
- * Calls the API without blocking: what was started ends as an event of a queue, whose descriptor goes with all others into
- * the program's poll(2), epoll or libuv. The news of the session come the same way.
+ * Calls the API without blocking. Each operation ends in an event on a queue, whose descriptor the program adds to its
+ * poll(2), epoll or libuv. The session's events come on the same queue.
  *
  *   cc -std=c99 queue.c $(pkg-config --cflags --libs paymentsgate_auth) -o queue
  *   PAYMENTSGATE_BASE_URL=https://… PAYMENTSGATE_CREDENTIALS_FILE=credentials.json ./queue
  *
- * PAYMENTSGATE_TLS_CA_FILE names a further certificate authority, for example the emulator's.
+ * PAYMENTSGATE_TLS_CA_FILE names an additional certificate authority, for example the emulator's.
  */
 
 #define _POSIX_C_SOURCE 200809L
@@ -17,7 +17,7 @@
 
 #include <paymentsgate_auth.h>
 
-/* The program's own numbers. The subscription lasts, the other two end. */
+/* The ids that the program gives its operations. The subscription continues, the other two end. */
 enum { EVENTS = 1, WALLET = 2, FX = 3 };
 
 enum { TIMEOUT_MS = 30000 };
@@ -53,7 +53,7 @@ static void show_event(const pg_event *event)
         printf("%-8s %s\n", "event", pg_error_text(pg_event_error(event)));
 }
 
-/* The program's loop; here it has but one descriptor. Ends when both requests have. */
+/* The program's event loop, here with one descriptor. It ends when both requests have ended. */
 static int run(const pg_queue *queue, pg_error **error)
 {
     struct pollfd waiting = { -1, POLLIN, 0 };
@@ -64,7 +64,7 @@ static int run(const pg_queue *queue, pg_error **error)
         pg_event *event = NULL;
         if (poll(&waiting, 1, TIMEOUT_MS) == -1)
             return EXIT_FAILURE;
-        /* Now and then a descriptor is readable for nothing; then the event is NULL, and every getter takes that. */
+        /* The descriptor may be readable without an event. Then the event is NULL, which every getter accepts. */
         if (pg_queue_poll(queue, 0, &event, error) != PG_OK)
             return EXIT_FAILURE;
         switch (pg_event_id(event)) {
@@ -101,7 +101,7 @@ int main(void)
     if (error != NULL)
         fprintf(stderr, "%s: %s\n", pg_status_name(pg_error_status(error)), pg_error_text(error));
 
-    /* With its last owner the session ends, and with the queue what is under way on it. */
+    /* Freeing the last handle ends the session. Freeing the queue abandons the operations on it. */
     pg_error_free(error);
     pg_session_free(session);
     pg_queue_free(queue);

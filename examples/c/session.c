@@ -1,10 +1,10 @@
 /*
- * Calls the API a few times with a session, which sees to the tokens.
+ * Calls the API a few times with a session, which manages the tokens.
  *
  *   cc -std=c99 session.c $(pkg-config --cflags --libs paymentsgate_auth) -o session
  *   PAYMENTSGATE_BASE_URL=https://… PAYMENTSGATE_CREDENTIALS_FILE=credentials.json ./session
  *
- * PAYMENTSGATE_TLS_CA_FILE names a further certificate authority, for example the emulator's.
+ * PAYMENTSGATE_TLS_CA_FILE names an additional certificate authority, for example the emulator's.
  */
 
 #include <inttypes.h>
@@ -22,7 +22,7 @@ static int show_wallet(const pg_session *session, pg_error **error)
     if (pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, TIMEOUT_MS, &response, error) != PG_OK)
         return EXIT_FAILURE;
     printf("%-8s HTTP %" PRId32 "  ", "wallet", pg_response_status(response));
-    /* A body has a length and no NUL at its end. */
+    /* The body has a length, and is not NUL-terminated. */
     fwrite(pg_response_body(response), 1, pg_response_body_length(response), stdout);
     putchar('\n');
     int result = pg_response_status(response) == 200 ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -30,8 +30,8 @@ static int show_wallet(const pg_session *session, pg_error **error)
     return result;
 }
 
-/* For callers with an HTTP client of their own: the token alone. Fresh, it comes from memory, so nothing is won by keeping
- * it. Of a 401 they tell the session: pg_session_reject(session, token, 401, error). */
+/* For programs with their own HTTP client: only the token. A fresh token comes from memory, so there is no need to cache it.
+ * After a 401 call pg_session_reject(session, token, 401, error). */
 static int show_token(const pg_session *session, pg_error **error)
 {
     pg_token *token = NULL;
@@ -79,7 +79,7 @@ int main(void)
     if (error != NULL)
         fprintf(stderr, "%s: %s\n", pg_status_name(pg_error_status(error)), pg_error_text(error));
 
-    /* Every _free takes NULL. */
+    /* Every _free accepts NULL. */
     pg_error_free(error);
     pg_session_free(session);
     pg_client_free(client);

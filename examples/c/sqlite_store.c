@@ -1,12 +1,12 @@
 /*
- * Keeps the pair of a session in a SQLite database that any number of processes share.
+ * Stores the pair of a session in a SQLite database that any number of processes share.
  *
  *   cc -std=c99 sqlite_store.c $(pkg-config --cflags --libs paymentsgate_auth sqlite3) -o sqlite_store
  *   ./sqlite_store FILE          a token, from the database if it has a fresh one
- *   ./sqlite_store FILE check    whether the store keeps the library's contract
+ *   ./sqlite_store FILE check    whether the store fulfils the library's contract
  *
- * Where the service is, and who is calling, comes from the environment, as for session.c. A database on a server needs the
- * same four statements: docs/custom-store.md has them for PostgreSQL.
+ * The service and the credentials come from the environment, as for session.c. A database on a server needs the same four
+ * statements: docs/custom-store.md has them for PostgreSQL.
  */
 
 #include <inttypes.h>
@@ -17,8 +17,8 @@
 #include <paymentsgate_auth.h>
 #include <sqlite3.h>
 
-/* For others who write: less than the library waits for a callback. */
-enum { BUSY_MS = 4000, PATIENCE_MS = 30000 };
+/* How long to wait for other writers: less than the library waits for a callback. */
+enum { BUSY_MS = 4000, TIMEOUT_MS = 30000 };
 
 static const char SCHEMA[] =
     "PRAGMA journal_mode = WAL;"
@@ -37,7 +37,7 @@ static const char LOAD[] = "SELECT version, bytes FROM paymentsgate_record WHERE
 static const char SAVE_FIRST[] = "INSERT INTO paymentsgate_record VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
 static const char SAVE[] = "UPDATE paymentsgate_record SET version = ?2, bytes = ?3 WHERE key = ?1 AND version = ?4";
 
-/* One statement, and so atomic, on a connection of its own: safe in any thread, and in a forked child. */
+/* One statement, and so atomic, on its own connection: safe in any thread, and in a forked child. */
 struct call {
     sqlite3 *database;
     sqlite3_stmt *statement;
@@ -49,7 +49,7 @@ static void begin(struct call *call, const char *path, const char *sql, const ch
     if (sqlite3_open(path, &call->database) != SQLITE_OK)
         return;
     sqlite3_busy_timeout(call->database, BUSY_MS);
-    /* What is saved outlives a power cut. */
+    /* Saved data survives a power failure. */
     sqlite3_exec(call->database, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
     if (sqlite3_prepare_v2(call->database, sql, -1, &call->statement, NULL) == SQLITE_OK)
         sqlite3_bind_text(call->statement, 1, key, -1, SQLITE_STATIC);
@@ -139,10 +139,10 @@ static int show_token(const pg_store *store, pg_error **error)
         pg_config_set_store(config, store, error) == PG_OK &&
         pg_client_new(config, &client, error) == PG_OK &&
         pg_session_open(client, config, &session, error) == PG_OK &&
-        pg_session_token(session, PATIENCE_MS, &token, error) == PG_OK) {
+        pg_session_token(session, TIMEOUT_MS, &token, error) == PG_OK) {
         printf("token %s  generation %" PRIu64 "  %" PRId64 " s left\n", pg_token_fingerprint(token),
                pg_token_generation(token), pg_token_remaining_ms(token) / 1000);
-        result = pg_session_close(session, PATIENCE_MS, error) == PG_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+        result = pg_session_close(session, TIMEOUT_MS, error) == PG_OK ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     pg_token_free(token);
     pg_session_free(session);
@@ -165,7 +165,7 @@ int main(int count, char **arguments)
         fprintf(stderr, "usage: %s FILE [check]\n", arguments[0]);
         return EXIT_FAILURE;
     }
-    /* The path lives as long as the program, so there is nothing to free. */
+    /* The path is valid until the program ends, so there is nothing to free. */
     pg_store store = { .size = sizeof store, .context = arguments[1],
                        .lock = lock, .unlock = unlock, .load = load, .save = save };
     pg_error *error = NULL;

@@ -1,11 +1,11 @@
-// A program with an HTTP client of its own, libcurl: each request gets the session's token as its bearer, and a 401 is
-// told to the session.
+// A program with its own HTTP client, libcurl: each request carries the session's token, and a 401 is reported to the
+// session.
 //
 //   c++ -std=c++17 curl.cpp $(pkg-config --cflags --libs paymentsgate_auth libcurl) -o curl
 //   PAYMENTSGATE_BASE_URL=https://… PAYMENTSGATE_CREDENTIALS_FILE=credentials.json ./curl
 //
-// The URL goes without a slash at its end. PAYMENTSGATE_TLS_CA_FILE names a further certificate authority, for
-// example the emulator's.
+// The URL must not end in a slash. PAYMENTSGATE_TLS_CA_FILE names an additional certificate authority, for example the
+// emulator's.
 
 #include <curl/curl.h>
 
@@ -23,7 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::chrono::milliseconds patience = 15s;
+constexpr std::chrono::milliseconds timeout = 15s;
 
 void check(CURLcode code) {
     if (code != CURLE_OK) {
@@ -54,25 +54,25 @@ public:
         }
         check(curl_easy_setopt(curl_.get(), CURLOPT_URL, url.c_str()));
         check(curl_easy_setopt(curl_.get(), CURLOPT_HTTPAUTH, CURLAUTH_BEARER));
-        check(curl_easy_setopt(curl_.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(patience.count())));
+        check(curl_easy_setopt(curl_.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(timeout.count())));
         if (!ca_file.empty()) {
             check(curl_easy_setopt(curl_.get(), CURLOPT_CAINFO, ca_file.c_str()));
         }
     }
 
-    // After a 401 the session is told, and the request made once more. A second 401 is not about the token.
+    // After a 401, reports it to the session and repeats the request once. A second 401 has another cause than the token.
     long get() {
-        const pg::token token = session_.token(patience);
+        const pg::token token = session_.token(timeout);
         const long status = get_with(token);
         if (status != 401) {
             return status;
         }
         session_.reject(token);
-        return get_with(session_.token(patience));
+        return get_with(session_.token(timeout));
     }
 
 private:
-    // libcurl copies the token, and by default sends it to no other host: CURLOPT_UNRESTRICTED_AUTH is to stay off.
+    // libcurl copies the token. By default it sends the token to no other host: leave CURLOPT_UNRESTRICTED_AUTH off.
     long get_with(const pg::token &token) {
         long status = 0;
         check(curl_easy_setopt(curl_.get(), CURLOPT_XOAUTH2_BEARER, token.access_token().data()));

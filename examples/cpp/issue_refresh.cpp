@@ -1,10 +1,10 @@
-// The main job in C++: issue a pair, refresh it, and call the API with the new access token.
+// Issues a pair, refreshes it, and calls the API with the new access token.
 //
 //   c++ -std=c++17 issue_refresh.cpp $(pkg-config --cflags --libs paymentsgate_auth libcurl) -o issue_refresh
 //   PAYMENTSGATE_BASE_URL=https://… PAYMENTSGATE_CREDENTIALS_FILE=credentials.json ./issue_refresh
 //
-// The URL goes without a slash at its end. PAYMENTSGATE_TLS_CA_FILE names a further certificate authority, for
-// example the emulator's.
+// The URL must not end in a slash. PAYMENTSGATE_TLS_CA_FILE names an additional certificate authority, for example the
+// emulator's.
 
 #include <curl/curl.h>
 
@@ -78,12 +78,12 @@ void show_wallet(const pg::token &token) {
     }
 }
 
-// What to do where the text alone does not say it.
+// What to do, if the text does not say it.
 const char *advice(const pg::error &error) {
     if (error.needs_credentials()) {
         return "issue a new pair; if that was refused, get other credentials";
     }
-    return error.retryable() ? "try again" : "correct the setting or the call; the same again would fail again";
+    return error.retryable() ? "try again" : "correct the setting or the call; the same call would fail again";
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
-// Calls the API a few times with a session, which sees to the tokens.
+// Calls the API a few times with a session, which manages the tokens.
 //
 //   c++ -std=c++17 session.cpp $(pkg-config --cflags --libs paymentsgate_auth) -o session
 //   PAYMENTSGATE_BASE_URL=https://… PAYMENTSGATE_CREDENTIALS_FILE=credentials.json ./session
 //
-// PAYMENTSGATE_TLS_CA_FILE names a further certificate authority, for example the emulator's.
+// PAYMENTSGATE_TLS_CA_FILE names an additional certificate authority, for example the emulator's.
 
 #include <chrono>
 #include <cstdlib>
@@ -21,7 +21,7 @@ constexpr auto timeout = 30s;
 
 std::ostream &show(const char *what) { return std::cout << std::left << std::setw(8) << what << ' '; }
 
-// What waits by now. A program that runs for long waits for the queue's fd(), or in a thread.
+// Prints the queued events. A long-running program waits for the queue's fd(), or reads the events in a thread.
 void show_events(const pg::queue &queue) {
     while (const auto event = queue.poll(0ms)) {
         if (event->kind() == PG_EVENT_LOG) {
@@ -52,8 +52,8 @@ int main() try {
             return EXIT_FAILURE;
         }
     }
-    // For callers with an HTTP client of their own: the token alone. Fresh, it comes from memory, so nothing is won by
-    // keeping it. Of a 401 they tell the session: session.reject(token).
+    // For programs with their own HTTP client: only the token. A fresh token comes from memory, so there is no need to
+    // cache it. After a 401 call session.reject(token).
     const pg::token token = session.token(timeout);
     // A token is shown by its fingerprint, never by its text.
     show("token") << token.fingerprint() << "  generation " << token.generation() << "  " << token.remaining() / 1s

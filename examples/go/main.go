@@ -1,5 +1,5 @@
-// Issues a pair, refreshes it, and calls the API with the new token. It takes its settings from the environment:
-// PAYMENTSGATE_BASE_URL, PAYMENTSGATE_CREDENTIALS_FILE and, for a service with a certificate of its own,
+// Issues a pair, refreshes it, and calls the API with the new token. The settings come from the environment:
+// PAYMENTSGATE_BASE_URL, PAYMENTSGATE_CREDENTIALS_FILE and, for a service with its own certificate authority,
 // PAYMENTSGATE_TLS_CA_FILE.
 package main
 
@@ -83,7 +83,7 @@ func wallet(ctx context.Context, token *pgauth.Token) error {
 	return nil
 }
 
-// trusted is the system's certificate authorities and those of PAYMENTSGATE_TLS_CA_FILE.
+// trusted returns the system's certificate authorities and those of PAYMENTSGATE_TLS_CA_FILE.
 func trusted() (*x509.CertPool, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {

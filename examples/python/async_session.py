@@ -1,4 +1,4 @@
-"""Many calls to the API at once from one event loop. The settings are those of the other examples."""
+"""Many calls to the API at once from one event loop. The settings are the same as in the other examples."""
 
 import asyncio
 import sys
@@ -13,7 +13,7 @@ async def main() -> None:
         for answer in await asyncio.gather(*(session.request("GET", path, timeout=30) for path in paths)):
             show("fx", f"HTTP {answer.status}  {answer.text}")
 
-        # A task that has waited long enough is canceled, and with it what it waited for.
+        # After the timeout the task is canceled, and the wait with it.
         try:
             token = await asyncio.wait_for(session.token(), 30)
         except asyncio.TimeoutError:
@@ -23,7 +23,7 @@ async def main() -> None:
 
 
 async def listen(subscription: AsyncSubscription) -> None:
-    """Until the session ends."""
+    """Prints the events until the session ends."""
     async for event in subscription:
         show("event", f"{event.kind.name.lower()}  {event.error or event.token}")
 

@@ -1,7 +1,7 @@
 """Issues a pair, refreshes it, and calls the API with the result.
 
-Where the service is, and who is calling, comes from the environment: PAYMENTSGATE_BASE_URL,
-PAYMENTSGATE_CREDENTIALS_FILE and, where the service has an authority of its own, PAYMENTSGATE_TLS_CA_FILE.
+The settings come from the environment: PAYMENTSGATE_BASE_URL, PAYMENTSGATE_CREDENTIALS_FILE and, for a
+service with its own certificate authority, PAYMENTSGATE_TLS_CA_FILE.
 """
 
 import os
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def next_pair(client: Client, token: Token) -> Token:
-    """A refresh that fails may have cost the refresh token. The credentials are still at hand: issue anew."""
+    """Refreshes. If the refresh token may be lost after a failure, issues a new pair with the credentials."""
     try:
         return client.refresh(token)
     except PaymentsGateError as error:

@@ -1,7 +1,7 @@
-"""Calls the API a few times with a session, which sees to the tokens.
+"""Calls the API a few times with a session, which manages the tokens.
 
-Where the service is, and who is calling, comes from the environment: PAYMENTSGATE_BASE_URL,
-PAYMENTSGATE_CREDENTIALS_FILE and, where the service has an authority of its own, PAYMENTSGATE_TLS_CA_FILE.
+The settings come from the environment: PAYMENTSGATE_BASE_URL, PAYMENTSGATE_CREDENTIALS_FILE and, for a
+service with its own certificate authority, PAYMENTSGATE_TLS_CA_FILE.
 """
 
 import json
@@ -17,12 +17,12 @@ def main() -> None:
             answer = session.request("GET", "/wallet", timeout=30)
             show("wallet", f"HTTP {answer.status}  {answer.text}")
 
-        # For callers with an HTTP client of their own: the token alone.
+        # For programs with their own HTTP client: only the token.
         token = session.token(timeout=30)
         left = f"{token.remaining:.0f} s left"
         show("token", f"{token.fingerprint}  generation {token.generation}  {left}")
 
-        # What waits by now. A program that runs for long has `for event in subscription` in a thread.
+        # The queued events. A long-running program has `for event in subscription` in a thread.
         while event := subscription.poll(timeout=0):
             show("event", f"{event.kind.name.lower()}  {event.text or event.error or event.token}")
         show("health", json.dumps(session.health()))

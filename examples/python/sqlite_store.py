@@ -1,10 +1,10 @@
-"""Keeps the pair of a session in a SQLite database that any number of processes share.
+"""Stores the pair of a session in a SQLite database that any number of processes share.
 
     python sqlite_store.py FILE          a token, from the database if it has a fresh one
-    python sqlite_store.py FILE --check  whether the store keeps the library's contract
+    python sqlite_store.py FILE --check  whether the store fulfils the library's contract
 
-Where the service is, and who is calling, comes from the environment, as for session.py. A database on a
-server needs the same four statements: docs/custom-store.md has them for PostgreSQL.
+The service and the credentials come from the environment, as for session.py. A database on a server needs the
+same four statements: docs/custom-store.md has them for PostgreSQL.
 """
 
 import sqlite3
@@ -26,9 +26,9 @@ NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
 
 class SqliteStore:
-    """Four operations, each a single statement, and so atomic.
+    """Four operations. Each is a single statement, and so atomic.
 
-    Each has a connection of its own: safe in any thread, and in a forked child.
+    Each uses its own connection, so it is safe in any thread, and in a forked child.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -73,9 +73,9 @@ class SqliteStore:
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        # Waits for others less long than the library waits for us. Each statement is a transaction.
+        # The timeout is shorter than the library's. Each statement is a transaction.
         with closing(sqlite3.connect(self._path, timeout=4, isolation_level=None)) as database:
-            # What is saved outlives a power cut.
+            # Saved data survives a power failure.
             database.execute("PRAGMA synchronous = FULL")
             yield database
 

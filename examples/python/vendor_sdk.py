@@ -1,7 +1,8 @@
-"""The vendor's own client, with the tokens of a session. Made for `paymentsgate` 1.5.16.
+"""The vendor's client with the tokens of a session. Made for `paymentsgate` 1.5.16.
 
-By itself that client buys a pair for each request (the blocking one), cannot refresh one, and gives up when a
-token is refused. The settings are those of the other examples; the client takes its trust from SSL_CERT_FILE.
+Without a session, that client obtains a pair for each request (the blocking one), cannot refresh a pair, and
+gives up when a token is refused. The settings are the same as in the other examples. The client reads its
+certificate authorities from SSL_CERT_FILE.
 """
 
 import json
@@ -20,7 +21,7 @@ NONE = Credentials(account_id="", public_key="")
 
 
 class SessionClient(ApiClient):
-    """`ApiClient` with the tokens of a `Session`, which goes on when this client has gone."""
+    """`ApiClient` with the tokens of a `Session`. The session stays open when this client is gone."""
 
     def __init__(self, session: Session, **options: object) -> None:
         super().__init__(NONE, baseUrl=session.base_url, **options)
@@ -56,7 +57,7 @@ class AsyncSessionClient(ApiAsyncClient):
 
 
 def is_refused(session: Session | AsyncSession, token: Token, response: Response) -> bool:
-    """Whether the service refused the token, so that a newer one may fare better."""
+    """Reports the token to the session if the service refused it. True: a newer token may be accepted."""
     if response.status_code != 401:
         return False
     try:

@@ -113,7 +113,7 @@ def test_timeouts(sandbox: Sandbox, settings: Config) -> None:
 def test_invalid_texts_are_refused_as_by_a_blocking_client(
     sandbox: Sandbox, settings: Config, text: str
 ) -> None:
-    def told(error: PaymentsGateError) -> tuple[object, ...]:
+    def fields(error: PaymentsGateError) -> tuple[object, ...]:
         return type(error), error.status, error.text, error.fate
 
     async def work() -> None:
@@ -123,7 +123,7 @@ def test_invalid_texts_are_refused_as_by_a_blocking_client(
                 await client.refresh(refresh_token, access_token=access_token)
             with pytest.raises(InvalidCall) as expected:
                 blocking.refresh(refresh_token, access_token=access_token)
-            assert told(raised.value) == told(expected.value)
+            assert fields(raised.value) == fields(expected.value)
         with pytest.raises(InvalidCall):
             await client.issue(text, key(settings))
 

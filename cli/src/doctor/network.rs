@@ -132,7 +132,7 @@ fn ask(settings: &Settings, is_tls: bool) -> Vec<Check> {
         ],
         Err(error) => {
             let why = Check::not_run(SKEW, "there is no answer");
-            if is_tls_trouble(error.status) {
+            if is_tls_error(error.status) {
                 let service = Check::not_run(SERVICE, "there is no TLS connection");
                 return vec![Check::failed_by(TLS, &error), service, why];
             }
@@ -148,7 +148,7 @@ fn timed(client: &Arc<Client>) -> (Result<RawResponse, Error>, SystemTime, Syste
     (answer, asked, SystemTime::now())
 }
 
-fn is_tls_trouble(status: Status) -> bool {
+fn is_tls_error(status: Status) -> bool {
     use Status::*;
     matches!(
         status,
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_skew_is_told_in_words_and_a_large_one_is_a_warning() {
+    fn a_large_clock_skew_is_a_warning() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let check =
             |date: u64| skew(Some(&httpdate::fmt_http_date(at(date))), at(1_800_000_000), at(1_800_000_001));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_tells_of_trouble_is_no_mere_answer() {
+    fn an_answer_that_shows_a_problem_is_a_warning() {
         let verdict =
             |status| judge(&RawResponse { status, ..RawResponse::default() }, Duration::ZERO).result;
         assert_eq!([200, 404, 401].map(verdict), [Verdict::Ok; 3]);

@@ -111,9 +111,9 @@ fn record(operator: &Operator) -> Check {
 
 /// Obtains a session and saves it.
 fn issue(operator: &Operator) -> Check {
-    let bought =
+    let issued =
         operator.look().and_then(|found| operator.renew(&found, Renewal::ForcedIssue, ISSUE_PATIENCE));
-    match bought.and_then(|landing| landing.result) {
+    match issued.and_then(|outcome| outcome.result) {
         Ok(committed) => {
             let token = committed.token();
             let life = span(token.remaining(operator.now()));

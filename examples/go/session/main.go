@@ -1,4 +1,4 @@
-// Calls the API a few times with a session, which sees to the tokens. Its settings are those of the other example.
+// Calls the API a few times with a session, which manages the tokens. The settings are the same as in the other example.
 package main
 
 import (
@@ -46,7 +46,7 @@ func run(ctx context.Context) error {
 		fmt.Printf("%-8s HTTP %d  %s\n", "wallet", response.StatusCode, response.Body)
 	}
 
-	// For callers with an HTTP client of their own: the token alone.
+	// For programs with their own HTTP client: only the token.
 	token, err := session.Token(ctx)
 	if err != nil {
 		return err

@@ -1,8 +1,7 @@
-//! An hour in the life of a session, in twenty seconds: the library's own engine against the emulator over real TLS, both
-//! on a clock that runs fast.
+//! Plays an hour of a session in twenty seconds: the library against the emulator over real TLS, both with a fast clock.
 //!
-//! In reading order: `story` (what happens when), `stage` (on which it is played), `scene` (what there is to see), `view`
-//! (in a terminal), `plain` (in a pipe).
+//! In reading order: `story` (the incidents and their times), `stage` (runs them), `scene` (the state to show), `view`
+//! (shows it in a terminal), `plain` (prints it to a pipe).
 
 mod plain;
 mod scene;
@@ -24,15 +23,15 @@ use scene::Scene;
 use stage::Stage;
 use story::{END, STEP};
 
-/// An hour in the life of a session, in twenty seconds: callers ask all the time, the service revokes a token, the network is
-/// down for a while, the answer to a refresh is lost. The session is the library's, the service the emulator.
+/// Plays an hour of a session in twenty seconds: callers ask all the time, the service revokes a token, the network is down
+/// for a while, the answer to a refresh is lost. The session is real, the service is the emulator.
 #[derive(Parser)]
 #[command(name = "paymentsgate-live", version)]
 struct Arguments {
-    /// Lines instead of a picture. So it is where the output is no terminal.
+    /// Print lines instead of a picture. This is the default if the output is not a terminal.
     #[arg(long)]
     plain: bool,
-    /// How long the hour takes; 0: as long as the calls do.
+    /// How long the hour takes; 0: only as long as the calls take.
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = value_parser!(u64).range(..=3600))]
     seconds: u64,
 }
@@ -52,7 +51,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// In lines, as they come.
+/// Prints lines as things happen.
 fn tell(pace: Duration, to: &mut impl Write) -> Result<Scene, Box<dyn Error>> {
     let mut stage = Stage::new()?;
     let mut teller = Teller::default();
@@ -66,7 +65,7 @@ fn tell(pace: Duration, to: &mut impl Write) -> Result<Scene, Box<dyn Error>> {
     Ok(stage.scene)
 }
 
-/// In a terminal, which is as it was when this ends, however it ends.
+/// Shows a picture in a terminal, and restores the terminal in any case.
 fn show(pace: Duration) -> Result<Scene, Box<dyn Error>> {
     let mut stage = Stage::new()?;
     let mut terminal = ratatui::try_init()?;
@@ -103,13 +102,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hour_ends_well() {
+    fn the_hour_ends_without_outages() {
         let mut lines = Vec::new();
         let scene = tell(Duration::ZERO, &mut lines).unwrap();
         let text = String::from_utf8(lines).unwrap();
         assert!(scene.is_good(), "{text}");
         assert_eq!((scene.outages, scene.most_presentations), (0, 1), "{text}");
-        // The first, after the token was revoked, and after the lost answer, which cost an Issue.
+        // The generations: the first one, one after the revocation, and one after the lost answer, which costs an Issue.
         assert_eq!((scene.health.generation, scene.issues, scene.refreshes), (3, 2, 2), "{text}");
         assert!(scene.unreached > 0, "the network was down: {text}");
         for piece in
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn who_presses_q_or_ctrl_c_leaves() {
+    fn q_and_ctrl_c_quit() {
         let key = |code, modifiers| Event::Key(KeyEvent::new(code, modifiers));
         assert!(is_quit(&key(KeyCode::Char('q'), KeyModifiers::NONE)));
         assert!(is_quit(&key(KeyCode::Char('c'), KeyModifiers::CONTROL)));

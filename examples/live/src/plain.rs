@@ -1,14 +1,14 @@
-//! The scene in lines, for a pipe.
+//! Prints the scene as lines, for a pipe.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::scene::{Kind, Scene};
 
-/// How often a line says how things stand.
+/// The interval between two lines that print the state.
 const EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Knows what it has told.
+/// Remembers what it has printed.
 #[derive(Default)]
 pub(crate) struct Teller {
     lines: usize,
@@ -27,7 +27,7 @@ impl Teller {
             let (phase, left) = (health.phase.name(), health.seconds_left / 60);
             writeln!(
                 to,
-                "{}    generation {}, {phase}, {left} min left; {tokens} tokens handed out, {outages} outages",
+                "{}    generation {}, {phase}, {left} min left; {tokens} tokens returned, {outages} outages",
                 clock(scene.now),
                 health.generation
             )?;
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_is_told_once() {
+    fn each_line_is_printed_once() {
         let (mut teller, mut out, scene) = (Teller::default(), Vec::new(), Scene::example());
         teller.tell(&scene, &mut out).unwrap();
         teller.tell(&scene, &mut out).unwrap();
@@ -56,7 +56,7 @@ mod tests {
             "08:00 >> the service revokes the token\n\
              08:00    the service refused the token\n\
              09:00    token of generation 2\n\
-             56:15    generation 2, advisory, 11 min left; 675 tokens handed out, 0 outages\n"
+             56:15    generation 2, advisory, 11 min left; 675 tokens returned, 0 outages\n"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What there is to see at one moment.
+//! The state to show at one moment.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use paymentsgate_auth::Health;
 
 use crate::story::END;
 
-/// A line of what happened.
+/// A line about something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) at: Duration,
@@ -14,37 +14,37 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// Who says it.
+/// The source of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The story.
+    /// An incident of the story.
     Story,
     /// The session's log.
     Log,
-    /// The same, where something goes wrong.
+    /// A warning in the session's log.
     Warning,
 }
 
 #[derive(Debug)]
 pub(crate) struct Scene {
-    /// Since the beginning.
+    /// The time since the start.
     pub(crate) now: Duration,
     pub(crate) health: Health,
-    /// The whole life of a token.
+    /// The whole lifetime of a token.
     pub(crate) lifetime: Duration,
     pub(crate) is_network_up: bool,
-    /// Tokens handed to callers.
+    /// Tokens that callers got.
     pub(crate) tokens: u64,
     /// Requests of callers that the service answered.
     pub(crate) answered: u64,
-    /// Requests that did not get through, as the network was down.
+    /// Requests without an answer, because the network was down.
     pub(crate) unreached: u64,
-    /// Callers who got no token, or one that did not work.
+    /// Callers that got no token, or one that did not work.
     pub(crate) outages: u64,
-    /// Calls that the service saw.
+    /// Calls that reached the service.
     pub(crate) issues: u64,
     pub(crate) refreshes: u64,
-    /// How often any refresh token was presented, at the most.
+    /// The highest number of times that a refresh token was presented.
     pub(crate) most_presentations: u64,
     pub(crate) lines: Vec<Line>,
 }
@@ -54,7 +54,7 @@ impl Scene {
         self.now >= END
     }
 
-    /// Nobody went without, and nothing was presented twice.
+    /// Every caller got a token, and no refresh token was presented twice.
     pub(crate) fn is_good(&self) -> bool {
         self.outages == 0 && self.most_presentations <= 1
     }
@@ -63,9 +63,9 @@ impl Scene {
         let Scene { tokens, answered, unreached, outages, issues, refreshes, most_presentations, .. } = self;
         let minutes = self.now.as_secs() / 60;
         format!(
-            "{minutes} minutes: {tokens} tokens handed out, {outages} outages; {answered} requests answered, {unreached} did not \
-             get through while the network was down.\nFor that the service saw {issues} issue and {refreshes} refresh calls, \
-             and no refresh token more than {most_presentations} time."
+            "{minutes} minutes: {tokens} tokens returned, {outages} outages; {answered} requests answered, {unreached} not \
+             answered while the network was down.\nThe service got {issues} issue and {refreshes} refresh calls, and no refresh \
+             token more than {most_presentations} time."
         )
     }
 

@@ -1,5 +1,5 @@
-//! Where the story is played: the emulator, a session, some callers, and a clock that is put forward by hand. No time passes
-//! while callers wait, so that a slow machine plays the same.
+//! Runs the story: the emulator, a session, some callers, and a clock that is advanced by hand. The clock stands still while
+//! callers wait, so that a slow machine gives the same result.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::story::{Happening, STEP, STORY};
 const CALLERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The machine's clocks, put forward.
+/// The machine's clocks plus an offset.
 #[derive(Default)]
 struct FastClock {
     ahead_s: AtomicU64,
@@ -40,7 +40,7 @@ pub(crate) struct Stage {
     sandbox: Sandbox,
     clock: Arc<FastClock>,
     session: Session,
-    news: Queue,
+    events: Queue,
     pub(crate) scene: Scene,
 }
 
@@ -56,8 +56,8 @@ impl Stage {
         let transport = config.transport(url.parse()?, clock.clone())?;
         let client = Client::with_parts(&config, Box::new(transport), clock.clone())?;
         let session = Session::open(&client, &config)?;
-        let news = Queue::default();
-        session.subscribe(news.begin(1, Operation::Subscription)?, Level::PG_LOG_INFO);
+        let events = Queue::default();
+        session.subscribe(events.begin(1, Operation::Subscription)?, Level::PG_LOG_INFO);
         let scene = Scene {
             now: Duration::ZERO,
             health: session.health()?,
@@ -72,17 +72,17 @@ impl Stage {
             most_presentations: 0,
             lines: Vec::new(),
         };
-        Ok(Stage { sandbox, clock, session, news, scene })
+        Ok(Stage { sandbox, clock, session, events, scene })
     }
 
-    /// What happens at this moment; then every caller asks for a token, and the service for its wallet with it; then time passes.
+    /// Runs the incident of this moment. Then every caller asks for a token and for its wallet. Then the clock advances.
     pub(crate) fn step(&mut self) -> Result<(), Box<dyn Error>> {
         let now = self.scene.now;
         for (_, happening) in STORY.iter().filter(|(at, _)| *at == now) {
             self.say(Kind::Story, happening.text().into());
             self.bring_about(*happening)?;
         }
-        // The library looks at its clock now and then; here it is told to.
+        // Makes the library read its clock now, because the clock has jumped.
         self.session.generation_word();
         for seen in self.ask()? {
             self.count(seen);
@@ -121,7 +121,7 @@ impl Stage {
         Ok(())
     }
 
-    /// All callers at once. A status of the service, or why there is none.
+    /// Runs all callers at once. Returns the result of each.
     fn ask(&mut self) -> Result<Vec<Seen>, Box<dyn Error>> {
         let session = &self.session;
         let call = move || {
@@ -151,14 +151,14 @@ impl Stage {
                 scene.answered += 1;
                 scene.lifetime = lifetime;
             }
-            // Without a network only the token can be asked for.
+            // Without a network the callers ask only for a token.
             Seen::Unreached if !scene.is_network_up => scene.unreached += 1,
             Seen::Unreached | Seen::Refused | Seen::NoToken => scene.outages += 1,
         }
     }
 
     fn listen(&mut self) -> Result<(), Box<dyn Error>> {
-        while let Some(event) = self.news.poll(Duration::ZERO)? {
+        while let Some(event) = self.events.poll(Duration::ZERO)? {
             if let Body::Log(level, text) = event.body {
                 let kind = if level <= Level::PG_LOG_WARN { Kind::Warning } else { Kind::Log };
                 self.say(kind, text);
@@ -172,13 +172,13 @@ impl Stage {
     }
 }
 
-/// What a caller came to.
+/// The result of a caller.
 enum Seen {
-    /// A token of that life, and an answer.
+    /// A token with this lifetime, and an answer.
     Answer(Duration),
-    /// A token, and no way to the service.
+    /// A token, but no connection to the service.
     Unreached,
-    /// A token that the service did not take.
+    /// A token that the service refused.
     Refused,
     NoToken,
 }

@@ -1,22 +1,22 @@
-//! What happens when.
+//! The incidents of the hour and their times.
 
 use std::time::Duration;
 
-/// How much time passes from one question to the next.
+/// The time between two requests of a caller.
 pub(crate) const STEP: Duration = Duration::from_secs(15);
-/// When the curtain falls.
+/// The end of the story.
 pub(crate) const END: Duration = minutes(62);
 
-/// From outside: what neither callers nor the library bring about.
+/// An incident that neither callers nor the library cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
     /// The service revokes the access token.
     Revocation,
-    /// Nothing gets through any more.
+    /// No connection works any more.
     NetworkDown,
-    /// Everything does again.
+    /// Connections work again.
     NetworkUp,
-    /// The next refresh arrives, and its answer does not.
+    /// The next refresh reaches the service, but its answer is lost.
     LostAnswer,
 }
 

@@ -1,4 +1,4 @@
-//! The scene in a terminal.
+//! Shows the scene in a terminal.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ pub(crate) fn draw(frame: &mut Frame, scene: &Scene) {
     ];
     let [title, life, numbers, lines, foot] = Layout::vertical(parts).areas(frame.area());
     frame.render_widget(heading(scene), title);
-    frame.render_widget(life_of(scene, life), life);
+    frame.render_widget(token_of(scene, life), life);
     frame.render_widget(numbers_of(scene), numbers);
     frame.render_widget(lines_of(scene, lines), lines);
-    frame.render_widget(Line::from("q ends it").dim(), foot);
+    frame.render_widget(Line::from("q quits").dim(), foot);
 }
 
 fn heading(scene: &Scene) -> Line<'static> {
@@ -39,12 +39,12 @@ fn heading(scene: &Scene) -> Line<'static> {
         "paymentsgate-auth  ".bold(),
         format!("{} of {}  ", clock(scene.now), clock(END)).into(),
         network,
-        if scene.health.refreshing { "  a call to the service is under way".yellow() } else { "".into() },
+        if scene.health.refreshing { "  a call to the service is in progress".yellow() } else { "".into() },
     ])
 }
 
-/// The token's life from left to right, each phase in its colour, what has passed of it in dots.
-fn life_of(scene: &Scene, area: Rect) -> Paragraph<'static> {
+/// The token's lifetime from left to right: each phase in its colour, the elapsed part as dots.
+fn token_of(scene: &Scene, area: Rect) -> Paragraph<'static> {
     let health = &scene.health;
     let left = Duration::from_secs(health.seconds_left);
     let width = usize::from(area.width.saturating_sub(2));
@@ -60,28 +60,28 @@ fn life_of(scene: &Scene, area: Rect) -> Paragraph<'static> {
         health.fingerprint.as_ref().map_or(String::new(), |name| format!(", token {name}")).dim(),
     ];
     let bar = Line::from((0..width).map(cell).collect::<Vec<_>>());
-    Paragraph::new(vec![bar, Line::from(says)]).block(Block::bordered().title(" the token's life "))
+    Paragraph::new(vec![bar, Line::from(says)]).block(Block::bordered().title(" token "))
 }
 
 fn numbers_of(scene: &Scene) -> Paragraph<'static> {
     let outages = Style::new().fg(if scene.outages == 0 { Color::Green } else { Color::Red }).bold();
-    let held_back = scene.health.obstacle.as_deref().unwrap_or("nothing");
+    let obstacle = scene.health.obstacle.as_deref().unwrap_or("none");
     let rows = vec![
         Line::from(vec![
-            format!("{} tokens handed out, ", scene.tokens).into(),
+            format!("{} tokens returned, ", scene.tokens).into(),
             Span::styled(format!("{} outages", scene.outages), outages),
-            format!("; {} requests answered, {} not through", scene.answered, scene.unreached).into(),
+            format!("; {} requests answered, {} not answered", scene.answered, scene.unreached).into(),
         ]),
         Line::from(format!(
-            "the service saw {} issue and {} refresh calls; no refresh token more than {} time",
+            "the service got {} issue and {} refresh calls; no refresh token more than {} time",
             scene.issues, scene.refreshes, scene.most_presentations
         )),
-        Line::from(format!("held back by {held_back}")).dim(),
+        Line::from(format!("obstacle: {obstacle}")).dim(),
     ];
     Paragraph::new(rows).block(Block::bordered().title(" callers and calls "))
 }
 
-/// The last of them.
+/// The last lines.
 fn lines_of(scene: &Scene, area: Rect) -> Paragraph<'static> {
     let room = usize::from(area.height.saturating_sub(2));
     let last = &scene.lines[scene.lines.len().saturating_sub(room)..];
@@ -93,7 +93,7 @@ fn lines_of(scene: &Scene, area: Rect) -> Paragraph<'static> {
         };
         Line::from(vec![format!("{} ", clock(line.at)).dim(), Span::styled(line.text.clone(), style)])
     });
-    Paragraph::new(shown.collect::<Vec<_>>()).block(Block::bordered().title(" what happens "))
+    Paragraph::new(shown.collect::<Vec<_>>()).block(Block::bordered().title(" events "))
 }
 
 fn style_of(phase: Phase) -> Style {
@@ -123,29 +123,29 @@ mod tests {
     #[test]
     fn a_whole_picture() {
         let picture = "\
-paymentsgate-auth  56:15 of 62:00   network up   a call to the service is under way
-┌ the token's life ────────────────────────────────────────────────────────────────────┐
+paymentsgate-auth  56:15 of 62:00   network up   a call to the service is in progress
+┌ token ───────────────────────────────────────────────────────────────────────────────┐
 │······································································████████████████│
 │advisory, 11:45 left, generation 2, token 00112233445566aa                            │
 └──────────────────────────────────────────────────────────────────────────────────────┘
 ┌ callers and calls ───────────────────────────────────────────────────────────────────┐
-│675 tokens handed out, 0 outages; 615 requests answered, 60 not through               │
-│the service saw 1 issue and 1 refresh calls; no refresh token more than 1 time        │
-│held back by nothing                                                                  │
+│675 tokens returned, 0 outages; 615 requests answered, 60 not answered                │
+│the service got 1 issue and 1 refresh calls; no refresh token more than 1 time        │
+│obstacle: none                                                                        │
 └──────────────────────────────────────────────────────────────────────────────────────┘
-┌ what happens ────────────────────────────────────────────────────────────────────────┐
+┌ events ──────────────────────────────────────────────────────────────────────────────┐
 │08:00 the service revokes the token                                                   │
 │08:00 the service refused the token                                                   │
 │09:00 token of generation 2                                                           │
 │                                                                                      │
 └──────────────────────────────────────────────────────────────────────────────────────┘
-q ends it
+q quits
 ";
         assert_eq!(drawn(&Scene::example(), 88, 17), picture);
     }
 
     #[test]
-    fn of_many_lines_the_last_are_shown() {
+    fn the_last_lines_are_shown() {
         let mut scene = Scene::example();
         let line = scene.lines[0].clone();
         scene.lines.extend(
@@ -156,7 +156,7 @@ q ends it
     }
 
     #[test]
-    fn the_smallest_terminal_is_no_fault() {
+    fn the_smallest_terminal_works() {
         for (width, height) in [(1, 1), (3, 2), (20, 5), (40, 10), (200, 60)] {
             drawn(&Scene { lifetime: Duration::ZERO, ..Scene::example() }, width, height);
         }

@@ -179,7 +179,7 @@ class Session(SessionBase):
         is application/json unless a header sets another. ``timeout`` limits the whole call, in seconds; None
         means the setting ``request_timeout_ms``.
 
-        After a 401, the session is told, and the request is repeated once with a newer token. A request that
+        After a 401, the token is reported, and the request is repeated once with a newer one. A request that
         may have been processed is never sent again, except GET, HEAD and OPTIONS. After an error,
         ``retryable`` says whether it is safe to repeat the request. Ctrl-C ends the wait at once, and the
         request may have been processed.

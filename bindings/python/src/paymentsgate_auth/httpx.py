@@ -24,8 +24,8 @@ class SessionAuth(httpx.Auth):
     It takes a ``Session`` for ``httpx.Client``, and an ``AsyncSession`` for ``httpx.AsyncClient``.
 
     Only requests to the origin of the session's ``base_url`` get it; others are sent unchanged. After a 401,
-    the session is told, and the request is repeated once with a newer token. If its body was a stream, or a
-    redirect was followed, the 401 is returned, and the next request has the newer token.
+    the token is reported to the session, and the request is repeated once with a newer one. If its body was a
+    stream, or a redirect was followed, the 401 is returned, and the next request has the newer token.
 
     If there is no token, the request raises the same :class:`~paymentsgate_auth.PaymentsGateError` as
     ``session.token(timeout)``. ``timeout`` is in seconds and limits only the wait for a token. None means the

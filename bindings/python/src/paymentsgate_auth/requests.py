@@ -25,8 +25,8 @@ class SessionAuth(AuthBase):
     """Adds the token of a session to each request. Blocks until there is a token.
 
     Only requests to the origin of the session's ``base_url`` get it; others are sent unchanged. After a 401,
-    the session is told, and the request is repeated once with a newer token. If its body was a stream that
-    cannot be rewound, the 401 is returned, and the next request has the newer token.
+    the token is reported to the session, and the request is repeated once with a newer one. If its body was a
+    stream that cannot be rewound, the 401 is returned, and the next request has the newer token.
 
     If there is no token, the request raises the same :class:`~paymentsgate_auth.PaymentsGateError` as
     ``session.token(timeout)``. ``timeout`` is in seconds and limits only the wait for a token. None means 30
