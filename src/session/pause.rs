@@ -34,9 +34,9 @@ impl Pause {
         now: Moment,
         random: Random<'_>,
     ) -> Box<Self> {
-        let draw = |(least, most): (Duration, Duration), last: Duration, share: f64| {
-            let upper = (last * 3).clamp(least, most);
-            least + (upper - least).mul_f64(share.clamp(0.0, 1.0))
+        let draw = |(shortest, longest): (Duration, Duration), last: Duration, share: f64| {
+            let upper = (last * 3).clamp(shortest, longest);
+            shortest + (upper - shortest).mul_f64(share.clamp(0.0, 1.0))
         };
         let last = before.map_or(URGENT.0, |before| before.last);
         let asked = error.retry_after.unwrap_or_default();

@@ -90,7 +90,7 @@ impl Driver {
             state.counters.add(cause, began, now, &outcome);
         }
         state.log_outcome(&outcome);
-        state.log_file_trouble(self.account.file_error());
+        state.log_file_error(self.account.file_error());
         if let Some(pair) = &mut outcome.private_pair {
             state.private_refresh = pair.refresh.take();
         } else if outcome.result.is_ok() && outcome.store_error.is_none() {

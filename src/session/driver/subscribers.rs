@@ -51,8 +51,8 @@ impl State {
     }
 
     /// Logs one line per error, even if many flights find the same one.
-    pub(super) fn log_file_trouble(&mut self, trouble: Option<Error>) {
-        let text = trouble.map(|error| error.text);
+    pub(super) fn log_file_error(&mut self, error: Option<Error>) {
+        let text = error.map(|error| error.text);
         if let Some(text) = text.as_ref().filter(|text| self.file_error.as_ref() != Some(*text)) {
             self.log(Level::PG_LOG_WARN, || {
                 format!("a changed file is not used, its earlier content is: {text}")
