@@ -1,4 +1,4 @@
-//! What the machine does when a flight has ended.
+//! The reaction of the machine to the end of a flight.
 
 use super::super::credential_state::CredentialState;
 use super::super::decision::{Action, Random};
@@ -9,6 +9,7 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::Notice;
 use crate::status::Status;
+use crate::store::Refusal;
 
 impl Machine {
     /// Processes the outcome of the flight.
@@ -82,24 +83,14 @@ impl Machine {
             Err(error) if outcome.private_pair.is_some() => {
                 self.pause = Some(Pause::after(error, self.pause.take(), now, random));
             }
-            Err(_) if outcome.stats.looked_only => {
-                if let Some(refusal) =
-                    outcome.refusal.filter(|_| !replaced && self.credential_state != CredentialState::Absent)
-                {
-                    self.credential_state = CredentialState::Refused(Box::new(refusal));
-                }
-            }
+            Err(_) if outcome.stats.looked_only => self.note_refusal(outcome.refusal, replaced),
             Err(error) => {
                 if outcome.stats.credentials_refused && !replaced {
                     self.notify(Notice::CredentialsRejected(error.clone()), actions);
                 }
                 self.notify(Notice::RefreshFailed(error.clone()), actions);
                 self.degrade(error.clone(), actions);
-                if let Some(refusal) =
-                    outcome.refusal.filter(|_| !replaced && self.credential_state != CredentialState::Absent)
-                {
-                    self.credential_state = CredentialState::Refused(Box::new(refusal));
-                }
+                self.note_refusal(outcome.refusal, replaced);
                 if let Some(current) = &mut self.current {
                     current.wall_jump_handled = true;
                     current.has_uncertain_age = false;
@@ -113,6 +104,14 @@ impl Machine {
                     pause.postpone(usable_for, now);
                 }
             }
+        }
+    }
+
+    /// Takes over a refusal. If the credentials were replaced meanwhile, the refusal does not concern the new ones.
+    fn note_refusal(&mut self, refusal: Option<Refusal>, replaced: bool) {
+        let is_current = !replaced && self.credential_state != CredentialState::Absent;
+        if let Some(refusal) = refusal.filter(|_| is_current) {
+            self.credential_state = CredentialState::Refused(Box::new(refusal));
         }
     }
 
