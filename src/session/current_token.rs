@@ -26,8 +26,7 @@ pub(super) struct CurrentToken {
     pub(super) wall_jump_handled: bool,
     /// The age of the token is not known.
     pub(super) has_uncertain_age: bool,
-    /// The token was obtained with credentials that were replaced since. It is never written to the record of the new
-    /// ones.
+    /// The token was obtained with replaced credentials, and is never written to the record of the new ones.
     pub(super) is_of_another_record: bool,
 }
 

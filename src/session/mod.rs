@@ -108,14 +108,14 @@ impl Session {
             let first = first_pair(client, config, pair, &store);
             session.driver.get_or_try_init(|| session.new_driver(Arc::new(store), Some(first)))?;
         } else {
-            // Opened now to report errors of the store now.
+            // The store is opened now, so that its errors are reported here.
             session.account.open_store()?;
         }
         Ok(session)
     }
 
-    /// Calls `take` with the current token, if a fast check shows that it is fresh. Has no lock, no allocation and no
-    /// panic, if `take` has none. If it returns `None`, [`Session::fresh`] checks more closely.
+    /// Calls `take` with the current token, if a fast check shows that it is fresh. Unless `take` does, it takes no
+    /// lock, allocates nothing and does not panic. If it returns `None`, [`Session::fresh`] checks more closely.
     #[inline]
     pub fn try_read<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
         self.published.try_read(take)
@@ -210,8 +210,8 @@ impl Session {
         }
     }
 
-    /// Reports that the service answered 401 to this token. Compare-and-invalidate: a report of an old token has no
-    /// effect.
+    /// Reports that the service answered 401 to this token. A report of an old token has no effect
+    /// (compare-and-invalidate).
     pub fn reject(&self, refused: Fingerprint) -> Result<(), Error> {
         match self.driver()?.reject(refused) {
             ReportVerdict::Newer | ReportVerdict::Renewing => Ok(()),
@@ -231,8 +231,7 @@ impl Session {
         }
     }
 
-    /// Replaces the key of the session's account, and resets its credential state. Credentials of another account are
-    /// refused.
+    /// Replaces the key of the session's account, and resets the credential state. Another account is refused.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
         let new_credentials = self.account.new_credentials(Arc::new(credentials))?;
         self.driver()?.set_credentials(new_credentials)
