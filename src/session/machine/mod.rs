@@ -357,7 +357,7 @@ impl Machine {
         self.next_offer(current, now).is_some_and(|at| at <= now.boot) && self.is_in_use(current, now)
     }
 
-    /// Whether the token was asked for within its lifetime, or must be kept current anyway.
+    /// Whether a caller asked within the last token lifetime, or the token is kept current anyway.
     fn is_in_use(&self, current: &CurrentToken, now: Moment) -> bool {
         let idle = now.boot.saturating_sub(self.last_asked);
         self.policy.keep_warm || current.refused || idle < current.committed.token().lifetime.length
