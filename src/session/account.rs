@@ -1,4 +1,4 @@
-//! Whose session it is: its credentials, the file that they come from, and where their record is kept.
+//! The account of a session: its credentials, their file, and the location of its record.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use crate::rotation::Watcher;
 use crate::runtime::hazard_cell::HazardCell;
 use crate::store::{Keyring, Location, Store};
 
-/// The account of a session, in this process and in those that are forked from it.
+/// The account of a session. A forked child inherits it.
 pub(super) struct Account {
     client: Arc<Client>,
     location: Location,
     keyring: Option<Keyring>,
     source: Option<Arc<CredentialsSource>>,
     watcher: Watcher,
-    /// In force now. A forked child begins with them.
+    /// The current credentials. A forked child starts with them.
     credentials: HazardCell<Arc<Credentials>>,
-    /// What the credentials file held when it was last taken up. The host may have set others since.
+    /// The credentials last taken from the file. The host may have set others since.
     last_from_file: HazardCell<Arc<Credentials>>,
 }
 
-/// Another key of the account, with the store of its record. A store in memory goes on as it is.
+/// Another key of the account, with the store of its record. A store in memory stays the same.
 pub(super) struct NewCredentials {
     pub(super) credentials: Arc<Credentials>,
     pub(super) store: Option<Arc<dyn Store>>,
@@ -40,7 +40,7 @@ impl Account {
         Account { client, location, keyring, source, watcher: Watcher::new(), credentials, last_from_file }
     }
 
-    /// One whose credentials stay, and whose store is open.
+    /// An account with fixed credentials and no location: the caller has opened its store.
     pub(super) fn fixed(client: Arc<Client>, credentials: Arc<Credentials>) -> Self {
         let credentials = HazardCell::new(Some(credentials));
         Account { credentials, ..Account::new(client, Location::Memory, None, None) }
@@ -50,12 +50,12 @@ impl Account {
         self.credentials.read(|credentials| credentials.cloned())
     }
 
-    /// Puts credentials in force, for children that are forked from now on.
+    /// Sets the current credentials, also for children forked from now on.
     pub(super) fn set_credentials(&self, credentials: &Arc<Credentials>) {
         self.credentials.replace(Some(credentials.clone()));
     }
 
-    /// What the credentials file holds now is taken up.
+    /// Notes the credentials that were taken from the file.
     pub(super) fn note_from_file(&self, credentials: &Arc<Credentials>) {
         self.last_from_file.replace(Some(credentials.clone()));
     }
@@ -74,13 +74,13 @@ impl Account {
         Ok(NewCredentials { credentials, store })
     }
 
-    /// Another key than the one that was last taken up from the credentials file.
+    /// The credentials in the file, if their key is not the one last taken from it.
     pub(super) async fn changed_credentials(self: &Arc<Self>) -> Option<Result<NewCredentials, Error>> {
         if !self.source.as_ref()?.has_file() {
             return None;
         }
         let account = self.clone();
-        // The file is looked at, and perhaps a folder opened.
+        // This blocks: it reads the file and may open a folder.
         let compare = move || {
             let last_from_file = account.last_from_file.read(|last_from_file| last_from_file.cloned())?;
             let credentials = account.source.as_ref()?.renewed(&last_from_file)?;
@@ -89,7 +89,7 @@ impl Account {
         self.watcher.perform(compare).await.flatten()
     }
 
-    /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.
+    /// Why a changed file could not be used at the last look. Its earlier content stays in use.
     pub(super) fn file_error(&self) -> Option<Error> {
         self.source.as_ref().and_then(|source| source.reload_error()).or_else(|| self.client.file_error())
     }

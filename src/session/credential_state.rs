@@ -1,5 +1,5 @@
-//! What may be done with the credentials, and when the service is to be left alone. Nothing but a refusal of Issue in the
-//! API's own way counts against the credentials, and even the last refusal is looked at again.
+//! The state of the credentials, and the back-off after refusals. Only a refusal of Issue in the API's error format
+//! counts against the credentials, and refused credentials are always tried again later.
 
 use std::time::Duration;
 
@@ -8,30 +8,31 @@ use crate::error::Error;
 use crate::status::Status;
 use crate::store::Refusal;
 
-/// How long to leave the service alone after each refusal of credentials that never worked.
+/// The back-off after each refusal of credentials that never worked.
 const NEVER_WORKED: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(120)];
-/// The same for credentials that have worked: a service in trouble refuses good ones, too.
+/// The back-off for credentials that have worked: a service in trouble also refuses good ones.
 const HAVE_WORKED: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
-/// How often rejected credentials are tried again: the account may have been repaired.
+/// The interval between further tries with rejected credentials: the account may have been repaired.
 const PROBE: Duration = Duration::from_secs(15 * 60);
-/// How long all who share a store leave a service alone that asked for it without a time, or did not answer as the API.
+/// The back-off of all processes that share a store, if the service asked for one without a time or did not answer
+/// like the API.
 const BLOCKED: Duration = Duration::from_millis(1500);
 
-/// The standing of the credentials.
+/// The state of the credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialState {
-    /// Nothing is known against them.
+    /// No refusal is known.
     Good,
-    /// The service refused a call. Boxed, as are other rare things: there may be very many sessions.
+    /// The service refused a call. Boxed because it is rare and a process may have many sessions.
     Refused(Box<Refusal>),
-    /// There are none.
+    /// There are no credentials.
     Absent,
 }
 
 impl Refusal {
-    /// What follows from an answer of the service. `strikes`: how often in a row it refused the credentials, this time
-    /// included; `have_worked`: they got a pair before.
+    /// The back-off after an error answer. `strikes`: how often in a row the service refused the credentials, this
+    /// answer included. `have_worked`: the credentials have obtained a pair before.
     pub fn after(strikes: usize, have_worked: bool, error: Error, now: Moment) -> Self {
         let waits: &[Duration] = if have_worked { &HAVE_WORKED } else { &NEVER_WORKED };
         let wait = match error.status {
@@ -45,7 +46,7 @@ impl Refusal {
 }
 
 impl CredentialState {
-    /// How often in a row they have been refused.
+    /// How often in a row the credentials were refused.
     pub fn strikes(&self) -> usize {
         if let CredentialState::Refused(refusal) = self { refusal.strikes } else { 0 }
     }
@@ -71,12 +72,12 @@ impl CredentialState {
     }
 }
 
-/// Why nothing can be done now.
+/// Why the service may not be called now.
 #[derive(Debug)]
 pub struct Obstacle {
-    /// In words.
+    /// The reason.
     pub error: Error,
-    /// When it goes away by itself, on the boot clock.
+    /// When the obstacle ends by itself, on the boot clock.
     pub until: Option<Duration>,
 }
 
@@ -86,7 +87,7 @@ impl Obstacle {
         Obstacle { error: refusal.error.clone(), until: is_timed.then_some(refusal.until) }
     }
 
-    /// Whether a caller with that deadline waits in vain: not every obstacle is waited out.
+    /// Whether a caller with this deadline would wait in vain. Not every obstacle is waited out.
     pub fn outlasts(&self, deadline: Duration, is_waited_out: bool) -> bool {
         !is_waited_out || self.until.is_none_or(|until| until >= deadline)
     }

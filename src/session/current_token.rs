@@ -1,4 +1,4 @@
-//! The token that a session has: how long it may be handed out, and what was said against it.
+//! The current token of a session: how long it may be handed out, and the reports about it.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use super::rejection::Reports;
 use crate::clock::Moment;
 use crate::store::Committed;
 
-/// The token there is.
+/// The current token of a session.
 #[derive(Debug)]
 pub(super) struct CurrentToken {
     pub(super) committed: Committed,
-    /// The background refresh starts when so much remains.
+    /// The background refresh starts at this remaining life.
     pub(super) background_at: Duration,
     pub(super) since: Duration,
-    /// Readers have it without asking.
+    /// Readers can take the token from memory.
     pub(super) published: bool,
-    /// The service refused it: it is not handed out, and its successor must differ.
+    /// The service refused the token: it is not handed out, and its successor must differ.
     pub(super) refused: bool,
     pub(super) reports: Reports,
-    /// From 0 to 1: where in its range the pause before the next replacement is.
+    /// A random share (0 to 1) of the pause before the next replacement.
     pub(super) jitter: f64,
-    /// The wall clock has had its say.
+    /// A jump of the wall clock was acted on; it counts only once.
     pub(super) wall_jump_handled: bool,
-    /// How much of its life is over is not known.
+    /// The age of the token is not known.
     pub(super) has_uncertain_age: bool,
-    /// It was got with credentials that have been replaced since: it is never written to the record of the new ones.
+    /// The token was obtained with replaced credentials, and is never written to the record of the new ones.
     pub(super) is_of_another_record: bool,
 }
 
 impl CurrentToken {
-    /// A token that has just come, or was adopted.
+    /// A token that was just obtained or adopted.
     pub(super) fn new(committed: Committed, now: Moment, random: Random<'_>) -> Self {
         let windows = Windows::of(&committed.token().lifetime);
         let has_uncertain_age = committed.has_uncertain_age;
@@ -57,7 +57,7 @@ impl CurrentToken {
         self.committed.token().remaining(now)
     }
 
-    /// When it turns mandatory, on the boot clock.
+    /// When the token turns mandatory, on the boot clock.
     pub(super) fn turns_mandatory(&self) -> Duration {
         let token = self.committed.token();
         token.anchor.boot + token.lifetime.length.saturating_sub(self.windows().mandatory)
@@ -75,12 +75,12 @@ impl CurrentToken {
         if self.has_jumped(now) || self.has_uncertain_age { phase.max(Phase::Mandatory) } else { phase }
     }
 
-    /// How long it may still be handed out.
+    /// How long the token may still be handed out.
     pub(super) fn usable_for(&self, now: Moment) -> Duration {
         self.remaining(now).saturating_sub(self.windows().margin)
     }
 
-    /// The wall clock says that more time has passed than the boot clock has counted; that counts once.
+    /// Whether the wall clock ran ahead of the boot clock, and no flight has acted on that yet.
     pub(super) fn has_jumped(&self, now: Moment) -> bool {
         !self.wall_jump_handled && self.committed.token().wall_has_jumped(now)
     }

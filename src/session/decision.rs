@@ -1,4 +1,4 @@
-//! What the machine decides on, and what it decides: events in, actions out, and the policy that does not change.
+//! The input and output of the machine: its events, its actions and the policy, which does not change.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use crate::error::Error;
 use crate::event::Notice;
 use crate::store::Committed;
 
-/// A caller who waits.
+/// The number of a waiting caller.
 pub type WaiterId = u64;
 
 /// What happens to a session.
 #[derive(Debug)]
 pub enum SessionEvent {
-    /// Somebody wants a token by `deadline` (on the boot clock), with at least so much life remaining.
+    /// A caller needs a token.
     Ask {
-        /// Unique among those who wait.
+        /// Unique among the waiters.
         id: WaiterId,
-        /// When the answer is due; now: what there is.
+        /// When the answer is due, on the boot clock. If that is now, the caller does not wait.
         deadline: Duration,
-        /// Less life than this counts as mandatory.
+        /// A token with less remaining life counts as mandatory.
         min_remaining: Duration,
-        /// Only another token than the one there is will do.
+        /// The current token does not satisfy the caller; only another one does.
         wants_newer: bool,
     },
-    /// The deadline of a caller has passed, or the caller went away.
+    /// The deadline of a caller has passed, or the caller no longer waits.
     Leave(WaiterId),
-    /// Others have asked and were served from memory since the last event.
+    /// Other callers were served from memory since the last event.
     Asked,
     /// Time has passed.
     Tick,
@@ -36,54 +36,53 @@ pub enum SessionEvent {
     FlightEnded(Box<FlightOutcome>),
     /// New credentials are in place.
     NewCredentials {
-        /// They have another record in the store.
+        /// The new credentials have another record in the store.
         has_new_record: bool,
     },
     /// The session ends.
     Close,
 }
 
-/// What the driver is to do.
+/// What the driver must do.
 #[derive(Debug)]
 pub enum Action {
-    /// Begin a flight.
+    /// Start a flight.
     StartFlight(Plan),
-    /// Give a caller the answer.
+    /// Answer a waiting caller.
     Answer(WaiterId, Result<Committed, Error>),
-    /// Let those know who want news.
+    /// Notify the subscribers.
     Notify(Notice),
-    /// Let readers have this token without asking, while more than `mandatory` of its life remains; `None`: let
-    /// nobody.
+    /// Let readers take this token from memory until it turns mandatory; `None`: let them take none.
     Publish(Option<Committed>),
-    /// The published token has turned mandatory: let nobody have it without asking.
+    /// The published token has turned mandatory: readers may no longer take it from memory.
     Withdraw,
 }
 
-/// What does not change in the life of a session.
+/// The settings of a session that do not change.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
-    /// Go on refreshing though nobody asks.
+    /// Refresh the token even if no caller asks for it.
     pub keep_warm: bool,
     /// What to do when the answer to a Refresh is lost.
     pub on_ambiguous: OnAmbiguous,
-    /// The session was opened from a pair: its host keeps every new one.
+    /// The session was opened from a pair: the host keeps every new pair.
     pub host_keeps: bool,
-    /// Without the store there is no new token.
+    /// No new token is obtained while the store is down.
     pub fail_without_store: bool,
-    /// A pair that the store does not take is not handed out.
+    /// A pair that could not be written to the store is not handed out.
     pub is_strict: bool,
-    /// Others may put a pair into the store.
+    /// Other processes may write a pair to the store.
     pub is_shared: bool,
-    /// The credentials come from a file, which may come to hold another key.
+    /// The credentials come from a file, and the key in it may change.
     pub has_file: bool,
 }
 
 impl Policy {
-    /// Whether what is wanted may come from elsewhere while the service may not be called: a pair, or another key.
+    /// Whether help may come without a call to the service: a pair from the store, or another key from the file.
     pub(super) fn can_look(&self) -> bool {
         self.is_shared || self.has_file
     }
 }
 
-/// Chance, drawn by the driver: a number from 0 to 1.
+/// A source of random numbers from 0 to 1; the driver supplies it.
 pub type Random<'a> = &'a mut dyn FnMut() -> f64;

@@ -1,5 +1,5 @@
-//! The one network operation that a session may have under way, as a pure sequence: the driver performs a step
-//! and feeds back what came of it. Lock, re-read, adopt or intend, present, commit, unlock.
+//! A flight, the single network operation of a session, as a pure state machine: the driver performs each step and
+//! passes its result back. The order is lock, re-read, adopt or intend, present, commit, unlock.
 
 use std::time::Duration;
 
@@ -13,84 +13,84 @@ use crate::status::{Fate, Status};
 use crate::store::{Committed, Loaded, Lock, Refusal, Uncommitted};
 use crate::token::{MaybeSpentRefreshToken, Pair, RefreshToken};
 
-/// Issue is tried this often in one flight.
+/// How often Issue is tried in one flight.
 const ISSUE_TRIES: u32 = 3;
-/// A pair that the store does not take is offered again for so long, with pauses of at most this length. A store that hangs
-/// is not asked twice: whoever waits has waited for its own limit.
+/// How long a pair is offered to a store that fails, and the longest pause between two tries. A store that hangs is
+/// not tried twice: callers have already waited for its limit.
 const OFFERED_FOR: Duration = Duration::from_secs(2);
 const OFFER_PAUSE: Duration = Duration::from_millis(400);
 
-/// A step of the store that fails sooner is taken once more: what struck it may have passed, while a private pair costs callers
-/// the scatter. One that takes longer hangs.
+/// A store step that fails sooner than this is repeated once: the fault may have passed, and a private pair costs a
+/// random wait. A step that takes longer counts as hanging.
 const FAILS_SOON: Duration = Duration::from_secs(1);
 
-/// The next thing to do.
+/// The next step of a flight.
 #[derive(Debug)]
 pub enum Step {
     /// Take the store's lock.
     Lock,
     /// Read the store.
     Load,
-    /// Write the intent, and so get the refresh token.
+    /// Write the intent; this returns the refresh token.
     Intend,
-    /// Present it.
+    /// Present the refresh token.
     Refresh(RefreshToken),
-    /// It was not used up: put it back.
+    /// Put back the refresh token: it was not consumed.
     Retract(RefreshToken),
     /// Present the credentials.
     Issue,
-    /// Make the pair the newest.
+    /// Write the pair to the store as the newest one.
     Commit(Pair),
-    /// Keep the pair in this process alone: the store is down.
+    /// Keep the pair private to this process: the store is down.
     KeepPrivate(Pair),
-    /// Let all who share the store know what the service answered, so that none of them asks it too soon.
+    /// Write the back-off to the store, so that no process that shares it calls the service too soon.
     BackOff {
         /// How often in a row the credentials have been refused.
         strikes: usize,
-        /// They have got a pair before.
+        /// The credentials have obtained a pair before.
         have_worked: bool,
-        /// The answer.
+        /// The error answer of the service.
         error: Error,
     },
-    /// Wait, then go on. The share (0 to 1) of the longest wait is the driver's to draw.
+    /// Wait for a random time, which the driver draws, then continue.
     Pause {
         /// The longest wait.
         most: Duration,
     },
-    /// Free the lock; the flight has ended.
+    /// Release the lock; the flight has ended.
     Finish(Box<FlightOutcome>),
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug)]
 pub enum Input {
     /// The flight begins.
     Start,
-    /// The lock is held, or there is something newer.
+    /// The lock is held, or the store has a newer pair.
     Locked(Lock),
-    /// The store was read; a token that is too old to be handed out counts as none.
+    /// The store was read. A token that is too old to be handed out is left out.
     Loaded(Loaded),
     /// The intent is written.
     Intended(Option<RefreshToken>),
     /// A call has ended.
     Called(Box<Result<Pair, Failure>>),
-    /// The refresh token is back.
+    /// The refresh token was put back.
     Retracted,
-    /// The pair is the newest, or is kept.
+    /// The pair was written to the store or kept private.
     Committed(Committed),
     /// The store did not take the pair.
     Uncommitted(Uncommitted),
-    /// All who share the store know of it.
+    /// The back-off was written to the store.
     BackedOff(Refusal),
     /// The pause is over.
     Resumed,
     /// The store failed.
     StoreFailed(Error),
-    /// The session has been closed: nothing more is begun.
+    /// The session is closed: no further call is made.
     Stopped(Error),
 }
 
-/// A flight under way.
+/// A running flight.
 #[derive(Debug)]
 pub struct Flight {
     plan: Plan,
@@ -98,30 +98,30 @@ pub struct Flight {
     /// Why the last call failed.
     error: Option<Error>,
     has_refreshed: bool,
-    /// A refresh token that may be spent, and is to be presented once more: by this flight, or by the next one.
+    /// A refresh token that may be spent; this flight or the next one presents it once more.
     maybe_spent: Option<MaybeSpentRefreshToken>,
     lost_answer: Option<Error>,
     refusal: Option<Refusal>,
     store_error: Option<Error>,
     host_copy: Option<Secret>,
     is_locked: bool,
-    /// The intent is to be written next.
+    /// The next step writes the intent.
     is_intending: bool,
-    /// Issue is to be called next, if the lock is still held.
+    /// The next step is Issue, if the lock is still held.
     is_issuing: bool,
-    /// A step of the store has failed, and the flight went back to the lock.
+    /// A store step has failed once, and the flight has returned to the lock.
     has_retried_store: bool,
-    /// When the last step was begun, on the boot clock.
+    /// The start of the last step, on the boot clock.
     step_started: Duration,
-    /// A pair that the store has not taken.
+    /// A pair that the store has not taken yet.
     offered: Option<Pair>,
-    /// Since when it has been offered, on the boot clock.
+    /// The time of the first offer, on the boot clock.
     offered_since: Option<Duration>,
     private_pair: Option<Pair>,
 }
 
 impl Flight {
-    /// A flight that has not begun. `maybe_spent` is what the last one has left.
+    /// A new flight. `maybe_spent` comes from the last flight.
     pub fn new(plan: Plan, maybe_spent: Option<MaybeSpentRefreshToken>) -> Self {
         Flight {
             stats: FlightStats { looked_only: plan.looks_only, ..FlightStats::default() },
@@ -144,7 +144,7 @@ impl Flight {
         }
     }
 
-    /// One that offers the store a pair which was bought while the store was down.
+    /// A new flight that offers the store a private pair, obtained while the store was down.
     pub fn offering(plan: Plan, pair: Pair) -> Self {
         let mut flight = Flight::new(plan, None);
         flight.host_copy = flight.copy_for_host(&pair);
@@ -157,8 +157,8 @@ impl Flight {
         self.stats.issues
     }
 
-    /// Whether a Refresh whose answer is lost is followed by other calls, with an Issue as the last one: in this flight, or in
-    /// the next one where what keeps an Issue from being made ends in a moment. Refused credentials are not counted on.
+    /// Whether a Refresh whose answer is lost is followed by other calls, and the last one is an Issue: in this
+    /// flight, or in the next one if the obstacle to Issue ends soon. A refusal of the credentials does not end soon.
     pub fn may_recover(&self) -> bool {
         let known = self.refusal.as_ref().map(|refusal| &refusal.error).or(self.plan.obstacle.as_deref());
         let ends_soon =
@@ -171,7 +171,7 @@ impl Flight {
         self.plan.on_ambiguous == OnAmbiguous::Replay
     }
 
-    /// The step after `input`, which came at `now` on the boot clock.
+    /// The next step after `input`, which came at `now` on the boot clock.
     pub fn next(&mut self, input: Input, now: Duration) -> Step {
         let took = now.saturating_sub(std::mem::replace(&mut self.step_started, now));
         match input {
@@ -200,7 +200,7 @@ impl Flight {
             }
             Input::Committed(committed) => self.finish(Ok(committed)),
             Input::Uncommitted(Uncommitted { error, pair }) => self.offer_again(error, pair, now),
-            // Others may have taken the lock meanwhile, and have something newer.
+            // Another process may have taken the lock meanwhile and written a newer pair.
             Input::Resumed if self.offered.is_some() => Step::Lock,
             Input::Resumed => self.issue(),
             Input::StoreFailed(error) => self.after_store_failure(error, now, took),
@@ -216,14 +216,15 @@ impl Flight {
         }
     }
 
-    /// Before the call: adopt what others made meanwhile. After a lost or refused one: the same, then recover.
+    /// Before a call: adopts a newer pair of another process. After a lost or refused Refresh: the same, and else
+    /// recovers.
     fn after_load(&mut self, found: Loaded, now: Duration) -> Step {
         let successor = found.committed.filter(|found| {
             found.generation() > self.plan.stored && Some(*found.token().fingerprint()) != self.plan.refused
         });
         if let Some(successor) = successor {
             self.stats.adopted = true;
-            // A pair that came too late is dropped with its refresh token.
+            // Our pair came too late and is dropped with its refresh token.
             let ours = self.offered.take().map(|pair| *pair.token.fingerprint());
             self.host_copy.take_if(|_| ours != Some(*successor.token().fingerprint()));
             return self.finish(Ok(successor));
@@ -234,7 +235,7 @@ impl Flight {
             return self.fail();
         }
         if !self.is_locked {
-            // What had come was nothing for us.
+            // The lock was not taken because of a newer pair, but that pair cannot be used.
             return Step::Lock;
         }
         if let Some(pair) = self.offered.take() {
@@ -253,7 +254,7 @@ impl Flight {
         Step::Intend
     }
 
-    /// Takes over what others left in the store. Whether a Refresh may be made.
+    /// Takes over the back-off in the store. Returns whether a Refresh may be made.
     fn apply_back_off(&mut self, found: Option<Refusal>, now: Duration) -> bool {
         let Some(refusal) = found.filter(|_| self.plan.respects_back_off) else { return true };
         let is_withheld = Refusal::is_withheld(refusal.error.status);
@@ -268,14 +269,15 @@ impl Flight {
         may_refresh
     }
 
-    /// Nothing was presented yet, or nothing that is not accounted for: who must have a token gets one of its own.
+    /// No refresh token was presented, or its result is recorded. If a token is needed now, a private pair may be
+    /// issued.
     fn after_store_failure(&mut self, error: Error, now: Duration, took: Duration) -> Step {
         if let Some(pair) = self.offered.take() {
             return self.offer_again(error, pair, now);
         }
-        // It was not made: the store did not let it.
+        // The Issue was not made, because the store failed before it.
         self.stats.issues -= u32::from(std::mem::take(&mut self.is_issuing));
-        // A holder that was stopped for long finds that others hold the lock, or have something newer.
+        // A holder that was suspended may find that another process has the lock or a newer pair.
         let may_pass = std::mem::take(&mut self.is_intending) || took < FAILS_SOON;
         if may_pass && self.stats.issues == 0 && !std::mem::replace(&mut self.has_retried_store, true) {
             return if self.plan.looks_only { Step::Load } else { Step::Lock };
@@ -297,7 +299,7 @@ impl Flight {
 
     fn offer_again(&mut self, error: Error, pair: Pair, now: Duration) -> Step {
         if self.plan.offers_private_pair {
-            // There is no hurry: the next flight is as good.
+            // There is no hurry: the next flight can offer the pair.
             (self.error, self.private_pair) = (Some(error), Some(pair));
             return self.fail();
         }
@@ -314,19 +316,19 @@ impl Flight {
         Step::KeepPrivate(pair)
     }
 
-    /// The refresh token is gone, or is left alone.
+    /// Continues without the refresh token.
     fn recover(&mut self) -> Step {
         if self.is_withheld() {
             return self.back_off_or_fail();
         }
         if self.has_refreshed && self.maybe_spent.is_some() {
-            // What spoilt the answer may still be there: the next flight presents it once more.
+            // The fault that lost the answer may still be there: the next flight presents the token once more.
             return self.fail();
         }
         self.issue()
     }
 
-    /// The answer was lost, and the setting says to leave it at that.
+    /// The answer was lost, and by the setting `on_ambiguous` no Issue follows.
     fn is_withheld(&self) -> bool {
         self.stats.ambiguous && self.plan.on_ambiguous == OnAmbiguous::Fail
     }
@@ -353,7 +355,7 @@ impl Flight {
     fn after_failed_refresh(&mut self, Failure { error, refresh, maybe_spent }: Failure) -> Step {
         self.stats.refused |= error.fate == Fate::PG_FATE_REFUSED;
         self.maybe_spent = maybe_spent.filter(|_| match error.fate {
-            // Something that is not the API refused it, and nothing else is left.
+            // Something other than the API refused the token, and without credentials there is no other way.
             Fate::PG_FATE_REFUSED => !self.plan.can_issue,
             _ => self.plan.on_ambiguous == OnAmbiguous::Replay,
         });
@@ -401,7 +403,7 @@ impl Flight {
         self.back_off_or_fail()
     }
 
-    /// The end of a flight that failed. What the service answered is told to all who share the store.
+    /// Ends a failed flight. An answer that concerns all processes is first written to the store as a back-off.
     fn back_off_or_fail(&mut self) -> Step {
         use Status::{PG_ERR_BLOCKED, PG_ERR_RATE_LIMITED, PG_ERR_REDIRECT, PG_ERR_REFUSED};
         let concerns_all = |error: &Error| {
@@ -416,14 +418,14 @@ impl Flight {
         }
     }
 
-    /// Ends in front of its Issue, since other credentials have come: the next flight is made with them.
+    /// Ends the flight before its Issue, because the credentials were replaced. The next flight uses the new ones.
     pub fn yield_to_new_credentials(mut self) -> FlightOutcome {
         self.stats.issues = self.stats.issues.saturating_sub(1);
-        // Where nothing was called either, there is nothing to tell.
+        // If no call was made, there is nothing to report.
         self.stats.looked_only |= self.stats.refreshes == 0 && self.stats.issues == 0;
         let error = Error::new(
             Status::PG_ERR_NO_CREDENTIALS,
-            "the credentials were replaced; the next call has the new ones",
+            "the credentials were replaced; the next call uses the new ones",
         );
         match self.finish(Err(error.clone())) {
             Step::Finish(outcome) => *outcome,
@@ -471,7 +473,7 @@ mod tests {
         Pair { token: Token::new(Secret::new("a").unwrap(), lifetime, anchor), refresh: None }
     }
 
-    /// A flight that has bought a pair and was told at 10 s to commit it.
+    /// A flight that has obtained a pair and commits it at 10 s.
     fn with_pair() -> (Flight, Pair) {
         let mut flight = Flight::new(Plan { issue_only: true, ..Plan::plain(0) }, None);
         for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
@@ -483,7 +485,7 @@ mod tests {
         }
     }
 
-    /// What is done about a store whose lock failed after so long, and then, at once, again.
+    /// The steps after the lock failed twice, each time after `took`.
     fn after_failures(took: Duration) -> [Step; 2] {
         let mut flight = Flight::new(Plan::plain(0), None);
         flight.next(Input::Start, SECOND);
@@ -507,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_is_not_waited_for_where_an_issue_can_be_made_in_a_moment() {
+    fn a_refresh_can_be_given_up_if_the_obstacle_to_issue_ends_soon() {
         for (status, expected) in [(Status::PG_ERR_REDIRECT, true), (Status::PG_ERR_REFUSED, false)] {
             let obstacle = Some(Box::new(Error::new(status, "no")));
             let flight = Flight::new(Plan { may_issue: false, obstacle, ..Plan::plain(0) }, None);
@@ -516,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_an_issue_from_being_made_is_told() {
+    fn the_obstacle_to_an_issue_is_reported() {
         let obstacle = Some(Box::new(Error::new(Status::PG_ERR_REFUSED, "refused a moment ago")));
         let plan = Plan { issue_only: true, may_issue: false, obstacle, ..Plan::plain(0) };
         let mut flight = Flight::new(plan, None);
@@ -529,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issue_that_a_lost_lock_kept_from_being_made_is_not_counted() {
+    fn an_issue_that_a_lost_lock_prevented_is_not_counted() {
         let mut flight = Flight::new(Plan { issue_only: true, ..Plan::plain(0) }, None);
         for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
             flight.next(input, SECOND);
@@ -540,23 +542,23 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_hangs_is_not_offered_it_twice() {
+    fn a_store_that_hangs_is_not_offered_a_pair_twice() {
         let (mut flight, pair) = with_pair();
         assert!(matches!(flight.next(uncommitted(pair), 15 * SECOND), Step::KeepPrivate(_)));
     }
 
     #[test]
-    fn a_step_of_the_store_that_fails_soon_is_taken_once_more() {
+    fn a_store_step_that_fails_soon_is_repeated_once() {
         assert!(matches!(after_failures(SECOND / 100), [Step::Lock, Step::Pause { .. }]));
     }
 
     #[test]
-    fn one_that_hangs_is_not() {
+    fn a_store_step_that_hangs_is_not_repeated() {
         assert!(matches!(after_failures(5 * SECOND)[0], Step::Pause { .. }));
     }
 
     #[test]
-    fn a_look_that_fails_is_made_once_more_without_the_lock() {
+    fn a_look_that_fails_is_repeated_once_without_the_lock() {
         let mut flight = Flight::new(Plan { looks_only: true, ..Plan::plain(0) }, None);
         flight.next(Input::Start, SECOND);
         assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Load));

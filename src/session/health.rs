@@ -1,4 +1,4 @@
-//! What a session says of itself, for operators. It holds no secret.
+//! What a session reports of itself to operators. It contains no secret.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::error::Error;
 use crate::expiry::Remark;
 use crate::store::Committed;
 
-/// Counted over the life of a session in one process.
+/// Counters over the life of a session in one process.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Counters {
-    /// Callers who were not served from memory.
+    /// Callers that were not served from memory.
     pub waited: u64,
     /// Refresh calls.
     pub refreshes: u64,
@@ -31,7 +31,7 @@ pub struct Counters {
     pub rejected: u64,
     /// Flights that failed.
     pub failed: u64,
-    /// Callers who were served from memory. Programs that use the generation word count once for each token.
+    /// Callers that were served from memory. A program that uses the generation word counts once per token.
     pub served: u64,
     #[serde(skip)]
     last: Option<LastFlight>,
@@ -43,9 +43,9 @@ struct LastFlight {
     cause: Cause,
     began: Duration,
     ended: Duration,
-    /// Why it failed.
+    /// Why the flight failed.
     error: Option<Box<str>>,
-    /// Why it did without the store.
+    /// Why the flight could not use the store.
     store_error: Option<Box<str>>,
 }
 
@@ -54,16 +54,16 @@ struct LastFlight {
 pub struct LastRefresh {
     /// `first`, `background`, `asked` or `rejected`.
     pub cause: &'static str,
-    /// How long ago it ended.
+    /// How long ago the flight ended.
     pub seconds_ago: u64,
-    /// How long it took.
+    /// How long the flight took.
     pub took_ms: u64,
-    /// Whether it came to a token.
+    /// Whether the flight obtained a token.
     pub succeeded: bool,
 }
 
 impl Counters {
-    /// A flight has ended that began at that time on the boot clock.
+    /// Counts a flight that has ended. `began` is on the boot clock.
     pub(super) fn add(&mut self, cause: Cause, began: Duration, now: Moment, outcome: &FlightOutcome) {
         let FlightOutcome { result, stats, .. } = outcome;
         if stats.looked_only && result.is_err() {
@@ -91,45 +91,45 @@ impl Counters {
     }
 }
 
-/// A session's health; its JSON form is what C gets.
+/// The health of a session; C callers get it as JSON.
 #[derive(Debug, Serialize)]
 pub struct Health {
     /// `fresh`, `advisory`, `mandatory` or `expired`.
     pub phase: Phase,
-    /// The number of the current pair; 0: none yet.
+    /// The generation of the current pair; 0: none yet.
     pub generation: u64,
-    /// The current token, as it may be shown.
+    /// The fingerprint of the current token, which is not secret.
     pub fingerprint: Option<String>,
-    /// What is left of its life.
+    /// Seconds until the current token expires.
     pub seconds_left: u64,
-    /// Whether a refresh token is at hand.
+    /// Whether the session has a refresh token.
     pub has_refresh_token: bool,
-    /// Whether a call to the service is under way.
+    /// Whether a refresh or issue is running.
     pub refreshing: bool,
-    /// Why the session is waiting before it calls the service again.
+    /// Why the session waits before it calls the service again.
     pub obstacle: Option<String>,
-    /// When it goes away by itself.
+    /// Seconds until the obstacle ends, if it ends by itself.
     pub obstacle_seconds_left: Option<u64>,
-    /// The last flight that has ended.
+    /// The last refresh or issue that has ended.
     pub last_refresh: Option<LastRefresh>,
-    /// How far the service's clock was ahead of this machine's when the current token came; negative: behind. Only told,
-    /// never reckoned with.
+    /// How far the service's clock was ahead of this machine's when the current token came; negative: behind. It is
+    /// reported only, and not used in calculations.
     pub clock_skew_seconds: Option<i64>,
-    /// How far the service's own statements of the token's lifetime are apart, if by more than a minute.
+    /// How much the service's own statements of the token's lifetime differ, if by more than a minute.
     pub lifetime_disagreement_seconds: u64,
-    /// What is wrong with what the service says of the token's lifetime: `expires_in` is not a number or below 1 s and
-    /// was ignored, or the token is said to live for more than a day, which counts as a day.
+    /// What is wrong with the token's lifetime as the service stated it: `expires_in` is not a number or is below 1 s
+    /// and was ignored, or the lifetime is above one day and counts as one day.
     pub lifetime_remark: Option<&'static str>,
-    /// Why the last call failed, if no pair has come since; also while a flight goes on.
+    /// Why the last call failed, if no pair has come since; also set while a refresh or issue is running.
     pub last_error: Option<String>,
-    /// Why a file that was replaced (of the settings `tls.…`, `credentials_file`, `public_key_file`) cannot be used; what
-    /// it held before goes on.
+    /// Why a replaced file (settings `tls.…`, `credentials_file`, `public_key_file`) cannot be used; its earlier
+    /// content stays in use.
     pub file_error: Option<String>,
-    /// How many tokens in a row before the current one the service refused within half a minute of their birth.
+    /// How many tokens in a row before the current one the service refused within half a minute of their issue.
     pub refused_young: u32,
-    /// How long a report of the current token would have to wait for its successor because of them.
+    /// How long a report of the current token would wait for a replacement because of `refused_young`.
     pub replacement_seconds_left: Option<u64>,
-    /// Why the last flight could not use the store, if it could not: a token from it is this process's own.
+    /// Why the last refresh or issue could not use the store, if so: its token is private to this process.
     pub store_error: Option<String>,
     /// Counters.
     pub counters: Counters,

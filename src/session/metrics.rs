@@ -1,5 +1,5 @@
-//! Health as numbers over time: the text format of Prometheus (0.0.4), from one table for sessions and one for what a
-//! store holds. Labels are a session's number and the name of its login's record, which is a hash: no secret is in them.
+//! Metrics in the text format of Prometheus (0.0.4), from one table for sessions and one for stores. The labels are a
+//! session's number and the name of its record, which is a hash; they contain no secret.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::store::{Committed, Inspection};
 
-/// Whether a number may fall.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Any time.
+    /// The value may rise and fall.
     Gauge,
-    /// Only where the process or the session begins anew.
+    /// The value falls only when the process or the session starts again.
     Counter,
 }
 
 impl Kind {
-    /// As the format has it.
+    /// The name of the type in the text format.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Gauge => "gauge",
@@ -30,60 +30,62 @@ impl Kind {
     }
 }
 
-/// One metric of a subject.
+/// One metric of a session or a store.
 pub struct Metric<T> {
-    /// Its name, the unit and `_total` in it.
+    /// The name, with the unit or `_total`.
     pub name: &'static str,
-    /// Whether it may fall.
+    /// The type.
     pub kind: Kind,
-    /// What it tells, in one line.
+    /// The help text, in one line.
     pub help: &'static str,
-    /// `None`: there is nothing to tell, and no sample.
+    /// Reads the value; `None`: there is no sample.
     read: fn(&T) -> Option<f64>,
 }
 
-/// What a store holds of an account, at some moment.
+/// What a store holds of an account at one moment.
 pub struct StoreSnapshot {
-    /// `None`: it could not be read.
+    /// What was found; `None`: the store could not be read.
     pub found: Option<Inspection>,
     /// The moment.
     pub now: Moment,
 }
 
-/// Of the library itself, beside the two tables.
+/// The metric of the library itself.
 pub const BUILD_INFO: &str = "paymentsgate_auth_build_info";
 const BUILD_INFO_HELP: &str = "1, with the version of the library.";
 
-/// Of each session. The names are the keys of its health.
+/// The metrics of each session. The names follow the keys of its health.
 pub const SESSION_METRICS: &[Metric<Health>] = &[
     gauge(
         "session_phase",
-        "How the token is: 0 fresh, 1 advisory, 2 mandatory, 3 expired or none.",
+        "The phase of the token: 0 fresh, 1 advisory, 2 mandatory, 3 expired or no token.",
         |health| Some(f64::from(health.phase as u8)),
     ),
-    gauge("session_generation", "Which pair of the session its token is from; 0: none yet.", |health| {
+    gauge("session_generation", "The generation of the token; 0: none yet.", |health| {
         count(health.generation)
     }),
-    gauge("session_token_remaining_seconds", "What is left of the token's life.", |health| {
+    gauge("session_token_remaining_seconds", "Seconds until the token expires.", |health| {
         count(health.seconds_left)
     }),
-    gauge("session_refresh_token_held", "1: there is a refresh token to buy the next pair with.", |health| {
+    gauge("session_refresh_token_held", "1: the session has a refresh token for the next pair.", |health| {
         flag(health.has_refresh_token)
     }),
-    gauge("session_refreshing", "1: a call to the service is under way.", |health| flag(health.refreshing)),
+    gauge("session_refreshing", "1: a refresh or issue is running.", |health| flag(health.refreshing)),
     gauge("session_obstacle", "1: the session waits before it calls the service again.", |health| {
         flag(health.obstacle.is_some())
     }),
-    gauge("session_obstacle_remaining_seconds", "How long it waits, if that ends by itself.", |health| {
-        health.obstacle_seconds_left.and_then(count)
-    }),
+    gauge(
+        "session_obstacle_remaining_seconds",
+        "How long the session still waits, if the wait ends by itself.",
+        |health| health.obstacle_seconds_left.and_then(count),
+    ),
     gauge("session_last_refresh_age_seconds", "How long ago the last renewal ended.", |health| {
         count(health.last_refresh.as_ref()?.seconds_ago)
     }),
     gauge("session_last_refresh_duration_seconds", "How long the last renewal took.", |health| {
         Some(count(health.last_refresh.as_ref()?.took_ms)? / 1000.0)
     }),
-    gauge("session_last_refresh_succeeded", "1: the last renewal came to a token.", |health| {
+    gauge("session_last_refresh_succeeded", "1: the last renewal obtained a token.", |health| {
         flag(health.last_refresh.as_ref()?.succeeded)
     }),
     gauge(
@@ -93,13 +95,13 @@ pub const SESSION_METRICS: &[Metric<Health>] = &[
     ),
     gauge(
         "session_lifetime_disagreement_seconds",
-        "How far the service's own statements of the token's life are apart, if by more than a minute.",
+        "How much the service's own statements of the token's lifetime differ, if by more than a minute.",
         |health| count(health.lifetime_disagreement_seconds),
     ),
-    counter("session_served_total", "Callers who got a token from memory.", |health| {
+    counter("session_served_total", "Callers that got a token from memory.", |health| {
         count(health.counters.served)
     }),
-    counter("session_waited_total", "Callers who had to wait.", |health| count(health.counters.waited)),
+    counter("session_waited_total", "Callers that had to wait.", |health| count(health.counters.waited)),
     counter("session_refreshes_total", "Refresh calls to the service.", |health| {
         count(health.counters.refreshes)
     }),
@@ -113,15 +115,13 @@ pub const SESSION_METRICS: &[Metric<Health>] = &[
     counter("session_rejected_total", "Reports that the service refused the current token.", |health| {
         count(health.counters.rejected)
     }),
-    counter("session_failed_total", "Renewals that came to no token.", |health| {
-        count(health.counters.failed)
-    }),
+    counter("session_failed_total", "Renewals that failed.", |health| count(health.counters.failed)),
 ];
 
-/// Of an account's place in a store.
+/// The metrics of an account's record in a store.
 pub const STORE_METRICS: &[Metric<StoreSnapshot>] = &[
     gauge("store_up", "1: the store could be read.", |snapshot| flag(snapshot.found.is_some())),
-    gauge("store_generation", "Which pair the store holds; absent: none.", |snapshot| {
+    gauge("store_generation", "The generation of the pair in the store; absent: none.", |snapshot| {
         count(snapshot.committed()?.generation())
     }),
     gauge("store_token_expiry_timestamp_seconds", "When the token in the store expires.", |snapshot| {
@@ -137,7 +137,7 @@ pub const STORE_METRICS: &[Metric<StoreSnapshot>] = &[
     ),
     gauge(
         "store_refresh_token_taken",
-        "1: a process has taken the refresh token and has not said what became of it.",
+        "1: a process has taken the refresh token and has not reported the result.",
         |snapshot| flag(snapshot.found.as_ref()?.intent.is_some()),
     ),
     gauge(
@@ -162,7 +162,7 @@ const fn counter<T>(name: &'static str, help: &'static str, read: fn(&T) -> Opti
     Metric { name, kind: Kind::Counter, help, read }
 }
 
-/// Above 2^53 a float leaves some out; no counter of ours comes there.
+/// A float is exact up to 2^53; no counter of the library gets there.
 fn count(number: u64) -> Option<f64> {
     Some(number as f64)
 }
@@ -177,7 +177,7 @@ impl StoreSnapshot {
     }
 }
 
-/// The metrics of all sessions of a client that have been put to use in this process and are not closed.
+/// The metrics of all sessions of a client that have been used in this process and are not closed.
 pub fn of_client(client: &Arc<Client>) -> Result<String, Error> {
     let open = sessions_of(client)?.into_iter().filter(|(_, driver)| !driver.is_closed());
     let sessions: Vec<_> = open
@@ -194,7 +194,7 @@ pub fn of_client(client: &Arc<Client>) -> Result<String, Error> {
     Ok(text)
 }
 
-/// The metrics of one account's place in a store.
+/// The metrics of one account's record in a store.
 pub(super) fn of_store(login: &str, snapshot: StoreSnapshot) -> String {
     let mut text = String::new();
     write_all(&mut text, STORE_METRICS, &[(format!("login=\"{login}\""), snapshot)]);
@@ -209,7 +209,7 @@ fn write_all<T>(text: &mut String, metrics: &[Metric<T>], subjects: &[(String, T
     }
 }
 
-/// A metric without samples is left out whole.
+/// A metric without samples is left out completely.
 fn write_family<S: Iterator<Item = (String, f64)>>(
     text: &mut String,
     name: &str,
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn each_metric_is_told_once_with_a_line_for_each_session() {
+    fn each_metric_is_written_once_with_a_line_for_each_session() {
         let text = rendered(&[("session=\"1\"".into(), health()), ("session=\"2\"".into(), health())]);
         let family = "# HELP paymentsgate_auth_session_last_refresh_duration_seconds How long the last renewal took.\n\
                       # TYPE paymentsgate_auth_session_last_refresh_duration_seconds gauge\n\
@@ -287,18 +287,18 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}?\n{text}");
         }
-        assert!(!text.contains("obstacle_remaining"), "there is none:\n{text}");
+        assert!(!text.contains("obstacle_remaining"), "there is no obstacle:\n{text}");
         assert!(!text.contains("0011223344556677") && !text.contains("text"), "{text}");
         assert_eq!(rendered(&[]), "");
     }
 
     #[test]
-    fn names_are_of_the_form_that_prometheus_asks_for() {
+    fn names_have_the_form_that_prometheus_requires() {
         let all = SESSION_METRICS.iter().map(|metric| (metric.name, metric.kind, metric.help));
         let all: Vec<_> =
             all.chain(STORE_METRICS.iter().map(|metric| (metric.name, metric.kind, metric.help))).collect();
         let names: BTreeSet<_> = all.iter().map(|(name, ..)| name).collect();
-        assert_eq!(names.len(), all.len(), "a name twice");
+        assert_eq!(names.len(), all.len(), "a duplicate name");
         for (name, kind, help) in all {
             assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
             assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");

@@ -1,13 +1,13 @@
-//! One account's life: a token that works, at any moment, from any thread.
+//! A session: it provides a valid token of one account, at any time, from any thread.
 //!
 //! In reading order:
-//! - `account` (whose session it is) and [`phase`] (how old a token is);
+//! - `account` (credentials and their record) and [`phase`] (the age of a token);
 //! - [`decision`] (events and actions) and [`machine`] (the pure decisions), with its parts `current_token`, `pause` (the
-//!   back-off after a failure), `waiter`, [`credential_state`] and [`rejection`] (what counts against credentials and tokens);
-//! - [`plan`], [`flight`] and [`outcome`]: the single flight, its beginning, its steps and its end;
+//!   back-off after a failure), `waiter`, [`credential_state`] and [`rejection`] (refusals of credentials and tokens);
+//! - [`plan`], [`flight`] and [`outcome`]: the single flight, its task, its steps and its result;
 //! - `driver` (performs the actions), `timers`, `requests` (requests that carry a token);
 //! - `published` and `read_counter` (the lock-free read), `registry`, `one_shot`;
-//! - [`health`] and [`metrics`] (what a session reports), [`operator`] (the same by hand).
+//! - [`health`] and [`metrics`] (what a session reports), [`operator`] (manual work on a record).
 
 mod account;
 pub mod credential_state;
@@ -57,8 +57,8 @@ use crate::status::Status;
 use crate::store::{Committed, Location, MemoryStore, Store};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
-/// A session. Usable from any thread at once, and in a forked child, where it goes on with the token it inherited
-/// and issues a pair of its own when that is due.
+/// A session. It can be used from many threads at once, and in a forked child: the child continues with the inherited
+/// token and issues its own pair when that is due.
 pub struct Session {
     client: Arc<Client>,
     policy: Policy,
@@ -69,7 +69,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a session for the account that the configuration names. Reads its files; connects nowhere.
+    /// Opens a session for the account that the configuration names. Reads its files; makes no connection.
     pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
         let pair = config.pair()?;
         let source = config.credentials_source()?.map(Arc::new).or_else(|| client.credentials.clone());
@@ -80,7 +80,7 @@ impl Session {
         }
         let location = config.location()?;
         if pair.is_some() && location != Location::Memory {
-            let text = "access_token and store are both set; a pair that the host keeps has no other store, leave one out";
+            let text = "access_token and store are both set; the host keeps the pair, so no store is used; leave one of them out";
             return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
         }
         let policy = Policy {
@@ -101,31 +101,32 @@ impl Session {
             driver: PerProcess::new(),
         };
         if let Some(pair) = pair {
-            // At once: the refresh token belongs to this process, not to a child that is forked before the first call.
+            // The driver is created now: the refresh token belongs to this process, not to a child forked before the
+            // first call.
             let store = MemoryStore::default();
             let first = first_pair(client, config, pair, &store);
             session.driver.get_or_try_init(|| session.new_driver(Arc::new(store), Some(first)))?;
         } else {
-            // So that what is wrong with the store is told now.
+            // The store is opened now, so that its errors are reported here.
             session.account.open_store()?;
         }
         Ok(session)
     }
 
-    /// What `take` makes of the token there is, if a fast look shows that it is fresh. No lock, no allocation, and no
-    /// panic, as long as `take` has none. Where it comes to nothing, [`Session::fresh`] looks closer.
+    /// Calls `take` with the current token, if a fast check shows that it is fresh. Unless `take` does, it takes no
+    /// lock, allocates nothing and does not panic. If it returns `None`, [`Session::fresh`] checks more closely.
     #[inline]
     pub fn try_read<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
         self.published.try_read(take)
     }
 
-    /// The token there is, if it is fresh and at least `min_remaining` of its life is left. From memory; asks nobody.
+    /// The current token, if it is fresh and at least `min_remaining` of its life is left. Reads memory only.
     pub fn fresh(&self, min_remaining: Duration) -> Option<Arc<Grant>> {
         self.published.read(min_remaining, Arc::clone)
     }
 
-    /// A token that works now, with at least `min_remaining` of its life left if that can be had. From memory
-    /// while it is fresh; otherwise waits until the deadline. Zero never blocks.
+    /// A token that is valid now, with at least `min_remaining` of its life left if possible. A fresh token comes
+    /// from memory; otherwise the call waits until the deadline. A timeout of zero never blocks.
     pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
         match self.fresh(min_remaining) {
             Some(grant) => Ok(grant),
@@ -136,15 +137,16 @@ impl Session {
         }
     }
 
-    /// Another token than the one there is, got now: with a Refresh, or an Issue where that is refused. All who ask meanwhile
-    /// share one call. Where nothing newer comes before the deadline it is an error, though the token there is may live on.
+    /// Obtains another token than the current one now, with a Refresh or, if that is refused, an Issue. Concurrent
+    /// callers share one call. If no newer token comes before the deadline, that is an error, even if the current
+    /// token is still valid.
     pub fn refresh(&self, timeout: Duration) -> Result<Arc<Grant>, Error> {
         let driver = self.driver()?;
         let request = TokenRequest { wants_newer: true, ..driver.token_request(timeout, Duration::ZERO) };
         Ok(driver.ask(timeout, request)?.grant)
     }
 
-    /// The same without waiting: the answer ends an operation of a queue.
+    /// The same without waiting: the answer completes an operation of a queue.
     pub fn refresh_start(&self, end: Completion, timeout: Duration) {
         match self.driver() {
             Ok(driver) => driver.ask_for(
@@ -155,7 +157,7 @@ impl Session {
         }
     }
 
-    /// The word that says which token readers are served from. 0: ask.
+    /// The generation word: the generation that readers may take from memory. 0: call the library.
     pub fn generation_word(&self) -> *const u64 {
         let word = self.published.word();
         if let Ok(driver) = self.driver() {
@@ -164,13 +166,14 @@ impl Session {
         word.address()
     }
 
-    /// Whether what is begun without waiting would come to an end: our thread is there, or a token that needs none.
+    /// Whether an operation started without waiting would be completed: the library's thread runs, or there is a
+    /// token that does not need it.
     pub fn check_start(&self, min_remaining: Duration) -> Result<(), Error> {
         let without_thread = |error| self.token(Duration::ZERO, min_remaining).map(drop).map_err(|_| error);
         runtime::handle().map(drop).or_else(without_thread)
     }
 
-    /// The same without waiting: the answer ends an operation of a queue.
+    /// The same without waiting: the answer completes an operation of a queue.
     pub fn token_start(&self, end: Completion, timeout: Duration, min_remaining: Duration) {
         match self.fresh(min_remaining) {
             Some(grant) => end.complete(Body::Token(Ok(grant))),
@@ -181,13 +184,13 @@ impl Session {
         }
     }
 
-    /// Makes an authenticated request and waits for its answer until the deadline; without one, for as long as the
-    /// setting `request_timeout_ms` says.
+    /// Performs an authenticated request and waits for its answer until the deadline. Without a timeout, the setting
+    /// `request_timeout_ms` applies.
     pub fn request(&self, request: ApiRequest, timeout: Option<Duration>) -> Result<Arc<Response>, Error> {
         requests::run(self.driver()?, request, timeout.unwrap_or(self.client.request_timeout))
     }
 
-    /// The same without waiting: the answer ends an operation of a queue.
+    /// The same without waiting: the answer completes an operation of a queue.
     pub fn request_start(&self, end: Completion, request: ApiRequest, timeout: Option<Duration>) {
         match self.driver() {
             Ok(driver) => {
@@ -197,7 +200,8 @@ impl Session {
         }
     }
 
-    /// News of the session, and lines of its log up to that level, until it is closed or the operation is canceled.
+    /// Delivers notices of the session, and its log lines up to `level`, until it is closed or the operation is
+    /// canceled.
     pub fn subscribe(&self, to: Completion, level: Level) {
         match self.driver() {
             Ok(driver) => driver.subscribe(to, level),
@@ -205,18 +209,19 @@ impl Session {
         }
     }
 
-    /// The service answered 401 to that token. Compare-and-invalidate: an old one costs nothing.
+    /// Reports that the service answered 401 to this token. A report of an old token has no effect
+    /// (compare-and-invalidate).
     pub fn reject(&self, refused: Fingerprint) -> Result<(), Error> {
         match self.driver()?.reject(refused) {
             ReportVerdict::Newer | ReportVerdict::Renewing => Ok(()),
             ReportVerdict::RejectedFresh { retry_after } => {
                 let mut text = format!(
-                    "the service refuses tokens that it has only just issued; this one goes on being served, and a report \
-                     after {} ms replaces it. Look at the account's rights",
+                    "the service refuses tokens that it has only just issued; this one is still served, and a report \
+                     after {} ms replaces it. Check the account's rights",
                     retry_after.as_millis()
                 );
                 if !self.policy.is_shared {
-                    text += ", and whether other processes log in with it: each Issue may end the tokens before it, so let \
+                    text += ", and whether other processes use it: each Issue may end earlier tokens, so let \
                              them share one with the setting store";
                 }
                 let error = Error::new(Status::PG_ERR_REJECTED_FRESH, text);
@@ -225,33 +230,32 @@ impl Session {
         }
     }
 
-    /// Replaces the key of the session's account, and forgets what was held against the old one. Another account is refused.
+    /// Replaces the key of the session's account, and resets the credential state. Another account is refused.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
         let new_credentials = self.account.new_credentials(Arc::new(credentials))?;
         self.driver()?.set_credentials(new_credentials)
     }
 
-    /// How the session is.
+    /// The health of the session.
     pub fn health(&self) -> Result<Health, Error> {
         Ok(self.driver()?.health())
     }
 
-    /// Ends all work: whoever waits is told, nothing is begun any more. Waits for a call under way until the
-    /// deadline; a second close only waits.
+    /// Ends all work: waiters get an error, and nothing new starts. Waits for a running call until the deadline. A
+    /// second close only waits.
     pub fn close(&self, timeout: Duration) -> Result<(), Error> {
         self.closed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         match self.driver.get() {
             Some(registration) if !registration.driver.close(timeout) => {}
-            // Nothing was ever begun in this process; what a parent published ends here too.
+            // Nothing was started in this process. A token that the parent published is withdrawn here, too.
             None => {
                 self.published.set(None);
                 return Ok(());
             }
             Some(_) => return Ok(()),
         }
-        let text =
-            "a call to the service is still under way; its pair goes to the store, or to who keeps the pairs";
+        let text = "a call to the service is still under way; its pair goes to the store, or to the host that keeps the pairs";
         Err(Error::new(Status::PG_ERR_TIMEOUT, text))
     }
 
@@ -261,7 +265,7 @@ impl Session {
         }
         let driver =
             &self.driver.get_or_try_init(|| self.new_driver(self.account.open_store()?, None))?.driver;
-        // A close at this very moment either found the driver, or is seen here.
+        // A concurrent close has either found the driver or is seen here.
         if self.is_closed() {
             driver.close(Duration::ZERO);
             return Err(closed());
@@ -281,8 +285,8 @@ impl Session {
     }
 }
 
-/// A pair from the settings. What the service said of it when it came is not known, so its life is what the settings
-/// say, or its own claims, counted from now.
+/// The pair from the settings. The service's answer that brought it is not known, so its lifetime comes from the
+/// settings or from its own claims, and counts from now.
 fn first_pair(
     client: &Client,
     config: &Config,
@@ -301,7 +305,7 @@ fn first_pair(
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Ends timers and answers waiters; a flight under way ends by itself.
+        // Ends timers and answers waiters. A running flight ends by itself.
         if !self.is_closed() {
             let _ = self.close(Duration::ZERO);
         }

@@ -1,5 +1,5 @@
-//! What a person does by hand with one account's place in a store: looks into it, buys the next pair, removes it. By the
-//! rules that sessions keep, so that all of it may be done while they run.
+//! Manual work on the record of one account: inspect it, obtain the next pair, remove it. It follows the same rules
+//! as sessions, so it is safe while they run.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::runtime;
 use crate::status::Status;
 use crate::store::{Committed, Inspection, Store};
 
-/// No store takes longer than this to be read.
+/// The longest time to read a store.
 const LONGEST_READ: Duration = Duration::from_secs(30);
 
-/// One account's place in a store, and the way to the service. Every call blocks.
+/// The record of one account in a store, and access to the service. Every call blocks.
 pub struct Operator {
     client: Arc<Client>,
     credentials: Arc<Credentials>,
@@ -35,26 +35,25 @@ pub struct Operator {
     is_strict: bool,
 }
 
-/// How the next pair is to be had.
+/// How to obtain the next pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// As a session does for a caller who waits: with the refresh token, or with the credentials where there is none that
-    /// may be presented. Without the store as the settings say.
+    /// As a session does for a waiting caller: with the refresh token, or with the credentials if there is none that
+    /// may be presented. If the store is down, the settings apply.
     Due,
-    /// The same, but a pair that the store does not take is none.
+    /// Like `Due`, but a pair that could not be written to the store is an error.
     Durable,
-    /// The same with the credentials alone, though not while others leave the service alone because it refused them.
+    /// Like `Durable`, with the credentials only. A back-off in the store is respected.
     Issue,
-    /// With the credentials, whatever others were told.
+    /// Like `Issue`, but a back-off in the store is ignored.
     ForcedIssue,
 }
 
 impl Operator {
-    /// Opens the place that the configuration names, which a session would do when it first uses it. Reads its files;
-    /// connects nowhere.
+    /// Opens the store that the configuration names, as a session would. Reads its files; makes no connection.
     pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
         if config.pair()?.is_some() {
-            let text = "access_token and refresh_token are set: a pair that its host keeps, which would be lost here; \
+            let text = "access_token and refresh_token are set: the host keeps this pair, and it would be lost here; \
                         leave them out and set credentials_file, or account_id and public_key";
             return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
         }
@@ -75,18 +74,18 @@ impl Operator {
         Ok(operator)
     }
 
-    /// What the store holds. Takes no lock, calls nobody, changes nothing.
+    /// What the store holds. Takes no lock, does not call the service, changes nothing.
     pub fn look(&self) -> Result<Inspection, Error> {
         self.on_store(LONGEST_READ, |store| async move { store.inspect().await })
     }
 
-    /// What was found, as metrics; `None`: it could not be read.
+    /// The result of a look as metrics; `None`: the store could not be read.
     pub fn metrics(&self, found: Option<Inspection>) -> Result<String, Error> {
         let login = self.client.record_key(&self.credentials)?.name();
         Ok(metrics::of_store(&login, StoreSnapshot { found, now: self.now() }))
     }
 
-    /// The moment now, on the clocks that the store's moments belong to.
+    /// The current time, on the clocks that the store uses.
     pub fn now(&self) -> Moment {
         self.client.clock.now()
     }
@@ -99,8 +98,8 @@ impl Operator {
         if is_certain { phase } else { phase.max(Phase::Mandatory) }
     }
 
-    /// Buys the successor of what was found, in one flight, unless somebody else is there first. One that does not end
-    /// by the deadline goes on as long as the process does.
+    /// Obtains the successor of the pair that was found, in one flight, unless another process is faster. A flight
+    /// that is not finished at the deadline continues while the process runs.
     pub fn renew(
         &self,
         found: &Inspection,
@@ -135,7 +134,7 @@ impl Operator {
         Ok(FlightOutcome { result, ..outcome })
     }
 
-    /// Removes what the store holds of the account, under its lock. What has been handed out works until it expires.
+    /// Removes the record of the account, under its lock. Tokens that were handed out work until they expire.
     pub fn forget(&self, timeout: Duration) -> Result<(), Error> {
         self.on_store(timeout, |store| async move {
             store.lock(u64::MAX).await?;
@@ -144,7 +143,7 @@ impl Operator {
         })
     }
 
-    /// Takes the lock and frees it. Whether it could be had in time: a flight may be under way.
+    /// Takes the lock and releases it. Returns whether it was free in time: a flight may be holding it.
     pub fn try_lock(&self, timeout: Duration) -> Result<bool, Error> {
         let store = self.store.clone();
         let lock_and_unlock = async move {
@@ -154,7 +153,7 @@ impl Operator {
         runtime::run(lock_and_unlock, timeout)?.transpose().map(|done| done.is_some())
     }
 
-    /// What is to be known of the place.
+    /// A warning about the store, if there is one.
     pub fn warning(&self) -> Option<String> {
         self.store.warning()
     }

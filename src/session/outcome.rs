@@ -1,33 +1,33 @@
-//! How a flight ended, and what it did.
+//! The outcome of a flight, and its statistics.
 
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::store::{Committed, Refusal};
 use crate::token::{MaybeSpentRefreshToken, Pair};
 
-/// How a flight ended.
+/// The outcome of a flight.
 #[derive(Debug)]
 pub struct FlightOutcome {
-    /// The successor, or why there is none.
+    /// The new token, or why there is none.
     pub result: Result<Committed, Error>,
-    /// The counters of the flight.
+    /// What the flight did.
     pub stats: FlightStats,
-    /// Why it is not known what became of a refresh token.
+    /// The error of a Refresh whose answer was lost.
     pub lost_answer: Option<Error>,
-    /// Until when all who share the store leave the service alone, and why.
+    /// The back-off that applies to all processes that share the store.
     pub refusal: Option<Refusal>,
-    /// Why the store could not be used; the pair, if there is one, is this process's own.
+    /// Why the store could not be used. A new pair is then private to this process.
     pub store_error: Option<Error>,
-    /// A copy of the new refresh token, if the host keeps one.
+    /// A copy of the new refresh token, if the host keeps the pairs.
     pub host_copy: Option<Secret>,
-    /// The pair that was to be published, and could not.
+    /// The private pair that was offered to the store, if the store did not take it.
     pub private_pair: Option<Pair>,
-    /// A refresh token that may be spent, to be presented once more after a pause.
+    /// A refresh token that may be spent; the next flight presents it once more.
     pub maybe_spent: Option<MaybeSpentRefreshToken>,
 }
 
 impl FlightOutcome {
-    /// A flight that did not come to its own end.
+    /// The outcome of a flight that was interrupted.
     pub fn crashed(error: Error) -> Self {
         FlightOutcome {
             result: Err(error),
@@ -53,22 +53,22 @@ pub struct FlightStats {
     pub refused: bool,
     /// The answer to a refresh was lost.
     pub ambiguous: bool,
-    /// The refresh token there was may no longer be presented.
+    /// The refresh token may no longer be presented.
     pub spent: bool,
-    /// The credentials were refused in the API's own way.
+    /// The service refused the credentials in the API's error format.
     pub credentials_refused: bool,
-    /// The successor came from elsewhere.
+    /// The new token was found in the store.
     pub adopted: bool,
-    /// It only looked into the store.
+    /// The flight only read the store.
     pub looked_only: bool,
     /// The store has, or had, a pair of these credentials.
     pub have_worked: bool,
-    /// It leaves a refresh token that may be spent, to be presented once more.
+    /// The flight leaves a refresh token that may be spent, for the next flight to present.
     pub leaves_maybe_spent: bool,
 }
 
 impl FlightStats {
-    /// Whether the token that it came to is another one than there was, as far as the service gives another one.
+    /// Whether the flight adopted a token or called the service. Otherwise it only stored the current pair.
     pub fn brought_token(&self) -> bool {
         self.adopted || self.refreshes + self.issues > 0
     }

@@ -6,37 +6,37 @@ use super::decision::Random;
 use crate::clock::Moment;
 use crate::error::Error;
 
-/// Between failures while someone waits: the least and the most.
+/// The shortest and the longest pause while a caller waits.
 const URGENT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// The same while nobody does.
+/// The shortest and the longest pause while no caller waits.
 pub(super) const IDLE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
-/// A caller who comes so long after a failure, and finds no token, ends the pause.
+/// A new caller without a token ends the pause if this time has passed since the failure.
 const PROBE_AFTER: Duration = Duration::from_millis(1500);
 
-/// After a failed flight.
+/// The pause after a failed flight.
 #[derive(Debug)]
 pub(super) struct Pause {
     pub(super) error: Error,
     pub(super) urgent_until: Duration,
     pub(super) idle_until: Duration,
-    /// From then on a caller who comes ends it.
+    /// From this time on a new caller without a token ends the pause.
     pub(super) probe_from: Duration,
     pub(super) last: Duration,
-    /// What `urgent_until` and `probe_from` were, if the pause was made longer for the sake of the token there is.
+    /// `urgent_until` and `probe_from` before the pause was made longer, if it was.
     before_postponement: Option<(Duration, Duration)>,
 }
 
 impl Pause {
-    /// Decorrelated jitter: the next pause is drawn between the least and three times the last one.
+    /// Decorrelated jitter: the next pause is random, between the shortest one and three times the last one.
     pub(super) fn after(
         error: Error,
         before: Option<Box<Pause>>,
         now: Moment,
         random: Random<'_>,
     ) -> Box<Self> {
-        let draw = |(least, most): (Duration, Duration), last: Duration, share: f64| {
-            let upper = (last * 3).clamp(least, most);
-            least + (upper - least).mul_f64(share.clamp(0.0, 1.0))
+        let draw = |(shortest, longest): (Duration, Duration), last: Duration, share: f64| {
+            let upper = (last * 3).clamp(shortest, longest);
+            shortest + (upper - shortest).mul_f64(share.clamp(0.0, 1.0))
         };
         let last = before.map_or(URGENT.0, |before| before.last);
         let asked = error.retry_after.unwrap_or_default();
@@ -52,8 +52,8 @@ impl Pause {
         })
     }
 
-    /// The next try presents a refresh token that may be spent, and none follows it: as late as the token there is allows, so
-    /// that what spoilt the answer has time to go away.
+    /// Delays the next try: it presents a refresh token that may be spent, and it is the last one. It is made as late
+    /// as the current token allows, so that the fault that lost the answer has time to end.
     pub(super) fn postpone(&mut self, usable_for: Duration, now: Moment) {
         self.before_postponement = Some((self.urgent_until, self.probe_from));
         let latest = now.boot.saturating_add(usable_for).min(self.idle_until);
@@ -61,14 +61,14 @@ impl Pause {
         self.probe_from = self.urgent_until;
     }
 
-    /// That token was refused: nothing is left to wait for.
+    /// Ends the delay: the current token was refused, so there is no reason to wait.
     pub(super) fn end_postponement(&mut self) {
         if let Some((urgent_until, probe_from)) = self.before_postponement.take() {
             (self.urgent_until, self.probe_from) = (urgent_until, probe_from);
         }
     }
 
-    /// A caller has come who finds no token. If the service had time since the failure, the next try is made now.
+    /// A new caller finds no token. If enough time has passed since the failure, the next try is made now.
     pub(super) fn end_for_caller(&mut self, now: Moment) {
         if self.probe_from <= now.boot {
             self.urgent_until = self.urgent_until.min(now.boot);

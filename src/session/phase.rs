@@ -1,4 +1,4 @@
-//! The phases of an access token's life, from what remains of it. Nothing is stored: a phase is computed.
+//! The phases of an access token's life, computed from its remaining life. They are never stored.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::expiry::Lifetime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Handed out from memory; nothing else happens.
+    /// Handed out from memory.
     Fresh,
     /// Still handed out at once, while one refresh runs in the background.
     Advisory,
-    /// Callers wait for the refresh; if it fails in a way that may pass, they get the token there is.
+    /// Callers wait for the refresh. If it fails in a way that may pass, they get the current token.
     Mandatory,
     /// No longer handed out: it could expire on its way to the service.
     Expired,
@@ -41,14 +41,14 @@ pub struct Windows {
     pub mandatory: Duration,
     /// At or below: advisory.
     pub advisory: Duration,
-    /// Two refreshes that succeed lie at least this far apart, so that a wrong clock cannot make a loop.
+    /// The shortest time between two successful refreshes, so that a wrong clock cannot cause a loop.
     pub floor: Duration,
-    /// The whole life: no token has more.
+    /// The lifetime; no token has more remaining life.
     pub length: Duration,
 }
 
 impl Windows {
-    /// The windows of a lifetime: 30 s, 120 s and 720 s for an hour.
+    /// The windows of a lifetime. For an hour they are 30 s, 120 s and 720 s.
     pub fn of(lifetime: &Lifetime) -> Self {
         let seconds = Duration::from_secs;
         let length = lifetime.length;
@@ -63,7 +63,7 @@ impl Windows {
         Windows { margin, mandatory, advisory, floor, length }
     }
 
-    /// The phase with so much life remaining.
+    /// The phase with `remaining` life.
     pub fn phase(&self, remaining: Duration) -> Phase {
         if remaining <= self.margin {
             Phase::Expired
@@ -76,14 +76,14 @@ impl Windows {
         }
     }
 
-    /// Whether so much life is what a caller wants. A request that no token can fulfil is not heeded: it would end in a
-    /// refresh for every question.
+    /// Whether `remaining` satisfies a caller. A request that no token can satisfy is ignored: otherwise each call
+    /// would start a refresh.
     pub fn suffices(&self, remaining: Duration, wanted: Duration) -> bool {
         remaining >= wanted || wanted > self.length
     }
 
-    /// The remaining life at which the background refresh starts: `share` (0 to 1) of a third of the window is
-    /// left out, drawn anew for each process and generation, so that a fleet does not refresh in step.
+    /// The remaining life at which the background refresh starts. The random `share` (0 to 1) of a third of the
+    /// window is skipped; it is drawn per process and generation, so that a fleet does not refresh at the same time.
     pub fn background_at(&self, share: f64) -> Duration {
         self.advisory - (self.advisory / 3).mul_f64(share.clamp(0.0, 1.0))
     }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn every_usable_lifetime_has_windows_in_order_and_a_time_to_be_handed_out() {
+    fn windows_of_every_usable_lifetime_are_ordered_and_leave_time_to_hand_out() {
         for seconds in 6..=86_400 {
             let w = windows(seconds);
             let length = Duration::from_secs(seconds);

@@ -1,4 +1,4 @@
-//! What a flight is to do, and why it is made.
+//! The task of a flight, and the reason for it.
 
 use std::time::Duration;
 
@@ -6,51 +6,52 @@ use crate::config::OnAmbiguous;
 use crate::error::Error;
 use crate::token::Fingerprint;
 
-/// What a flight is to do.
+/// The task of a flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Why it is made.
+    /// Why the flight is made.
     pub cause: Cause,
     /// The generation that needs a successor.
     pub base: u64,
     /// The newest generation that is known to be in the store.
     pub stored: u64,
-    /// The token that the service refused: a successor must differ from it.
+    /// The token that the service refused. Its successor must differ from it.
     pub refused: Option<Fingerprint>,
-    /// How many tokens in a row the service has refused young: this is kept with the successor.
+    /// How many tokens in a row the service has refused young. It is stored with the new token.
     pub refused_young: u32,
-    /// Look into the store for a newer pair, and call nobody.
+    /// Only look into the store for a newer pair; do not call the service.
     pub looks_only: bool,
-    /// Leave the refresh token alone.
+    /// Do not present the refresh token.
     pub issue_only: bool,
-    /// There are credentials.
+    /// The session has credentials.
     pub can_issue: bool,
-    /// Whether Issue may be called.
+    /// Issue may be called now.
     pub may_issue: bool,
-    /// Why it may not.
+    /// Why Issue may not be called now.
     pub obstacle: Option<Box<Error>>,
-    /// A pair of this process's own will do if the store is down.
+    /// If the store is down, a private pair of this process is allowed.
     pub allows_private_pair: bool,
-    /// Many processes that lose one store do not issue in the same moment: the longest wait before a pair of one's own.
+    /// The longest random wait before a private Issue, so that processes that lose one store do not issue at the same
+    /// time.
     pub private_issue_jitter: Duration,
-    /// A pair that the store does not take is not handed out.
+    /// A pair that could not be written to the store is not handed out.
     pub is_strict: bool,
     /// How often in a row the credentials have been refused.
     pub strikes: usize,
-    /// The credentials have got a pair before.
+    /// The credentials have obtained a pair before.
     pub have_worked: bool,
-    /// What others were refused counts.
+    /// A back-off in the store is respected.
     pub respects_back_off: bool,
     /// What to do when the answer to the Refresh is lost.
     pub on_ambiguous: OnAmbiguous,
     /// The host keeps a copy of every refresh token.
     pub host_keeps: bool,
-    /// The token there is belongs to this process alone: let the store have it.
+    /// The current pair is private to this process: offer it to the store.
     pub offers_private_pair: bool,
 }
 
 impl Plan {
-    /// For the successor of a generation that is in the store, with credentials that nothing is known against.
+    /// A plan for the successor of a generation that is in the store, with credentials that were not refused.
     pub fn plain(base: u64) -> Self {
         Plan {
             cause: Cause::Asked,
@@ -79,11 +80,11 @@ impl Plan {
 /// Why a flight is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// There is no token yet.
+    /// The session has no token yet.
     First,
-    /// In the advisory window, for nobody in particular.
+    /// The token is in its advisory window; no caller waits.
     Background,
-    /// Callers wait for it.
+    /// Callers wait for a token.
     Asked,
     /// The service refused the token.
     Rejected,

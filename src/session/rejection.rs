@@ -1,27 +1,28 @@
-//! Reports that the business API refused a token. A token that is refused young is replaced at once; while its successors
-//! go on being refused young, replacements are spaced. There is no last one.
+//! Reports that the business API refused a token. A token that is refused young is replaced at once. While its
+//! successors are refused young, too, there is a pause before each replacement, and no limit on their number.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::expiry::Lifetime;
 
-/// A token refused at less than this age, or a quarter of its life, was never good, or was revoked at once.
+/// A token refused before this age, or before a quarter of its life, counts as refused young: it was never valid or
+/// was revoked at once.
 const YOUNG: Duration = Duration::from_secs(30);
-/// Between two replacements: the first pause, and the longest.
+/// The first and the longest pause between two replacements.
 const REPLACEMENT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// What a report comes to.
+/// The result of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportVerdict {
-    /// There is a newer token already.
+    /// The session already has a newer token.
     Newer,
-    /// The token is withdrawn and a successor is on its way.
+    /// The token is withdrawn and is being replaced.
     Renewing,
-    /// It is the last of a row of tokens that were refused young. It goes on being served, and a report after the pause
+    /// The tokens before this one were refused young, too. The token is still served; a report after the pause
     /// replaces it.
     RejectedFresh {
-        /// How long that is from now.
+        /// How long the pause still lasts.
         retry_after: Duration,
     },
 }
@@ -29,29 +30,29 @@ pub enum ReportVerdict {
 impl fmt::Display for ReportVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ReportVerdict::Newer => f.write_str("there is a newer one"),
+            ReportVerdict::Newer => f.write_str("a newer token exists"),
             ReportVerdict::Renewing => f.write_str("it is being replaced"),
             ReportVerdict::RejectedFresh { retry_after } => write!(
                 f,
-                "so were the ones before it when young; the next one comes after {} ms",
+                "it refused the tokens before it soon after their issue, too; the next one comes after {} ms",
                 retry_after.as_millis()
             ),
         }
     }
 }
 
-/// What reports have said of the token there is.
+/// What is known about the current token from reports and answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reports {
-    /// It was refused young.
+    /// The token was refused young.
     was_young: bool,
-    /// The service has accepted it.
+    /// The service has accepted the token.
     was_accepted: bool,
 }
 
 impl Reports {
-    /// A report of a token at that age, which `refused_young` tokens in a row went before; `share` (0 to 1) is drawn once
-    /// for each token. Never [`ReportVerdict::Newer`].
+    /// Processes a report of the token at this age. `refused_young`: how many tokens in a row before it were refused
+    /// young. `share` (0 to 1) is drawn once per token. Never returns [`ReportVerdict::Newer`].
     pub fn judge(
         &mut self,
         age: Duration,
@@ -59,7 +60,7 @@ impl Reports {
         refused_young: u32,
         share: f64,
     ) -> ReportVerdict {
-        // The first refusal decides: a token that is reported again while it waits for its successor does not grow old.
+        // The first refusal decides: a token reported again during the pause is still refused young.
         self.was_young |= age < YOUNG.min(lifetime.length / 4);
         let pause = replacement_pause(self.row(refused_young), share);
         match pause.checked_sub(age) {
@@ -70,25 +71,26 @@ impl Reports {
         }
     }
 
-    /// The service answered a request with it, and not with 401.
+    /// The service answered a request with the token, and the answer was not 401.
     pub fn accept(&mut self) {
         self.was_accepted = true;
     }
 
-    /// How many tokens in a row the service has refused young, if the token gets its successor now; 0: this one was not
-    /// refused young, and a Refresh will do.
+    /// The number of tokens refused young in a row if the token is replaced now. 0: this token was not refused young,
+    /// and a Refresh suffices.
     pub fn next_row(&self, refused_young: u32) -> u32 {
         if self.was_young { self.row(refused_young).saturating_add(1) } else { 0 }
     }
 
-    /// An accepted token begins a new row. The row does not begin at zero where others went before it: one part of an API may
-    /// accept what another refuses, and each refusal would replace the token at once.
+    /// The tokens refused young in a row before this one. An accepted token begins a new row, at one if there was a
+    /// row before: one part of an API may accept what another refuses, and from zero each refusal would replace the
+    /// token at once.
     fn row(&self, refused_young: u32) -> u32 {
         if self.was_accepted { refused_young.min(1) } else { refused_young }
     }
 }
 
-/// The pause after so many replacements in a row: 1 s, 2 s, 4 s … 60 s, and up to a quarter more.
+/// The pause after `row` replacements in a row: 1 s, 2 s, 4 s … 60 s, plus up to a quarter at random.
 pub fn replacement_pause(row: u32, share: f64) -> Duration {
     if row == 0 {
         return Duration::ZERO;
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn replacements_of_a_row_are_spaced_and_never_end() {
+    fn replacements_in_a_row_have_pauses_and_no_limit() {
         for (row, pause) in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (40, 60), (u32::MAX, 60)] {
             let mut reports = Reports::default();
             assert_eq!(judge(&mut reports, 0, row), refused_fresh(pause), "{row}");
@@ -146,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_grew_old_unrefused_ends_the_row() {
+    fn a_token_refused_only_when_old_ends_the_row() {
         let mut reports = Reports::default();
         assert_eq!((judge(&mut reports, 31, 9), reports.next_row(9)), (ReportVerdict::Renewing, 0));
     }
 
     #[test]
-    fn an_accepted_token_begins_a_row_of_its_own() {
+    fn an_accepted_token_begins_a_new_row() {
         let mut reports = Reports::default();
         reports.accept();
         assert_eq!((judge(&mut reports, 2, 9), reports.next_row(9)), (ReportVerdict::Renewing, 2));
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_drawn_a_quarter_longer_at_most() {
+    fn a_pause_is_at_most_a_quarter_longer() {
         assert_eq!(replacement_pause(1, 1.0), Duration::from_millis(1250));
         assert_eq!(replacement_pause(7, 7.0), Duration::from_secs(75));
     }

@@ -1,4 +1,4 @@
-//! Performs authenticated requests: a token, the request, and once more where that is right.
+//! Performs authenticated requests: gets a token, sends the request, and repeats it once where that is safe.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::token::Grant;
 
 type Outcome = Result<Arc<Response>, Error>;
 
-/// Makes a request and waits for its end.
+/// Performs a request and waits for its outcome.
 pub(super) fn run(driver: &Arc<Driver>, request: ApiRequest, timeout: Duration) -> Outcome {
     let is_safe = request.is_safe();
     let late = Error { may_have_acted: !is_safe, ..timed_out(&request.name()) };
@@ -29,7 +29,7 @@ pub(super) fn run(driver: &Arc<Driver>, request: ApiRequest, timeout: Duration) 
     runtime::run(work, timeout).map_err(|error| interrupted(error, is_safe))?.unwrap_or(Err(late))
 }
 
-/// Makes a request whose end ends an operation of a queue.
+/// Starts a request whose outcome completes an operation of a queue.
 pub(super) fn start(driver: &Arc<Driver>, end: Completion, request: ApiRequest, timeout: Duration) {
     let deadline = deadline(driver, timeout);
     let begun = runtime::handle().and_then(|runtime| Ok((runtime, RequestGuard::begin(driver)?)));
@@ -45,26 +45,27 @@ pub(super) fn start(driver: &Arc<Driver>, end: Completion, request: ApiRequest, 
         match race(defect::catch_panic_async(work), canceled).await {
             Some(Ok(outcome)) => end.complete(Body::Response(outcome)),
             Some(Err(error)) => end.fail(interrupted(error, request.is_safe())),
-            // Canceled: its end has been told.
+            // The operation was canceled and has its outcome.
             None => {}
         }
-        // Not before: what a close has waited for has told its end.
+        // Dropped last, so that a close returns only after the outcome is delivered.
         drop(guard);
     });
 }
 
-/// When the answer is due, on the boot clock. Taken where the caller calls: our thread may be busy for a while.
+/// The deadline on the boot clock. It is taken on the caller's thread, because the library's own thread may be busy.
 fn deadline(driver: &Driver, timeout: Duration) -> Duration {
     driver.client.clock.now().boot.saturating_add(timeout)
 }
 
-/// The work has ended without an outcome, by a defect or with its thread, unless that could not even be started.
+/// The error of a request that a panic or the end of its thread interrupted. With `PG_ERR_SYSTEM` it was not even
+/// started.
 fn interrupted(error: Error, is_safe: bool) -> Error {
     let has_begun = error.status != Status::PG_ERR_SYSTEM;
     Error { may_have_acted: has_begun && !is_safe, ..error }
 }
 
-/// The request, unless the session is closed first.
+/// Performs the request until the session is closed.
 async fn until_closed(
     driver: &Driver,
     request: &ApiRequest,
@@ -77,7 +78,7 @@ async fn until_closed(
     }
 }
 
-/// A request that the session knows of: a close waits for it. However it ends, the session hears of it.
+/// Registers a request with the session, so that a close waits for it, and removes it when dropped.
 struct RequestGuard {
     driver: Arc<Driver>,
     id: u64,
@@ -120,7 +121,7 @@ async fn perform(driver: &Driver, request: &ApiRequest, deadline: Duration) -> O
             Next::RetryWithNewerToken => "the token was refused",
             Next::Retry => "the connection broke",
         };
-        driver.log(Level::PG_LOG_INFO, || format!("{}: {why}; once more", request.name()));
+        driver.log(Level::PG_LOG_INFO, || format!("{}: {why}; retrying", request.name()));
     }
 }
 
@@ -130,7 +131,7 @@ async fn token(driver: &Driver, deadline: Duration) -> Result<Arc<Grant>, Error>
         return Ok(grant);
     }
     let (sender, answer) = oneshot::channel::<TokenResult>();
-    // Who has given up does not mind.
+    // The receiver may be gone.
     let id = driver.new_id();
     let _guard = WaiterGuard { driver, id };
     let left = deadline.saturating_sub(driver.client.clock.now().boot);
@@ -145,7 +146,7 @@ async fn token(driver: &Driver, deadline: Duration) -> Result<Arc<Grant>, Error>
     }
 }
 
-/// A request that is given up leaves no waiter behind.
+/// Removes the waiter of a request that is dropped.
 struct WaiterGuard<'a> {
     driver: &'a Driver,
     id: u64,

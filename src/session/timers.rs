@@ -1,5 +1,5 @@
-//! One timer for all sessions of the process, on the boot clock. It sleeps at most 30 s at a time and looks at the
-//! clocks again, so that neither waking from suspend nor a clock of another mind needs a hook.
+//! One timer task for all sessions of the process, on the boot clock. It sleeps at most 30 s at a time and reads the
+//! clocks again, so that a suspend or a clock jump needs no hook.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -21,20 +21,20 @@ use crate::runtime::{self, Runtime, process::PerProcess, word};
 use crate::sync::lock;
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// A session whose tick ran into a defect is looked at again after so long.
+/// A session whose tick panicked is ticked again after this time.
 const AFTER_A_DEFECT: Duration = Duration::from_secs(1);
-/// A thread that lived shorter than this is started anew by the next caller, not by itself: a system that ends each at once
-/// would keep us busy.
+/// If the runtime thread ended sooner than this, the next caller restarts the task. It does not restart itself,
+/// because a system that ends each thread at once would cause a busy loop.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
-/// When it is due, and a number that makes it unique.
+/// The time of a timer on the boot clock, and a number that makes it unique.
 pub(super) type Due = (Duration, u64);
 
 #[derive(Default)]
 pub(super) struct Timers {
     schedule: Mutex<Schedule>,
     changed: Notify,
-    /// The runtime that the task is on; null: it is on none.
+    /// The runtime that runs the task; null: the task does not run.
     task_runtime: AtomicPtr<Runtime>,
 }
 
@@ -45,7 +45,7 @@ struct Schedule {
 }
 
 impl Timers {
-    /// The timers of this process, running.
+    /// The timers of this process, with a running task.
     pub(super) fn get(clock: &Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
         static TIMERS: PerProcess<Arc<Timers>> = PerProcess::new();
         let timers = TIMERS.get_or_try_init(|| Ok(Arc::default()))?;
@@ -53,7 +53,7 @@ impl Timers {
         Ok(timers.clone())
     }
 
-    /// Begins the task, unless that runtime has it already. One that has ended has it no more.
+    /// Starts the task, unless this runtime runs it already.
     fn run_on(self: &Arc<Self>, runtime: &'static Runtime, clock: &Arc<dyn Clock>) {
         let this_runtime = ptr::from_ref(runtime).cast_mut();
         let task_runtime = self.task_runtime.load(Ordering::Acquire);
@@ -66,7 +66,7 @@ impl Timers {
         }
     }
 
-    /// Moves a session's next look to another time.
+    /// Moves the timer of a session to another time.
     pub(super) fn set(
         &self,
         before: Option<Due>,
@@ -94,7 +94,7 @@ impl Timers {
         lock(&self.schedule)
     }
 
-    /// Takes out what is due until then, and says how long to sleep from now on.
+    /// Removes the timers that are due, and returns how long to sleep.
     fn take_due(&self, until: Duration, now: Duration) -> (BTreeMap<Due, Weak<Driver>>, Duration) {
         let mut schedule = self.schedule();
         let later = schedule.due.split_off(&(until, u64::MAX));
@@ -103,14 +103,15 @@ impl Timers {
         (due, next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))
     }
 
-    /// Ticks what is due, and says how long to sleep from now on.
+    /// Ticks the sessions that are due, and returns how long to sleep.
     fn tick_due(&self, now: Moment, before: Moment) -> Duration {
-        // Where the wall clock ran ahead, programs that look at no clock have to ask again.
+        // After a jump of the wall clock all sessions are ticked: readers of the generation word do not check a
+        // clock.
         let until = if now.wall_has_jumped(before) { Duration::MAX } else { now.boot };
         let (due, sleep) = self.take_due(until, now.boot);
         for (fired, weak) in due {
             let Some(driver) = weak.upgrade() else { continue };
-            // A defect in one session must not stop the timers of all, nor its own.
+            // A panic in one session must stop neither its own timer nor those of the others.
             if defect::catch_panic(|| driver.tick(fired)).is_err() {
                 self.set(None, Some(now.boot.saturating_add(AFTER_A_DEFECT)), &weak);
             }
@@ -130,7 +131,7 @@ async fn run(task: TimerTask) {
         let mut changed = pin!(timers.changed.notified());
         let mut fired = pin!(timer.sleep(sleep));
         poll_fn(|context| {
-            // Either is reason enough to look again.
+            // Either event ends the sleep.
             let is_awake =
                 changed.as_mut().poll(context).is_ready() || fired.as_mut().poll(context).is_ready();
             if is_awake { Poll::Ready(()) } else { Poll::Pending }
@@ -139,11 +140,11 @@ async fn run(task: TimerTask) {
     }
 }
 
-/// The task. It ends only with its runtime, and then begins anew on the next one.
+/// The timer task. It ends only with its runtime, and starts again on the next one.
 struct TimerTask {
     timers: Arc<Timers>,
     clock: Arc<dyn Clock>,
-    /// The address of its runtime.
+    /// The address of the task's runtime.
     runtime: usize,
     started: Instant,
 }
@@ -154,10 +155,11 @@ impl Drop for TimerTask {
         let task_runtime = &self.timers.task_runtime;
         if task_runtime.compare_exchange(ours, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err()
         {
-            // Another one has taken over.
+            // Another task has taken over.
             return;
         }
-        // Nobody withdraws tokens in time now: programs that look at no clock have to ask, and begin it anew.
+        // Without the task no token is withdrawn in time. So readers of the generation word must call, and the call
+        // restarts the task.
         word::reset_all();
         if self.started.elapsed() >= SHORT_LIFE
             && let Ok(runtime) = runtime::handle()
@@ -209,20 +211,20 @@ mod tests {
         ours.map(|(due, _)| *due).collect()
     }
 
-    /// A caller who waits until then, for a token that never comes.
+    /// Adds a caller that waits for a token that never comes.
     fn ask(driver: &Driver, hours: u64) {
         let request = driver.token_request(Duration::from_secs(hours * 3600), Duration::ZERO);
         driver.add_waiter(driver.new_id(), request, Box::new(drop));
     }
 
     #[test]
-    fn a_session_has_one_timer_though_another_is_set_while_one_rings() {
+    fn a_session_has_one_timer_even_if_another_is_set_while_one_fires() {
         let (driver, clock) = (driver(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let timers = Timers::get(&clock).unwrap();
         for hours in (1..100).rev() {
             ask(&driver, hours + 1);
-            let [fired] = entries(&timers, &driver)[..] else { panic!("no timer, or many") };
-            // The task takes it out, and before it ticks another thread sets an earlier one.
+            let [fired] = entries(&timers, &driver)[..] else { panic!("no timer, or several") };
+            // The task removes the timer, and before it ticks, another thread sets an earlier one.
             timers.schedule().due.remove(&fired);
             ask(&driver, hours);
             driver.tick(fired);
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_ask_while_timers_ring_leave_one() {
+    fn threads_that_ask_while_timers_fire_leave_one_timer() {
         let (driver, clock) = (driver(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let timers = Timers::get(&clock).unwrap();
         std::thread::scope(|scope| {
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_has_ended_begins_again_with_the_next_look() {
+    fn a_task_that_has_ended_starts_again() {
         let (timers, clock) = (Arc::<Timers>::default(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let runtime = runtime::handle().unwrap();
         let runs = |timers: &Timers| {
@@ -272,7 +274,7 @@ mod tests {
         assert!(!runs(&timers) && word.get() == 0);
         timers.run_on(runtime, &clock);
         assert!(runs(&timers));
-        // After a longer life by itself.
+        // A task that ran longer restarts by itself.
         drop(task(Instant::now().checked_sub(SHORT_LIFE).unwrap()));
         assert!(runs(&timers));
     }

@@ -1,4 +1,4 @@
-//! A caller who waits, and what it is told when its deadline has passed.
+//! A waiting caller, and its error when the deadline has passed.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::status::Status;
 use crate::store::Committed;
 use crate::token::Fingerprint;
 
-/// A caller who waits for a token.
+/// A caller that waits for a token.
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) deadline: Duration,
-    /// From then on the token there is will do, if it still lives.
+    /// From this time on the current token satisfies the caller, if it is usable.
     pub(super) satisfied_at: Duration,
     pub(super) min_remaining: Duration,
-    /// The token that will not do.
+    /// The token that does not satisfy the caller.
     pub(super) unwanted: Option<Fingerprint>,
 }
 
@@ -25,13 +25,14 @@ impl Waiter {
     }
 }
 
-/// The deadline of a caller has passed while the library goes on trying: with what has failed so far, or what is under way.
+/// The error of a caller whose deadline passed while the library keeps trying. It names the last failure or the
+/// running call.
 pub(super) fn timeout(
     last_failure: Option<&Error>,
     current_call: Option<(&'static str, Duration)>,
     now: Moment,
 ) -> Error {
-    let mut text = "no token within the deadline; the library goes on trying, ask again".to_owned();
+    let mut text = "no token within the deadline; the library keeps trying, ask again".to_owned();
     let Some(last_failure) = last_failure else {
         if let Some((call, since)) = current_call {
             let waited = now.boot.saturating_sub(since).as_millis();

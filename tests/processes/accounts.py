@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Line = dict[str, Any]
-OWN = re.compile(r"token ([0-9a-f]{16}) is this process's own")
+OWN = re.compile(r"token ([0-9a-f]{16}) is private to this process")
 
 
 @dataclass

@@ -23,7 +23,7 @@ def used(generation: int, fingerprint: str, status: int = 200, held: float = 0.1
 
 
 def own(fingerprint: str) -> Line:
-    text = f"token {fingerprint} is this process's own: the store is down"
+    text = f"token {fingerprint} is private to this process: the store is down"
     return {"at": 0.0, "what": "news", "text": text}
 
 

@@ -1,14 +1,12 @@
-//! Performs flights: each step of one, and its outcome however it ends.
+//! Performs flights: each step, and the outcome in all cases.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::flight::{Flight, Input, Step};
-
-use super::super::outcome::FlightOutcome;
-
 use super::super::decision::SessionEvent;
+use super::super::flight::{Flight, Input, Step};
 use super::super::machine::closed;
+use super::super::outcome::FlightOutcome;
 use super::super::phase::{Phase, Windows};
 use super::super::plan::Plan;
 use super::Driver;
@@ -24,29 +22,29 @@ use crate::store::{Committed, Loaded, Refusal, Store, while_keeping_lease};
 use crate::token::{Pair, RefreshToken};
 use crate::transport::{Exchange, Request, Sending, Transport};
 
-/// What a flight works with, from its beginning to its end.
+/// The store and credentials that a flight uses from start to end.
 pub(in crate::session) struct FlightDeps {
-    /// The number of the record that the credentials have: another one once they were replaced.
+    /// The number of the credentials' record when the flight began.
     pub(in crate::session) record_number: u64,
     pub(in crate::session) store: Arc<dyn Store>,
     pub(in crate::session) credentials: Option<Arc<Credentials>>,
 }
 
-/// What a step of a flight has to know of it.
+/// The data of a flight that its steps need.
 struct Attempt {
     base: u64,
     stored: u64,
     /// How often Issue was called, this time included.
     issues: u32,
-    /// A Refresh whose answer is lost is followed by other calls, with an Issue as the last one.
+    /// A Refresh whose answer is lost is followed by other calls, and the last one is an Issue.
     may_recover: bool,
-    /// The refresh token is presented once more after that.
+    /// After a lost answer the refresh token is presented once more.
     may_replay: bool,
 }
 
-/// How long callers who have no token wait for one call.
+/// How long one call may take while there is no token to hand out.
 const LONGEST_WITHOUT_TOKEN: Duration = Duration::from_secs(5);
-/// During a call, whether there still is a token.
+/// The interval at which a running call checks whether there is still a token.
 const TOKEN_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Driver {
@@ -64,12 +62,12 @@ impl Driver {
         };
         runtime.spawn(async move {
             let store = deps.store.clone();
-            // In memory of its own, which is free before anybody is answered and asks for more that stays.
+            // Boxed, so that its memory is free before waiters are answered: they may allocate memory that stays.
             let flight = Box::pin(tokio::time::timeout(limit, driver.run_flight(plan, deps)));
             let outcome = match defect::catch_panic_async(flight).await {
                 Ok(Ok(outcome)) => outcome,
                 interrupted => {
-                    // Others wait for the lock.
+                    // Other processes wait for the lock.
                     let _ = defect::catch_panic_async(async { store.unlock().await }).await;
                     FlightOutcome::crashed(interrupted.err().unwrap_or_else(|| took_too_long(limit)))
                 }
@@ -78,11 +76,11 @@ impl Driver {
         });
     }
 
-    /// `record`: whose number the flight was launched under. What it brings for that one is not for another.
+    /// `record_number`: the record that the flight began with. A refresh token for it is not kept for another record.
     fn end_flight(&self, mut outcome: FlightOutcome, record_number: u64) {
         let now = self.now();
         let mut state = self.state();
-        // A flight that broke off during its Refresh leaves what it would have left had the answer been lost.
+        // A flight that was interrupted during its Refresh leaves the same token as after a lost answer.
         let at_risk = state.at_risk.take();
         outcome.maybe_spent = outcome.maybe_spent.take().or(at_risk);
         if record_number != state.record_number {
@@ -92,7 +90,7 @@ impl Driver {
             state.counters.add(cause, began, now, &outcome);
         }
         state.log_outcome(&outcome);
-        state.log_file_trouble(self.account.file_error());
+        state.log_file_error(self.account.file_error());
         if let Some(pair) = &mut outcome.private_pair {
             state.private_refresh = pair.refresh.take();
         } else if outcome.result.is_ok() && outcome.store_error.is_none() {
@@ -108,7 +106,7 @@ impl Driver {
     /// Performs the steps of a flight.
     pub(in crate::session) async fn run_flight(&self, plan: Plan, deps: FlightDeps) -> FlightOutcome {
         if plan.looks_only {
-            // What stands in the way may be the key itself: then a new one must not wait for its end.
+            // The old key may be the obstacle. A new key must not wait until the obstacle ends.
             self.reload_credentials_file().await;
         }
         let (base, stored) = (plan.base, plan.stored);
@@ -123,7 +121,7 @@ impl Driver {
         loop {
             input = match flight.next(input, self.now().boot) {
                 Step::Finish(outcome) => {
-                    // What is committed is committed; a lock that cannot be freed dies with its time.
+                    // The pair is committed already, and a lock that cannot be released expires.
                     let _ = deps.store.unlock().await;
                     for note in deps.store.new_warnings() {
                         self.state().log(Level::PG_LOG_WARN, || note);
@@ -149,7 +147,7 @@ impl Driver {
         }
     }
 
-    /// An error is the store's.
+    /// Performs one step. An error comes from the store.
     async fn perform_step(
         &self,
         step: Step,
@@ -180,14 +178,14 @@ impl Driver {
             },
             Step::KeepPrivate(pair) => {
                 let Pair { token, refresh } = pair;
-                // Not to be presented: it is for the store, once that is back.
+                // The refresh token is not presented here: it is offered to the store once that works again.
                 let mut state = self.state();
                 state.private_refresh = refresh.filter(|_| state.record_number == *record_number);
                 Input::Committed(Committed::private(token, base + 1))
             }
             Step::BackOff { strikes, have_worked, error } => {
                 let refusal = Refusal::after(strikes, have_worked, error, self.now());
-                // Others will find out for themselves where they cannot be told.
+                // If this fails, other processes get the same answer from the service themselves.
                 let _ = store.back_off(refusal.clone()).await;
                 Input::BackedOff(refusal)
             }
@@ -201,7 +199,7 @@ impl Driver {
                 self.state().at_risk = refresh.maybe_spent_if_lost().filter(|_| may_replay);
                 let call = self.call(self.refresh_call(refresh), timeout, patience);
                 let called = while_keeping_lease(&**store, call).await;
-                // From here on the flight knows.
+                // From here on the flight itself keeps a refresh token that may be spent.
                 self.state().at_risk = None;
                 called
             }
@@ -227,7 +225,7 @@ impl Driver {
         })
     }
 
-    /// The pair that came while the store was down, to be published now.
+    /// The private pair, obtained while the store was down, to be offered to the store now.
     fn take_private_pair(&self, offers_private_pair: bool) -> Option<Pair> {
         let mut state = self.state();
         let token = state.machine.current().filter(|_| offers_private_pair)?.token().clone();
@@ -235,15 +233,15 @@ impl Driver {
     }
 
     fn refresh_call(&self, refresh: RefreshToken) -> Call {
-        // Not the published one: a refused token is no longer published, and its refresh carries it all the same.
+        // Not the published token: a refused token is no longer published, but its Refresh still carries it.
         let state = self.state();
         let current = state.machine.current().filter(|_| self.client.send_bearer_on_refresh);
         Call::Refresh { refresh, access: current.map(|committed| committed.token().access.clone()) }
     }
 
-    /// A call is given its time as long as there is a token to hand out. Where callers have nothing, and an Issue would help
-    /// them, the first call of a flight has [`LONGEST_WITHOUT_TOKEN`] and each further one as much more: one that was swallowed by a
-    /// network must not keep everybody waiting for its own limit.
+    /// The timeout of a call: its full limit while there is a token to hand out. Without one, if an Issue could help,
+    /// the first call of a flight has [`LONGEST_WITHOUT_TOKEN`] and each further call as much more: a call that the
+    /// network dropped must not keep all callers waiting for the full limit.
     fn call_timeout(&self, longest: Duration, calls: u32) -> Duration {
         let usable_for = self.state().machine.usable_for(self.now());
         longest.min(usable_for.max(LONGEST_WITHOUT_TOKEN * calls))
@@ -260,7 +258,8 @@ impl Driver {
         Input::Called(Box::new(called))
     }
 
-    /// Returns when there has been no token to hand out for so long: the one there was may end, or be refused, during a call.
+    /// Returns when there has been no token to hand out for `patience`: the token may expire or be refused during a
+    /// call.
     async fn wait_without_token(&self, patience: Duration) {
         let mut since = None;
         loop {
@@ -279,16 +278,15 @@ impl Driver {
         windows.phase(found.token().remaining(self.now())) < Phase::Expired
     }
 
-    /// Another key that the credentials file has come to hold takes the place of the current one, as if it had been set.
-    /// Whether it did.
+    /// Replaces the credentials if the credentials file has another key now. Returns whether it did.
     async fn reload_credentials_file(&self) -> bool {
         let new_credentials = match self.account.changed_credentials().await {
             None => return false,
             Some(Ok(new_credentials)) => new_credentials,
             Some(Err(error)) => {
-                // Its place in the store cannot be opened now: the next look tries again.
+                // The store for the new key cannot be opened now. The next look tries again.
                 self.log(Level::PG_LOG_WARN, || {
-                    format!("the new key in the credentials file waits: {error}")
+                    format!("the new key in the credentials file cannot be used yet: {error}")
                 });
                 return false;
             }
@@ -302,14 +300,14 @@ impl Driver {
         if is_known || state.machine.is_closed() {
             return false;
         }
-        let line = "the credentials file holds another key of the account, which is used from now on";
+        let line = "the credentials file has another key of the account, which is used from now on";
         state.log(Level::PG_LOG_INFO, || line.into());
         drop(state);
         self.set_credentials(new_credentials).is_ok()
     }
 }
 
-/// The transport, for a call that is given up once callers have had no token for so long.
+/// A transport that gives up a call once there has been no token for `patience`.
 struct GivesUpWithoutToken<'a> {
     driver: &'a Driver,
     patience: Duration,
@@ -324,14 +322,14 @@ impl Transport for GivesUpWithoutToken<'_> {
             race(sending, driver.wait_without_token(patience)).await.unwrap_or_else(|| {
                 let text =
                     format!("{path}: no answer, and no token to hand out for {} s", patience.as_secs());
-                // It may have left.
+                // The request may have been sent.
                 Exchange { sent: Some(started), result: Err(Error::new(Status::PG_ERR_TIMEOUT, text)) }
             })
         })
     }
 }
 
-/// A flight that has begun. However it ends, it lands: a task that the runtime drops lands here, too.
+/// Guarantees that a started flight ends with an outcome, even if the runtime drops its task.
 struct FlightGuard {
     driver: Option<Arc<Driver>>,
     record_number: u64,
@@ -349,14 +347,14 @@ impl FlightGuard {
 impl Drop for FlightGuard {
     fn drop(&mut self) {
         if let Some(driver) = self.driver.take() {
-            // Others wait for the lock, and this session may never be asked again.
+            // Other processes wait for the lock, and this session may not be used again.
             if let Ok(runtime) = runtime::handle() {
                 let store = self.store.clone();
                 runtime.spawn(async move {
                     let _ = defect::catch_panic_async(async { store.unlock().await }).await;
                 });
             }
-            let text = "the library's own thread has gone; the next call starts another one";
+            let text = "the library's own thread has ended; the next call starts another one";
             end_flight_guarded(
                 &driver,
                 FlightOutcome::crashed(Error::new(Status::PG_ERR_SYSTEM, text)),
@@ -366,7 +364,7 @@ impl Drop for FlightGuard {
     }
 }
 
-/// A defect on the way down is told to those who wait as well.
+/// Ends a flight. If that panics, the waiters get the panic as an error.
 fn end_flight_guarded(driver: &Driver, outcome: FlightOutcome, record_number: u64) {
     if let Err(error) = defect::catch_panic(|| driver.end_flight(outcome, record_number)) {
         let _ = defect::catch_panic(|| driver.end_flight(FlightOutcome::crashed(error), record_number));
@@ -374,7 +372,7 @@ fn end_flight_guarded(driver: &Driver, outcome: FlightOutcome, record_number: u6
 }
 
 fn took_too_long(limit: Duration) -> Error {
-    let text = format!("the flight took longer than {} s and was given up", limit.as_secs());
+    let text = format!("the flight took longer than {} s and was stopped", limit.as_secs());
     Error::new(Status::PG_ERR_TIMEOUT, text)
 }
 
@@ -391,7 +389,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Nobody is there.
+    /// A service that never answers.
     struct Silent;
 
     impl Transport for Silent {
@@ -400,7 +398,7 @@ mod tests {
         }
     }
 
-    /// Where a store breaks, so that nothing of a flight can be done by its last lines.
+    /// A store that panics in the middle of a flight and in its cleanup.
     struct Broken {
         panics_in_lock: bool,
         inner: MemoryStore,
@@ -433,7 +431,7 @@ mod tests {
         }
 
         fn unlock(&self) -> Storing<'_, ()> {
-            panic!("a defect in the cleaning up")
+            panic!("a defect in the cleanup")
         }
 
         fn inspect(&self) -> Storing<'_, Inspection> {
@@ -456,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flight_lands_though_its_store_and_its_cleaning_up_break() {
+    fn a_flight_ends_even_if_its_store_and_its_cleanup_panic() {
         for panics_in_lock in [true, false] {
             let driver = driver(Broken { panics_in_lock, inner: MemoryStore::default() });
             for _ in 0..2 {
@@ -467,21 +465,21 @@ mod tests {
                 let error = error.unwrap_err();
                 assert_eq!(error.cause.unwrap_or(error.status), Status::PG_ERR_INTERNAL, "{error}");
             }
-            assert!(driver.close(PATIENCE), "nothing is left under way");
+            assert!(driver.close(PATIENCE), "no work is left running");
         }
     }
 
     #[test]
-    fn a_flight_begins_though_who_takes_an_answer_breaks() {
+    fn a_flight_starts_even_if_a_callback_panics() {
         let driver = driver(Broken { panics_in_lock: false, inner: MemoryStore::default() });
         let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
         let asked = || driver.add_waiter(driver.new_id(), at_once, Box::new(|_| panic!("a defect")));
         assert!(defect::catch_panic(asked).is_err());
-        assert!(driver.close(PATIENCE), "it has begun, so it lands");
+        assert!(driver.close(PATIENCE), "it has started, so it ends");
     }
 
     #[test]
-    fn what_a_flight_leaves_of_the_old_credentials_is_not_for_the_new_ones() {
+    fn a_refresh_token_of_the_old_credentials_is_not_kept_for_the_new_ones() {
         for (record_number, is_kept) in [(0, true), (1, false)] {
             let driver = driver(MemoryStore::default());
             driver.state().record_number = record_number;
@@ -492,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flight_whose_task_is_dropped_lands() {
+    fn a_flight_whose_task_is_dropped_ends() {
         let driver = driver(MemoryStore::default());
         driver.state().machine.step(
             SessionEvent::Ask {
@@ -508,6 +506,6 @@ mod tests {
         let store = Arc::new(MemoryStore::default());
         drop(FlightGuard { driver: Some(driver.clone()), record_number: 0, store });
         assert!(!driver.state().machine.is_in_flight());
-        assert!(driver.health().last_error.unwrap().contains("thread has gone"));
+        assert!(driver.health().last_error.unwrap().contains("thread has ended"));
     }
 }

@@ -1,4 +1,5 @@
-//! Performs what the machine decides: answers, timers and ([`flights`]) flights. Everything here belongs to one process.
+//! Performs the actions of the machine: answers, timers and flights (in [`flights`]). A driver belongs to one
+//! process.
 
 mod flights;
 mod subscribers;
@@ -32,82 +33,82 @@ use crate::store::{Committed, Store};
 use crate::sync::{ignore_poison, lock};
 use crate::token::{Fingerprint, MaybeSpentRefreshToken, RefreshToken};
 
-/// How long a thread that has an answer in its hands may take to hand it over.
+/// How long another thread may take to deliver an answer that it has already taken.
 const HANDOVER: Duration = Duration::from_millis(40);
 
-/// What a caller who waits gets.
+/// The answer to a waiting caller.
 pub(super) type TokenResult = Result<Committed, Error>;
-/// How a caller who waits gets it.
+/// Delivers the answer to a waiting caller.
 pub(super) type Callback = Box<dyn FnOnce(TokenResult) + Send>;
 
-/// Dropped, it stops a request.
+/// Stops a request when it is dropped.
 type Stop = oneshot::Sender<()>;
-/// The other end: resolves when the request is to stop.
+/// Resolves when the request must stop.
 pub(super) type Stopped = oneshot::Receiver<()>;
 
-/// Who wants news, and how much of the log.
+/// A subscriber to notices, and to log lines up to its level.
 struct Subscriber {
     to: Completion,
     level: Level,
 }
 
-/// A session's working parts in one process.
+/// The part of a session that works in one process: the machine, its waiters and its store.
 pub(super) struct Driver {
     me: Weak<Driver>,
     pub(super) client: Arc<Client>,
     pub(super) published: Arc<PublishedToken>,
     account: Arc<Account>,
     state: Mutex<State>,
-    /// A flight has landed, a request has ended, or answers have been given.
+    /// Signals that a flight or a request has ended, or that answers were delivered.
     ended: Condvar,
     next_id: AtomicU64,
-    /// The token there is follows others that the service refused young.
+    /// The tokens before the current one were refused young.
     follows_refused_young: AtomicBool,
 }
 
-/// What a caller wants.
+/// The request of a caller for a token.
 #[derive(Clone, Copy)]
 pub(super) struct TokenRequest {
     /// When the answer is due, on the boot clock.
     pub(super) deadline: Duration,
-    /// Less life than this counts as mandatory.
+    /// A token with less remaining life counts as mandatory.
     pub(super) min_remaining: Duration,
-    /// Only another token than the one there is will do.
+    /// The current token does not satisfy the caller; only another one does.
     pub(super) wants_newer: bool,
 }
 
 struct State {
     machine: Machine,
     credentials: Option<Arc<Credentials>>,
-    /// The last trouble with a file that was logged.
+    /// The last error of a file that was logged.
     file_error: Option<String>,
     store: Arc<dyn Store>,
-    /// Grows when the credentials are replaced by others with another record.
+    /// The number of the record. It grows when new credentials have another record.
     record_number: u64,
     waiting: BTreeMap<WaiterId, Callback>,
-    /// How many threads have answers in their hands.
+    /// How many threads are delivering answers.
     answering: usize,
-    /// The requests under way; to drop the sender stops one.
+    /// The running requests. Dropping the sender stops a request.
     requests: BTreeMap<u64, Option<Stop>>,
     subscribers: Vec<Subscriber>,
     due: Option<Due>,
-    /// Since when a flight is under way, and why.
+    /// The cause and the start of the running flight.
     in_flight: Option<(Cause, Duration)>,
-    /// Of a pair that was got while the store was down.
+    /// The refresh token of a private pair, obtained while the store was down.
     private_refresh: Option<RefreshToken>,
-    /// What a flight has left for the next one.
+    /// The refresh token that the last flight left for the next one.
     maybe_spent: Option<MaybeSpentRefreshToken>,
-    /// Of the Refresh under way, should its flight break off.
+    /// The refresh token of the running Refresh; `maybe_spent` if the flight is interrupted.
     at_risk: Option<MaybeSpentRefreshToken>,
-    /// The tokens that were reported last, and how often.
+    /// The last reported tokens, and how often each was reported.
     reported: VecDeque<(Fingerprint, u64)>,
     counters: Counters,
-    /// Seeded by the system in each process: workers forked from one parent must not draw alike.
+    /// Seeded by the system in each process: workers forked from one parent must draw different numbers.
     rng: fastrand::Rng,
 }
 
 impl Driver {
-    /// A session's parts; a forked child goes on with the token that it inherited.
+    /// Creates a driver. In a forked child it continues with the inherited token.
     pub(super) fn new(
         client: Arc<Client>,
         published: Arc<PublishedToken>,
@@ -168,7 +169,7 @@ impl Driver {
         self.client.clock.now()
     }
 
-    /// Asks the machine under a new number, and has its answer given to `reply`, perhaps before this returns.
+    /// Adds a waiter under a new number. `reply` gets the answer, perhaps before this returns.
     pub(super) fn add_waiter(&self, id: WaiterId, request: TokenRequest, reply: Callback) {
         let TokenRequest { deadline, min_remaining, wants_newer } = request;
         self.step(SessionEvent::Ask { id, deadline, min_remaining, wants_newer }, |state| {
@@ -177,20 +178,20 @@ impl Driver {
         });
     }
 
-    /// A request of a caller who waits so long.
+    /// The request of a caller that waits for `timeout`.
     pub(super) fn token_request(&self, timeout: Duration, min_remaining: Duration) -> TokenRequest {
         TokenRequest { deadline: self.now().boot.saturating_add(timeout), min_remaining, wants_newer: false }
     }
 
-    /// A caller who has asked does not want the answer any more.
+    /// Removes a waiter that no longer needs its answer.
     pub(super) fn leave(&self, id: WaiterId) {
-        // Let go of outside the lock: it may hold what takes it.
+        // Dropped outside the lock: a value in the callback may take the lock when dropped.
         let reply = self.state().waiting.remove(&id);
         drop(reply);
         self.step(SessionEvent::Leave(id), |_| {});
     }
 
-    /// Asks the machine, and waits for its answer until the deadline.
+    /// Waits for a token until the deadline.
     pub(super) fn ask(&self, timeout: Duration, request: TokenRequest) -> TokenResult {
         let (sender, receiver) = sync_channel(1);
         let deadline = Instant::now() + timeout.min(FOREVER);
@@ -202,7 +203,7 @@ impl Driver {
             .recv_timeout(deadline.saturating_duration_since(Instant::now()))
             .or_else(|_| {
                 self.step(SessionEvent::Leave(id), |_| {});
-                // Another thread may have taken this caller out of the table and not have answered yet.
+                // Another thread may have removed this waiter and not yet delivered its answer.
                 receiver.recv_timeout(HANDOVER)
             })
             .unwrap_or_else(|_| {
@@ -210,7 +211,7 @@ impl Driver {
             })
     }
 
-    /// Asks the machine, whose answer ends an operation of a queue.
+    /// Waits for a token without blocking: the answer completes an operation of a queue.
     pub(super) fn ask_for(&self, end: Completion, request: TokenRequest) {
         let id = self.new_id();
         let is_canceled = Arc::new(AtomicBool::new(false));
@@ -224,17 +225,17 @@ impl Driver {
         });
         self.add_waiter(id, request, reply);
         if is_canceled.load(Ordering::SeqCst) {
-            // Perhaps before it was there to leave.
+            // The cancellation may have come before the waiter was added.
             self.leave(id);
         }
     }
 
-    /// Unique in this session and process.
+    /// A number that is unique in this session and process.
     pub(super) fn new_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The service refused that token.
+    /// Processes a report that the service refused this token.
     pub(super) fn reject(&self, refused: Fingerprint) -> ReportVerdict {
         let mut state = self.state();
         let (verdict, actions) = state.machine.report(refused, self.now());
@@ -244,14 +245,15 @@ impl Driver {
         verdict
     }
 
-    /// The service answered a request with that token, and not with 401. Costs nothing unless tokens were refused young.
+    /// The service answered a request with this token, and the answer was not 401. Takes the lock only if tokens were
+    /// refused young.
     pub(super) fn accept(&self, accepted: Fingerprint) {
         if self.follows_refused_young.load(Ordering::Relaxed) {
             self.state().machine.accept(accepted);
         }
     }
 
-    /// News from now on, and lines of the log up to that level, until the session is closed.
+    /// Adds a subscriber to notices and to log lines up to `level`, until the session is closed.
     pub(super) fn subscribe(&self, to: Completion, level: Level) {
         let mut state = self.state();
         if let Some(warning) = state.store.warning().filter(|_| level >= Level::PG_LOG_WARN) {
@@ -261,12 +263,12 @@ impl Driver {
             drop(state);
             return to.fail(closed());
         }
-        // Whoever comes and goes between two pieces of news must not pile up.
+        // Removes canceled subscribers, which would otherwise stay until the next notice.
         state.subscribers.retain(|subscriber| subscriber.to.is_pending());
         state.subscribers.push(Subscriber { to, level });
     }
 
-    /// A request begins: what to call it, and what tells it to stop. `None`: the session has been closed.
+    /// Registers a request. Returns its number and its stop signal, or `None` if the session is closed.
     pub(super) fn begin_request(&self) -> Option<(u64, Stopped)> {
         let id = self.new_id();
         let mut state = self.state();
@@ -277,14 +279,14 @@ impl Driver {
         })
     }
 
-    /// It has ended.
+    /// Removes a request that has ended.
     pub(super) fn end_request(&self, id: u64) {
         self.state().requests.remove(&id);
         self.ended.notify_all();
     }
 
-    /// Replaces the credentials, with the record that they have in the store, as one: what a flight under way gets goes to
-    /// the record that it began with.
+    /// Replaces the credentials and their store together. A running flight writes its pair to the record that it
+    /// began with.
     pub(super) fn set_credentials(
         &self,
         NewCredentials { credentials, store }: NewCredentials,
@@ -298,7 +300,7 @@ impl Driver {
         }
         let is_same_key = old.is_some_and(|old| old.public_key.expose() == credentials.public_key.expose());
         let has_new_record = store.is_some() && !is_same_key;
-        // Under the lock, so that the last one here is the last one there.
+        // Under the lock, so that the account and the driver end with the same credentials.
         self.account.set_credentials(&credentials);
         state.credentials = Some(credentials);
         if has_new_record {
@@ -312,7 +314,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends all work; waits for what is under way until the deadline. Whether it has ended.
+    /// Ends all work, and waits for running work until the deadline. Returns whether it has ended.
     pub(super) fn close(&self, timeout: Duration) -> bool {
         self.step(SessionEvent::Close, |state| {
             state.log(Level::PG_LOG_INFO, || "the session is closed".into());
@@ -323,7 +325,8 @@ impl Driver {
         !ignore_poison(waited).0.is_busy()
     }
 
-    /// Those who keep the pairs hear of one that is under way first.
+    /// Ends the subscriptions of a closed session. A host that keeps the pairs is first notified of the pair of a
+    /// running flight.
     fn end_subscriptions(&self) {
         let mut state = self.state();
         if !state.machine.is_closed() || state.machine.owes_rotation() {
@@ -334,17 +337,17 @@ impl Driver {
         subscribers.into_iter().for_each(|subscriber| subscriber.to.fail(closed()));
     }
 
-    /// The timer that rang is gone; another one may have been set meanwhile.
+    /// A timer fired and was removed. Another one may have been set meanwhile.
     pub(super) fn tick(&self, fired: Due) {
         self.step(self.time_passed(), |state| state.due = state.due.filter(|due| *due != fired));
     }
 
-    /// Sees to it that the published token is withdrawn in time, also one that was inherited.
+    /// Sets the timer that withdraws the published token in time, also an inherited one.
     pub(super) fn watch(&self) {
         self.step(self.time_passed(), |_| {});
     }
 
-    /// Time has passed, and readers have come or not.
+    /// The event for passed time: `Asked` if readers have used the token meanwhile.
     fn time_passed(&self) -> SessionEvent {
         if self.published.take_was_read() { SessionEvent::Asked } else { SessionEvent::Tick }
     }
@@ -353,8 +356,8 @@ impl Driver {
         self.state().machine.is_closed()
     }
 
-    /// The name of its record in a store, whether it has one or not: it tells accounts apart, and is no secret. Empty for a
-    /// session from a pair alone.
+    /// The name that the record of this session has, or would have, in a store. It identifies the account and is not
+    /// secret. Empty for a session from a pair without credentials.
     pub(super) fn record_name(&self) -> String {
         let credentials = self.state().credentials.clone();
         let key = credentials.and_then(|credentials| self.client.record_key(&credentials).ok());
@@ -384,7 +387,7 @@ impl Driver {
         self.perform(state, actions);
     }
 
-    /// Publishes under the lock, so that readers see generations in order; tells callers outside of it.
+    /// Publishes under the lock, so that readers see generations in order. Answers callers outside the lock.
     fn perform(&self, mut state: MutexGuard<'_, State>, mut actions: Vec<Action>) {
         let timers = Timers::get(&self.client.clock);
         if let Err(error) = &timers {
@@ -396,12 +399,12 @@ impl Driver {
             match action {
                 Action::Publish(committed) => self.published.set(committed),
                 Action::Withdraw => self.published.withdraw(),
-                // Under the lock too, so that news come in order.
+                // Under the lock, too, so that notices come in order.
                 Action::Notify(notice) => state.notify(notice),
                 Action::StartFlight(plan) => {
                     let (cause, base) = (plan.cause.name(), plan.base);
                     state.log(Level::PG_LOG_DEBUG, || {
-                        format!("a successor of generation {base} is wanted ({cause})")
+                        format!("generation {base} needs a successor ({cause})")
                     });
                     state.in_flight = Some((plan.cause, self.now().boot));
                     launches.push((
@@ -419,7 +422,7 @@ impl Driver {
             }
         }
         if state.waiting.is_empty() {
-            // An emptied map keeps room for eleven.
+            // An emptied map keeps its memory (11 entries); a new one has none.
             state.waiting = BTreeMap::new();
         }
         let next = state.machine.next_wake(self.now());
@@ -434,7 +437,7 @@ impl Driver {
         } else {
             Some(Answering::begin(self, state))
         };
-        // Before the answers: a defect in what takes one must not leave a flight that never begins.
+        // Before the answers: a panic in a callback must not prevent the start of a flight.
         for (plan, deps) in launches {
             self.start_flight(plan, deps);
         }
@@ -443,7 +446,8 @@ impl Driver {
     }
 }
 
-/// A thread that gives answers, outside of the lock: a close waits for it, so as to have the last word.
+/// Marks a thread that delivers answers outside the lock. A close waits for it, so that no answer comes after the
+/// close.
 struct Answering<'a>(&'a Driver);
 
 impl<'a> Answering<'a> {
@@ -465,7 +469,8 @@ impl State {
         self.in_flight.is_some() || self.answering > 0 || !self.requests.is_empty()
     }
 
-    /// Without timers nobody would be answered at his deadline: those who wait get what there is, or why there is no more.
+    /// Without timers no waiter would be answered at its deadline. So all waiters get the current token, or the
+    /// error, now.
     fn release_all_waiters(&mut self, now: Moment, error: &Error) -> Vec<Action> {
         let State { machine, waiting, rng, .. } = self;
         let left =

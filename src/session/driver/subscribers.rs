@@ -1,4 +1,4 @@
-//! What a session tells its subscribers: news, and lines of its log.
+//! The notices and log lines of a session for its subscribers.
 
 use super::super::outcome::{FlightOutcome, FlightStats};
 use super::super::rejection::ReportVerdict;
@@ -7,14 +7,14 @@ use crate::error::Error;
 use crate::event::{Body, Level, Notice};
 use crate::token::Fingerprint;
 
-/// So many of the tokens that were reported last are remembered.
+/// How many of the last reported tokens are remembered.
 const MOST_REPORTED: usize = 8;
 
 impl State {
-    /// Who does not listen any more is forgotten.
+    /// Delivers a notice, and removes subscribers that have ended.
     pub(super) fn notify(&mut self, notice: Notice) {
         if let Notice::CredentialsRejected(error) = &notice {
-            self.log(Level::PG_LOG_ERROR, || format!("other credentials are wanted: {error}"));
+            self.log(Level::PG_LOG_ERROR, || format!("new credentials are needed: {error}"));
         }
         self.subscribers.retain(|subscriber| subscriber.to.emit(Body::Notice(notice.clone())));
     }
@@ -28,7 +28,7 @@ impl State {
         }
     }
 
-    /// One line for each token, however many report it; then how many did.
+    /// Logs one line per reported token. The number of its reports is logged later.
     pub(super) fn note_report(&mut self, refused: Fingerprint, verdict: ReportVerdict) {
         if let Some((_, times)) = self.reported.iter_mut().find(|(reported, _)| *reported == refused) {
             *times += 1;
@@ -50,11 +50,13 @@ impl State {
         }
     }
 
-    /// One line for each trouble, however many flights find it.
-    pub(super) fn log_file_trouble(&mut self, trouble: Option<Error>) {
-        let text = trouble.map(|error| error.text);
+    /// Logs one line per error, even if many flights find the same one.
+    pub(super) fn log_file_error(&mut self, error: Option<Error>) {
+        let text = error.map(|error| error.text);
         if let Some(text) = text.as_ref().filter(|text| self.file_error.as_ref() != Some(*text)) {
-            self.log(Level::PG_LOG_WARN, || format!("what a file held before goes on: {text}"));
+            self.log(Level::PG_LOG_WARN, || {
+                format!("a changed file is not used, its earlier content is: {text}")
+            });
         }
         self.file_error = text;
     }
@@ -79,16 +81,16 @@ impl State {
                 self.log(Level::PG_LOG_INFO, || {
                     let how = if *adopted { "adopted".to_owned() } else { format!("after {calls}") };
                     let (name, life) = (*token.fingerprint(), token.lifetime.length.as_secs());
-                    format!("token {name} of generation {generation}, which lives for {life} s, {how}")
+                    format!("token {name} of generation {generation}, lifetime {life} s, {how}")
                 });
                 if let Some(error) = store_error {
                     self.log(Level::PG_LOG_WARN, || {
-                        format!("token {} is this process's own: {error}", token.fingerprint())
+                        format!("token {} is private to this process: {error}", token.fingerprint())
                     });
                 }
                 if disagreement > 0 {
                     self.log(Level::PG_LOG_WARN, || {
-                        format!("what the service says of a token's life is {disagreement} s apart: one of its clocks is wrong")
+                        format!("the service's statements of a token's lifetime differ by {disagreement} s: one of its clocks is wrong")
                     });
                 }
                 if let Some(remark) = token.lifetime.remark {

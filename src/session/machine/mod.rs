@@ -1,10 +1,10 @@
-//! What a session decides, as a pure function of its state, an event and the moment. The driver performs the
-//! actions; no lock, clock, network or chance in here but what is passed in.
+//! The decisions of a session: a pure function of its state, an event and the current time. The driver performs the
+//! actions. Locks and network calls are not used here; time and random numbers are passed in.
+
+mod flight_end;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-use super::outcome::FlightOutcome;
 
 use super::credential_state::{CredentialState, Obstacle};
 use super::current_token::CurrentToken;
@@ -22,11 +22,12 @@ use crate::status::Status;
 use crate::store::Committed;
 use crate::token::Fingerprint;
 
-/// While the service is left alone, somebody who asks has the store looked into, this often at most.
+/// While the service may not be called, a waiting caller causes a look into the store at most this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// A caller waits for a newer token so long at most, and no longer than half of its time, if the one there is still lives.
+/// If the current token is still usable, a caller waits for a newer one for at most this time and half of its
+/// timeout.
 const SATISFIED_AFTER: Duration = Duration::from_secs(5);
-/// The longest waits before a pair of one's own while the store is down: with a token that still lives, and without one.
+/// The longest random wait before a private Issue while the store is down: with a usable token, and without one.
 const PRIVATE_ISSUE_JITTER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
 
 /// A session's state.
@@ -34,21 +35,22 @@ const PRIVATE_ISSUE_JITTER: (Duration, Duration) = (Duration::from_secs(10), Dur
 pub struct Machine {
     policy: Policy,
     last_generation: u64,
-    /// The newest generation that is known to be in the store: a pair of this process's own is not.
+    /// The newest generation that is known to be in the store. A private pair of this process is not in the store.
     stored: u64,
     current: Option<CurrentToken>,
     credential_state: CredentialState,
-    /// The credentials are new, perhaps because of what others were refused with the same: that is not heeded.
+    /// The credentials are new and were not presented yet. A back-off in the store is ignored: it may be the reason
+    /// why they were set.
     has_untried_credentials: bool,
-    /// The credentials were replaced while a flight was under way with the old ones.
+    /// The credentials were replaced while a flight with the old ones was running.
     credentials_replaced: bool,
-    /// The credentials have got a pair before.
+    /// The credentials have obtained a pair before.
     have_worked: bool,
-    /// Why the last call failed, of the flight under way or the last one.
+    /// Why the last call of the running flight, or of the last one, failed.
     last_failure: Option<Box<Error>>,
-    /// The call that is under way, and since when on the boot clock.
+    /// The running call, and its start on the boot clock.
     current_call: Option<(&'static str, Duration)>,
-    /// When the store was last looked into.
+    /// When the store was last read.
     last_look: Duration,
     pause: Option<Box<Pause>>,
     in_flight: bool,
@@ -60,7 +62,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A session that has nothing yet; in a forked child the numbers go on after those of the parent.
+    /// A session without a token. In a forked child, generations continue after those of the parent.
     pub fn new(policy: Policy, has_credentials: bool, last_generation: u64, now: Moment) -> Self {
         Machine {
             policy,
@@ -83,7 +85,7 @@ impl Machine {
         }
     }
 
-    /// Takes over a token from elsewhere that readers have: adopted, or inherited through a fork.
+    /// Takes over a token that readers already have: one from the settings, or one inherited through a fork.
     pub fn adopt(&mut self, committed: Committed, now: Moment, random: Random<'_>) {
         self.stored = committed.generation();
         self.have_worked = true;
@@ -94,7 +96,7 @@ impl Machine {
         self.current = Some(CurrentToken::new(committed, now, random));
     }
 
-    /// One event in, the actions out.
+    /// Processes one event and returns the actions to perform.
     pub fn step(&mut self, event: SessionEvent, now: Moment, random: Random<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -139,22 +141,22 @@ impl Machine {
         actions
     }
 
-    /// The flight under way begins a call.
+    /// The running flight begins a call.
     pub fn note_call(&mut self, call: &'static str, now: Moment) {
         self.current_call = Some((call, now.boot));
     }
 
-    /// It has failed; the flight goes on.
+    /// The call failed; the flight continues.
     pub fn note_failure(&mut self, error: &Error) {
         (self.last_failure, self.current_call) = (Some(Box::new(error.clone())), None);
     }
 
-    /// The service refused this token: what that comes to, and the actions.
+    /// Processes a report that the service refused this token.
     pub fn report(&mut self, refused: Fingerprint, now: Moment) -> (ReportVerdict, Vec<Action>) {
         let mut actions = Vec::new();
         let verdict = self.reject(refused, now, &mut actions);
         self.advance(now, &mut actions);
-        // The pause before the next replacement keeps nobody from what others got meanwhile.
+        // During the pause before the next replacement, a newer pair from another process is still adopted.
         let is_postponed = matches!(verdict, ReportVerdict::RejectedFresh { .. });
         if is_postponed
             && self.policy.is_shared
@@ -168,7 +170,7 @@ impl Machine {
         (verdict, actions)
     }
 
-    /// When the session next wants a `Tick`, if time alone can change anything.
+    /// When the session next needs a `Tick`, if time alone can change anything.
     pub fn next_wake(&self, now: Moment) -> Option<Duration> {
         if self.closed {
             return None;
@@ -186,13 +188,14 @@ impl Machine {
         let background = self.current.as_ref().filter(|current| self.is_in_use(current, now));
         let background = background
             .map(|current| due(current).min(self.next_offer(current, now).unwrap_or(Duration::MAX)));
-        // Nobody has asked: look now and then whether somebody reads again, who would otherwise have to wait at the end.
+        // The token is not in use. Check now and then whether it is read again, so that readers need not wait when it
+        // expires.
         let look = self.current.as_ref().filter(|current| background.is_none() && current.is_usable(now));
         let look = look.map(|current| due(current).max(now.boot.saturating_add(pause::IDLE.0)));
         let wanted = background.is_some() || !self.waiters.is_empty();
         let next = match self.obstacle(now) {
             _ if self.in_flight => None,
-            // It may not go away by itself; then there is nothing to wait for, save what others get.
+            // An obstacle without an end: only a pair from another process, or another key, can help.
             Some(obstacle) => {
                 let look = (self.policy.can_look() && !self.waiters.is_empty()).then(|| self.next_look());
                 obstacle.until.filter(|_| wanted).into_iter().chain(look).min()
@@ -208,129 +211,19 @@ impl Machine {
         self.current.as_ref().map_or(self.last_generation, |current| current.committed.generation())
     }
 
-    /// The phase of the token there is.
+    /// The phase of the current token.
     pub fn phase(&self, now: Moment) -> Phase {
         self.current.as_ref().map_or(Phase::Expired, |current| current.phase(now))
     }
 
-    fn end_flight(
-        &mut self,
-        outcome: FlightOutcome,
-        now: Moment,
-        random: Random<'_>,
-        actions: &mut Vec<Action>,
-    ) {
-        self.in_flight = false;
-        self.current_call = None;
-        self.last_look = now.boot;
-        let replaced = std::mem::take(&mut self.credentials_replaced);
-        // New ones are presented whatever others were told, until they have been.
-        self.has_untried_credentials &= replaced || (outcome.result.is_err() && outcome.stats.issues == 0);
-        self.have_worked |= outcome.stats.have_worked;
-        if let Some(error) = outcome.lost_answer {
-            self.notify(Notice::Ambiguous(error), actions);
-        }
-        match outcome.result {
-            // It is in the record of the old credentials, and stays there.
-            Ok(_) if replaced && self.policy.is_shared => {}
-            Ok(committed) => {
-                let is_same_token = self.current.as_ref().is_some_and(|current| {
-                    current.refused
-                        && *current.committed.token().fingerprint() == *committed.token().fingerprint()
-                });
-                let pause = self.pause.take();
-                self.last_failure = None;
-                self.have_worked = true;
-                // A pair ends every obstacle, also one that another process got.
-                if self.credential_state != CredentialState::Absent {
-                    self.credential_state = CredentialState::Good;
-                }
-                let is_publishable = !is_same_token && !committed.has_uncertain_age;
-                self.replace_current(committed.clone(), now, random);
-                if let Some(current) = &mut self.current {
-                    current.refused = is_same_token;
-                    current.published = is_publishable && !self.closed;
-                }
-                if outcome.stats.brought_token() {
-                    // It is the answer to all who wanted another one, be it the same.
-                    self.waiters.values_mut().for_each(|waiter| waiter.unwanted = None);
-                }
-                if outcome.store_error.is_none() {
-                    self.stored = committed.generation();
-                }
-                if is_same_token {
-                    let text =
-                        "the service issued the very token that it had refused; look at the account's rights";
-                    let error = Error::new(Status::PG_ERR_REJECTED_FRESH, text);
-                    self.pause = Some(Pause::after(error, pause, now, random));
-                }
-                // A host that keeps the pairs hears of one before anybody can use it, even behind a close.
-                let rotated = Notice::rotated(&committed.grant, outcome.host_copy);
-                if self.policy.host_keeps {
-                    actions.push(Action::Notify(rotated));
-                } else {
-                    self.notify(rotated, actions);
-                }
-                if !self.closed {
-                    actions.push(Action::Publish(is_publishable.then(|| committed.clone())));
-                }
-                match outcome.store_error {
-                    Some(error) => self.degrade(error, actions),
-                    None if std::mem::take(&mut self.degraded) => self.notify(Notice::Recovered, actions),
-                    None => {}
-                }
-            }
-            Err(error) if outcome.private_pair.is_some() => {
-                self.pause = Some(Pause::after(error, self.pause.take(), now, random));
-            }
-            Err(_) if outcome.stats.looked_only => {
-                if let Some(refusal) =
-                    outcome.refusal.filter(|_| !replaced && self.credential_state != CredentialState::Absent)
-                {
-                    self.credential_state = CredentialState::Refused(Box::new(refusal));
-                }
-            }
-            Err(error) => {
-                if outcome.stats.credentials_refused && !replaced {
-                    self.notify(Notice::CredentialsRejected(error.clone()), actions);
-                }
-                self.notify(Notice::RefreshFailed(error.clone()), actions);
-                self.degrade(error.clone(), actions);
-                if let Some(refusal) =
-                    outcome.refusal.filter(|_| !replaced && self.credential_state != CredentialState::Absent)
-                {
-                    self.credential_state = CredentialState::Refused(Box::new(refusal));
-                }
-                if let Some(current) = &mut self.current {
-                    current.wall_jump_handled = true;
-                    current.has_uncertain_age = false;
-                    current.committed.has_refresh &= !outcome.stats.spent;
-                }
-                self.last_failure = Some(Box::new(error.clone()));
-                // What the service said of the old credentials is not held against the new ones.
-                self.pause = (!replaced).then(|| Pause::after(error, self.pause.take(), now, random));
-                let usable_for = self.usable_for(now);
-                if let Some(pause) = self.pause.as_mut().filter(|_| outcome.stats.leaves_maybe_spent) {
-                    pause.postpone(usable_for, now);
-                }
-            }
-        }
-    }
-
-    /// The record of the credentials there were is left to them, with its numbers and its refresh token; the token goes on
-    /// being served.
+    /// Leaves the record of the old credentials, with its generations and its refresh token. The access token is
+    /// still served.
     fn detach_from_record(&mut self) {
         self.stored = 0;
         self.have_worked = false;
         if let Some(current) = &mut self.current {
             current.committed.has_refresh = false;
             current.is_of_another_record = true;
-        }
-    }
-
-    fn degrade(&mut self, error: Error, actions: &mut Vec<Action>) {
-        if !std::mem::replace(&mut self.degraded, true) {
-            self.notify(Notice::Degraded(error), actions);
         }
     }
 
@@ -347,7 +240,7 @@ impl Machine {
         if current.refused {
             return ReportVerdict::Renewing;
         }
-        // Since its birth, wherever that was: an old one that was adopted a moment ago is old.
+        // The age counts from the token's issue, in any process: an old token that was just adopted is old.
         let token = current.committed.token();
         let age = now.since(token.anchor);
         let verdict = current.reports.judge(age, &token.lifetime, token.refused_young, current.jitter);
@@ -362,7 +255,7 @@ impl Machine {
         verdict
     }
 
-    /// The service answered a request with this token, and not with 401.
+    /// The service answered a request with this token, and the answer was not 401.
     pub fn accept(&mut self, accepted: Fingerprint) {
         if let Some(current) = &mut self.current
             && *current.committed.token().fingerprint() == accepted
@@ -371,8 +264,8 @@ impl Machine {
         }
     }
 
-    /// How many tokens in a row before the one there is the service refused young, and how long a report would have to wait
-    /// for the next one.
+    /// How many tokens in a row before the current one the service refused young, and how long a report would wait
+    /// for the next replacement.
     pub fn refused_young(&self, now: Moment) -> (u32, Duration) {
         let Some(current) = &self.current else { return (0, Duration::ZERO) };
         let token = current.committed.token();
@@ -380,13 +273,14 @@ impl Machine {
         (token.refused_young, pause.saturating_sub(now.since(token.anchor)))
     }
 
-    /// Answers who can be answered, launches what is needed, and turns away whom nothing can help in time.
+    /// Answers waiters that a token satisfies, starts a needed flight, and answers waiters that nothing can satisfy
+    /// in time.
     fn advance(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.withdraw(now, actions);
         self.serve(now, actions);
         if !self.in_flight && !self.closed && self.needs_flight(now) {
             let is_free = self.obstacle(now).is_none();
-            // What keeps us from calling the service keeps nobody from finding what others got.
+            // An obstacle blocks calls to the service. It does not block a look into the store.
             if is_free || self.may_look(now) {
                 self.in_flight = true;
                 actions.push(Action::StartFlight(Plan { looks_only: !is_free, ..self.plan(now) }));
@@ -394,7 +288,7 @@ impl Machine {
         }
         self.answer_late_waiters(now, actions);
         if self.waiters.is_empty() {
-            // An emptied map keeps room for eleven.
+            // An emptied map keeps its memory (11 entries); a new one has none.
             self.waiters = BTreeMap::new();
         }
     }
@@ -440,7 +334,7 @@ impl Machine {
                     || !current.is_usable(now)))
     }
 
-    /// Whether somebody waits for what others may have put into the store by now.
+    /// Whether a caller waits and the store may be read again.
     fn may_look(&self, now: Moment) -> bool {
         self.policy.can_look() && !self.waiters.is_empty() && now.boot >= self.next_look()
     }
@@ -449,7 +343,8 @@ impl Machine {
         self.last_look.saturating_add(LOOK_INTERVAL)
     }
 
-    /// When a token that was bought while the store was down is offered to it. One that is nearly over is no use to others.
+    /// When a private pair, obtained while the store was down, is offered to the store. A token close to its end is
+    /// not offered.
     fn next_offer(&self, current: &CurrentToken, now: Moment) -> Option<Duration> {
         let is_ours_alone = current.committed.generation() != self.stored
             && !current.is_of_another_record
@@ -457,12 +352,12 @@ impl Machine {
         is_ours_alone.then(|| current.since.saturating_add(pause::IDLE.0))
     }
 
-    /// Whether that is now.
+    /// Whether a private pair is to be offered to the store now.
     fn offers_private_pair(&self, current: &CurrentToken, now: Moment) -> bool {
         self.next_offer(current, now).is_some_and(|at| at <= now.boot) && self.is_in_use(current, now)
     }
 
-    /// Whether anybody has asked within one lifetime of the token.
+    /// Whether a caller asked within the last token lifetime, or the token is kept current anyway.
     fn is_in_use(&self, current: &CurrentToken, now: Moment) -> bool {
         let idle = now.boot.saturating_sub(self.last_asked);
         self.policy.keep_warm || current.refused || idle < current.committed.token().lifetime.length
@@ -481,7 +376,7 @@ impl Machine {
             Some(_) => Cause::Asked,
         };
         let on_ambiguous = match self.policy.on_ambiguous {
-            // Nothing else is left.
+            // Without credentials, a replay is the only way left.
             OnAmbiguous::Issue if self.credential_state == CredentialState::Absent => OnAmbiguous::Replay,
             chosen => chosen,
         };
@@ -495,7 +390,7 @@ impl Machine {
             host_keeps: self.policy.host_keeps,
             base: self.generation(),
             stored: self.stored,
-            // Whoever has a token to hand out waits for the store.
+            // With a token to hand out, the session waits for the store.
             allows_private_pair: !self.policy.fail_without_store
                 && self.current.as_ref().is_none_or(|current| current.phase(now) >= Phase::Mandatory),
             is_strict: self.policy.is_strict,
@@ -517,7 +412,7 @@ impl Machine {
         }
     }
 
-    /// Processes that lose their store at once spread their calls as far as what they have lasts.
+    /// Processes that lose their store together spread their Issue calls over the time that their tokens still last.
     fn private_issue_jitter(&self, now: Moment) -> Duration {
         match self.current.as_ref().filter(|current| current.is_usable(now)) {
             Some(current) => (current.usable_for(now) / 2).min(PRIVATE_ISSUE_JITTER.0),
@@ -525,14 +420,14 @@ impl Machine {
         }
     }
 
-    /// Whether the next successor may come from Issue alone: that of a token that was refused young. Without credentials
-    /// there is only the other way.
+    /// Whether the successor must come from Issue: the token was refused young. Without credentials only a Refresh is
+    /// possible.
     fn is_issue_only(&self) -> bool {
         let is_young = |current: &CurrentToken| current.refused && current.reports.next_row(0) > 0;
         self.credential_state != CredentialState::Absent && self.current.as_ref().is_some_and(is_young)
     }
 
-    /// The token there is, fit to be handed out or not.
+    /// The current token, usable or not.
     pub fn current(&self) -> Option<&Committed> {
         self.current.as_ref().map(|current| &current.committed)
     }
@@ -542,23 +437,23 @@ impl Machine {
         self.last_failure.as_deref()
     }
 
-    /// Whether the session has ended.
+    /// Whether the session is closed.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Whether the host is still to hear of a pair that a flight may bring.
+    /// Whether the running flight may bring a pair that the host must be notified of.
     pub fn owes_rotation(&self) -> bool {
         self.in_flight && self.policy.host_keeps
     }
 
-    /// How long the token there is may still be handed out.
+    /// How long the current token may still be handed out.
     pub fn usable_for(&self, now: Moment) -> Duration {
         let usable = self.current.as_ref().filter(|current| current.is_usable(now));
         usable.map_or(Duration::ZERO, |current| current.usable_for(now))
     }
 
-    /// Whether a flight is under way.
+    /// Whether a flight is running.
     pub fn is_in_flight(&self) -> bool {
         self.in_flight
     }
@@ -578,16 +473,18 @@ impl Machine {
             let until = if self.waiters.is_empty() { pause.idle_until } else { pause.urgent_until };
             (now.boot < until).then(|| Obstacle { error: pause.error.clone(), until: Some(until) })
         });
-        // Both have to go away: the one that stays longer is the one to tell of.
+        // Both must end, so the one that lasts longer is reported.
         credentials.into_iter().chain(pause).max_by_key(|obstacle| obstacle.until.unwrap_or(Duration::MAX))
     }
 
-    /// Who cannot be helped before the deadline gets what there is: a token that still lives, or the reason.
+    /// A waiter that cannot be satisfied before its deadline gets the current token if it is usable, or else the
+    /// reason.
     fn answer_late_waiters(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let in_flight = self.in_flight && !self.closed;
         let obstacle = self.obstacle(now);
         let (last_failure, current_call) = (self.last_failure.as_deref(), self.current_call);
-        // A service in trouble refuses credentials that have worked, too.
+        // A service in trouble also refuses good credentials, so a refusal of credentials that have worked is waited
+        // out.
         let have_worked = self.have_worked;
         let is_waited_out = |obstacle: &Obstacle| have_worked || obstacle.error.status.is_transient();
         let usable = self.current.as_ref().filter(|current| current.is_usable(now) && !self.closed);
@@ -611,7 +508,7 @@ impl Machine {
     }
 }
 
-/// The answer of a session that has ended.
+/// The error of a closed session.
 pub fn closed() -> Error {
     Error::new(Status::PG_ERR_CLOSED, "the session has been closed; open another one")
 }
