@@ -171,8 +171,8 @@ impl Attempts {
     }
 
     /// Decides what to do after an exchange.
-    pub fn after(&mut self, request: &ApiRequest, reply: Exchange) -> Next {
-        let error = match reply.result {
+    pub fn after(&mut self, request: &ApiRequest, exchange: Exchange) -> Next {
+        let error = match exchange.result {
             // The service does not act on a request whose token it refuses.
             Ok(answer) if answer.status == 401 && !self.renewed => {
                 self.renewed = true;
@@ -181,7 +181,7 @@ impl Attempts {
             Ok(answer) => return Next::Done(read(request, answer)),
             Err(error) => error,
         };
-        let is_unseen = reply.sent.is_none() || error.status == Status::PG_ERR_STREAM_REFUSED;
+        let is_unseen = exchange.sent.is_none() || error.status == Status::PG_ERR_STREAM_REFUSED;
         // The server may have closed an idle connection at that moment. A new connection may be enough.
         let is_broken =
             matches!(error.status, Status::PG_ERR_CONNECTION_LOST | Status::PG_ERR_STREAM_REFUSED);
@@ -257,10 +257,10 @@ mod tests {
 
     #[test]
     fn a_request_that_the_service_has_not_seen_is_sent_again() {
-        for reply in
+        for exchange in
             [failed(false, Status::PG_ERR_CONNECTION_LOST), failed(true, Status::PG_ERR_STREAM_REFUSED)]
         {
-            assert!(matches!(Attempts::default().after(&post(), reply), Next::Retry));
+            assert!(matches!(Attempts::default().after(&post(), exchange), Next::Retry));
         }
         // Nothing listens at the address: the caller decides how long to wait.
         let unreachable = failed(false, Status::PG_ERR_CONNECT);

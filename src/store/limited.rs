@@ -28,7 +28,7 @@ pub(super) struct Limited<T: ReleaseLock> {
 }
 
 /// One operation, which has exclusive use of the resource.
-struct Operation<T: ReleaseLock> {
+struct ResourceGuard<T: ReleaseLock> {
     resource: OwnedMutexGuard<T>,
     /// Whether the lock is released if nobody waits any more at the end, or if the operation never begins.
     releases_lock: bool,
@@ -36,13 +36,13 @@ struct Operation<T: ReleaseLock> {
     _workers: Arc<Workers>,
 }
 
-impl<T: ReleaseLock> Operation<T> {
+impl<T: ReleaseLock> ResourceGuard<T> {
     fn end(&mut self, is_answered: bool) {
         self.releases_lock &= !is_answered;
     }
 }
 
-impl<T: ReleaseLock> Drop for Operation<T> {
+impl<T: ReleaseLock> Drop for ResourceGuard<T> {
     fn drop(&mut self) {
         if self.releases_lock {
             let _ = defect::catch_panic(|| self.resource.release_lock());
@@ -50,7 +50,7 @@ impl<T: ReleaseLock> Drop for Operation<T> {
     }
 }
 
-impl<T: ReleaseLock> Deref for Operation<T> {
+impl<T: ReleaseLock> Deref for ResourceGuard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -58,7 +58,7 @@ impl<T: ReleaseLock> Deref for Operation<T> {
     }
 }
 
-impl<T: ReleaseLock> DerefMut for Operation<T> {
+impl<T: ReleaseLock> DerefMut for ResourceGuard<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.resource
     }
@@ -97,12 +97,12 @@ impl<T: ReleaseLock> Limited<T> {
     ) -> Result<R, Error> {
         let run = async {
             let resource = self.resource.clone().lock_owned().await;
-            let mut operation = Operation { resource, releases_lock, _workers: self.workers.clone() };
+            let mut guard = ResourceGuard { resource, releases_lock, _workers: self.workers.clone() };
             let (answer, waiting) = oneshot::channel();
             self.workers.submit(Box::new(move || {
                 if !answer.is_closed() {
-                    let result = defect::catch_panic(|| work(&mut operation)).and_then(|done| done);
-                    operation.end(answer.send(result).is_ok());
+                    let result = defect::catch_panic(|| work(&mut guard)).and_then(|done| done);
+                    guard.end(answer.send(result).is_ok());
                 }
             }))?;
             // No answer: the operation was removed from the queue, since no thread was left for it.

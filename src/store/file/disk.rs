@@ -95,11 +95,11 @@ pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, E
     let metadata = || file.metadata().map_err(|error| file_error("inspect", path, &error));
     let (found, our_uid, path_text) = (metadata()?, geteuid().as_raw(), path.display());
     if !found.is_file() {
-        return Err(refusal(format!("store {path_text}: not a regular file; move it away")));
+        return Err(refused_error(format!("store {path_text}: not a regular file; move it away")));
     }
     if found.uid() != our_uid {
         let owner = found.uid();
-        return Err(refusal(format!(
+        return Err(refused_error(format!(
             "store {path_text}: it belongs to user {owner}, while this program runs as user {our_uid}; \
              run it as user {owner}, give each user a folder of its own, or `chown {our_uid} {path_text}`"
         )));
@@ -111,7 +111,7 @@ pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, E
     let changed = rustix::fs::fchmod(file, Mode::from_raw_mode(PRIVATE));
     if changed.is_err() || is_open(metadata()?.mode()) {
         let mode = found.mode() & 0o777;
-        return Err(refusal(format!(
+        return Err(refused_error(format!(
             "store {path_text}: others may use it (mode {mode:03o}), and it holds tokens; `chmod 600 {path_text}`"
         )));
     }
@@ -129,7 +129,7 @@ pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<S
     // Root has access to every folder.
     if ![our_uid, 0].contains(&found.uid()) {
         let owner = found.uid();
-        return Err(refusal(format!(
+        return Err(refused_error(format!(
             "store {path_text}: this folder belongs to user {owner}, who can replace files in it, while this program runs as \
              user {our_uid}; name a folder in it that does not exist yet, or `chown {our_uid} {path_text}`"
         )));
@@ -143,7 +143,7 @@ pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<S
         && rustix::fs::fchmod(folder, Mode::from_raw_mode(mode & !0o022)).is_ok()
         && !is_shared(metadata()?.mode());
     if !is_fixed {
-        return Err(refusal(format!(
+        return Err(refused_error(format!(
             "store {path_text}: others can replace files in this folder (mode {mode:03o}); `chmod go-w {path_text}`, or name \
              a folder in it that does not exist yet"
         )));
@@ -164,10 +164,10 @@ pub(super) fn file_error(verb: &str, path: &Path, error: &io::Error) -> Error {
     let path = path.display();
     match error.raw_os_error() {
         Some(libc::ELOOP) => {
-            return refusal(format!("store {path}: a symbolic link, which is not followed; remove it"));
+            return refused_error(format!("store {path}: a symbolic link, which is not followed; remove it"));
         }
         Some(libc::ENOTDIR) => {
-            return refusal(format!("store {path}: not a folder; name a folder, or one to be made"));
+            return refused_error(format!("store {path}: not a folder; name a folder, or one to be made"));
         }
         _ => {}
     }
@@ -177,6 +177,6 @@ pub(super) fn file_error(verb: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(Status::PG_ERR_STORE, text)
 }
 
-pub(super) fn refusal(text: String) -> Error {
+pub(super) fn refused_error(text: String) -> Error {
     Error::new(Status::PG_ERR_STORE_REFUSED, text)
 }

@@ -129,11 +129,11 @@ impl Backend for CustomBackend {
     }
 
     fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool> {
-        let RecordWrite { record, is_last, .. } = write;
+        let RecordWrite { record, frees_lease, .. } = write;
         let record = record.clone();
         Box::pin(self.perform(move |calls| {
-            let is_saved = (is_last || calls.lock(lease)?) && calls.save(version, &record)?;
-            if is_last && is_saved {
+            let is_saved = (frees_lease || calls.lock(lease)?) && calls.save(version, &record)?;
+            if frees_lease && is_saved {
                 // The record is saved. A lock that cannot be freed now ends with its lease.
                 calls.release_lock();
             }

@@ -67,7 +67,7 @@ struct DelayedWrite {
     version: u64,
     record: Vec<u8>,
     generation: u64,
-    is_last: bool,
+    frees_lease: bool,
 }
 
 #[derive(Default)]
@@ -101,7 +101,7 @@ impl Server {
             (self.fence, self.generation) = (next, delayed.generation);
             self.record = Some(delayed.record.clone());
         }
-        if !delayed.is_last {
+        if !delayed.frees_lease {
             self.lock = Some((delayed.owner, now + lease));
         } else if self.is_ours(delayed.owner, now) {
             self.lock = None;
@@ -186,7 +186,7 @@ impl Backend for SimulatedBackend {
             version,
             record: write.record.to_vec(),
             generation: write.generation,
-            is_last: write.is_last,
+            frees_lease: write.frees_lease,
         };
         Box::pin(async move {
             if lock_world(&self.world).chance(0.03) {

@@ -83,7 +83,7 @@ pub(in crate::store) struct RecordWrite<'a> {
     pub(in crate::store) record: &'a Bytes,
     pub(in crate::store) generation: u64,
     /// Whether the write also frees the lease.
-    pub(in crate::store) is_last: bool,
+    pub(in crate::store) frees_lease: bool,
     /// The current record is broken, and is kept for analysis.
     pub(in crate::store) keeps_broken: bool,
 }
@@ -224,7 +224,7 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn claim(&self) -> Result<Option<RefreshToken>, Error> {
         let claim = {
-            let mut state = self.locked_state().await?;
+            let mut state = self.leased_state().await?;
             let entry = state.entry()?;
             state.ledger.claim(entry)?
         };
@@ -238,7 +238,7 @@ impl<B: Backend> LeasedStore<B> {
         };
         if let Err(error) = written {
             // The token was not handed out, so it may stay, if the store accepts the old record.
-            if self.locked_state().await.is_ok() {
+            if self.leased_state().await.is_ok() {
                 let _ = self.write(&claim.undo, false).await;
             }
             return Err(error);
@@ -288,7 +288,7 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn put_back(&self, refresh: &RefreshToken) -> Result<(), Error> {
         let record = {
-            let mut state = self.locked_state().await?;
+            let mut state = self.leased_state().await?;
             let entry = state.entry()?;
             state.ledger.retract(entry, refresh)?
         };
@@ -320,20 +320,20 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn refuse(&self, refusal: &Refusal) -> Result<(), Error> {
         let record = {
-            let mut state = self.locked_state().await?;
+            let mut state = self.leased_state().await?;
             let entry = state.entry()?;
             state.ledger.with_refusal(entry, refusal)?
         };
         self.write(&record, false).await
     }
 
-    async fn write(&self, record: &Bytes, is_last: bool) -> Result<(), Error> {
+    async fn write(&self, record: &Bytes, frees_lease: bool) -> Result<(), Error> {
         let started = self.now();
         let (version, write) = {
             let mut state = self.state();
             state.is_write_unknown = true;
             let generation = record::generation(record);
-            (state.version, RecordWrite { record, generation, is_last, keeps_broken: state.is_broken })
+            (state.version, RecordWrite { record, generation, frees_lease, keeps_broken: state.is_broken })
         };
         let is_done = self.backend.write(LEASE, version, write).await?;
         let mut state = self.state();
@@ -344,7 +344,7 @@ impl<B: Backend> LeasedStore<B> {
         }
         (state.version, state.record, state.is_broken) =
             (version.saturating_add(1), Some(record.clone()), false);
-        state.renewed_at = (!is_last).then_some(started);
+        state.renewed_at = (!frees_lease).then_some(started);
         Ok(())
     }
 
@@ -363,7 +363,7 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     /// The state after the last write, if the lease is ours; otherwise an error.
-    async fn locked_state(&self) -> Result<MutexGuard<'_, State>, Error> {
+    async fn leased_state(&self) -> Result<MutexGuard<'_, State>, Error> {
         if self.state().is_write_unknown {
             self.reload().await?;
         }
@@ -448,7 +448,7 @@ impl<B: Backend> Store for LeasedStore<B> {
 
     fn forget(&self) -> Storing<'_, ()> {
         Box::pin(async {
-            drop(self.locked_state().await?);
+            drop(self.leased_state().await?);
             // An empty record means that there is none.
             self.write(&Bytes::default(), true).await?;
             self.state().ledger.forget();

@@ -89,12 +89,12 @@ impl Ledger {
         match seal::unwrap(&self.key, self.keyring.as_ref(), bytes) {
             Ok((generation, record)) => Ok(Found::Entry(Box::new(Entry { generation, record }))),
             Err(Unreadable::Corrupt) => Ok(Found::Broken),
-            Err(Unreadable::Version(version)) => Err(self.refusal_error(&format!(
+            Err(Unreadable::Version(version)) => Err(self.refused_error(&format!(
                 "a record of format {version}, which this version of paymentsgate-auth does not know; the record is not changed. \
                  Use the version that wrote it, or another store"
             ))),
             Err(Unreadable::Foreign) => {
-                Err(self.refusal_error("the record belongs to another account; move it away"))
+                Err(self.refused_error("the record belongs to another account; move it away"))
             }
             Err(Unreadable::Sealed) => Err(self.sealed_error()),
             Err(Unreadable::Plain) => Err(self.plain_error()),
@@ -284,7 +284,7 @@ impl Ledger {
             .map_err(|_| self.store_error("the system gives no random numbers to seal the record with"))
     }
 
-    fn refusal_error(&self, what: &str) -> Error {
+    fn refused_error(&self, what: &str) -> Error {
         Error::new(Status::PG_ERR_STORE_REFUSED, format!("store {}: {what}", self.store_name))
     }
 

@@ -90,7 +90,7 @@ impl Backend for RedisBackend {
             .arg(version.saturating_add(1))
             .arg(write.generation)
             .arg(write.record.as_slice());
-        command.arg(if write.is_last { "free" } else { "keep" });
+        command.arg(if write.frees_lease { "free" } else { "keep" });
         command.arg(if write.keeps_broken { "aside" } else { "" }).arg(&self.channel);
         Box::pin(async move { self.server.write(command).await })
     }

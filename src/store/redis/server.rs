@@ -136,7 +136,7 @@ fn notify_listeners(channels: &Channels, push: &PushInfo) {
 }
 
 /// Why a command failed.
-struct Failure {
+struct CommandFailure {
     error: Error,
     /// A new connection may help.
     may_reconnect: bool,
@@ -216,7 +216,7 @@ impl Server {
         &self,
         pipeline: &Pipeline,
         used: &Mutex<Option<Arc<Link>>>,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Vec<Value>, CommandFailure> {
         let link = self.link().await?;
         *lock(used) = Some(link.clone());
         let answers = link.connection.clone().send_packed_commands(pipeline, 0, pipeline.len()).await;
@@ -232,7 +232,7 @@ impl Server {
 
     /// The current connection, or a new one. A caller that waits here waits for at most one connection attempt of
     /// another caller.
-    async fn link(&self) -> Result<Arc<Link>, Failure> {
+    async fn link(&self) -> Result<Arc<Link>, CommandFailure> {
         let mut slot = self.link.lock().await;
         let now = self.clock.now().boot;
         let link = match slot.take().filter(|link| link.is_usable(now)) {
@@ -244,9 +244,9 @@ impl Server {
         Ok(link)
     }
 
-    async fn dial(&self) -> Result<Link, Failure> {
+    async fn dial(&self) -> Result<Link, CommandFailure> {
         let Address { host, port, has_tls, .. } = &self.address;
-        standard_streams::ensure_open().map_err(|error| Failure { error, may_reconnect: false })?;
+        standard_streams::ensure_open().map_err(|error| CommandFailure { error, may_reconnect: false })?;
         let stream = self.connect(host, *port).await?;
         let _ = stream.set_nodelay(true);
         if !has_tls {
@@ -255,23 +255,23 @@ impl Server {
         let mut tls = self
             .tls
             .client_config(&*self.tls.files().await)
-            .map_err(|error| Failure { error, may_reconnect: false })?;
+            .map_err(|error| CommandFailure { error, may_reconnect: false })?;
         tls.alpn_protocols.clear();
         let name = ServerName::try_from(host.clone())
-            .map_err(|error| self.refusal(&error.to_string(), "check the host in store"))?;
+            .map_err(|error| self.refused(&error.to_string(), "check the host in store"))?;
         let connecting = TlsConnector::from(Arc::new(tls)).connect(name, stream);
         // A server without TLS waits for a line end and does not answer.
-        let connected = timeout(SHORT_ANSWER_TIMEOUT, connecting).await.map_err(|_| Failure {
+        let connected = timeout(SHORT_ANSWER_TIMEOUT, connecting).await.map_err(|_| CommandFailure {
             error: self.store_error("it does not answer in TLS", NO_TLS),
             may_reconnect: false,
         })?;
         self.log_in(connected.map_err(|error| self.connect_failure(&error))?).await
     }
 
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, CommandFailure> {
         let addresses = resolve(host, port).await.map_err(|unresolved| match unresolved {
             Unresolved::Unknown(error) => self.connect_failure(&error),
-            Unresolved::NoThread(error) => Failure { error, may_reconnect: false },
+            Unresolved::NoThread(error) => CommandFailure { error, may_reconnect: false },
         })?;
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in addresses {
@@ -286,7 +286,7 @@ impl Server {
     async fn log_in(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    ) -> Result<Link, Failure> {
+    ) -> Result<Link, CommandFailure> {
         let mut login = RedisConnectionInfo::default()
             .set_db(self.address.database)
             .set_protocol(ProtocolVersion::RESP3)
@@ -326,20 +326,20 @@ impl Server {
     }
 
     /// The failure, if the server has sent an invalid reply.
-    fn violation_failure(&self, violation: &Violation) -> Option<Failure> {
+    fn violation_failure(&self, violation: &Violation) -> Option<CommandFailure> {
         let advice = if self.address.has_tls { "is there a Redis at this address?" } else { PERHAPS_TLS };
         let error = self.store_error(violation.get()?, advice);
-        Some(Failure { error, may_reconnect: true })
+        Some(CommandFailure { error, may_reconnect: true })
     }
 
-    fn connect_failure(&self, error: &io::Error) -> Failure {
+    fn connect_failure(&self, error: &io::Error) -> CommandFailure {
         let advice = "check host and port in store, and that the server runs and can be reached from here";
         let error = self.store_error(&error.to_string(), advice_on_tls(&error.to_string()).unwrap_or(advice));
-        Failure { error, may_reconnect: true }
+        CommandFailure { error, may_reconnect: true }
     }
 
     /// The failure of a connection that ended during the login.
-    fn login_failure(&self, error: &RedisError) -> Failure {
+    fn login_failure(&self, error: &RedisError) -> CommandFailure {
         let mut failure = self.classify(error);
         if error.code().is_none() && !self.address.has_tls {
             failure.error = self.store_error(&self.redacted_text(error), PERHAPS_TLS);
@@ -353,19 +353,19 @@ impl Server {
         redact(error.to_string(), &self.address.password.iter().collect::<Vec<_>>())
     }
 
-    fn classify(&self, error: &RedisError) -> Failure {
+    fn classify(&self, error: &RedisError) -> CommandFailure {
         let what = self.redacted_text(error);
         let failure =
-            |advice, may_reconnect| Failure { error: self.store_error(&what, advice), may_reconnect };
+            |advice, may_reconnect| CommandFailure { error: self.store_error(&what, advice), may_reconnect };
         match code(error, &what) {
-            Some("WRONGPASS" | "NOAUTH") => self.refusal(&what, "check user and password in store"),
-            Some("NOPERM") => self.refusal(&what, RIGHTS),
+            Some("WRONGPASS" | "NOAUTH") => self.refused(&what, "check user and password in store"),
+            Some("NOPERM") => self.refused(&what, RIGHTS),
             // The user may not do what the script does. The texts are those of Redis 7.0, and of later versions and
             // Valkey.
             Some(_) if what.contains("user executing the script") || what.contains("ACL failure in script") => {
-                self.refusal(&what, RIGHTS)
+                self.refused(&what, RIGHTS)
             }
-            Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => self.refusal(
+            Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => self.refused(
                 &what,
                 "a node of a cluster is at this address, and not the one for this account; name a proxy in front of it",
             ),
@@ -383,9 +383,9 @@ impl Server {
     }
 
     /// The failure for a problem that only an operator can solve.
-    fn refusal(&self, what: &str, advice: &str) -> Failure {
+    fn refused(&self, what: &str, advice: &str) -> CommandFailure {
         let text = format!("store {}: {what}; {advice}", self.address);
-        Failure { error: Error::new(Status::PG_ERR_STORE_REFUSED, text), may_reconnect: false }
+        CommandFailure { error: Error::new(Status::PG_ERR_STORE_REFUSED, text), may_reconnect: false }
     }
 
     fn store_error(&self, what: &str, advice: &str) -> Error {
