@@ -1,4 +1,4 @@
-//! The two bare calls, each one request under one deadline, waited for or not. For callers who keep their own state.
+//! The client: the calls Issue and Refresh, each one request under one deadline, blocking or not. It also opens stores.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +22,14 @@ use crate::store::{self, Keyring, Location, MemoryStore, Owner, RecordKey, Redis
 use crate::token::{Grant, Pair, RefreshToken};
 use crate::transport::{Limit, RawResponse, Request, TlsSettings, Transport};
 
-/// Added to the time of an Issue: how long a session waits for the lock of another one. A holder that takes longer counts as
-/// a store that is down: callers who have no token do not wait for it.
+/// Added to the timeout of an Issue: how long a session waits for the lock of another one. If a holder takes longer,
+/// the store counts as down, and callers without a token do not wait for it.
 const LOCK_ALLOWANCE: Duration = Duration::from_secs(10);
-/// A look at a file that takes no longer is not taken off a deadline.
+/// A delay up to this length before a call is not subtracted from its timeout.
 const NEGLIGIBLE_DELAY: Duration = Duration::from_millis(20);
 
-/// A way to one service: settings, connections, and perhaps credentials. Usable from any thread at once.
+/// A connection to one service: settings, connections, and perhaps credentials. Any number of threads may use it at
+/// once.
 pub struct Client {
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -39,18 +40,18 @@ pub struct Client {
     pub(crate) send_bearer_on_refresh: bool,
     base_url: Option<Url>,
     pub(crate) servers: RedisServers,
-    /// Of the answers to Issue and Refresh.
+    /// The limit for answers to Issue and Refresh.
     pub(crate) limit: Limit,
     pub(crate) request_timeout: Duration,
-    /// Of the answers to all other requests.
+    /// The limit for answers to all other requests.
     pub(crate) request_limit: Limit,
 }
 
 impl Client {
-    /// Checks the configuration and reads its files. Connects nowhere and starts no thread.
+    /// Checks the configuration and reads its files. Makes no connection and starts no thread.
     pub fn new(config: &Config) -> Result<Arc<Self>, Error> {
         let base_url = config.base_url.clone().ok_or_else(no_base_url)?;
-        // Files are read.
+        // The files that are read must not get the descriptors of the standard streams.
         standard_streams::ensure_open()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let transport = config.transport(base_url, clock.clone())?;
@@ -58,7 +59,7 @@ impl Client {
         Client::assemble(config, Box::new(transport), clock, tls)
     }
 
-    /// The same on a transport and a clock of the caller's.
+    /// Like `new`, with a transport and a clock of the caller.
     pub fn with_parts(
         config: &Config,
         transport: Box<dyn Transport>,
@@ -93,18 +94,18 @@ impl Client {
         }))
     }
 
-    /// Why a file that has changed cannot be used, as of the last look; what it held before goes on.
+    /// Why a changed file could not be used at the last check. The last good content stays in use.
     pub(crate) fn file_error(&self) -> Option<Error> {
         self.tls.reload_error().or_else(|| self.credentials.as_ref()?.reload_error())
     }
 
-    /// Where the service is.
+    /// The base URL of the service.
     pub fn base_url(&self) -> Option<&Url> {
         self.base_url.as_ref()
     }
 
-    /// Asks for the base URL, without a token or a body: whether the service answers, and what it says of itself. Any
-    /// answer will do, and nothing is used up. Blocks until the deadline at the most.
+    /// Requests the base URL, without a token or a body, to learn whether the service answers. Any answer counts, and
+    /// no token is used up. Blocks until the deadline at most.
     pub fn probe(self: &Arc<Self>, timeout: Duration) -> Result<RawResponse, Error> {
         let request = Request {
             method: Method::GET,
@@ -129,7 +130,7 @@ impl Client {
         credentials: Option<&Credentials>,
         keyring: Option<Keyring>,
     ) -> Result<Arc<dyn Store>, Error> {
-        // A session without credentials has a pair alone, which its host keeps.
+        // A session without credentials has only a pair, which its host stores.
         let Some(credentials) = credentials else { return Ok(Arc::new(MemoryStore::default())) };
         let owner = Owner {
             key: self.record_key(credentials)?,
@@ -140,19 +141,19 @@ impl Client {
         store::open(location, &self.servers, owner)
     }
 
-    /// The name of a login's record in a store: the same for everybody who logs in so on this service.
+    /// The name of an account's record in a store: the same for every session with these credentials on this service.
     pub(crate) fn record_key(&self, credentials: &Credentials) -> Result<RecordKey, Error> {
         let Credentials { account_id, public_key } = credentials;
         let base_url = self.base_url.as_ref().ok_or_else(no_base_url)?;
         Ok(RecordKey::new(base_url, account_id.expose(), public_key.expose()))
     }
 
-    /// No flight of a session takes longer: the lock, a Refresh, three times an Issue, and the writing of it.
+    /// An upper bound for the time of a flight: the lock, a Refresh, three times an Issue, and the commits.
     pub(crate) fn longest_flight(&self) -> Duration {
         2 * (self.refresh_timeout + 3 * self.issue_timeout) + Duration::from_secs(60)
     }
 
-    /// Issues a pair, with the client's own credentials if none are given. Blocks until the deadline at the most.
+    /// Issues a pair, with the client's own credentials if none are given. Blocks until the deadline at most.
     pub fn issue(
         self: &Arc<Self>,
         credentials: Option<Credentials>,
@@ -162,7 +163,7 @@ impl Client {
         self.call(self.issue_call(credentials)?, source, timeout.unwrap_or(self.issue_timeout))
     }
 
-    /// The same without waiting: the answer ends an operation of a queue.
+    /// Like the blocking call, without waiting: the answer ends an operation of a queue.
     pub fn issue_start(
         self: &Arc<Self>,
         end: Completion,
@@ -176,7 +177,7 @@ impl Client {
         }
     }
 
-    /// Where an Issue without credentials of the caller's takes the newest from.
+    /// Where an Issue takes its credentials from, if the caller gives none.
     fn default_source(&self, given: &Option<Credentials>) -> Option<Arc<CredentialsSource>> {
         self.credentials.clone().filter(|_| given.is_none())
     }
@@ -190,8 +191,8 @@ impl Client {
         Ok(Call::Issue(credentials))
     }
 
-    /// Buys the next pair. Blocks until the deadline at the most. On failure the error's fate tells whether the
-    /// refresh token may be presented again.
+    /// Obtains the next pair. Blocks until the deadline at most. On failure the error's fate says whether the refresh
+    /// token may be presented again.
     pub fn refresh(
         self: &Arc<Self>,
         access: Option<Secret>,
@@ -201,7 +202,7 @@ impl Client {
         self.call(self.refresh_call(access, refresh), None, timeout.unwrap_or(self.refresh_timeout))
     }
 
-    /// The same without waiting: the answer ends an operation of a queue.
+    /// Like the blocking call, without waiting: the answer ends an operation of a queue.
     pub fn refresh_start(
         self: &Arc<Self>,
         end: Completion,
@@ -216,8 +217,8 @@ impl Client {
         Call::Refresh { refresh, access: access.filter(|_| self.send_bearer_on_refresh) }
     }
 
-    /// The call with the credentials that are there now, where it takes them from a source. The time began where the caller
-    /// called: our thread may have been busy since.
+    /// Makes the call, with the newest credentials if they come from a source. The timeout counts from `started`, since
+    /// the library's thread may have been busy since then.
     async fn make(
         &self,
         mut call: Call,
@@ -228,7 +229,7 @@ impl Client {
         if let Some(source) = source {
             call = Call::Issue(Credentials::clone(&*source.reload_async().await));
         }
-        // A busy thread or a file that hangs takes longer; an error is to name the time that was given.
+        // Only a considerable delay is subtracted, so that an error names the timeout that the caller gave.
         let spent = Some(self.clock.now().since(started)).filter(|spent| *spent > NEGLIGIBLE_DELAY);
         let left = timeout.saturating_sub(spent.unwrap_or_default());
         if left.is_zero() {
@@ -261,7 +262,7 @@ impl Client {
                     end.complete(Body::Token(outcome.map(|pair| Arc::new(Grant::bare(pair)))));
                 }
                 Some(Err(error)) => end.fail(error),
-                // Canceled: its end has been told.
+                // Canceled: the operation's final event has been delivered.
                 None => {}
             }
         });
@@ -304,7 +305,7 @@ fn check_time(call: &Call, timeout: Duration) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a failure before the call has begun leaves behind.
+/// The fate of the refresh token if a call fails before it begins.
 fn unsent(call: &Call) -> impl Fn(Error) -> Error + use<> {
     let fate = if matches!(call, Call::Refresh { .. }) { Fate::PG_FATE_UNSENT } else { Fate::PG_FATE_NONE };
     move |error| error.with_fate(fate)

@@ -1,4 +1,4 @@
-//! A service account: who we are, and the public key that proves it.
+//! The credentials of a service account: its id, and the public key that the service accepts as proof.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -14,17 +14,17 @@ use crate::rotation::Reloaded;
 use crate::secret::Secret;
 use crate::status::Status;
 
-/// What Issue is called with. Source: "Issuing a JWT token" in the vendor's documentation.
+/// The credentials for Issue. Source: "Issuing a JWT token" in the vendor's documentation.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The account's UUID; not a secret, but kept as one since it is half of the login.
+    /// The account's UUID. It is not secret, but it is handled as a secret because it is half of the credentials.
     pub account_id: Secret,
     /// The content of the PEM file, base64-encoded once more.
     pub public_key: Secret,
 }
 
 impl Credentials {
-    /// Checks both parts. `origin` says in an error where they come from.
+    /// Checks both parts. `origin` names the source of the credentials in errors.
     pub fn new(account_id: &str, public_key: &str, origin: &str) -> Result<Self, Error> {
         let account_id = Secret::new(account_id.trim()).ok_or_else(|| {
             let text = format!("{origin}: account_id is empty or holds a NUL; give the account's UUID");
@@ -33,24 +33,23 @@ impl Credentials {
         Ok(Credentials { account_id, public_key: check_public_key(public_key.trim(), origin)? })
     }
 
-    /// Reads the `credentials.json` of the vendor. Only `account_id` and `public_key` are looked at;
-    /// `private_key` is never kept.
+    /// Reads the vendor's `credentials.json`. Only `account_id` and `public_key` are used; `private_key` is never kept.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let origin = format!("credentials_file {}", path.display());
         let json = read_secret_file("credentials_file", path)?;
         let invalid =
             |what: String| Error::new(Status::PG_ERR_INVALID_CREDENTIALS_FILE, format!("{origin}: {what}"));
         let file: CredentialsFile = serde_json::from_str(&json).map_err(|error| {
-            // serde's own words may quote the value, which may be a key.
+            // The text of a serde error may quote the value, which may be a key.
             invalid(format!(
-                "not the vendor's JSON: trouble at line {}, column {}; account_id and public_key must be texts, \
-                 each given once. Download the file anew",
+                "not the vendor's JSON: error at line {}, column {}; account_id and public_key must be texts, \
+                 each given once. Download the file again",
                 error.line(),
                 error.column()
             ))
         })?;
         let lacking =
-            |key: &str| invalid(format!("the key `{key}` is missing or empty; download the file anew"));
+            |key: &str| invalid(format!("the key `{key}` is missing or empty; download the file again"));
         let account_id =
             file.account_id.filter(|text| !text.trim().is_empty()).ok_or_else(|| lacking("account_id"))?;
         let public_key =
@@ -59,13 +58,13 @@ impl Credentials {
     }
 }
 
-/// Where the credentials of an account come from. Those in a file are read again when it has changed.
+/// Where the credentials of an account come from. A credentials file is read again when it has changed.
 pub struct CredentialsSource {
     files: Arc<Reloaded<Credentials>>,
 }
 
 impl CredentialsSource {
-    /// `read` gives them, from that file if there is one. `None`: there are none.
+    /// `read` returns the credentials, from `file` if there is one. The result is `None` if there are no credentials.
     pub(crate) fn new(
         file: Option<PathBuf>,
         read: impl Fn() -> Result<Option<Credentials>, Error> + Send + Sync + 'static,
@@ -73,7 +72,7 @@ impl CredentialsSource {
         let Some(first) = read()? else { return Ok(None) };
         let paths: Vec<_> = file.into_iter().collect();
         let file_name = paths.iter().map(|path| path.display().to_string()).collect::<String>();
-        // Between this reading and the one that counts, the file may have changed.
+        // The file may change between this read and the first read by `Reloaded`, which decides the account.
         let account: OnceLock<Secret> = OnceLock::new();
         let make = move || {
             let found = read()?.unwrap_or_else(|| first.clone());
@@ -87,47 +86,47 @@ impl CredentialsSource {
         Ok(Some(CredentialsSource { files: Arc::new(Reloaded::new(paths, Box::new(make))?) }))
     }
 
-    /// Those that are there now; where the file cannot be used, or is another account's, those that it held last. Looks
-    /// at the file, which may block.
+    /// The current credentials. If the file cannot be used, or belongs to another account now, the last good ones.
+    /// Checks the file, which may block.
     pub fn reload(&self) -> Arc<Credentials> {
         self.files.reload()
     }
 
-    /// The same from a task: a file system that hangs is not waited for.
+    /// Like `reload`, for async code: does not wait for a file system that hangs.
     pub async fn reload_async(&self) -> Arc<Credentials> {
         self.files.reload_async().await
     }
 
-    /// Those that the last look has found.
+    /// The credentials that the last check found, without checking the file.
     pub fn last(&self) -> Arc<Credentials> {
         self.files.last()
     }
 
-    /// Another key of the account than the one that was `seen` here last, if the file has one now. To be asked before an
-    /// Issue, and after one that was refused. Looks at the file, which may block.
+    /// The current credentials, if the file now holds another key than `seen`. Call this before an Issue, and after
+    /// Issue has refused the credentials. Checks the file, which may block.
     pub fn renewed(&self, seen: &Credentials) -> Option<Arc<Credentials>> {
         let found = self.files.reload();
-        // What is in a file that cannot be used now is not known: what was seen last goes on.
+        // The content of a file that cannot be used now is unknown, so the last good credentials stay in use.
         let is_new = self.files.reload_error().is_none() && found.public_key != seen.public_key;
         is_new.then_some(found)
     }
 
-    /// Whether they come from a file.
+    /// Whether the credentials come from a file.
     pub fn has_file(&self) -> bool {
         self.files.has_paths()
     }
 
-    /// Why the file as it is now cannot be used.
+    /// Why the current file cannot be used, if it cannot.
     pub fn reload_error(&self) -> Option<Error> {
         self.files.reload_error()
     }
 }
 
-/// A session belongs to one account, and its store and tokens with it.
+/// A session belongs to one account, and so do its store and tokens.
 fn other_account(file: &str, ours: &Secret, found: &Credentials) -> Error {
     let text = format!(
-        "credentials_file {file}: it has become that of another account ({}), while this client and its sessions go on with {}; put the \
-         account's own file back, or make a new client for the other one",
+        "credentials_file {file}: the file now belongs to another account ({}), but this client and its sessions use {}; \
+         restore the file of this account, or make a new client for the other one",
         found.account_id.expose(),
         ours.expose()
     );
@@ -140,7 +139,7 @@ struct CredentialsFile {
     public_key: Option<Zeroizing<String>>,
 }
 
-/// Reads a PEM file and encodes it as the service wants it.
+/// Reads a PEM file and encodes it in the form that the service expects.
 pub fn public_key_from_pem_file(path: &Path) -> Result<Secret, Error> {
     let pem = read_secret_file("public_key_file", path)?;
     let origin = format!("public_key_file {}", path.display());
@@ -154,7 +153,7 @@ pub fn public_key_from_pem_file(path: &Path) -> Result<Secret, Error> {
     check_public_key(&encoded, &origin)
 }
 
-/// Padding or none, the vendor's tools have been seen to do both; the text itself is sent as it was given.
+/// Accepts base64 with and without padding, since the vendor's tools produce both. The text is sent as it was given.
 pub(crate) const TOLERANT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -189,7 +188,7 @@ fn is_pem(text: &str) -> bool {
     text.contains("-----BEGIN ") && text.contains("-----END ")
 }
 
-/// Reads a text file that a setting names, into memory that is zeroed afterwards.
+/// Reads a text file that a setting names, into memory that is wiped afterwards.
 fn read_secret_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Error> {
     let bytes = read_file(setting, path)?;
     match std::str::from_utf8(&bytes) {
@@ -205,7 +204,7 @@ fn read_secret_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Err
     }
 }
 
-/// A text without the one byte order mark that some editors and servers put in front of it.
+/// The text without the byte order mark that some editors and servers put in front of it.
 pub(crate) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }

@@ -1,44 +1,44 @@
-//! The one error type: a status, a text for a person, and what the server said.
+//! The library's one error type: a status, a text for a person, and what the server answered.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::status::{Fate, Status};
 
-/// Why a call failed, with all that a caller needs to decide what to do. It never holds a secret.
+/// Why a call failed, with all that the caller needs to decide what to do. An error never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The class of the failure.
     pub status: Status,
     /// What happened, where, and what to do, in one or two sentences.
     pub text: String,
-    /// The HTTP status, where an answer came.
+    /// The HTTP status, if the server answered.
     pub http_status: Option<u16>,
-    /// The API's error body, where one came. Boxed: most errors have none.
+    /// The API's error body, if the server sent one. Boxed: most errors have none.
     pub server: Option<Box<ServerError>>,
-    /// How long the server asked us to wait.
+    /// How long the server asked the caller to wait.
     pub retry_after: Option<Duration>,
-    /// What became of the refresh token that the call was given.
+    /// What became of the refresh token that was passed to the call.
     pub fate: Fate,
-    /// What had failed before a deadline passed, where that is known.
+    /// What had failed before a deadline passed, if that is known.
     pub cause: Option<Status>,
-    /// The service may have acted on the request, so that making it again could act twice.
+    /// Whether the service may have acted on the request. If so, a second request could act twice.
     pub may_have_acted: bool,
 }
 
-/// The body of a refusal, in the API's own words.
+/// The body of a refusal, as the API words it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerError {
     /// `error`: a code such as `ERROR_CREDENTIALS_NOT_FOUND`.
     pub code: Option<String>,
-    /// `message`: free text of the server.
+    /// `message`: free text from the server.
     pub message: Option<String>,
     /// `details` (sometimes sent as `data`), as JSON text.
     pub details: Option<String>,
 }
 
 impl Error {
-    /// An error that did not reach a server.
+    /// An error of a call that did not reach a server.
     pub fn new(status: Status, text: impl Into<String>) -> Self {
         Error {
             status,
@@ -52,17 +52,17 @@ impl Error {
         }
     }
 
-    /// The same error, knowing what became of the refresh token.
+    /// The same error, with the fate of the refresh token.
     pub fn with_fate(self, fate: Fate) -> Self {
         Error { fate, ..self }
     }
 
-    /// Whether the very same call may succeed later, and is safe to make again.
+    /// Whether the same call may succeed later and is safe to repeat.
     pub fn is_retryable(&self) -> bool {
         self.status.is_transient() && !self.refresh_token_is_lost() && !self.may_have_acted
     }
 
-    /// Whether only credentials can go on from here: a new Issue, or better ones where Issue was refused.
+    /// Whether the caller needs credentials to continue: for a new Issue, or to replace those that Issue refused.
     pub fn needs_credentials(&self) -> bool {
         self.refresh_token_is_lost()
             || matches!(self.status, Status::PG_ERR_REFUSED | Status::PG_ERR_NO_CREDENTIALS)

@@ -1,4 +1,4 @@
-//! What comes out of a queue: the end of an operation, news of a session, a line of its log.
+//! The events that a queue delivers: the end of an operation, a notice from a session, or a log line.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::token::{Grant, RefreshToken, Token};
 
-/// One event, under the number that its operation was started with.
+/// One event, with the number that the caller gave to its operation.
 #[derive(Debug)]
 pub struct Event {
-    /// The caller's number.
+    /// The number that the caller gave to the operation.
     pub id: u64,
-    /// What it is.
+    /// What happened.
     pub body: Body,
 }
 
-/// What an event is.
+/// The content of an event.
 #[derive(Debug)]
 pub enum Body {
-    /// A token was asked for: the answer.
+    /// The result of an operation that asked for a token.
     Token(Result<Arc<Grant>, Error>),
-    /// A request was made: the answer.
+    /// The result of an operation that made a request.
     Response(Result<Arc<Response>, Error>),
-    /// News of a session.
+    /// A notice from a session.
     Notice(Notice),
-    /// A line of a session's log.
+    /// A log line of a session.
     Log(Level, String),
-    /// A subscription has ended; nothing more comes of it.
+    /// A subscription has ended. No more events come from it.
     Ended(Error),
 }
 
@@ -62,7 +62,7 @@ pub enum EventKind {
 }
 
 impl Body {
-    /// Which it is.
+    /// The kind of this event.
     pub fn kind(&self) -> EventKind {
         match self {
             Body::Token(_) => EventKind::PG_EVENT_TOKEN,
@@ -78,7 +78,7 @@ impl Body {
         }
     }
 
-    /// The token that came with it.
+    /// The token that came with the event.
     pub fn token(&self) -> Option<&Arc<Grant>> {
         match self {
             Body::Token(Ok(grant)) | Body::Notice(Notice::Rotated(grant)) => Some(grant),
@@ -86,12 +86,12 @@ impl Body {
         }
     }
 
-    /// The response that came with it.
+    /// The response that came with the event.
     pub fn response(&self) -> Option<&Arc<Response>> {
         if let Body::Response(Ok(response)) = self { Some(response) } else { None }
     }
 
-    /// Why, where it is a failure or bad news.
+    /// The error, if the event reports a failure or a problem.
     pub fn error(&self) -> Option<&Error> {
         match self {
             Body::Token(Err(error)) | Body::Response(Err(error)) | Body::Ended(error) => Some(error),
@@ -101,26 +101,26 @@ impl Body {
     }
 }
 
-/// News of a session.
+/// A notice from a session.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    /// There is a new token. Of a session that was opened from a pair it has the refresh token with it, for the host to
-    /// keep.
+    /// There is a new token. If the session was opened from a pair, the refresh token comes with it, for the host to
+    /// store.
     Rotated(Arc<Grant>),
     /// A flight failed.
     RefreshFailed(Error),
-    /// The answer to a Refresh was lost: its refresh token may be spent.
+    /// The answer to a Refresh was lost. The refresh token may be spent.
     Ambiguous(Error),
     /// The service refused the credentials.
     CredentialsRejected(Error),
-    /// The first failure after a success: the session lives on what it has.
+    /// The first failure after a success. The session continues with the token that it has.
     Degraded(Error),
     /// The first success after a failure.
     Recovered,
 }
 
 impl Notice {
-    /// There is a new token; `kept` is a copy of the refresh token that the host keeps.
+    /// The notice of a new token. `refresh` is a copy of the refresh token, if the host stores it.
     pub fn rotated(grant: &Arc<Grant>, refresh: Option<Secret>) -> Self {
         let Some(refresh) = refresh else { return Notice::Rotated(grant.clone()) };
         let token = Token::clone(&grant.token);
@@ -143,10 +143,10 @@ impl Notice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
 pub enum Level {
-    /// No lines, only events.
+    /// No log lines, only events.
     #[default]
     PG_LOG_NONE = 0,
-    /// The session cannot go on by itself.
+    /// The session cannot continue by itself.
     PG_LOG_ERROR = 1,
     /// Something failed, and the session handles it.
     PG_LOG_WARN = 2,
@@ -157,7 +157,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// By its number.
+    /// The level with this number.
     pub fn from_number(number: i32) -> Option<Self> {
         use Level::*;
         [PG_LOG_NONE, PG_LOG_ERROR, PG_LOG_WARN, PG_LOG_INFO, PG_LOG_DEBUG]
@@ -166,21 +166,21 @@ impl Level {
     }
 }
 
-/// What an operation of a queue ends in.
+/// What an operation of a queue ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// In a token.
+    /// A token.
     Token,
-    /// In a token, for a refresh token that may have been spent.
+    /// A token, obtained with a refresh token that may be spent by the operation.
     Refresh,
-    /// In a response.
+    /// A response.
     Response,
-    /// In nothing: it lasts until the session is closed.
+    /// No result: the operation lasts until the session is closed.
     Subscription,
 }
 
 impl Operation {
-    /// Its end where pg_queue_cancel ended it.
+    /// The final event if pg_queue_cancel canceled the operation.
     pub fn canceled(self) -> Body {
         let text = match self {
             Operation::Token | Operation::Subscription => "the operation was canceled",
@@ -192,14 +192,14 @@ impl Operation {
         self.failed(Error::new(Status::PG_ERR_CANCELED, text))
     }
 
-    /// Its end where it was dropped on the way, by a defect or with the thread that performed it.
+    /// The final event if the operation was dropped before its end, because of a defect or because its thread ended.
     pub fn lost(self) -> Body {
         let text = "the operation was lost to a defect of paymentsgate-auth; please report it";
         let may_have_acted = matches!(self, Operation::Response);
         self.failed(Error { may_have_acted, ..Error::new(Status::PG_ERR_INTERNAL, text) })
     }
 
-    /// Its end where there is nothing better.
+    /// The final event for this error.
     pub fn failed(self, error: Error) -> Body {
         match self {
             Operation::Token => Body::Token(Err(error)),

@@ -1,4 +1,4 @@
-//! How long an access token lives. Pure arithmetic; the local wall clock has no say in it.
+//! Computes how long an access token lives. Pure arithmetic; the local wall clock is not used.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,37 +8,37 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-/// Assumed where the service says nothing usable.
+/// The lifetime that is assumed if the service gives none that can be used.
 const FALLBACK: Duration = Duration::from_secs(300);
-/// A day: what is said to live longer counts as this, and is so renewed daily.
+/// One day, in seconds. A longer lifetime counts as one day, so the token is renewed daily.
 const LONGEST: u64 = 86_400;
-/// Sources that differ by less than this agree: the answer was under way, clocks are rounded.
+/// Sources that differ by at most this much agree: the answer took time to arrive, and clocks are rounded.
 const AGREEMENT: Duration = Duration::from_secs(60);
 
 /// The lifetime of an access token, counted from the moment before its request was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
-    /// The smallest of what the sources say.
+    /// The smallest value of all sources.
     pub length: Duration,
-    /// How far the sources are apart; zero where they agree within a minute.
+    /// The difference between the sources; zero if they agree within a minute.
     pub disagreement: Duration,
-    /// What is wrong with a source.
+    /// What is wrong with a source, if anything.
     pub remark: Option<Remark>,
 }
 
-/// What the service says wrongly of a lifetime. The token is used all the same.
+/// An error in what the service says about a lifetime. The token is used anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remark {
     /// `expires_in` is below one second and was ignored.
     BelowASecond,
-    /// `expires_in` is no number and was ignored.
+    /// `expires_in` is not a number and was ignored.
     NotANumber,
-    /// A source says more than a day.
+    /// A source gives more than one day.
     AboveADay,
 }
 
 impl Remark {
-    /// A sentence for operators.
+    /// A sentence for the operator.
     pub fn text(self) -> &'static str {
         match self {
             Remark::BelowASecond => "the service's expires_in is below 1 s and was ignored",
@@ -59,17 +59,17 @@ impl fmt::Display for Remark {
 /// The field `expires_in` of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExpiresIn {
-    /// It is not there, or null.
+    /// The field is missing or null.
     #[default]
     Absent,
-    /// Whole seconds; numbers that are too large for the type are at its ends.
+    /// Whole seconds. A number outside the range of `i64` becomes the nearest end of the range.
     Seconds(i64),
     /// Anything else.
     NotANumber,
 }
 
 impl ExpiresIn {
-    /// From the field's JSON: a number in any form, or a text that holds one. A fraction is cut off.
+    /// Reads the field's JSON: a number in any form, or a text that holds one. A fraction is cut off.
     pub fn read(json: &str) -> Self {
         let number = match json.as_bytes().first() {
             Some(b'n') => return ExpiresIn::Absent,
@@ -78,28 +78,28 @@ impl ExpiresIn {
         };
         let number = number.as_deref().map(str::trim).filter(|text| is_decimal(text));
         match number.and_then(|text| text.parse::<f64>().ok()) {
-            // A cast of a float ends at the ends of the integer's range.
+            // A cast from float to integer saturates.
             Some(seconds) => ExpiresIn::Seconds(seconds.floor() as i64),
             None => ExpiresIn::NotANumber,
         }
     }
 }
 
-/// Digits as in JSON: `inf` and `nan` are numbers to Rust only.
+/// Characters of a JSON number. Rust also parses `inf` and `nan`, which must be refused.
 fn is_decimal(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
 }
 
 impl Lifetime {
-    /// One that is told without the service: by the settings, or by a record in a store.
+    /// A lifetime from the settings or from a record in a store.
     pub fn of(length: Duration) -> Self {
         let longest = Duration::from_secs(LONGEST);
         let remark = (length > longest).then_some(Remark::AboveADay);
         Lifetime { length: length.min(longest), disagreement: Duration::ZERO, remark }
     }
 
-    /// From the sources: `expires_in` of the answer, the claims `exp` and `iat` of the token if it is a JWT,
-    /// and the server's own clock (its `Date` header, seconds since 1970).
+    /// Computes the lifetime from its sources: `expires_in` of the answer, the claims `exp` and `iat` of the token if
+    /// it is a JWT, and the server's own clock (its `Date` header, in seconds since 1970).
     pub fn from_sources(expires_in: ExpiresIn, access_token: &str, server_time: Option<i64>) -> Self {
         let claims = Claims::of(access_token);
         let until_exp = |from: Option<i64>| Some(claims.exp?.saturating_sub(from?));
@@ -125,18 +125,18 @@ impl Lifetime {
         Lifetime { length: least, disagreement, remark }
     }
 
-    /// With this much or less remaining a token is not handed out: it could expire on its way.
+    /// A token with this much time left, or less, is not handed out: it could expire on its way to the server.
     pub fn margin(&self) -> Duration {
         (self.length / 60).clamp(Duration::from_secs(5), Duration::from_secs(30))
     }
 
-    /// Too short to be handed out even once.
+    /// Whether the lifetime is too short for the token to be handed out even once.
     pub fn is_born_expired(&self) -> bool {
         self.length <= self.margin()
     }
 }
 
-/// What a JWT says of its time. It is read, never trusted: no signature is checked.
+/// The time claims of a JWT. The library reads them but never trusts them: it checks no signature.
 #[derive(Default, Deserialize)]
 struct Claims {
     #[serde(default, deserialize_with = "whole_seconds")]
@@ -146,7 +146,7 @@ struct Claims {
 }
 
 impl Claims {
-    /// An opaque token has none, and that is fine.
+    /// Reads the claims. An opaque token has none, which is not an error.
     fn of(token: &str) -> Self {
         let mut parts = token.split('.');
         let (Some(_), Some(payload), Some(_), None) =
@@ -159,7 +159,7 @@ impl Claims {
     }
 }
 
-/// NumericDate of RFC 7519 may have a fraction; whatever is no number counts as absent.
+/// A NumericDate of RFC 7519 may have a fraction. A value that is not a number counts as absent.
 fn whole_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
     Ok(value
@@ -181,7 +181,7 @@ mod tests {
         (lifetime.length.as_secs(), lifetime.disagreement.as_secs())
     }
 
-    /// What an opaque token lives for by this `expires_in` alone.
+    /// The lifetime of an opaque token for which `expires_in` is the only source.
     fn by_field(json: &str) -> (u64, Option<Remark>) {
         let lifetime = Lifetime::from_sources(ExpiresIn::read(json), "opaque", None);
         (lifetime.length.as_secs(), lifetime.remark)
@@ -224,7 +224,7 @@ mod tests {
         }
         assert_eq!(by_field("86400"), (86_400, None));
         assert_eq!(Lifetime::of(Duration::MAX).length, Duration::from_secs(86_400));
-        // A source within the day is used, and the other is reported by the distance too.
+        // A source below one day is used, and the difference from the other is also reported.
         let token = jwt(&format!(r#"{{"iat":1000,"exp":{}}}"#, 1000 + month));
         assert_eq!(seconds(Some(3600), &token, None), (3600, 82_800));
     }

@@ -1,5 +1,5 @@
-//! The two auth calls of the service: what is sent, what an answer means, what a failure leaves behind.
-//! Source of the shapes: "Issuing a JWT token" and "Managing JWT tokens" in the vendor's documentation.
+//! The service's two auth calls, Issue and Refresh: their requests, and the meaning of their answers and failures. The
+//! formats come from "Issuing a JWT token" and "Managing JWT tokens" in the vendor's documentation.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,19 +21,19 @@ use crate::status::{Fate, Status};
 use crate::token::{MaybeSpentRefreshToken, Pair, RefreshToken, Token};
 use crate::transport::{Exchange, Limit, RawResponse, Request, Transport};
 
-/// A longer wait than this is not a plan but a mistake.
+/// A longer wait than this counts as a mistake of the server.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// One of the two calls, with what it presents. It cannot be cloned and is consumed by its one request.
+/// One of the two calls, with the secrets that it presents. It cannot be cloned, and its one request consumes it.
 #[derive(Debug)]
 pub enum Call {
-    /// Buys a first pair with credentials. Nothing is spent by it.
+    /// Obtains a first pair with credentials. This spends nothing.
     Issue(Credentials),
-    /// Buys the next pair with a refresh token, which may be spent by it.
+    /// Obtains the next pair with a refresh token, which may be spent by the call.
     Refresh {
-        /// Presented; whether it survives, the answer tells.
+        /// The refresh token to present. The answer decides whether it is spent.
         refresh: RefreshToken,
-        /// Sent as Bearer if given.
+        /// Sent as Bearer, if given.
         access: Option<Secret>,
     },
 }
@@ -43,9 +43,9 @@ pub enum Call {
 pub struct Failure {
     /// What happened.
     pub error: Error,
-    /// Unsent, or not consumed; `None` after an Issue, too.
+    /// The refresh token, if it was not sent or not consumed. `None` after an Issue.
     pub refresh: Option<RefreshToken>,
-    /// Presented, and its fate is not known.
+    /// The refresh token, if it was presented and its fate is unknown.
     pub maybe_spent: Option<MaybeSpentRefreshToken>,
 }
 
@@ -58,7 +58,7 @@ impl Call {
         }
     }
 
-    /// Sends the one request of this call, and says what came of it.
+    /// Sends the one request of this call, and returns its result.
     pub async fn make(
         self,
         transport: &dyn Transport,
@@ -84,7 +84,7 @@ impl Call {
         }
     }
 
-    /// What the reply means. `started` stands in where an answer came before the body had left.
+    /// Interprets the result of the exchange. `started` is the anchor if an answer arrived before the body had left.
     fn interpret(self, exchange: Exchange, started: Moment) -> Result<Pair, Failure> {
         let sent = exchange.sent;
         let anchor = sent.unwrap_or(started);
@@ -102,14 +102,14 @@ impl Call {
             Call::Issue(_) => None,
         };
         match result {
-            // An answer without a new refresh token leaves the old one in force.
+            // If the answer has no new refresh token, the old one stays valid.
             Ok((token, refresh)) => Ok(Pair { token, refresh: refresh.or(presented) }),
             Err(error) => {
                 let is_of_the_api = error.status == Status::PG_ERR_REFUSED && error.server.is_some();
                 let (refresh, maybe_spent) = match fate {
                     Fate::PG_FATE_UNSENT | Fate::PG_FATE_NOT_CONSUMED => (presented, None),
                     Fate::PG_FATE_UNKNOWN => (None, presented.and_then(RefreshToken::into_maybe_spent)),
-                    // A gateway may have refused it in the service's place.
+                    // A gateway may have refused the token instead of the service.
                     Fate::PG_FATE_REFUSED if !is_of_the_api => {
                         (None, presented.and_then(RefreshToken::into_maybe_spent))
                     }
@@ -120,7 +120,7 @@ impl Call {
         }
     }
 
-    /// The heart of it: when may the refresh token be presented again?
+    /// Decides whether the refresh token may be presented again. This is the central decision of the protocol.
     fn fate(&self, error: &Error, sent: bool) -> Fate {
         match (self, error.status) {
             (Call::Issue(_), _) => Fate::PG_FATE_NONE,
@@ -135,7 +135,7 @@ impl Call {
 
     fn secrets(&self) -> Vec<&Secret> {
         match self {
-            // The account id is no secret: it may be shown to find out which account was refused.
+            // The account id is not redacted: it may be shown, to find out which account was refused.
             Call::Issue(credentials) => vec![&credentials.public_key],
             Call::Refresh { refresh, access } => std::iter::once(refresh.secret()).chain(access).collect(),
         }
@@ -149,23 +149,24 @@ impl Call {
         let malformed =
             |what: &str| answer_error(answer, Status::PG_ERR_MALFORMED_ANSWER, format!("the answer {what}"));
         answer.check_size()?;
-        // Some gateways label a plain body, so that the body decides; a label explains what cannot be read.
+        // Some gateways declare a coding for a plain body. So the body decides, and the declared coding only explains a
+        // body that cannot be read.
         let unreadable = |what: &str| match content_coding(answer) {
             Some(encoding) => malformed(&format!("is compressed ({encoding:?}), which was not asked for")),
             None => malformed(what),
         };
         let text = std::str::from_utf8(&answer.body).map_err(|_| unreadable("is not UTF-8"))?;
         let pair: PairBody = serde_json::from_str(without_mark(text)).map_err(|error| {
-            // serde's own words may quote a token.
+            // The text of a serde error may quote a token.
             unreadable(&format!(
-                "is not the JSON of a pair (trouble at line {}, column {})",
+                "is not the JSON of a pair (error at line {}, column {})",
                 error.line(),
                 error.column()
             ))
         })?;
         let access = pair.access_token.ok_or_else(|| malformed("has no access_token"))?;
         if !access.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(malformed("has an access_token that cannot stand in a header"));
+            return Err(malformed("has an access_token that is not valid in a header"));
         }
         let server_time = answer.header(DATE).and_then(http_seconds);
         let lifetime = Lifetime::from_sources(pair.expires_in, access.expose(), server_time);
@@ -197,7 +198,7 @@ impl Call {
             }
             (_, Call::Refresh { .. }) => (
                 Status::PG_ERR_REFUSED,
-                "refused, but not in the API's own way; check base_url, proxies and firewalls",
+                "refused, but not with an error of the API; check base_url, proxies and firewalls",
             ),
             (400 | 401 | 403, Call::Issue(_)) if server.is_some() => (
                 Status::PG_ERR_REFUSED,
@@ -205,7 +206,7 @@ impl Call {
             ),
             _ => (
                 Status::PG_ERR_BLOCKED,
-                "refused, but not in the API's own way; check base_url, proxies and firewalls",
+                "refused, but not with an error of the API; check base_url, proxies and firewalls",
             ),
         };
         let mut error = answer_error(answer, status, format!("HTTP {code}{said}: {text}"));
@@ -226,13 +227,13 @@ fn post(
     Request { method: Method::POST, path: path.into(), headers, bearer, body: Some(body), limit, timeout }
 }
 
-/// The call did not come to an answer for a reason on this side, after it may have begun to leave.
+/// The error of a call that was abandoned on this side, after its request may have begun to leave.
 pub fn abandoned(is_refresh: bool, status: Status, text: &str) -> Error {
     let fate = if is_refresh { Fate::PG_FATE_UNKNOWN } else { Fate::PG_FATE_NONE };
     Error::new(status, format!("{text}{}", advice(fate))).with_fate(fate)
 }
 
-/// What a body is packed with that should be JSON, as its header or its first bytes tell.
+/// The coding of a body that should be plain JSON, from its header or its first bytes.
 fn content_coding(answer: &RawResponse) -> Option<String> {
     const PLAIN: [&str; 5] = ["", "identity", "none", "utf-8", "utf8"];
     let is_plain = |coding: &str| PLAIN.iter().any(|plain| coding.trim().eq_ignore_ascii_case(plain));
@@ -255,7 +256,7 @@ fn advice(fate: Fate) -> &'static str {
     }
 }
 
-/// A flat JSON object, in memory of its final size: growing would leave copies behind.
+/// A flat JSON object, in memory of its final size: a buffer that grows leaves copies behind.
 fn json(fields: &[(&'static str, &Secret)]) -> Zeroizing<Vec<u8>> {
     struct Fields<'a>(&'a [(&'static str, &'a Secret)]);
     impl Serialize for Fields<'_> {
@@ -263,16 +264,16 @@ fn json(fields: &[(&'static str, &Secret)]) -> Zeroizing<Vec<u8>> {
             serializer.collect_map(self.0.iter().map(|(name, secret)| (name, secret.expose())))
         }
     }
-    // A character takes at most six bytes as \u0000.
+    // A character takes at most six bytes, as `\u0000`.
     let room =
         fields.iter().map(|(name, secret)| name.len() + 6 * secret.expose().len() + 8).sum::<usize>() + 2;
     let mut body = Zeroizing::new(Vec::with_capacity(room));
-    // Texts into a vector cannot fail; an empty body would be refused by the service, loudly.
+    // Writing texts into a vector cannot fail. If it did, the service would refuse the empty body.
     let _ = serde_json::to_writer(&mut *body, &Fields(fields));
     body
 }
 
-/// The fields of a pair that we look at. Others are ignored, but no key may come twice: two readers could
+/// The fields of a pair that the library uses. Other fields are ignored, but no key may occur twice: two readers could
 /// then disagree on which token is meant.
 #[derive(Default)]
 struct PairBody {
@@ -299,7 +300,7 @@ impl<'de> Deserialize<'de> for PairBody {
                         "access_token" => pair.access_token = map.next_value::<TokenText>()?.0,
                         "refresh_token" => pair.refresh_token = map.next_value::<TokenText>()?.0,
                         "expires_in" => {
-                            // As it is written: a number that is too large for its type must not cost the pair.
+                            // Read as raw JSON: a number that is too large for its type must not cost the pair.
                             pair.expires_in = ExpiresIn::read(map.next_value::<&RawValue>()?.get());
                         }
                         _ => {
@@ -317,7 +318,7 @@ impl<'de> Deserialize<'de> for PairBody {
     }
 }
 
-/// A token: text without NUL. Null and empty count as absent; any other type is an error.
+/// A token: text without NUL. Null and an empty text count as absent; any other type is an error.
 struct TokenText(Option<Secret>);
 
 impl<'de> Deserialize<'de> for TokenText {
@@ -334,8 +335,8 @@ impl<'de> Deserialize<'de> for TokenText {
 }
 
 impl ServerError {
-    /// The API's error shape, or `None`: a code, or at least a `statusCode` with a `message`. What the server echoes
-    /// of our secrets is taken out.
+    /// Reads an error body of the API: it has a code, or at least a `statusCode` with a `message`. `None`: the body is
+    /// not such an error. Secrets of ours that the server echoes are removed.
     fn read(body: &[u8], secrets: &[&Secret]) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Body<'a> {
@@ -370,12 +371,12 @@ impl ServerError {
     }
 }
 
-/// Line breaks and escapes of a server must not reach a log.
+/// Control characters from a server must not reach a log.
 fn one_line(text: String) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// JSON without secrets, which may hide behind its escapes; `None` where that cannot be made sure.
+/// Removes secrets from JSON, even those that are hidden by escapes; `None` if that is not certain.
 fn redact_json(json: &str, secrets: &[&Secret]) -> Option<String> {
     fn walk(value: &mut Value, secrets: &[&Secret]) {
         match value {
@@ -394,7 +395,7 @@ fn redact_json(json: &str, secrets: &[&Secret]) -> Option<String> {
     Some(redact(plain, secrets))
 }
 
-/// Seconds, or a date: that is measured on the server's own clock where it sends one.
+/// The header holds seconds or a date. A date is compared with the server's own clock, if the server sends it.
 fn retry_after(answer: &RawResponse, now: Moment) -> Option<Duration> {
     let text = answer.header(RETRY_AFTER)?.trim();
     let wait = match text.parse::<u64>() {

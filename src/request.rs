@@ -1,4 +1,4 @@
-//! Authenticated requests to the rest of the API: what may be asked, and when a request is made again.
+//! Authenticated requests to the rest of the API: which requests are valid, and when a request is sent again.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::status::Status;
 use crate::token::Grant;
 use crate::transport::{Exchange, Limit, RawResponse, Request};
 
-/// Headers that are the library's business: whom a request is for, from whom, and how it is framed.
+/// Headers that only the library sets: the destination, the authorization, and the framing of the request.
 const RESERVED: [&str; 9] = [
     "authorization",
     "connection",
@@ -24,10 +24,10 @@ const RESERVED: [&str; 9] = [
     "upgrade",
 ];
 
-/// Longer addresses are refused by servers, and beyond twice this by the HTTP library.
+/// Servers refuse longer URLs, and the HTTP library refuses those of more than twice this length.
 const LONGEST_PATH: usize = 32 * 1024;
 
-/// A request that a session's token goes with. Checked when it is made: it can only go to the configured service.
+/// A request that carries a session's token. It is checked when it is made: it can only go to the configured service.
 #[derive(Debug)]
 pub struct ApiRequest {
     method: Method,
@@ -36,19 +36,19 @@ pub struct ApiRequest {
     body: Option<Zeroizing<Vec<u8>>>,
 }
 
-/// A complete answer of any status.
+/// A complete response of any status.
 #[derive(Debug)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// In the order in which they came.
+    /// The headers, in the order in which they arrived.
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Zeroizing<Vec<u8>>,
 }
 
 impl ApiRequest {
-    /// `path` begins with a slash and may have a query; it is taken to be below the base URL.
+    /// `path` begins with a slash, may have a query, and is relative to the base URL.
     pub fn new(
         method: &str,
         path: &str,
@@ -60,13 +60,13 @@ impl ApiRequest {
         if body.is_some() {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         }
-        // Where a body is usual, a server wants to be told that it is empty (RFC 9110, 8.6).
+        // For methods that usually have a body, the request states that the body is empty (RFC 9110, 8.6).
         let is_usual = matches!(method, Method::POST | Method::PUT | Method::PATCH);
         let body = body.or(is_usual.then_some(&[])).map(|body| Zeroizing::new(body.to_vec()));
         Ok(ApiRequest { method, path: checked_path(path)?, headers, body })
     }
 
-    /// Goes out once with that token.
+    /// Builds the request to send, with the token of `grant`.
     pub(crate) fn with_token(&self, grant: &Grant, limit: Limit, timeout: Duration) -> Request {
         Request {
             method: self.method.clone(),
@@ -79,13 +79,13 @@ impl ApiRequest {
         }
     }
 
-    /// `POST /deals/payin`, as an error or a log line may show it.
+    /// The request in errors and log lines, for example `POST /deals/payin`.
     pub(crate) fn name(&self) -> String {
         let path = self.path.split('?').next().unwrap_or_default();
         format!("{} /{path}", self.method)
     }
 
-    /// Made again it changes nothing that it has not changed before.
+    /// Whether the request may be repeated without changing anything.
     pub(crate) fn is_safe(&self) -> bool {
         self.method.is_safe()
     }
@@ -104,10 +104,10 @@ fn checked_method(method: &str) -> Result<Method, Error> {
     })
 }
 
-/// Without its slash.
+/// Checks the path, and returns it without its slash.
 fn checked_path(path: &str) -> Result<String, Error> {
     let wrong = |what: &str| {
-        // Not the path itself: an address may hold what is nobody's business.
+        // The path is not shown, since it may hold private data.
         invalid(format!("the argument `path` {what}; give a path below base_url, for example /wallet"))
     };
     let Some(relative) = path.strip_prefix('/') else { return Err(wrong("does not begin with a slash")) };
@@ -118,7 +118,7 @@ fn checked_path(path: &str) -> Result<String, Error> {
         return Err(wrong("has a character that must be percent-encoded"));
     }
     let path = relative.split('?').next().unwrap_or_default().to_ascii_lowercase();
-    // As a server may read it that decodes before it splits.
+    // A server may decode the path before it splits it.
     let decoded = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
     if decoded.split('/').any(|segment| segment == "." || segment == "..") {
         return Err(wrong("has a segment `.` or `..`, which could lead out of base_url"));
@@ -135,43 +135,45 @@ fn checked_headers(headers: &[(&str, &str)]) -> Result<HeaderMap, Error> {
         if RESERVED.contains(&name.as_str()) {
             return Err(wrong("is set by the library; leave it out"));
         }
-        // Its value may be a secret of the caller's.
+        // The header's value may be a secret of the caller.
         let mut value =
-            HeaderValue::from_str(value).map_err(|_| wrong("has a value that no header can have"))?;
+            HeaderValue::from_str(value).map_err(|_| wrong("has a value that is not valid in a header"))?;
         value.set_sensitive(true);
-        checked.try_append(name, value).map_err(|_| wrong("is one header too many"))?;
+        checked
+            .try_append(name, value)
+            .map_err(|_| wrong("exceeds the number of headers that a request can have"))?;
     }
     Ok(checked)
 }
 
-/// How often a request has been made again, and why: each reason counts once.
+/// Which reasons to send a request again have occurred: each reason counts once.
 #[derive(Debug, Default)]
 pub struct Attempts {
     renewed: bool,
     repeated: bool,
 }
 
-/// What to do after a reply.
+/// What to do after an exchange.
 #[derive(Debug)]
 pub enum Next {
-    /// It is over.
+    /// The request has ended.
     Done(Result<Response, Error>),
-    /// The token was refused: once more with a newer one.
+    /// The token was refused: send the request once more with a newer token.
     RetryWithNewerToken,
-    /// It cannot have done anything, or nothing that it would not do again: once more.
+    /// The request had no effect, or is safe to repeat: send it once more.
     Retry,
 }
 
 impl Attempts {
-    /// A newer token would not help.
+    /// Records that a newer token would not help.
     pub fn give_up_renewing(&mut self) {
         self.renewed = true;
     }
 
-    /// What is made of a reply.
-    pub fn after(&mut self, request: &ApiRequest, reply: Exchange) -> Next {
-        let error = match reply.result {
-            // The service did not act on a request whose token it refused.
+    /// Decides what to do after an exchange.
+    pub fn after(&mut self, request: &ApiRequest, exchange: Exchange) -> Next {
+        let error = match exchange.result {
+            // The service does not act on a request whose token it refuses.
             Ok(answer) if answer.status == 401 && !self.renewed => {
                 self.renewed = true;
                 return Next::RetryWithNewerToken;
@@ -179,8 +181,8 @@ impl Attempts {
             Ok(answer) => return Next::Done(read(request, answer)),
             Err(error) => error,
         };
-        let is_unseen = reply.sent.is_none() || error.status == Status::PG_ERR_STREAM_REFUSED;
-        // A kept connection that the server closed at that moment; a new one may be all that is wanting.
+        let is_unseen = exchange.sent.is_none() || error.status == Status::PG_ERR_STREAM_REFUSED;
+        // The server may have closed an idle connection at that moment. A new connection may be enough.
         let is_broken =
             matches!(error.status, Status::PG_ERR_CONNECTION_LOST | Status::PG_ERR_STREAM_REFUSED);
         if is_broken && (is_unseen || request.is_safe()) && !self.repeated {
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_counts_once_and_the_second_refusal_is_the_answer() {
+    fn a_refused_token_is_renewed_once_and_the_second_refusal_is_returned() {
         let (request, mut attempts) = (post(), Attempts::default());
         assert!(matches!(attempts.after(&request, answered(401)), Next::RetryWithNewerToken));
         let Next::Done(Ok(response)) = attempts.after(&request, answered(401)) else { panic!("not done") };
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_is_tried_once_more_where_that_is_safe() {
+    fn after_a_broken_connection_a_safe_request_is_sent_once_more() {
         let broken = || failed(true, Status::PG_ERR_CONNECTION_LOST);
         let (request, mut attempts) = (get(), Attempts::default());
         assert!(matches!(attempts.after(&request, broken()), Next::Retry));
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_acted_is_not_sent_again_and_says_so() {
+    fn a_request_that_may_have_acted_is_not_sent_again_and_the_error_says_so() {
         let mut attempts = Attempts::default();
         for status in [Status::PG_ERR_CONNECTION_LOST, Status::PG_ERR_TIMEOUT] {
             let Next::Done(Err(error)) = attempts.after(&post(), failed(true, status)) else {
@@ -254,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_cannot_have_seen_is_sent_again() {
-        for reply in
+    fn a_request_that_the_service_has_not_seen_is_sent_again() {
+        for exchange in
             [failed(false, Status::PG_ERR_CONNECTION_LOST), failed(true, Status::PG_ERR_STREAM_REFUSED)]
         {
-            assert!(matches!(Attempts::default().after(&post(), reply), Next::Retry));
+            assert!(matches!(Attempts::default().after(&post(), exchange), Next::Retry));
         }
-        // Nobody is there: that is the caller's to wait out.
+        // Nothing listens at the address: the caller decides how long to wait.
         let unreachable = failed(false, Status::PG_ERR_CONNECT);
         let Next::Done(Err(error)) = Attempts::default().after(&post(), unreachable) else {
             panic!("not done")
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_and_headers_that_are_not_the_callers_are_refused_without_their_values() {
+    fn invalid_methods_and_reserved_headers_are_refused_without_showing_values() {
         for method in ["", "get", "CONNECT", "TRACE", "GET /"] {
             assert!(ApiRequest::new(method, "/", &[], None).unwrap_err().text.contains("`method`"));
         }

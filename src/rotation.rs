@@ -1,7 +1,7 @@
-//! Files that are replaced while the program runs: certificates, keys, credentials.
+//! Values that are read from files, and read again when the files are replaced: certificates, keys, credentials.
 //!
-//! A new version is noticed by its [`Version`] (no content is read for that). One that cannot be used is reported, and the
-//! last good one goes on: it may be half of a pair of files that are renamed one after the other.
+//! A change is detected by the file's [`Version`], without reading its content. A new version that cannot be used is
+//! reported, and the last good value stays in use: the file may be half of a pair that is renamed one after the other.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,10 +14,10 @@ use crate::runtime::process::PerProcess;
 use crate::runtime::workers::Workers;
 use crate::sync::lock;
 
-/// For one look at a few files. A file system that takes longer hangs.
+/// The limit for one check of a few files. A file system that takes longer counts as hanging.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What tells the versions of a file apart. A symbolic link counts as what it leads to.
+/// The attributes that differ between versions of a file. A symbolic link is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -28,7 +28,7 @@ struct Version {
 }
 
 impl Version {
-    /// `None`: it cannot be looked at, perhaps since it is being replaced.
+    /// `None`: the file cannot be examined, perhaps because it is being replaced.
     fn of(path: &PathBuf) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Version {
@@ -41,13 +41,14 @@ impl Version {
     }
 }
 
-/// The threads for looks at files, of all sessions and clients.
+/// The threads that check files, shared by all sessions and clients.
 static WORKERS: Workers = Workers::new("pg-files", 4);
 
-/// Looks at files on threads that may block. A look that hangs costs those who wait [`READ_TIMEOUT`] once, and then nothing until it
-/// has ended.
+/// Checks files on threads that may block. A check that hangs delays its callers by [`READ_TIMEOUT`] once. After that,
+/// further checks are skipped until it has ended.
 pub(crate) struct Watcher {
-    /// Lives as long as a look that nobody waits for any more. A lock that a parent held must not stop a forked child.
+    /// Alive while a check that nobody waits for still runs. Per process, since a lock that the parent held must not
+    /// block a forked child.
     hanging: PerProcess<Mutex<Weak<()>>>,
 }
 
@@ -56,7 +57,7 @@ impl Watcher {
         Watcher { hanging: PerProcess::new() }
     }
 
-    /// Performs a look. `None`: it hangs, or there is no thread.
+    /// Runs a check. `None`: a check hangs, or there is no thread.
     pub(crate) async fn perform<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> T + Send + 'static,
@@ -88,22 +89,22 @@ impl Watcher {
 
 type Versions = Vec<Option<Version>>;
 
-/// What a value is made from files with.
+/// Reads a value from its files.
 pub(crate) type Make<T> = Box<dyn Fn() -> Result<T, Error> + Send + Sync>;
 
-/// A value that is made from files, and made anew when they have changed.
+/// A value that is read from files, and read again when they have changed.
 pub(crate) struct Reloaded<T> {
     paths: Vec<PathBuf>,
     make: Make<T>,
     watcher: Watcher,
     first: Current<T>,
-    /// A lock that a parent held must not stop a forked child.
+    /// Per process, since a lock that the parent held must not block a forked child.
     current: PerProcess<Mutex<Current<T>>>,
 }
 
 struct Current<T> {
     value: Arc<T>,
-    /// As they were before the value was made; `None` after a failure, so that it is tried again.
+    /// The versions before the value was read; `None` after a failure, so that the files are read again.
     versions: Option<Versions>,
     error: Option<Error>,
 }
@@ -116,15 +117,15 @@ impl<T> Clone for Current<T> {
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
-    /// Makes the first value. Without paths it stays.
+    /// Reads the first value. Without paths the value never changes.
     pub(crate) fn new(paths: Vec<PathBuf>, make: Make<T>) -> Result<Self, Error> {
-        // Before the files are read: what changes in between is a change.
+        // Taken before the files are read, so that a change during the read is noticed later.
         let versions = versions(&paths);
         let first = Current { value: Arc::new(make()?), versions: Some(versions), error: None };
         Ok(Reloaded { paths, make, watcher: Watcher::new(), first, current: PerProcess::new() })
     }
 
-    /// The last good value, made anew if the files have changed. Looks at the files, which may block.
+    /// The last good value, read again if the files have changed. Checks the files, which may block.
     pub(crate) fn reload(&self) -> Arc<T> {
         let found = versions(&self.paths);
         let Some(seen) = self.current().map(|current| current.versions.clone()) else {
@@ -133,7 +134,8 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         if seen.as_ref() == Some(&found) {
             return self.last();
         }
-        // Outside of the lock: a file system may hang. Of two who read at once the last one is right, or looks again.
+        // Outside of the lock, since a file system may hang. If two callers read at once, the last one is right, or the
+        // next check reads again.
         let made = (self.make)();
         let Some(mut current) = self.current() else { return self.first.value.clone() };
         match made {
@@ -143,7 +145,8 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         current.value.clone()
     }
 
-    /// The same from a task, on a thread that may block. Where that takes too long, the last good value goes on.
+    /// Like `reload`, for async code: runs on a thread that may block. If that takes too long, the last good value
+    /// stays in use.
     pub(crate) async fn reload_async(self: &Arc<Self>) -> Arc<T> {
         let here = self.clone();
         if self.has_paths() {
@@ -152,17 +155,17 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         self.last()
     }
 
-    /// Whether there is any file to look at.
+    /// Whether there are files to check.
     pub(crate) fn has_paths(&self) -> bool {
         !self.paths.is_empty()
     }
 
-    /// The last good value as of the last look.
+    /// The last good value, without checking the files.
     pub(crate) fn last(&self) -> Arc<T> {
         self.current().map_or_else(|| self.first.value.clone(), |current| current.value.clone())
     }
 
-    /// Why the files as they are now cannot be used, as of the last look.
+    /// Why the files could not be used at the last check.
     pub(crate) fn reload_error(&self) -> Option<Error> {
         self.current()?.error.clone()
     }
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
     use crate::status::Status;
 
-    /// The text of a file, which must not be `bad`, and how often it was read.
+    /// A value that is the text of a file and must not be `bad`, and a count of the reads.
     fn text_of(path: PathBuf) -> (Reloaded<String>, Arc<AtomicUsize>) {
         let reads = Arc::new(AtomicUsize::new(0));
         let (counted, read) = (reads.clone(), path.clone());
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_stays_is_read_once_and_one_renamed_into_place_is_read_again() {
+    fn an_unchanged_file_is_read_once_and_a_replaced_one_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "one").unwrap();
@@ -213,13 +216,13 @@ mod tests {
         assert_eq!((text.reload().as_str(), text.reload().as_str()), ("one", "one"));
         assert_eq!(reads.load(Ordering::SeqCst), 1);
         replace(&path, "two");
-        assert_eq!(*text.last(), "one", "nobody has looked");
+        assert_eq!(*text.last(), "one", "the file was not checked");
         assert_eq!((text.reload().as_str(), text.last().as_str()), ("two", "two"));
         assert_eq!(reads.load(Ordering::SeqCst), 2);
     }
 
     #[test]
-    fn the_last_good_version_goes_on_until_there_is_another() {
+    fn the_last_good_version_stays_until_there_is_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "one").unwrap();
@@ -236,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_read_for_a_moment_is_read_again_though_it_did_not_change() {
+    fn a_file_that_could_not_be_read_once_is_read_again_without_a_change() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "one").unwrap();
@@ -254,9 +257,10 @@ mod tests {
         assert_eq!(*text.reload(), "two");
     }
 
-    /// As Kubernetes does it: `file` leads to `..data/file`, `..data` to a folder, and is renamed.
+    /// As in Kubernetes: `file` is a link to `..data/file`, and `..data` is a link to a folder that is replaced by
+    /// renaming.
     #[test]
-    fn a_folder_that_is_swapped_behind_a_link_is_seen() {
+    fn a_folder_that_is_replaced_behind_a_link_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for version in ["one", "two"] {

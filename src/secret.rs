@@ -1,10 +1,10 @@
-//! Text that must not be seen: zeroed when dropped, absent from every Debug.
+//! Secret text: wiped when it is dropped, and not shown by Debug.
 
 use std::fmt;
 
 use zeroize::{Zeroize, Zeroizing};
 
-/// A secret text without NUL inside. It is kept with a NUL behind it, so that C can borrow it as it is.
+/// A secret text without NUL. A NUL is stored behind the text, so that C can borrow it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Box<str>>);
 
@@ -14,19 +14,19 @@ impl Secret {
         if text.is_empty() || text.contains('\0') {
             return None;
         }
-        // One allocation of the final size: growing would leave a copy behind in freed memory.
+        // One allocation of the final size: a buffer that grows leaves a copy in freed memory.
         let mut buffer = String::with_capacity(text.len() + 1);
         buffer.push_str(text);
         buffer.push('\0');
         Some(Secret(Zeroizing::new(buffer.into_boxed_str())))
     }
 
-    /// The text itself. Whoever calls this takes care of where it goes.
+    /// The text itself. The caller is responsible for what happens to it.
     pub fn expose(&self) -> &str {
         &self.0[..self.0.len() - 1]
     }
 
-    /// The text with its closing NUL.
+    /// The text with its final NUL.
     pub fn expose_with_nul(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -38,7 +38,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// `text` with every occurrence of a secret taken out: a server may echo what it was sent.
+/// Removes every occurrence of the secrets from `text`: a server may echo what it received.
 pub fn redact(mut text: String, secrets: &[&Secret]) -> String {
     for secret in secrets {
         if text.contains(secret.expose()) {

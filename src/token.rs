@@ -1,4 +1,4 @@
-//! Tokens: the access token with the time it has left, and the refresh token that can be presented once.
+//! Access tokens with their remaining time, and refresh tokens, which can be presented once.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -10,17 +10,17 @@ use crate::clock::Moment;
 use crate::expiry::Lifetime;
 use crate::secret::Secret;
 
-/// What the service gives for credentials or for a refresh token.
+/// An access token and a refresh token, which the service returns from Issue and Refresh.
 #[derive(Debug)]
 pub struct Pair {
-    /// Works now.
+    /// The access token, valid now.
     pub token: Token,
-    /// Buys the next pair; the service may leave it out.
+    /// The refresh token for the next pair. The service may leave it out.
     pub refresh: Option<RefreshToken>,
 }
 
-/// The right to present a refresh token once. It cannot be cloned: presenting it consumes it, and it comes back
-/// only if no byte of it left or the server said that it was not used.
+/// The right to present a refresh token once. It cannot be cloned, and presenting the token consumes it. It comes back
+/// only if no byte of the token left, or if the server said that the token was not used.
 #[derive(Debug)]
 pub struct RefreshToken {
     secret: Secret,
@@ -33,34 +33,34 @@ impl RefreshToken {
         RefreshToken { secret, replayed: false }
     }
 
-    /// The text itself: to be sent once, or to be kept by a store or a caller who then has the right.
+    /// The text itself: to send it once, or to pass it to a store or a caller, who then has the right to present it.
     pub fn secret(&self) -> &Secret {
         &self.secret
     }
 
-    /// Presented once more, it did not leave or was not used up: what it was before.
+    /// After a replay that did not leave or did not use up the token: the token as it was before the replay.
     pub fn undo_replay(self) -> Result<MaybeSpentRefreshToken, RefreshToken> {
         if self.replayed { Ok(MaybeSpentRefreshToken(self.secret)) } else { Err(self) }
     }
 
-    /// What may still be done with it should the call that presents it break off; `None`: it is the second presentation.
+    /// What remains if the call that presents the token is interrupted; `None` on the second presentation.
     pub fn maybe_spent_if_lost(&self) -> Option<MaybeSpentRefreshToken> {
         (!self.replayed).then(|| MaybeSpentRefreshToken(self.secret.clone()))
     }
 
-    /// It was presented and its fate is not known: all that may still be done with it.
+    /// What remains of a token that was presented and whose fate is unknown.
     pub fn into_maybe_spent(self) -> Option<MaybeSpentRefreshToken> {
         (!self.replayed).then_some(MaybeSpentRefreshToken(self.secret))
     }
 }
 
-/// A refresh token that may be spent. To present it all the same, once, takes the setting `on_ambiguous = replay`, or a
-/// session that has nothing else left.
+/// A refresh token that may be spent. It is presented again, once, only with the setting `on_ambiguous = replay`, or if
+/// the session has nothing else left.
 #[derive(Debug)]
 pub struct MaybeSpentRefreshToken(Secret);
 
 impl MaybeSpentRefreshToken {
-    /// The right to present it once more, and never again.
+    /// The right to present the token once more, and then never again.
     pub fn replay(self) -> RefreshToken {
         RefreshToken { secret: self.0, replayed: true }
     }
@@ -69,38 +69,38 @@ impl MaybeSpentRefreshToken {
 /// An access token. Immutable.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// Goes into `Authorization: Bearer …`.
+    /// Sent as `Authorization: Bearer …`.
     pub access: Secret,
-    /// How long it lives.
+    /// How long the token lives.
     pub lifetime: Lifetime,
-    /// From when the lifetime counts: taken before the request was sent, so never too late.
+    /// When the lifetime begins: a moment before the request was sent, so never too late.
     pub anchor: Moment,
-    /// Worked out when first asked for: few tokens are.
+    /// Computed on first use, since it is needed for few tokens.
     fingerprint: OnceLock<Fingerprint>,
-    /// How many seconds the service's clock was ahead of ours when the token came, where it told.
+    /// How many seconds the service's clock was ahead of ours when the token arrived, if the service sent its time.
     pub clock_skew: Option<i64>,
-    /// How many tokens in a row before this one the service refused young.
+    /// How many tokens in a row before this one the service refused soon after it had issued them.
     pub refused_young: u32,
 }
 
 impl Token {
-    /// A token whose request began to leave at `anchor`.
+    /// A token whose request was sent at `anchor` or later.
     pub fn new(access: Secret, lifetime: Lifetime, anchor: Moment) -> Self {
         Token { access, lifetime, anchor, fingerprint: OnceLock::new(), clock_skew: None, refused_young: 0 }
     }
 
-    /// The name under which it may be shown.
+    /// The fingerprint of the token, which is safe to show.
     pub fn fingerprint(&self) -> &Fingerprint {
         self.fingerprint.get_or_init(|| Fingerprint::of(&self.access))
     }
 
-    /// Whether the wall clock ran ahead of the boot clock since the token came: the machine may have been restored
-    /// from an image, or its clock was set.
+    /// Whether the wall clock has moved ahead of the boot clock since the token arrived: the machine was restored from
+    /// an image, or its clock was set.
     pub fn wall_has_jumped(&self, now: Moment) -> bool {
         now.wall_has_jumped(self.anchor)
     }
 
-    /// What is left of the access token's life; zero when it has expired.
+    /// The remaining lifetime of the access token; zero if it has expired.
     pub fn remaining(&self, now: Moment) -> Duration {
         self.lifetime.length.saturating_sub(now.since(self.anchor))
     }
@@ -110,22 +110,22 @@ impl Token {
 /// the last pg_token_free zeroes the texts.
 #[derive(Debug)]
 pub struct Grant {
-    /// Works now.
+    /// The access token, valid now.
     pub token: Token,
     /// Which pair of its session this is, from 1; 0: of no session.
     pub generation: u64,
-    /// With a bare call, what buys the next pair. A session keeps its own to itself.
+    /// The refresh token, for a bare call. A session keeps its own refresh token to itself.
     pub refresh: Option<RefreshToken>,
 }
 
 impl Grant {
-    /// The pair of a bare call.
+    /// The result of a bare call.
     pub fn bare(Pair { token, refresh }: Pair) -> Self {
         Grant { token, generation: 0, refresh }
     }
 }
 
-/// The first 64 bits of a token's SHA-256: enough to tell tokens apart, nothing to log in with.
+/// The first 64 bits of a token's SHA-256: enough to tell tokens apart, but useless for authentication.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {
     /// 16 hexadecimal digits and a NUL, so that C can borrow it as it is.

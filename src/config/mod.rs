@@ -1,4 +1,4 @@
-//! What a client is made from: a value per setting, each checked when it is set.
+//! The configuration of a client: one value per setting, each checked when it is set.
 
 mod table;
 
@@ -48,20 +48,20 @@ pub struct Config {
     pub(crate) is_strict: bool,
 }
 
-/// What a session does when the answer to a Refresh was lost.
+/// What a session does if the answer to a Refresh was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnAmbiguous {
-    /// Buys a new pair with the credentials.
+    /// Obtains a new pair with the credentials.
     #[default]
     Issue,
     /// Presents the refresh token once more.
     Replay,
-    /// Leaves it until there are new credentials.
+    /// Waits until there are new credentials.
     Fail,
 }
 
 impl OnAmbiguous {
-    /// By the setting's words; the first one stands for any other.
+    /// The choice for a word of the setting. Any other word means `issue`.
     pub(crate) fn named(word: String) -> Self {
         match word.as_str() {
             "replay" => OnAmbiguous::Replay,
@@ -109,13 +109,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Sets one value by the setting's name.
+    /// Sets one value, by the name of its setting.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let setting = Setting::find(name).ok_or_else(|| unknown(name))?;
         self.apply(setting, value, setting.name)
     }
 
-    /// Takes every setting whose `PAYMENTSGATE_…` variable is set. All or nothing.
+    /// Sets every setting whose `PAYMENTSGATE_…` variable is set. All or none.
     pub fn set_from_env(
         &mut self,
         variable: impl Fn(&str) -> Option<std::ffi::OsString>,
@@ -144,13 +144,13 @@ impl Config {
         })
     }
 
-    /// The transport of these settings, to that URL. Reads the files of TLS; connects nowhere.
+    /// The transport of these settings to the given URL. Reads the TLS files; makes no connection.
     pub fn transport(&self, base_url: Url, clock: Arc<dyn Clock>) -> Result<HttpTransport, Error> {
         let tls = Arc::new(TlsSettings::load(&self.tls)?);
         HttpTransport::new(&self.http, base_url, tls, clock)
     }
 
-    /// Where the credentials that the settings name come from, if there are any. Reads the files.
+    /// The source of the credentials that the settings name, if any. Reads the files.
     pub(crate) fn credentials_source(&self) -> Result<Option<CredentialsSource>, Error> {
         let source = Config {
             credentials_file: self.credentials_file.clone(),
@@ -218,19 +218,18 @@ impl Config {
 }
 
 impl Config {
-    /// Keeps the pair of a session in a store of the host's own.
+    /// Stores the pair of a session in a store of the host.
     pub fn set_store(&mut self, store: HostStore) {
         self.host_store = Some(store);
     }
 
-    /// Where the pair of a session is kept.
+    /// Where the pair of a session is stored.
     pub(crate) fn location(&self) -> Result<Location, Error> {
         match &self.host_store {
             None => Ok(self.store.clone()),
             Some(store) if self.store == Location::Memory => Ok(Location::Custom(store.clone())),
             Some(_) => {
-                let text =
-                    "store is set, and a store of the program's own (pg_config_set_store); keep one of them";
+                let text = "store is set, and so is a store of the program's own (pg_config_set_store); keep one of them";
                 Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text))
             }
         }
@@ -250,7 +249,7 @@ impl Config {
         };
         if self.location()? == Location::Memory {
             let text = format!(
-                "{setting} is set, but store is memory:, where nothing is sealed; set store to file:/folder, or leave \
+                "{setting} is set, but store is memory:, which seals nothing; set store to file:/folder, or leave \
                  {setting} out"
             );
             return Err(conflict(text));
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_fit_is_named_with_what_would() {
+    fn an_invalid_value_is_an_error_with_the_name_of_its_setting() {
         let mut config = Config::default();
         for (name, value, status) in [
             ("base_url", "", Status::PG_ERR_INVALID_SETTING),
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_may_be_plain() {
+    fn plain_http_is_allowed_to_loopback() {
         let mut config = Config::default();
         for url in ["http://127.0.0.1:80", "http://localhost:1/", "http://[::1]:9/gate", "https://host/gate"]
         {
@@ -333,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_break_at_the_end_is_no_part_of_a_value() {
+    fn one_final_line_break_is_removed_from_a_value() {
         let mut config = Config::default();
         for (name, value) in [
             ("account_id", "a-1\n"),
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_taken_whole_or_not_at_all() {
+    fn the_environment_is_applied_completely_or_not_at_all() {
         let mut config = Config::default();
         let error = config
             .set_from_env(|name| match name {

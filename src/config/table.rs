@@ -1,4 +1,4 @@
-//! The table of settings: one source for validation, defaults, the C table, the docs and the environment.
+//! The table of settings: the one source for validation, defaults, the C table, the docs and the environment.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,28 +13,29 @@ use crate::transport::ProxyChoice;
 
 /// One row of the table.
 pub struct Setting {
-    /// The key, as given to `pg_config_set`.
+    /// The name, as given to `pg_config_set`.
     pub name: &'static str,
-    /// What a value is.
+    /// The type of its values.
     pub kind: Kind,
-    /// What holds when it is not set; empty: nothing.
+    /// The value if it is not set; empty: none.
     pub default: &'static str,
     /// What it does, in a sentence or two.
     pub description: &'static str,
     apply: fn(&mut Config, Value),
 }
 
-/// The type of a setting, with the values it takes.
+/// The type of a setting, with its valid values.
 pub enum Kind {
     /// Any text that is not empty.
     Text,
-    /// Text that can stand in an HTTP header.
+    /// Text that is valid in an HTTP header.
     Header,
     /// Text that is never shown, not even in an error.
     Secret,
-    /// The base64 of a PEM, never shown.
+    /// The base64 of a PEM, which is never shown.
     PublicKey,
-    /// The path of a file, read when the client is made. Those of credentials and of TLS are read again when they change.
+    /// The path of a file, which is read when the client is made. Files with credentials and TLS files are read again
+    /// when they change.
     Path,
     /// An https URL, or http to this machine.
     Url,
@@ -42,21 +43,21 @@ pub enum Kind {
     Proxy,
     /// `memory:`, `file:` with the path of a folder, or the URL of a Redis server.
     Store,
-    /// One key or two, of 32 bytes in base64, never shown.
+    /// One or two keys of 32 bytes in base64, which are never shown.
     Keys,
     /// `true` or `false`.
     Boolean,
-    /// Whole milliseconds from 1 to the number.
+    /// Whole milliseconds, from 1 to the number.
     Milliseconds(u64),
-    /// Whole seconds between the two numbers.
+    /// Whole seconds, from the first number to the second.
     Seconds(u64, u64),
-    /// Whole bytes between the two numbers.
+    /// Whole bytes, from the first number to the second.
     Bytes(u64, u64),
     /// One of these words.
     Choice(&'static [&'static str]),
 }
 
-/// A value that fits its kind.
+/// A valid value.
 enum Value {
     Text(String),
     Secret(Secret),
@@ -69,7 +70,7 @@ enum Value {
     Number(u64),
 }
 
-/// What is wrong with a value.
+/// An invalid value: the status, and a description of the valid values.
 pub(crate) struct InvalidValue {
     pub(crate) status: Status,
     pub(crate) expected: String,
@@ -77,7 +78,7 @@ pub(crate) struct InvalidValue {
 
 const TEN_MINUTES: u64 = 600_000;
 
-/// Takes a value of the right variant out; the kind of the row has already decided which it is.
+/// Stores a value of the expected variant; the kind of the row has already decided which variant it is.
 macro_rules! store {
     ($variant:ident, $config:ident $(. $field:ident)+ = $make:expr) => {
         |$config, value| {
@@ -88,7 +89,7 @@ macro_rules! store {
     };
 }
 
-/// The settings, in the order in which a reader wants them.
+/// The settings, in reading order.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "base_url",
@@ -102,23 +103,23 @@ pub const SETTINGS: &[Setting] = &[
         name: "credentials_file",
         kind: Kind::Path,
         default: "",
-        description: "The credentials.json of the vendor: account_id and public_key are taken from it. Instead of \
-                      account_id and public_key. It is read again when it has changed: before an Issue, and while \
-                      credentials were refused.",
+        description: "The credentials.json of the vendor: account_id and public_key are read from it. Set it instead of \
+                      account_id and public_key. The file is read again when it has changed: before an Issue, and while \
+                      the credentials are refused.",
         apply: store!(Path, config.credentials_file = Some),
     },
     Setting {
         name: "account_id",
         kind: Kind::Text,
         default: "",
-        description: "The service account, a UUID. Together with public_key or public_key_file.",
+        description: "The service account, a UUID. Set it together with public_key or public_key_file.",
         apply: store!(Text, config.account_id = Some),
     },
     Setting {
         name: "public_key",
         kind: Kind::PublicKey,
         default: "",
-        description: "The account's public key as the vendor gives it: a PEM, base64-encoded once more, in one line \
+        description: "The account's public key in the vendor's form: a PEM, base64-encoded once more, in one line \
                       (`base64 -w0`).",
         apply: store!(Secret, config.public_key = Some),
     },
@@ -126,8 +127,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "public_key_file",
         kind: Kind::Path,
         default: "",
-        description: "A file with the public key as a plain PEM; it is base64-encoded for you. Instead of public_key. \
-                      It is read again like credentials_file.",
+        description: "A file with the public key as a plain PEM; the library base64-encodes it. Set it instead of \
+                      public_key. The file is read again like credentials_file.",
         apply: store!(Path, config.public_key_file = Some),
     },
     Setting {
@@ -141,46 +142,46 @@ pub const SETTINGS: &[Setting] = &[
         name: "issue_timeout_ms",
         kind: Kind::Milliseconds(TEN_MINUTES),
         default: "15000",
-        description: "How long an Issue may take in all when the call gives no deadline of its own.",
+        description: "How long an Issue may take in total if the call gives no deadline of its own.",
         apply: store!(Number, config.issue_timeout = Duration::from_millis),
     },
     Setting {
         name: "refresh_timeout_ms",
         kind: Kind::Milliseconds(TEN_MINUTES),
         default: "45000",
-        description: "How long a Refresh may take in all when the call gives no deadline of its own. Long on purpose: \
-                      a refresh given up early may cost the refresh token.",
+        description: "How long a Refresh may take in total if the call gives no deadline of its own. The default is long on \
+                      purpose: a Refresh that is abandoned early may cost the refresh token.",
         apply: store!(Number, config.refresh_timeout = Duration::from_millis),
     },
     Setting {
         name: "request_timeout_ms",
         kind: Kind::Milliseconds(TEN_MINUTES),
         default: "30000",
-        description: "How long a request to the rest of the API may take in all when the call gives no deadline of its \
-                      own. The time for a token counts.",
+        description: "How long a request to the rest of the API may take in total if the call gives no deadline of its \
+                      own. This includes the time to obtain a token.",
         apply: store!(Number, config.request_timeout = Duration::from_millis),
     },
     Setting {
         name: "tls.ca_file",
         kind: Kind::Path,
         default: "",
-        description: "A PEM file with further certificate authorities to trust. This and the two files below are read again \
-                      when they have changed; connections that are made from then on use them.",
+        description: "A PEM file with further certificate authorities to trust. This file and the two files below are read \
+                      again when they have changed; new connections then use them.",
         apply: store!(Path, config.tls.ca_file = Some),
     },
     Setting {
         name: "tls.system_roots",
         kind: Kind::Boolean,
         default: "true",
-        description: "Whether the system's certificate authorities are trusted too; false: only those of tls.ca_file.",
+        description: "Whether the system's certificate authorities are trusted too. false: only those of tls.ca_file.",
         apply: store!(Boolean, config.tls.system_roots = |on| on),
     },
     Setting {
         name: "tls.client_cert_file",
         kind: Kind::Path,
         default: "",
-        description: "A PEM file with the certificate chain to show to a server that asks for one. With \
-                      tls.client_key_file.",
+        description: "A PEM file with the certificate chain for a server that asks for a client certificate. Set it \
+                      together with tls.client_key_file.",
         apply: store!(Path, config.tls.client_cert_file = Some),
     },
     Setting {
@@ -194,16 +195,16 @@ pub const SETTINGS: &[Setting] = &[
         name: "proxy",
         kind: Kind::Proxy,
         default: "none",
-        description: "none: connect directly. env: as HTTPS_PROXY or ALL_PROXY, and NO_PROXY say when the client is \
+        description: "none: connect directly. env: use HTTPS_PROXY or ALL_PROXY, and NO_PROXY, as they are when the client is \
                       made. Otherwise the proxy's URL, for example http://user:password@proxy.example:3128. A plain http \
-                      base_url is never proxied.",
+                      base_url never uses a proxy.",
         apply: store!(Proxy, config.http.proxy = |choice| choice),
     },
     Setting {
         name: "user_agent",
         kind: Kind::Header,
         default: concat!("paymentsgate-auth/", env!("CARGO_PKG_VERSION")),
-        description: "The User-Agent header: name your program here, the vendor's support will ask.",
+        description: "The User-Agent header. Name your program here: the vendor's support will ask for it.",
         apply: store!(Text, config.http.user_agent = |text| text),
     },
     Setting {
@@ -218,74 +219,73 @@ pub const SETTINGS: &[Setting] = &[
         name: "max_response_bytes",
         kind: Kind::Bytes(1024, 16 * 1024 * 1024),
         default: "65536",
-        description: "The largest body of an answer to Issue and Refresh that is read; a larger one is refused.",
+        description: "The largest body of an answer to Issue and Refresh. A larger body is refused.",
         apply: store!(Number, config.max_response_bytes = |bytes| bytes as usize),
     },
     Setting {
         name: "request_max_response_bytes",
         kind: Kind::Bytes(1024, 1 << 30),
         default: "8388608",
-        description: "The same for requests to the rest of the API.",
+        description: "The largest body of a response to a request to the rest of the API. A larger body is refused.",
         apply: store!(Number, config.request_max_response_bytes = |bytes| bytes as usize),
     },
     Setting {
         name: "access_token",
         kind: Kind::Secret,
         default: "",
-        description: "Of a session: a pair that is there already, to begin with. With refresh_token. A session may have a \
-                      pair alone, or credentials too to recover with.",
+        description: "Of a session: the access token of a pair to start with. Set it together with refresh_token. A session may \
+                      have only a pair, or also credentials, with which it recovers.",
         apply: store!(Secret, config.access_token = Some),
     },
     Setting {
         name: "refresh_token",
         kind: Kind::Secret,
         default: "",
-        description: "Of a session: what buys the next pair. With access_token. It must not be presented by anybody else \
-                      from then on: every new pair is told by the event PG_EVENT_ROTATED.",
+        description: "Of a session: the refresh token of a pair to start with. Set it together with access_token. From then on \
+                      nobody else may present it. The event PG_EVENT_ROTATED reports every new pair.",
         apply: store!(Secret, config.refresh_token = Some),
     },
     Setting {
         name: "access_token_expires_in_s",
         kind: Kind::Seconds(0, 86_400),
         default: "",
-        description: "Of a session: how long the access_token lives from when the session is opened. Not set: its age is \
-                      not known, and it is renewed before it is used, if that can be done.",
+        description: "Of a session: how long the access_token lives, counted from the opening of the session. Not set: its age \
+                      is unknown, and the session renews it before it is used, if possible.",
         apply: store!(Number, config.access_token_expires_in = |seconds| Some(Duration::from_secs(seconds))),
     },
     Setting {
         name: "store",
         kind: Kind::Store,
         default: "memory:",
-        description: "Of a session: where its pair is kept. memory: in this process, until it ends. file:/folder: in a \
-                      folder of this machine, shared by all processes that name it and kept over restarts; each account \
-                      has a record of its own in it. redis://user:password@host:port/database, or rediss:// for TLS (with \
-                      the settings tls.*): on a Redis or Valkey server, shared by all machines that name it; \
-                      `?replicas=1` behind it waits until so many replicas have each record. docs/redis.md has more.",
+        description: "Of a session: where its pair is stored. memory: in this process, until it ends. file:/folder: in a \
+                      folder of this machine, which all processes that name it share and which survives restarts; each \
+                      account has its own record there. redis://user:password@host:port/database, or rediss:// for TLS (with \
+                      the settings tls.*): on a Redis or Valkey server, which all machines that name it share; \
+                      `?replicas=1` at the end waits until one replica has each record. See docs/redis.md.",
         apply: store!(Store, config.store = |location| location),
     },
     Setting {
         name: "store_key",
         kind: Kind::Keys,
         default: "",
-        description: "Of a session: a key of 32 random bytes in base64 (`openssl rand -base64 32`), with which its record \
-                      in a folder or on a server is sealed. Two, with a comma between them: sealed is with the first, opened with \
-                      either.",
+        description: "Of a session: a key of 32 random bytes in base64 (`openssl rand -base64 32`), which seals its record \
+                      in a folder or on a server. Two keys, separated by a comma: the first seals, and both open.",
         apply: store!(Keys, config.store_key = Some),
     },
     Setting {
         name: "store_key_file",
         kind: Kind::Path,
         default: "",
-        description: "Of a session: a file that holds what store_key would; read when the session is opened. Instead of \
-                      store_key.",
+        description: "Of a session: a file that holds the value of store_key. It is read when the session is opened. Set it instead \
+                      of store_key.",
         apply: store!(Path, config.store_key_file = Some),
     },
     Setting {
         name: "store_accept_plain",
         kind: Kind::Boolean,
         default: "false",
-        description: "Of a session with a store_key: whether a record that is not sealed is read all the same, and sealed \
-                      when it is next written. For the change from a store without a key, and for no longer: everybody who can \
+        description: "Of a session with a store_key: whether a record that is not sealed is still accepted, and sealed \
+                      when it is next written. Use it only while a store changes from no key to a key: everybody who can \
                       write to the store can put such a record there.",
         apply: store!(Boolean, config.store_accept_plain = |on| on),
     },
@@ -293,24 +293,24 @@ pub const SETTINGS: &[Setting] = &[
         name: "on_store_down",
         kind: Kind::Choice(&["private", "fail"]),
         default: "private",
-        description: "Of a session: what to do when a token is due and the store cannot be used. private: buy a pair with \
-                      the credentials, for this process alone. fail: tell the caller.",
+        description: "Of a session: what to do if a new token is due and the store cannot be used. private: obtain a pair with \
+                      the credentials, for this process only. fail: return an error to the caller.",
         apply: store!(Text, config.fail_without_store = |word| word == "fail"),
     },
     Setting {
         name: "durability",
         kind: Kind::Choice(&["relaxed", "strict"]),
         default: "relaxed",
-        description: "Of a session: what to do with a new pair that the store does not take. relaxed: hand its token out \
-                      all the same; nobody can present the old refresh token again. strict: do not.",
+        description: "Of a session: what to do with a new pair that the store cannot save. relaxed: hand its token out \
+                      anyway; nobody can present the old refresh token again. strict: do not hand it out.",
         apply: store!(Text, config.is_strict = |word| word == "strict"),
     },
     Setting {
         name: "on_ambiguous",
         kind: Kind::Choice(&["issue", "replay", "fail"]),
         default: "issue",
-        description: "Of a session: what to do when the answer to a Refresh was lost. issue: buy a new pair with the \
-                      credentials (without any: replay). replay: present the refresh token once more. fail: leave it \
+        description: "Of a session: what to do if the answer to a Refresh was lost. issue: obtain a new pair with the \
+                      credentials (without credentials: replay). replay: present the refresh token once more. fail: wait \
                       until there are new credentials.",
         apply: store!(Text, config.on_ambiguous = OnAmbiguous::named),
     },
@@ -318,24 +318,24 @@ pub const SETTINGS: &[Setting] = &[
         name: "keep_warm",
         kind: Kind::Boolean,
         default: "false",
-        description: "Of a session: whether it goes on refreshing in the background though nobody has asked for a token \
+        description: "Of a session: whether it continues to refresh in the background if nobody has asked for a token \
                       for a whole lifetime.",
         apply: store!(Boolean, config.keep_warm = |on| on),
     },
 ];
 
 impl Setting {
-    /// The row of that name.
+    /// Finds a setting by its name.
     pub fn find(name: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
 
-    /// The variable that `pg_config_set_from_env` reads: `tls.ca_file` is `PAYMENTSGATE_TLS_CA_FILE`.
+    /// The variable that `pg_config_set_from_env` reads: for `tls.ca_file` it is `PAYMENTSGATE_TLS_CA_FILE`.
     pub fn variable(&self) -> String {
         format!("PAYMENTSGATE_{}", self.name.replace('.', "_").to_uppercase())
     }
 
-    /// Checks a value and puts it into the configuration.
+    /// Checks a value and stores it in the configuration.
     pub(crate) fn apply(&self, config: &mut Config, text: &str) -> Result<(), InvalidValue> {
         let value = self.kind.parse(text)?;
         (self.apply)(config, value);
@@ -344,7 +344,7 @@ impl Setting {
 }
 
 impl Kind {
-    /// The name of the type, for the table.
+    /// The name of the type, as in the table.
     pub fn name(&self) -> &'static str {
         match self {
             Kind::Text | Kind::Header => "text",
@@ -361,7 +361,7 @@ impl Kind {
         }
     }
 
-    /// The values it takes, in words.
+    /// The valid values, in words.
     pub fn range(&self) -> String {
         match self {
             Kind::Text | Kind::Secret => "a text that is not empty and has no control characters".into(),
@@ -386,7 +386,7 @@ impl Kind {
         }
     }
 
-    /// A value as an error may show it: no secret, and not without end.
+    /// A value in the form in which an error may show it: no secret, and limited in length.
     pub(crate) fn display_value(&self, text: &str) -> String {
         match self {
             Kind::Secret | Kind::PublicKey | Kind::Keys => "[secret]".into(),
@@ -400,7 +400,7 @@ impl Kind {
 
     fn parse(&self, text: &str) -> Result<Value, InvalidValue> {
         let invalid = || InvalidValue { status: Status::PG_ERR_INVALID_SETTING, expected: self.range() };
-        // Where a value comes out of a file, its last line break is no part of it.
+        // A value that comes from a file may have a final line break, which is removed.
         let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
         if text.is_empty() || text.chars().any(char::is_control) {
             return Err(invalid());
@@ -426,7 +426,7 @@ impl Kind {
     }
 }
 
-/// `None`: not a base URL at all. `Err`: one that would send tokens in clear.
+/// `None`: not a base URL. `Err`: a base URL that would send tokens in clear.
 fn parse_base_url(text: &str) -> Option<Result<Url, InvalidValue>> {
     let mut url = Url::parse(text).ok()?;
     let host = url.host_str()?.to_owned();
@@ -445,7 +445,7 @@ fn parse_base_url(text: &str) -> Option<Result<Url, InvalidValue>> {
         );
         return Some(Err(InvalidValue { status: Status::PG_ERR_INSECURE_URL, expected }));
     }
-    // Joined paths must land below a base such as https://host/gate, with or without its last slash.
+    // Joined paths must be below a base such as https://host/gate, with or without a final slash.
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }

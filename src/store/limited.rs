@@ -1,4 +1,5 @@
-//! Operations on what may hang: one after the other for each session, on threads of the place's own, each with a limit.
+//! Runs operations that may hang: one after the other for each session, on threads of the store, each with a time
+//! limit.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -11,37 +12,37 @@ use crate::defect;
 use crate::error::Error;
 use crate::runtime::workers::Workers;
 
-/// What a session waits for an operation on its store.
+/// How long a session waits for an operation on its store.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
-/// Lets go of what it holds: the session has gone on without it.
+/// A resource whose lock is released when an operation timed out and the session continues without it.
 pub(super) trait ReleaseLock: Send + 'static {
     fn release_lock(&mut self);
 }
 
-/// What is operated on. An operation that hangs keeps the next ones of its session waiting, not their threads.
+/// Runs operations on a resource. If one hangs, the next ones of its session wait without using a thread.
 pub(super) struct Limited<T: ReleaseLock> {
     resource: Arc<Mutex<T>>,
     workers: Arc<Workers>,
     limit: Duration,
 }
 
-/// The turn of one operation.
-struct Operation<T: ReleaseLock> {
+/// One operation, which has exclusive use of the resource.
+struct ResourceGuard<T: ReleaseLock> {
     resource: OwnedMutexGuard<T>,
-    /// If nobody waits any more when it ends, or it is never begun.
+    /// Whether the lock is released if nobody waits any more at the end, or if the operation never begins.
     releases_lock: bool,
-    /// So that the next session of the place, too, finds the threads that hang, and makes no others.
+    /// Keeps the pool alive, so that the store's next session shares its hanging threads instead of starting new ones.
     _workers: Arc<Workers>,
 }
 
-impl<T: ReleaseLock> Operation<T> {
+impl<T: ReleaseLock> ResourceGuard<T> {
     fn end(&mut self, is_answered: bool) {
         self.releases_lock &= !is_answered;
     }
 }
 
-impl<T: ReleaseLock> Drop for Operation<T> {
+impl<T: ReleaseLock> Drop for ResourceGuard<T> {
     fn drop(&mut self) {
         if self.releases_lock {
             let _ = defect::catch_panic(|| self.resource.release_lock());
@@ -49,7 +50,7 @@ impl<T: ReleaseLock> Drop for Operation<T> {
     }
 }
 
-impl<T: ReleaseLock> Deref for Operation<T> {
+impl<T: ReleaseLock> Deref for ResourceGuard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -57,7 +58,7 @@ impl<T: ReleaseLock> Deref for Operation<T> {
     }
 }
 
-impl<T: ReleaseLock> DerefMut for Operation<T> {
+impl<T: ReleaseLock> DerefMut for ResourceGuard<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.resource
     }
@@ -68,8 +69,9 @@ impl<T: ReleaseLock> Limited<T> {
         Limited { resource: Arc::new(Mutex::new(resource)), workers, limit }
     }
 
-    /// Performs an operation and waits for it, up to the limit; `late` is the error then. One that was given up before it
-    /// began is not done, and after one that was given up all is let go of. A panic in it is an error.
+    /// Performs an operation and waits for it, up to the limit; then `timeout_error` gives the error. An operation that
+    /// timed out before it began is not performed, and after any timeout the lock is released. A panic becomes an
+    /// error.
     pub(super) async fn perform<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
@@ -78,7 +80,7 @@ impl<T: ReleaseLock> Limited<T> {
         self.run(work, timeout_error, true).await
     }
 
-    /// The same for what may be given up in the middle of a flight: nothing is let go of.
+    /// Like `perform`, for an operation that may be abandoned during a flight: the lock is not released.
     pub(super) async fn perform_without_release<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
@@ -95,15 +97,15 @@ impl<T: ReleaseLock> Limited<T> {
     ) -> Result<R, Error> {
         let run = async {
             let resource = self.resource.clone().lock_owned().await;
-            let mut operation = Operation { resource, releases_lock, _workers: self.workers.clone() };
+            let mut guard = ResourceGuard { resource, releases_lock, _workers: self.workers.clone() };
             let (answer, waiting) = oneshot::channel();
             self.workers.submit(Box::new(move || {
                 if !answer.is_closed() {
-                    let result = defect::catch_panic(|| work(&mut operation)).and_then(|done| done);
-                    operation.end(answer.send(result).is_ok());
+                    let result = defect::catch_panic(|| work(&mut guard)).and_then(|done| done);
+                    guard.end(answer.send(result).is_ok());
                 }
             }))?;
-            // Without an answer it was taken out of the queue, since no thread was left for it.
+            // No answer: the operation was removed from the queue, since no thread was left for it.
             waiting.await.unwrap_or_else(|_| Err(self.workers.refused(None)))
         };
         timeout(self.limit, run).await.unwrap_or_else(|_| Err(timeout_error(self.limit)))

@@ -1,4 +1,4 @@
-//! A store that lives and dies with the session.
+//! A store in memory, which ends with the session.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -6,7 +6,7 @@ use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncomm
 use crate::sync::lock;
 use crate::token::{Grant, Pair, RefreshToken};
 
-/// Memory of this process. A session has a single flight, so the lock has nothing to wait for.
+/// A store in the memory of this process. A session has only one flight at a time, so the lock never waits.
 #[derive(Default)]
 pub struct MemoryStore {
     record: Mutex<Record>,
@@ -19,7 +19,7 @@ struct Record {
 }
 
 impl MemoryStore {
-    /// Makes a pair the newest, under that number.
+    /// Stores a pair as the newest, with the given generation.
     pub fn put(&self, pair: Pair, generation: u64) -> Committed {
         let grant = Grant { token: pair.token, generation, refresh: None };
         let committed = Committed {
@@ -45,13 +45,13 @@ impl Store for MemoryStore {
         ready(Lock::Held)
     }
 
-    /// A session knows by itself what it was refused.
+    /// No back-off is stored, since the session itself remembers it.
     fn load(&self) -> Storing<'_, Loaded> {
         let committed = self.record().committed.clone();
         ready(Loaded { has_worked: committed.is_some(), committed, back_off: None })
     }
 
-    /// Taking it out of the record is the intent: who dies now leaves none behind.
+    /// Taking the token out of the record is the intent: a flight that dies now leaves no token behind.
     fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
         ready(self.record().refresh.take())
     }
@@ -95,7 +95,7 @@ mod tests {
     use crate::token::Token;
 
     #[test]
-    fn what_is_forgotten_is_gone() {
+    fn a_forgotten_pair_is_removed() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let store = MemoryStore::default();
         let lifetime = Lifetime::of(Duration::from_secs(9));

@@ -1,4 +1,4 @@
-//! Where a session's pair lives. The store owns the refresh token: a flight gets it, and with it the right to
+//! The stores of a session's pair. The store owns the refresh token: a flight gets the token, and with it the right to
 //! present it, only by writing an intent under the lock.
 
 mod file;
@@ -30,7 +30,7 @@ pub use leased::{Host, HostRecord, HostStore, check};
 pub use memory::MemoryStore;
 pub use record::{Keyring, RecordKey};
 
-/// Where the records of sessions are kept: the setting `store`, or a store of the host's own.
+/// Where the records of sessions are stored: the setting `store`, or a store of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// In this process.
@@ -39,7 +39,7 @@ pub enum Location {
     Folder(PathBuf),
     /// On a Redis or Valkey server.
     Redis(Address),
-    /// In the host's own store.
+    /// In a store of the host.
     Custom(HostStore),
 }
 
@@ -57,18 +57,18 @@ impl Location {
     }
 }
 
-/// What a session gives its store.
+/// What a session passes to its store.
 pub(crate) struct Owner {
-    /// Names the account's record.
+    /// The key of the account's record.
     pub(crate) key: RecordKey,
-    /// With keys a record is sealed.
+    /// The keys that seal the record, if any.
     pub(crate) keyring: Option<Keyring>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// How long to wait for the lock of another session.
+    /// How long to wait for the lock, if another session holds it.
     pub(crate) lock_timeout: Duration,
 }
 
-/// Opens the store of one account. Connects nowhere.
+/// Opens the store of one account. Makes no connection.
 pub(crate) fn open(
     location: &Location,
     servers: &RedisServers,
@@ -91,19 +91,19 @@ pub(crate) fn open(
     }
 }
 
-/// A committed pair, as everyone sees it who shares the store.
+/// A committed pair, as all sessions that share the store see it.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// What callers get. Its generation grows by one with each commit.
+    /// The grant for callers. The generation grows by one with each commit.
     pub grant: Arc<Grant>,
-    /// Whether a refresh token came with it.
+    /// Whether the pair has a refresh token.
     pub has_refresh: bool,
-    /// How much of its life is over is not known for certain: it is renewed before it is used, if that can be done.
+    /// The token's age is not known for certain, so it is renewed before it is used, if possible.
     pub has_uncertain_age: bool,
 }
 
 impl Committed {
-    /// A token of one process's own.
+    /// A token of this process only, which is not in the store.
     pub fn private(token: Token, generation: u64) -> Self {
         let grant = Grant { token, generation, refresh: None };
         Committed { grant: Arc::new(grant), has_refresh: false, has_uncertain_age: false }
@@ -114,101 +114,101 @@ impl Committed {
         &self.grant.token
     }
 
-    /// The number it was committed under.
+    /// The generation of the commit.
     pub fn generation(&self) -> u64 {
         self.grant.generation
     }
 }
 
-/// What the service answered that keeps all who share the store from calling it before `until`: the credentials refused,
-/// too many requests, or a refusal that is not the API's. It never keeps them from looking into the store.
+/// A refusal by the service, after which no session that shares the store may call it before `until`: refused
+/// credentials, too many requests, or a refusal that is not an error of the API. Sessions may still read the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// How often in a row the credentials were refused.
+    /// How many times in a row the credentials were refused.
     pub strikes: usize,
-    /// On the boot clock.
+    /// The end of the back-off, on the boot clock.
     pub until: Duration,
-    /// What the service said.
+    /// The service's error.
     pub error: Error,
 }
 
 impl Refusal {
-    /// Whether no call may be made, not even a Refresh.
+    /// Whether the refusal blocks every call, even a Refresh.
     pub fn blocks_refresh(&self) -> bool {
         self.error.status == Status::PG_ERR_RATE_LIMITED
     }
 
-    /// Whether it stands for a lost answer with `on_ambiguous = fail`: that ends with new credentials or a new pair, not
-    /// with time.
+    /// Whether the refusal stands for a lost answer with `on_ambiguous = fail`. Such a refusal ends with new
+    /// credentials or a new pair, not with time.
     pub fn is_withheld(status: Status) -> bool {
         use Status::*;
         !matches!(status, PG_ERR_REFUSED | PG_ERR_RATE_LIMITED | PG_ERR_BLOCKED | PG_ERR_REDIRECT)
     }
 }
 
-/// What came of asking for the lock.
+/// The result of waiting for the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
-    /// It is ours until we free it.
+    /// This session holds the lock until it frees it.
     Held,
-    /// Not ours: somebody has committed a newer pair meanwhile, so it is not wanted any more.
+    /// The lock is not held, and is not needed any more: another session has committed a newer pair.
     Moved,
 }
 
-/// What a store has.
+/// The content of a store.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The newest committed token, if any.
     pub committed: Option<Committed>,
-    /// Somebody was refused, and the service is to be left alone for a while.
+    /// A session was refused, so the service must not be called for a while.
     pub back_off: Option<Refusal>,
-    /// The credentials have worked before: there was a pair.
+    /// The credentials have worked before, since there was a pair.
     pub has_worked: bool,
 }
 
-/// What lies in a store, for whoever looks into it. It holds no more than may be shown, save the token.
+/// The content of a store, for operators. Apart from the token it holds nothing secret.
 #[derive(Debug, Default)]
 pub struct Inspection {
-    /// Where: the path of the record, or the name of the place.
+    /// The path of the record, or the name of the store.
     pub store_name: String,
-    /// What sessions find there.
+    /// The content that sessions load.
     pub loaded: Loaded,
-    /// Somebody has taken the refresh token to present it, and has not written down what became of it.
+    /// A session has taken the refresh token to present it, and has not yet recorded the result.
     pub intent: Option<Claimant>,
-    /// In which form it lies there; `None`: there is nothing, or nothing that outlives the process.
+    /// The form of the record; `None`: there is no record, or none that outlives the process.
     pub form: Option<Form>,
 }
 
-/// Whoever has taken a refresh token.
+/// The session that has taken a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimant {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
-    /// How long ago; `None`: the clocks know nothing of it.
+    /// How long ago it took the token; `None`: the clocks cannot tell.
     pub age: Option<Duration>,
 }
 
-/// The form of a record at rest.
+/// The form of a stored record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As it is.
+    /// Not sealed.
     Plain,
-    /// Sealed with a key of the host's.
+    /// Sealed with a key of the host.
     Sealed,
-    /// Cut, torn or flipped: it counts as none, and the next pair takes its place.
+    /// Cut, torn or changed: the record counts as missing, and the next pair replaces it.
     Broken,
 }
 
-/// A pair that could not be made the newest.
+/// A pair that could not be committed.
 #[derive(Debug)]
 pub struct Uncommitted {
     /// Why.
     pub error: Error,
-    /// To try again with, or to live on.
+    /// The pair, to commit it again or to use it without the store.
     pub pair: Pair,
 }
 
-/// Does what takes long and is no operation on the store, while the lock is kept from ending by itself.
+/// Performs long work that is not an operation on the store, and keeps the lease alive meanwhile.
 pub async fn while_keeping_lease<T>(store: &dyn Store, work: impl Future<Output = T>) -> T {
     let (mut work, mut renewal) = (pin!(work), pin!(store.keep_lease()));
     let mut is_renewed = true;
@@ -219,61 +219,61 @@ pub async fn while_keeping_lease<T>(store: &dyn Store, work: impl Future<Output 
     .await
 }
 
-/// A future of a store.
+/// The future of a store operation.
 pub type Storing<'a, T, E = Error> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
-/// One session's place in a store. The order of a flight is: lock, load, intend, (present the token), commit or
-/// retract, unlock. Intend, retract, commit, back_off and forget are only called with the lock held.
+/// One session's access to its record in a store. The order of a flight is: lock, load, intend, (present the token),
+/// commit or retract, unlock. Intend, retract, commit, back_off and forget are only called with the lock held.
 pub trait Store: Send + Sync {
-    /// Waits for the lock, unless a pair newer than `base` comes first. Freed by the system when its holder dies.
+    /// Waits for the lock, or until there is a pair newer than `base`. The system frees the lock if its holder dies.
     fn lock(&self, base: u64) -> Storing<'_, Lock>;
 
-    /// What there is.
+    /// Reads the content.
     fn load(&self) -> Storing<'_, Loaded>;
 
-    /// Writes down, durably, that the refresh token is about to be presented, and hands it out. `None`: there is
-    /// none that may be presented.
+    /// Writes an intent, durably: the refresh token is about to be presented. Then returns the token. `None`: there is
+    /// no token that may be presented.
     fn intend(&self) -> Storing<'_, Option<RefreshToken>>;
 
-    /// The refresh token was not used up: puts it back and strikes the intent.
+    /// Puts a refresh token back that was not used up, and removes the intent.
     fn retract(&self, refresh: RefreshToken) -> Storing<'_, ()>;
 
-    /// Makes a pair the newest, durably, under the generation after `base`, and strikes the intent.
+    /// Commits a pair, durably, with the generation after `base`, and removes the intent.
     fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted>;
 
-    /// The credentials were refused: nobody is to present them before then.
+    /// Stores a refusal: no session may present the credentials before it ends.
     fn back_off(&self, refusal: Refusal) -> Storing<'_, ()>;
 
     /// Frees the lock, if it is held.
     fn unlock(&self) -> Storing<'_, ()>;
 
-    /// Before a call to the service: an error where the lock was held and others have it now.
+    /// Called before a call to the service. An error if the lock was held and is lost.
     fn ensure_lease(&self) -> Storing<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Keeps the lock from ending by itself, as long as this is awaited: see [`while_keeping_lease`].
+    /// Renews the lease as long as this future is polled: see [`while_keeping_lease`].
     fn keep_lease(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
 
-    /// Sees to it that the place can be used, as far as that is known without its lock.
+    /// Prepares the store for use, as far as that is possible without the lock.
     fn prepare(&self) -> Storing<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// What lies there. Takes no lock and changes no record.
+    /// Reads the content for operators. Takes no lock and changes no record.
     fn inspect(&self) -> Storing<'_, Inspection>;
 
-    /// Removes all that is kept of the account, durably.
+    /// Removes everything that is stored for the account, durably.
     fn forget(&self) -> Storing<'_, ()>;
 
-    /// What the host should know of the place that it chose.
+    /// A warning about the chosen store, for the host.
     fn warning(&self) -> Option<String> {
         None
     }
 
-    /// What it should know since this was last asked.
+    /// The warnings since the last call.
     fn new_warnings(&self) -> Vec<String> {
         Vec::new()
     }

@@ -1,22 +1,22 @@
-//! What a host should know of the place that it chose.
+//! Collects warnings about the chosen store, for the host.
 
 use std::sync::{Mutex, MutexGuard};
 
 use crate::sync::lock;
 
-/// Sentences, each told once as news and kept for who asks later.
+/// Sentences, each delivered once as new and kept for later queries.
 #[derive(Debug, Default)]
 pub(super) struct Warnings(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     all: Vec<String>,
-    /// How many of them have been told.
+    /// How many of them have been delivered.
     told: usize,
 }
 
 impl Warnings {
-    /// Those that are not known yet.
+    /// Adds the warnings that are not known yet.
     pub(super) fn extend(&self, warnings: impl IntoIterator<Item = String>) {
         let mut state = self.state();
         for note in warnings {
@@ -26,7 +26,7 @@ impl Warnings {
         }
     }
 
-    /// Those that came since this was last asked.
+    /// The warnings since the last call.
     pub(super) fn new_warnings(&self) -> Vec<String> {
         let mut state = self.state();
         let news = state.all[state.told..].to_vec();
@@ -34,7 +34,7 @@ impl Warnings {
         news
     }
 
-    /// All of them.
+    /// All warnings, as one text.
     pub(super) fn all(&self) -> Option<String> {
         let state = self.state();
         (!state.all.is_empty()).then(|| state.all.join("; "))

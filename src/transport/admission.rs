@@ -1,6 +1,7 @@
-//! Who may go now. A pool without a connection dials one for every request that comes, before the first has learnt
-//! whether it can carry them all. So one request goes ahead, and the others wait until its body leaves or it has
-//! ended: then there is a connection that HTTP/2 shares, or the server speaks HTTP/1.1 and gets only so many.
+//! Admission control for a pool of connections: decides which requests may start. A pool without a connection opens one
+//! for each request, before it knows whether the first can carry them all. So one request is the leader, and the others
+//! wait until its body leaves or it has ended. By then there is an HTTP/2 connection to share, or the server speaks
+//! HTTP/1.1, which limits the number of requests.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -8,17 +9,17 @@ use tokio::sync::Notify;
 
 use crate::sync::lock;
 
-/// Requests under way at once, and so connections, while the server is not known to speak HTTP/2.
+/// The largest number of requests in flight, and so of connections, while the server is not known to speak HTTP/2.
 const MAX_HTTP1_REQUESTS: usize = 64;
 
-/// The door to one pool of connections.
+/// Admission to one pool of connections.
 #[derive(Default)]
 pub(super) struct Admission {
     state: Mutex<State>,
     changed: Notify,
 }
 
-/// A request that was let in. Dropped when the request has ended, however it did.
+/// A permit for one request. It is dropped when the request has ended, whatever the result.
 pub(super) struct Permit {
     admission: Arc<Admission>,
     is_leader: bool,
@@ -26,7 +27,7 @@ pub(super) struct Permit {
 }
 
 impl Admission {
-    /// Waits for a place. Whoever gives up meanwhile has sent nothing.
+    /// Waits for a permit. A caller that stops waiting has sent nothing.
     pub(super) async fn enter(self: &Arc<Self>) -> Permit {
         loop {
             let changed = self.changed.notified();
@@ -38,7 +39,7 @@ impl Admission {
         }
     }
 
-    /// A body begins to leave, so there is a connection.
+    /// Called when a body begins to leave: there is a connection.
     pub(super) fn connected(&self) {
         if self.state().mark_ready() {
             self.changed.notify_waiters();
@@ -51,7 +52,7 @@ impl Admission {
 }
 
 impl Permit {
-    /// The head of the answer is here.
+    /// Called when the head of the answer has arrived.
     pub(super) fn answered(&mut self, over_http2: bool) {
         self.is_answered = true;
         if self.admission.state().set_protocol(over_http2) {
@@ -73,12 +74,12 @@ impl Drop for Permit {
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum ConnectionState {
-    /// There may be no connection: the next request finds out.
+    /// There may be no connection. The next request becomes the leader.
     #[default]
     Unknown,
-    /// A request is finding out.
+    /// The leader is connecting.
     Dialing,
-    /// There is a connection, or each may see for itself why there is none.
+    /// There is a connection, or each request may find out by itself why there is none.
     Ready,
 }
 
@@ -90,10 +91,10 @@ struct State {
 }
 
 impl State {
-    /// `Some` lets one more in, and says whether it goes ahead of all others.
+    /// `Some` admits one more request, and says whether it is the leader.
     fn enter(&mut self) -> Option<bool> {
         if self.in_flight == 0 {
-            // The server may have closed what is idle.
+            // The server may have closed an idle connection.
             self.connection = ConnectionState::Unknown;
         }
         let is_free = match self.connection {
@@ -109,7 +110,7 @@ impl State {
         is_free.then_some(is_leader)
     }
 
-    /// True if that lets others in; so with the next two.
+    /// Returns whether waiting requests may be admitted now. So do `set_protocol` and `leave`.
     fn mark_ready(&mut self) -> bool {
         self.connection == ConnectionState::Dialing && {
             self.connection = ConnectionState::Ready;
@@ -129,7 +130,7 @@ impl State {
             return self.mark_ready();
         }
         if !is_answered && self.over_http2 && self.connection == ConnectionState::Ready {
-            // The connection of all may be gone with this one.
+            // The shared connection may have broken.
             self.connection = ConnectionState::Unknown;
         }
         false
@@ -145,19 +146,19 @@ mod tests {
     }
 
     #[test]
-    fn one_goes_ahead_until_there_is_a_connection() {
+    fn the_leader_goes_alone_until_there_is_a_connection() {
         let mut state = State::default();
         assert_eq!(state.enter(), Some(true));
         assert_eq!(state.enter(), None);
         assert!(state.mark_ready());
         assert_eq!(admit(&mut state, 256), MAX_HTTP1_REQUESTS - 1);
-        assert!(state.set_protocol(true), "HTTP/2 takes all");
+        assert!(state.set_protocol(true), "HTTP/2 admits all");
         assert_eq!(admit(&mut state, 256), 256);
         assert!(!state.set_protocol(true));
     }
 
     #[test]
-    fn http_1_gets_so_many_and_one_more_for_each_that_ends() {
+    fn http_1_has_a_limit_and_each_ended_request_admits_one_more() {
         let mut state = State::default();
         state.enter();
         state.set_protocol(false);
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_failure_of_the_first_frees_all_and_not_one_by_one() {
+    fn the_failure_of_the_leader_admits_all_waiting_requests() {
         let mut state = State::default();
         state.enter();
         assert!(state.leave(true, false));
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_pause_or_a_loss_one_goes_ahead_again() {
+    fn after_an_idle_time_or_a_lost_connection_there_is_a_new_leader() {
         let mut state = State::default();
         state.enter();
         state.set_protocol(true);

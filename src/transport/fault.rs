@@ -1,4 +1,4 @@
-//! From an error of the HTTP library to a status of ours. Types and kinds are looked at, never the words.
+//! Translates an error of the HTTP library to a status, by types and kinds, never by the text.
 
 use std::error::Error as StdError;
 use std::io;
@@ -8,7 +8,7 @@ use rustls::{CertificateError, Error as TlsError, OtherError};
 use crate::error::Error;
 use crate::status::Status;
 
-/// A host name that did not resolve. Our own type, so that it can be told from a refused connection.
+/// A host name that did not resolve. It has its own type to distinguish it from a refused connection.
 #[derive(Debug)]
 pub(super) struct ResolveError {
     pub(super) host: String,
@@ -23,31 +23,31 @@ impl std::fmt::Display for ResolveError {
 
 impl StdError for ResolveError {}
 
-/// Why an exchange failed.
+/// The reason why an exchange failed.
 pub(super) struct Fault {
     pub(super) status: Status,
-    /// The innermost cause in words.
+    /// The text of the innermost cause.
     cause: String,
-    /// What to do, where the status alone does not say it.
+    /// Advice that is more specific than that of the status.
     advice: Option<&'static str>,
 }
 
 impl Fault {
-    /// The cause, and what a person can do about it.
+    /// The cause, and what the operator can do.
     pub(super) fn text(&self) -> String {
         format!("{}; {}", self.cause, self.advice.unwrap_or(advice(self.status)))
     }
 }
 
-/// As `openssl req -x509` makes them.
+/// Certificates made by `openssl req -x509` have this form.
 const AUTHORITY: &str = "the server shows a certificate of an authority (CA:TRUE) as its own: its owner must give it one \
                          that an authority has issued for a server (CA:FALSE), and tls.ca_file must hold that authority";
 
-/// A container's filter of system calls may do that.
+/// A container's filter of system calls may be the reason.
 const NO_RANDOM: &str =
     "the system gives no random numbers, so nothing was sent; check that getrandom is allowed";
 
-/// What the failure of an exchange comes to.
+/// Finds the status, the cause and the advice for an error.
 pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy: bool) -> Fault {
     let mut status = None;
     let mut advice = None;
@@ -70,13 +70,13 @@ pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy
     Fault { status: status.unwrap_or(fallback), cause, advice }
 }
 
-/// HTTP/2 keeps only the kind and the words of an error below it. `InvalidData` is what the TLS library reports
-/// with, for example the alert of TLS 1.3 for a missing client certificate.
+/// An HTTP/2 error keeps only the kind and the text of the I/O error below it. The TLS library reports with
+/// `InvalidData`, for example the TLS 1.3 alert for a missing client certificate.
 fn io_error<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
     source.downcast_ref().or_else(|| source.downcast_ref::<h2::Error>()?.get_io())
 }
 
-/// An `io::Error` hides the error it wraps from `source`.
+/// The next cause. An `io::Error` hides the error it wraps from `source`.
 fn inner<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     match source.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
@@ -92,12 +92,12 @@ fn own_status(source: &(dyn StdError + 'static), host: Option<&str>) -> Option<S
     if let Some(error) = source.downcast_ref::<TlsError>() {
         return Some(tls_status(error));
     }
-    // Ours already, such as a thread that the system refused.
+    // An error of this library, for example a thread that the system refused.
     if let Some(error) = source.downcast_ref::<Error>() {
         return Some(error.status);
     }
-    // RFC 9113, 8.7: a stream refused in this way has not been processed, nor has one behind the last of which the server
-    // said so when it went away; on the others that error does not come.
+    // RFC 9113, 8.7: the server has not processed a stream that it refused with REFUSED_STREAM, nor a stream after the
+    // last one that its GOAWAY names. Streams before that one do not get this error.
     let is_unprocessed = source.downcast_ref::<h2::Error>().is_some_and(|error| {
         let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
         error.is_remote() && (is_refused || error.is_go_away())
@@ -132,7 +132,7 @@ fn is_authority_as_server(error: &TlsError) -> bool {
     why.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
 }
 
-/// What a person can do about it.
+/// What the operator can do.
 pub(super) fn advice(status: Status) -> &'static str {
     match status {
         Status::PG_ERR_DNS => "check the host in base_url and this machine's name resolution",
@@ -166,7 +166,7 @@ mod tests {
         let error = TlsError::FailedToGetRandomBytes;
         assert_eq!(tls_status(&error), Status::PG_ERR_SYSTEM);
         assert_eq!(tls_advice(&error), Some(NO_RANDOM));
-        // As the HTTP library hands it on.
+        // In the form in which the HTTP library returns the error.
         let wrapped = io::Error::new(io::ErrorKind::InvalidData, error);
         assert_eq!(inner(&wrapped).and_then(|source| own_status(source, None)), Some(Status::PG_ERR_SYSTEM));
     }

@@ -1,4 +1,4 @@
-//! The real transport: reqwest on rustls.
+//! The transport over HTTPS, with reqwest and rustls.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,26 +23,26 @@ use crate::runtime::workers::Workers;
 use crate::status::Status;
 use crate::sync::lock;
 
-/// An idle connection older than this is not used again: many servers and gateways close theirs soon, and a
-/// refresh that meets a closing connection has an unknown fate.
+/// A connection that was idle for longer is not used again: many servers and gateways soon close theirs, and a refresh
+/// on a connection that is being closed has an unknown fate.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
-/// A connection that a network has forgotten answers nothing, and every request on it would wait for its deadline. So while
-/// a request is under way over HTTP/2 the server is pinged this often, and the connection ends without an answer.
+/// If the network silently drops a connection, every request on it would wait for its deadline. So while a request is
+/// in flight over HTTP/2, the server is pinged at this interval, and the connection ends if a ping is not answered.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for what is sent over HTTP/1.1, where the system tells.
+/// The same for data sent over HTTP/1.1, where the system detects missing acknowledgements.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(10);
 
-/// How requests travel.
+/// The options of the HTTP transport.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Through which proxy.
+    /// The proxy to use.
     pub proxy: ProxyChoice,
     /// The header `User-Agent`.
     pub user_agent: String,
-    /// How long a connection may take to be made.
+    /// How long it may take to establish a connection.
     pub connect_timeout: Duration,
 }
 
@@ -56,16 +56,16 @@ impl Default for HttpOptions {
 pub struct HttpTransport {
     base_url: Url,
     tls: Arc<TlsSettings>,
-    /// On the way to the base URL.
+    /// The proxy for the base URL, if there is one.
     proxy: Option<Url>,
     user_agent: String,
     connect_timeout: Duration,
     clock: Arc<dyn Clock>,
-    /// Connections, TLS tickets and their locks must not be shared with a forked child.
+    /// Per process: connections, TLS tickets and their locks must not be shared with a forked child.
     link: PerProcess<Mutex<Option<Link>>>,
 }
 
-/// Connections, all of them made with the same version of the TLS files.
+/// A pool of connections that were all made with the same version of the TLS files.
 #[derive(Clone)]
 struct Link {
     files: Arc<TlsFiles>,
@@ -74,7 +74,7 @@ struct Link {
 }
 
 impl HttpTransport {
-    /// Connects nowhere.
+    /// Makes no connection.
     pub fn new(
         options: &HttpOptions,
         base_url: Url,
@@ -97,7 +97,7 @@ impl HttpTransport {
         &self.tls
     }
 
-    /// The connections there are, or fresh ones where the TLS files have changed. Requests under way keep the old ones.
+    /// The current pool, or a new one if the TLS files have changed. Requests in flight keep the old one.
     async fn link(&self) -> Result<Link, Error> {
         let files = self.tls.files().await;
         let link = self.link.get_or_try_init(|| Ok(Mutex::default()))?;
@@ -107,7 +107,7 @@ impl HttpTransport {
         }
         match (self.build(&files), link.clone()) {
             (Ok(http), _) => Ok(link.insert(Link { files, http, admission: Arc::default() }).clone()),
-            // What has worked goes on: the files are good, so it is the system's roots that cannot be read now.
+            // The old pool stays in use: the files are valid, so it is the system's roots that cannot be read now.
             (Err(_), Some(last)) => Ok(last),
             (Err(error), None) => Err(error),
         }
@@ -137,11 +137,11 @@ impl HttpTransport {
         let url = self.url(&request.path);
         let failed = |error: reqwest::Error, has_begun: bool| {
             let mut fault = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
-            // Who has begun to answer has looked at the request, whatever it says afterwards.
+            // A server that has begun to answer has seen the request, whatever it reports later.
             if has_begun && fault.status == Status::PG_ERR_STREAM_REFUSED {
                 fault.status = Status::PG_ERR_CONNECTION_LOST;
             }
-            // Files that cannot be used may be why: what is in use is older.
+            // TLS files that cannot be used may be the reason, since the connection uses an older version of them.
             let file_error = self.tls.reload_error().filter(|_| error.is_connect());
             let file_error =
                 file_error.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
@@ -150,7 +150,7 @@ impl HttpTransport {
         };
         let mut headers = request.headers;
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
-        // Nothing is unpacked here. Without the header a server may choose any coding.
+        // The library decodes no content coding. Without this header a server may choose any coding.
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         if let Some(token) = &request.bearer {
             let line = Zeroizing::new(format!("Bearer {}", token.expose()));
@@ -160,7 +160,7 @@ impl HttpTransport {
         }
         standard_streams::ensure_open().map_err(|error| Failed { error, is_connect: true })?;
         let Link { http, admission, .. } = self.link().await?;
-        // A connection that takes as long as it may holds up nobody else.
+        // The wait is limited: a slow connection attempt must not delay other requests for longer.
         let mut permit = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
         let body =
             LatchedBody::new(request.body.unwrap_or_default(), latch, self.clock.clone(), admission.clone());
@@ -185,12 +185,12 @@ impl HttpTransport {
                 return Ok(answer);
             }
             append(&mut content, &chunk);
-            // Zeroes the library's buffer where we are its last user.
+            // Wipes the HTTP library's buffer if nothing else uses it.
             if let Ok(mut buffer) = chunk.try_into_mut() {
                 buffer.as_mut().zeroize();
             }
         }
-        // Over HTTP/2 a server may end an answer early and call that no error.
+        // Over HTTP/2 a server may end an answer early without an error.
         if let Some(announced) = announced.filter(|announced| *announced != content.len() as u64) {
             let text = format!(
                 "{} {}: the answer ended after {} of {announced} bytes; {}",
@@ -205,7 +205,7 @@ impl HttpTransport {
         Ok(answer)
     }
 
-    /// A path below the base URL. Not by joining, which would let a path name another host.
+    /// The URL of a path below the base URL. Not by joining, which would let a path name another host.
     fn url(&self, path: &str) -> Url {
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
         let mut url = self.base_url.clone();
@@ -223,7 +223,7 @@ impl Transport for HttpTransport {
             let timeout = request.timeout;
             let started = self.clock.now();
             let latch = SendLatch::new();
-            // An empty body is never fetched either.
+            // The HTTP library never polls an empty body.
             let without_body = request.body.as_ref().is_none_or(|body| body.is_empty());
             let (method, path) = (request.method.clone(), request.path.clone());
             let result = match tokio::time::timeout(timeout, self.exchange(request, latch.clone())).await {
@@ -235,7 +235,8 @@ impl Transport for HttpTransport {
                     Err(Error::new(Status::PG_ERR_TIMEOUT, text).into())
                 }
             };
-            // No gate has seen a request without a body: only what fails in connecting is known not to have left.
+            // The latch does not see a request without a body: such a request counts as sent, unless the connection
+            // failed.
             let counts_as_sent = without_body && !result.as_ref().is_err_and(|failed| failed.is_connect);
             let sent = latch.close().or(counts_as_sent.then_some(started));
             Exchange { sent, result: result.map_err(|failed| failed.error) }
@@ -243,7 +244,7 @@ impl Transport for HttpTransport {
     }
 }
 
-/// Why there is no answer, and whether it failed before there was a connection.
+/// Why there is no answer, and whether the failure came before there was a connection.
 struct Failed {
     error: Error,
     is_connect: bool,
@@ -255,21 +256,20 @@ impl From<Error> for Failed {
     }
 }
 
-/// A URL as an error may show it: a query may hold anything.
+/// The URL for errors, without its query, which may hold private data.
 fn without_query(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.into()
 }
 
-/// How many bytes the body is to have, if that is told. An answer to HEAD, and one that nothing has changed, tells of a body
-/// that does not come.
+/// The announced length of the body, if any. Answers to HEAD and with status 304 announce a body that does not follow.
 fn announced_length(method: &Method, response: &reqwest::Response) -> Option<u64> {
     let is_bare = *method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
     response.content_length().filter(|_| !is_bare)
 }
 
-/// A vector that grows by itself leaves copies of tokens in freed memory.
+/// Appends without leaving copies of tokens in freed memory, as a vector that grows by itself would.
 fn append(content: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     if content.capacity() - content.len() < chunk.len() {
         let room = (content.len() + chunk.len()).max(content.len() * 2);
@@ -280,12 +280,12 @@ fn append(content: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     content.extend_from_slice(chunk);
 }
 
-/// The setting was checked when it was set, so what fails here is a defect or the system.
+/// The settings were checked when they were set, so a failure here is a defect or a problem of the system.
 fn set_up_failed(error: impl std::fmt::Display) -> Error {
     Error::new(Status::PG_ERR_INTERNAL, format!("the request cannot be set up: {error}"))
 }
 
-/// The system's resolver, as the HTTP library asks it.
+/// The system's resolver, in the form that the HTTP library calls.
 struct SystemResolver(&'static Workers);
 
 impl Resolve for SystemResolver {
@@ -311,7 +311,7 @@ mod tests {
     use crate::transport::TlsOptions;
 
     #[test]
-    fn a_thread_that_is_refused_for_a_name_is_told_as_what_it_is() {
+    fn a_refused_resolver_thread_is_reported_as_a_system_error() {
         static REFUSING: Workers = Workers::with_spawn(refuse, "pg-names", 1);
         let tls = TlsSettings::load(&TlsOptions::default()).unwrap();
         let asking = async move {

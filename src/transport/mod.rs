@@ -1,4 +1,4 @@
-//! The way to the service: one request out, one answer or failure back, and whether a byte has left.
+//! The connection to the service: sends one request, returns one answer or error, and records whether a byte has left.
 
 mod admission;
 mod fault;
@@ -31,35 +31,35 @@ pub use tls::{TlsOptions, TlsSettings};
 pub struct Request {
     /// The HTTP method.
     pub method: Method,
-    /// Below the base URL, without a slash in front; perhaps with a query.
+    /// The path below the base URL, without a slash in front; it may have a query.
     pub path: Cow<'static, str>,
-    /// Besides `Accept`, which asks for JSON where it is not here, and `Accept-Encoding`, which asks for a body as it is.
+    /// Further headers. `Accept` defaults to JSON and `Accept-Encoding` to `identity`, unless they are given here.
     pub headers: HeaderMap,
     /// For `Authorization: Bearer …`.
     pub bearer: Option<Secret>,
-    /// Sent with its length; `None`: there is no body.
+    /// The body, sent with its length; `None`: there is no body.
     pub body: Option<Zeroizing<Vec<u8>>>,
     /// The setting that limits the body of the answer, and the limit.
     pub limit: Limit,
-    /// From now to the last byte of the answer.
+    /// The time limit, from now to the last byte of the answer.
     pub timeout: Duration,
 }
 
-/// How large a body may be that is read.
+/// The largest body that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// The setting that says so.
+    /// The setting that defines the limit.
     pub setting: &'static str,
     /// Its value.
     pub bytes: usize,
 }
 
-/// What came of a request.
+/// The outcome of a request.
 pub struct Exchange {
-    /// When the request began to leave; `None`: the service cannot have seen it and never will. With a body that is
-    /// when its first byte left.
+    /// When the request began to leave (with a body: when its first byte left). `None`: the service has not seen the
+    /// request and never will.
     pub sent: Option<Moment>,
-    /// The whole answer, or why there is none.
+    /// The whole answer, or the reason why there is none.
     pub result: Result<RawResponse, Error>,
 }
 
@@ -68,11 +68,11 @@ pub struct Exchange {
 pub struct RawResponse {
     /// The HTTP status.
     pub status: u16,
-    /// As sent.
+    /// The headers of the answer.
     pub headers: HeaderMap,
     /// The body; empty where it is larger than the limit.
     pub body: Zeroizing<Vec<u8>>,
-    /// The limit, where the body is larger.
+    /// The limit, if the body is larger.
     pub exceeds: Option<Limit>,
 }
 
@@ -82,7 +82,7 @@ impl RawResponse {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// An error for a body that is larger than the limit.
+    /// An error if the body is larger than the limit.
     pub fn check_size(&self) -> Result<(), Error> {
         let Some(Limit { setting, bytes }) = self.exceeds else { return Ok(()) };
         let text = format!("the answer is larger than {setting} = {bytes}; is base_url the API?");
@@ -93,9 +93,9 @@ impl RawResponse {
 /// A future of a transport.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Exchange> + Send + 'a>>;
 
-/// Carries requests to the service. A transport sends a request at most once: it never repeats one by itself
-/// unless no byte of it had left.
+/// Sends requests to the service. A transport sends a request at most once: it repeats one only if no byte of it had
+/// left.
 pub trait Transport: Send + Sync {
-    /// Sends, and waits for the whole answer. Dropping the future gives the request up.
+    /// Sends a request and waits for the whole answer. Dropping the future abandons the request.
     fn send(&self, request: Request) -> Sending<'_>;
 }

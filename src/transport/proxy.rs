@@ -1,4 +1,5 @@
-//! Which proxy leads to the service, if any. Decided once, when the client is made: it has one destination.
+//! Chooses the proxy for the service, if any. This is decided once, when the client is made, since it has one
+//! destination.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,18 +10,18 @@ use reqwest::Url;
 use crate::error::Error;
 use crate::status::Status;
 
-/// Capitals first, as most clients do.
+/// Upper case has precedence, as in most clients.
 const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const EXCEPTION_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// How the service is reached.
 #[derive(Clone)]
 pub enum ProxyChoice {
-    /// Directly.
+    /// Without a proxy.
     Direct,
-    /// As the standard variables of the environment say.
+    /// As the standard environment variables say.
     Environment,
-    /// Through this one. The URL may hold a password.
+    /// Through this proxy. The URL may hold a password.
     Through(Url),
 }
 
@@ -48,7 +49,7 @@ impl fmt::Debug for ProxyChoice {
     }
 }
 
-/// The proxy on the way to `base_url`. Plain http goes to this machine only: through a proxy it would leave it.
+/// The proxy for `base_url`. Plain http is allowed to this machine only, and would leave it through a proxy.
 pub(super) fn proxy_for(
     base_url: &Url,
     choice: &ProxyChoice,
@@ -85,7 +86,7 @@ fn from_environment(
     }
 }
 
-/// The value is not shown: it may hold a password.
+/// The value is not shown, since it may hold a password.
 fn unusable(name: &str, why: &str) -> Error {
     let text = format!(
         "proxy = env: the environment variable {name} cannot be used: {why}; correct it, put the host of base_url into \
@@ -94,7 +95,7 @@ fn unusable(name: &str, why: &str) -> Error {
     Error::new(Status::PG_ERR_INVALID_SETTING, text)
 }
 
-/// `proxy.example:3128` is short for a URL.
+/// Parses a URL, or a short form such as `proxy.example:3128`.
 fn parse(text: &str) -> Option<Url> {
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     match ProxyChoice::parse(&text) {
@@ -103,8 +104,9 @@ fn parse(text: &str) -> Option<Url> {
     }
 }
 
-/// Whether an entry of `NO_PROXY` names the host: `*` names all; a domain its subdomains too, with a dot in front or
-/// not; an address itself; a block (`10.0.0.0/8`) its addresses. With `:port` it holds for that port alone.
+/// Whether an entry of `NO_PROXY` matches the host. `*` matches all hosts; a domain also its subdomains, with or
+/// without a dot in front; an address itself; a block (`10.0.0.0/8`) its addresses. An entry with `:port` matches that
+/// port only.
 fn is_excepted(url: &Url, list: &str) -> bool {
     let Some(host) = url.host_str() else { return false };
     let host = host.trim_end_matches('.');
@@ -116,7 +118,7 @@ fn is_excepted(url: &Url, list: &str) -> bool {
     })
 }
 
-/// `[::1]:443` and `host:443` have a port, `::1` has none.
+/// Splits off the port: `[::1]:443` and `host:443` have one, `::1` has none.
 fn split_port(entry: &str) -> (&str, Option<u16>) {
     if entry.parse::<IpAddr>().is_ok() {
         return (entry, None);
@@ -157,7 +159,7 @@ fn is_in_block(host: IpAddr, block: &str, bits: &str) -> bool {
         (IpAddr::V6(host), IpAddr::V6(block)) => (host.to_bits(), block.to_bits(), 128),
         _ => return false,
     };
-    // A shift by the whole width is none at all.
+    // A shift by the whole width is undefined, and means that no bit is compared.
     bits <= length && (host ^ block).checked_shr(length - bits).unwrap_or(0) == 0
 }
 
@@ -192,7 +194,7 @@ mod tests {
                 Some("http://user:word@one:1/"),
             ),
             (&[("HTTPS_PROXY", " localhost:3128 ")], Some("http://localhost:3128/")),
-            // For plain http, which goes to this machine only.
+            // Variables for plain http, which is allowed to this machine only.
             (&[("HTTP_PROXY", "http://one:1"), ("http_proxy", "http://two:2")], None),
         ] {
             assert_eq!(found(host, variables).unwrap().as_deref(), proxy, "{variables:?}");
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_cannot_be_used_is_named_and_not_passed_over() {
+    fn a_variable_that_cannot_be_used_is_an_error_that_names_it() {
         for (name, value) in [
             ("HTTPS_PROXY", "socks5://user:hunter2@one:1"),
             ("https_proxy", "http://"),
@@ -212,7 +214,7 @@ mod tests {
             let error = found("https://api.example/", &[(name, value)]).unwrap_err();
             assert_eq!(error.status, Status::PG_ERR_INVALID_SETTING);
             assert!(error.text.contains(name) && !error.text.contains("hunter2"), "{}", error.text);
-            // Where it is not asked for, it is not looked at.
+            // A variable that is not needed is not checked.
             assert!(found("https://api.example/", &[(name, value), ("NO_PROXY", "*")]).unwrap().is_none());
         }
     }

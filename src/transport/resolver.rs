@@ -1,4 +1,4 @@
-//! The system's resolver (`getaddrinfo`), on threads of its own: it knows no deadline, and may hang for minutes.
+//! Calls the system's resolver (`getaddrinfo`) on separate threads, since it has no deadline and may hang for minutes.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -6,18 +6,18 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use crate::error::Error;
 use crate::runtime::workers::Workers;
 
-/// So many names at a time.
+/// At most 16 names are resolved at a time.
 pub(super) static WORKERS: Workers = Workers::new("pg-names", 16);
 
-/// Why there is no address.
+/// Why a name did not resolve.
 pub(crate) enum Unresolved {
-    /// What the resolver says.
+    /// The resolver's error.
     Unknown(io::Error),
-    /// The system gave no thread to ask it on.
+    /// The system refused a thread for the resolver.
     NoThread(Error),
 }
 
-/// The addresses of a host.
+/// Resolves the addresses of a host.
 pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
     resolve_on(&WORKERS, host, port).await
 }

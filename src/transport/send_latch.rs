@@ -1,6 +1,6 @@
-//! The witness of "was a byte sent?". The HTTP library must fetch the body through a gate: until it has,
-//! nothing of the body can have left, and once the gate is shut nothing ever will. So the answer does not
-//! hang on how the library words its errors.
+//! A one-shot latch that answers: was a byte of the body sent? The HTTP library must fetch the body through the latch.
+//! Until it has, no byte of the body can have left, and once the latch is closed none ever will. So the answer does not
+//! depend on the texts of the library's errors.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ enum State {
     Closed,
 }
 
-/// Lets one body out, once.
+/// Allows one body to be sent, once.
 pub(super) struct SendLatch {
     state: Mutex<State>,
 }
@@ -31,7 +31,7 @@ impl SendLatch {
         Arc::new(SendLatch { state: Mutex::new(State::Unsent) })
     }
 
-    /// The body wants to leave now.
+    /// The body is about to be sent. Returns whether that is allowed.
     fn try_send(&self, now: Moment) -> bool {
         let mut state = lock(&self.state);
         match *state {
@@ -43,7 +43,7 @@ impl SendLatch {
         }
     }
 
-    /// From here on nothing may leave. Tells when the body did, if it did.
+    /// Closes the latch: nothing may be sent from now on. Returns when the body was sent, if it was.
     pub(super) fn close(&self) -> Option<Moment> {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Closed) {
@@ -53,7 +53,7 @@ impl SendLatch {
     }
 }
 
-/// A body behind a gate. It cannot be cloned, so no retry policy can send it again.
+/// A body that is sent only if the latch allows it. It cannot be cloned, so no retry policy can send it again.
 pub(super) struct LatchedBody {
     content: Option<Bytes>,
     latch: Arc<SendLatch>,
@@ -72,7 +72,7 @@ impl LatchedBody {
     }
 }
 
-/// The HTTP library asked for the body after the request had been given up.
+/// The error if the HTTP library asks for the body after the request was abandoned.
 #[derive(Debug)]
 pub(super) struct SendClosed;
 
@@ -101,7 +101,7 @@ impl Body for LatchedBody {
         }))
     }
 
-    /// A body of no bytes is never fetched: to be asked this is then the sign that its request begins to leave.
+    /// An empty body is never polled. This call is then the sign that its request begins to leave.
     fn is_end_stream(&self) -> bool {
         let is_over = self.content.as_ref().is_none_or(Bytes::is_empty);
         if is_over {
@@ -110,7 +110,7 @@ impl Body for LatchedBody {
         is_over
     }
 
-    /// Exact, so that the request carries a Content-Length.
+    /// Exact, so that the request has a Content-Length.
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.content.as_ref().map_or(0, |content| content.len() as u64))
     }
@@ -133,12 +133,12 @@ mod tests {
     fn poll(body: &mut LatchedBody) -> Option<Result<Frame<Bytes>, SendClosed>> {
         match Pin::new(body).poll_frame(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(frame) => frame,
-            Poll::Pending => panic!("a gated body is always ready"),
+            Poll::Pending => panic!("a latched body is always ready"),
         }
     }
 
     #[test]
-    fn what_left_is_known_and_leaves_once() {
+    fn a_body_is_sent_once_and_the_latch_knows_when() {
         let latch = SendLatch::new();
         let (mut first, mut second) = (body(&latch), body(&latch));
         assert_eq!(first.size_hint().exact(), Some(6));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaves_through_a_shut_gate() {
+    fn a_closed_latch_sends_nothing() {
         let latch = SendLatch::new();
         let mut late = body(&latch);
         assert!(latch.close().is_none());

@@ -1,4 +1,4 @@
-//! Whom we trust and who we are, for TLS.
+//! The TLS configuration: the trusted authorities and the client's certificate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::rotation::Reloaded;
 use crate::status::Status;
 
-/// Which files hold what TLS needs.
+/// The files and options of TLS.
 #[derive(Clone, Debug)]
 pub struct TlsOptions {
     /// Further certificate authorities to trust.
@@ -35,14 +35,14 @@ impl Default for TlsOptions {
     }
 }
 
-/// The files of the options, read and checked. They are read again when they have changed.
+/// The content of the TLS files, read and checked. A changed file is read again.
 pub struct TlsSettings {
     provider: Arc<CryptoProvider>,
     system_roots: bool,
     files: Arc<Reloaded<TlsFiles>>,
 }
 
-/// What the files hold.
+/// The content of the files.
 pub(crate) struct TlsFiles {
     own_roots: RootCertStore,
     identity: Option<Arc<CertifiedKey>>,
@@ -70,17 +70,17 @@ impl TlsSettings {
         Ok(TlsSettings { provider, system_roots: options.system_roots, files })
     }
 
-    /// What the files hold now; where they cannot be used, what they held last.
+    /// The current content of the files, or the last good one if they cannot be used.
     pub(crate) async fn files(&self) -> Arc<TlsFiles> {
         self.files.reload_async().await
     }
 
-    /// Why the files as they are now cannot be used.
+    /// Why the current files cannot be used, if they cannot.
     pub(crate) fn reload_error(&self) -> Option<Error> {
         self.files.reload_error()
     }
 
-    /// Reads the system's roots too, which takes milliseconds: made at the first connection, not before.
+    /// Also reads the system's roots, which takes milliseconds. So this is called at the first connection, not before.
     pub(crate) fn client_config(&self, files: &TlsFiles) -> Result<ClientConfig, Error> {
         let mut roots = files.own_roots.clone();
         if self.system_roots {
@@ -104,7 +104,7 @@ impl TlsSettings {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Early data can be replayed by whoever sees it: a refresh must never travel in it.
+        // Early data can be replayed by an attacker who records it, so a refresh must never be sent in it.
         config.enable_early_data = false;
         Ok(config)
     }
@@ -129,11 +129,11 @@ impl TlsFiles {
     }
 }
 
-/// The text of a PEM file, without the one byte order mark that would hide its first section from the parser.
+/// The text of a PEM file, without a byte order mark, which would hide the first section from the parser.
 fn read_pem(setting: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mut pem = read_file(setting, path)?;
     if pem.starts_with(b"\xef\xbb\xbf") {
-        // A line break in its place, so that nothing has to move.
+        // Line breaks replace the mark, so that no bytes move.
         pem[..3].fill(b'\n');
     }
     Ok(pem)
@@ -157,16 +157,16 @@ fn identity(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<Ce
     if is_encrypted(&pem) {
         let (from, name) = (key.display(), "client-key.pem");
         return Err(bad_key(&format!(
-            "the key is encrypted with a passphrase, which there is no setting for; write it without one, for this user \
+            "the key is encrypted with a passphrase, which is not supported; write it without one, readable for this user \
              alone (`umask 077; openssl pkey -in {from} -out {name}`), and name that file"
         )));
     }
-    // The parser's own words may quote the key.
+    // The text of the parser's error may quote the key.
     let private =
         PrivateKeyDer::from_pem_slice(&pem).map_err(|_| bad_key("it holds no private key in PEM"))?;
     let certified = CertifiedKey::from_der(chain, private, provider).map_err(|error| {
         bad_key(&format!(
-            "it does not go with tls.client_cert_file {}: {error}; the first certificate there must be the client's own, \
+            "it does not match tls.client_cert_file {}: {error}; the first certificate there must be the client's own, \
              not that of an authority",
             cert.display()
         ))
@@ -174,7 +174,7 @@ fn identity(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<Ce
     Ok(Arc::new(certified))
 }
 
-/// In the form of PKCS #8, or in the older one that has it in a header.
+/// Whether the key is encrypted, as PKCS #8 or in the older form with a header.
 fn is_encrypted(pem: &[u8]) -> bool {
     let holds = |words: &[u8]| pem.windows(words.len()).any(|window| window == words);
     holds(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(b"Proc-Type: 4,ENCRYPTED")

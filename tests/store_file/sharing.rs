@@ -111,7 +111,7 @@ fn a_store_that_lost_the_lock_does_not_overwrite_a_newer_pair() {
     loaded(&other);
     other.commit(1, &pair(2)).unwrap();
     let error = late.commit(1, &pair(3)).unwrap_err();
-    assert!(error.status == Status::PG_ERR_STORE && error.text.contains("somebody else"), "{error}");
+    assert!(error.status == Status::PG_ERR_STORE && error.text.contains("another session"), "{error}");
     assert_eq!(access(&loaded(&late).unwrap()), "a2");
     let stale = RefreshToken::new(Secret::new("r1").unwrap());
     assert!(late.retract(&stale).is_err());

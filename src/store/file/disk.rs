@@ -1,4 +1,4 @@
-//! What a store asks of the file system, one step at a time, so that each step can be made to fail in a test.
+//! The file system operations of the file store, one step at a time, so that tests can make each step fail.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,31 +12,31 @@ use crate::error::Error;
 use crate::runtime::standard_streams;
 use crate::status::Status;
 
-/// Nobody but the owner.
+/// Access for the owner only.
 const PRIVATE: u32 = 0o600;
-/// Never through a symbolic link, never stuck on a named pipe.
+/// Does not follow a symbolic link, and does not block on a named pipe.
 const SAFE_FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
-/// The steps. The path of a folder or a file is always given in full.
+/// The operations. Paths are always complete.
 pub trait Disk: Send + Sync {
-    /// Opens a file to be read.
+    /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<File>;
-    /// The bytes that follow, up to so many.
+    /// Reads the following bytes, at most `limit`.
     fn read(&self, file: &File, limit: u64, into: &mut Vec<u8>) -> io::Result<()>;
-    /// Makes a new file for its owner alone; there must be none.
+    /// Makes a new file that only its owner can access. The file must not exist.
     fn create(&self, path: &Path) -> io::Result<File>;
-    /// Writes all the bytes.
+    /// Writes all bytes.
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()>;
-    /// Makes what is written last through a loss of power.
+    /// Makes the content durable, even through a loss of power.
     fn sync(&self, file: &File) -> io::Result<()>;
-    /// Puts a file in another's place.
+    /// Renames a file, replacing an existing one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Makes the names in a folder last through a loss of power.
+    /// Makes the names in a folder durable, even through a loss of power.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Opens a lock file, made if there is none. It is never written to.
+    /// Opens a lock file, and makes it if there is none. Nothing is ever written to it.
     fn open_lock(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(PRIVATE).custom_flags(SAFE_FLAGS);
@@ -84,22 +84,22 @@ impl Disk for SystemDisk {
     }
 }
 
-/// Opens a folder, to look at it and to put its mode right.
+/// Opens a folder, to check and correct its mode.
 pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
 }
 
-/// Refuses a file that is not ours. One of ours that others may use is for its owner alone again: a mount may have changed its
-/// mode (Kubernetes does so for `fsGroup`). What was done, in words.
+/// Refuses a file of another user. The mode of our own file is set to owner only if others have access: a mount may
+/// have changed it (Kubernetes does so for `fsGroup`). Returns a description of the change.
 pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, Error> {
-    let metadata = || file.metadata().map_err(|error| file_error("look at", path, &error));
+    let metadata = || file.metadata().map_err(|error| file_error("inspect", path, &error));
     let (found, our_uid, path_text) = (metadata()?, geteuid().as_raw(), path.display());
     if !found.is_file() {
-        return Err(refusal(format!("store {path_text}: not a regular file; move it away")));
+        return Err(refused_error(format!("store {path_text}: not a regular file; move it away")));
     }
     if found.uid() != our_uid {
         let owner = found.uid();
-        return Err(refusal(format!(
+        return Err(refused_error(format!(
             "store {path_text}: it belongs to user {owner}, while this program runs as user {our_uid}; \
              run it as user {owner}, give each user a folder of its own, or `chown {our_uid} {path_text}`"
         )));
@@ -111,7 +111,7 @@ pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, E
     let changed = rustix::fs::fchmod(file, Mode::from_raw_mode(PRIVATE));
     if changed.is_err() || is_open(metadata()?.mode()) {
         let mode = found.mode() & 0o777;
-        return Err(refusal(format!(
+        return Err(refused_error(format!(
             "store {path_text}: others may use it (mode {mode:03o}), and it holds tokens; `chmod 600 {path_text}`"
         )));
     }
@@ -121,15 +121,15 @@ pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, E
     )))
 }
 
-/// Refuses a folder in which others can replace files. One of ours that a group or all may write to is ours alone again. What
-/// was done, in words.
+/// Refuses a folder in which others can replace files. If a group or all may write to a folder of ours, its mode is
+/// corrected. Returns a description of the change.
 pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<String>, Error> {
-    let metadata = || folder.metadata().map_err(|error| file_error("look at", path, &error));
+    let metadata = || folder.metadata().map_err(|error| file_error("inspect", path, &error));
     let (found, our_uid, path_text) = (metadata()?, geteuid().as_raw(), path.display());
-    // What root can do it can do in any folder.
+    // Root has access to every folder.
     if ![our_uid, 0].contains(&found.uid()) {
         let owner = found.uid();
-        return Err(refusal(format!(
+        return Err(refused_error(format!(
             "store {path_text}: this folder belongs to user {owner}, who can replace files in it, while this program runs as \
              user {our_uid}; name a folder in it that does not exist yet, or `chown {our_uid} {path_text}`"
         )));
@@ -143,7 +143,7 @@ pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<S
         && rustix::fs::fchmod(folder, Mode::from_raw_mode(mode & !0o022)).is_ok()
         && !is_shared(metadata()?.mode());
     if !is_fixed {
-        return Err(refusal(format!(
+        return Err(refused_error(format!(
             "store {path_text}: others can replace files in this folder (mode {mode:03o}); `chmod go-w {path_text}`, or name \
              a folder in it that does not exist yet"
         )));
@@ -154,20 +154,20 @@ pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<S
     )))
 }
 
-/// Whether the file system has no way to sync a folder (CIFS, 9p): names last as well as they do there.
+/// Whether the file system cannot sync a folder (CIFS, 9p). Names are then as durable as that file system makes them.
 pub(super) fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
-/// A file operation failed: what, on what, and why.
+/// The error for a failed file operation.
 pub(super) fn file_error(verb: &str, path: &Path, error: &io::Error) -> Error {
     let path = path.display();
     match error.raw_os_error() {
         Some(libc::ELOOP) => {
-            return refusal(format!("store {path}: a symbolic link, which is not followed; remove it"));
+            return refused_error(format!("store {path}: a symbolic link, which is not followed; remove it"));
         }
         Some(libc::ENOTDIR) => {
-            return refusal(format!("store {path}: not a folder; name a folder, or one to be made"));
+            return refused_error(format!("store {path}: not a folder; name a folder, or one to be made"));
         }
         _ => {}
     }
@@ -177,6 +177,6 @@ pub(super) fn file_error(verb: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(Status::PG_ERR_STORE, text)
 }
 
-pub(super) fn refusal(text: String) -> Error {
+pub(super) fn refused_error(text: String) -> Error {
     Error::new(Status::PG_ERR_STORE_REFUSED, text)
 }

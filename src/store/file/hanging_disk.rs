@@ -1,4 +1,4 @@
-//! A disk that hangs: what its sessions are told, what others do meanwhile, and what comes of it when it goes on.
+//! Tests with a disk that hangs: the errors, the effect on other sessions, and the state when the disk resumes.
 
 use std::fs::File;
 use std::io;
@@ -27,7 +27,7 @@ use crate::transport::resolve;
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A step that does not return until the disk goes on.
+/// A step that does not return until the disk resumes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Lock,
@@ -110,7 +110,7 @@ impl Disk for HangingDisk {
     }
 }
 
-/// A folder on such a disk, with the threads that its sessions share.
+/// A folder on a hanging disk, with the threads that its sessions share.
 struct Fixture {
     folder: TempDir,
     disk: Arc<HangingDisk>,
@@ -129,7 +129,7 @@ impl Fixture {
         Fixture { folder, disk: Arc::default(), workers: Arc::new(workers), runtime }
     }
 
-    /// The record of an account, as another process has it, whose disk is well.
+    /// The record of an account in another process, whose disk does not hang.
     fn other(&self, account: &str) -> RecordFile {
         RecordFile::new(self.folder.path(), key(account), None, Arc::new(SystemClock), Arc::new(SystemDisk))
     }
@@ -140,7 +140,7 @@ impl Fixture {
         FileStore::on(file, self.workers.clone(), limit, LONG)
     }
 
-    /// A store of an account in whose record pair 1 is; the lock is held.
+    /// A store of an account whose record holds pair 1. The lock is held.
     fn locked(&self, account: &str) -> FileStore {
         let record = self.other(account);
         assert!(record.try_lock().unwrap());
@@ -154,14 +154,14 @@ impl Fixture {
         store
     }
 
-    /// The operation is given up.
+    /// Expects that the operation times out.
     fn expect_timeout<T: std::fmt::Debug>(&self, operation: impl Future<Output = Result<T, Error>>) {
         let error = self.runtime.block_on(operation).unwrap_err();
         let is_told = error.status == Status::PG_ERR_STORE && error.text.contains("no answer within");
         assert!(is_told && error.text.contains("hangs") && error.is_retryable(), "{error}");
     }
 
-    /// Another process takes the lock, since nobody has it any more.
+    /// Takes the lock as another process, when it is free.
     fn lock_as_other_process(&self, account: &str) -> RecordFile {
         let record = self.other(account);
         eventually(|| record.try_lock().unwrap());
@@ -189,7 +189,7 @@ fn eventually(condition: impl Fn() -> bool) {
     }
 }
 
-/// Whether a whole flight succeeds.
+/// Runs a whole flight, which must succeed.
 async fn run_flight(store: &FileStore) {
     assert_eq!(store.lock(0).await.unwrap(), Lock::Held);
     store.load().await.unwrap();
@@ -199,7 +199,7 @@ async fn run_flight(store: &FileStore) {
 }
 
 #[test]
-fn twenty_sessions_that_hang_keep_nothing_from_another_folder_and_names() {
+fn twenty_hanging_sessions_do_not_block_another_folder_or_the_resolver() {
     for step in [Step::Lock, Step::Open] {
         let (hung, good) = (Fixture::new(), Fixture::new());
         hung.disk.hang(step);
@@ -224,7 +224,7 @@ fn twenty_sessions_that_hang_keep_nothing_from_another_folder_and_names() {
 }
 
 #[test]
-fn the_lock_of_an_operation_that_was_given_up_is_freed_when_it_ends() {
+fn the_lock_of_an_operation_that_timed_out_is_freed_when_it_ends() {
     let fixture = Fixture::new();
     let store = fixture.locked("account");
     fixture.disk.hang(Step::Open);
@@ -236,11 +236,11 @@ fn the_lock_of_an_operation_that_was_given_up_is_freed_when_it_ends() {
 }
 
 #[test]
-fn an_operation_that_was_given_up_before_it_began_is_not_done() {
+fn an_operation_that_timed_out_before_it_began_is_not_performed() {
     let fixture = Fixture::new();
     let stores: Vec<_> = (0..=MAX_THREADS).map(|number| fixture.locked(&number.to_string())).collect();
     fixture.disk.hang(Step::Open);
-    // The last one finds all threads taken, and asks twice.
+    // The last store finds all threads in use, and tries twice.
     for store in stores.iter().chain(stores.last()) {
         let refusal = Refusal {
             strikes: 3,
@@ -251,13 +251,13 @@ fn an_operation_that_was_given_up_before_it_began_is_not_done() {
     }
     fixture.disk.resume();
     let record = fixture.lock_as_other_process(&MAX_THREADS.to_string());
-    assert!(record.load().unwrap().back_off.is_none(), "not done, and its lock freed");
+    assert!(record.load().unwrap().back_off.is_none(), "not performed, and its lock freed");
     let record = fixture.lock_as_other_process("0");
     assert!(record.load().unwrap().back_off.is_some(), "this one had begun");
 }
 
 #[test]
-fn an_intent_that_succeeds_too_late_claims_the_record_and_no_more() {
+fn a_late_intent_claims_the_record_and_hands_out_no_token() {
     let fixture = Fixture::new();
     let store = fixture.locked("account");
     fixture.disk.hang(Step::Rename);
@@ -286,19 +286,19 @@ fn a_late_commit_does_not_overwrite_a_newer_pair() {
     let store = fixture.locked("account");
     fixture.disk.hang(Step::Open);
     assert!(fixture.runtime.block_on(store.commit(1, pair(2))).is_err());
-    // As if the lock had been lost meanwhile.
+    // As if the lock had been lost in the meantime.
     let lock = format!("{}.lock", fixture.other("account").path().display());
     std::fs::remove_file(lock).unwrap();
     let record = fixture.lock_as_other_process("account");
     assert_eq!(record.commit(1, &pair(3)).unwrap().generation(), 2);
     fixture.disk.resume();
-    // The next operation is performed, so it has ended.
+    // The next operation succeeds, so the late commit has ended.
     eventually(|| fixture.runtime.block_on(store.unlock()).is_ok());
     assert_eq!(record.load().unwrap().committed.unwrap().token().access.expose(), "a3");
 }
 
 #[test]
-fn a_refused_thread_is_told_as_what_it_is() {
+fn a_refused_thread_is_reported_as_a_system_error() {
     let fixture = Fixture::with(Workers::with_spawn(refuse, "pg-folder", MAX_THREADS));
     let store = fixture.store("account", LIMIT);
     let error = fixture.runtime.block_on(store.lock(0)).unwrap_err();

@@ -1,12 +1,12 @@
-//! The lock of one record: a file beside it, locked by the kernel for as long as its holder lives.
+//! The lock of a record: a lock file beside the record, locked by the kernel as long as its holder lives.
 //!
-//! The lock is a POSIX record lock (`F_SETLK`). It belongs to the process, so that a forked child does not keep its
-//! parent's alive, as it would with `flock` and open-file-description locks. It has two weaknesses, both met here: it
-//! does not keep the threads of one process apart, and it is lost when *any* descriptor of the file is closed in that
-//! process. So each process has one table of the locks that it holds, by device and inode; who is in it is not locked
-//! again, and a lock file whose lock is held is not opened. What is left is a host that opens and closes the lock file
-//! itself, or two copies of this library in one process. Then two flights may run at once: an intent that is written
-//! keeps the other one from the refresh token, and the generation keeps it from the record.
+//! The lock is a POSIX record lock (`F_SETLK`). It belongs to the process, so a forked child does not keep its parent's
+//! lock alive, as it would with `flock` or open-file-description locks. It has two weaknesses: it does not exclude
+//! other threads of the process, and it is lost when *any* descriptor of the file is closed in the process. So each
+//! process has one table of the locks that it holds, by device and inode. A lock in the table is not taken again, and
+//! its lock file is not opened. This does not help if the host opens and closes the lock file itself, or if two copies
+//! of this library run in one process. Then two flights may run at once: the written intent protects the refresh token,
+//! and the generation protects the record.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -24,18 +24,18 @@ use crate::runtime::process::PerProcess;
 use crate::store::warnings::Warnings;
 use crate::sync;
 
-/// A lock that is held. Dropped, it is freed.
+/// A held lock. Dropping it frees the lock.
 #[derive(Debug)]
 pub(super) struct FileLock(Inode);
 
 /// Device and inode.
 type Inode = (u64, u64);
-/// The locks that this process holds or is about to take, each with the files that must not be closed before it is free.
+/// The locks that this process holds or is about to take, each with the files that must stay open until it is free.
 type Table = HashMap<Inode, Vec<Arc<File>>>;
 
 impl FileLock {
-    /// The lock, if it is free. The table is not kept while the file system is asked: one that hangs must not keep others from
-    /// theirs.
+    /// Takes the lock, if it is free. The table is not locked during file system calls: one that hangs must not block
+    /// other locks.
     pub(super) fn try_new(path: &Path, disk: &dyn Disk, warnings: &Warnings) -> Result<Option<Self>, Error> {
         let failed = |error: io::Error| file_error("lock", path, &error);
         let mut held = None;
@@ -48,10 +48,10 @@ impl FileLock {
         }
         let file = Arc::new(disk.open_lock(path).map_err(failed)?);
         let inode = inode(&file.metadata().map_err(failed)?);
-        // Another file may have come into this place a moment ago.
+        // Another file may have replaced this one in the meantime.
         held = held.filter(|held| held.0 == inode);
         match table()?.entry(inode) {
-            // To close it now would free the lock of its holder.
+            // Closing the file now would free its holder's lock.
             Entry::Occupied(mut holders) if held.is_none() => {
                 holders.get_mut().push(file);
                 return Ok(None);
@@ -62,25 +62,25 @@ impl FileLock {
         warnings.extend(make_private(path, &file)?);
         match fcntl_lock(&*file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
             Ok(()) => {}
-            // Another process holds it.
+            // Another process holds the lock.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
                 return Ok(None);
             }
             Err(error) => return Err(failed(error)),
         }
-        // The lock of a file that was unlinked meanwhile keeps nobody out.
+        // The lock of a file that was unlinked in the meantime excludes nobody.
         Ok(held.is_at(path).then_some(held))
     }
 
-    /// Whether its file is still in its place: the lock of one that was removed keeps nobody out.
+    /// Whether the lock file is still at `path`: the lock of a removed file excludes nobody.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         inode_at(path) == Some(self.0)
     }
 }
 
 impl Drop for FileLock {
-    /// To close the file is to free the lock. Its place in the table is given up after that, or a close would free the lock of
-    /// the next holder; the table is not kept meanwhile.
+    /// Closing the file frees the lock. The entry in the table is removed after that, or else the close would free the
+    /// next holder's lock. The table is not locked during the close.
     fn drop(&mut self) {
         while let Ok(mut table) = table() {
             let mut files = table.get_mut(&self.0).map(std::mem::take).unwrap_or_default();
@@ -92,7 +92,7 @@ impl Drop for FileLock {
             if is_last {
                 return;
             }
-            // Nobody takes the lock of a file that was unlinked, but another file may get its inode once it is closed.
+            // Nobody locks an unlinked file, but another file may get its inode once it is closed.
             if files.iter().all(|file| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0))
                 && let Ok(mut table) = self::table()
             {

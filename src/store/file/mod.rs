@@ -1,4 +1,4 @@
-//! A store in a folder, shared by the threads and processes of one user on one machine.
+//! The file store: records in a folder that the threads and processes of one user on one machine share.
 
 mod disk;
 #[cfg(test)]
@@ -28,13 +28,13 @@ use crate::token::{Pair, RefreshToken};
 pub use disk::{Disk, SystemDisk};
 pub use record_file::RecordFile;
 
-/// Between two looks at a lock that somebody else holds, in milliseconds: the last of many is to have the new token within
-/// a tenth of a second.
+/// The pause between two attempts to lock, in milliseconds: the last of many waiters should get the new token within a
+/// tenth of a second.
 const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
-/// So many operations on one folder may be under way at a time, and so hang.
+/// How many operations on one folder may run, and so hang, at a time.
 pub(super) const MAX_THREADS: usize = 4;
 
-/// One account's place in a folder. The disk is waited for on threads that come and go, never on the library's own.
+/// The store of one account in a folder. Temporary threads wait for the disk, never the library's own thread.
 pub struct FileStore {
     file: Limited<RecordFile>,
     path: PathBuf,
@@ -43,15 +43,15 @@ pub struct FileStore {
 }
 
 impl ReleaseLock for RecordFile {
-    /// The session that asked may have the lock, by this operation or from before.
+    /// The session may hold the lock, from this operation or an earlier one.
     fn release_lock(&mut self) {
         self.unlock();
     }
 }
 
 impl FileStore {
-    /// The place of that account in a folder, which is made when it is first used, if its parent is there. `patience` is how
-    /// long to wait for the lock: as long as the flight of somebody else may take.
+    /// The store of an account in a folder. The folder is made on first use, if its parent exists. `lock_timeout` is
+    /// how long to wait for the lock: as long as a flight of another session may take.
     pub fn new(
         folder: &Path,
         key: RecordKey,
@@ -117,7 +117,7 @@ impl FileStore {
     }
 }
 
-/// The threads for a folder, which all its accounts have in common.
+/// The threads for a folder, shared by all its accounts.
 fn workers(folder: &Path) -> Result<Arc<Workers>, Error> {
     static FOLDERS: PerProcess<Mutex<BTreeMap<PathBuf, Weak<Workers>>>> = PerProcess::new();
     let folders = FOLDERS.get_or_try_init(|| Ok(Mutex::default()))?;
@@ -131,7 +131,7 @@ fn workers(folder: &Path) -> Result<Arc<Workers>, Error> {
     Ok(workers)
 }
 
-/// For the record alone: the pair itself stays with the flight, should the disk hang.
+/// A copy for the record: the pair itself stays with the flight in case the disk hangs.
 fn copy(pair: &Pair) -> Pair {
     let refresh = pair.refresh.as_ref().map(|refresh| RefreshToken::new(refresh.secret().clone()));
     Pair { token: pair.token.clone(), refresh }

@@ -1,4 +1,4 @@
-//! One account's record in a folder: each step of a flight as one operation that blocks.
+//! One account's record in a folder: each step of a flight is one blocking operation.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -20,10 +20,10 @@ use crate::store::{Committed, Inspection, Loaded, Refusal};
 use crate::sync::lock;
 use crate::token::{Pair, RefreshToken};
 
-/// A record is two tokens long; what is larger than any answer of the service is none.
+/// A record holds two tokens. A file that is larger than any answer of the service is not a record.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The record and its lock. It belongs to the process that made it: a forked child makes its own.
+/// The record and its lock. It belongs to the process that made it; a forked child makes its own.
 pub struct RecordFile {
     folder: PathBuf,
     path: PathBuf,
@@ -39,7 +39,7 @@ struct State {
 }
 
 impl RecordFile {
-    /// The record of that account in a folder. With a keyring it is sealed. Nothing is looked at before it is used.
+    /// The record of an account in a folder, sealed if there is a keyring. Files are accessed only on use.
     pub fn new(
         folder: &Path,
         key: RecordKey,
@@ -53,18 +53,18 @@ impl RecordFile {
         RecordFile { folder, path, clock, disk, warnings: Arc::default(), state }
     }
 
-    /// Where the record is.
+    /// The path of the record.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the host should know of the place.
+    /// The warnings for the host.
     pub(super) fn warnings(&self) -> Arc<Warnings> {
         self.warnings.clone()
     }
 
-    /// Takes the lock, if nobody else has it. A lock that is held already, because its flight broke off, is kept. The folder
-    /// is made if its parent is there.
+    /// Takes the lock, if it is free. A lock that is still held from an interrupted flight is kept. The folder is made
+    /// if its parent exists.
     pub fn try_lock(&self) -> Result<bool, Error> {
         let mut state = self.state();
         self.prepare_folder()?;
@@ -81,28 +81,29 @@ impl RecordFile {
         self.state().lock = None;
     }
 
-    /// Whether somebody has committed a pair that is newer than `base` and than the last one that was loaded here.
+    /// Whether another session has committed a pair that is newer than `base` and than the last one that was loaded
+    /// here.
     pub fn has_newer(&self, base: u64) -> Result<bool, Error> {
         let state = self.state();
         Ok(self.read(&state)?.is_some_and(|entry| state.ledger.is_newer(&entry, base)))
     }
 
-    /// What there is.
+    /// Reads the content.
     pub fn load(&self) -> Result<Loaded, Error> {
         let mut state = self.state();
         let found = self.read(&state)?;
         if state.lock.is_some() && found.as_ref().is_some_and(Ledger::is_claimed) {
-            // Somebody died in a flight, perhaps while writing.
+            // A session died during a flight, perhaps while it was writing.
             let _ = self.remove_others(".tmp-", None);
         }
         Ok(state.ledger.load(found))
     }
 
-    /// What lies there, as it is. Needs no lock and changes no record.
+    /// Reads the content for operators. Needs no lock and changes no record.
     pub fn inspect(&self) -> Result<Inspection, Error> {
         match open_folder(&self.folder) {
             Ok(folder) => drop(make_folder_private(&self.folder, &folder)?),
-            // Nothing has been kept yet.
+            // Nothing has been stored yet.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(file_error("open", &self.folder, &error)),
         }
@@ -110,7 +111,8 @@ impl RecordFile {
         self.state().ledger.inspect(bytes.as_ref())
     }
 
-    /// Removes the record and what lies beside it, durably. The lock file stays, or two could hold it.
+    /// Removes the record and its temporary and broken files, durably. The lock file stays: without it, two sessions
+    /// could hold the lock.
     pub fn forget(&self) -> Result<(), Error> {
         let mut state = self.locked()?;
         let removed = match self.disk.remove(&self.path) {
@@ -126,25 +128,25 @@ impl RecordFile {
         Ok(())
     }
 
-    /// Puts an intent in the refresh token's place, durably, and hands it out.
+    /// Replaces the refresh token by an intent, durably, and returns the token.
     pub fn intend(&self) -> Result<Option<RefreshToken>, Error> {
         let state = self.locked()?;
         let Some(claim) = state.ledger.claim(self.read(&state)?)? else { return Ok(None) };
         if let Err(error) = self.write(&claim.intent) {
-            // It was not handed out, so it may stay, should the disk take that back.
+            // The token was not handed out, so it may stay, if the disk accepts the old record.
             let _ = self.write(&claim.undo);
             return Err(error);
         }
         Ok(Some(RefreshToken::new(claim.secret)))
     }
 
-    /// Puts the refresh token back in the intent's place.
+    /// Replaces the intent by the refresh token.
     pub fn retract(&self, refresh: &RefreshToken) -> Result<(), Error> {
         let state = self.locked()?;
         self.write(&state.ledger.retract(self.read(&state)?, refresh)?)
     }
 
-    /// Makes a pair the newest, durably, unless somebody else has committed one since the last `load`.
+    /// Commits a pair, durably, unless another session has committed one since the last `load`.
     pub fn commit(&self, base: u64, pair: &Pair) -> Result<Committed, Error> {
         let mut state = self.locked()?;
         let (record, committed) = state.ledger.next_record(self.read(&state)?, base, pair)?;
@@ -153,7 +155,7 @@ impl RecordFile {
         Ok(committed)
     }
 
-    /// Lets all who share the record know of a refusal.
+    /// Stores a refusal for all sessions that share the record.
     pub fn back_off(&self, refusal: &Refusal) -> Result<(), Error> {
         let state = self.locked()?;
         self.write(&state.ledger.with_refusal(self.read(&state)?, refusal)?)
@@ -163,7 +165,7 @@ impl RecordFile {
         lock(&self.state)
     }
 
-    /// The state of a record whose lock is held.
+    /// The state, if the lock is held; otherwise an error.
     fn locked(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.state();
         if state.lock.is_none() {
@@ -172,7 +174,7 @@ impl RecordFile {
         Ok(state)
     }
 
-    /// The record, checked. A broken one is set aside by who holds the lock.
+    /// Reads and checks the record. The holder of the lock moves a broken record away.
     fn read(&self, state: &State) -> Result<Option<Entry>, Error> {
         let bytes = self.read_bytes()?;
         let found = state.ledger.read(bytes.as_ref().map(|bytes| bytes.as_slice()))?;
@@ -191,15 +193,15 @@ impl RecordFile {
         };
         self.warnings.extend(make_private(&self.path, &file)?);
         let length = file.metadata().map_err(failed)?.len().min(MAX_BYTES);
-        // Room for all of it and a byte more: growing would leave a copy behind.
+        // Room for the whole file and one byte: a buffer that grows would leave a copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
         self.disk.read(&file, length, &mut bytes).map_err(failed)?;
         Ok(Some(bytes))
     }
 
-    /// Readers see the old record or the new one; so does whoever comes after a loss of power.
+    /// Writes the record. Readers see the old record or the new one, even after a loss of power.
     fn write(&self, record: &Bytes) -> Result<(), Error> {
-        // Chance, since in a container every process has the same number as the dead one before it.
+        // Random, since in a container every process may have the same id as the one that died before it.
         let temporary = self.sibling(&format!(".tmp-{}-{:016x}", process::id(), fastrand::u64(..)));
         let disk = &self.disk;
         disk.create(&temporary)
@@ -224,7 +226,7 @@ impl RecordFile {
         }
     }
 
-    /// Sees to it that the folder is there and that nobody else replaces files in it.
+    /// Makes the folder if necessary, and ensures that nobody else can replace files in it.
     pub(super) fn prepare_folder(&self) -> Result<(), Error> {
         let failed = |error: io::Error| file_error("make or open", &self.folder, &error);
         let folder = match open_folder(&self.folder) {
@@ -248,8 +250,7 @@ impl RecordFile {
         Ok(())
     }
 
-    /// Keeps the newest broken record, for whoever wants to know what broke it. If that fails, the next commit
-    /// replaces it all the same.
+    /// Keeps the newest broken record for analysis. If that fails, the next commit still replaces it.
     fn move_broken(&self) {
         let destination = self.sibling(&format!(".corrupt-{}", self.clock.now().wall.as_secs()));
         if self.disk.rename(&self.path, &destination).is_ok() {
@@ -258,7 +259,7 @@ impl RecordFile {
         let _ = self.remove_others(".tmp-", None);
     }
 
-    /// Removes what lies beside the record under such names. With the lock held nobody else is writing there.
+    /// Removes the record's files with this suffix. With the lock held, nobody else is writing them.
     fn remove_others(&self, suffix: &str, except: Option<&Path>) -> io::Result<()> {
         let prefix = self.sibling(suffix);
         let is_match = |name: &OsStr| {
@@ -281,7 +282,7 @@ impl RecordFile {
     }
 }
 
-/// Its name, if the folder is on one.
+/// The name of the network file system that the folder is on, if any.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn network_file_system(folder: &File) -> Option<&'static str> {
     match rustix::fs::fstatfs(folder).ok()?.f_type as u32 {

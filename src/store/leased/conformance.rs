@@ -1,4 +1,4 @@
-//! Whether a store of the host's own keeps its promises: each is put to the test, on keys that nobody else has.
+//! The check of a store of the host: tests each promise of the contract, on keys that nobody else uses.
 
 use std::cell::Cell;
 use std::ffi::CString;
@@ -18,23 +18,23 @@ use crate::status::Status;
 use crate::store::limited::LIMIT;
 use crate::sync::ignore_poison;
 
-/// So many call at once.
+/// How many callers run at once.
 const CALLERS: usize = 8;
-/// So often, since a race is not lost each time.
+/// How many times each race is run, since it is not lost each time.
 const ROUNDS: usize = 5;
 const LONG_LEASE: Duration = Duration::from_secs(60);
 const SHORT_LEASE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(20);
-/// More than a 32-bit number or a double can hold.
+/// A version that is larger than a 32-bit number or a double can hold.
 const FIRST: u64 = (1 << 62) + 1;
 
-/// Puts every promise of the contract to the test. The error is the first that is broken, in words, or what the store said
-/// when it failed. Takes about a second; what it saves stays there.
+/// Tests every promise of the contract. The error names the first promise that is broken, or holds the text of the
+/// store when it failed. Takes about a second. The records that it saves stay in the store.
 pub fn check(HostStore { host, .. }: &HostStore) -> Result<(), Error> {
     let (progress, updates) = channel();
     let observed = ObservedHost { host: host.clone(), progress: progress.clone() };
     let prefix = format!("check-{}", new_owner()?);
-    // Whatever does not return keeps a thread, not the caller's.
+    // A call that does not return blocks this thread, not the caller's.
     spawn(move || {
         let result = Checks { host: Arc::new(observed), prefix, keys: Cell::new(0) }.run();
         let _ = progress.send(Progress::Finished(result));
@@ -71,7 +71,7 @@ enum Progress {
     Finished(Result<(), Error>),
 }
 
-/// The store, whose calls are told.
+/// The store, which reports its calls.
 struct ObservedHost {
     host: Arc<dyn Host>,
     progress: Sender<Progress>,
@@ -161,7 +161,7 @@ impl Checks {
         self.expect_record(&key, &second)
     }
 
-    /// The record is there, as it was saved.
+    /// Requires that the record is there, unchanged.
     fn expect_record(&self, key: &CString, saved: &HostRecord) -> Result<(), Error> {
         let found = self.host.load(key)?;
         let Some(found) = found else {
@@ -189,7 +189,9 @@ impl Checks {
         let longer = CString::new([key.as_bytes(), b"0"].concat()).unwrap_or_default();
         let (one, other) = (host_record(FIRST, b"one"), host_record(FIRST, b"other"));
         let are_saved = self.host.save(&key, 0, &one)? && self.host.save(&longer, 0, &other)?;
-        require(are_saved, || "`save` took two keys for one, of which one begins with the other".into())?;
+        require(are_saved, || {
+            "`save` took two keys for one, although one is only the beginning of the other".into()
+        })?;
         self.expect_record(&key, &one)?;
         self.expect_record(&longer, &other)?;
         let [a, b] = owners();
@@ -225,7 +227,7 @@ impl Checks {
             })?;
             thread::sleep(PAUSE);
         }
-        // It began after it was asked for, and was over before that was seen.
+        // An upper bound for the lease's duration: it began after the request, and had ended before this was noticed.
         let lasted = asked.elapsed();
         require(lasted >= SHORT_LEASE, || {
             format!("a lease of {} ms was over after {} ms", SHORT_LEASE.as_millis(), lasted.as_millis())
@@ -266,7 +268,7 @@ impl Checks {
         locked.iter().try_for_each(|owner| self.host.unlock(&key, owner))
     }
 
-    /// Of all who save at once, on the same expectation, one does.
+    /// Of all callers that save at once with the same expected version, exactly one succeeds.
     fn race_to_save(&self, key: &Arc<CString>, expected: u64, version: u64) -> Result<HostRecord, Error> {
         let asked = key.clone();
         let saved = self.at_once(move |host, number| {
@@ -282,7 +284,7 @@ impl Checks {
         Ok(winner)
     }
 
-    /// What each of the crowd comes to, of those who come to something.
+    /// Runs `work` in all callers at once, and returns the results that are not `None`.
     fn at_once<T: Send + 'static>(
         &self,
         work: impl Fn(&ObservedHost, usize) -> Result<Option<T>, Error> + Send + Sync + 'static,
@@ -299,12 +301,12 @@ impl Checks {
         let threads: io::Result<Vec<_>> = threads.collect();
         drop(start_guard);
         let threads = threads.map_err(|error| no_thread(&error))?;
-        // All of them: none is in the host's code any more when the check is over.
+        // All threads are joined, so that none runs the host's code after the check.
         let results: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(None))).collect();
         results.into_iter().filter_map(Result::transpose).collect()
     }
 
-    /// One that nobody has used.
+    /// A key that nobody has used.
     fn new_key(&self) -> CString {
         self.keys.set(self.keys.get() + 1);
         CString::new(format!("{}-{}", self.prefix, self.keys.get())).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A store of the host's own: four operations that it performs for us, on threads where it may block.
+//! A store of the host: it performs four operations for the library, on threads that may block.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -17,30 +17,31 @@ use crate::store::Storing;
 use crate::store::limited::{LIMIT, Limited, ReleaseLock};
 use crate::store::record::{self, RecordKey};
 
-/// So many threads may be in the code of one store at once.
+/// How many threads may call one store at once.
 const MAX_THREADS: usize = 8;
-/// How errors name the place.
+/// The name of the store in errors.
 pub(in crate::store) const STORE_NAME: &str = "(custom)";
 
-/// What a store of the host's own does. Any thread calls it, several at once. An error is the host's own words.
+/// The operations of a store of the host. Any thread calls them, several at once. An error is a text of the host.
 pub trait Host: Send + Sync {
-    /// Takes the lock, or renews it for the owner who has it, for so long. `false`: somebody else has it.
+    /// Takes the lock, or renews it for the owner who has it, for the time `lease`. `false`: another owner has it.
     fn lock(&self, key: &CStr, owner: &CStr, lease: Duration) -> Result<bool, String>;
 
-    /// Frees the lock, if that owner has it.
+    /// Frees the lock, if this owner has it.
     fn unlock(&self, key: &CStr, owner: &CStr) -> Result<(), String>;
 
     /// The record, if there is one.
     fn load(&self, key: &CStr) -> Result<Option<HostRecord>, String>;
 
-    /// Replaces the record, durably, if its version is the expected one; 0: if there is none. `false`: it is another.
+    /// Replaces the record, durably, if its version is `expected`; 0: if there is no record. `false`: the version is
+    /// another one.
     fn save(&self, key: &CStr, expected: u64, version: u64, record: &[u8]) -> Result<bool, String>;
 }
 
-/// A record as the host keeps it.
+/// A record as the host stores it.
 #[derive(Clone)]
 pub struct HostRecord {
-    /// The number it was saved under, never 0.
+    /// The version that it was saved with, never 0.
     pub version: u64,
     /// Its bytes.
     pub record: Zeroizing<Vec<u8>>,
@@ -52,16 +53,16 @@ impl fmt::Debug for HostRecord {
     }
 }
 
-/// A store of the host's own, as a configuration holds it.
+/// A store of the host, for a configuration.
 #[derive(Clone)]
 pub struct HostStore {
     pub(in crate::store) host: Arc<dyn Host>,
-    /// The threads that call it, which all its sessions have in common.
+    /// The threads that call the store, shared by all its sessions.
     workers: Arc<Workers>,
 }
 
 impl HostStore {
-    /// For the host that performs it.
+    /// A store whose operations `host` performs.
     pub fn new(host: Arc<dyn Host>) -> Self {
         HostStore { host, workers: Arc::new(Workers::new("pg-store", MAX_THREADS)) }
     }
@@ -81,7 +82,7 @@ impl PartialEq for HostStore {
 
 impl Eq for HostStore {}
 
-/// One account's record in a store of the host's own.
+/// One account's record in a store of the host.
 pub(in crate::store) struct CustomBackend {
     calls: Limited<Calls>,
     is_sealed: bool,
@@ -128,12 +129,12 @@ impl Backend for CustomBackend {
     }
 
     fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool> {
-        let RecordWrite { record, is_last, .. } = write;
+        let RecordWrite { record, frees_lease, .. } = write;
         let record = record.clone();
         Box::pin(self.perform(move |calls| {
-            let is_saved = (is_last || calls.lock(lease)?) && calls.save(version, &record)?;
-            if is_last && is_saved {
-                // What is saved is saved; a lock that cannot be freed ends with its time.
+            let is_saved = (frees_lease || calls.lock(lease)?) && calls.save(version, &record)?;
+            if frees_lease && is_saved {
+                // The record is saved. A lock that cannot be freed now ends with its lease.
                 calls.release_lock();
             }
             Ok(is_saved)
@@ -161,23 +162,23 @@ impl Backend for CustomBackend {
     fn warning(&self) -> Option<String> {
         (!self.is_sealed).then(|| {
             format!(
-                "store {STORE_NAME}: tokens are given to it as they are, for everybody who can read the database or its \
-                 backups; set store_key"
+                "store {STORE_NAME}: tokens are not sealed there, and everybody who can read the database or its backups can \
+                 read them; set store_key"
             )
         })
     }
 }
 
-/// What is asked of the host for one session.
+/// The calls to the host for one session.
 struct Calls {
     host: Arc<dyn Host>,
     key: CString,
-    /// Unlike any other session's, in this process or another.
+    /// A name that no other session has, in this process or another.
     owner: CString,
     clock: Arc<dyn Clock>,
-    /// The lock was ours when that was last asked.
+    /// Whether the lock was ours at the last call.
     is_ours: bool,
-    /// The version under which the absence of a record was last told.
+    /// The version that was last returned for a missing record.
     absent_version: u64,
 }
 
@@ -207,8 +208,8 @@ impl Calls {
                 (version, Some(record).filter(|record| !record.is_empty()))
             }
             None => {
-                // Not counted from 1 again once the host has removed a record: who still knows that one must not take the
-                // new one for it.
+                // The time, since versions must not start from 1 again after the host has removed a record: a session
+                // that remembers an old version must not take the new record for that one.
                 self.absent_version = u64::try_from(self.clock.now().wall.as_micros()).unwrap_or_default();
                 (self.absent_version, None)
             }
@@ -230,7 +231,7 @@ fn timeout_error(limit: Duration) -> Error {
     store_error(&format!("no answer within {} s", limit.as_secs_f32()))
 }
 
-/// The store did not do what it should, which may pass.
+/// The error for a store that failed, perhaps temporarily.
 fn store_error(what: &str) -> Error {
     let text = format!("store {STORE_NAME}: {what}; the session goes on and tries again");
     Error::new(Status::PG_ERR_STORE, text)
@@ -242,7 +243,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::runtime::workers::tests::refuse;
 
-    /// Nobody comes as far as this.
+    /// A host that must not be called.
     struct NeverCalled;
 
     impl Host for NeverCalled {
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_thread_is_told_as_what_it_is() {
+    fn a_refused_thread_is_reported_as_a_system_error() {
         let workers = Arc::new(Workers::with_spawn(refuse, "pg-store", MAX_THREADS));
         let store = HostStore { host: Arc::new(NeverCalled), workers };
         let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");

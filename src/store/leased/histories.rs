@@ -1,6 +1,6 @@
-//! Thousands of lives of processes on one leased store, played step by step: answers of the store that are lost, late or come
-//! from an emptied server, processes that are killed or stopped for longer than their lease, clocks that differ. After
-//! each step the rules are looked at. A history that breaks one is told by its seed.
+//! A simulation of many processes that share one leased store, step by step: answers that are lost or late or come from
+//! an emptied server, processes that are killed or stopped for longer than their lease, and clocks that differ. After
+//! each step the rules are checked. A failed history is identified by its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -29,28 +29,28 @@ const LIFE: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(110);
 const PROCESSES: usize = 5;
 const STEPS: usize = 4000;
-/// When the world began, by its own clock.
+/// When the simulation began, on its own clock.
 const BEGINNING: Duration = Duration::from_secs(1_700_000_000);
 
-/// All that the processes share, and what goes wrong in it.
+/// Everything that the processes share, and the faults in it.
 struct World {
     rng: Rng,
     now: Duration,
-    /// Nothing goes wrong.
+    /// There are no faults.
     is_calm: bool,
     /// How long the next call takes.
     next_call: Option<Duration>,
     server: Server,
-    /// Writes that their sender has given up, and that arrive all the same.
+    /// Writes that their sender has abandoned, and that arrive later.
     delayed: Vec<DelayedWrite>,
-    /// What the server was some time ago.
+    /// A backup of the server.
     backup: Option<Server>,
     service: Service,
-    /// How many flights are under way.
+    /// The number of flights that are running.
     in_flight: usize,
-    /// The server has lost what it had: old tokens may be in it again.
+    /// The server was restored from a backup: old tokens may be in it again.
     has_forgotten: bool,
-    /// It has lost who had the lease.
+    /// The server has lost its lease.
     was_emptied: bool,
 }
 
@@ -67,7 +67,7 @@ struct DelayedWrite {
     version: u64,
     record: Vec<u8>,
     generation: u64,
-    is_last: bool,
+    frees_lease: bool,
 }
 
 #[derive(Default)]
@@ -90,7 +90,7 @@ impl Server {
         self.lock.is_some_and(|(holder, until)| holder == owner && now < until)
     }
 
-    /// As the script says.
+    /// Like the script write.lua.
     fn write(&mut self, delayed: &DelayedWrite, lease: Duration, now: Duration) -> bool {
         let next = delayed.version + 1;
         let arrived_before = self.fence == next && self.record.as_deref() == Some(&delayed.record);
@@ -101,7 +101,7 @@ impl Server {
             (self.fence, self.generation) = (next, delayed.generation);
             self.record = Some(delayed.record.clone());
         }
-        if !delayed.is_last {
+        if !delayed.frees_lease {
             self.lock = Some((delayed.owner, now + lease));
         } else if self.is_ours(delayed.owner, now) {
             self.lock = None;
@@ -125,7 +125,7 @@ impl World {
     }
 }
 
-/// Lets others go first.
+/// Lets the other processes run.
 async fn yield_once() {
     let mut was_asked = false;
     std::future::poll_fn(|_| {
@@ -140,7 +140,7 @@ struct SimulatedBackend {
 }
 
 impl SimulatedBackend {
-    /// A question that may be lost on its way, or its answer on the way back.
+    /// A request that may be lost, or whose answer may be lost.
     async fn ask<T>(&self, operation: impl FnOnce(&mut World) -> T) -> Result<T, Error> {
         yield_once().await;
         if lock_world(&self.world).chance(0.03) {
@@ -186,7 +186,7 @@ impl Backend for SimulatedBackend {
             version,
             record: write.record.to_vec(),
             generation: write.generation,
-            is_last: write.is_last,
+            frees_lease: write.frees_lease,
         };
         Box::pin(async move {
             if lock_world(&self.world).chance(0.03) {
@@ -242,7 +242,7 @@ impl Backend for SimulatedBackend {
     }
 }
 
-/// Of one machine: started at some time, with a wall clock that is somewhat wrong.
+/// The clock of one machine, which has its own start time and a wall clock that is wrong.
 struct MachineClock {
     world: Shared,
     machine: u8,
@@ -260,7 +260,7 @@ impl Clock for MachineClock {
     }
 }
 
-/// One process: a flight whenever its token is nearly over.
+/// One process, which starts a flight whenever its token is about to expire.
 async fn run_process(world: Shared, owner: usize) {
     let clock = Arc::new(MachineClock { world: world.clone(), machine: (owner % 3) as u8 });
     let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
@@ -367,7 +367,7 @@ async fn perform(
     })
 }
 
-/// The service takes its time: for some calls longer than a lease lasts.
+/// The service is slow: some calls take longer than a lease lasts.
 async fn wait_for_service(world: &Shared) {
     let until = {
         let mut world = lock_world(world);
@@ -454,8 +454,8 @@ fn world(seed: u64, is_calm: bool) -> Shared {
     }))
 }
 
-/// A holder whose first call takes long, and another process that waits; the first one is killed after a while, or lives. When
-/// the other one has a pair, and how many calls there were then.
+/// A holder whose first call takes long, and another process that waits; the holder is killed after a while, or lives.
+/// Returns when the other process has a pair, and the number of calls until then.
 fn wait_for_a_holder(killed_after: Option<Duration>) -> (Duration, u64) {
     let world = world(1, true);
     lock_world(&world).next_call = Some(Duration::from_secs(40));
@@ -464,12 +464,12 @@ fn wait_for_a_holder(killed_after: Option<Duration>) -> (Duration, u64) {
     let mut waiter: Task = Box::pin(run_process(world.clone(), 1));
     loop {
         let age = lock_world(&world).now - BEGINNING;
-        assert!(age < PATIENCE * 2, "there is no end to it");
+        assert!(age < PATIENCE * 2, "the waiter never gets a pair");
         holder = holder.filter(|_| killed_after.is_none_or(|after| age < after));
         if let Some(holder) = &mut holder {
             assert!(holder.as_mut().poll(&mut context).is_pending());
         }
-        // Once the first one has the lease.
+        // After the holder has taken the lease.
         if !age.is_zero() {
             assert!(waiter.as_mut().poll(&mut context).is_pending());
         }
@@ -482,7 +482,7 @@ fn wait_for_a_holder(killed_after: Option<Duration>) -> (Duration, u64) {
     }
 }
 
-/// One history. The service's calls, and the generation that the server ends with.
+/// Runs one history. Returns the number of calls to the service, and the server's last generation.
 fn history(seed: u64, is_calm: bool) -> (u64, u64) {
     let world = world(seed, is_calm);
     let mut owners = 0..;
@@ -494,7 +494,7 @@ fn history(seed: u64, is_calm: bool) -> (u64, u64) {
     for _ in 0..STEPS {
         let (which, now) = {
             let mut world = lock_world(&world);
-            // Where all is well nobody is stopped in the middle of anything.
+            // Without faults no process is stopped during a flight.
             let may_jump = !world.is_calm || world.in_flight == 0;
             let jumps = world.rng.f64() < 0.02 && may_jump;
             let pause = if jumps { world.rng.u64(..600_000) } else { world.rng.u64(..20) };
@@ -519,7 +519,7 @@ fn history(seed: u64, is_calm: bool) -> (u64, u64) {
     (world.service.calls, world.server.generation)
 }
 
-/// What happens to the server by itself.
+/// Applies random faults to the server.
 fn server_fault(world: &mut World) {
     let now = world.now;
     if !world.delayed.is_empty() && world.chance(0.05) {
@@ -530,7 +530,7 @@ fn server_fault(world: &mut World) {
     if world.chance(0.0005) {
         world.backup = Some(world.server.clone());
     }
-    // Its connections, and what is on its way in them, end with it.
+    // The server's connections, and the writes that are on their way, end with it.
     if world.chance(0.0003) {
         world.server = Server::default();
         world.delayed.clear();
@@ -555,17 +555,17 @@ fn whatever_happens_no_refresh_token_is_presented_twice() {
 }
 
 #[test]
-fn where_nothing_goes_wrong_each_generation_is_one_call() {
+fn without_faults_each_generation_costs_one_call() {
     for seed in 0..50 {
         let (calls, generation) = history(seed, true);
-        // The last one may be under way.
+        // The last call may still be running.
         let is_one_each = calls == generation || calls == generation + 1;
         assert!(generation > 2 && is_one_each, "seed {seed}: {calls} calls, {generation} generations");
     }
 }
 
 #[test]
-fn a_holder_that_lives_is_waited_for_and_one_that_dies_for_its_lease_alone() {
+fn a_live_holder_is_waited_for_and_a_dead_one_only_until_its_lease_ends() {
     let (age, calls) = wait_for_a_holder(None);
     assert!(age >= Duration::from_secs(40) && calls == 1, "after {age:?}, {calls} calls");
     for dies in [Duration::from_millis(100), Duration::from_secs(5), Duration::from_secs(20)] {

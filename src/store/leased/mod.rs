@@ -1,4 +1,4 @@
-//! A store that several machines may share: the protocol of its lease, and the host's own store under that protocol.
+//! A store that several machines can share: its lease protocol, and the host's own store under that protocol.
 
 mod conformance;
 mod custom;

@@ -1,7 +1,8 @@
-//! A store that several machines may share: a lease instead of a lock, and no write without knowing the last one.
+//! The lease protocol of a store that several machines can share: a lease instead of a lock, and compare-and-swap for
+//! every write.
 //!
-//! The lease only saves calls to the service. What keeps the record whole is its version, and what keeps a refresh token from
-//! being presented twice is the intent: a holder who was stopped, and wakes up after its lease, finds another version.
+//! The lease only avoids needless calls to the service. The version protects the record, and the intent ensures that no
+//! refresh token is presented twice: a holder that was stopped until its lease ended finds another version.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,103 +20,105 @@ use crate::store::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing,
 use crate::sync::lock;
 use crate::token::{Pair, RefreshToken};
 
-/// How long a lease lasts: what a holder that was killed costs the others.
+/// How long a lease lasts, and so how long other sessions wait after a holder was killed.
 pub(in crate::store) const LEASE: Duration = Duration::from_secs(6);
-/// While its flight runs it is renewed as often; a call to the service begins within so long of a renewal.
+/// The interval of renewals during a flight. A call to the service begins at most this long after a renewal.
 pub(in crate::store) const RENEWAL: Duration = Duration::from_secs(2);
-/// After a renewal that has failed.
+/// The pause after a failed renewal.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
-/// Between two looks at a lease that somebody else holds, in milliseconds.
+/// The pause between two attempts to take a lease that another session holds, in milliseconds.
 const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
 
-/// One account's record somewhere, with a lease on it. Nothing here is called twice at once.
+/// One account's record in some storage, with a lease on it. No two calls run at once.
 pub(in crate::store) trait Backend: Send + Sync {
-    /// Takes the lease for so long, if nobody else has it; one of our own begins anew. Who finds it taken may say what the
-    /// record is, if that is newer than the generation `known`.
+    /// Takes the lease for the given time, if it is free; a lease of our own starts again. If another session has it,
+    /// the answer may contain the record, if that is newer than the generation `known`.
     fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired>;
 
     /// Reads the record, and renews the lease if it is ours.
     fn load(&self, lease: Duration) -> Storing<'_, LeaseView>;
 
-    /// Replaces the record, durably, if its version is still that one. `false`: it is not.
+    /// Replaces the record, durably, if it still has the given version. `false`: it has another one.
     fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool>;
 
-    /// Renews the lease, if it is ours, or is over and nobody has taken it or written since that version. `false`: it is
-    /// lost. To give it up in the middle does no harm.
+    /// Renews the lease, if it is ours, or if it has ended and nobody has taken it or written since `version`. `false`:
+    /// the lease is lost. Dropping the future early does no harm.
     fn renew(&self, lease: Duration, version: u64) -> Storing<'_, bool>;
 
     /// Frees the lease, if it is ours.
     fn release(&self) -> Storing<'_, ()>;
 
-    /// Sleeps.
+    /// Sleeps. A simulation can replace it.
     fn sleep_for(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(sleep(time))
     }
 
-    /// Returns when somebody has committed or freed the lease, as far as that is told, and after `most` at the latest.
+    /// Returns when a session has committed or has freed the lease, if the storage reports that, and after `most` at
+    /// the latest.
     fn wait_for_change(&self, most: Duration) -> Storing<'_, ()>;
 
-    /// What the host should know of the place that it chose.
+    /// A warning about the chosen store, for the host.
     fn warning(&self) -> Option<String>;
 }
 
-/// What came of asking for the lease.
+/// The result of trying to take the lease.
 pub(in crate::store) enum Acquired {
     Held(LeaseView),
     Busy(Option<LeaseView>),
 }
 
-/// The record at one moment.
+/// The record and the lease at one moment.
 pub(in crate::store) struct LeaseView {
-    /// Whether the lease is ours.
+    /// Whether this session holds the lease.
     pub(in crate::store) is_held: bool,
-    /// Another one after each change, and each time that somebody takes the lease.
+    /// The fence token. It changes with each write, and each time that a session takes the lease.
     pub(in crate::store) version: u64,
     pub(in crate::store) record: Option<Bytes>,
-    /// The time by the clock of the store, if it has one.
+    /// The time of the store's clock, if it has one.
     pub(in crate::store) wall: Option<Duration>,
 }
 
-/// A record that is to be written.
+/// A record to write.
 pub(in crate::store) struct RecordWrite<'a> {
     pub(in crate::store) record: &'a Bytes,
     pub(in crate::store) generation: u64,
-    /// The lease is freed with it.
-    pub(in crate::store) is_last: bool,
-    /// What is there now is broken, and is kept aside.
+    /// Whether the write also frees the lease.
+    pub(in crate::store) frees_lease: bool,
+    /// The current record is broken, and is kept for analysis.
     pub(in crate::store) keeps_broken: bool,
 }
 
-/// The name of one session, unlike any other's, in this process or another.
+/// A name for one session that no other session has, in this process or another.
 pub(in crate::store) fn new_owner() -> Result<String, Error> {
     Ok(format!("{:032x}", u128::from_ne_bytes(random::bytes()?)))
 }
 
-/// A backend as a store.
+/// A store on a backend.
 pub(in crate::store) struct LeasedStore<B> {
     backend: B,
     clock: Arc<dyn Clock>,
-    /// For the lease of somebody else, who renews it as long as its flight takes.
+    /// How long to wait for the lease of another session, which renews it during its flight.
     lock_timeout: Duration,
     state: Mutex<State>,
 }
 
 struct State {
     ledger: Ledger,
-    /// When the lease was last asked for or renewed, from before that, on the boot clock; `None`: it is not ours.
+    /// The time just before the last request that took or renewed the lease, on the boot clock; `None`: the lease is
+    /// not ours.
     renewed_at: Option<Duration>,
     version: u64,
     record: Option<Bytes>,
-    /// The record has been read and nobody has looked at it yet.
+    /// The record was read together with the lease, and the next load uses it.
     is_prefetched: bool,
-    /// It is not known whether the last write was done.
+    /// Whether the last write succeeded is unknown.
     is_write_unknown: bool,
-    /// The record is no record.
+    /// The bytes of the record are broken.
     is_broken: bool,
 }
 
 impl State {
-    /// Takes note of what is there.
+    /// Stores what the backend returned.
     fn apply(&mut self, view: LeaseView, now: Moment) {
         if let Some(wall) = view.wall {
             self.ledger.set_store_clock(wall, now);
@@ -132,7 +135,7 @@ impl State {
     }
 
     fn lease_lost(&self) -> Error {
-        self.ledger.store_error("the lease is over, or others have taken it")
+        self.ledger.store_error("the lease has ended, or another session has taken it")
     }
 }
 
@@ -157,7 +160,7 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn wait_for_lease(&self, base: u64) -> Result<Lock, Error> {
         let deadline = self.now() + self.lock_timeout;
-        // A newer record that cannot be read is waited for as if there were none.
+        // A newer record that cannot be read is ignored in later attempts.
         let mut known = base.max(self.state().ledger.generation());
         loop {
             let started = self.now();
@@ -199,7 +202,7 @@ impl<B: Backend> LeasedStore<B> {
                 (state.renewed_at.is_some(), state.ledger.generation())
             };
             if was_held && !is_held {
-                // A holder that was stopped past its lease waits for the one that has taken it.
+                // A holder that was stopped until its lease ended waits for the new holder.
                 self.wait_for_lease(base).await?;
                 self.state().is_prefetched = false;
             }
@@ -209,7 +212,7 @@ impl<B: Backend> LeasedStore<B> {
         Ok(state.ledger.load(entry))
     }
 
-    /// Reads the record anew. A lease that turns out to be lost is lost.
+    /// Reads the record again, and detects a lost lease.
     async fn reload(&self) -> Result<(), Error> {
         let started = self.now();
         let view = self.backend.load(LEASE).await?;
@@ -221,7 +224,7 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn claim(&self) -> Result<Option<RefreshToken>, Error> {
         let claim = {
-            let mut state = self.locked_state().await?;
+            let mut state = self.leased_state().await?;
             let entry = state.entry()?;
             state.ledger.claim(entry)?
         };
@@ -234,8 +237,8 @@ impl<B: Backend> LeasedStore<B> {
             failed => failed,
         };
         if let Err(error) = written {
-            // It was not handed out, so it may stay, should the store take that back.
-            if self.locked_state().await.is_ok() {
+            // The token was not handed out, so it may stay, if the store accepts the old record.
+            if self.leased_state().await.is_ok() {
                 let _ = self.write(&claim.undo, false).await;
             }
             return Err(error);
@@ -243,9 +246,9 @@ impl<B: Backend> LeasedStore<B> {
         Ok(Some(RefreshToken::new(claim.secret)))
     }
 
-    /// Whether a call to the service may begin: the lease was asked for or renewed a moment ago, or is so now. A holder
-    /// that was stopped for long must not present what others may have given up for lost. Without a lease there is nothing
-    /// to lose.
+    /// Whether a call to the service may begin: the lease was taken or renewed recently, or is renewed now. A holder
+    /// that was stopped for long must not present a token that other sessions may have given up. Without a lease the
+    /// answer is yes.
     async fn has_recent_lease(&self) -> Result<bool, Error> {
         let is_recent =
             |state: &State| state.renewed_at.is_none_or(|at| self.now().saturating_sub(at) <= RENEWAL);
@@ -265,7 +268,7 @@ impl<B: Backend> LeasedStore<B> {
         Ok(is_renewed)
     }
 
-    /// Renews the lease for as long as this is awaited.
+    /// Renews the lease as long as this future is polled.
     async fn renew_until_lost(&self) {
         loop {
             let Some(at) = self.state().renewed_at else { return };
@@ -276,7 +279,7 @@ impl<B: Backend> LeasedStore<B> {
             }
             match self.renew().await {
                 Ok(true) => {}
-                // The commit will tell what has become of the record.
+                // The commit detects what has become of the record.
                 Ok(false) => return,
                 Err(_) => self.backend.sleep_for(RENEWAL_PAUSE).await,
             }
@@ -285,7 +288,7 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn put_back(&self, refresh: &RefreshToken) -> Result<(), Error> {
         let record = {
-            let mut state = self.locked_state().await?;
+            let mut state = self.leased_state().await?;
             let entry = state.entry()?;
             state.ledger.retract(entry, refresh)?
         };
@@ -301,7 +304,7 @@ impl<B: Backend> LeasedStore<B> {
             let entry = state.entry()?;
             if let Some(committed) = entry.as_ref().and_then(|entry| state.ledger.find_committed(entry, pair))
             {
-                // An earlier try did it, and its answer was lost.
+                // An earlier attempt committed the pair, and its answer was lost.
                 state.ledger.remember(&committed);
                 return Ok(committed);
             }
@@ -317,20 +320,20 @@ impl<B: Backend> LeasedStore<B> {
 
     async fn refuse(&self, refusal: &Refusal) -> Result<(), Error> {
         let record = {
-            let mut state = self.locked_state().await?;
+            let mut state = self.leased_state().await?;
             let entry = state.entry()?;
             state.ledger.with_refusal(entry, refusal)?
         };
         self.write(&record, false).await
     }
 
-    async fn write(&self, record: &Bytes, is_last: bool) -> Result<(), Error> {
+    async fn write(&self, record: &Bytes, frees_lease: bool) -> Result<(), Error> {
         let started = self.now();
         let (version, write) = {
             let mut state = self.state();
             state.is_write_unknown = true;
             let generation = record::generation(record);
-            (state.version, RecordWrite { record, generation, is_last, keeps_broken: state.is_broken })
+            (state.version, RecordWrite { record, generation, frees_lease, keeps_broken: state.is_broken })
         };
         let is_done = self.backend.write(LEASE, version, write).await?;
         let mut state = self.state();
@@ -341,12 +344,12 @@ impl<B: Backend> LeasedStore<B> {
         }
         (state.version, state.record, state.is_broken) =
             (version.saturating_add(1), Some(record.clone()), false);
-        state.renewed_at = (!is_last).then_some(started);
+        state.renewed_at = (!frees_lease).then_some(started);
         Ok(())
     }
 
     async fn free(&self) -> Result<(), Error> {
-        // Not one that was freed with the last write, nor one that is lost.
+        // Not if the last write has freed the lease, nor if it is lost.
         if self.state().renewed_at.take().is_some() { self.backend.release().await } else { Ok(()) }
     }
 
@@ -359,8 +362,8 @@ impl<B: Backend> LeasedStore<B> {
         lock(&self.state)
     }
 
-    /// The state, as of the last write, of a record whose lease is ours.
-    async fn locked_state(&self) -> Result<MutexGuard<'_, State>, Error> {
+    /// The state after the last write, if the lease is ours; otherwise an error.
+    async fn leased_state(&self) -> Result<MutexGuard<'_, State>, Error> {
         if self.state().is_write_unknown {
             self.reload().await?;
         }
@@ -382,8 +385,8 @@ impl<B: Backend> LeasedStore<B> {
     fn lease_timeout_error(&self) -> Error {
         let seconds = self.lock_timeout.as_secs();
         let what = format!(
-            "others have held the lease for more than {seconds} s, longer than a flight takes; look whether all have the same \
-             timeouts"
+            "other sessions have held the lease for more than {seconds} s, longer than a flight takes; check that all have \
+             the same timeouts"
         );
         Error::new(Status::PG_ERR_STORE, self.state().ledger.store_error(&what).text)
     }
@@ -423,7 +426,7 @@ impl<B: Backend> Store for LeasedStore<B> {
 
     fn ensure_lease(&self) -> Storing<'_, ()> {
         Box::pin(async {
-            // One that cannot be asked has nothing to say against a call that uses nothing up.
+            // If the store cannot be reached, the call is allowed: it uses up no token.
             if self.has_recent_lease().await.unwrap_or(true) { Ok(()) } else { Err(self.lease_lost()) }
         })
     }
@@ -445,8 +448,8 @@ impl<B: Backend> Store for LeasedStore<B> {
 
     fn forget(&self) -> Storing<'_, ()> {
         Box::pin(async {
-            drop(self.locked_state().await?);
-            // Without bytes there is no record.
+            drop(self.leased_state().await?);
+            // An empty record means that there is none.
             self.write(&Bytes::default(), true).await?;
             self.state().ledger.forget();
             Ok(())

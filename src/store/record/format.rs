@@ -1,4 +1,4 @@
-//! What is kept of one account between processes, as bytes: docs/record-format.md.
+//! The payload of a record as bytes; docs/record-format.md describes the format.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::clock::{BootId, Moment};
 use crate::secret::Secret;
 use crate::status::Status;
 
-/// Room for all that is not text.
+/// Room for everything except the texts.
 const FIXED_ROOM: usize = 256;
 
-/// What is kept. Its generation stands in the envelope.
+/// The payload. Its generation is in the envelope.
 #[derive(Debug)]
 pub(in crate::store) struct Record {
-    /// The access token of the newest pair; a refusal may have come before the first one.
+    /// The access token of the newest pair. There may be none yet, if a refusal came before the first pair.
     pub(in crate::store) access: Option<Access>,
     pub(in crate::store) refresh: Refresh,
     pub(in crate::store) back_off: Option<BackOff>,
@@ -26,11 +26,12 @@ pub(in crate::store) struct Access {
     pub(in crate::store) secret: Secret,
     pub(in crate::store) length: Duration,
     pub(in crate::store) anchor: Stamp,
-    /// How many tokens in a row before this one the service refused young.
+    /// How many tokens in a row before this one the service refused soon after it had issued them.
     pub(in crate::store) refused_young: u32,
 }
 
-/// The refresh token: whoever takes it leaves an intent in its place, so that a record never offers one twice.
+/// The refresh token. A flight that takes it leaves an intent in its place, so that a record never offers a token
+/// twice.
 #[derive(Debug)]
 pub(in crate::store) enum Refresh {
     None,
@@ -38,17 +39,17 @@ pub(in crate::store) enum Refresh {
     Claimed(Intent),
 }
 
-/// Somebody was about to present the refresh token.
+/// A session was about to present the refresh token.
 #[derive(Debug)]
 pub(in crate::store) struct Intent {
-    /// Its fingerprint.
+    /// The token's fingerprint.
     pub(in crate::store) refresh: [u8; 16],
-    /// By whom and when. No two processes have one number at the same moment of one run of the machine.
+    /// The process that took the token. Within one boot, no two processes have one id at the same time.
     pub(in crate::store) pid: u32,
     pub(in crate::store) since: Stamp,
 }
 
-/// The service refused the credentials.
+/// A refusal by the service.
 #[derive(Debug)]
 pub(in crate::store) struct BackOff {
     pub(in crate::store) strikes: u32,
@@ -64,7 +65,7 @@ impl Record {
         let access = self.access.as_ref().map_or(0, |access| text(&access.secret));
         let refresh = if let Refresh::Available(secret) = &self.refresh { text(secret) } else { 0 };
         let code = self.back_off.as_ref().and_then(|back_off| back_off.code.as_ref()).map_or(0, String::len);
-        // One allocation of the final size: growing would leave copies behind.
+        // One allocation of the final size: a buffer that grows leaves copies behind.
         let mut to = Writer(Zeroizing::new(Vec::with_capacity(FIXED_ROOM + access + refresh + code)));
         match &self.access {
             None => to.byte(0),
@@ -102,7 +103,7 @@ impl Record {
         to.0
     }
 
-    /// `None`: these are not the bytes of a record.
+    /// `None`: the bytes are not a payload.
     pub(in crate::store) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader(bytes);
         let access = match from.byte()? {
@@ -161,7 +162,7 @@ impl Writer {
         self.bytes(&u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).to_be_bytes());
     }
 
-    /// Zeros where the machine does not name its runs.
+    /// The boot id is zero if the machine does not provide one.
     fn stamp(&mut self, stamp: &Stamp) {
         self.bytes(&stamp.boot_id.unwrap_or(BootId([0; 16])).0);
         self.duration(stamp.at.boot);
@@ -204,7 +205,7 @@ impl<'a> Reader<'a> {
         Some(Stamp { boot_id, at: Moment { boot: self.duration()?, wall: self.duration()? } })
     }
 
-    /// A status that only a later version of the library knows is a refusal all the same.
+    /// A status that only a later version of the library knows still counts as a refusal.
     fn status(&mut self) -> Option<Status> {
         let number = i32::from_be_bytes(self.array()?);
         let known = Status::ALL.iter().find(|status| **status as i32 == number);
@@ -248,7 +249,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_record_is_read_as_it_was_written() {
         for record in records() {
             let read = Record::decode(&record.encode()).unwrap();
             assert_eq!(format!("{read:?}"), format!("{record:?}"));
@@ -276,7 +277,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_part_of_a_record_is_none_and_neither_is_more_than_one() {
+    fn a_record_that_is_cut_or_too_long_is_refused() {
         for record in records() {
             let bytes = record.encode();
             for cut in 0..bytes.len() {

@@ -1,9 +1,9 @@
-//! Whose record it is.
+//! The key of a record: which account it belongs to.
 
 use reqwest::Url;
 use ring::digest;
 
-/// Names one account at one service, so that two never mix.
+/// Identifies one account at one service, so that two accounts never share a record.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RecordKey {
     hash: [u8; 32],
@@ -14,7 +14,7 @@ impl RecordKey {
     pub fn new(base_url: &Url, account_id: &str, public_key: &str) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         for part in [&*base_url.origin().ascii_serialization(), account_id, public_key] {
-            // The length in front: no two triples run together into the same bytes.
+            // The length comes first, so that two different triples never give the same bytes.
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
@@ -23,12 +23,12 @@ impl RecordKey {
         RecordKey { hash }
     }
 
-    /// All of it: a record carries it inside.
+    /// The whole hash, which the record contains.
     pub fn hash(&self) -> &[u8; 32] {
         &self.hash
     }
 
-    /// Its first 16 hexadecimal digits: all that a file name shows.
+    /// The first 16 hexadecimal digits of the hash, for file names and keys.
     pub fn name(&self) -> String {
         self.hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_counts_and_none_runs_into_the_next() {
+    fn each_part_counts_and_the_parts_are_separated() {
         let one = key("https://pay.example", "ab", "c");
         assert!(one == key("https://pay.example:443/api/?x", "ab", "c"), "only the origin of the URL counts");
         for other in [

@@ -1,4 +1,4 @@
-//! The keys that the host gives to seal its records with.
+//! The keys of the host, with which records are sealed.
 
 use std::fmt;
 use std::path::Path;
@@ -14,12 +14,12 @@ use crate::credentials::{TOLERANT_BASE64, read_file};
 use crate::error::Error;
 use crate::status::Status;
 
-/// By how much a payload grows: the nonce in front, the tag behind.
+/// How much longer a sealed payload is: the nonce in front, the tag behind.
 pub(in crate::store) const GROWTH: usize = NONCE_LEN + 16;
-/// The one to write with, and the one before or after it.
+/// The key to seal with, and the previous or next one.
 const MAX_KEYS: usize = 2;
 
-/// One key or two: sealed is with the first, opened with either.
+/// One or two keys: the first seals, and both open.
 #[derive(Clone)]
 pub struct Keyring {
     keys: Arc<[Zeroizing<Vec<u8>>]>,
@@ -27,16 +27,16 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// The texts that make one, in words.
+    /// The valid texts, in words.
     pub(crate) const WANTED: &str = "a key of 32 bytes in base64, or two with a comma between them";
 
-    /// By its text.
+    /// Parses the text of a keyring.
     pub fn parse(text: &str) -> Option<Self> {
         let keys: Option<Arc<[_]>> = text.split(',').map(key).collect();
         keys.filter(|keys| keys.len() <= MAX_KEYS).map(|keys| Keyring { keys, accepts_plain: false })
     }
 
-    /// Whether a record that is not sealed is read all the same: as long as a store is being changed over.
+    /// Whether a record that is not sealed is still accepted, while a store changes from no key to a key.
     pub fn accepting_plain(self, accepts_plain: bool) -> Self {
         Keyring { accepts_plain, ..self }
     }
@@ -45,7 +45,7 @@ impl Keyring {
         self.accepts_plain
     }
 
-    /// By the text in the file that store_key_file names.
+    /// Reads the file that store_key_file names.
     pub(crate) fn from_file(path: &Path) -> Result<Self, Error> {
         let bytes = read_file("store_key_file", path)?;
         std::str::from_utf8(&bytes).ok().and_then(Keyring::parse).ok_or_else(|| {
@@ -54,10 +54,10 @@ impl Keyring {
         })
     }
 
-    /// Appends a payload, sealed, so that it opens only behind the bytes that are there already.
+    /// Appends the sealed payload. It opens only behind the bytes that are already there.
     ///
-    /// The nonce is drawn at random: among 2^32 of them, a thousand accounts for a hundred years, two are alike with a
-    /// chance of 2^-33.
+    /// The nonce is random. Among 2^32 nonces (a thousand accounts for a hundred years) two are equal with a
+    /// probability of 2^-33.
     pub(in crate::store) fn seal(&self, bytes: &mut Vec<u8>, payload: &[u8]) -> Result<(), Unspecified> {
         let nonce: [u8; NONCE_LEN] = rand::generate(&SystemRandom::new())?.expose();
         let header = bytes.len();
@@ -71,7 +71,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// What `seal` has put behind that header. `None`: with another key, or behind another header.
+    /// Opens what `seal` has appended to the header. `None`: the key or the header is another one.
     pub(in crate::store) fn open(&self, header: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         self.keys.iter().find_map(|key| {
@@ -95,7 +95,7 @@ fn key(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     cipher(&key).is_ok().then_some(key)
 }
 
-/// An error: not a key of 32 bytes.
+/// Fails if the key is not 32 bytes long.
 fn cipher(key: &[u8]) -> Result<LessSafeKey, Unspecified> {
     UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new)
 }
@@ -104,14 +104,14 @@ fn cipher(key: &[u8]) -> Result<LessSafeKey, Unspecified> {
 pub(super) mod tests {
     use super::*;
 
-    /// A keyring of keys that are one byte over and over.
+    /// A keyring of keys that each repeat one byte.
     pub(in crate::store) fn keyring(bytes: &[u8]) -> Keyring {
         let keys: Vec<_> = bytes.iter().map(|byte| TOLERANT_BASE64.encode([*byte; 32])).collect();
         Keyring::parse(&keys.join(",")).unwrap()
     }
 
     #[test]
-    fn one_key_or_two_of_32_bytes() {
+    fn a_keyring_has_one_or_two_keys_of_32_bytes() {
         let [short, good, long] = [31, 32, 33].map(|length| TOLERANT_BASE64.encode(vec![7; length]));
         for text in [good.clone(), format!("{good},{good}"), format!("{good}, {good}\n")] {
             assert!(Keyring::parse(&text).is_some(), "{text}");
@@ -126,7 +126,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_first_seals_and_either_opens() {
+    fn the_first_key_seals_and_both_open() {
         let sealed_with = |keyring: &Keyring| {
             let mut bytes = b"header".to_vec();
             keyring.seal(&mut bytes, b"payload").unwrap();
@@ -143,6 +143,6 @@ pub(super) mod tests {
             }
             assert!(stranger.open(b"header", &sealed).is_none());
         }
-        assert_ne!(sealed_with(&new), sealed_with(&new), "no nonce comes again");
+        assert_ne!(sealed_with(&new), sealed_with(&new), "no nonce is used twice");
     }
 }

@@ -1,4 +1,4 @@
-//! What each step of a flight makes of an account's record: pure, for every store that keeps records as bytes.
+//! How each step of a flight changes an account's record: pure functions, for every store that keeps records as bytes.
 
 use std::process;
 use std::sync::Arc;
@@ -19,38 +19,38 @@ use crate::status::Status;
 use crate::store::{Claimant, Committed, Form, Inspection, Loaded, Refusal};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
-/// The longest that a refusal can last.
+/// The longest time that a refusal can last.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(3600);
 
 /// The bytes of a record.
 pub(in crate::store) type Bytes = Zeroizing<Vec<u8>>;
 
-/// One account's records, as this process reads and writes them.
+/// One account's record, as this process reads and writes it.
 pub(in crate::store) struct Ledger {
     key: RecordKey,
     keyring: Option<Keyring>,
     clock: Arc<dyn Clock>,
-    /// How errors name the place.
+    /// The name of the store in errors.
     store_name: String,
-    /// How far the wall clock of the store is ahead of ours, in milliseconds. Who shares the store has stamps by that one.
+    /// How far the store's wall clock is ahead of ours, in milliseconds. Stamps in the store use the store's clock.
     clock_offset_ms: i64,
-    /// The newest pair that this process has seen there: an older one has been put back by somebody.
+    /// The newest pair that this process has seen in the store. An older record there was restored from a backup.
     newest: Option<Committed>,
 }
 
-/// A record as it was found, under its generation.
+/// A record that was read, with its generation.
 pub(in crate::store) struct Entry {
     generation: u64,
     record: Record,
 }
 
-/// What the bytes in a record's place are.
+/// What the bytes of a record are.
 pub(in crate::store) enum Found {
-    /// There are none.
+    /// There are no bytes.
     Nothing,
     /// A record of this account.
     Entry(Box<Entry>),
-    /// Cut, torn or never a record: counts as none, and is to be set aside.
+    /// Cut, torn or never a record: counts as missing, and is to be moved away.
     Broken,
 }
 
@@ -61,18 +61,19 @@ impl Found {
     }
 }
 
-/// The right to present a refresh token: good once the intent is written.
+/// The right to present a refresh token. It is valid once the intent is written.
 pub(in crate::store) struct Claim {
     /// The refresh token.
     pub(in crate::store) secret: Secret,
-    /// The record with the intent in its place.
+    /// The record with the intent instead of the token.
     pub(in crate::store) intent: Bytes,
-    /// The record as it was, should the intent not be written.
+    /// The unchanged record, in case writing the intent fails.
     pub(in crate::store) undo: Bytes,
 }
 
 impl Ledger {
-    /// For records of that account; with a keyring they are sealed. `place` stands in errors, so it holds no password.
+    /// For the record of an account; with a keyring it is sealed. `store_name` appears in errors, so it must hold no
+    /// password.
     pub(in crate::store) fn new(
         key: RecordKey,
         keyring: Option<Keyring>,
@@ -82,35 +83,35 @@ impl Ledger {
         Ledger { key, keyring, clock, store_name, clock_offset_ms: 0, newest: None }
     }
 
-    /// What the bytes are. An error leaves them where they are.
+    /// Decodes the bytes. On an error the bytes are left unchanged.
     pub(in crate::store) fn read(&self, bytes: Option<&[u8]>) -> Result<Found, Error> {
         let Some(bytes) = bytes else { return Ok(Found::Nothing) };
         match seal::unwrap(&self.key, self.keyring.as_ref(), bytes) {
             Ok((generation, record)) => Ok(Found::Entry(Box::new(Entry { generation, record }))),
             Err(Unreadable::Corrupt) => Ok(Found::Broken),
-            Err(Unreadable::Version(version)) => Err(self.refusal_error(&format!(
-                "a record of format {version}, which this version of paymentsgate-auth does not know; it is left alone. \
-                 Use the version that wrote it, or another place"
+            Err(Unreadable::Version(version)) => Err(self.refused_error(&format!(
+                "a record of format {version}, which this version of paymentsgate-auth does not know; the record is not changed. \
+                 Use the version that wrote it, or another store"
             ))),
             Err(Unreadable::Foreign) => {
-                Err(self.refusal_error("the record of another account in the place of this one's; move it away"))
+                Err(self.refused_error("the record belongs to another account; move it away"))
             }
             Err(Unreadable::Sealed) => Err(self.sealed_error()),
             Err(Unreadable::Plain) => Err(self.plain_error()),
         }
     }
 
-    /// Whether it has a pair newer than `base` and than the last one that was loaded here.
+    /// Whether the record has a pair that is newer than `base` and than the last one that was loaded here.
     pub(in crate::store) fn is_newer(&self, entry: &Entry, base: u64) -> bool {
         entry.record.access.is_some() && entry.generation > base.max(self.generation())
     }
 
-    /// Whether its owner left it in the middle of a flight.
+    /// Whether the record has an intent: its owner has not finished the flight.
     pub(in crate::store) fn is_claimed(entry: &Entry) -> bool {
         matches!(entry.record.refresh, Refresh::Claimed(_))
     }
 
-    /// What there is. An older record than one that was seen before is ignored.
+    /// Reads the content. A record that is older than one seen before is ignored.
     pub(in crate::store) fn load(&mut self, found: Option<Entry>) -> Loaded {
         let Some(entry) = found else { return Loaded::default() };
         if entry.generation < self.generation() {
@@ -124,7 +125,7 @@ impl Ledger {
         loaded
     }
 
-    /// What the bytes are, for whoever looks into the place.
+    /// Describes the bytes for operators.
     pub(in crate::store) fn inspect(&self, bytes: Option<&Bytes>) -> Result<Inspection, Error> {
         let nothing = Inspection { store_name: self.store_name.clone(), ..Inspection::default() };
         let bytes = bytes.map(|bytes| bytes.as_slice());
@@ -143,12 +144,12 @@ impl Ledger {
         Ok(Inspection { loaded: self.loaded(&entry), intent, form: Some(form), ..nothing })
     }
 
-    /// The record has been removed.
+    /// Called after the record was removed.
     pub(in crate::store) fn forget(&mut self) {
         self.newest = None;
     }
 
-    /// The refresh token, if one is there that may be presented.
+    /// Claims the refresh token, if there is one that may be presented.
     pub(in crate::store) fn claim(&self, found: Option<Entry>) -> Result<Option<Claim>, Error> {
         let Some(Entry { generation, record }) = found else { return Ok(None) };
         let Record { access, refresh: Refresh::Available(secret), back_off } = record else {
@@ -169,7 +170,7 @@ impl Ledger {
         Ok(Some(Claim { secret, intent, undo }))
     }
 
-    /// The record with the refresh token back in the intent's place.
+    /// The record with the refresh token instead of the intent.
     pub(in crate::store) fn retract(
         &self,
         found: Option<Entry>,
@@ -184,11 +185,12 @@ impl Ledger {
                 let refresh = Refresh::Available(refresh.secret().clone());
                 self.wrap(generation, &Record { access, refresh, back_off })
             }
-            _ => Err(self.store_error("somebody else has replaced the intent of this flight")),
+            _ => Err(self.store_error("another session has replaced the intent of this flight")),
         }
     }
 
-    /// The record of a new pair, unless somebody else has committed one since the last `load`. Once it is written, `keep` it.
+    /// The record of a new pair, unless another session has committed one since the last `load`. Call `remember` once
+    /// the record is written.
     pub(in crate::store) fn next_record(
         &self,
         found: Option<Entry>,
@@ -204,10 +206,10 @@ impl Ledger {
         let generation = if found <= newest {
             base.max(newest).saturating_add(1)
         } else if is_ours {
-            // An earlier try put it in place and failed after that.
+            // An earlier attempt wrote the record and then failed.
             found
         } else {
-            return Err(self.store_error("somebody else has committed a pair during this flight"));
+            return Err(self.store_error("another session has committed a pair during this flight"));
         };
         let access = Access {
             secret: pair.token.access.clone(),
@@ -219,24 +221,24 @@ impl Ledger {
             Some(refresh) => Refresh::Available(refresh.secret().clone()),
             None => Refresh::None,
         };
-        // A new pair ends every obstacle, for all who share the record.
+        // A new pair ends the back-off, for all sessions that share the record.
         let bytes = self.wrap(generation, &Record { access: Some(access), refresh, back_off: None })?;
         Ok((bytes, committed(pair, generation)))
     }
 
-    /// The pair, if it is what was found: an earlier try put it there.
+    /// The committed pair, if the record already holds it because an earlier attempt wrote it.
     pub(in crate::store) fn find_committed(&self, found: &Entry, pair: &Pair) -> Option<Committed> {
         let access = found.record.access.as_ref()?;
         (found.generation > self.generation() && access.secret.expose() == pair.token.access.expose())
             .then(|| committed(pair, found.generation))
     }
 
-    /// It is written.
+    /// Remembers a pair that has been written.
     pub(in crate::store) fn remember(&mut self, committed: &Committed) {
         self.newest = Some(committed.clone());
     }
 
-    /// The record with a refusal in it, for all who share it.
+    /// The record with a refusal, for all sessions that share it.
     pub(in crate::store) fn with_refusal(
         &self,
         found: Option<Entry>,
@@ -260,19 +262,19 @@ impl Ledger {
         self.wrap(generation, &Record { back_off: Some(back_off), ..record })
     }
 
-    /// The store has a clock of its own, which shows this time now.
+    /// Sets the time of the store's own clock.
     pub(in crate::store) fn set_store_clock(&mut self, wall: Duration, now: Moment) {
         let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         self.clock_offset_ms = millis(wall).saturating_sub(millis(now.wall));
     }
 
-    /// The store did not do what it should, which may pass.
+    /// The error for a store that failed, perhaps temporarily.
     pub(in crate::store) fn store_error(&self, what: &str) -> Error {
         let text = format!("store {}: {what}; the session goes on and tries again", self.store_name);
         Error::new(Status::PG_ERR_STORE, text)
     }
 
-    /// Of the newest pair that was loaded or kept here; 0: none.
+    /// The generation of the newest pair that was loaded or committed here; 0: none.
     pub(in crate::store) fn generation(&self) -> u64 {
         self.newest.as_ref().map_or(0, Committed::generation)
     }
@@ -282,7 +284,7 @@ impl Ledger {
             .map_err(|_| self.store_error("the system gives no random numbers to seal the record with"))
     }
 
-    fn refusal_error(&self, what: &str) -> Error {
+    fn refused_error(&self, what: &str) -> Error {
         Error::new(Status::PG_ERR_STORE_REFUSED, format!("store {}: {what}", self.store_name))
     }
 
@@ -303,7 +305,7 @@ impl Ledger {
         let text = format!(
             "store {}: the record is not sealed, though store_key is set, so anybody may have written it; nothing was \
              changed. If it comes from before store_key was set, set store_accept_plain to true until it has been written \
-             anew; else move the record away",
+             again; otherwise move the record away",
             self.store_name
         );
         Error::new(Status::PG_ERR_STORE_KEY, text)
@@ -313,7 +315,7 @@ impl Ledger {
         Stamp::new(Moment { wall: shifted(at.wall, self.clock_offset_ms), ..at }, &*self.clock)
     }
 
-    /// A stamp of the store, by our clock.
+    /// Converts a stamp from the store's clock to ours.
     fn to_local_clock(&self, stamp: Stamp) -> Stamp {
         let wall = shifted(stamp.at.wall, self.clock_offset_ms.saturating_neg());
         Stamp { at: Moment { wall, ..stamp.at }, ..stamp }
@@ -337,7 +339,8 @@ impl Ledger {
                 (said.length, stamp.at, stamp.clocks_differ(&*self.clock))
             }
             Some(age) => {
-                // What it lived before this run of the machine cannot be told by an anchor in it.
+                // An anchor cannot be earlier than this boot, so the earlier part of the age is subtracted from the
+                // lifetime.
                 let here = age.min(now.boot);
                 let anchor = Moment { boot: now.boot - here, wall: now.wall.saturating_sub(here) };
                 (said.length.saturating_sub(age - here), anchor, false)
@@ -370,7 +373,7 @@ impl Ledger {
             }
             _ => "the answer to a refresh was lost, and on_ambiguous is fail; set credentials".into(),
         };
-        let text = format!("{what} (another session of this account has left this in the store)");
+        let text = format!("{what} (stored by another session of this account)");
         let server = back_off
             .code
             .clone()
@@ -385,13 +388,13 @@ fn committed(pair: &Pair, generation: u64) -> Committed {
     Committed { grant, has_refresh: pair.refresh.is_some(), has_uncertain_age: false }
 }
 
-/// A time of the wall clock, by one that is so many milliseconds ahead.
+/// A wall clock time, as shown by a clock that is ahead by this many milliseconds.
 fn shifted(wall: Duration, clock_offset_ms: i64) -> Duration {
     let by = Duration::from_millis(clock_offset_ms.unsigned_abs());
     if clock_offset_ms < 0 { wall.saturating_sub(by) } else { wall.saturating_add(by) }
 }
 
-/// Without its closing NUL.
+/// The fingerprint without its final NUL.
 fn fingerprint(of: &Fingerprint) -> [u8; 16] {
     let mut digits = [0; 16];
     digits.copy_from_slice(&of.with_nul()[..16]);

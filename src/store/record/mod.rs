@@ -1,4 +1,4 @@
-//! A record: what a store keeps of one account, as bytes, and what each step of a flight makes of it.
+//! A record: the bytes that a store keeps for one account, and how each step of a flight changes them.
 
 mod format;
 mod key;

@@ -1,4 +1,4 @@
-//! What a record travels in: whose it is, which, and whether it is whole. docs/record-format.md gives the bytes.
+//! The envelope of a record: its account, its generation and a checksum; docs/record-format.md describes the bytes.
 
 use ring::digest;
 use ring::error::Unspecified;
@@ -9,30 +9,30 @@ use super::key::RecordKey;
 use super::keyring::{self, Keyring};
 
 const MAGIC: &[u8; 8] = b"PGRECORD";
-/// The payload as it is.
+/// The payload is not sealed.
 const PLAIN: u32 = 1;
-/// The payload sealed, so that it opens only behind this very header.
+/// The payload is sealed, so that it opens only behind this header.
 const SEALED: u32 = 2;
 /// Magic, version, hash of the key, generation, length of the payload.
 const HEADER: usize = 8 + 4 + 32 + 8 + 4;
 const CHECKSUM: usize = 16;
 
-/// Why bytes are no record of ours.
+/// Why bytes are not a record that can be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::store) enum Unreadable {
-    /// Cut, torn or flipped, or never a record: nothing in it can be relied on.
+    /// Cut, torn, changed, or never a record: nothing in it can be trusted.
     Corrupt,
-    /// Whole, in a format of this number, which another version of the library writes.
+    /// Complete, in the format of this number, which another version of the library writes.
     Version(u32),
-    /// Whole, of another account.
+    /// Complete, of another account.
     Foreign,
-    /// Whole, of this account, and sealed with a key that we do not have.
+    /// Complete, of this account, and sealed with an unknown key.
     Sealed,
-    /// Whole, of this account, and not sealed, though it should be: anybody may have written it.
+    /// Complete, of this account, and not sealed although it should be: anybody may have written it.
     Plain,
 }
 
-/// A record under its generation, as bytes. An error: the system gives no random numbers to seal it with.
+/// Encodes a record with its generation. Fails if the system gives no random numbers to seal it with.
 pub(in crate::store) fn wrap(
     key: &RecordKey,
     keyring: Option<&Keyring>,
@@ -57,12 +57,12 @@ pub(in crate::store) fn wrap(
     Ok(bytes)
 }
 
-/// Whether these bytes, which are a whole record, are a sealed one.
+/// Whether these bytes, which are a complete record, are sealed.
 pub(in crate::store) fn is_sealed(bytes: &[u8]) -> bool {
     split_envelope(bytes).is_some_and(|(version, _)| version == SEALED)
 }
 
-/// The record in these bytes, and its generation.
+/// Decodes a record and its generation.
 pub(in crate::store) fn unwrap(
     key: &RecordKey,
     keyring: Option<&Keyring>,
@@ -79,7 +79,7 @@ pub(in crate::store) fn unwrap(
     if version == PLAIN && keyring.is_some_and(|keyring| !keyring.accepts_plain()) {
         return Err(Unreadable::Plain);
     }
-    // One that is accepted is sealed when it is next written.
+    // An accepted record is sealed when it is next written.
     let record = if version == PLAIN {
         Record::decode(payload)
     } else {
@@ -89,15 +89,15 @@ pub(in crate::store) fn unwrap(
     Ok((generation, record.ok_or(Unreadable::Corrupt)?))
 }
 
-/// The generation of what `wrap` has made.
+/// The generation of bytes that `wrap` has made.
 pub(in crate::store) fn generation(wrapped: &[u8]) -> u64 {
     split_envelope(wrapped)
         .and_then(|(_, rest)| split_payload(rest))
         .map_or(0, |(_, generation, _)| generation)
 }
 
-/// Magic, version and checksum stay where they are in all versions, so that a newer record can be told from a broken
-/// one: the version, and what lies between it and the checksum.
+/// Returns the version, and the bytes between it and the checksum. Magic, version and checksum have the same position
+/// in all versions, so that a newer record can be distinguished from a broken one.
 fn split_envelope(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
     let (version, rest) = body.strip_prefix(MAGIC)?.split_first_chunk()?;
@@ -141,7 +141,7 @@ mod tests {
         unwrap(&key("a"), keyring, bytes).unwrap_err()
     }
 
-    /// As somebody changes it who knows of the checksum.
+    /// The bytes after a change, with a correct checksum.
     fn with_new_checksum(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
         let mut body = bytes[..bytes.len() - CHECKSUM].to_vec();
         change(&mut body);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrapped_is_unwrapped() {
+    fn a_wrapped_record_is_unwrapped() {
         for keyring in keyrings() {
             for (generation, record) in (0..).zip(records()) {
                 let bytes = wrap(&key("a"), keyring.as_ref(), generation, &record).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_and_every_flipped_bit_is_seen() {
+    fn every_cut_and_every_flipped_bit_is_detected() {
         for keyring in keyrings() {
             let unwrap_error = |bytes: &[u8]| unwrap_error(keyring.as_ref(), bytes);
             for record in records() {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_and_another_account_are_told_from_garbage() {
+    fn a_newer_version_and_another_account_are_distinguished_from_garbage() {
         for keyring in keyrings() {
             let keyring = keyring.as_ref();
             let bytes = wrapped(keyring, &records()[1]);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_record_that_was_changed_does_not_open_whatever_its_checksum_says() {
+    fn a_changed_sealed_record_does_not_open_even_with_a_correct_checksum() {
         let keyring = keyring(&[1]);
         for record in records() {
             let bytes = wrapped(Some(&keyring), &record);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn without_its_key_a_sealed_record_is_not_taken_for_a_broken_one() {
+    fn a_sealed_record_without_its_key_is_not_reported_as_broken() {
         let (one, other) = (keyring(&[1]), keyring(&[2]));
         let bytes = wrapped(Some(&one), &records()[1]);
         assert_eq!(unwrap_error(None, &bytes), Unreadable::Sealed);

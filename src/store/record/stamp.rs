@@ -1,16 +1,16 @@
-//! A moment that outlives the process, and the machine's next start.
+//! A moment that is valid across processes and restarts of the machine.
 
 use std::time::Duration;
 
 use crate::clock::{BootId, Clock, Moment};
 
-/// The wall clocks of two machines, or of one before and after a restart, may be so far apart.
+/// The tolerated difference between the wall clocks of two machines, or of one machine before and after a restart.
 const WALL_CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
-/// The two clocks of one machine may drift so far apart within the life of a token.
+/// The tolerated drift between the two clocks of one machine within the life of a token.
 const DRIFT_TOLERANCE: Duration = Duration::from_secs(60);
 
-/// A moment, with the run of the machine to which its boot clock belongs.
+/// A moment, with the boot to which its boot clock belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Stamp {
     pub(in crate::store) boot_id: Option<BootId>,
@@ -22,8 +22,8 @@ impl Stamp {
         Stamp { boot_id: clock.boot_id(), at }
     }
 
-    /// How long ago it was. Exact within one run of the machine, else as the wall clock has it; `None` if it seems to
-    /// lie ahead, so that the clocks know nothing of it.
+    /// How long ago it was: exact within one boot, otherwise by the wall clock. `None`: it seems to be in the future,
+    /// so the clocks cannot tell.
     pub(in crate::store) fn age(&self, clock: &dyn Clock) -> Option<Duration> {
         let now = clock.now();
         if self.is_of_this_boot(clock) {
@@ -36,17 +36,17 @@ impl Stamp {
         }
     }
 
-    /// Whether its age by the boot clock and by the wall clock are further apart than clocks that run: one of them was set, or
-    /// the machine was restored from an image, with the name of its run and all.
+    /// Whether the ages by the boot clock and by the wall clock differ by more than drift: a clock was set, or the
+    /// machine was restored from an image, including its boot id.
     pub(in crate::store) fn clocks_differ(&self, clock: &dyn Clock) -> bool {
         let now = clock.now();
-        // Between the two readings: what each clock is ahead of the other.
+        // How far the wall clock is ahead of the boot clock.
         let ahead = |at: Moment| at.wall.as_secs_f64() - at.boot.as_secs_f64();
         (ahead(now) - ahead(self.at)).abs() > DRIFT_TOLERANCE.as_secs_f64()
     }
 
-    /// How long it is until then, zero if it is past, and never more than `most`: a clock that was set back must not
-    /// make anybody wait for years.
+    /// The time until the moment: zero if it has passed, and never more than `limit`, since a clock that was set back
+    /// must not cause a wait of years.
     pub(in crate::store) fn wait(&self, limit: Duration, clock: &dyn Clock) -> Duration {
         let now = clock.now();
         let wait = if self.is_of_this_boot(clock) {

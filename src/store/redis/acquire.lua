@@ -1,5 +1,5 @@
--- Takes the lease, if it is free or ours already, with a fence that is above all earlier ones, even after the server has
--- come back empty. KEYS: session, lock. ARGV: owner, lease (ms), generation that is known.
+-- Takes the lease, if it is free or ours already. The new fence token is greater than all earlier ones, even if the
+-- server has lost its data. KEYS: session, lock. ARGV: owner, lease (ms), known generation.
 local time = redis.call('TIME')
 local micros = time[1] * 1000000 + time[2]
 local millis = string.format('%.0f', math.floor(micros / 1000))

@@ -1,4 +1,4 @@
-//! Where a Redis or Valkey server is, and how to log in there.
+//! The address of a Redis or Valkey server, with the login.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::secret::Secret;
 
 const DEFAULT_PORT: u16 = 6379;
 
-/// A server, a login on it, a database in it.
+/// A server, a login and a database.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     pub(super) has_tls: bool,
@@ -18,7 +18,7 @@ pub struct Address {
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) database: i64,
-    /// So many replicas must have what is written, before it counts.
+    /// How many replicas must have a write before it counts.
     pub(super) replicas: u32,
 }
 
@@ -49,7 +49,7 @@ impl Address {
             None => None,
         };
         let has_rest = url.fragment().is_some() || (user.is_some() && password.is_none());
-        // The brackets of an IPv6 address are the URL's.
+        // The brackets of an IPv6 address belong to the URL.
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         (!host.is_empty() && !has_rest).then_some(Address {
             has_tls,
@@ -63,7 +63,7 @@ impl Address {
     }
 }
 
-/// Without the password.
+/// Shows the address without the password.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.has_tls { "rediss" } else { "redis" };
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn an_address_with_an_unknown_part_is_refused() {
         for text in [
             "redis:",
             "redis://",

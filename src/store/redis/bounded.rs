@@ -1,5 +1,5 @@
-//! What a server may say: the lengths in its replies are looked at before anything makes room for them. A server that lies, or
-//! is none, costs its connection and no more.
+//! Checks the lengths in a server's replies before anything allocates memory for them. A server with wrong replies, or
+//! a server that is not Redis, costs only its connection.
 
 use std::io;
 use std::pin::Pin;
@@ -8,20 +8,20 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The bytes of a reply, and of all news between two replies. A record is two tokens long, which came in one answer of the
-/// service (`max_response_bytes`: 16 MiB at the most).
+/// The largest size of a reply, and of all push messages between two replies. A record holds two tokens, which came in
+/// one answer of the service (`max_response_bytes`: at most 16 MiB).
 const MAX_BYTES: u64 = 20 << 20;
-/// A line: an error may repeat what it is about.
+/// The longest line. An error may repeat the command it is about.
 const MAX_LINE: u64 = 64 << 10;
-/// The elements of a reply, all in all.
+/// The largest number of elements of a reply, in total.
 const MAX_ELEMENTS: u64 = 1 << 12;
-/// Replies within replies.
+/// The deepest nesting of a reply.
 const MAX_DEPTH: usize = 8;
 
-/// What was wrong with a reply, if something was: on its way through the library below the words of an error get lost.
+/// The violation in a reply, if there was one. It is stored here because the Redis library loses the text of an error.
 pub(super) type Violation = Arc<OnceLock<&'static str>>;
 
-/// A connection whose replies are bounded.
+/// A connection with bounded replies.
 pub(super) struct BoundedStream<S> {
     stream: S,
     parser: ReplyParser,
@@ -48,7 +48,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for BoundedStream<S> {
                 Err(what) => drop(self.violation.set(what)),
             }
         }
-        // Nothing of it is seen by anybody, nor of what follows.
+        // Neither this data nor any later data is passed on.
         buffer.set_filled(before);
         Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
     }
@@ -84,51 +84,51 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
     }
 }
 
-/// Where in the replies the bytes are that come next (RESP, versions 2 and 3).
+/// The position of the next bytes within the replies (RESP, versions 2 and 3).
 #[derive(Debug, Default)]
 struct ReplyParser {
-    /// The bytes since the last reply that was no news.
+    /// The bytes since the last reply that was not a push message.
     bytes: u64,
-    /// The elements of this reply so far.
+    /// The elements of the current reply so far.
     elements: u64,
-    /// How many elements are to come, from the outermost reply to the innermost.
+    /// How many elements are still to come, from the outermost reply to the innermost.
     open: Vec<u64>,
-    /// The outermost reply is news.
+    /// The outermost reply is a push message.
     is_push: bool,
     state: ParseState,
 }
 
 #[derive(Debug, Default)]
 enum ParseState {
-    /// The byte that says what comes.
+    /// The byte that gives the kind of the element.
     #[default]
     Kind,
     /// A line up to its end.
     Line(Line),
-    /// So many bytes of a text and its end.
+    /// The remaining bytes of a text, with its line end.
     Text(u64),
 }
 
-/// As far as it has come.
+/// The part of a line that has arrived.
 #[derive(Debug, Default)]
 struct Line {
     kind: u8,
     length: u64,
-    /// How much follows it.
+    /// The length or count that the line announces.
     number: u64,
-    /// There is none of it, which is not the same as an empty one.
+    /// The element is absent, which differs from an empty one.
     is_absent: bool,
-    /// The last byte was that before a line's end.
+    /// The last byte was the first one of a line end.
     is_ending: bool,
 }
 
 impl Line {
-    /// What follows is as long as it says.
+    /// Whether the line announces the length of what follows.
     fn has_length(&self) -> bool {
         matches!(self.kind, b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|')
     }
 
-    /// Whether it has ended.
+    /// Takes one byte. Returns whether the line has ended.
     fn push(&mut self, byte: u8) -> Result<bool, &'static str> {
         self.length += 1;
         if self.length > MAX_LINE {
@@ -143,7 +143,7 @@ impl Line {
                 self.number = self.number.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
             }
             b'-' if self.length == 1 => self.is_absent = true,
-            _ => return Err("it answers with what is no reply of Redis"),
+            _ => return Err("its reply is not one of Redis"),
         }
         Ok(false)
     }
@@ -164,7 +164,7 @@ impl ReplyParser {
             };
             self.bytes += taken as u64;
             if self.bytes > MAX_BYTES {
-                return Err("it says more than any reply has");
+                return Err("its reply is too long");
             }
             match &mut self.state {
                 ParseState::Text(0) => self.end()?,
@@ -185,7 +185,7 @@ impl ReplyParser {
     fn begin(&mut self, kind: u8) -> ParseResult {
         let line = Line { kind, ..Line::default() };
         if !line.has_length() && !matches!(kind, b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(') {
-            return Err("it answers with what is no reply of Redis");
+            return Err("its reply is not one of Redis");
         }
         if self.open.is_empty() {
             self.is_push = kind == b'>';
@@ -194,44 +194,44 @@ impl ReplyParser {
         Ok(())
     }
 
-    /// A line has ended: how much follows.
+    /// Handles the end of a line, which announces what follows.
     fn open(&mut self, line: &Line) -> ParseResult {
         let number = line.number;
         let elements = match line.kind {
             b'$' | b'*' | b'~' | b'>' if line.is_absent => 0,
             _ if line.is_absent && line.has_length() => {
-                return Err("it answers with what is no reply of Redis");
+                return Err("its reply is not one of Redis");
             }
             b'$' | b'!' | b'=' => {
                 if number > MAX_BYTES {
-                    return Err("it announces a longer text than any reply has");
+                    return Err("its reply announces a text that is too long");
                 }
-                // With its end.
+                // The line end is included.
                 self.state = ParseState::Text(number + 2);
                 return Ok(());
             }
             b'*' | b'~' | b'>' => number,
             b'%' => number.saturating_mul(2),
-            // What it describes follows it.
+            // The element that the attributes describe follows them.
             b'|' => number.saturating_mul(2).saturating_add(1),
             _ => 0,
         };
         self.elements = self.elements.saturating_add(elements);
         if self.elements > MAX_ELEMENTS {
-            return Err("it announces more elements than any reply has");
+            return Err("its reply announces too many elements");
         }
         if elements == 0 {
             return self.end();
         }
         if self.open.len() == MAX_DEPTH {
-            return Err("its reply has more within it than any reply has");
+            return Err("its reply is nested too deeply");
         }
         self.open.push(elements);
         self.state = ParseState::Kind;
         Ok(())
     }
 
-    /// An element has ended, and those with it whose last one it was.
+    /// Handles the end of an element, and of all elements of which it is the last part.
     fn end(&mut self) -> ParseResult {
         self.state = ParseState::Kind;
         while let Some(left) = self.open.last_mut() {
@@ -253,7 +253,7 @@ impl ReplyParser {
 mod tests {
     use super::*;
 
-    /// What is taken, in pieces of that length.
+    /// Parses bytes in pieces of the given length.
     fn parse(bytes: &[u8], piece: usize) -> Result<ReplyParser, &'static str> {
         let mut parser = ReplyParser::default();
         for piece in bytes.chunks(piece) {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_say_passes_in_whatever_pieces_it_comes() {
+    fn valid_replies_pass_in_pieces_of_any_length() {
         let said: &[&[u8]] = &[
             b"+OK\r\n",
             b"-ERR a \n in it, and a \r too\r\n",
@@ -296,16 +296,16 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_is_refused_before_its_end() {
+    fn invalid_replies_are_refused_before_their_end() {
         let nested = b"*1\r\n".repeat(MAX_DEPTH + 1);
         let lines = [b"+".to_vec(), vec![b'x'; MAX_LINE as usize + 1]].concat();
         let short = [long("*", 4000), b"*4000\r\n".to_vec()].concat();
         let news = [long(">", 2), long("$", 1 << 20), vec![b'n'; 1 << 20], b"\r\n:1\r\n".to_vec()].concat();
         for (what, bytes) in [
             ("a text", long("$", 4_000_000_000)),
-            ("a text beyond all numbers", b"$99999999999999999999999\r\n".to_vec()),
+            ("a length beyond 64 bits", b"$99999999999999999999999\r\n".to_vec()),
             ("an error", long("!", 4_000_000_000)),
-            ("a text that ends before it begins", b"=-1\r\n".to_vec()),
+            ("a negative length", b"=-1\r\n".to_vec()),
             ("an array", long("*", 4_000_000_000)),
             ("a map", long("%", 4_000_000_000)),
             ("attributes", long("|", u64::MAX)),
@@ -317,7 +317,7 @@ mod tests {
             ("a number with blanks", b"* 5\r\n".to_vec()),
             ("streams of RESP3", b"$?\r\n".to_vec()),
             ("another protocol", b"HTTP/1.1 400 Bad Request\r\n".to_vec()),
-            ("news without end", news.repeat(21)),
+            ("endless push messages", news.repeat(21)),
         ] {
             assert!(parse(&bytes, 7).is_err(), "{what}");
         }

@@ -1,4 +1,4 @@
-//! A store on a Redis or Valkey server: two keys for each account, changed by scripts that compare before they write.
+//! A store on a Redis or Valkey server: two keys per account, changed by scripts that compare before they write.
 
 mod address;
 mod bounded;
@@ -18,16 +18,16 @@ use crate::error::Error;
 pub use address::Address;
 pub(crate) use server::{RedisServers, Server};
 
-/// One account's record on a server. The part of each name in braces keeps them together in a cluster.
+/// One account's record on a server. The part of each name in braces keeps the keys on one node of a cluster.
 pub(super) struct RedisBackend {
     server: Arc<Server>,
-    /// A hash: fence, generation, record, and the newest broken record if there was one.
+    /// A hash with the fence token, the generation, the record, and the newest broken record, if there is one.
     session: String,
-    /// The owner of the lease, for as long as it lasts.
+    /// Holds the owner of the lease, and expires with the lease.
     lock: String,
-    /// Where commits and freed leases are told.
+    /// The channel on which commits and freed leases are published.
     channel: String,
-    /// Unlike any other session's, in this process or another.
+    /// A name that no other session has, in this process or another.
     owner: String,
     is_sealed: bool,
 }
@@ -45,7 +45,7 @@ impl RedisBackend {
         })
     }
 
-    /// A script on both keys, for the owner of the lease.
+    /// A script on both keys, called by the owner of the lease.
     fn script(&self, text: &str, lease: Duration) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(text).arg(2).arg(&self.session).arg(&self.lock);
@@ -64,7 +64,7 @@ impl RedisBackend {
         })
     }
 
-    /// A script that answers with a state, the server's time, the fence and the record.
+    /// Runs a script that returns a state, the server's time, the fence token and the record.
     async fn query_view(&self, command: Cmd) -> Result<(String, LeaseView), Error> {
         let (state, time, version, record): (String, u64, u64, Vec<u8>) = self.server.query(command).await?;
         let record = Some(Zeroizing::new(record)).filter(|record| !record.is_empty());
@@ -90,7 +90,7 @@ impl Backend for RedisBackend {
             .arg(version.saturating_add(1))
             .arg(write.generation)
             .arg(write.record.as_slice());
-        command.arg(if write.is_last { "free" } else { "keep" });
+        command.arg(if write.frees_lease { "free" } else { "keep" });
         command.arg(if write.keeps_broken { "aside" } else { "" }).arg(&self.channel);
         Box::pin(async move { self.server.write(command).await })
     }
@@ -117,8 +117,8 @@ impl Backend for RedisBackend {
     fn warning(&self) -> Option<String> {
         (!self.is_sealed).then(|| {
             format!(
-                "store {}: tokens lie there as they are, for everybody who can read the server or its backups; set \
-                 store_key",
+                "store {}: tokens are not sealed there, and everybody who can read the server or its backups can read \
+                 them; set store_key",
                 self.server.address()
             )
         })

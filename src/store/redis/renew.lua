@@ -1,4 +1,4 @@
--- Renews the lease if it is ours, or is over and nobody has taken it or written since. KEYS: session, lock.
+-- Renews the lease if it is ours, or if it has ended and nobody has taken it or written since. KEYS: session, lock.
 -- ARGV: owner, lease (ms), fence.
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then

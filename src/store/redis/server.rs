@@ -1,4 +1,4 @@
-//! A connection to a Redis server: made when it is needed, shared by all sessions of a client, made anew when it breaks.
+//! Connections to Redis servers: made on demand, shared by all sessions of a client, and replaced when they break.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,24 +29,24 @@ use crate::status::Status;
 use crate::sync::lock;
 use crate::transport::{TlsSettings, Unresolved, resolve};
 
-/// For one question with its answer, and a new connection before it if that is needed.
+/// The limit for one command, including a new connection if one is needed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same after a question that had no answer, until one has: many would wait in vain.
+/// The limit after a command that timed out, until one is answered: many callers may be waiting in vain.
 const SHORT_ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
-/// Of these, for replicas to have what was written.
+/// The part of the limit in which replicas must confirm a write.
 const REPLICAS_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that nobody used for longer is closed: few servers have room for one of every process.
+/// A connection that was idle for longer is closed: few servers have room for one connection of every process.
 const IDLE: Duration = Duration::from_secs(30);
 
 const NO_TLS: &str = "if that port is not one for TLS, write redis:// in store";
 const PERHAPS_TLS: &str = "if that port is one for TLS, write rediss:// in store; else look at the server";
 const RIGHTS: &str = "give the user the rights that docs/redis.md lists";
 
-/// The servers that the sessions of a client use, each with one connection.
+/// The servers of a client's sessions, each with one connection.
 pub(crate) struct RedisServers {
     tls: Arc<TlsSettings>,
     clock: Arc<dyn Clock>,
-    /// A forked child makes its own connections.
+    /// Per process: a forked child makes its own connections.
     known: PerProcess<Mutex<Vec<Arc<Server>>>>,
 }
 
@@ -55,7 +55,7 @@ impl RedisServers {
         RedisServers { tls, clock, known: PerProcess::new() }
     }
 
-    /// The server at that address, the same one each time.
+    /// The server at an address. The same address always gives the same server.
     pub(crate) fn at(&self, address: &Address) -> Result<Arc<Server>, Error> {
         let mut known = lock(self.known.get_or_try_init(|| Ok(Mutex::default()))?);
         if let Some(server) = known.iter().find(|server| server.address == *address) {
@@ -73,29 +73,29 @@ impl RedisServers {
     }
 }
 
-/// One server.
+/// One server, with its shared connection.
 pub(crate) struct Server {
     address: Address,
     tls: Arc<TlsSettings>,
     clock: Arc<dyn Clock>,
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
-    /// It did not answer the last question in time.
+    /// The last command was not answered in time.
     last_timed_out: AtomicBool,
 }
 
-/// A connection.
+/// An established connection.
 struct Link {
     connection: MultiplexedConnection,
     channels: Channels,
     violation: Violation,
     driver: AbortHandle,
-    /// When it was last used, on the boot clock.
+    /// When the connection was last used, on the boot clock.
     used: Arc<Mutex<Duration>>,
-    /// It is used no more by whoever comes next.
+    /// The connection is broken: the next command makes a new one.
     is_broken: AtomicBool,
 }
 
-/// The channels that a connection listens to, and who waits for news on them.
+/// The subscribed channels of a connection, and the waiters for messages on them.
 type Channels = Arc<Mutex<BTreeMap<String, Arc<Notify>>>>;
 
 impl Drop for Link {
@@ -113,21 +113,21 @@ impl Link {
         self.is_broken.store(true, Ordering::Relaxed);
     }
 
-    /// Resolves when something is told on that channel.
+    /// Returns when there is a message on the channel.
     async fn wait_for_message(&self, channel: &str) {
         let known = lock(&self.channels).get(channel).cloned();
         let notify = known.clone().unwrap_or_default();
         let notified = notify.notified();
         if known.is_none() {
             lock(&self.channels).insert(channel.to_owned(), notify.clone());
-            // Who may not listen looks again after a while, as without a connection.
+            // If the user may not subscribe, the caller's timeout ends the wait, as without a connection.
             let _ = self.connection.clone().subscribe(channel).await;
         }
         notified.await;
     }
 }
 
-/// Wakes who waits for news on that channel.
+/// Wakes the waiters of the channel on which a message arrived.
 fn notify_listeners(channels: &Channels, push: &PushInfo) {
     if let (PushKind::Message, Some(Value::BulkString(channel))) = (&push.kind, push.data.first()) {
         let channel = String::from_utf8_lossy(channel);
@@ -135,10 +135,10 @@ fn notify_listeners(channels: &Channels, push: &PushInfo) {
     }
 }
 
-/// Why there is no answer.
-struct Failure {
+/// Why a command failed.
+struct CommandFailure {
     error: Error,
-    /// Another connection may do better.
+    /// A new connection may help.
     may_reconnect: bool,
 }
 
@@ -147,7 +147,7 @@ impl Server {
         &self.address
     }
 
-    /// One question, with its answer.
+    /// Sends one command, and returns its answer.
     pub(super) async fn query<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Error> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(command);
@@ -155,7 +155,8 @@ impl Server {
         self.answer(answers.pop())
     }
 
-    /// One that writes: the answer counts when as many replicas have it as there must be.
+    /// Sends one command that writes. The answer counts when the configured number of replicas have confirmed the
+    /// write.
     pub(super) async fn write<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Error> {
         let wanted = self.address.replicas;
         if wanted == 0 {
@@ -173,11 +174,11 @@ impl Server {
         self.answer(answers.pop())
     }
 
-    /// Returns when something is told on that channel, and after `most` at the latest.
+    /// Returns when there is a message on the channel, and after `limit` at the latest.
     pub(super) async fn listen(&self, channel: &str, limit: Duration) {
-        // Without a connection the pause is over later, and that is all.
+        // Without a connection this waits for the whole limit.
         let _ = timeout(limit, async {
-            // Not held while it waits.
+            // The lock is not held during the wait.
             let link = self.link.lock().await.clone();
             match link {
                 Some(link) => link.wait_for_message(channel).await,
@@ -187,7 +188,7 @@ impl Server {
         .await;
     }
 
-    /// Questions together, on a new connection if the one there is has broken. Each may so be asked twice.
+    /// Sends commands together, on a new connection if the current one is broken. So each command may be sent twice.
     async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
         let answer_timeout =
             if self.last_timed_out.load(Ordering::Relaxed) { SHORT_ANSWER_TIMEOUT } else { ANSWER_TIMEOUT };
@@ -203,7 +204,7 @@ impl Server {
         match outcome {
             Ok(result) => result.map_err(|failure| failure.error),
             Err(_) => {
-                // What comes late is no answer to the next question.
+                // A late answer must not be taken for that of the next command.
                 lock(&used).iter().for_each(Link::mark_broken);
                 let what = format!("no answer within {:?}", answer_timeout);
                 Err(self.store_error(&what, "check that the server runs and can be reached from here"))
@@ -215,7 +216,7 @@ impl Server {
         &self,
         pipeline: &Pipeline,
         used: &Mutex<Option<Arc<Link>>>,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Vec<Value>, CommandFailure> {
         let link = self.link().await?;
         *lock(used) = Some(link.clone());
         let answers = link.connection.clone().send_packed_commands(pipeline, 0, pipeline.len()).await;
@@ -229,8 +230,9 @@ impl Server {
         answers
     }
 
-    /// The connection, made now if there is none. Who waits for it here waits for one attempt of somebody else at most.
-    async fn link(&self) -> Result<Arc<Link>, Failure> {
+    /// The current connection, or a new one. A caller that waits here waits for at most one connection attempt of
+    /// another caller.
+    async fn link(&self) -> Result<Arc<Link>, CommandFailure> {
         let mut slot = self.link.lock().await;
         let now = self.clock.now().boot;
         let link = match slot.take().filter(|link| link.is_usable(now)) {
@@ -242,9 +244,9 @@ impl Server {
         Ok(link)
     }
 
-    async fn dial(&self) -> Result<Link, Failure> {
+    async fn dial(&self) -> Result<Link, CommandFailure> {
         let Address { host, port, has_tls, .. } = &self.address;
-        standard_streams::ensure_open().map_err(|error| Failure { error, may_reconnect: false })?;
+        standard_streams::ensure_open().map_err(|error| CommandFailure { error, may_reconnect: false })?;
         let stream = self.connect(host, *port).await?;
         let _ = stream.set_nodelay(true);
         if !has_tls {
@@ -253,23 +255,23 @@ impl Server {
         let mut tls = self
             .tls
             .client_config(&*self.tls.files().await)
-            .map_err(|error| Failure { error, may_reconnect: false })?;
+            .map_err(|error| CommandFailure { error, may_reconnect: false })?;
         tls.alpn_protocols.clear();
         let name = ServerName::try_from(host.clone())
-            .map_err(|error| self.refusal(&error.to_string(), "check the host in store"))?;
+            .map_err(|error| self.refused(&error.to_string(), "check the host in store"))?;
         let connecting = TlsConnector::from(Arc::new(tls)).connect(name, stream);
-        // A server that expects no TLS waits for the end of a line.
-        let connected = timeout(SHORT_ANSWER_TIMEOUT, connecting).await.map_err(|_| Failure {
+        // A server without TLS waits for a line end and does not answer.
+        let connected = timeout(SHORT_ANSWER_TIMEOUT, connecting).await.map_err(|_| CommandFailure {
             error: self.store_error("it does not answer in TLS", NO_TLS),
             may_reconnect: false,
         })?;
         self.log_in(connected.map_err(|error| self.connect_failure(&error))?).await
     }
 
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, CommandFailure> {
         let addresses = resolve(host, port).await.map_err(|unresolved| match unresolved {
             Unresolved::Unknown(error) => self.connect_failure(&error),
-            Unresolved::NoThread(error) => Failure { error, may_reconnect: false },
+            Unresolved::NoThread(error) => CommandFailure { error, may_reconnect: false },
         })?;
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in addresses {
@@ -284,7 +286,7 @@ impl Server {
     async fn log_in(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    ) -> Result<Link, Failure> {
+    ) -> Result<Link, CommandFailure> {
         let mut login = RedisConnectionInfo::default()
             .set_db(self.address.database)
             .set_protocol(ProtocolVersion::RESP3)
@@ -319,25 +321,25 @@ impl Server {
 
     fn answer<T: FromRedisValue>(&self, value: Option<Value>) -> Result<T, Error> {
         T::from_redis_value(value.unwrap_or(Value::Nil)).map_err(|_| {
-            self.store_error("an answer that is none of the script's", "is there a Redis at this address?")
+            self.store_error("the answer has an unexpected form", "is there a Redis at this address?")
         })
     }
 
-    /// A reply was none.
-    fn violation_failure(&self, violation: &Violation) -> Option<Failure> {
+    /// The failure, if the server has sent an invalid reply.
+    fn violation_failure(&self, violation: &Violation) -> Option<CommandFailure> {
         let advice = if self.address.has_tls { "is there a Redis at this address?" } else { PERHAPS_TLS };
         let error = self.store_error(violation.get()?, advice);
-        Some(Failure { error, may_reconnect: true })
+        Some(CommandFailure { error, may_reconnect: true })
     }
 
-    fn connect_failure(&self, error: &io::Error) -> Failure {
+    fn connect_failure(&self, error: &io::Error) -> CommandFailure {
         let advice = "check host and port in store, and that the server runs and can be reached from here";
         let error = self.store_error(&error.to_string(), advice_on_tls(&error.to_string()).unwrap_or(advice));
-        Failure { error, may_reconnect: true }
+        CommandFailure { error, may_reconnect: true }
     }
 
-    /// A connection that ended before it was one.
-    fn login_failure(&self, error: &RedisError) -> Failure {
+    /// The failure of a connection that ended during the login.
+    fn login_failure(&self, error: &RedisError) -> CommandFailure {
         let mut failure = self.classify(error);
         if error.code().is_none() && !self.address.has_tls {
             failure.error = self.store_error(&self.redacted_text(error), PERHAPS_TLS);
@@ -345,27 +347,29 @@ impl Server {
         failure
     }
 
-    /// A server may echo what it was sent. Records come behind a script, longer than any echo; the password does not.
+    /// The error's text without the password, since a server may echo what it received. Records need no redaction: they
+    /// come behind a script, which is longer than any echo.
     fn redacted_text(&self, error: &RedisError) -> String {
         redact(error.to_string(), &self.address.password.iter().collect::<Vec<_>>())
     }
 
-    fn classify(&self, error: &RedisError) -> Failure {
+    fn classify(&self, error: &RedisError) -> CommandFailure {
         let what = self.redacted_text(error);
         let failure =
-            |advice, may_reconnect| Failure { error: self.store_error(&what, advice), may_reconnect };
+            |advice, may_reconnect| CommandFailure { error: self.store_error(&what, advice), may_reconnect };
         match code(error, &what) {
-            Some("WRONGPASS" | "NOAUTH") => self.refusal(&what, "check user and password in store"),
-            Some("NOPERM") => self.refusal(&what, RIGHTS),
-            // What a script may not do: in the words of Redis 7.0, and of later ones and Valkey.
+            Some("WRONGPASS" | "NOAUTH") => self.refused(&what, "check user and password in store"),
+            Some("NOPERM") => self.refused(&what, RIGHTS),
+            // The user may not do what the script does. The texts are those of Redis 7.0, and of later versions and
+            // Valkey.
             Some(_) if what.contains("user executing the script") || what.contains("ACL failure in script") => {
-                self.refusal(&what, RIGHTS)
+                self.refused(&what, RIGHTS)
             }
-            Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => self.refusal(
+            Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => self.refused(
                 &what,
                 "a node of a cluster is at this address, and not the one for this account; name a proxy in front of it",
             ),
-            // Another server is the primary now, or this one is not ready yet.
+            // Another server has become the primary, or this one is not ready yet.
             Some("READONLY" | "MASTERDOWN") => failure("name the primary in store, or an address that follows it", true),
             Some("LOADING") => failure("it is starting, and will be ready in a while", true),
             Some("OOM") => failure("it has no room left: raise maxmemory; docs/redis.md has more", false),
@@ -378,10 +382,10 @@ impl Server {
         }
     }
 
-    /// Nothing will be better without a person's help.
-    fn refusal(&self, what: &str, advice: &str) -> Failure {
+    /// The failure for a problem that only an operator can solve.
+    fn refused(&self, what: &str, advice: &str) -> CommandFailure {
         let text = format!("store {}: {what}; {advice}", self.address);
-        Failure { error: Error::new(Status::PG_ERR_STORE_REFUSED, text), may_reconnect: false }
+        CommandFailure { error: Error::new(Status::PG_ERR_STORE_REFUSED, text), may_reconnect: false }
     }
 
     fn store_error(&self, what: &str, advice: &str) -> Error {
@@ -389,14 +393,14 @@ impl Server {
     }
 }
 
-/// The first word of what the server said. Redis 6 puts that of a command in a script behind words of its own:
+/// The error code, the first word of the server's text. For a command in a script, Redis 6 puts its own text in front:
 /// `ERR Error running script (call to f_…): @user_script:16: @user_script: 16: -OOM command not allowed …`
 fn code<'a>(error: &'a RedisError, what: &'a str) -> Option<&'a str> {
     let within = if what.contains("Error running script") { what.rsplit_once(": -") } else { None };
     within.and_then(|(_, said)| said.split(' ').next()).or_else(|| error.code())
 }
 
-/// What to do about a failure of TLS, by its words.
+/// The advice for a TLS failure, found by its text.
 fn advice_on_tls(what: &str) -> Option<&'static str> {
     if what.contains("invalid peer certificate") {
         Some("check the certificate of the server, and tls.ca_file if it has an authority of its own")
@@ -411,7 +415,7 @@ fn advice_on_tls(what: &str) -> Option<&'static str> {
     }
 }
 
-/// Resolves when the connection has not been used for long.
+/// Returns when the connection has been idle for long enough.
 async fn until_idle(clock: Arc<dyn Clock>, used: Arc<Mutex<Duration>>) {
     loop {
         let idle = clock.now().boot.saturating_sub(*lock(&used));
@@ -447,7 +451,7 @@ mod tests {
         servers.at(&Address::parse(url).unwrap()).unwrap()
     }
 
-    /// As a proxy may that does not know HELLO.
+    /// A proxy that does not support HELLO may answer like this.
     #[test]
     fn a_password_that_the_server_echoes_is_in_no_error() {
         use std::io::{Read, Write};
@@ -467,7 +471,7 @@ mod tests {
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
 
-    /// What a server says to the first question, or to the first one after HELLO; the question is asked, and the error told.
+    /// The client's error if the server answers with `says` to the first command, or to the first one after HELLO.
     fn error_from_server(says: &'static [u8], greets: bool) -> Error {
         use std::io::{Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -481,7 +485,7 @@ mod tests {
                         let _ = stream.write_all(b"%1\r\n+proto\r\n:3\r\n");
                     }
                     let _ = stream.read(&mut [0; 4096]);
-                    // Until nobody listens any more.
+                    // Blocks until the client closes the connection.
                     let _ = stream.write_all(says);
                     let _ = stream.read(&mut [0; 4096]);
                 });
@@ -493,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_lies_about_its_replies_is_as_one_that_is_down() {
+    fn a_server_with_invalid_replies_counts_as_down() {
         for greets in [false, true] {
             for says in [
                 &b"$4000000000\r\n"[..],
@@ -512,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn news_end_the_pause_of_who_waits_for_them() {
+    fn a_message_ends_the_wait_of_its_listeners() {
         let redis = RedisServer::start(&[]);
         let server = server(&redis.url());
         let here = server.clone();
@@ -538,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_connection_a_pause_takes_its_time() {
+    fn without_a_connection_listening_waits_for_the_limit() {
         let server = server("redis://127.0.0.1:1");
         assert!(
             run(async move { server.listen("one", Duration::from_millis(1)).await }, TEST_TIMEOUT)
@@ -547,7 +551,7 @@ mod tests {
         );
     }
 
-    /// A millisecond before the end, then after it.
+    /// Returns a time one millisecond before the limit, and then one after it.
     struct SteppingClock(AtomicU64);
 
     impl Clock for SteppingClock {
@@ -562,11 +566,11 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_idle_after_its_time() {
+    fn an_unused_connection_becomes_idle() {
         let used = Arc::new(Mutex::new(Duration::ZERO));
         let clock = Arc::new(SteppingClock(AtomicU64::new(29_999)));
         let seen = clock.clone();
         assert!(run(async move { until_idle(clock, used).await }, TEST_TIMEOUT).unwrap().is_some());
-        assert_eq!(seen.0.load(Ordering::SeqCst), 30_003, "it looked twice");
+        assert_eq!(seen.0.load(Ordering::SeqCst), 30_003, "the clock was read twice");
     }
 }
