@@ -6,7 +6,7 @@
 //!   back-off after a failure), `waiter`, [`credential_state`] and [`rejection`] (refusals of credentials and tokens);
 //! - [`plan`], [`flight`] and [`outcome`]: the single flight, its task, its steps and its result;
 //! - `driver` (performs the actions), `timers`, `requests` (requests that carry a token);
-//! - `published` and `read_counter` (the lock-free read), `registry`, `one_shot`;
+//! - `published` and `read_counter` (the lock-free read), `registry`;
 //! - [`health`] and [`metrics`] (what a session reports), [`operator`] (manual work on a record).
 
 mod account;

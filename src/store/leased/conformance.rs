@@ -24,6 +24,8 @@ const CALLERS: usize = 8;
 const ROUNDS: usize = 5;
 const LONG_LEASE: Duration = Duration::from_secs(60);
 const SHORT_LEASE: Duration = Duration::from_millis(200);
+/// A store may count time in whole milliseconds.
+const ROUNDING: Duration = Duration::from_millis(1);
 const PAUSE: Duration = Duration::from_millis(20);
 /// A version that is larger than a 32-bit number or a double can hold.
 const FIRST: u64 = (1 << 62) + 1;
@@ -229,7 +231,7 @@ impl Checks {
         }
         // An upper bound for the lease's duration: it began after the request, and had ended before this was noticed.
         let lasted = asked.elapsed();
-        require(lasted >= SHORT_LEASE, || {
+        require(lasted + ROUNDING >= SHORT_LEASE, || {
             format!("a lease of {} ms was over after {} ms", SHORT_LEASE.as_millis(), lasted.as_millis())
         })?;
         require(!self.host.lock(&key, &a, LONG_LEASE)?, || {
