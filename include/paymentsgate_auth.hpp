@@ -2,8 +2,8 @@
  * @file
  * paymentsgate-auth for C++17 and later: the C interface with destructors, exceptions and the types of std.
  *
- * - A failure throws pg::error, which has all that the C interface knows of it; std::bad_alloc may be thrown too. Objects
- *   made before it are freed.
+ * - A failure throws pg::error, which has all that the C interface knows of it. std::bad_alloc may be thrown too. Nothing
+ *   leaks.
  * - Text arguments are copied. A returned view is borrowed from its object, and ends in a NUL if it is text.
  * - A moved-from object may only be destroyed or assigned to. A call with one throws PG_ERR_NULL_POINTER.
  * - Any number of threads may use an object at once, except a config; a forked child too. Nothing blocks unless its
@@ -424,10 +424,8 @@ public:
     /// The error of a failed operation, or of a session event that reports a failure.
     std::optional<pg::error> error() const {
         const pg_error *const failure = pg_event_error(handle_.get());
-        if (failure == nullptr) {
-            return std::nullopt;
-        }
-        return pg::error(status(), std::shared_ptr<const pg_error>(handle_, failure));
+        return failure == nullptr ? std::nullopt
+                                  : std::optional(pg::error(status(), std::shared_ptr<const pg_error>(handle_, failure)));
     }
     /// The token of PG_EVENT_TOKEN and PG_EVENT_ROTATED.
     std::optional<pg::token> token() const noexcept {
@@ -451,8 +449,7 @@ private:
 };
 
 /// A queue of events, for programs that do not block. Moved, not copied. Its destructor abandons its operations and
-/// subscriptions: declare it before a session whose last pair it must receive. In a forked child it is empty and has
-/// another descriptor.
+/// subscriptions: declare it before a session whose last pair it must receive.
 class queue {
 public:
     queue() {
