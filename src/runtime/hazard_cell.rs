@@ -5,6 +5,19 @@
 //! value, and retires a protected one until the next replacement. So a reader writes to no memory that another thread
 //! writes to, and no thread ever waits for another. A hazard pointer of a thread that a fork left behind may stay set: it
 //! then costs the memory of one value.
+//!
+//! Libraries in its place, measured with `make bench-read`: the processor time of a copy of a token of 248 bytes in one, two
+//! and eight threads, as a multiple of the C floor, and the instructions of a copy. The slots of the threads stayed in both
+//! trials, because the count of reads needs them.
+//!
+//! | | processor time | instructions |
+//! |---|---|---|
+//! | this cell | 1.04, 1.06, 1.06 | 120 |
+//! | `haphazard` 0.1.8 | 1.66, 1.66, 1.67 | 152 |
+//! | `arc-swap` 1.9.5 | 2.77, 2.81, 2.84 | 206 |
+//!
+//! `haphazard` passes a full fence in each read, and is not fork-safe: it has a lock bit on its list of free hazard pointers,
+//! on which a forked child can spin without end. `arc-swap` has two atomic read-modify-write operations in each read.
 
 use std::ptr;
 
