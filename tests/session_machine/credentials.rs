@@ -11,7 +11,7 @@ use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Refusal;
 use paymentsgate_auth::token::RefreshToken;
 
-use crate::scene::{Scene, at, committed, digest, outcome, outcome_of, sharing};
+use crate::scene::{Scene, at, committed, digest, ended, outcome_of, sharing};
 
 /// A session without credentials, from a pair.
 fn from_a_pair(on_ambiguous: OnAmbiguous) -> Scene {
@@ -114,7 +114,7 @@ fn a_pair_obtained_for_the_old_record_is_not_used_for_the_new_one() {
     let mut scene = sharing();
     scene.ask(3600, 60, 0);
     scene.step(SessionEvent::NewCredentials { has_new_record: true }, 3601);
-    let actions = scene.step(outcome(Ok(committed(2, 3601))), 3602);
+    let actions = scene.step(ended(Ok(committed(2, 3601))), 3602);
     let (plan, answers) = digest(&actions);
     assert!(
         answers.is_empty() && plan.is_some_and(|plan| plan.stored == 0),

@@ -11,16 +11,16 @@ use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Refusal;
 
-use crate::scene::{Scene, at, committed, digest, outcome, outcome_of, sharing};
+use crate::scene::{Scene, at, committed, digest, ended, outcome_of, sharing};
 
 #[test]
 fn a_success_ends_the_pause_that_the_service_asked_for() {
     let mut scene = Scene::new();
     let limited = Error::new(Status::PG_ERR_RATE_LIMITED, "wait");
     let limited = Error { retry_after: Some(Duration::from_secs(3600)), ..limited };
-    scene.step(outcome(Err(limited)), 3500);
+    scene.step(ended(Err(limited)), 3500);
     assert!(digest(&scene.ask(3501, 5, 0)).0.is_none(), "told to wait");
-    scene.step(outcome(Ok(committed(2, 3502))), 3502);
+    scene.step(ended(Ok(committed(2, 3502))), 3502);
     assert!(digest(&scene.ask(7000, 5, 0)).0.is_some());
 }
 
@@ -51,8 +51,8 @@ fn an_obstacle_does_not_stop_looks_into_the_store() {
     let actions = scene.ask(3603, 5, 0);
     assert!(digest(&actions).0.unwrap().looks_only);
     let adopted = FlightStats { adopted: true, looked_only: true, ..FlightStats::default() };
-    let landed = SessionEvent::FlightEnded(Box::new(outcome_of(Ok(committed(2, 3602)), adopted)));
-    assert!(digest(&scene.step(landed, 3604)).1.contains(&Ok(2)));
+    let ended_event = SessionEvent::FlightEnded(Box::new(outcome_of(Ok(committed(2, 3602)), adopted)));
+    assert!(digest(&scene.step(ended_event, 3604)).1.contains(&Ok(2)));
 }
 
 #[test]
@@ -151,13 +151,13 @@ fn news(actions: &[Action]) -> Vec<&'static str> {
 #[test]
 fn degraded_and_recovered_are_each_emitted_once() {
     let mut scene = Scene::new();
-    let failure = || outcome(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
+    let failure = || ended(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
     scene.ask(3590, 5, 0);
     assert_eq!(news(&scene.step(failure(), 3591)), ["refresh failed", "degraded"]);
     scene.ask(3700, 5, 0);
     assert_eq!(news(&scene.step(failure(), 3701)), ["refresh failed"]);
     scene.ask(3800, 5, 0);
-    assert_eq!(news(&scene.step(outcome(Ok(committed(2, 3801))), 3801)), ["rotated", "recovered"]);
+    assert_eq!(news(&scene.step(ended(Ok(committed(2, 3801))), 3801)), ["rotated", "recovered"]);
     scene.step(SessionEvent::Close, 3802);
     assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session emits nothing");
 }

@@ -15,7 +15,7 @@ use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Committed;
 use paymentsgate_auth::token::{Grant, Token};
 
-use crate::scene::{Scene, at, committed, digest, outcome, outcome_of};
+use crate::scene::{Scene, at, committed, digest, ended, outcome_of};
 
 #[test]
 fn a_fresh_token_is_served_and_no_flight_starts() {
@@ -41,7 +41,7 @@ fn a_caller_in_the_mandatory_phase_waits_and_falls_back_on_the_valid_token() {
     let actions = scene.ask(3500, 60, 0);
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
     let lost = Error::new(Status::PG_ERR_CONNECT, "no way");
-    assert_eq!(digest(&scene.step(outcome(Err(lost)), 3501)).1, [Ok(1)]);
+    assert_eq!(digest(&scene.step(ended(Err(lost)), 3501)).1, [Ok(1)]);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn asking_for_more_life_than_is_left_counts_as_mandatory_until_a_new_token_comes
     let mut scene = Scene::new();
     let actions = scene.ask(1000, 60, 3000);
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
-    assert_eq!(digest(&scene.step(outcome(Ok(committed(2, 1001))), 1001)).1, [Ok(2)]);
+    assert_eq!(digest(&scene.step(ended(Ok(committed(2, 1001))), 1001)).1, [Ok(2)]);
     assert_eq!(digest(&scene.ask(1002, 60, 99_999)), (None, vec![Ok(2)]), "a new one is not replaced again");
     assert_eq!(
         digest(&scene.ask(2000, 60, 3601)),
@@ -69,7 +69,7 @@ fn asking_for_more_life_than_is_left_counts_as_mandatory_until_a_new_token_comes
 #[test]
 fn a_lifetime_without_callers_ends_the_background_refresh() {
     let mut scene = Scene::new();
-    scene.step(outcome(Ok(committed(2, 3300))), 3300);
+    scene.step(ended(Ok(committed(2, 3300))), 3300);
     assert!(digest(&scene.step(SessionEvent::Tick, 3300 + 3100)).0.is_none());
     assert_eq!(
         scene.machine.next_wake(at(6400)),
@@ -101,7 +101,7 @@ fn a_wall_clock_that_ran_ahead_makes_the_token_mandatory_once() {
     };
     let actions = scene.machine.step(ask(1), jumped, &mut || 0.5);
     assert!(digest(&actions).0.is_some() && digest(&actions).1.is_empty());
-    let lost = outcome(Err(Error::new(Status::PG_ERR_CONNECT, "no way")));
+    let lost = ended(Err(Error::new(Status::PG_ERR_CONNECT, "no way")));
     assert_eq!(digest(&scene.machine.step(lost, jumped, &mut || 0.5)).1, [Ok(1)]);
     let later =
         Moment { boot: jumped.boot + Duration::from_secs(40), wall: jumped.wall + Duration::from_secs(40) };
@@ -176,7 +176,7 @@ fn a_token_of_unknown_age_is_renewed_before_use_if_possible() {
     let actions = scene.ask(1, 5, 0);
     let (plan, answers) = digest(&actions);
     assert!(plan.is_some_and(|plan| plan.cause == Cause::Asked) && answers.is_empty());
-    let failed = outcome(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
+    let failed = ended(Err(Error::new(Status::PG_ERR_CONNECT, "down")));
     assert_eq!(digest(&scene.step(failed, 2)).1, [Ok(1)], "it is the only token");
     assert_eq!(digest(&scene.ask(3, 5, 0)).1, [Ok(1)], "and is served from then on");
 }
@@ -184,7 +184,7 @@ fn a_token_of_unknown_age_is_renewed_before_use_if_possible() {
 #[test]
 fn a_token_is_withdrawn_once_when_it_becomes_mandatory() {
     let mut scene = Scene::new();
-    scene.step(outcome(Ok(committed(2, 3300))), 3300);
+    scene.step(ended(Ok(committed(2, 3300))), 3300);
     let withdrawn = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Withdraw));
     let moment = 3300 + 3600 - 120;
     assert!(!withdrawn(&scene.step(SessionEvent::Tick, moment - 1)));

@@ -10,16 +10,16 @@ use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::session::rejection::ReportVerdict;
 use paymentsgate_auth::store::Committed;
 
-use crate::scene::{Scene, at, committed, digest, outcome, outcome_of};
+use crate::scene::{Scene, at, committed, digest, ended, outcome_of};
 
 /// The service's answer to a plan: a token of this generation, issued at `born`.
 fn successor(plan: &Plan, generation: u64, born: u64) -> SessionEvent {
     let mut successor = committed(generation, born);
     Arc::get_mut(&mut successor.grant).unwrap().token.refused_young = plan.refused_young;
-    landing_of_flight(successor)
+    issue_ended(successor)
 }
 
-fn landing_of_flight(successor: Committed) -> SessionEvent {
+fn issue_ended(successor: Committed) -> SessionEvent {
     SessionEvent::FlightEnded(Box::new(outcome_of(
         Ok(successor),
         FlightStats { issues: 1, ..FlightStats::default() },
@@ -138,7 +138,7 @@ fn a_new_token_with_the_same_text_does_not_end_a_refusal() {
     assert_eq!(digest(&actions).0.unwrap().refused, Some(refused));
     let mut same = committed(1, 1001);
     Arc::get_mut(&mut same.grant).unwrap().generation = 2;
-    let actions = scene.step(outcome(Ok(same)), 1001);
+    let actions = scene.step(ended(Ok(same)), 1001);
     assert!(!actions.iter().any(|action| matches!(action, Action::Publish(Some(_)))));
     assert!(digest(&actions).0.is_none(), "not at once: that could repeat without end");
     assert!(digest(&scene.step(SessionEvent::Tick, 1001 + 301)).0.is_some(), "but after a pause");

@@ -35,7 +35,7 @@ pub(crate) fn committed(generation: u64, born: u64) -> Committed {
     }
 }
 
-pub(crate) fn outcome(result: Result<Committed, Error>) -> SessionEvent {
+pub(crate) fn ended(result: Result<Committed, Error>) -> SessionEvent {
     SessionEvent::FlightEnded(Box::new(outcome_of(result, FlightStats::default())))
 }
 
