@@ -68,6 +68,7 @@ help: ## Lists the targets
 build: $(STAGED) $(PG_SANDBOX) ## The library, a tree to build against (build/stage) and the emulator (build/pg-sandbox)
 
 demo: $(STAGED) $(PG_SANDBOX) $(LIVE) $(EXAMPLES) ## The main job against the emulator, from every language
+	@PG_LIVE=$(LIVE) PG_EXAMPLES=$(OUT)/examples scripts/with-sandbox scripts/demo
 
 check: format clippy unit drift ## Format, clippy, unit tests, generated files; no release build
 

@@ -48,15 +48,15 @@ passes() {
 # source program options…
 # shellcheck disable=SC2086 # lists of options are words
 build() {
-    source=$1 program=$2
+    source=$1 output=$2
     shift 2
     case $source in
-        *.cpp) ${CXX:-c++} -std=c++17 -g $warnings "$@" "$source" -o "$work/$program" $link ;;
-        *) ${CC:-cc} -std=c99 -g $warnings "$@" "$source" -o "$work/$program" $link ;;
+        *.cpp) ${CXX:-c++} -std=c++17 -g $warnings "$@" "$source" -o "$work/$output" $link ;;
+        *) ${CC:-cc} -std=c99 -g $warnings "$@" "$source" -o "$work/$output" $link ;;
     esac
 }
 
-# program: what it is made of.
+# program: its source, and options.
 source_of() {
     case $1 in
         example_session_cpp) echo ../../examples/cpp/session.cpp ;;
@@ -75,13 +75,10 @@ source_of() {
 }
 
 build_program() { # program suffix options…
-    program=$1 suffix=$2
+    made=$1$2 words=$(source_of "$1")
     shift 2
-    # shellcheck disable=SC2046 # a source and its options are words
-    set -- $(source_of "$program") "$@"
-    source=$1
-    shift
-    build "$source" "$program$suffix" "$@"
+    # shellcheck disable=SC2086 # options are words
+    build "${words%% *}" "$made" ${words#"${words%% *}"} "$@"
 }
 
 build_all() { # suffix options…

@@ -28,7 +28,7 @@ MONITORING = ROOT / "examples/monitoring"
 # Run by tests/packages, with an installed library.
 INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
 COMMAND_LINE = ROOT / "build/paymentsgate-auth"
-MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILE = "".join(file.read_text() for file in (ROOT / "Makefile", *sorted(ROOT.glob("mk/*.mk"))))
 # Pages of other projects, which are not checked.
 OTHERS = {"curl", "pip", "go", "jq", "url()", "pytest"}
 GO_MODULE = f"""module outside
