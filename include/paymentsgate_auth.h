@@ -303,9 +303,9 @@ enum pg_log_level
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    /** No lines, only events. */
+    /** No log lines, only events. */
     PG_LOG_NONE = 0,
-    /** The session cannot go on by itself. */
+    /** The session cannot continue by itself. */
     PG_LOG_ERROR = 1,
     /** Something failed, and the session handles it. */
     PG_LOG_WARN = 2,

@@ -22,8 +22,8 @@ use crate::store::{self, Keyring, Location, MemoryStore, Owner, RecordKey, Redis
 use crate::token::{Grant, Pair, RefreshToken};
 use crate::transport::{Limit, RawResponse, Request, TlsSettings, Transport};
 
-/// Added to the timeout of an Issue: how long a session waits for the lock of another one. If a holder takes longer,
-/// the store counts as down, and callers without a token do not wait for it.
+/// Added to the timeout of an Issue, this is how long a session waits for the lock of another. A holder that takes
+/// longer counts as a store that is down: callers without a token do not wait for it.
 const LOCK_ALLOWANCE: Duration = Duration::from_secs(10);
 /// A delay up to this length before a call is not subtracted from its timeout.
 const NEGLIGIBLE_DELAY: Duration = Duration::from_millis(20);
@@ -104,8 +104,8 @@ impl Client {
         self.base_url.as_ref()
     }
 
-    /// Requests the base URL, without a token or a body, to learn whether the service answers. Any answer counts, and
-    /// no token is used up. Blocks until the deadline at most.
+    /// Requests the base URL without a token, to learn whether the service answers, in whatever way. Spends nothing.
+    /// Blocks until the deadline at most.
     pub fn probe(self: &Arc<Self>, timeout: Duration) -> Result<RawResponse, Error> {
         let request = Request {
             method: Method::GET,
@@ -123,7 +123,6 @@ impl Client {
         })
     }
 
-    /// Opens the store of one account of this service.
     pub(crate) fn open_store(
         &self,
         location: &Location,
@@ -217,8 +216,8 @@ impl Client {
         Call::Refresh { refresh, access: access.filter(|_| self.send_bearer_on_refresh) }
     }
 
-    /// Makes the call, with the newest credentials if they come from a source. The timeout counts from `started`, since
-    /// the library's thread may have been busy since then.
+    /// Makes the call, with the newest credentials of `source`. The timeout counts from `started`, since the library's
+    /// thread may have been busy.
     async fn make(
         &self,
         mut call: Call,

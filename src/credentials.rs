@@ -72,7 +72,7 @@ impl CredentialsSource {
         let Some(first) = read()? else { return Ok(None) };
         let paths: Vec<_> = file.into_iter().collect();
         let file_name = paths.iter().map(|path| path.display().to_string()).collect::<String>();
-        // The file may change between this read and the first read by `Reloaded`, which decides the account.
+        // The file may change before `Reloaded` reads it, and that read decides the account.
         let account: OnceLock<Secret> = OnceLock::new();
         let make = move || {
             let found = read()?.unwrap_or_else(|| first.clone());
@@ -102,11 +102,11 @@ impl CredentialsSource {
         self.files.last()
     }
 
-    /// The current credentials, if the file now holds another key than `seen`. Call this before an Issue, and after
-    /// Issue has refused the credentials. Checks the file, which may block.
+    /// The current credentials, if the file now holds another key than `seen`: for use before an Issue, and after Issue
+    /// has refused them. Checks the file, which may block.
     pub fn renewed(&self, seen: &Credentials) -> Option<Arc<Credentials>> {
         let found = self.files.reload();
-        // The content of a file that cannot be used now is unknown, so the last good credentials stay in use.
+        // A file that cannot be used now has unknown content: the last good credentials stay in use.
         let is_new = self.files.reload_error().is_none() && found.public_key != seen.public_key;
         is_new.then_some(found)
     }

@@ -20,7 +20,7 @@ pub struct Event {
 /// The content of an event.
 #[derive(Debug)]
 pub enum Body {
-    /// The result of an operation that asked for a token.
+    /// The result of an operation that obtains a token.
     Token(Result<Arc<Grant>, Error>),
     /// The result of an operation that made a request.
     Response(Result<Arc<Response>, Error>),

@@ -98,8 +98,8 @@ impl Lifetime {
         Lifetime { length: length.min(longest), disagreement: Duration::ZERO, remark }
     }
 
-    /// Computes the lifetime from its sources: `expires_in` of the answer, the claims `exp` and `iat` of the token if
-    /// it is a JWT, and the server's own clock (its `Date` header, in seconds since 1970).
+    /// Computes the lifetime from `expires_in` of the answer, the claims `exp` and `iat` if the token is a JWT, and the
+    /// server's clock (its `Date` header, in seconds since 1970).
     pub fn from_sources(expires_in: ExpiresIn, access_token: &str, server_time: Option<i64>) -> Self {
         let claims = Claims::of(access_token);
         let until_exp = |from: Option<i64>| Some(claims.exp?.saturating_sub(from?));
@@ -136,7 +136,7 @@ impl Lifetime {
     }
 }
 
-/// The time claims of a JWT. The library reads them but never trusts them: it checks no signature.
+/// The time claims of a JWT. They are read, never trusted: no signature is checked.
 #[derive(Default, Deserialize)]
 struct Claims {
     #[serde(default, deserialize_with = "whole_seconds")]

@@ -120,7 +120,7 @@ impl Call {
         }
     }
 
-    /// Decides whether the refresh token may be presented again. This is the central decision of the protocol.
+    /// The central decision: may the refresh token be presented again?
     fn fate(&self, error: &Error, sent: bool) -> Fate {
         match (self, error.status) {
             (Call::Issue(_), _) => Fate::PG_FATE_NONE,
@@ -149,8 +149,8 @@ impl Call {
         let malformed =
             |what: &str| answer_error(answer, Status::PG_ERR_MALFORMED_ANSWER, format!("the answer {what}"));
         answer.check_size()?;
-        // Some gateways declare a coding for a plain body. So the body decides, and the declared coding only explains a
-        // body that cannot be read.
+        // Some gateways declare a coding for a plain body. So the body decides; the header only explains one that
+        // cannot be read.
         let unreadable = |what: &str| match content_coding(answer) {
             Some(encoding) => malformed(&format!("is compressed ({encoding:?}), which was not asked for")),
             None => malformed(what),
@@ -273,8 +273,8 @@ fn json(fields: &[(&'static str, &Secret)]) -> Zeroizing<Vec<u8>> {
     body
 }
 
-/// The fields of a pair that the library uses. Other fields are ignored, but no key may occur twice: two readers could
-/// then disagree on which token is meant.
+/// The fields of a pair that the library uses. No key may occur twice: two readers could then disagree on which token
+/// is meant.
 #[derive(Default)]
 struct PairBody {
     access_token: Option<Secret>,
@@ -335,8 +335,8 @@ impl<'de> Deserialize<'de> for TokenText {
 }
 
 impl ServerError {
-    /// Reads an error body of the API: it has a code, or at least a `statusCode` with a `message`. `None`: the body is
-    /// not such an error. Secrets of ours that the server echoes are removed.
+    /// The API's error body, or `None`: it has a code, or at least a `statusCode` with a `message`. Secrets of ours
+    /// that the server echoes are removed.
     fn read(body: &[u8], secrets: &[&Secret]) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Body<'a> {

@@ -1,7 +1,8 @@
 //! Values that are read from files, and read again when the files are replaced: certificates, keys, credentials.
 //!
-//! A change is detected by the file's [`Version`], without reading its content. A new version that cannot be used is
-//! reported, and the last good value stays in use: the file may be half of a pair that is renamed one after the other.
+//! The file's [`Version`] shows a change; no content is read for that. If the new content cannot be used, it is
+//! reported, and the last good value stays in use: it may be half of a pair of files that are renamed one after the
+//! other.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -44,8 +45,8 @@ impl Version {
 /// The threads that check files, shared by all sessions and clients.
 static WORKERS: Workers = Workers::new("pg-files", 4);
 
-/// Checks files on threads that may block. A check that hangs delays its callers by [`READ_TIMEOUT`] once. After that,
-/// further checks are skipped until it has ended.
+/// Checks files on threads that may block. A check that hangs delays its callers by [`READ_TIMEOUT`] once; then checks
+/// are skipped until it has ended.
 pub(crate) struct Watcher {
     /// Alive while a check that nobody waits for still runs. Per process, since a lock that the parent held must not
     /// block a forked child.
@@ -89,7 +90,6 @@ impl Watcher {
 
 type Versions = Vec<Option<Version>>;
 
-/// Reads a value from its files.
 pub(crate) type Make<T> = Box<dyn Fn() -> Result<T, Error> + Send + Sync>;
 
 /// A value that is read from files, and read again when they have changed.
@@ -134,8 +134,8 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         if seen.as_ref() == Some(&found) {
             return self.last();
         }
-        // Outside of the lock, since a file system may hang. If two callers read at once, the last one is right, or the
-        // next check reads again.
+        // Outside of the lock, since a file system may hang. Of two callers that read at once the last one is right, or
+        // reads again.
         let made = (self.make)();
         let Some(mut current) = self.current() else { return self.first.value.clone() };
         match made {
@@ -155,7 +155,6 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         self.last()
     }
 
-    /// Whether there are files to check.
     pub(crate) fn has_paths(&self) -> bool {
         !self.paths.is_empty()
     }

@@ -20,7 +20,7 @@ pub struct Pair {
 }
 
 /// The right to present a refresh token once. It cannot be cloned, and presenting the token consumes it. It comes back
-/// only if no byte of the token left, or if the server said that the token was not used.
+/// only if no byte of it left, or if the server said that it was not used.
 #[derive(Debug)]
 pub struct RefreshToken {
     secret: Secret,
@@ -54,8 +54,8 @@ impl RefreshToken {
     }
 }
 
-/// A refresh token that may be spent. It is presented again, once, only with the setting `on_ambiguous = replay`, or if
-/// the session has nothing else left.
+/// A refresh token that may be spent. It is presented once more only with `on_ambiguous = replay`, or if the session
+/// has nothing else left.
 #[derive(Debug)]
 pub struct MaybeSpentRefreshToken(Secret);
 
@@ -94,8 +94,8 @@ impl Token {
         self.fingerprint.get_or_init(|| Fingerprint::of(&self.access))
     }
 
-    /// Whether the wall clock has moved ahead of the boot clock since the token arrived: the machine was restored from
-    /// an image, or its clock was set.
+    /// Whether the wall clock ran ahead of the boot clock since the token arrived: the machine was restored from an
+    /// image, or its clock was set.
     pub fn wall_has_jumped(&self, now: Moment) -> bool {
         now.wall_has_jumped(self.anchor)
     }

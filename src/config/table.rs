@@ -57,7 +57,6 @@ pub enum Kind {
     Choice(&'static [&'static str]),
 }
 
-/// A valid value.
 enum Value {
     Text(String),
     Secret(Secret),
@@ -149,8 +148,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "refresh_timeout_ms",
         kind: Kind::Milliseconds(TEN_MINUTES),
         default: "45000",
-        description: "How long a Refresh may take in total if the call gives no deadline of its own. The default is long on \
-                      purpose: a Refresh that is abandoned early may cost the refresh token.",
+        description: "How long a Refresh may take in total if the call gives no deadline of its own. The default is \
+                      long on purpose: a Refresh that is abandoned early may cost the refresh token.",
         apply: store!(Number, config.refresh_timeout = Duration::from_millis),
     },
     Setting {
@@ -195,9 +194,9 @@ pub const SETTINGS: &[Setting] = &[
         name: "proxy",
         kind: Kind::Proxy,
         default: "none",
-        description: "none: connect directly. env: use HTTPS_PROXY or ALL_PROXY, and NO_PROXY, as they are when the client is \
-                      made. Otherwise the proxy's URL, for example http://user:password@proxy.example:3128. A plain http \
-                      base_url never uses a proxy.",
+        description: "none: connect directly. env: use HTTPS_PROXY or ALL_PROXY, and NO_PROXY, as they are when the \
+                      client is made. Otherwise the proxy's URL, for example http://user:password@proxy.example:3128. \
+                      A plain http base_url never uses a proxy.",
         apply: store!(Proxy, config.http.proxy = |choice| choice),
     },
     Setting {
@@ -233,35 +232,35 @@ pub const SETTINGS: &[Setting] = &[
         name: "access_token",
         kind: Kind::Secret,
         default: "",
-        description: "Of a session: the access token of a pair to start with. Set it together with refresh_token. A session may \
-                      have only a pair, or also credentials, with which it recovers.",
+        description: "Of a session: the access token of a pair to start with. Set it together with refresh_token. A \
+                      session may have only a pair, or also credentials, with which it recovers.",
         apply: store!(Secret, config.access_token = Some),
     },
     Setting {
         name: "refresh_token",
         kind: Kind::Secret,
         default: "",
-        description: "Of a session: the refresh token of a pair to start with. Set it together with access_token. From then on \
-                      nobody else may present it. The event PG_EVENT_ROTATED reports every new pair.",
+        description: "Of a session: the refresh token of a pair to start with. Set it together with access_token. From \
+                      then on nobody else may present it. The event PG_EVENT_ROTATED reports every new pair.",
         apply: store!(Secret, config.refresh_token = Some),
     },
     Setting {
         name: "access_token_expires_in_s",
         kind: Kind::Seconds(0, 86_400),
         default: "",
-        description: "Of a session: how long the access_token lives, counted from the opening of the session. Not set: its age \
-                      is unknown, and the session renews it before it is used, if possible.",
+        description: "Of a session: how long the access_token lives, counted from the opening of the session. Not set: \
+                      its age is unknown, and the session renews it before it is used, if possible.",
         apply: store!(Number, config.access_token_expires_in = |seconds| Some(Duration::from_secs(seconds))),
     },
     Setting {
         name: "store",
         kind: Kind::Store,
         default: "memory:",
-        description: "Of a session: where its pair is stored. memory: in this process, until it ends. file:/folder: in a \
-                      folder of this machine, which all processes that name it share and which survives restarts; each \
-                      account has its own record there. redis://user:password@host:port/database, or rediss:// for TLS (with \
-                      the settings tls.*): on a Redis or Valkey server, which all machines that name it share; \
-                      `?replicas=1` at the end waits until one replica has each record. See docs/redis.md.",
+        description: "Of a session: where its pair is stored. memory: in this process, until it ends. file:/folder: in \
+                      a folder of this machine, which all processes that name it share and which survives restarts; \
+                      each account has its own record there. redis://user:password@host:port/database, or rediss:// \
+                      for TLS (with the settings tls.*): on a Redis or Valkey server, which all machines that name it \
+                      share; `?replicas=1` at the end waits until one replica has each record. See docs/redis.md.",
         apply: store!(Store, config.store = |location| location),
     },
     Setting {
@@ -276,8 +275,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "store_key_file",
         kind: Kind::Path,
         default: "",
-        description: "Of a session: a file that holds the value of store_key. It is read when the session is opened. Set it instead \
-                      of store_key.",
+        description: "Of a session: a file that holds the value of store_key. It is read when the session is opened. \
+                      Set it instead of store_key.",
         apply: store!(Path, config.store_key_file = Some),
     },
     Setting {
@@ -293,8 +292,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "on_store_down",
         kind: Kind::Choice(&["private", "fail"]),
         default: "private",
-        description: "Of a session: what to do if a new token is due and the store cannot be used. private: obtain a pair with \
-                      the credentials, for this process only. fail: return an error to the caller.",
+        description: "Of a session: what to do if a new token is due and the store cannot be used. private: obtain a \
+                      pair with the credentials, for this process only. fail: return an error to the caller.",
         apply: store!(Text, config.fail_without_store = |word| word == "fail"),
     },
     Setting {
@@ -335,7 +334,6 @@ impl Setting {
         format!("PAYMENTSGATE_{}", self.name.replace('.', "_").to_uppercase())
     }
 
-    /// Checks a value and stores it in the configuration.
     pub(crate) fn apply(&self, config: &mut Config, text: &str) -> Result<(), InvalidValue> {
         let value = self.kind.parse(text)?;
         (self.apply)(config, value);

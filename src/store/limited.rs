@@ -30,9 +30,9 @@ pub(super) struct Limited<T: ReleaseLock> {
 /// One operation, which has exclusive use of the resource.
 struct ResourceGuard<T: ReleaseLock> {
     resource: OwnedMutexGuard<T>,
-    /// Whether the lock is released if nobody waits any more at the end, or if the operation never begins.
+    /// Whether the lock is released if nobody waits at the end, or if the operation never begins.
     releases_lock: bool,
-    /// Keeps the pool alive, so that the store's next session shares its hanging threads instead of starting new ones.
+    /// Keeps the pool alive, so that the store's next session shares its hanging threads.
     _workers: Arc<Workers>,
 }
 
@@ -69,9 +69,8 @@ impl<T: ReleaseLock> Limited<T> {
         Limited { resource: Arc::new(Mutex::new(resource)), workers, limit }
     }
 
-    /// Performs an operation and waits for it, up to the limit; then `timeout_error` gives the error. An operation that
-    /// timed out before it began is not performed, and after any timeout the lock is released. A panic becomes an
-    /// error.
+    /// Performs an operation within the limit; after that `timeout_error` gives the error. An operation that timed out
+    /// before it began is not performed, and after any timeout the lock is released. A panic becomes an error.
     pub(super) async fn perform<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,

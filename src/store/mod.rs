@@ -1,5 +1,5 @@
-//! The stores of a session's pair. The store owns the refresh token: a flight gets the token, and with it the right to
-//! present it, only by writing an intent under the lock.
+//! The stores of a session's pair. A store owns the refresh token: a flight gets it, with the right to present it, only
+//! by writing an intent under the lock.
 
 mod file;
 mod leased;
@@ -57,14 +57,12 @@ impl Location {
     }
 }
 
-/// What a session passes to its store.
 pub(crate) struct Owner {
-    /// The key of the account's record.
     pub(crate) key: RecordKey,
-    /// The keys that seal the record, if any.
+    /// Seals the record, if given.
     pub(crate) keyring: Option<Keyring>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// How long to wait for the lock, if another session holds it.
+    /// How long to wait for another session's lock.
     pub(crate) lock_timeout: Duration,
 }
 
@@ -98,7 +96,7 @@ pub struct Committed {
     pub grant: Arc<Grant>,
     /// Whether the pair has a refresh token.
     pub has_refresh: bool,
-    /// The token's age is not known for certain, so it is renewed before it is used, if possible.
+    /// The token's age is uncertain, so it is renewed before it is used, if possible.
     pub has_uncertain_age: bool,
 }
 
@@ -120,8 +118,8 @@ impl Committed {
     }
 }
 
-/// A refusal by the service, after which no session that shares the store may call it before `until`: refused
-/// credentials, too many requests, or a refusal that is not an error of the API. Sessions may still read the store.
+/// A refusal that keeps all sessions of the store from calling the service before `until`: refused credentials, too
+/// many requests, or a refusal that is not an error of the API. They may still read the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// How many times in a row the credentials were refused.
@@ -151,7 +149,7 @@ impl Refusal {
 pub enum Lock {
     /// This session holds the lock until it frees it.
     Held,
-    /// The lock is not held, and is not needed any more: another session has committed a newer pair.
+    /// Not held and not needed: another session has committed a newer pair.
     Moved,
 }
 

@@ -16,7 +16,6 @@ struct State {
 }
 
 impl Warnings {
-    /// Adds the warnings that are not known yet.
     pub(super) fn extend(&self, warnings: impl IntoIterator<Item = String>) {
         let mut state = self.state();
         for note in warnings {
@@ -26,7 +25,6 @@ impl Warnings {
         }
     }
 
-    /// The warnings since the last call.
     pub(super) fn new_warnings(&self) -> Vec<String> {
         let mut state = self.state();
         let news = state.all[state.told..].to_vec();
@@ -34,7 +32,6 @@ impl Warnings {
         news
     }
 
-    /// All warnings, as one text.
     pub(super) fn all(&self) -> Option<String> {
         let state = self.state();
         (!state.all.is_empty()).then(|| state.all.join("; "))

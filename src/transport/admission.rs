@@ -1,7 +1,6 @@
-//! Admission control for a pool of connections: decides which requests may start. A pool without a connection opens one
-//! for each request, before it knows whether the first can carry them all. So one request is the leader, and the others
-//! wait until its body leaves or it has ended. By then there is an HTTP/2 connection to share, or the server speaks
-//! HTTP/1.1, which limits the number of requests.
+//! Admission control for a pool of connections. A pool without a connection opens one for each request, before it knows
+//! whether the first can carry them all. So one request is the leader, and the others wait until its body leaves or it
+//! has ended. By then there is an HTTP/2 connection to share, or the server speaks HTTP/1.1, with a limit.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -9,17 +8,16 @@ use tokio::sync::Notify;
 
 use crate::sync::lock;
 
-/// The largest number of requests in flight, and so of connections, while the server is not known to speak HTTP/2.
+/// The limit of requests in flight, and so of connections, unless the server speaks HTTP/2.
 const MAX_HTTP1_REQUESTS: usize = 64;
 
-/// Admission to one pool of connections.
 #[derive(Default)]
 pub(super) struct Admission {
     state: Mutex<State>,
     changed: Notify,
 }
 
-/// A permit for one request. It is dropped when the request has ended, whatever the result.
+/// A permit for one request, dropped when the request has ended.
 pub(super) struct Permit {
     admission: Arc<Admission>,
     is_leader: bool,
@@ -74,10 +72,9 @@ impl Drop for Permit {
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum ConnectionState {
-    /// There may be no connection. The next request becomes the leader.
+    /// Perhaps there is no connection. The next request becomes the leader.
     #[default]
     Unknown,
-    /// The leader is connecting.
     Dialing,
     /// There is a connection, or each request may find out by itself why there is none.
     Ready,

@@ -23,7 +23,6 @@ impl std::fmt::Display for ResolveError {
 
 impl StdError for ResolveError {}
 
-/// The reason why an exchange failed.
 pub(super) struct Fault {
     pub(super) status: Status,
     /// The text of the innermost cause.
@@ -33,7 +32,6 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// The cause, and what the operator can do.
     pub(super) fn text(&self) -> String {
         format!("{}; {}", self.cause, self.advice.unwrap_or(advice(self.status)))
     }
@@ -47,7 +45,6 @@ const AUTHORITY: &str = "the server shows a certificate of an authority (CA:TRUE
 const NO_RANDOM: &str =
     "the system gives no random numbers, so nothing was sent; check that getrandom is allowed";
 
-/// Finds the status, the cause and the advice for an error.
 pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy: bool) -> Fault {
     let mut status = None;
     let mut advice = None;
@@ -70,8 +67,8 @@ pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy
     Fault { status: status.unwrap_or(fallback), cause, advice }
 }
 
-/// An HTTP/2 error keeps only the kind and the text of the I/O error below it. The TLS library reports with
-/// `InvalidData`, for example the TLS 1.3 alert for a missing client certificate.
+/// An HTTP/2 error keeps only the kind and the text of the I/O error below it. The TLS library uses `InvalidData`, for
+/// example for the TLS 1.3 alert "certificate required".
 fn io_error<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
     source.downcast_ref().or_else(|| source.downcast_ref::<h2::Error>()?.get_io())
 }
@@ -96,8 +93,8 @@ fn own_status(source: &(dyn StdError + 'static), host: Option<&str>) -> Option<S
     if let Some(error) = source.downcast_ref::<Error>() {
         return Some(error.status);
     }
-    // RFC 9113, 8.7: the server has not processed a stream that it refused with REFUSED_STREAM, nor a stream after the
-    // last one that its GOAWAY names. Streams before that one do not get this error.
+    // RFC 9113, 8.7: the server has not processed a stream that it refused with REFUSED_STREAM, nor one after the last
+    // stream of its GOAWAY. Other streams do not get this error.
     let is_unprocessed = source.downcast_ref::<h2::Error>().is_some_and(|error| {
         let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
         error.is_remote() && (is_refused || error.is_go_away())

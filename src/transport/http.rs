@@ -23,12 +23,12 @@ use crate::runtime::workers::Workers;
 use crate::status::Status;
 use crate::sync::lock;
 
-/// A connection that was idle for longer is not used again: many servers and gateways soon close theirs, and a refresh
-/// on a connection that is being closed has an unknown fate.
+/// An older idle connection is not used again: many servers and gateways soon close theirs, and a refresh on a
+/// connection that is being closed has an unknown fate.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
-/// If the network silently drops a connection, every request on it would wait for its deadline. So while a request is
-/// in flight over HTTP/2, the server is pinged at this interval, and the connection ends if a ping is not answered.
+/// A request on a connection that the network has dropped would wait for its deadline. So while a request is in flight
+/// over HTTP/2, the server is pinged at this interval, and without an answer the connection ends.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for data sent over HTTP/1.1, where the system detects missing acknowledgements.
@@ -141,7 +141,7 @@ impl HttpTransport {
             if has_begun && fault.status == Status::PG_ERR_STREAM_REFUSED {
                 fault.status = Status::PG_ERR_CONNECTION_LOST;
             }
-            // TLS files that cannot be used may be the reason, since the connection uses an older version of them.
+            // TLS files that cannot be used may be the reason: the connection uses older ones.
             let file_error = self.tls.reload_error().filter(|_| error.is_connect());
             let file_error =
                 file_error.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
@@ -160,7 +160,7 @@ impl HttpTransport {
         }
         standard_streams::ensure_open().map_err(|error| Failed { error, is_connect: true })?;
         let Link { http, admission, .. } = self.link().await?;
-        // The wait is limited: a slow connection attempt must not delay other requests for longer.
+        // A slow connection attempt delays no other request for longer.
         let mut permit = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
         let body =
             LatchedBody::new(request.body.unwrap_or_default(), latch, self.clock.clone(), admission.clone());
@@ -280,7 +280,7 @@ fn append(content: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     content.extend_from_slice(chunk);
 }
 
-/// The settings were checked when they were set, so a failure here is a defect or a problem of the system.
+/// The settings were checked, so this is a defect or a problem of the system.
 fn set_up_failed(error: impl std::fmt::Display) -> Error {
     Error::new(Status::PG_ERR_INTERNAL, format!("the request cannot be set up: {error}"))
 }

@@ -1,5 +1,4 @@
-//! Chooses the proxy for the service, if any. This is decided once, when the client is made, since it has one
-//! destination.
+//! Chooses the proxy for the service, once, when the client is made.
 
 use std::ffi::OsString;
 use std::fmt;

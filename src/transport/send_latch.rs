@@ -1,6 +1,6 @@
-//! A one-shot latch that answers: was a byte of the body sent? The HTTP library must fetch the body through the latch.
-//! Until it has, no byte of the body can have left, and once the latch is closed none ever will. So the answer does not
-//! depend on the texts of the library's errors.
+//! A one-shot latch that knows whether a byte of the body was sent. The HTTP library must fetch the body through it:
+//! before that no byte can have left, and once the latch is closed none ever will. So the answer does not depend on the
+//! texts of the library's errors.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};

@@ -42,7 +42,6 @@ pub struct TlsSettings {
     files: Arc<Reloaded<TlsFiles>>,
 }
 
-/// The content of the files.
 pub(crate) struct TlsFiles {
     own_roots: RootCertStore,
     identity: Option<Arc<CertifiedKey>>,

@@ -89,8 +89,8 @@ pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
 }
 
-/// Refuses a file of another user. The mode of our own file is set to owner only if others have access: a mount may
-/// have changed it (Kubernetes does so for `fsGroup`). Returns a description of the change.
+/// Refuses a file of another user. If others have access to our own file, corrects its mode, which a mount may have
+/// changed (Kubernetes does so for `fsGroup`). Returns a description of the change.
 pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, Error> {
     let metadata = || file.metadata().map_err(|error| file_error("inspect", path, &error));
     let (found, our_uid, path_text) = (metadata()?, geteuid().as_raw(), path.display());
@@ -121,8 +121,8 @@ pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, E
     )))
 }
 
-/// Refuses a folder in which others can replace files. If a group or all may write to a folder of ours, its mode is
-/// corrected. Returns a description of the change.
+/// Refuses a folder in which others can replace files, after an attempt to correct the mode of our own. Returns a
+/// description of the change.
 pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<String>, Error> {
     let metadata = || folder.metadata().map_err(|error| file_error("inspect", path, &error));
     let (found, our_uid, path_text) = (metadata()?, geteuid().as_raw(), path.display());
@@ -154,12 +154,11 @@ pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<S
     )))
 }
 
-/// Whether the file system cannot sync a folder (CIFS, 9p). Names are then as durable as that file system makes them.
+/// Whether the file system cannot sync a folder (CIFS, 9p), so that names are as durable as it makes them.
 pub(super) fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
-/// The error for a failed file operation.
 pub(super) fn file_error(verb: &str, path: &Path, error: &io::Error) -> Error {
     let path = path.display();
     match error.raw_os_error() {

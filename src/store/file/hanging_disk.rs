@@ -155,7 +155,6 @@ impl Fixture {
         store
     }
 
-    /// Expects that the operation times out.
     fn expect_timeout<T: std::fmt::Debug>(&self, operation: impl Future<Output = Result<T, Error>>) {
         let error = self.runtime.block_on(operation).unwrap_err();
         let is_told = error.status == Status::PG_ERR_STORE && error.text.contains("no answer within");

@@ -1,12 +1,11 @@
 //! The lock of a record: a lock file beside the record, locked by the kernel as long as its holder lives.
 //!
-//! The lock is a POSIX record lock (`F_SETLK`). It belongs to the process, so a forked child does not keep its parent's
-//! lock alive, as it would with `flock` or open-file-description locks. It has two weaknesses: it does not exclude
-//! other threads of the process, and it is lost when *any* descriptor of the file is closed in the process. So each
-//! process has one table of the locks that it holds, by device and inode. A lock in the table is not taken again, and
-//! its lock file is not opened. This does not help if the host opens and closes the lock file itself, or if two copies
-//! of this library run in one process. Then two flights may run at once: the written intent protects the refresh token,
-//! and the generation protects the record.
+//! It is a POSIX record lock (`F_SETLK`), which belongs to the process: a forked child does not keep its parent's lock
+//! alive, as with `flock` or open-file-description locks. It has two weaknesses: it does not exclude other threads of
+//! the process, and it is lost when *any* descriptor of the file is closed there. So each process has one table of its
+//! locks, by device and inode. A lock in the table is not taken again, and its file is not opened. This does not help
+//! if the host opens and closes the lock file itself, or if two copies of this library run in one process. Then two
+//! flights may run at once: the intent protects the refresh token, and the generation protects the record.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -79,8 +78,8 @@ impl FileLock {
 }
 
 impl Drop for FileLock {
-    /// Closing the file frees the lock. The entry in the table is removed after that, or else the close would free the
-    /// next holder's lock. The table is not locked during the close.
+    /// Closing the file frees the lock. Its entry in the table is removed after that, or the close would free the next
+    /// holder's lock. The table is not locked during the close.
     fn drop(&mut self) {
         while let Ok(mut table) = table() {
             let mut files = table.get_mut(&self.0).map(std::mem::take).unwrap_or_default();

@@ -28,8 +28,8 @@ use crate::token::{Pair, RefreshToken};
 pub use disk::{Disk, SystemDisk};
 pub use record_file::RecordFile;
 
-/// The pause between two attempts to lock, in milliseconds: the last of many waiters should get the new token within a
-/// tenth of a second.
+/// The pause between two attempts to lock, in milliseconds: the last of many waiters gets the new token within a tenth
+/// of a second.
 const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
 /// How many operations on one folder may run, and so hang, at a time.
 pub(super) const MAX_THREADS: usize = 4;
@@ -50,8 +50,8 @@ impl ReleaseLock for RecordFile {
 }
 
 impl FileStore {
-    /// The store of an account in a folder. The folder is made on first use, if its parent exists. `lock_timeout` is
-    /// how long to wait for the lock: as long as a flight of another session may take.
+    /// The store of an account in a folder, which is made on first use if its parent exists. `lock_timeout` is how long
+    /// a flight of another session may take.
     pub fn new(
         folder: &Path,
         key: RecordKey,

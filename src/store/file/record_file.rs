@@ -58,7 +58,6 @@ impl RecordFile {
         &self.path
     }
 
-    /// The warnings for the host.
     pub(super) fn warnings(&self) -> Arc<Warnings> {
         self.warnings.clone()
     }

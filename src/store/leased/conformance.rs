@@ -18,7 +18,6 @@ use crate::status::Status;
 use crate::store::limited::LIMIT;
 use crate::sync::ignore_poison;
 
-/// How many callers run at once.
 const CALLERS: usize = 8;
 /// How many times each race is run, since it is not lost each time.
 const ROUNDS: usize = 5;
@@ -30,8 +29,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A version that is larger than a 32-bit number or a double can hold.
 const FIRST: u64 = (1 << 62) + 1;
 
-/// Tests every promise of the contract. The error names the first promise that is broken, or holds the text of the
-/// store when it failed. Takes about a second. The records that it saves stay in the store.
+/// Tests every promise of the contract. The error names the first broken promise, or quotes the store when it failed.
+/// Takes about a second. The saved records stay in the store.
 pub fn check(HostStore { host, .. }: &HostStore) -> Result<(), Error> {
     let (progress, updates) = channel();
     let observed = ObservedHost { host: host.clone(), progress: progress.clone() };

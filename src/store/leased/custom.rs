@@ -169,7 +169,6 @@ impl Backend for CustomBackend {
     }
 }
 
-/// The calls to the host for one session.
 struct Calls {
     host: Arc<dyn Host>,
     key: CString,
@@ -208,8 +207,8 @@ impl Calls {
                 (version, Some(record).filter(|record| !record.is_empty()))
             }
             None => {
-                // The time, since versions must not start from 1 again after the host has removed a record: a session
-                // that remembers an old version must not take the new record for that one.
+                // Not counted from 1 again after the host has removed a record: a session that remembers the old
+                // version must not take the new record for the old one.
                 self.absent_version = u64::try_from(self.clock.now().wall.as_micros()).unwrap_or_default();
                 (self.absent_version, None)
             }
@@ -231,7 +230,6 @@ fn timeout_error(limit: Duration) -> Error {
     store_error(&format!("no answer within {} s", limit.as_secs_f32()))
 }
 
-/// The error for a store that failed, perhaps temporarily.
 fn store_error(what: &str) -> Error {
     let text = format!("store {STORE_NAME}: {what}; the session goes on and tries again");
     Error::new(Status::PG_ERR_STORE, text)
@@ -243,7 +241,6 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::runtime::workers::tests::refuse;
 
-    /// A host that must not be called.
     struct NeverCalled;
 
     impl Host for NeverCalled {

@@ -1,6 +1,6 @@
-//! A simulation of many processes that share one leased store, step by step: answers that are lost or late or come from
-//! an emptied server, processes that are killed or stopped for longer than their lease, and clocks that differ. After
-//! each step the rules are checked. A failed history is identified by its seed.
+//! A simulation of processes that share one leased store: answers that are lost or late or come from an emptied server,
+//! processes that are killed or stopped for longer than their lease, clocks that differ. The rules are checked after
+//! each step. A failed history is identified by its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -36,17 +36,13 @@ const BEGINNING: Duration = Duration::from_secs(1_700_000_000);
 struct World {
     rng: Rng,
     now: Duration,
-    /// There are no faults.
     is_calm: bool,
-    /// How long the next call takes.
     next_call: Option<Duration>,
     server: Server,
     /// Writes that their sender has abandoned, and that arrive later.
     delayed: Vec<DelayedWrite>,
-    /// A backup of the server.
     backup: Option<Server>,
     service: Service,
-    /// The number of flights that are running.
     in_flight: usize,
     /// The server was restored from a backup: old tokens may be in it again.
     has_forgotten: bool,
@@ -454,8 +450,8 @@ fn world(seed: u64, is_calm: bool) -> Shared {
     }))
 }
 
-/// A holder whose first call takes long, and another process that waits; the holder is killed after a while, or lives.
-/// Returns when the other process has a pair, and the number of calls until then.
+/// A holder whose first call is slow, and a waiter. The holder is killed after a while, or lives. Returns when the
+/// waiter has a pair, and the number of calls until then.
 fn wait_for_a_holder(killed_after: Option<Duration>) -> (Duration, u64) {
     let world = world(1, true);
     lock_world(&world).next_call = Some(Duration::from_secs(40));
@@ -519,7 +515,6 @@ fn history(seed: u64, is_calm: bool) -> (u64, u64) {
     (world.service.calls, world.server.generation)
 }
 
-/// Applies random faults to the server.
 fn server_fault(world: &mut World) {
     let now = world.now;
     if !world.delayed.is_empty() && world.chance(0.05) {

@@ -1,8 +1,8 @@
 //! The lease protocol of a store that several machines can share: a lease instead of a lock, and compare-and-swap for
 //! every write.
 //!
-//! The lease only avoids needless calls to the service. The version protects the record, and the intent ensures that no
-//! refresh token is presented twice: a holder that was stopped until its lease ended finds another version.
+//! The lease only saves calls to the service. The version protects the record, and the intent keeps a refresh token
+//! from being presented twice: a holder that was stopped until its lease ended finds another version.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,15 +24,14 @@ use crate::token::{Pair, RefreshToken};
 pub(in crate::store) const LEASE: Duration = Duration::from_secs(6);
 /// The interval of renewals during a flight. A call to the service begins at most this long after a renewal.
 pub(in crate::store) const RENEWAL: Duration = Duration::from_secs(2);
-/// The pause after a failed renewal.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 /// The pause between two attempts to take a lease that another session holds, in milliseconds.
 const PAUSE: std::ops::RangeInclusive<u64> = 25..=90;
 
 /// One account's record in some storage, with a lease on it. No two calls run at once.
 pub(in crate::store) trait Backend: Send + Sync {
-    /// Takes the lease for the given time, if it is free; a lease of our own starts again. If another session has it,
-    /// the answer may contain the record, if that is newer than the generation `known`.
+    /// Takes the lease, if it is free or ours. If another session has it, the answer may contain the record, if that is
+    /// newer than the generation `known`.
     fn acquire(&self, lease: Duration, known: u64) -> Storing<'_, Acquired>;
 
     /// Reads the record, and renews the lease if it is ours.
@@ -42,7 +41,7 @@ pub(in crate::store) trait Backend: Send + Sync {
     fn write<'a>(&'a self, lease: Duration, version: u64, write: RecordWrite<'a>) -> Storing<'a, bool>;
 
     /// Renews the lease, if it is ours, or if it has ended and nobody has taken it or written since `version`. `false`:
-    /// the lease is lost. Dropping the future early does no harm.
+    /// it is lost. The future may be dropped early.
     fn renew(&self, lease: Duration, version: u64) -> Storing<'_, bool>;
 
     /// Frees the lease, if it is ours.
@@ -61,7 +60,6 @@ pub(in crate::store) trait Backend: Send + Sync {
     fn warning(&self) -> Option<String>;
 }
 
-/// The result of trying to take the lease.
 pub(in crate::store) enum Acquired {
     Held(LeaseView),
     Busy(Option<LeaseView>),
@@ -78,11 +76,9 @@ pub(in crate::store) struct LeaseView {
     pub(in crate::store) wall: Option<Duration>,
 }
 
-/// A record to write.
 pub(in crate::store) struct RecordWrite<'a> {
     pub(in crate::store) record: &'a Bytes,
     pub(in crate::store) generation: u64,
-    /// Whether the write also frees the lease.
     pub(in crate::store) frees_lease: bool,
     /// The current record is broken, and is kept for analysis.
     pub(in crate::store) keeps_broken: bool,
@@ -93,7 +89,6 @@ pub(in crate::store) fn new_owner() -> Result<String, Error> {
     Ok(format!("{:032x}", u128::from_ne_bytes(random::bytes()?)))
 }
 
-/// A store on a backend.
 pub(in crate::store) struct LeasedStore<B> {
     backend: B,
     clock: Arc<dyn Clock>,
@@ -104,21 +99,18 @@ pub(in crate::store) struct LeasedStore<B> {
 
 struct State {
     ledger: Ledger,
-    /// The time just before the last request that took or renewed the lease, on the boot clock; `None`: the lease is
-    /// not ours.
+    /// When the lease was last taken or renewed, measured before the request, on the boot clock; `None`: it is not
+    /// ours.
     renewed_at: Option<Duration>,
     version: u64,
     record: Option<Bytes>,
     /// The record was read together with the lease, and the next load uses it.
     is_prefetched: bool,
-    /// Whether the last write succeeded is unknown.
     is_write_unknown: bool,
-    /// The bytes of the record are broken.
     is_broken: bool,
 }
 
 impl State {
-    /// Stores what the backend returned.
     fn apply(&mut self, view: LeaseView, now: Moment) {
         if let Some(wall) = view.wall {
             self.ledger.set_store_clock(wall, now);
@@ -247,8 +239,8 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     /// Whether a call to the service may begin: the lease was taken or renewed recently, or is renewed now. A holder
-    /// that was stopped for long must not present a token that other sessions may have given up. Without a lease the
-    /// answer is yes.
+    /// that was stopped for long must not present a token that others may have given up. Without a lease the answer is
+    /// yes.
     async fn has_recent_lease(&self) -> Result<bool, Error> {
         let is_recent =
             |state: &State| state.renewed_at.is_none_or(|at| self.now().saturating_sub(at) <= RENEWAL);

@@ -19,10 +19,8 @@ use crate::status::Status;
 use crate::store::{Claimant, Committed, Form, Inspection, Loaded, Refusal};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
-/// The longest time that a refusal can last.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(3600);
 
-/// The bytes of a record.
 pub(in crate::store) type Bytes = Zeroizing<Vec<u8>>;
 
 /// One account's record, as this process reads and writes it.
@@ -34,7 +32,7 @@ pub(in crate::store) struct Ledger {
     store_name: String,
     /// How far the store's wall clock is ahead of ours, in milliseconds. Stamps in the store use the store's clock.
     clock_offset_ms: i64,
-    /// The newest pair that this process has seen in the store. An older record there was restored from a backup.
+    /// The newest pair that this process has seen in the store. An older record there comes from a backup.
     newest: Option<Committed>,
 }
 
@@ -46,7 +44,6 @@ pub(in crate::store) struct Entry {
 
 /// What the bytes of a record are.
 pub(in crate::store) enum Found {
-    /// There are no bytes.
     Nothing,
     /// A record of this account.
     Entry(Box<Entry>),
@@ -63,7 +60,6 @@ impl Found {
 
 /// The right to present a refresh token. It is valid once the intent is written.
 pub(in crate::store) struct Claim {
-    /// The refresh token.
     pub(in crate::store) secret: Secret,
     /// The record with the intent instead of the token.
     pub(in crate::store) intent: Bytes,
@@ -90,8 +86,8 @@ impl Ledger {
             Ok((generation, record)) => Ok(Found::Entry(Box::new(Entry { generation, record }))),
             Err(Unreadable::Corrupt) => Ok(Found::Broken),
             Err(Unreadable::Version(version)) => Err(self.refused_error(&format!(
-                "a record of format {version}, which this version of paymentsgate-auth does not know; the record is not changed. \
-                 Use the version that wrote it, or another store"
+                "a record of format {version}, which this version of paymentsgate-auth does not know; the record is not \
+                 changed. Use the version that wrote it, or another store"
             ))),
             Err(Unreadable::Foreign) => {
                 Err(self.refused_error("the record belongs to another account; move it away"))
@@ -339,8 +335,7 @@ impl Ledger {
                 (said.length, stamp.at, stamp.clocks_differ(&*self.clock))
             }
             Some(age) => {
-                // An anchor cannot be earlier than this boot, so the earlier part of the age is subtracted from the
-                // lifetime.
+                // An anchor cannot be earlier than this boot, so the age before it is subtracted from the lifetime.
                 let here = age.min(now.boot);
                 let anchor = Moment { boot: now.boot - here, wall: now.wall.saturating_sub(here) };
                 (said.length.saturating_sub(age - here), anchor, false)

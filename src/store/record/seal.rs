@@ -96,8 +96,8 @@ pub(in crate::store) fn generation(wrapped: &[u8]) -> u64 {
         .map_or(0, |(_, generation, _)| generation)
 }
 
-/// Returns the version, and the bytes between it and the checksum. Magic, version and checksum have the same position
-/// in all versions, so that a newer record can be distinguished from a broken one.
+/// The version, and the bytes between it and the checksum. Magic, version and checksum have the same position in all
+/// versions, to distinguish a newer record from a broken one.
 fn split_envelope(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
     let (version, rest) = body.strip_prefix(MAGIC)?.split_first_chunk()?;

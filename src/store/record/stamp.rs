@@ -36,8 +36,8 @@ impl Stamp {
         }
     }
 
-    /// Whether the ages by the boot clock and by the wall clock differ by more than drift: a clock was set, or the
-    /// machine was restored from an image, including its boot id.
+    /// Whether the two clocks disagree on the age by more than drift: one was set, or the machine was restored from an
+    /// image, including its boot id.
     pub(in crate::store) fn clocks_differ(&self, clock: &dyn Clock) -> bool {
         let now = clock.now();
         // How far the wall clock is ahead of the boot clock.
@@ -45,8 +45,8 @@ impl Stamp {
         (ahead(now) - ahead(self.at)).abs() > DRIFT_TOLERANCE.as_secs_f64()
     }
 
-    /// The time until the moment: zero if it has passed, and never more than `limit`, since a clock that was set back
-    /// must not cause a wait of years.
+    /// The time until then: zero if it has passed, and at most `limit`, since a clock that was set back must not cause
+    /// a wait of years.
     pub(in crate::store) fn wait(&self, limit: Duration, clock: &dyn Clock) -> Duration {
         let now = clock.now();
         let wait = if self.is_of_this_boot(clock) {

@@ -1,5 +1,5 @@
-//! Checks the lengths in a server's replies before anything allocates memory for them. A server with wrong replies, or
-//! a server that is not Redis, costs only its connection.
+//! Checks the lengths in a server's replies before memory is allocated for them. A server with wrong replies costs only
+//! its connection.
 
 use std::io;
 use std::pin::Pin;
@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The largest size of a reply, and of all push messages between two replies. A record holds two tokens, which came in
-/// one answer of the service (`max_response_bytes`: at most 16 MiB).
+/// The limit for a reply, and for all push messages between two replies. A record holds two tokens from one answer of
+/// the service (`max_response_bytes`: at most 16 MiB).
 const MAX_BYTES: u64 = 20 << 20;
 /// The longest line. An error may repeat the command it is about.
 const MAX_LINE: u64 = 64 << 10;
@@ -18,7 +18,7 @@ const MAX_ELEMENTS: u64 = 1 << 12;
 /// The deepest nesting of a reply.
 const MAX_DEPTH: usize = 8;
 
-/// The violation in a reply, if there was one. It is stored here because the Redis library loses the text of an error.
+/// The violation in a reply, if any. It is kept here because the Redis library loses the text of an error.
 pub(super) type Violation = Arc<OnceLock<&'static str>>;
 
 /// A connection with bounded replies.

@@ -31,15 +31,15 @@ use crate::transport::{TlsSettings, Unresolved, resolve};
 
 /// The limit for one command, including a new connection if one is needed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The limit after a command that timed out, until one is answered: many callers may be waiting in vain.
+/// The limit after a timeout, until a command is answered: many callers may be waiting in vain.
 const SHORT_ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
 /// The part of the limit in which replicas must confirm a write.
 const REPLICAS_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that was idle for longer is closed: few servers have room for one connection of every process.
+/// An idle connection is closed after this time: few servers have room for one of every process.
 const IDLE: Duration = Duration::from_secs(30);
 
 const NO_TLS: &str = "if that port is not one for TLS, write redis:// in store";
-const PERHAPS_TLS: &str = "if that port is one for TLS, write rediss:// in store; else look at the server";
+const PERHAPS_TLS: &str = "if that port is one for TLS, write rediss:// in store; else check the server";
 const RIGHTS: &str = "give the user the rights that docs/redis.md lists";
 
 /// The servers of a client's sessions, each with one connection.
@@ -73,23 +73,20 @@ impl RedisServers {
     }
 }
 
-/// One server, with its shared connection.
 pub(crate) struct Server {
     address: Address,
     tls: Arc<TlsSettings>,
     clock: Arc<dyn Clock>,
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
-    /// The last command was not answered in time.
     last_timed_out: AtomicBool,
 }
 
-/// An established connection.
 struct Link {
     connection: MultiplexedConnection,
     channels: Channels,
     violation: Violation,
     driver: AbortHandle,
-    /// When the connection was last used, on the boot clock.
+    /// On the boot clock.
     used: Arc<Mutex<Duration>>,
     /// The connection is broken: the next command makes a new one.
     is_broken: AtomicBool,
@@ -120,7 +117,7 @@ impl Link {
         let notified = notify.notified();
         if known.is_none() {
             lock(&self.channels).insert(channel.to_owned(), notify.clone());
-            // If the user may not subscribe, the caller's timeout ends the wait, as without a connection.
+            // If the user may not subscribe, the caller waits for its timeout, as without a connection.
             let _ = self.connection.clone().subscribe(channel).await;
         }
         notified.await;
@@ -135,7 +132,6 @@ fn notify_listeners(channels: &Channels, push: &PushInfo) {
     }
 }
 
-/// Why a command failed.
 struct CommandFailure {
     error: Error,
     /// A new connection may help.
@@ -169,7 +165,7 @@ impl Server {
         let replicas: u32 = self.answer(answers.pop())?;
         if replicas < wanted {
             let what = format!("{replicas} of {wanted} replicas have what was written");
-            return Err(self.store_error(&what, "look at the replicas, or lower `replicas` in store"));
+            return Err(self.store_error(&what, "check the replicas, or lower `replicas` in store"));
         }
         self.answer(answers.pop())
     }
@@ -230,8 +226,7 @@ impl Server {
         answers
     }
 
-    /// The current connection, or a new one. A caller that waits here waits for at most one connection attempt of
-    /// another caller.
+    /// The current connection, or a new one. A caller waits for at most one connection attempt of another caller.
     async fn link(&self) -> Result<Arc<Link>, CommandFailure> {
         let mut slot = self.link.lock().await;
         let now = self.clock.now().boot;
@@ -338,7 +333,6 @@ impl Server {
         CommandFailure { error, may_reconnect: true }
     }
 
-    /// The failure of a connection that ended during the login.
     fn login_failure(&self, error: &RedisError) -> CommandFailure {
         let mut failure = self.classify(error);
         if error.code().is_none() && !self.address.has_tls {
@@ -347,8 +341,8 @@ impl Server {
         failure
     }
 
-    /// The error's text without the password, since a server may echo what it received. Records need no redaction: they
-    /// come behind a script, which is longer than any echo.
+    /// The error's text without the password, which a server may echo. Records come behind a script, which is longer
+    /// than any echo.
     fn redacted_text(&self, error: &RedisError) -> String {
         redact(error.to_string(), &self.address.password.iter().collect::<Vec<_>>())
     }
@@ -372,11 +366,11 @@ impl Server {
             // Another server has become the primary, or this one is not ready yet.
             Some("READONLY" | "MASTERDOWN") => failure("name the primary in store, or an address that follows it", true),
             Some("LOADING") => failure("it is starting, and will be ready in a while", true),
-            Some("OOM") => failure("it has no room left: raise maxmemory; docs/redis.md has more", false),
-            Some("MISCONF" | "NOREPLICAS") => failure("it takes no writes: look at the server", false),
-            Some(_) => failure("look at the server", false),
+            Some("OOM") => failure("it has no memory left: raise maxmemory; see docs/redis.md", false),
+            Some("MISCONF" | "NOREPLICAS") => failure("it accepts no writes; check the server", false),
+            Some(_) => failure("check the server", false),
             None => failure(
-                advice_on_tls(&what).unwrap_or("look at the server"),
+                advice_on_tls(&what).unwrap_or("check the server"),
                 error.is_unrecoverable_error() || error.is_io_error(),
             ),
         }
@@ -407,7 +401,7 @@ fn advice_on_tls(what: &str) -> Option<&'static str> {
     } else if what.contains("CertificateRequired") {
         Some("the server asks for a certificate of ours: set tls.client_cert_file and tls.client_key_file")
     } else if what.contains("alert") {
-        Some("the server does not accept our side of TLS: look at its settings, and at tls.client_cert_file")
+        Some("the server does not accept our side of TLS: check its settings, and tls.client_cert_file")
     } else if what.contains("corrupt message") || what.contains("tls handshake eof") {
         Some(NO_TLS)
     } else {
