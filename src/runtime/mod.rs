@@ -9,6 +9,7 @@ mod fork_zeroed;
 pub(crate) mod hazard_cell;
 mod hazard_pointer;
 pub(crate) mod process;
+pub(crate) mod signals;
 mod slot_list;
 pub(crate) mod standard_streams;
 mod thread_pointer;
@@ -21,13 +22,14 @@ use std::pin::{Pin, pin};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::task::Poll;
 use std::time::Duration;
-use std::{io, ptr, thread};
+use std::{io, thread};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use self::process::PerProcess;
+use self::signals::with_signals_blocked;
 use self::workers::Workers;
 use crate::defect;
 use crate::error::Error;
@@ -152,25 +154,10 @@ impl Runtime {
     }
 }
 
-/// Runs `spawn` with all signals blocked, so that the thread it makes has them blocked too: signals belong to the host,
-/// and a write to a closed socket must not raise SIGPIPE in a host that has no handler for it.
-pub(crate) fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
-    // SAFETY: both sets are plain data that the calls fill; the mask of this thread is restored below.
-    let before = unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        let mut before: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        before
-    };
-    let made = spawn();
-    // SAFETY: `before` was filled by the call above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) };
-    made
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
 
     #[test]

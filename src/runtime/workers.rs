@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::process::PerProcess;
-use super::with_signals_blocked;
+use super::signals::with_signals_blocked;
 use crate::defect;
 use crate::error::Error;
 use crate::status::Status;

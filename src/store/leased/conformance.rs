@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::custom::{Host, HostRecord, HostStore, STORE_NAME};
 use super::protocol::new_owner;
 use crate::error::Error;
-use crate::runtime::with_signals_blocked;
+use crate::runtime::signals::with_signals_blocked;
 use crate::status::Status;
 use crate::store::limited::LIMIT;
 use crate::sync::ignore_poison;
