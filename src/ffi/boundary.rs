@@ -1,6 +1,7 @@
 //! The boundary to C: catches panics, and checks arguments.
 
 use std::ffi::{CStr, CString, c_char};
+use std::mem::MaybeUninit;
 use std::slice;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::status::Status;
 
 /// Where C receives a pointer, or NULL. It is only written: C need not have set it.
-pub(super) type Output<'a, T> = Option<&'a mut *mut T>;
+pub(super) type Output<'a, T> = Option<&'a mut MaybeUninit<*mut T>>;
 
 /// For exports that can fail: runs `work`, passes its error to C, and returns its status.
 pub(super) fn fallible(
@@ -27,7 +28,7 @@ pub(super) fn fallible(
         Err(error) => {
             let status = error.status;
             if let Some(slot) = error_out {
-                *slot = give(pg_error::from(error));
+                slot.write(give(pg_error::from(error)));
             }
             status
         }
@@ -53,7 +54,7 @@ pub(super) fn producing<T>(
 ) -> Status {
     fallible(error_out, || {
         let slot = output(out, name)?;
-        *slot = work()?;
+        slot.write(work()?);
         Ok(())
     })
 }
@@ -75,12 +76,15 @@ pub(super) fn get<H: Handle, T: Copy>(
 /// Sets an output to NULL before the work, which writes it only on success.
 fn clear<T>(out: &mut Output<'_, T>) {
     if let Some(slot) = out {
-        **slot = std::ptr::null_mut();
+        slot.write(std::ptr::null_mut());
     }
 }
 
 /// A required output, set to NULL.
-pub(super) fn output<'a, T>(mut out: Output<'a, T>, name: &str) -> Result<&'a mut *mut T, Error> {
+pub(super) fn output<'a, T>(
+    mut out: Output<'a, T>,
+    name: &str,
+) -> Result<&'a mut MaybeUninit<*mut T>, Error> {
     clear(&mut out);
     required(out, name)
 }

@@ -1,6 +1,7 @@
 //! `pg_client`, and the bare calls Issue and Refresh.
 
 use std::ffi::c_char;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use super::boundary::{
@@ -38,8 +39,8 @@ impl Handle for pg_client {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_client_new(
     config: Option<&pg_config>,
-    client: Option<&mut *mut pg_client>,
-    error: Option<&mut *mut pg_error>,
+    client: Option<&mut MaybeUninit<*mut pg_client>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(client, "client", error, || {
         let client = Client::new(&required(config, "config")?.config)?;
@@ -54,8 +55,8 @@ pub unsafe extern "C" fn pg_client_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_client_metrics(
     client: Option<&pg_client>,
-    text: Option<&mut *mut c_char>,
-    error: Option<&mut *mut pg_error>,
+    text: Option<&mut MaybeUninit<*mut c_char>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(text, "text", error, || {
         let metrics = metrics::of_client(&required(client, "client")?.client)?;
@@ -76,8 +77,8 @@ pub unsafe extern "C" fn pg_issue_token(
     account_id: *const c_char,
     public_key: *const c_char,
     timeout_ms: i64,
-    token: Option<&mut *mut Grant>,
-    error: Option<&mut *mut pg_error>,
+    token: Option<&mut MaybeUninit<*mut Grant>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(token, "token", error, || {
         // SAFETY: the caller's texts are valid for the call.
@@ -96,8 +97,8 @@ pub unsafe extern "C" fn pg_issue_token_sized(
     public_key: *const c_char,
     public_key_length: usize,
     timeout_ms: i64,
-    token: Option<&mut *mut Grant>,
-    error: Option<&mut *mut pg_error>,
+    token: Option<&mut MaybeUninit<*mut Grant>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(token, "token", error, || {
         // SAFETY: the caller's texts are valid for the call.
@@ -123,8 +124,8 @@ pub unsafe extern "C" fn pg_refresh_token(
     access_token: *const c_char,
     refresh_token: *const c_char,
     timeout_ms: i64,
-    token: Option<&mut *mut Grant>,
-    error: Option<&mut *mut pg_error>,
+    token: Option<&mut MaybeUninit<*mut Grant>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     with_refresh_token(refresh_token, token, error, || {
         // SAFETY: the caller's texts are valid for the call.
@@ -143,8 +144,8 @@ pub unsafe extern "C" fn pg_refresh_token_sized(
     refresh_token: *const c_char,
     refresh_token_length: usize,
     timeout_ms: i64,
-    token: Option<&mut *mut Grant>,
-    error: Option<&mut *mut pg_error>,
+    token: Option<&mut MaybeUninit<*mut Grant>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     with_refresh_token(refresh_token, token, error, || {
         // SAFETY: the caller's texts are valid for the call.
@@ -166,7 +167,7 @@ pub unsafe extern "C" fn pg_issue_token_start(
     account_id: *const c_char,
     public_key: *const c_char,
     timeout_ms: i64,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let client = &required(client, "client")?.client;
@@ -192,7 +193,7 @@ pub unsafe extern "C" fn pg_refresh_token_start(
     access_token: *const c_char,
     refresh_token: *const c_char,
     timeout_ms: i64,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let start = || {
@@ -231,7 +232,7 @@ fn with_refresh_token(
 ) -> Status {
     fallible(error, || {
         let produced = output(token, "token").and_then(|slot| {
-            *slot = work()?;
+            slot.write(work()?);
             Ok(())
         });
         produced.map_err(|error| match error.fate {

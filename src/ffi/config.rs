@@ -1,6 +1,7 @@
 //! `pg_config`: the settings of a client or session.
 
 use std::ffi::c_char;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::boundary::{fallible, infallible, required, sized_text, text};
@@ -33,7 +34,7 @@ pub unsafe extern "C" fn pg_config_set(
     config: Option<&mut pg_config>,
     name: *const c_char,
     value: *const c_char,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let config = required(config, "config")?;
@@ -50,7 +51,7 @@ pub unsafe extern "C" fn pg_config_set_sized(
     name: *const c_char,
     value: *const c_char,
     value_length: usize,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let config = required(config, "config")?;
@@ -68,7 +69,7 @@ pub unsafe extern "C" fn pg_config_set_sized(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_config_set_from_env(
     config: Option<&mut pg_config>,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || required(config, "config")?.config.set_from_env(|name| std::env::var_os(name)))
 }

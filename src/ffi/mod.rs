@@ -1,8 +1,9 @@
 //! The C interface: one file per noun. Every export goes through `boundary`.
 //!
-//! An object that C lends for a call is an `Option<&T>`, an output is an `Option<&mut *mut T>`: both are plain pointers in
-//! C, with `None` for NULL. The caller of an `unsafe extern "C"` function promises that they are valid. The type of a
-//! handle says who owns it (`handle`). The doc comments here become the C header, so they use C's names.
+//! An object that C lends for a call is an `Option<&T>`. An output is an `Option<&mut MaybeUninit<*mut T>>`, because C need not
+//! have set it. Both are plain pointers in C, with `None` for NULL. The caller of an `unsafe extern "C"` function promises that
+//! they are valid. The type of a handle says who owns it (`handle`). The doc comments here become the C header, so they use C's
+//! names.
 
 #![allow(unsafe_code, reason = "the C boundary")]
 #![allow(non_camel_case_types, reason = "the names are the C header's")]

@@ -1,5 +1,6 @@
 //! `pg_queue`: events, and the descriptor to wait for them.
 
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::boundary::{fallible, infallible, producing, required, timeout};
@@ -24,8 +25,8 @@ impl Handle for pg_queue {
 /// A new queue.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_new(
-    queue: Option<&mut *mut pg_queue>,
-    error: Option<&mut *mut pg_error>,
+    queue: Option<&mut MaybeUninit<*mut pg_queue>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(queue, "queue", error, || Ok(give(pg_queue { queue: Queue::default() })))
 }
@@ -38,7 +39,7 @@ pub unsafe extern "C" fn pg_queue_new(
 pub unsafe extern "C" fn pg_queue_fd(
     queue: Option<&pg_queue>,
     fd: Option<&mut i32>,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let fd = required(fd, "fd")?;
@@ -54,8 +55,8 @@ pub unsafe extern "C" fn pg_queue_fd(
 pub unsafe extern "C" fn pg_queue_poll(
     queue: Option<&pg_queue>,
     timeout_ms: i64,
-    event: Option<&mut *mut pg_event>,
-    error: Option<&mut *mut pg_error>,
+    event: Option<&mut MaybeUninit<*mut pg_event>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(event, "event", error, || {
         let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
@@ -71,7 +72,7 @@ pub unsafe extern "C" fn pg_queue_poll(
 pub unsafe extern "C" fn pg_queue_cancel(
     queue: Option<&pg_queue>,
     id: u64,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || required(queue, "queue")?.queue.cancel(id))
 }

@@ -1,6 +1,7 @@
 //! `pg_session_request`: authenticated requests to the rest of the API.
 
 use std::ffi::c_char;
+use std::mem::MaybeUninit;
 use std::slice;
 
 use super::boundary::{fallible, invalid, null, optional_text, producing, required, text, timeout};
@@ -35,8 +36,8 @@ pub unsafe extern "C" fn pg_session_request(
     body: *const u8,
     body_length: usize,
     timeout_ms: i64,
-    response: Option<&mut *mut pg_response>,
-    error: Option<&mut *mut pg_error>,
+    response: Option<&mut MaybeUninit<*mut pg_response>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(response, "response", error, || {
         let session = &required(session, "session")?.session;
@@ -59,7 +60,7 @@ pub unsafe extern "C" fn pg_session_request_start(
     body: *const u8,
     body_length: usize,
     timeout_ms: i64,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let session = &required(session, "session")?.session;

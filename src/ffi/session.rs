@@ -1,6 +1,7 @@
 //! `pg_session`: the session of one account, and its tokens.
 
 use std::ffi::{CString, c_char};
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,8 +48,8 @@ impl Handle for pg_session {
 pub unsafe extern "C" fn pg_session_open(
     client: Option<&pg_client>,
     config: Option<&pg_config>,
-    session: Option<&mut *mut pg_session>,
-    error: Option<&mut *mut pg_error>,
+    session: Option<&mut MaybeUninit<*mut pg_session>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(session, "session", error, || {
         let client = &required(client, "client")?.client;
@@ -69,12 +70,12 @@ pub unsafe extern "C" fn pg_session_open(
 pub unsafe extern "C" fn pg_session_token(
     session: Option<&pg_session>,
     timeout_ms: i64,
-    mut token: Option<&mut *mut Grant>,
-    mut error: Option<&mut *mut pg_error>,
+    mut token: Option<&mut MaybeUninit<*mut Grant>>,
+    mut error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     let answered = fast_path(&mut error, || {
         let slot = token.as_deref_mut()?;
-        *slot = read_fresh(session, timeout_ms, |grant| Some(share(grant.clone())))?;
+        slot.write(read_fresh(session, timeout_ms, |grant| Some(share(grant.clone())))?);
         Some(())
     });
     if answered { Status::PG_OK } else { token_slow_path(session, 0, timeout_ms, token, error) }
@@ -87,8 +88,8 @@ pub unsafe extern "C" fn pg_session_token_lasting(
     session: Option<&pg_session>,
     min_remaining_ms: i64,
     timeout_ms: i64,
-    token: Option<&mut *mut Grant>,
-    error: Option<&mut *mut pg_error>,
+    token: Option<&mut MaybeUninit<*mut Grant>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     token_slow_path(session, min_remaining_ms, timeout_ms, token, error)
 }
@@ -105,7 +106,7 @@ pub unsafe extern "C" fn pg_session_copy_access_token(
     buffer: *mut c_char,
     capacity: usize,
     mut length: Option<&mut usize>,
-    mut error: Option<&mut *mut pg_error>,
+    mut error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     let answered = fast_path(&mut error, || {
         if buffer.is_null() {
@@ -147,7 +148,7 @@ pub unsafe extern "C" fn pg_session_token_start(
     id: u64,
     min_remaining_ms: i64,
     timeout_ms: i64,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let session = &required(session, "session")?.session;
@@ -172,8 +173,8 @@ pub unsafe extern "C" fn pg_session_token_start(
 pub unsafe extern "C" fn pg_session_refresh(
     session: Option<&pg_session>,
     timeout_ms: i64,
-    token: Option<&mut *mut Grant>,
-    error: Option<&mut *mut pg_error>,
+    token: Option<&mut MaybeUninit<*mut Grant>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(token, "token", error, || {
         let session = &required(session, "session")?.session;
@@ -188,7 +189,7 @@ pub unsafe extern "C" fn pg_session_refresh_start(
     queue: Option<&pg_queue>,
     id: u64,
     timeout_ms: i64,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let session = &required(session, "session")?.session;
@@ -212,7 +213,7 @@ pub unsafe extern "C" fn pg_session_subscribe(
     queue: Option<&pg_queue>,
     id: u64,
     log_level: i32,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let session = &required(session, "session")?.session;
@@ -237,7 +238,7 @@ pub unsafe extern "C" fn pg_session_reject(
     session: Option<&pg_session>,
     token: Option<&Grant>,
     http_status: i32,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let session = &required(session, "session")?.session;
@@ -262,7 +263,7 @@ pub unsafe extern "C" fn pg_session_set_credentials(
     session: Option<&pg_session>,
     account_id: *const c_char,
     public_key: *const c_char,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let session = &required(session, "session")?.session;
@@ -281,7 +282,7 @@ pub unsafe extern "C" fn pg_session_set_credentials_sized(
     account_id_length: usize,
     public_key: *const c_char,
     public_key_length: usize,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let session = &required(session, "session")?.session;
@@ -303,8 +304,8 @@ pub unsafe extern "C" fn pg_session_set_credentials_sized(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_health(
     session: Option<&pg_session>,
-    json: Option<&mut *mut c_char>,
-    error: Option<&mut *mut pg_error>,
+    json: Option<&mut MaybeUninit<*mut c_char>>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     producing(json, "json", error, || {
         let health = required(session, "session")?.session.health()?;
@@ -322,7 +323,7 @@ pub unsafe extern "C" fn pg_session_health(
 pub unsafe extern "C" fn pg_session_close(
     session: Option<&pg_session>,
     timeout_ms: i64,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);

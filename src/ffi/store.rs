@@ -152,7 +152,7 @@ pub unsafe extern "C" fn pg_reply_failure(reply: Option<&mut pg_reply>, text: *c
 pub unsafe extern "C" fn pg_config_set_store(
     config: Option<&mut pg_config>,
     store: *const pg_store,
-    error: Option<&mut *mut pg_error>,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
 ) -> Status {
     fallible(error, || {
         let config = required(config, "config")?;
@@ -171,7 +171,10 @@ pub unsafe extern "C" fn pg_config_set_store(
 /// Errors: PG_ERR_INVALID_ARGUMENT (the error text names the broken requirement), PG_ERR_STORE (a callback
 /// failed), PG_ERR_TIMEOUT (a callback has not returned within 5 s: it goes on, and keeps using the context).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pg_store_check(store: *const pg_store, error: Option<&mut *mut pg_error>) -> Status {
+pub unsafe extern "C" fn pg_store_check(
+    store: *const pg_store,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
+) -> Status {
     fallible(error, || {
         // SAFETY: the caller's table is valid for the call.
         let table = unsafe { CallbackTable::of(store, false) }?;

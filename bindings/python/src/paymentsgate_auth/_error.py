@@ -152,7 +152,7 @@ class NetworkError(PaymentsGateError, ConnectionError):
 
 
 class DeadlineExceeded(NetworkError, TimeoutError):
-    """There was no answer in time. ``cause`` says why the last attempt of a session failed."""
+    """There was no answer in time. Its attribute cause says why the last attempt of a session failed."""
 
 
 class ServiceError(PaymentsGateError):

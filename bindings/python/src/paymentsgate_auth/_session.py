@@ -145,7 +145,7 @@ class Session(SessionBase):
     def refresh(self, timeout: float | None = None) -> Token:
         """Obtains a newer token now. Concurrent callers share one call to the service.
 
-        For operators and tests: :meth:`token` renews in time by itself, and :meth:`reject` replaces a token
+        For operators and tests: :meth:`token` renews in time by itself, and reject() replaces a token
         that the service refused. The call is a Refresh, or an Issue if the Refresh is refused. If no newer
         token comes before ``timeout`` (in seconds; None: no limit), it raises, for example
         :class:`DeadlineExceeded`, although :meth:`token` may still return the current token. Ctrl-C ends the
