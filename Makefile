@@ -32,8 +32,9 @@ SANDBOX := sandbox
 
 # What a profile makes is in a folder of its own.
 OUT     := $(CURDIR)/build$(if $(filter-out release,$(PROFILE)),/$(PROFILE))
-# Where cargo leaves its library.
-BUILT   := $(TARGET)/$(patsubst dev,debug,$(PROFILE))
+# The library as cargo builds it.
+BUILT   := $(OUT)/lib
+LIBRARY := $(BUILT)/$(NAME).so
 # C, C++, Python and Go build against this tree, as against an installed library.
 STAGE   := $(OUT)/stage
 STAGED  := $(STAGE)/lib/$(NAME).so.$(SO)
@@ -49,8 +50,8 @@ export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRAR
 # The emulator is the same for both profiles.
 export PG_SANDBOX            := $(CURDIR)/build/pg-sandbox
 
-# `$(call files,FOLDERS)`: all that is in them, and the folders themselves, which change when a file goes.
-files      = $(shell find $(1) -name __pycache__ -prune -o -print 2>/dev/null)
+# `$(call files,FOLDERS)`: all that is in them, and the folders themselves, which change when a file goes. As `docs/.`: `docs` is a target.
+files      = $(shell find $(addsuffix /.,$(1)) -name __pycache__ -prune -o -print 2>/dev/null)
 MANIFESTS := Cargo.toml Cargo.lock $(wildcard rust-toolchain.toml */Cargo.toml */*/Cargo.toml)
 HEADERS   := $(wildcard include/*.h*)
 BINDING   := $(call files,bindings/go)

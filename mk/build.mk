@@ -15,20 +15,22 @@ LIBRARY_SOURCES := build.rs cbindgen.toml Cargo.toml Cargo.lock $(wildcard rust-
 
 # ---- The library
 
-# Of a release without the rlib, which the tests link: beside it rustc skips the link-time optimization of the whole (600 kB, and
-# speed).
-library: $(BUILT)/$(NAME).so ## The library alone
+library: $(LIBRARY) ## The library alone
 
-$(TARGET)/release/$(NAME).so: $(LIBRARY_SOURCES) | setup
+# Without the rlib, which the tests link: beside it rustc skips the link-time optimization of the whole (600 kB, and speed). Another
+# build in this folder, as that of a wheel, leaves its library under the same name, which cargo would take for this one.
+RELEASE_LIBRARY := $(CURDIR)/build/lib/$(NAME).so
+$(RELEASE_LIBRARY): $(LIBRARY_SOURCES) | setup
+	@rm -f $(TARGET)/release/deps/$(NAME).so
 	$(RELEASE) rustc --release --package paymentsgate-auth --lib --crate-type cdylib,staticlib
-	@touch $@
+	@install -D -m 644 -t $(@D) $(TARGET)/release/$(NAME).a $(TARGET)/release/$(NAME).so
 
-$(DEV_BIN)/$(NAME).so: $(LIBRARY_SOURCES) | setup
+$(CURDIR)/build/dev/lib/$(NAME).so: $(LIBRARY_SOURCES) | setup
 	$(DEV_BUILD) --lib
-	@touch $@
+	@install -D -m 644 -t $(@D) $(DEV_BIN)/$(NAME).so
 
 # A program in C or Go looks at the headers alone when it is built: it is not built anew for another library behind them.
-$(STAGED): $(BUILT)/$(NAME).so $(HEADERS) paymentsgate_auth.pc.in $(wildcard cmake/*.in)
+$(STAGED): $(LIBRARY) $(HEADERS) paymentsgate_auth.pc.in $(wildcard cmake/*.in)
 	@$(MAKE) --no-print-directory place DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib $(MOVABLE)
 	@touch $@
 
@@ -44,11 +46,9 @@ $(LIVE): $(MANIFESTS) $(call files,src $(SANDBOX)/src examples/live/src) | setup
 	$(DEV_BUILD) --bin paymentsgate-live
 	@install -D -m 755 $(DEV_BIN)/paymentsgate-live $@
 
-# The command line links the rlib, so it is built in a folder of its own: in one, each would undo the other. It begins there with
-# the dependencies that the library's build has compiled, which are the same.
+# The command line links the rlib, so it is built in a folder of its own: in one, each would undo the other.
 command: $(COMMAND) build/pages/paymentsgate-auth.1 ## The command line (build/paymentsgate-auth) and its manual pages
-$(COMMAND): $(MANIFESTS) $(call files,src cli/src) | $(TARGET)/release/$(NAME).so
-	@test -d $(TARGET)/cli/release || { mkdir -p $(TARGET)/cli && cp -a $(TARGET)/release $(TARGET)/cli/; }
+$(COMMAND): $(MANIFESTS) $(call files,src cli/src) | setup
 	$(RELEASE) build --release --package paymentsgate-auth-cli --target-dir $(TARGET)/cli
 	@install -D -m 755 $(TARGET)/cli/release/paymentsgate-auth $@
 

@@ -9,7 +9,7 @@ HOST    := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 ARCHIVE := paymentsgate-auth-$(VERSION)-$(HOST)
 # The archive and the Debian packages may be made at the same time.
 SUMS     = cd $(DIST) && flock . sh -c 'rm -f SHA256SUMS && sha256sum * > SHA256SUMS && ls -l'
-RELEASED = $(TARGET)/release/$(NAME).so $(COMMAND) build/pages/paymentsgate-auth.1 $(HEADERS) \
+RELEASED = $(RELEASE_LIBRARY) $(COMMAND) build/pages/paymentsgate-auth.1 $(HEADERS) \
     $(call files,docs examples cmake) paymentsgate_auth.pc.in THIRD-PARTY-NOTICES.txt README.md CHANGELOG.md
 
 dist: $(DIST)/$(ARCHIVE).tar.gz ## All of it as a relocatable archive, with notices and bills of materials

@@ -1,7 +1,8 @@
 # The tests, a target for each kind. ONLY=NAME plays one of them; PROFILE=dev takes a library that is built in seconds.
 
 TESTS_ALONE  := test-rust test-c
-TESTS_BESIDE := test-behaviours test-refusals test-packages test-python test-processes test-servers test-docs test-wheel test-go \
+# In this order: what compiles runs beside what waits.
+TESTS_BESIDE := test-behaviours test-packages test-docs test-wheel test-refusals test-python test-go test-processes test-servers \
     test-vendor-sdk test-audit
 
 .PHONY: unit test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall soak
