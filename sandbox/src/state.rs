@@ -19,7 +19,7 @@ pub(crate) struct State {
     /// The switches of its behaviour.
     pub(crate) switches: Switches,
     /// Counts of its actions.
-    pub(crate) tally: Tally,
+    pub(crate) totals: Totals,
     signer: Signer,
     accounts: HashMap<String, String>,
     families: Vec<Family>,
@@ -31,7 +31,7 @@ pub(crate) struct State {
 
 /// Counts of the service's actions, whether or not the answer arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct Totals {
     /// Pairs made by an issue.
     pub(crate) issued: u64,
     /// Pairs made by a refresh.
@@ -92,7 +92,7 @@ impl State {
     pub(crate) fn new(switches: Switches, credentials: &Credentials) -> Self {
         let mut state = Self {
             switches,
-            tally: Tally::default(),
+            totals: Totals::default(),
             signer: Signer::new(),
             accounts: HashMap::new(),
             families: Vec::new(),
@@ -171,7 +171,7 @@ impl State {
             pairs: 0,
             first_live_pair: 0,
         });
-        self.tally.issued += 1;
+        self.totals.issued += 1;
         let family = self.families.len() - 1;
         let access_token = self.new_access_token(family, now);
         let refresh_token =
@@ -205,7 +205,7 @@ impl State {
         if self.switches.old_access_dies_on_refresh {
             self.families[family].first_live_pair = self.families[family].pairs;
         }
-        self.tally.refreshed += 1;
+        self.totals.refreshed += 1;
         let access_token = self.new_access_token(family, now);
         let refresh_token = match self.switches.rotation {
             _ if !self.switches.refresh_returns_refresh_token => None,
@@ -247,11 +247,11 @@ impl State {
     fn payin(&mut self, account: String, body: &Value) -> Result<Answer, ApiError> {
         let invoice = body["invoiceId"].as_str().map(|invoice| (account, invoice.to_owned()));
         if let Some(known) = invoice.as_ref().and_then(|invoice| self.payins.get(invoice)) {
-            self.tally.duplicate_payins += 1;
+            self.totals.duplicate_payins += 1;
             return Ok(Answer::ok(known.clone()));
         }
         let payin = deals::payin(body)?;
-        self.tally.payins += 1;
+        self.totals.payins += 1;
         if let Some(invoice) = invoice {
             self.payins.insert(invoice, payin.clone());
         }

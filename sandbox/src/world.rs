@@ -99,12 +99,12 @@ impl World {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        let tally = self.state.tally;
+        let totals = self.state.totals;
         Counters {
-            pairs_issued: tally.issued,
-            pairs_refreshed: tally.refreshed,
-            payins: tally.payins,
-            duplicate_payins: tally.duplicate_payins,
+            pairs_issued: totals.issued,
+            pairs_refreshed: totals.refreshed,
+            payins: totals.payins,
+            duplicate_payins: totals.duplicate_payins,
             foreign: self.foreign.len() as u64,
             ..self.counted.clone()
         }

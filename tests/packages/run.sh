@@ -209,7 +209,7 @@ debs_are_reproducible() {
     done
 }
 debs() { ls "$dist"/*paymentsgate-auth*_"${version}"_*.deb; }
-# For this system's packages they are to be had as they are: nothing but what is installed is needed.
+# apt accepts the packages on this system as they are: everything that they need can be installed.
 # shellcheck disable=SC2046
 debs_fit_this_system() { apt-get install --simulate --no-install-recommends $(debs); }
 debs_by_lintian() { debs | xargs lintian --allow-root --fail-on error,warning,pedantic --pedantic; }

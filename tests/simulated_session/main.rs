@@ -3,7 +3,7 @@
 //! docs/lifecycle.md are checked. A history that fails names its seed: `PG_SEED=n cargo test --test simulated_session`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "the tally is worth reading")]
+#![allow(clippy::print_stdout, reason = "the totals are worth reading")]
 
 #[path = "../support/simulated.rs"]
 mod simulated;

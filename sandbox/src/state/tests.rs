@@ -86,7 +86,7 @@ fn a_refresh_gives_a_new_pair_and_leaves_the_old_access_token_alive() {
     assert_ne!(first.refresh, second.refresh);
     assert!(fixture.lets_in(&first.access) && fixture.lets_in(&second.access));
     assert!(!fixture.lets_in("else"));
-    assert_eq!((fixture.state.tally.issued, fixture.state.tally.refreshed), (1, 1));
+    assert_eq!((fixture.state.totals.issued, fixture.state.totals.refreshed), (1, 1));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_known_invoice_is_not_executed_twice() {
     let other = json!({"amount": 10, "currency": "EUR", "invoiceId": "b"});
     assert_ne!(fixture.call("POST", "/deals/payin", Some(&token), &other), first);
     assert_eq!(fixture.call("POST", "/deals/payin", Some(&token), &json!({})).status, 400);
-    assert_eq!((fixture.state.tally.payins, fixture.state.tally.duplicate_payins), (2, 1));
+    assert_eq!((fixture.state.totals.payins, fixture.state.totals.duplicate_payins), (2, 1));
 }
 
 #[test]
