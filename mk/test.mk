@@ -78,6 +78,7 @@ test-go: $(STAGED) $(PG_SANDBOX) ## The Go binding
 
 test-python: $(STAGED) $(PG_SANDBOX) $(VENV)/ready ## The Python binding
 	cd bindings/python && PYTHONPATH=src $(PYTEST)
+	$(if $(ONLY),,PYTHONPATH=bindings/python/src $(PYTEST) -W error examples/python)
 
 # ---- All languages
 

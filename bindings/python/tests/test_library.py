@@ -94,6 +94,13 @@ def test_every_function_of_the_header_is_declared() -> None:
     )
 
 
+def test_the_version_is_the_crate_s() -> None:
+    manifest = (HEADER.parents[1] / "Cargo.toml").read_text()
+    assert f'\nversion = "{paymentsgate_auth.__version__}"\n' in manifest, (
+        "write the new version into __init__.py"
+    )
+
+
 def test_the_keywords_are_the_library_s_settings() -> None:
     table = settings()
     assert list(get_type_hints(Settings)) == [setting.name.replace(".", "_") for setting in table]

@@ -18,6 +18,7 @@ from test_client import wallet
 from waiting import eventually
 
 from paymentsgate_auth import (
+    AsyncSession,
     Client,
     Closed,
     ConfigurationError,
@@ -53,6 +54,19 @@ def test_one_call_obtains_a_working_token(sandbox: Sandbox, settings: Config) ->
         assert [session.token().fingerprint for _ in range(100)] == [token.fingerprint] * 100
     assert (token.generation, token.refresh_token, token.lifetime) == (1, None, 3600)
     assert calls(sandbox) == (1, 0)
+
+
+def test_the_repr_shows_the_state_and_no_secret(sandbox: Sandbox, settings: Config) -> None:
+    session = Session(settings)
+    assert repr(session) == "<Session expired, 0 s left, generation 0>"
+    token = session.token()
+    assert re.fullmatch(r"<Session fresh, 3[56]\d\d s left, generation 1>", f"{session}")
+    assert not any(secret in repr(session) for secret in [token.access_token, *sandbox.secrets()])
+    assert calls(sandbox) == (1, 0)
+    session.close()
+    assert repr(session) == "<Session closed>"
+    assert repr(Session.__new__(Session)) == "<Session not open>"
+    assert repr(AsyncSession(settings)) == "<AsyncSession expired, 0 s left, generation 0>"
 
 
 def test_a_session_can_be_opened_in_several_ways(

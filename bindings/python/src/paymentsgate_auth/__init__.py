@@ -25,17 +25,23 @@ from ._error import (
 )
 from ._event import Event, EventKind, LogLevel
 from ._library import library_version
+from ._provider import AsyncTokenProvider, TokenProvider
 from ._response import Headers, Response
 from ._session import Session
 from ._settings import Setting, Settings, settings
+from ._static import AsyncStaticSession, StaticSession
 from ._store import Record, Store, check_store
 from ._subscription import AsyncSubscription, Subscription
 from ._token import Token
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AsyncClient",
     "AsyncSession",
+    "AsyncStaticSession",
     "AsyncSubscription",
+    "AsyncTokenProvider",
     "Client",
     "Closed",
     "ConfigurationError",
@@ -56,11 +62,13 @@ __all__ = [
     "Session",
     "Setting",
     "Settings",
+    "StaticSession",
     "Status",
     "Store",
     "StoreError",
     "Subscription",
     "Token",
+    "TokenProvider",
     "check_store",
     "library_version",
     "settings",

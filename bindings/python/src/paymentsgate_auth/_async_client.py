@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._async_session import AsyncSession
 from ._client import ClientBase, Texts, refresh_texts, text
@@ -13,9 +13,7 @@ from ._library import library, milliseconds, without_nul
 from ._loop import operations
 from ._settings import Settings, Value, texts
 from ._token import Token
-
-if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+from ._typing import Self, Unpack
 
 
 class AsyncClient(ClientBase):

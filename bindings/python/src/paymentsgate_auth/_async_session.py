@@ -7,7 +7,6 @@ import contextlib
 import math
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from ._error import DeadlineExceeded
 from ._event import LogLevel, token_from
@@ -19,9 +18,7 @@ from ._response import Response
 from ._session import SessionBase
 from ._subscription import AsyncSubscription
 from ._token import Token
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from ._typing import Self
 
 # The interval at which close() checks whether the session has ended.
 _PAUSE = 0.02

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from ._error import RejectedFresh
-from ._session import SessionBase
+from ._provider import ProviderBase
 from ._token import Token
 
 _PORTS = {"http": 80, "https": 443}
@@ -25,7 +25,7 @@ def wait_for_token(own: float | None, client: Iterable[object] = ()) -> float:
     return max(timeouts, default=DEFAULT_WAIT)
 
 
-def is_same_origin(session: SessionBase, url: str) -> bool:
+def is_same_origin(session: ProviderBase, url: str) -> bool:
     """Whether a URL has the origin of the session's service. Only that origin gets the token."""
     try:
         return _origin(url) == _origin(session.base_url)
@@ -39,7 +39,9 @@ def bearer(token: Token) -> str:
     return f"Bearer {token.access_token}"
 
 
-def reject_if_unauthorized(session: SessionBase, token: Token, status: int, sent: str | bytes | None) -> bool:
+def reject_if_unauthorized(
+    session: ProviderBase, token: Token, status: int, sent: str | bytes | None
+) -> bool:
     """Reports the token to the session if the answer refuses it. True: a newer token may be accepted.
 
     A 401 refuses the token if the request carried it: ``sent`` is the request's Authorization header. A

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ._async_session import AsyncSession
 from ._error import Closed, InvalidCall, Status, make, text_of
@@ -12,9 +12,7 @@ from ._library import Handle, Text, library, milliseconds
 from ._session import Session, SessionBase
 from ._settings import Chosen, Settings, Value, base_url, new_client, new_config, texts
 from ._token import Token
-
-if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+from ._typing import Self, Unpack
 
 Texts = tuple[Text | None, Text | None]
 _Kind = TypeVar("_Kind", bound=SessionBase)

@@ -9,9 +9,9 @@ import math
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from ._error import DeadlineExceeded, check, make, text_of
+from ._error import Closed, DeadlineExceeded, PaymentsGateError, check, make, text_of
 from ._event import LogLevel, token_from
 from ._library import Handle, Text, library, milliseconds
 from ._log import write_log
@@ -23,9 +23,7 @@ from ._store import close_at_exit
 from ._subscription import Subscription
 from ._token import Token
 from ._token_cache import TokenCache
-
-if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+from ._typing import Self, Unpack
 
 
 class SessionBase:
@@ -113,6 +111,18 @@ class SessionBase:
 
     def _close(self, timeout: float) -> None:
         check(library.pg_session_close, self._handle, milliseconds(timeout))
+
+    def __repr__(self) -> str:
+        """Shows the phase, the time that is left, and the generation. No secret. Does not block."""
+        name = type(self).__name__
+        if not hasattr(self, "_handle"):
+            return f"<{name} not open>"
+        try:
+            health = self.health()
+        except PaymentsGateError as error:
+            return f"<{name} {'closed' if isinstance(error, Closed) else error.status_name}>"
+        left, generation = health["seconds_left"], health["generation"]
+        return f"<{name} {health['phase']}, {left} s left, generation {generation}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Session cannot be pickled or copied; open one in each process, or fork")

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from ._error import check
 from ._event import Event, EventKind, event_from
 from ._library import Handle, library
 from ._loop import readable
 from ._queue import Queue
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from ._typing import Self
 
 _NUMBER = 1
 

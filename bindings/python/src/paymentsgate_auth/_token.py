@@ -10,9 +10,9 @@ from ._library import Handle, library, text_from
 class Token:
     """An access token, with the refresh token for the next pair.
 
-    It is immutable, and any number of threads may use it at once, also in a forked child. Only
-    :class:`Client` and :class:`Session` make tokens. Its repr is the fingerprint. The texts are secrets, and
-    only their properties return them.
+    It is immutable, and any number of threads may use it at once, also in a forked child. Only clients and
+    sessions make tokens; in tests, :class:`StaticSession` does. Its repr is the fingerprint. The texts are
+    secrets, and only their properties return them.
     """
 
     def __init__(self, handle: Handle) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from aiohttp.payload import Payload
 
-from ._async_session import AsyncSession
 from ._bearer import bearer, is_same_origin, reject_if_unauthorized, wait_for_token
+from ._provider import AsyncTokenProvider
 from ._token import Token
 
 __all__ = ["SessionMiddleware"]
@@ -30,7 +30,7 @@ class SessionMiddleware:
     limit.
     """
 
-    def __init__(self, session: AsyncSession, *, timeout: float | None = None) -> None:
+    def __init__(self, session: AsyncTokenProvider, *, timeout: float | None = None) -> None:
         self._session = session
         self._timeout = timeout
 

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
+from inspect import iscoroutinefunction
+from typing import cast
 
 import httpx
 
-from ._async_session import AsyncSession
 from ._bearer import bearer, is_same_origin, reject_if_unauthorized, wait_for_token
-from ._session import Session
+from ._provider import AsyncTokenProvider, ProviderBase, TokenProvider
 from ._token import Token
 
 __all__ = ["SessionAuth"]
@@ -21,7 +22,8 @@ __all__ = ["SessionAuth"]
 class SessionAuth(httpx.Auth):
     """Adds the token of a session to each request.
 
-    It takes a ``Session`` for ``httpx.Client``, and an ``AsyncSession`` for ``httpx.AsyncClient``.
+    It takes a ``Session`` for ``httpx.Client``, and an ``AsyncSession`` for ``httpx.AsyncClient``, or another
+    :class:`~paymentsgate_auth.TokenProvider` or :class:`~paymentsgate_auth.AsyncTokenProvider`.
 
     Only requests to the origin of the session's ``base_url`` get it; others are sent unchanged. After a 401,
     the token is reported to the session, and the request is repeated once with a newer one. If its body was a
@@ -32,15 +34,16 @@ class SessionAuth(httpx.Auth):
     longest of the request's own timeouts, or 30 seconds if it has none. ``math.inf`` means no limit.
     """
 
-    def __init__(self, session: Session | AsyncSession, *, timeout: float | None = None) -> None:
+    def __init__(self, session: TokenProvider | AsyncTokenProvider, *, timeout: float | None = None) -> None:
         self._session = session
+        self._is_async = iscoroutinefunction(session.token)
         self._timeout = timeout
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """For ``httpx.Client``. Blocks until there is a token."""
-        session = self._session
-        if not isinstance(session, Session):
+        if self._is_async:
             raise TypeError("SessionAuth: an httpx.Client needs a Session, not an AsyncSession")
+        session = cast(TokenProvider, self._session)
         if not is_same_origin(session, str(request.url)):
             yield request
             return
@@ -53,9 +56,9 @@ class SessionAuth(httpx.Auth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """For ``httpx.AsyncClient``. Awaits the token."""
-        session = self._session
-        if not isinstance(session, AsyncSession):
+        if not self._is_async:
             raise TypeError("SessionAuth: an httpx.AsyncClient needs an AsyncSession, not a Session")
+        session = cast(AsyncTokenProvider, self._session)
         if not is_same_origin(session, str(request.url)):
             yield request
             return
@@ -71,7 +74,7 @@ class SessionAuth(httpx.Auth):
         return wait_for_token(self._timeout, timeouts.values() if isinstance(timeouts, dict) else ())
 
 
-def _rejected(session: Session | AsyncSession, token: Token, response: httpx.Response) -> bool:
+def _rejected(session: ProviderBase, token: Token, response: httpx.Response) -> bool:
     return reject_if_unauthorized(
         session, token, response.status_code, response.request.headers.get("Authorization")
     )

@@ -15,7 +15,7 @@ from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
 from ._bearer import bearer, is_same_origin, reject_if_unauthorized, wait_for_token
-from ._session import Session
+from ._provider import TokenProvider
 from ._token import Token
 
 __all__ = ["SessionAuth"]
@@ -34,7 +34,7 @@ class SessionAuth(AuthBase):
     None means the request's own timeout. ``math.inf`` means no limit.
     """
 
-    def __init__(self, session: Session, *, timeout: float | None = None) -> None:
+    def __init__(self, session: TokenProvider, *, timeout: float | None = None) -> None:
         self._session = session
         self._timeout = timeout
 
