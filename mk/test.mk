@@ -75,10 +75,11 @@ GO_TEST = go vet ./... && $(1) go test -race -count=1 $(if $(ONLY),-run '$(ONLY)
 test-go: $(STAGED) $(PG_SANDBOX) ## The Go binding
 	cd bindings/go && $(call GO_TEST)
 	cd bindings/go/pgoauth2 && $(call GO_TEST,$(CURDIR)/scripts/with-sandbox)
+	cd examples/go && $(call GO_TEST)
 
 test-python: $(STAGED) $(PG_SANDBOX) $(VENV)/ready ## The Python binding
 	cd bindings/python && PYTHONPATH=src $(PYTEST)
-	$(if $(ONLY),,PYTHONPATH=bindings/python/src $(PYTEST) -W error examples/python)
+	$(if $(ONLY),,PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=bindings/python/src $(PYTEST) -W error examples/python)
 
 # ---- All languages
 

@@ -14,6 +14,9 @@
 // Or they give their client a Transport, which does this and also reports refused tokens. Package pgoauth2, a separate
 // module, provides a TokenSource of golang.org/x/oauth2 for a session.
 //
+// In unit tests of a program, Static provides the tokens without a network. Transport, pgoauth2 and the program's own
+// functions take a TokenProvider, which a Session is, too.
+//
 // Session.Subscribe reports events, and Subscription.LogTo writes log lines to a slog.Handler. Client.Issue and
 // Client.Refresh are the two plain calls to the service, for callers that store the pair themselves.
 //

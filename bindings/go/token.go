@@ -22,6 +22,7 @@ type Token struct {
 	ptr         *C.pg_token
 	fingerprint string
 	access      atomic.Pointer[string] // a pointer, so that printing the fields does not show the text
+	static      uint64                 // the generation of a token of a StaticSession, whose ptr is nil; else 0
 }
 
 // takeToken makes a Token that owns the C token.
@@ -49,6 +50,9 @@ func (t *Token) readAccessToken() string {
 // RefreshToken returns the refresh token. It is empty if the service sent none, and for a token of a session, except
 // one of an EventRotated. It is a secret, even more sensitive than the access token.
 func (t *Token) RefreshToken() string {
+	if t.ptr == nil {
+		return ""
+	}
 	defer runtime.KeepAlive(t)
 	return C.GoString(C.pg_token_refresh_token(t.ptr))
 }
@@ -61,6 +65,9 @@ func (t *Token) Fingerprint() string {
 
 // Lifetime returns the whole lifetime of the access token, counted from just before its request was sent.
 func (t *Token) Lifetime() time.Duration {
+	if t.ptr == nil {
+		return staticLifetime
+	}
 	defer runtime.KeepAlive(t)
 	return milliseconds(C.pg_token_lifetime_ms(t.ptr))
 }
@@ -68,6 +75,9 @@ func (t *Token) Lifetime() time.Duration {
 // Remaining returns the time until the access token expires, or 0 if it has expired. The clock for it counts while the
 // machine sleeps, and cannot be set.
 func (t *Token) Remaining() time.Duration {
+	if t.ptr == nil {
+		return staticLifetime
+	}
 	defer runtime.KeepAlive(t)
 	return milliseconds(C.pg_token_remaining_ms(t.ptr))
 }
@@ -75,6 +85,9 @@ func (t *Token) Remaining() time.Duration {
 // LifetimeDisagreement returns the difference between the service's own statements of the lifetime, or 0 if they agree
 // within a minute.
 func (t *Token) LifetimeDisagreement() time.Duration {
+	if t.ptr == nil {
+		return 0
+	}
 	defer runtime.KeepAlive(t)
 	return milliseconds(C.pg_token_lifetime_disagreement_ms(t.ptr))
 }
@@ -82,6 +95,9 @@ func (t *Token) LifetimeDisagreement() time.Duration {
 // Generation returns the number of the pair in its session, starting at 1, or 0 for a token of Client.Issue or
 // Client.Refresh.
 func (t *Token) Generation() uint64 {
+	if t.ptr == nil {
+		return t.static
+	}
 	defer runtime.KeepAlive(t)
 	return uint64(C.pg_token_generation(t.ptr))
 }

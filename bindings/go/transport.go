@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A Transport is an http.RoundTripper that adds the session's token to requests to one service, for programs with their
+// A Transport is an http.RoundTripper that adds a session's token to requests to one service, for programs with their
 // own http.Client. Only the service's origin gets the token. A request to any other scheme, host or port, for example
 // after a redirect, is sent unchanged.
 //
@@ -18,18 +18,19 @@ import (
 // has no body or GetBody can provide it again. Nothing else is repeated. A request that already has an Authorization
 // header keeps it, and a 401 is returned to the caller.
 type Transport struct {
-	session *Session
-	origin  string
-	base    http.RoundTripper
-	wait    time.Duration // limits the wait for a token if the request has no deadline
+	provider TokenProvider
+	origin   string
+	base     http.RoundTripper
+	wait     time.Duration // limits the wait for a token if the request has no deadline
 }
 
 // defaultWait is equal to the default of the setting request_timeout_ms.
 const defaultWait = 30 * time.Second
 
-// NewTransport makes a Transport for the service at serviceURL, usually the value of the setting base_url. It sends
-// requests through base; nil means http.DefaultTransport. A Transport needs no Close. The caller closes the session.
-func NewTransport(session *Session, serviceURL string, base http.RoundTripper) (*Transport, error) {
+// NewTransport makes a Transport for the service at serviceURL, usually the value of the setting base_url. The provider
+// is a Session, or a StaticSession in a test. The Transport sends requests through base; nil means
+// http.DefaultTransport. A Transport needs no Close. The caller closes the session.
+func NewTransport(provider TokenProvider, serviceURL string, base http.RoundTripper) (*Transport, error) {
 	service, err := url.Parse(serviceURL)
 	if err != nil {
 		return nil, fmt.Errorf("pgauth: invalid URL of the service: %w", err)
@@ -40,7 +41,7 @@ func NewTransport(session *Session, serviceURL string, base http.RoundTripper) (
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	return &Transport{session, originOf(service), base, defaultWait}, nil
+	return &Transport{provider, originOf(service), base, defaultWait}, nil
 }
 
 // RoundTrip makes one request. The request's context, which includes the Timeout of an http.Client, also limits the
@@ -70,21 +71,24 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // token returns a token. Its wait is limited even if the context has no deadline.
 func (t *Transport) token(ctx context.Context) (*Token, error) {
-	if token := t.session.cachedToken(); token != nil {
-		return token, nil
+	// A session's cached token needs no context with a deadline, which would be an allocation.
+	if session, ok := t.provider.(*Session); ok {
+		if token := session.cachedToken(); token != nil {
+			return token, nil
+		}
 	}
 	if _, has := ctx.Deadline(); !has {
 		bounded, cancel := context.WithTimeout(ctx, t.wait)
 		defer cancel()
 		ctx = bounded
 	}
-	return t.session.Token(ctx)
+	return t.provider.Token(ctx)
 }
 
 // retry returns the request with another token than the refused one. It returns false if there is no other token or the
 // body cannot be sent again; then the caller gets the 401.
 func (t *Transport) retry(request *http.Request, refused *Token) (*http.Request, bool) {
-	if t.session.Reject(refused, http.StatusUnauthorized) != nil {
+	if t.provider.Reject(refused, http.StatusUnauthorized) != nil {
 		return nil, false
 	}
 	if hasBody(request) && request.GetBody == nil {

@@ -47,12 +47,12 @@ func refuseFirst(first int) func(int, http.ResponseWriter, *http.Request) {
 	}
 }
 
-// httpClient returns a client with a session's Transport for a service.
-func httpClient(t *testing.T, session *pgauth.Session, service string) *http.Client {
+// httpClient returns a client with a provider's Transport for a service.
+func httpClient(t *testing.T, provider pgauth.TokenProvider, service string) *http.Client {
 	t.Helper()
 	base := &http.Transport{}
 	t.Cleanup(base.CloseIdleConnections)
-	transport, err := pgauth.NewTransport(session, service, base)
+	transport, err := pgauth.NewTransport(provider, service, base)
 	if err != nil {
 		t.Fatal(err)
 	}

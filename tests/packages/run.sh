@@ -147,9 +147,12 @@ page_of() { # page language file
     )
 }
 page_of_go() {
-    mkdir -p "$shop/one" "$shop/two" && block go.md go 1 >"$shop/one/main.go" && block go.md go 2 >"$shop/two/main.go" &&
-        test "$(blocks go.md go)" = 2 && go_program "$shop/two" '' && go_program "$shop/one" '' && runs go_program shared &&
-        gofmt -l "$shop/one" "$shop/two" | (! grep .) &&
+    # The first block comes last: the commands of the page build it.
+    for nth in $(seq "$(blocks go.md go)" -1 1); do
+        mkdir -p "$shop/go_$nth" && block go.md go "$nth" >"$shop/go_$nth/main.go" &&
+            gofmt -l "$shop/go_$nth" | (! grep .) && go_program "$shop/go_$nth" '' || return 1
+    done
+    test -d "$shop/go_2" && runs go_program shared &&
         (cd "$shop/go" && export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig" LD_LIBRARY_PATH="$prefix/$libdir" &&
             for nth in $(seq "$(blocks go.md sh)"); do
                 rm -f shop && block go.md sh "$nth" >commands && sh -eux commands && ./shop | grep 'a token: ' || exit 1

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// TokenSource returns the session's tokens. Do not wrap it in oauth2.ReuseTokenSource: a cached token already costs
+// TokenSource returns the tokens of a session, or of another pgauth.TokenProvider. Do not wrap it in oauth2.ReuseTokenSource: a cached token already costs
 // almost nothing, and a token cached elsewhere cannot be withdrawn. For the same reason do not use oauth2.NewClient,
 // which caches the token. Use oauth2.Transport, or pgauth.Transport, which also reports a token that the service
 // refused.
@@ -18,17 +18,17 @@ import (
 // The Token method of an oauth2.TokenSource has no context. So ctx limits the waits of all calls, and a deadline in it
 // counts from now on. Most programs pass context.Background: without a deadline in ctx, each call waits for 30 seconds
 // at most. The refresh token stays in the session.
-func TokenSource(ctx context.Context, session *pgauth.Session) oauth2.TokenSource {
-	return source{ctx, session, defaultWait}
+func TokenSource(ctx context.Context, provider pgauth.TokenProvider) oauth2.TokenSource {
+	return source{ctx, provider, defaultWait}
 }
 
 // defaultWait is equal to the default of the setting request_timeout_ms.
 const defaultWait = 30 * time.Second
 
 type source struct {
-	ctx     context.Context
-	session *pgauth.Session
-	wait    time.Duration // limits one call if ctx has no deadline
+	ctx      context.Context
+	provider pgauth.TokenProvider
+	wait     time.Duration // limits one call if ctx has no deadline
 }
 
 func (s source) Token() (*oauth2.Token, error) {
@@ -38,7 +38,7 @@ func (s source) Token() (*oauth2.Token, error) {
 		defer cancel()
 		ctx = bounded
 	}
-	token, err := s.session.Token(ctx)
+	token, err := s.provider.Token(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -58,6 +58,13 @@ func TestTokenSourceReturnsTheSessionsToken(t *testing.T) {
 	}
 }
 
+func TestTokenSourceOfAStaticSession(t *testing.T) {
+	got, err := pgoauth2.TokenSource(t.Context(), pgauth.Static("a token")).Token()
+	if err != nil || got.AccessToken != "a token" || !got.Valid() {
+		t.Error(err)
+	}
+}
+
 func TestTokenSourceFails(t *testing.T) {
 	session := open()
 	ctx, cancel := context.WithCancel(t.Context())

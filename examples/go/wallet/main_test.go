@@ -1,0 +1,65 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
+)
+
+const assets = `{"assets": [
+	{"currency": {"code": "EUR"}, "available": 300},
+	{"currency": {"code": "USDT"}, "available": 12.5}]}`
+
+// serviceRefusing starts a service that answers 401 to requests with these tokens.
+func serviceRefusing(t *testing.T, tokens ...string) string {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, token := range tokens {
+			if r.Header.Get("Authorization") == "Bearer "+token {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+		}
+		io.WriteString(w, assets)
+	}))
+	t.Cleanup(service.Close)
+	return service.URL
+}
+
+func TestBalancesAreRead(t *testing.T) {
+	wallet, err := newWallet(pgauth.Static("a token"), serviceRefusing(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	balances, err := wallet.balances(t.Context())
+	if err != nil || balances["EUR"] != "300" || balances["USDT"] != "12.5" || len(balances) != 2 {
+		t.Error(balances, err)
+	}
+}
+
+func TestARefusedTokenIsReplaced(t *testing.T) {
+	session := pgauth.Static("old", "new")
+	wallet, err := newWallet(session, serviceRefusing(t, "old"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wallet.balances(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if rejected := session.Rejected(); len(rejected) != 1 || rejected[0].AccessToken() != "old" {
+		t.Error(rejected)
+	}
+}
+
+func TestAServiceThatRefusesEveryTokenIsAnError(t *testing.T) {
+	wallet, err := newWallet(pgauth.Static("old", "new"), serviceRefusing(t, "old", "new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if balances, err := wallet.balances(t.Context()); err == nil || !strings.Contains(err.Error(), "401") {
+		t.Error(balances, err)
+	}
+}
