@@ -79,7 +79,7 @@ test-go: $(STAGED) $(PG_SANDBOX) ## The Go binding
 
 test-python: $(STAGED) $(PG_SANDBOX) $(VENV)/ready ## The Python binding
 	cd bindings/python && PYTHONPATH=src $(PYTEST)
-	$(if $(ONLY),,PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=bindings/python/src $(PYTEST) -W error examples/python)
+	$(if $(ONLY),,PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=bindings/python/src $(PYTEST) -W error -p paymentsgate_auth.testing examples/python)
 
 # ---- All languages
 

@@ -11,22 +11,17 @@ from paymentsgate_auth import PaymentsGateError, Session, TokenProvider
 from paymentsgate_auth.httpx import SessionAuth
 
 
-class Wallet:
-    """The account's wallet. It takes a session, or what replaces one in a test."""
-
-    def __init__(self, session: TokenProvider, transport: httpx.BaseTransport | None = None) -> None:
-        auth = SessionAuth(session, timeout=10)
-        self._api = httpx.Client(base_url=session.base_url, auth=auth, transport=transport)
-
-    def balances(self) -> dict[str, str]:
-        """The amount of each currency."""
-        answer = self._api.get("/wallet").raise_for_status()
-        return {asset["currency"]["code"]: str(asset["available"]) for asset in answer.json()["assets"]}
+def balances(session: TokenProvider, transport: httpx.BaseTransport | None = None) -> dict[str, str]:
+    """The amount of each currency. It takes a session, or what replaces one in a test."""
+    auth = SessionAuth(session, timeout=10)
+    with httpx.Client(base_url=session.base_url, auth=auth, transport=transport) as api:
+        answer = api.get("/wallet").raise_for_status()
+    return {asset["currency"]["code"]: str(asset["available"]) for asset in answer.json()["assets"]}
 
 
 def main() -> None:
     with Session.from_env(user_agent="example-python/1.0") as session:
-        for currency, amount in Wallet(session).balances().items():
+        for currency, amount in balances(session).items():
             print(f"{currency:<6}  {amount}")
 
 

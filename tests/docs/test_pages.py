@@ -94,6 +94,11 @@ def run(command: list[str], environment: dict[str, str], folder: Path) -> subpro
 @of("python")
 def test_python(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
     program = whole(block, environment)
+    if "def test_" in block.code:
+        (tmp_path / "test_shop.py").write_text(program)
+        command = [sys.executable, "-W", "error", "-m", "pytest", "-p", "paymentsgate_auth.testing"]
+        assert " passed" in run([*command, "test_shop.py"], environment, tmp_path).stdout
+        return
     done = run([sys.executable, "-W", "error", "-c", program], environment, tmp_path)
     if "print" in block.code and block.name not in AROUND:
         assert done.stdout

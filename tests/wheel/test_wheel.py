@@ -154,6 +154,11 @@ def test_the_installed_command_works(python: Path, sandbox: Sandbox, tmp_path: P
     assert json.loads(said)["phase"] == "fresh"
 
 
+def test_pytest_finds_the_plugin(python: Path, tmp_path: Path) -> None:
+    program = "from importlib.metadata import entry_points; print(*entry_points(group='pytest11'))"
+    assert "value='paymentsgate_auth.testing'" in run(python, "-I", "-c", program, cwd=tmp_path)
+
+
 def test_the_wheel_contains_exactly_the_expected_files(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
     sources = {f"paymentsgate_auth/{file.name}" for file in PACKAGE.iterdir() if file.is_file()}
@@ -163,7 +168,9 @@ def test_the_wheel_contains_exactly_the_expected_files(wheel: Path) -> None:
     rest = names - sources - licences - {LIBRARY}
     # auditwheel adds another bill of materials.
     about = {Path(name).name for name in rest if ".dist-info/" in name}
-    assert about - {"auditwheel.cdx.json"} == {"METADATA", "WHEEL", "RECORD", "sbom.cdx.json"}
+    assert about - {"auditwheel.cdx.json"} == {
+        *("METADATA", "WHEEL", "RECORD", "entry_points.txt", "sbom.cdx.json")
+    }
     assert {name for name in rest if ".dist-info/" not in name} == set()
 
 

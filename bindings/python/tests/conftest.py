@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import pytest
 from sandbox import Sandbox, started
 
+# A program's tests get the plugin from the installed package.
+pytest_plugins = ["paymentsgate_auth.testing"]
+
 
 def pytest_configure() -> None:
     for variable, what in (

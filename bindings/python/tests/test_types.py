@@ -12,9 +12,9 @@ from typing import Any, get_type_hints
 import pytest
 
 import paymentsgate_auth
-from paymentsgate_auth import AsyncSession, Session, Settings, _typing, aiohttp, httpx, requests
+from paymentsgate_auth import AsyncSession, Session, Settings, _typing, aiohttp, httpx, requests, testing
 
-MODULES: list[ModuleType] = [paymentsgate_auth, aiohttp, httpx, requests]
+MODULES: list[ModuleType] = [paymentsgate_auth, aiohttp, httpx, requests, testing]
 
 
 def functions() -> Iterator[tuple[str, Any]]:
@@ -22,6 +22,8 @@ def functions() -> Iterator[tuple[str, Any]]:
     for module in MODULES:
         for name in module.__all__:
             item = getattr(module, name)
+            if not (inspect.isclass(item) or inspect.isroutine(item)):
+                continue
             yield f"{module.__name__}.{name}", item
             for method, function in inspect.getmembers(item, inspect.isroutine):
                 if str(getattr(function, "__module__", "")).startswith("paymentsgate_auth"):
