@@ -15,7 +15,7 @@
 // module, provides a TokenSource of golang.org/x/oauth2 for a session.
 //
 // In unit tests of a program, Static provides the tokens without a network. Transport, pgoauth2 and the program's own
-// functions take a TokenProvider, which a Session is, too.
+// functions take a TokenProvider, which a Session is, too. Package pgauthtest runs the emulator of the service.
 //
 // Session.Subscribe reports events, and Subscription.LogTo writes log lines to a slog.Handler. Client.Issue and
 // Client.Refresh are the two plain calls to the service, for callers that store the pair themselves.

@@ -125,9 +125,10 @@ def test_c_and_cpp(block: Block, environment: dict[str, str], tmp_path: Path) ->
 def test_go(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text(GO_MODULE)
     shutil.copy(ROOT / "bindings/go/pgoauth2/go.sum", tmp_path)
-    (tmp_path / "main.go").write_text(whole(block, environment))
+    is_test = "func Test" in block.code
+    (tmp_path / ("shop_test.go" if is_test else "main.go")).write_text(whole(block, environment))
     run(["go", "vet", "."], environment, tmp_path)
-    run(["go", "run", "."], environment, tmp_path)
+    run(["go", "test" if is_test else "run", "."], environment, tmp_path)
     if block.name not in AROUND:
         assert run(["gofmt", "-l", "."], environment, tmp_path).stdout == ""
 

@@ -1,5 +1,4 @@
-// Shows the account's balances, read with net/http. The tests of this program need no network. The settings are the same as in the other
-// examples.
+// Shows the account's balances, read with net/http. The settings are the same as in the other examples.
 package main
 
 import (

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
+	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go/pgauthtest"
 )
 
 const assets = `{"assets": [
@@ -61,5 +62,22 @@ func TestAServiceThatRefusesEveryTokenIsAnError(t *testing.T) {
 	}
 	if balances, err := wallet.balances(t.Context()); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Error(balances, err)
+	}
+}
+
+func TestARevokedTokenIsReplaced(t *testing.T) {
+	sandbox := pgauthtest.Start(t)
+	wallet, err := newWallet(sandbox.Open(), sandbox.HTTP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if balances, err := wallet.balances(t.Context()); err != nil || len(balances) == 0 {
+			t.Error(balances, err)
+		}
+		sandbox.Revoke()
+	}
+	if issued := sandbox.Calls(pgauthtest.Issue); issued != 2 {
+		t.Errorf("%d tokens were issued", issued)
 	}
 }
