@@ -93,7 +93,7 @@ class StaticBase:
 class StaticSession(StaticBase):
     """Replaces a :class:`Session` in unit tests of a program: a :class:`TokenProvider` without a network.
 
-    It returns ``token`` until the program reports it with :meth:`reject`, then the next token. Its tokens
+    It returns ``token`` until the program reports it with reject(), then the next token. Its tokens
     never expire. Any number of threads may use it at once.
 
     >>> session = StaticSession("a token", "the next one")
