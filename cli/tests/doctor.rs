@@ -6,7 +6,8 @@ mod support;
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use pg_sandbox::{Action, DateHeader, Fault, Point, Route};
@@ -126,6 +127,24 @@ fn a_fault_of_the_settings_is_found_and_other_checks_run() {
 }
 
 #[test]
+fn a_missing_address_fails_as_it_does_in_a_program() {
+    let bench = Bench::new();
+    let without = |store: &str, code| {
+        let mut command = bench.command(&["--store", store]);
+        command.env_remove("PAYMENTSGATE_BASE_URL");
+        Found::of(&bench, command, code)
+    };
+    let found = without(&bench.store(), 3);
+    assert_eq!(found.that_are("failed"), ["settings"]);
+    assert!(found.text("settings").contains("base_url is not set"));
+    let network = ["name", "connection", "tls", "service", "clock skew"];
+    assert_eq!(found.that_are("not_run"), [&network[..], &["lock", "record", "issue"]].concat());
+    let found = without(&format!("file:{}", bench.file("in-the-way", "")), 3);
+    assert_eq!(found.that_are("failed"), ["settings", "store"], "the place of the store is checked anyway");
+    bench.run_command(bench.bare(&["doctor"])).ends(3).says(&["base_url is not set", "there are none"]);
+}
+
+#[test]
 fn a_fault_of_a_file_is_found() {
     let bench = Bench::new();
     let store = ["store", "lock", "record"];
@@ -162,9 +181,7 @@ fn a_secret_that_everybody_may_read_is_found() {
         "the settings are no secret"
     );
     assert!(
-        found
-            .text("credentials_file")
-            .contains(&format!("(mode 644), and it is a secret; `chmod 600 {login}`"))
+        found.text("credentials_file").contains(&format!("it is a secret (mode 644); `chmod 600 {login}`"))
     );
     let settings = bench.file("settings.json", &serde_json::json!({"store_key": ZEROS}).to_string());
     chmod(&settings, 0o644);
@@ -257,6 +274,63 @@ fn a_fault_of_the_store_is_found() {
     assert_eq!(bench.calls(), (1, 0));
     let found = Found::of(&bench, bench.command(&["--store", "memory:"]), 0);
     assert_eq!(found.that_are("warning"), ["store"]);
+}
+
+#[test]
+fn a_store_that_cannot_be_used_fails_as_it_does_in_a_program() {
+    let bench = Bench::new();
+    let inside = ["lock", "record"];
+    let missing = format!("store=file:{}", bench.path("missing/sessions").display());
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("store=redis://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let memory = format!("store_key_file={}", bench.file("key", ZEROS));
+    for (settings, code, check, words) in [
+        (&[&*missing][..], 6, "store", "cannot make or open"),
+        (&["store=file:/proc/sessions"], 6, "store", "/proc/sessions"),
+        (&["store=memory:", &memory], 3, "store", "seals nothing"),
+    ] {
+        assert_fault(&bench, settings, code, check, &[words], &inside);
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let login: Vec<_> = ["login"].into_iter().chain(settings).collect();
+        bench.run(&login).ends(code).says(&[words]);
+    }
+    let found = Found::of(&bench, bench.command(&["--set", &nobody]), 6);
+    assert!(found.that_are("failed").iter().all(|name| ["store", "lock", "record"].contains(name)));
+    fs::create_dir(bench.path("sessions")).unwrap();
+    // Only root can give a folder away.
+    if chown(bench.path("sessions"), Some(4321), None).is_ok() {
+        assert_fault(&bench, &[], 6, "store", &["belongs to user 4321"], &inside);
+        bench.run(&["login"]).ends(6).says(&["belongs to user 4321"]);
+    }
+    assert_eq!(bench.calls(), (0, 0));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_found_though_its_record_can_be_read() {
+    let bench = Bench::new();
+    let record = bench.seed(3600, 3000);
+    record.unlock();
+    let read = |path: &std::path::Path| fs::read_to_string(path).unwrap();
+    let login = bench.file("login.json", &read(&bench.sandbox.address().credentials_file));
+    let authority = bench.file("ca.pem", &read(&bench.sandbox.address().ca_file));
+    let mut command = bench.command(&["--credentials-file", &login]);
+    command.env("PAYMENTSGATE_TLS_CA_FILE", &authority);
+    let lock = format!("{}.lock", record.path().display());
+    fs::set_permissions(bench.path("sessions"), Permissions::from_mode(0o500)).unwrap();
+    // Root may write everywhere, so the command runs as another user then.
+    if chown(bench.folder.path(), Some(4321), None).is_ok() {
+        for path in
+            [&*bench.path("sessions"), record.path(), lock.as_ref(), login.as_ref(), authority.as_ref()]
+        {
+            chown(path, Some(4321), None).unwrap();
+        }
+        command.uid(4321);
+    }
+    let found = Found::of(&bench, command, 6);
+    fs::set_permissions(bench.path("sessions"), Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(found.that_are("failed"), ["store"]);
+    assert!(found.text("store").contains("cannot be written"), "{}", found.text("store"));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use paymentsgate_auth::{Client, Kind, SETTINGS};
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use rustix::process::geteuid;
 
 use super::check::Check;
 use crate::exit::Exit;
@@ -34,12 +36,11 @@ fn named(settings: &Settings) -> Vec<Check> {
     let (_, troubles) = settings.examine(|_| true);
     let mut checks: Vec<_> = troubles.iter().map(|error| Check::failed_by("settings", error)).collect();
     if checks.is_empty() {
-        let sources = settings.sources();
-        checks.push(if sources.is_empty() {
-            let text = "none is set; set base_url, credentials_file and store (see --help)";
-            Check::failed("settings", Exit::Settings, text)
-        } else {
-            Check::ok("settings", sources)
+        // Making a client says what is missing.
+        let (bare, _) = settings.examine(|name| name == "base_url");
+        checks.push(match Client::new(&bare) {
+            Ok(_) => Check::ok("settings", settings.sources()),
+            Err(error) => Check::failed_by("settings", &error),
         });
     }
     let unknown = Settings::unknown_variables();
@@ -52,27 +53,56 @@ fn named(settings: &Settings) -> Vec<Check> {
 
 fn file(name: &'static str, path: &Path, is_secret: bool) -> Check {
     let shown = path.display();
-    let about = match File::open(path).and_then(|file| file.metadata()) {
-        Ok(about) => about,
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (about, file) = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             let text = format!("{shown}: cannot be read: {error}; check the path and its permissions");
             return Check::failed(name, Exit::Settings, text);
         }
     };
-    let mode = about.mode() & 0o777;
     if !about.is_file() {
-        Check::failed(name, Exit::Settings, format!("{shown}: not a file; name one"))
-    } else if mode & 0o022 != 0 {
-        let text = format!("{shown}: others may write it (mode {mode:03o}); `chmod go-w {shown}`");
-        Check::warning(name, text)
-    } else if is_secret && mode & 0o007 != 0 {
-        let text = format!(
-            "{shown}: everybody may read it (mode {mode:03o}), and it is a secret; `chmod 600 {shown}`"
-        );
-        Check::warning(name, text)
-    } else {
-        Check::ok(name, format!("{shown} (mode {mode:03o})"))
+        return Check::failed(name, Exit::Settings, format!("{shown}: not a file; name one"));
     }
+    let is_read_only = fstatvfs(&file).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY));
+    let our_uid = geteuid().as_raw();
+    let changer = match about.uid() {
+        _ if is_read_only => Changer::Mount,
+        owner if owner == our_uid || our_uid == 0 => Changer::User,
+        owner => Changer::Owner(owner),
+    };
+    mode(name, &shown.to_string(), about.mode() & 0o777, is_secret, changer)
+}
+
+/// Who can change the mode of a file.
+#[derive(Clone, Copy)]
+enum Changer {
+    /// The user of this command.
+    User,
+    /// Another user.
+    Owner(u32),
+    /// The configuration of a read-only mount, for example a secret of Kubernetes.
+    Mount,
+}
+
+fn mode(name: &'static str, shown: &str, mode: u32, is_secret: bool, changer: Changer) -> Check {
+    let (problem, own, others) = if mode & 0o022 != 0 {
+        ("others may write it", "go-w", "go-w")
+    } else if is_secret && mode & 0o007 != 0 {
+        // This command may be reading another user's file through its group.
+        ("everybody may read it, and it is a secret", "600", "o-rwx")
+    } else {
+        return Check::ok(name, format!("{shown} (mode {mode:03o})"));
+    };
+    let remedy = match changer {
+        Changer::User => format!("`chmod {own} {shown}`"),
+        Changer::Owner(uid) => format!("its owner, user {uid}, can `chmod {others} {shown}`"),
+        Changer::Mount => {
+            "the mount is read-only, so set the mode where it is defined (Kubernetes: defaultMode: 0440)"
+                .into()
+        }
+    };
+    Check::warning(name, format!("{shown}: {problem} (mode {mode:03o}); {remedy}"))
 }
 
 /// Checks whether they are complete and well-formed. Only the service knows whether they are valid.
@@ -91,4 +121,30 @@ fn credentials(settings: &Settings) -> Check {
         return Check::failed_by(name, &error);
     }
     Check::ok(name, "complete and well-formed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Verdict;
+    use super::*;
+
+    #[test]
+    fn the_advice_about_a_mode_can_be_followed() {
+        for (found, changer, advice) in [
+            (0o644, Changer::User, "(mode 644); `chmod 600 /key`"),
+            (0o644, Changer::Owner(7), "its owner, user 7, can `chmod o-rwx /key`"),
+            (0o644, Changer::Mount, "defaultMode: 0440"),
+            (0o662, Changer::User, "others may write it (mode 662); `chmod go-w /key`"),
+            (0o662, Changer::Owner(7), "its owner, user 7, can `chmod go-w /key`"),
+            (0o666, Changer::Mount, "the mount is read-only"),
+        ] {
+            let check = mode("store_key_file", "/key", found, true, changer);
+            assert!(check.result == Verdict::Warning && check.text.contains(advice), "{}", check.text);
+            assert_eq!(check.text.contains("chmod"), !matches!(changer, Changer::Mount), "{}", check.text);
+        }
+        for (found, is_secret) in [(0o600, true), (0o440, true), (0o644, false)] {
+            let check = mode("tls.ca_file", "/ca", found, is_secret, Changer::Mount);
+            assert_eq!(check.result, Verdict::Ok, "{}", check.text);
+        }
+    }
 }

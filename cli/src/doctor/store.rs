@@ -1,8 +1,11 @@
 //! Checks the store: the place, its lock, the record in it. With `--issue`, also obtains a session.
 
+use std::path::Path;
 use std::time::Duration;
 
 use paymentsgate_auth::{Client, Form, Inspection, Operator, Renewal, Status};
+use rustix::fs::{Access, access, statvfs};
+use rustix::io::Errno;
 
 use super::check::Check;
 use super::span;
@@ -14,6 +17,8 @@ const LOCK: &str = "lock";
 const RECORD: &str = "record";
 const ISSUE: &str = "issue";
 
+const STAND_IN: &str = "https://localhost";
+
 /// A flight holds the lock for longer than this only while it waits for the service.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const ISSUE_PATIENCE: Duration = Duration::from_secs(60);
@@ -22,8 +27,12 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
     let none_of = |names: &[&'static str], why: &str| -> Vec<Check> {
         names.iter().map(|name| Check::not_run(name, why)).collect()
     };
-    let Ok((client, config)) = settings.config().and_then(|config| Ok((Client::new(&config)?, config)))
-    else {
+    let (mut config, troubles) = settings.examine(|_| true);
+    // Opening a store needs an address, and the place can be checked without the right one.
+    let is_addressed = settings.value("base_url").is_some();
+    let is_complete = troubles.is_empty() && (is_addressed || config.set("base_url", STAND_IN).is_ok());
+    let client = Client::new(&config).ok().filter(|_| is_complete);
+    let Some(client) = client else {
         return none_of(&[STORE, LOCK, RECORD, ISSUE], "the settings are not complete, see above");
     };
     let operator = match Operator::open(&client, &config) {
@@ -40,6 +49,11 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
             return checks;
         }
     };
+    if !is_addressed {
+        let mut checks = vec![place(&operator, settings)];
+        checks.extend(none_of(&[LOCK, RECORD, ISSUE], "base_url is not set, so no record belongs to it"));
+        return checks;
+    }
     let mut checks = if settings.keeps_nothing() {
         let text = "memory:, so every command obtains its own session; set store to file:/folder";
         let why = "nothing is saved";
@@ -47,7 +61,7 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
     } else {
         let (lock, record) = (lock(&operator), record(&operator));
         // Inserted after the other checks, because it also reports what they corrected.
-        vec![place(&operator), lock, record]
+        vec![place(&operator, settings), lock, record]
     };
     let is_unfit = checks.iter().any(|check| check.exit == Exit::Store);
     checks.push(match issues {
@@ -58,11 +72,34 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
     checks
 }
 
-fn place(operator: &Operator) -> Check {
+fn place(operator: &Operator, settings: &Settings) -> Check {
+    let folder = settings.value("store").and_then(|place| place.strip_prefix("file:"));
+    if let Some(text) = folder.and_then(|folder| unwritable(Path::new(folder))) {
+        return Check::failed(STORE, Exit::Store, text);
+    }
     match operator.warning() {
         Some(warning) => Check::warning(STORE, warning),
         None => Check::ok(STORE, "can save sessions"),
     }
+}
+
+/// Why no record can be written to the folder. Its lock and record may be accessible anyway.
+fn unwritable(folder: &Path) -> Option<String> {
+    let shown = folder.display();
+    match access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => {}
+        Err(Errno::ROFS) => {
+            return Some(format!("{shown}: on a read-only mount; name a folder that can be written"));
+        }
+        Err(error) => {
+            let text = format!(
+                "{shown}: cannot be written: {error}; check its owner and mode, or name another folder"
+            );
+            return Some(text);
+        }
+    }
+    let is_full = statvfs(folder).is_ok_and(|disk| disk.f_blocks > 0 && disk.f_bavail == 0);
+    is_full.then(|| format!("{shown}: the disk is full; free some space, or name a folder on another disk"))
 }
 
 fn lock(operator: &Operator) -> Check {
