@@ -97,7 +97,7 @@ fn an_invalid_setting_is_reported_with_its_source() {
     let mut command = bench.command(&["status"]);
     command.env("PAYMENTSGATE_CONNECT_TIMEOUT_MS", "soon");
     bench.run_command(command).ends(3).says(&["PAYMENTSGATE_CONNECT_TIMEOUT_MS", "milliseconds"]);
-    run(&["status", "--set", "access_token=a", "--set", "refresh_token=b"], &["a pair that its host keeps"]);
+    run(&["status", "--set", "access_token=a", "--set", "refresh_token=b"], &["the host keeps this pair"]);
     assert_eq!(bench.sandbox.counters().connections.len(), 0);
 }
 
