@@ -18,6 +18,7 @@ Where settings come from:
     2. the environment: PAYMENTSGATE_ and the name in capitals, for example PAYMENTSGATE_TLS_CA_FILE
     3. a settings file, a JSON object such as {\"base_url\": \"https://…\", \"store\": \"file:/folder\"}: the one that
        --settings names, else paymentsgate-auth/settings.json in $XDG_CONFIG_HOME or ~/.config, if it exists
+  If no source sets store, sessions are saved in paymentsgate-auth in $XDG_STATE_HOME or ~/.local/state.
   Everybody on this machine can see a secret on the command line (ps): use files instead, credentials_file and
   store_key_file.
 

@@ -81,15 +81,22 @@ fn run(command: &Command, settings: &Settings, color: Color) -> Result<Exit, Tro
 /// The account's place in the store that the settings name.
 fn operator(settings: &Settings) -> Result<Operator, Error> {
     let config = settings.config()?;
-    Operator::open(&Client::new(&config)?, &config)
+    let client = Client::new(&config)?;
+    settings.make_default_store()?;
+    Operator::open(&client, &config)
 }
 
 /// The same for a command that is useless if nothing is saved.
 fn keeping_operator(settings: &Settings) -> Result<Operator, Error> {
     let operator = operator(settings)?;
     if settings.keeps_nothing() {
-        let text = "store is memory:, which ends with this command, so nothing would be saved; set store to file:/folder, \
-                    for example --store file:/var/lib/shop/pg-session";
+        let why = match settings.value("store") {
+            Some(_) => "store is memory:, which ends with this command",
+            None => "store is not set, nor is HOME or XDG_STATE_HOME",
+        };
+        let text = format!(
+            "{why}, so nothing would be saved; set store to file:/folder, for example --store file:/var/lib/shop/pg-session"
+        );
         return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
     }
     Ok(operator)

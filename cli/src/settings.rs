@@ -1,6 +1,8 @@
-//! The sources of settings, in order of precedence: command line, environment, file.
+//! The sources of settings, in order of precedence: command line, environment, file; and the default store.
 
 use std::fmt;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +36,7 @@ enum Source {
     Flag(&'static str),
     Variable(String),
     File(Arc<Path>),
+    Default,
 }
 
 impl fmt::Display for Source {
@@ -42,6 +45,7 @@ impl fmt::Display for Source {
             Source::Flag(flag) => f.write_str(flag),
             Source::Variable(name) => write!(f, "the environment variable {name}"),
             Source::File(path) => write!(f, "the settings file {}", path.display()),
+            Source::Default => f.write_str("the default of the command line"),
         }
     }
 }
@@ -50,9 +54,14 @@ impl Settings {
     /// Reads the sources. [`Settings::config`] reports errors in them.
     pub(crate) fn gather(arguments: &SettingsArguments) -> Self {
         let mut settings = Settings { given: Vec::new(), troubles: Vec::new(), file: None };
+        if let Some(folder) = default_folder().as_deref().and_then(Path::to_str) {
+            settings.give("store", format!("file:{folder}"), Source::Default);
+        }
         if let Some(path) = arguments.settings.clone().or_else(usual_file) {
             match from_file(&path) {
-                Ok(given) => settings.given.extend(given),
+                Ok(given) => given
+                    .into_iter()
+                    .for_each(|Given { name, value, source }| settings.give(&name, value, source)),
                 Err(error) => settings.troubles.push(error),
             }
             settings.file = Some(path);
@@ -83,6 +92,11 @@ impl Settings {
     }
 
     fn give(&mut self, name: &str, value: String, source: Source) {
+        // A shell does not expand it behind the colon.
+        let value = match (name, value.strip_prefix("file:~/"), home().as_deref().and_then(Path::to_str)) {
+            ("store", Some(rest), Some(home)) => format!("file:{home}/{rest}"),
+            _ => value,
+        };
         self.given.push(Given { name: name.to_owned(), value, source });
     }
 
@@ -106,7 +120,28 @@ impl Settings {
 
     /// The value that wins.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.given.iter().rev().find(|given| given.name == name).map(|given| given.value.as_str())
+        self.winner(name).map(|given| given.value.as_str())
+    }
+
+    fn winner(&self, name: &str) -> Option<&Given> {
+        self.given.iter().rev().find(|given| given.name == name)
+    }
+
+    /// Makes the folder of the default store if it does not exist, with its parents. Opening another store makes its
+    /// folder, but no parents.
+    pub(crate) fn make_default_store(&self) -> Result<(), Error> {
+        let Some(store) = self.winner("store").filter(|store| matches!(store.source, Source::Default)) else {
+            return Ok(());
+        };
+        let folder = Path::new(store.value.trim_start_matches("file:"));
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+            let text = format!(
+                "cannot make {}, where the command line keeps sessions: {error}; set store to file:/folder, or \
+                 XDG_STATE_HOME to a folder that can be written",
+                folder.display()
+            );
+            Error::new(Status::PG_ERR_STORE, text)
+        })
     }
 
     /// Whether the store ends with the process.
@@ -117,11 +152,12 @@ impl Settings {
     /// The settings that are set, and their sources, without their values.
     pub(crate) fn sources(&self) -> String {
         let rows = SETTINGS.iter().filter_map(|setting| {
-            let given = self.given.iter().rev().find(|given| given.name == setting.name)?;
+            let given = self.winner(setting.name)?;
             Some(match &given.source {
                 Source::Flag(flag) => format!("{} ({flag})", setting.name),
                 Source::Variable(name) => format!("{} ({name})", setting.name),
                 Source::File(path) => format!("{} ({})", setting.name, path.display()),
+                Source::Default => format!("{} (default: {})", setting.name, given.value),
             })
         });
         rows.collect::<Vec<_>>().join(", ")
@@ -156,10 +192,24 @@ fn variable(setting: &Setting) -> String {
     format!("{PREFIX}{}", setting.name.replace('.', "_").to_uppercase())
 }
 
+/// The folder that an environment variable names. The XDG specification ignores relative paths.
+fn absolute(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+fn home() -> Option<PathBuf> {
+    absolute("HOME")
+}
+
+/// The folder of the store if no source sets one.
+fn default_folder() -> Option<PathBuf> {
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(home()?.join(".local/state")))?;
+    Some(state.join("paymentsgate-auth"))
+}
+
 /// The default settings file.
 fn usual_file() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")))?;
     let path = folder.join("paymentsgate-auth/settings.json");
     path.exists().then_some(path)
 }

@@ -35,7 +35,7 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
     let Some(client) = client else {
         return none_of(&[STORE, LOCK, RECORD, ISSUE], "the settings are not complete, see above");
     };
-    let operator = match Operator::open(&client, &config) {
+    let operator = match settings.make_default_store().and_then(|()| Operator::open(&client, &config)) {
         Ok(operator) => operator,
         Err(error) if error.status == Status::PG_ERR_NO_CREDENTIALS => {
             return none_of(
