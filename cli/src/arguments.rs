@@ -1,5 +1,6 @@
 //! The arguments of the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Login(LoginArguments),
     /// Print a working token, and nothing else. A token that is due is refreshed first.
     Token(TokenArguments),
+    /// Run a program with a working token in its environment. The token is not renewed: for programs that end soon.
+    Exec(ExecArguments),
     /// Obtain a new token now, and print its fingerprint.
     Refresh(RefreshArguments),
     /// Show what the store holds, without a call to the service. The exit code shows the state, too.
@@ -72,11 +75,34 @@ pub(crate) struct TokenArguments {
     /// Print a whole header line, `Authorization: Bearer …`.
     #[arg(long)]
     pub(crate) header: bool,
-    /// Print a token that is valid for at least this time, if the service's tokens are.
+    /// Print a JSON object with the token, its fingerprint, its generation and the seconds left.
+    #[arg(long, conflicts_with = "header")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) need: Need,
+}
+
+/// Which token is good enough, and how long to wait for one.
+#[derive(Args)]
+pub(crate) struct Need {
+    /// The token is valid for at least this time, if the service's tokens are.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(..=86_400))]
     pub(crate) min_remaining: u64,
     #[command(flatten)]
     pub(crate) patience: Patience,
+}
+
+#[derive(Args)]
+pub(crate) struct ExecArguments {
+    /// Put the token into a private file, which is removed when the program ends; PAYMENTSGATE_ACCESS_TOKEN_FILE is its
+    /// path. Otherwise PAYMENTSGATE_ACCESS_TOKEN is the token.
+    #[arg(long)]
+    pub(crate) file: bool,
+    #[command(flatten)]
+    pub(crate) need: Need,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
 }
 
 #[derive(Args)]

@@ -15,10 +15,12 @@ pub(crate) enum Exit {
     Store = 6,
     NoSession = 7,
     Expired = 8,
+    NotRun = 126,
+    NotFound = 127,
 }
 
 impl Exit {
-    const ALL: [Exit; 9] = [
+    const ALL: [Exit; 11] = [
         Exit::Done,
         Exit::Failed,
         Exit::Usage,
@@ -28,6 +30,8 @@ impl Exit {
         Exit::Store,
         Exit::NoSession,
         Exit::Expired,
+        Exit::NotRun,
+        Exit::NotFound,
     ];
 
     /// When it is used.
@@ -44,6 +48,8 @@ impl Exit {
             Exit::Store => "the store cannot be used, or cannot be read with this key",
             Exit::NoSession => "status: the store holds no session",
             Exit::Expired => "status: the token in the store has expired",
+            Exit::NotRun => "exec: the program cannot be run",
+            Exit::NotFound => "exec: there is no such program",
         }
     }
 
@@ -64,7 +70,7 @@ impl Exit {
 
     /// The table, for the help.
     pub(crate) fn table() -> String {
-        let rows = Exit::ALL.map(|exit| format!("  {}  {}", exit as u8, exit.meaning()));
+        let rows = Exit::ALL.map(|exit| format!("  {:<3}  {}", exit as u8, exit.meaning()));
         format!("Exit codes:\n{}", rows.join("\n"))
     }
 }

@@ -1,4 +1,5 @@
-//! The command line of paymentsgate-auth: log in, print a token for curl, show the store, find problems.
+//! The command line of paymentsgate-auth: log in, print a token for curl, run a program with one, show the
+//! store, find problems.
 //!
 //! In reading order: `arguments`, `settings` (the sources and their precedence), `exit` (the exit codes), `page` (the
 //! format of output); then a file for each command. The library's [`Operator`] does the work on the store and the
@@ -6,6 +7,7 @@
 
 mod arguments;
 mod doctor;
+mod exec;
 mod exit;
 mod login;
 mod logout;
@@ -31,6 +33,8 @@ use settings::Settings;
 enum Trouble {
     /// The library says why.
     Failed(Error),
+    /// `exec` could not start the program.
+    Unstarted(Exit, Error),
     /// The output could not be written.
     Unwritten(io::Error),
 }
@@ -50,32 +54,41 @@ impl From<io::Error> for Trouble {
 fn main() -> ExitCode {
     let Arguments { command, settings, color } = Arguments::parse();
     let settings = Settings::gather(&settings);
-    let exit = run(&command, &settings, color).unwrap_or_else(|trouble| match trouble {
-        Trouble::Failed(error) => {
-            page::complain(color, &error);
-            Exit::of(error.status)
-        }
-        // The reader has closed the pipe.
-        Trouble::Unwritten(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Trouble::Unwritten(error) => {
-            page::complain(color, &Error::new(Status::PG_ERR_SYSTEM, format!("cannot write: {error}")));
-            Exit::Failed
-        }
+    let code = run(&command, &settings, color).unwrap_or_else(|trouble| {
+        let exit = match trouble {
+            Trouble::Failed(error) => {
+                page::complain(color, &error);
+                Exit::of(error.status)
+            }
+            Trouble::Unstarted(exit, error) => {
+                page::complain(color, &error);
+                exit
+            }
+            // The reader has closed the pipe.
+            Trouble::Unwritten(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Trouble::Unwritten(error) => {
+                page::complain(color, &Error::new(Status::PG_ERR_SYSTEM, format!("cannot write: {error}")));
+                Exit::Failed
+            }
+        };
+        exit as u8
     });
-    ExitCode::from(exit as u8)
+    ExitCode::from(code)
 }
 
-fn run(command: &Command, settings: &Settings, color: Color) -> Result<Exit, Trouble> {
+fn run(command: &Command, settings: &Settings, color: Color) -> Result<u8, Trouble> {
     let mut page = Page::new(color);
-    match command {
+    let exit = match command {
         Command::Login(arguments) => login::run(arguments, settings, &mut page),
         Command::Token(arguments) => token::run(arguments, settings, color),
+        Command::Exec(arguments) => return exec::run(arguments, settings, color),
         Command::Refresh(arguments) => refresh::run(arguments, settings, &mut page),
         Command::Status(arguments) => status::run(arguments, settings, &mut page),
         Command::Metrics(arguments) => metrics::run(arguments, settings, &mut page),
         Command::Doctor(arguments) => doctor::run(arguments, settings, &mut page),
         Command::Logout => logout::run(settings, &mut page),
-    }
+    }?;
+    Ok(exit as u8)
 }
 
 /// The account's place in the store that the settings name.

@@ -14,6 +14,9 @@ use crate::arguments::SettingsArguments;
 const PREFIX: &str = "PAYMENTSGATE_";
 /// The path of the shared library for wrappers. It is not a setting.
 const LIBRARY: &str = "PAYMENTSGATE_AUTH_LIB";
+/// The variables that `exec` gives to a program: the token, or the path of its file.
+pub(crate) const TOKEN: &str = "PAYMENTSGATE_ACCESS_TOKEN";
+pub(crate) const TOKEN_FILE: &str = "PAYMENTSGATE_ACCESS_TOKEN_FILE";
 
 /// All given values. The last one of a name wins.
 pub(crate) struct Settings {
@@ -68,6 +71,10 @@ impl Settings {
         }
         for setting in SETTINGS {
             let name = variable(setting);
+            // Without a refresh token it is the one of `exec`, and no setting.
+            if name == TOKEN && std::env::var_os("PAYMENTSGATE_REFRESH_TOKEN").is_none() {
+                continue;
+            }
             let Some(value) = std::env::var_os(&name) else { continue };
             match value.into_string() {
                 Ok(value) => settings.give(setting.name, value, Source::Variable(name)),
@@ -178,7 +185,7 @@ impl Settings {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         let is_unknown = |name: &String| {
             name.starts_with(PREFIX)
-                && name != LIBRARY
+                && ![LIBRARY, TOKEN_FILE].contains(&name.as_str())
                 && !SETTINGS.iter().any(|setting| variable(setting) == *name)
         };
         let mut unknown: Vec<_> = names.filter(is_unknown).collect();
@@ -193,7 +200,7 @@ fn variable(setting: &Setting) -> String {
 }
 
 /// The folder that an environment variable names. The XDG specification ignores relative paths.
-fn absolute(variable: &str) -> Option<PathBuf> {
+pub(crate) fn absolute(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 

@@ -57,6 +57,22 @@ fn a_token_is_printed_and_nothing_else() {
 }
 
 #[test]
+fn a_token_can_be_printed_as_json() {
+    let bench = Bench::new();
+    let found = bench.run(&["token", "--json"]).ends(0).json();
+    let status = bench.run(&["status", "--json"]).ends(0).json();
+    for key in ["fingerprint", "generation"] {
+        assert_eq!(found[key], status[key], "{key}");
+    }
+    let token = bench.run(&["token"]).ends(0).out;
+    assert_eq!(found["access_token"].as_str(), Some(token.trim_end()));
+    assert!((3500..=3600).contains(&found["seconds_left"].as_u64().unwrap()), "{found}");
+    assert_eq!(found.as_object().unwrap().len(), 4);
+    bench.run(&["token", "--json", "--header"]).ends(2);
+    assert_eq!(bench.calls(), (1, 0));
+}
+
+#[test]
 fn a_token_is_refreshed_when_it_is_due_or_too_short() {
     let bench = Bench::new();
     drop(bench.seed(3600, 3000));

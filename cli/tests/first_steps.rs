@@ -47,7 +47,8 @@ fn the_commands_of_the_readme_work_as_printed() {
     let login = fs::read_to_string(&bench.sandbox.address().credentials_file).unwrap();
     bench.file("credentials.json", &login);
     let lines = printed();
-    for piece in ["PAYMENTSGATE_BASE_URL=", "PAYMENTSGATE_CREDENTIALS_FILE=", " login", " status", " doctor"]
+    for piece in
+        ["PAYMENTSGATE_BASE_URL=", "PAYMENTSGATE_CREDENTIALS_FILE=", " login", " exec", " status", " doctor"]
     {
         assert!(lines.iter().any(|line| line.contains(piece)), "{piece}: {lines:?}");
     }

@@ -125,9 +125,9 @@ fn a_secret_in_an_invalid_setting_is_not_shown() {
 fn the_help_has_settings_commands_and_exit_codes() {
     let bench = Bench::new();
     let help = bench.run_command(bench.bare(&["--help"])).ends(0);
-    let help = help.says(&["Exit codes:", "8  status: the token", "PAYMENTSGATE_", "settings.json", "ps"]);
+    let help = help.says(&["Exit codes:", "8    status: the token", "PAYMENTSGATE_", "settings.json", "ps"]);
     assert!(help.out.lines().all(|line| line.chars().count() <= 120), "{}", help.out);
-    for command in ["login", "token", "refresh", "status", "doctor", "logout"] {
+    for command in ["login", "token", "exec", "refresh", "status", "doctor", "logout"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}");
         bench.run_command(bench.bare(&[command, "--help"])).ends(0);
     }

@@ -211,7 +211,9 @@ def make(words: list[str], _environment: dict[str, str], _folder: Path) -> None:
 
 def command_line(words: list[str], environment: dict[str, str], folder: Path) -> None:
     """With --help at its end a command checks its other arguments, and does nothing."""
-    run([str(COMMAND_LINE), *words[1:], "--help"], environment, folder)
+    # After `--` comes another program.
+    own = words[1 : words.index("--")] if "--" in words else words[1:]
+    run([str(COMMAND_LINE), *own, "--help"], environment, folder)
 
 
 def python(words: list[str], environment: dict[str, str], folder: Path) -> None:

@@ -108,7 +108,7 @@ impl Bench {
 
     /// Runs it; nothing secret may be in what it prints, save the access token where it is asked for.
     pub(crate) fn run_command(&self, mut command: Command) -> Ran {
-        let is_token = command.get_args().any(|argument| argument == "token");
+        let is_token = command.get_args().any(|argument| argument == "token" || argument == "exec");
         let before = self.secrets();
         let Output { status, stdout, stderr } = command.output().unwrap();
         let out = String::from_utf8(stdout).unwrap();
