@@ -15,6 +15,9 @@ use support::{Bench, Ran};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_paymentsgate-auth");
 
+/// Waits for a signal, but ends if none comes.
+const LOOP: &str = "i=0; while [ $i -lt 500 ]; do i=$((i + 1)); sleep 0.02; done";
+
 /// Runs a shell script as the program.
 fn run(bench: &Bench, options: &[&str], script: &str) -> Ran {
     bench.run(&[&["exec"], options, &["--", "/bin/sh", "-c", script]].concat())
@@ -106,14 +109,14 @@ fn with_a_file_signals_reach_the_program() {
         (Signal::USR2, "USR2"),
         (Signal::ALARM, "ALRM"),
     ] {
-        let script = format!("trap 'exit 7' {name}; echo ready; while :; do sleep 0.02; done");
+        let script = format!("trap 'exit 7' {name}; echo ready; {LOOP}");
         let (mut child, line) = start(&bench, &script);
         assert_eq!((line.as_str(), left(&bench).len()), ("ready", 1));
         kill_process(Pid::from_child(&child), signal).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(7), "{name}");
         assert_eq!(left(&bench), [""; 0]);
     }
-    let (mut child, _) = start(&bench, "echo ready; while :; do sleep 0.02; done");
+    let (mut child, _) = start(&bench, &format!("echo ready; {LOOP}"));
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "a program without a trap");
     assert_eq!(left(&bench), [""; 0]);
