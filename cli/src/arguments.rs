@@ -16,9 +16,11 @@ const SETTINGS_HELP: &str = "\
 Where settings come from:
   All settings of the library are available (docs/settings.md). The sources, in order of precedence:
     1. --set NAME=VALUE, and --base-url, --credentials-file, --store
-    2. the environment: PAYMENTSGATE_ and the name in capitals, for example PAYMENTSGATE_TLS_CA_FILE
-    3. a settings file, a JSON object such as {\"base_url\": \"https://…\", \"store\": \"file:/folder\"}: the one that
-       --settings names, else paymentsgate-auth/settings.json in $XDG_CONFIG_HOME or ~/.config, if it exists
+    2. the profile that --profile names
+    3. the environment: PAYMENTSGATE_ and the name in capitals, for example PAYMENTSGATE_TLS_CA_FILE
+    4. the profile that PAYMENTSGATE_PROFILE names; without a profile a settings file, a JSON object such as
+       {\"base_url\": \"https://…\", \"store\": \"file:/folder\"}: the one that --settings names, else
+       paymentsgate-auth/settings.json in $XDG_CONFIG_HOME or ~/.config, if it exists
   If no source sets store, sessions are saved in paymentsgate-auth in $XDG_STATE_HOME or ~/.local/state.
   Everybody on this machine can see a secret on the command line (ps): use files instead, credentials_file and
   store_key_file.
@@ -159,6 +161,9 @@ pub(crate) struct SettingsArguments {
     /// A JSON object of settings.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) settings: Option<PathBuf>,
+    /// The settings in profiles/NAME.toml, in the folder of the default settings file.
+    #[arg(long, value_name = "NAME", global = true, conflicts_with = "settings")]
+    pub(crate) profile: Option<String>,
     /// The URL of the service.
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) base_url: Option<String>,

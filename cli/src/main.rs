@@ -1,7 +1,7 @@
 //! The command line of paymentsgate-auth: log in, print a token for curl, run a program with one, show the
 //! store, find problems.
 //!
-//! In reading order: `arguments`, `settings` (the sources and their precedence), `exit` (the exit codes), `page` (the
+//! In reading order: `arguments`, `settings` and `profile` (the sources and their precedence), `exit` (the exit codes), `page` (the
 //! format of output); then a file for each command. The library's [`Operator`] does the work on the store and the
 //! service.
 
@@ -13,6 +13,7 @@ mod login;
 mod logout;
 mod metrics;
 mod page;
+mod profile;
 mod refresh;
 mod settings;
 mod status;

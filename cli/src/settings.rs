@@ -1,4 +1,4 @@
-//! The sources of settings, in order of precedence: command line, environment, file; and the default store.
+//! The sources of settings, in order of precedence: command line, environment, profile or file; and the default store.
 
 use std::fmt;
 use std::fs::DirBuilder;
@@ -6,10 +6,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use paymentsgate_auth::{Config, Error, SETTINGS, Setting, Status, read_file};
+use paymentsgate_auth::{Config, Error, Kind, SETTINGS, Setting, Status, read_file};
 use serde_json::{Map, Value};
 
 use crate::arguments::SettingsArguments;
+use crate::profile::{self, Choice};
 
 const PREFIX: &str = "PAYMENTSGATE_";
 /// The path of the shared library for wrappers. It is not a setting.
@@ -60,29 +61,15 @@ impl Settings {
         if let Some(folder) = default_folder().as_deref().and_then(Path::to_str) {
             settings.give("store", format!("file:{folder}"), Source::Default);
         }
-        if let Some(path) = arguments.settings.clone().or_else(usual_file) {
-            match from_file(&path) {
-                Ok(given) => given
-                    .into_iter()
-                    .for_each(|Given { name, value, source }| settings.give(&name, value, source)),
-                Err(error) => settings.troubles.push(error),
-            }
-            settings.file = Some(path);
+        let choice = Choice::of(arguments);
+        match &choice {
+            Choice::Variable(name) => settings.read_profile(name),
+            Choice::None => settings.read_usual(arguments.settings.clone()),
+            Choice::Flag(_) => {}
         }
-        for setting in SETTINGS {
-            let name = variable(setting);
-            // Without a refresh token it is the one of `exec`, and no setting.
-            if name == TOKEN && std::env::var_os("PAYMENTSGATE_REFRESH_TOKEN").is_none() {
-                continue;
-            }
-            let Some(value) = std::env::var_os(&name) else { continue };
-            match value.into_string() {
-                Ok(value) => settings.give(setting.name, value, Source::Variable(name)),
-                Err(_) => {
-                    let text = format!("{}: it is not UTF-8", Source::Variable(name));
-                    settings.troubles.push(Error::new(Status::PG_ERR_INVALID_UTF8, text));
-                }
-            }
+        settings.read_environment();
+        if let Choice::Flag(name) = &choice {
+            settings.read_profile(name);
         }
         for (name, value) in &arguments.set {
             settings.give(name, value.clone(), Source::Flag("--set"));
@@ -98,10 +85,60 @@ impl Settings {
         settings
     }
 
+    /// Reads the settings file that is named, or else the usual one.
+    fn read_usual(&mut self, named: Option<PathBuf>) {
+        let Some(path) = named.or_else(usual_file) else { return };
+        match from_file(&path) {
+            Ok(given) => self.give_all(&path, given),
+            Err(error) => self.troubles.push(error),
+        }
+        self.file = Some(path);
+    }
+
+    fn read_profile(&mut self, name: &str) {
+        let found = profile::find(name).and_then(|path| {
+            self.file = Some(path.clone());
+            Ok((profile::read(&path)?, path))
+        });
+        match found {
+            Ok((given, path)) => self.give_all(&path, given),
+            Err(error) => self.troubles.push(error),
+        }
+    }
+
+    fn read_environment(&mut self) {
+        for setting in SETTINGS {
+            let name = variable(setting);
+            // Without a refresh token it is the one of `exec`, and no setting.
+            if name == TOKEN && std::env::var_os("PAYMENTSGATE_REFRESH_TOKEN").is_none() {
+                continue;
+            }
+            let Some(value) = std::env::var_os(&name) else { continue };
+            match value.into_string() {
+                Ok(value) => self.give(setting.name, value, Source::Variable(name)),
+                Err(_) => {
+                    let text = format!("{}: it is not UTF-8", Source::Variable(name));
+                    self.troubles.push(Error::new(Status::PG_ERR_INVALID_UTF8, text));
+                }
+            }
+        }
+    }
+
+    fn give_all(&mut self, path: &Path, given: Vec<(String, String)>) {
+        let source = Source::File(path.into());
+        given.into_iter().for_each(|(name, value)| self.give(&name, value, source.clone()));
+    }
+
     fn give(&mut self, name: &str, value: String, source: Source) {
-        // A shell does not expand it behind the colon.
-        let value = match (name, value.strip_prefix("file:~/"), home().as_deref().and_then(Path::to_str)) {
-            ("store", Some(rest), Some(home)) => format!("file:{home}/{rest}"),
+        // A shell does not expand it behind a colon, or in a file.
+        let prefix = match Setting::find(name).map(|setting| &setting.kind) {
+            Some(Kind::Store) => "file:",
+            Some(Kind::Path) => "",
+            _ => return self.given.push(Given { name: name.to_owned(), value, source }),
+        };
+        let rest = value.strip_prefix(prefix).and_then(|path| path.strip_prefix("~/"));
+        let value = match (rest, home().as_deref().and_then(Path::to_str)) {
+            (Some(rest), Some(home)) => format!("{prefix}{home}/{rest}"),
             _ => value,
         };
         self.given.push(Given { name: name.to_owned(), value, source });
@@ -173,10 +210,7 @@ impl Settings {
     /// Whether the settings file contains a secret.
     pub(crate) fn file_holds_secrets(&self) -> bool {
         self.given.iter().any(|given| {
-            // A URL may contain a password.
-            let is_secret = given.value.contains('@')
-                || Setting::find(&given.name).is_some_and(|setting| setting.kind.name() == "secret");
-            is_secret && matches!(given.source, Source::File(_))
+            matches!(given.source, Source::File(_)) && profile::is_secret(&given.name, &given.value)
         })
     }
 
@@ -185,7 +219,7 @@ impl Settings {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         let is_unknown = |name: &String| {
             name.starts_with(PREFIX)
-                && ![LIBRARY, TOKEN_FILE].contains(&name.as_str())
+                && ![LIBRARY, TOKEN_FILE, profile::VARIABLE].contains(&name.as_str())
                 && !SETTINGS.iter().any(|setting| variable(setting) == *name)
         };
         let mut unknown: Vec<_> = names.filter(is_unknown).collect();
@@ -214,14 +248,19 @@ fn default_folder() -> Option<PathBuf> {
     Some(state.join("paymentsgate-auth"))
 }
 
+/// The folder of the default settings file and of profiles.
+pub(crate) fn config_folder() -> Option<PathBuf> {
+    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")))?;
+    Some(folder.join("paymentsgate-auth"))
+}
+
 /// The default settings file.
 fn usual_file() -> Option<PathBuf> {
-    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")))?;
-    let path = folder.join("paymentsgate-auth/settings.json");
+    let path = config_folder()?.join("settings.json");
     path.exists().then_some(path)
 }
 
-fn from_file(path: &Path) -> Result<Vec<Given>, Error> {
+fn from_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
     let source = Source::File(path.into());
     let wrong = |what: String| Error::new(Status::PG_ERR_INVALID_SETTING, format!("{source}: {what}"));
     let bytes = read_file("settings file", path)?;
@@ -239,7 +278,7 @@ fn from_file(path: &Path) -> Result<Vec<Given>, Error> {
                 return Err(wrong(format!("{name:?}: give a text, a number, true or false")));
             }
         };
-        Ok(Given { name, value, source: source.clone() })
+        Ok((name, value))
     });
     given.collect()
 }

@@ -163,6 +163,20 @@ def keeps_a_session(store: Store, running: Sandbox) -> None:
     assert running.counters()["routes"]["issue"]["calls"] == 2
 
 
+@of("toml")
+def test_profiles(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    """A login with the profile, whose places are those of the emulator."""
+    text = re.sub("https://secure.sandbox.paymentsgate.io", environment["PAYMENTSGATE_BASE_URL"], block.code)
+    for place, variable in (("credentials.json", "CREDENTIALS_FILE"), ("ca.pem", "TLS_CA_FILE")):
+        text = re.sub(f'"[^"]*{place}"', json.dumps(environment[f"PAYMENTSGATE_{variable}"]), text)
+    profiles = tmp_path / "paymentsgate-auth/profiles"
+    profiles.mkdir(parents=True)
+    (profiles / "page.toml").write_text(text)
+    own = {name: value for name, value in environment.items() if not name.startswith("PAYMENTSGATE_")}
+    own |= dict.fromkeys(("XDG_CONFIG_HOME", "XDG_STATE_HOME"), str(tmp_path))
+    run([str(COMMAND_LINE), "--profile", "page", "login"], own, tmp_path)
+
+
 @of("sh", "cmake")
 def test_blocks_that_need_an_installed_library_are_run_by_tests_packages(block: Block) -> None:
     page = str(block.page.relative_to(ROOT))
@@ -239,7 +253,7 @@ CHECKS = {
 
 
 def test_every_block_is_run_by_a_test() -> None:
-    known = {"python", "c", "cpp", "go", "sql", "sh", "cmake", ""}
+    known = {"python", "c", "cpp", "go", "sql", "sh", "toml", "cmake", ""}
     unknown = [block.name for block in BLOCKS if block.language not in known]
     assert unknown == []
     names = {block.name for block in BLOCKS}
