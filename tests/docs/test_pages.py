@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from sandbox import Sandbox, started
 from paymentsgate_auth import Session, Store, check_store
 
 BLOCKS = list(blocks())
-AROUND: dict[str, str] = yaml.safe_load((ROOT / "tests/docs/around.yaml").read_text())
 MONITORING = ROOT / "examples/monitoring"
 # Run by tests/packages, with an installed library.
 INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
@@ -69,17 +67,10 @@ def of(*languages: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
 
 
-def whole(block: Block, environment: dict[str, str]) -> str:
-    """The whole program of a block, with the emulator's address."""
-    code, around = block.code, AROUND.get(block.name, "@\n")
-    # The includes of a part come first.
-    includes = "".join(re.findall("^#include .*\n", code, re.M)) if around != "@\n" else ""
-    code = code.replace(includes, "", 1)
-    before, after = around.split("@\n")
-    inner = textwrap.indent(code, "    ") if before.endswith("async def main():\n") else code
-    program = includes + before + inner + after
+def program_of(block: Block, environment: dict[str, str]) -> str:
+    """The program as it is printed, with the emulator's address."""
     url = environment["PAYMENTSGATE_BASE_URL"]
-    program = re.sub(r"https://secure\.(example|sandbox\.paymentsgate\.io)", url, program)
+    program = re.sub(r"https://secure\.(example|sandbox\.paymentsgate\.io)", url, block.code)
     return program.replace('"credentials.json"', json.dumps(environment["PAYMENTSGATE_CREDENTIALS_FILE"]))
 
 
@@ -93,14 +84,14 @@ def run(command: list[str], environment: dict[str, str], folder: Path) -> subpro
 
 @of("python")
 def test_python(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
-    program = whole(block, environment)
+    program = program_of(block, environment)
     if "def test_" in block.code:
         (tmp_path / "test_shop.py").write_text(program)
         command = [sys.executable, "-W", "error", "-m", "pytest", "-p", "paymentsgate_auth.testing"]
         assert " passed" in run([*command, "test_shop.py"], environment, tmp_path).stdout
         return
     done = run([sys.executable, "-W", "error", "-c", program], environment, tmp_path)
-    if "print" in block.code and block.name not in AROUND:
+    if re.search("^(    )?print", block.code, re.M):
         assert done.stdout
     if "basicConfig" in block.code:
         assert "paymentsgate_auth" in done.stderr
@@ -112,7 +103,7 @@ def test_c_and_cpp(block: Block, environment: dict[str, str], tmp_path: Path) ->
     if block.language == "cpp":
         compiler = [os.environ.get("CXX", "c++"), "-std=c++17"]
     source = tmp_path / f"shop.{block.language}"
-    source.write_text(whole(block, environment))
+    source.write_text(program_of(block, environment))
     flags = run(
         ["pkg-config", "--cflags", "--libs", "paymentsgate_auth"], environment, tmp_path
     ).stdout.split()
@@ -126,11 +117,10 @@ def test_go(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text(GO_MODULE)
     shutil.copy(ROOT / "bindings/go/pgoauth2/go.sum", tmp_path)
     is_test = "func Test" in block.code
-    (tmp_path / ("shop_test.go" if is_test else "main.go")).write_text(whole(block, environment))
+    (tmp_path / ("shop_test.go" if is_test else "main.go")).write_text(program_of(block, environment))
     run(["go", "vet", "."], environment, tmp_path)
     run(["go", "test" if is_test else "run", "."], environment, tmp_path)
-    if block.name not in AROUND:
-        assert run(["gofmt", "-l", "."], environment, tmp_path).stdout == ""
+    assert run(["gofmt", "-l", "."], environment, tmp_path).stdout == ""
 
 
 @of("sql")
@@ -256,8 +246,6 @@ def test_every_block_is_run_by_a_test() -> None:
     known = {"python", "c", "cpp", "go", "sql", "sh", "toml", "cmake", ""}
     unknown = [block.name for block in BLOCKS if block.language not in known]
     assert unknown == []
-    names = {block.name for block in BLOCKS}
-    assert set(AROUND) <= names, "around.yaml names blocks that are gone"
 
 
 def test_the_alert_rules_are_complete() -> None:

@@ -22,8 +22,9 @@ from sandbox import Sandbox
 from world import World
 
 HERE = Path(__file__).parent
-# Access tokens live for 7 s and are handed out until 5 s are left; a second more, and idle threads are gone. With 6 s a token
-# would be too short to use whenever its answer crosses a full second, in which the service counts.
+# Access tokens live for 7 s and are handed out until 5 s are left; a second more, and idle threads are gone.
+# With 6 s a token would be too short to use whenever its answer crosses a full second: the service counts in
+# seconds.
 LIFE_S, MARGIN_MS = 7, 3800
 # The time that the library may take beyond a deadline, in addition to the wake-up of a thread.
 GRACE_MS = 50
