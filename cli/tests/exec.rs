@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Bench, Ran};
@@ -34,9 +34,14 @@ fn left(bench: &Bench) -> Vec<String> {
     names.map(|name| name.into_string().unwrap()).collect()
 }
 
-/// Starts a script with `--file`, and waits until it has printed its first line.
+/// Starts a script with `--file`, and waits until it has printed its first line. Signals have their default action, also if
+/// the tests run with some of them ignored, as under nohup.
 fn start(bench: &Bench, script: &str) -> (Child, String) {
-    let mut command = bench.command(&["exec", "--file", "--", "/bin/sh", "-c", script]);
+    let exec = bench.command(&["exec", "--file", "--", "/bin/sh", "-c", script]);
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal").arg(exec.get_program()).args(exec.get_args());
+    command.env_clear().envs(exec.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.env("XDG_RUNTIME_DIR", bench.path("run")).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
