@@ -290,7 +290,7 @@ impl Client {
     }
 }
 
-fn no_base_url() -> Error {
+pub(crate) fn no_base_url() -> Error {
     let text = "base_url is not set; the production host is given to each merchant, the sandbox is \
                 https://secure.sandbox.paymentsgate.io";
     Error::new(Status::PG_ERR_MISSING_SETTING, text)

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::status::Status;
 use crate::token::Grant;
-use crate::transport::{Exchange, Limit, RawResponse, Request};
+use crate::transport::{Limit, RawResponse, Request};
 
 /// Headers that only the library sets: the destination, the authorization, and the framing of the request.
 const RESERVED: [&str; 9] = [
@@ -105,7 +105,7 @@ fn checked_method(method: &str) -> Result<Method, Error> {
 }
 
 /// Checks the path, and returns it without its slash.
-fn checked_path(path: &str) -> Result<String, Error> {
+pub(crate) fn checked_path(path: &str) -> Result<String, Error> {
     let wrong = |what: &str| {
         // The path is not shown, since it may hold private data.
         invalid(format!("the argument `path` {what}; give a path below base_url, for example /wallet"))
@@ -146,18 +146,22 @@ fn checked_headers(headers: &[(&str, &str)]) -> Result<HeaderMap, Error> {
     Ok(checked)
 }
 
-/// Which reasons to send a request again have occurred: each reason counts once.
-#[derive(Debug, Default)]
+/// Decides whether a request is sent again. Each reason counts once.
+#[derive(Debug)]
 pub struct Attempts {
+    /// The request may be repeated without changing anything.
+    is_safe: bool,
+    /// The body is still there. A body that came as a stream is not.
+    is_repeatable: bool,
     renewed: bool,
     repeated: bool,
 }
 
-/// What to do after an exchange.
-#[derive(Debug)]
+/// What to do after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The request has ended.
-    Done(Result<Response, Error>),
+    Done,
     /// The token was refused: send the request once more with a newer token.
     RetryWithNewerToken,
     /// The request had no effect, or is safe to repeat: send it once more.
@@ -165,109 +169,115 @@ pub enum Next {
 }
 
 impl Attempts {
+    /// Of a request that has not been sent.
+    pub fn new(is_safe: bool, is_repeatable: bool) -> Self {
+        Attempts { is_safe, is_repeatable, renewed: false, repeated: false }
+    }
+
     /// Records that a newer token would not help.
     pub fn give_up_renewing(&mut self) {
         self.renewed = true;
     }
 
-    /// Decides what to do after an exchange.
-    pub fn after(&mut self, request: &ApiRequest, exchange: Exchange) -> Next {
-        let error = match exchange.result {
+    /// Decides what to do after an attempt, by whether it was sent and by the HTTP status or the failure.
+    pub fn after(&mut self, was_sent: bool, result: Result<u16, Status>) -> Next {
+        match result {
             // The service does not act on a request whose token it refuses.
-            Ok(answer) if answer.status == 401 && !self.renewed => {
+            Ok(401) if self.is_repeatable && !self.renewed => {
                 self.renewed = true;
-                return Next::RetryWithNewerToken;
+                Next::RetryWithNewerToken
             }
-            Ok(answer) => return Next::Done(read(request, answer)),
-            Err(error) => error,
-        };
-        let is_unseen = exchange.sent.is_none() || error.status == Status::PG_ERR_STREAM_REFUSED;
-        // The server may have closed an idle connection at that moment. A new connection may be enough.
-        let is_broken =
-            matches!(error.status, Status::PG_ERR_CONNECTION_LOST | Status::PG_ERR_STREAM_REFUSED);
-        if is_broken && (is_unseen || request.is_safe()) && !self.repeated {
-            self.repeated = true;
-            return Next::Retry;
+            Ok(_) => Next::Done,
+            Err(status) => {
+                // The server may have closed an idle connection at that moment. A new connection may be enough.
+                let is_broken =
+                    matches!(status, Status::PG_ERR_CONNECTION_LOST | Status::PG_ERR_STREAM_REFUSED);
+                let is_harmless = self.is_safe || !may_be_seen(was_sent, status);
+                if self.is_repeatable && is_broken && is_harmless && !self.repeated {
+                    self.repeated = true;
+                    return Next::Retry;
+                }
+                Next::Done
+            }
         }
-        Next::Done(Err(Error { may_have_acted: !is_unseen && !request.is_safe(), ..error }))
+    }
+
+    /// The error of a request that has ended, which says whether the request may have acted.
+    pub fn failed(&self, was_sent: bool, error: Error) -> Error {
+        Error { may_have_acted: !self.is_safe && may_be_seen(was_sent, error.status), ..error }
     }
 }
 
-fn read(request: &ApiRequest, answer: RawResponse) -> Result<Response, Error> {
-    answer.check_size().map_err(|error| Error {
-        text: format!("{}: {}", request.name(), error.text),
-        may_have_acted: !request.is_safe(),
-        ..error
-    })?;
-    Ok(Response { status: answer.status, headers: answer.headers, body: answer.body })
+/// Whether the service may have seen a request that failed.
+fn may_be_seen(was_sent: bool, status: Status) -> bool {
+    was_sent && status != Status::PG_ERR_STREAM_REFUSED
+}
+
+impl Response {
+    /// The response that the caller gets, or an error if its body is too large.
+    pub(crate) fn read(request: &ApiRequest, answer: RawResponse) -> Result<Self, Error> {
+        answer.check_size().map_err(|error| Error {
+            text: format!("{}: {}", request.name(), error.text),
+            may_have_acted: !request.is_safe(),
+            ..error
+        })?;
+        Ok(Response { status: answer.status, headers: answer.headers, body: answer.body })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Moment;
 
-    fn get() -> ApiRequest {
-        ApiRequest::new("GET", "/wallet", &[], None).unwrap()
-    }
-
-    fn post() -> ApiRequest {
-        ApiRequest::new("POST", "/deals/payin", &[], Some(b"{}")).unwrap()
-    }
-
-    fn failed(sent: bool, status: Status) -> Exchange {
-        let now = Moment { boot: Duration::ZERO, wall: Duration::ZERO };
-        Exchange { sent: sent.then_some(now), result: Err(Error::new(status, "simulated")) }
-    }
-
-    fn answered(status: u16) -> Exchange {
-        Exchange {
-            result: Ok(RawResponse { status, ..RawResponse::default() }),
-            ..failed(true, Status::PG_OK)
-        }
+    /// Attempts of a request that is not safe to repeat.
+    fn post() -> Attempts {
+        Attempts::new(false, true)
     }
 
     #[test]
     fn a_refused_token_is_renewed_once_and_the_second_refusal_is_returned() {
-        let (request, mut attempts) = (post(), Attempts::default());
-        assert!(matches!(attempts.after(&request, answered(401)), Next::RetryWithNewerToken));
-        let Next::Done(Ok(response)) = attempts.after(&request, answered(401)) else { panic!("not done") };
-        assert_eq!(response.status, 401);
+        let mut attempts = post();
+        assert_eq!(attempts.after(true, Ok(401)), Next::RetryWithNewerToken);
+        assert_eq!(attempts.after(true, Ok(401)), Next::Done);
     }
 
     #[test]
     fn after_a_broken_connection_a_safe_request_is_sent_once_more() {
-        let broken = || failed(true, Status::PG_ERR_CONNECTION_LOST);
-        let (request, mut attempts) = (get(), Attempts::default());
-        assert!(matches!(attempts.after(&request, broken()), Next::Retry));
-        let Next::Done(Err(error)) = attempts.after(&request, broken()) else { panic!("not done") };
+        let (status, mut attempts) = (Status::PG_ERR_CONNECTION_LOST, Attempts::new(true, true));
+        assert_eq!(attempts.after(true, Err(status)), Next::Retry);
+        assert_eq!(attempts.after(true, Err(status)), Next::Done);
+        let error = attempts.failed(true, Error::new(status, "simulated"));
         assert!(!error.may_have_acted && error.is_retryable());
     }
 
     #[test]
     fn a_request_that_may_have_acted_is_not_sent_again_and_the_error_says_so() {
-        let mut attempts = Attempts::default();
         for status in [Status::PG_ERR_CONNECTION_LOST, Status::PG_ERR_TIMEOUT] {
-            let Next::Done(Err(error)) = attempts.after(&post(), failed(true, status)) else {
-                panic!("not done")
-            };
+            assert_eq!(post().after(true, Err(status)), Next::Done);
+            let error = post().failed(true, Error::new(status, "simulated"));
             assert!(error.may_have_acted && !error.is_retryable(), "{status:?}");
         }
     }
 
     #[test]
     fn a_request_that_the_service_has_not_seen_is_sent_again() {
-        for exchange in
-            [failed(false, Status::PG_ERR_CONNECTION_LOST), failed(true, Status::PG_ERR_STREAM_REFUSED)]
+        for (was_sent, status) in
+            [(false, Status::PG_ERR_CONNECTION_LOST), (true, Status::PG_ERR_STREAM_REFUSED)]
         {
-            assert!(matches!(Attempts::default().after(&post(), exchange), Next::Retry));
+            assert_eq!(post().after(was_sent, Err(status)), Next::Retry);
         }
         // Nothing listens at the address: the caller decides how long to wait.
-        let unreachable = failed(false, Status::PG_ERR_CONNECT);
-        let Next::Done(Err(error)) = Attempts::default().after(&post(), unreachable) else {
-            panic!("not done")
-        };
-        assert!(error.is_retryable());
+        assert_eq!(post().after(false, Err(Status::PG_ERR_CONNECT)), Next::Done);
+        assert!(post().failed(false, Error::new(Status::PG_ERR_CONNECT, "simulated")).is_retryable());
+    }
+
+    #[test]
+    fn a_request_whose_body_was_a_stream_is_sent_once() {
+        for is_safe in [false, true] {
+            let mut attempts = Attempts::new(is_safe, false);
+            assert_eq!(attempts.after(true, Ok(401)), Next::Done);
+            assert_eq!(attempts.after(false, Err(Status::PG_ERR_CONNECTION_LOST)), Next::Done);
+        }
     }
 
     #[test]

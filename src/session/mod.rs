@@ -5,7 +5,8 @@
 //! - [`decision`] (events and actions) and [`machine`] (the pure decisions), with its parts `current_token`, `pause` (the
 //!   back-off after a failure), `waiter`, [`credential_state`] and [`rejection`] (refusals of credentials and tokens);
 //! - [`plan`], [`flight`] and [`outcome`]: the single flight, its task, its steps and its result;
-//! - `driver` (performs the actions), `timers`, `requests` (requests that carry a token);
+//! - `driver` (performs the actions), `timers`, `requests` (requests that carry a token), [`forward`] (the same with streams,
+//!   for a proxy);
 //! - `published` and `read_counter` (the lock-free read), `registry`;
 //! - [`health`] and [`metrics`] (what a session reports), [`operator`] (manual work on a record).
 
@@ -15,6 +16,7 @@ mod current_token;
 pub mod decision;
 mod driver;
 pub mod flight;
+pub mod forward;
 pub mod health;
 pub mod machine;
 pub mod metrics;
@@ -135,6 +137,12 @@ impl Session {
                 Ok(driver.ask(timeout, driver.token_request(timeout, min_remaining))?.grant)
             }
         }
+    }
+
+    /// Like [`Session::token`], as a future of any runtime.
+    pub async fn token_async(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
+        let driver = self.driver()?;
+        requests::token(driver, requests::deadline(driver, timeout), min_remaining).await
     }
 
     /// Obtains another token than the current one now, with a Refresh or, if that is refused, an Issue. Concurrent

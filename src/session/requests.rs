@@ -54,7 +54,7 @@ pub(super) fn start(driver: &Arc<Driver>, end: Completion, request: ApiRequest, 
 }
 
 /// The deadline on the boot clock. It is taken on the caller's thread, because the library's own thread may be busy.
-fn deadline(driver: &Driver, timeout: Duration) -> Duration {
+pub(super) fn deadline(driver: &Driver, timeout: Duration) -> Duration {
     driver.client.clock.now().boot.saturating_add(timeout)
 }
 
@@ -99,25 +99,22 @@ impl Drop for RequestGuard {
 
 async fn perform(driver: &Driver, request: &ApiRequest, deadline: Duration) -> Outcome {
     let client = &driver.client;
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts::new(request.is_safe(), true);
     loop {
-        let grant = token(driver, deadline).await?;
+        let grant = token(driver, deadline, Duration::ZERO).await?;
         let left = deadline.saturating_sub(client.clock.now().boot);
         if left.is_zero() {
             return Err(timed_out(&request.name()));
         }
-        let reply = client.transport.send(request.with_token(&grant, client.request_limit, left)).await;
-        let is_refused = reply.result.as_ref().is_ok_and(|answer| answer.status == 401);
-        if is_refused {
-            let verdict = driver.reject(*grant.token.fingerprint());
-            if matches!(verdict, ReportVerdict::RejectedFresh { .. }) {
-                attempts.give_up_renewing();
+        let exchange = client.transport.send(request.with_token(&grant, client.request_limit, left)).await;
+        let was_sent = exchange.sent.is_some();
+        let answered = exchange.result.as_ref().map(|answer| answer.status).map_err(|error| error.status);
+        report(driver, &grant, &mut attempts, answered);
+        let why = match attempts.after(was_sent, answered) {
+            Next::Done => {
+                let answer = exchange.result.map_err(|error| attempts.failed(was_sent, error))?;
+                return Response::read(request, answer).map(Arc::new);
             }
-        } else if reply.result.is_ok() {
-            driver.accept(*grant.token.fingerprint());
-        }
-        let why = match attempts.after(request, reply) {
-            Next::Done(outcome) => return outcome.map(Arc::new),
             Next::RetryWithNewerToken => "the token was refused",
             Next::Retry => "the connection broke",
         };
@@ -125,9 +122,27 @@ async fn perform(driver: &Driver, request: &ApiRequest, deadline: Duration) -> O
     }
 }
 
+/// Reports to the session what the service said of a token.
+pub(super) fn report(driver: &Driver, grant: &Grant, attempts: &mut Attempts, answered: Result<u16, Status>) {
+    match answered {
+        Ok(401) => {
+            let verdict = driver.reject(*grant.token.fingerprint());
+            if matches!(verdict, ReportVerdict::RejectedFresh { .. }) {
+                attempts.give_up_renewing();
+            }
+        }
+        Ok(_) => driver.accept(*grant.token.fingerprint()),
+        Err(_) => {}
+    }
+}
+
 /// A token, from memory or from the machine.
-async fn token(driver: &Driver, deadline: Duration) -> Result<Arc<Grant>, Error> {
-    if let Some(grant) = driver.published.read(Duration::ZERO, Arc::clone) {
+pub(super) async fn token(
+    driver: &Driver,
+    deadline: Duration,
+    min_remaining: Duration,
+) -> Result<Arc<Grant>, Error> {
+    if let Some(grant) = driver.published.read(min_remaining, Arc::clone) {
         return Ok(grant);
     }
     let (sender, answer) = oneshot::channel::<TokenResult>();
@@ -137,7 +152,7 @@ async fn token(driver: &Driver, deadline: Duration) -> Result<Arc<Grant>, Error>
     let left = deadline.saturating_sub(driver.client.clock.now().boot);
     driver.add_waiter(
         id,
-        driver.token_request(left, Duration::ZERO),
+        driver.token_request(left, min_remaining),
         Box::new(move |answer| drop(sender.send(answer))),
     );
     match answer.await {
@@ -158,6 +173,6 @@ impl Drop for WaiterGuard<'_> {
     }
 }
 
-fn timed_out(name: &str) -> Error {
+pub(super) fn timed_out(name: &str) -> Error {
     Error::new(Status::PG_ERR_TIMEOUT, format!("{name}: no complete answer within the deadline"))
 }

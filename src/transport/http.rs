@@ -1,21 +1,25 @@
 //! The transport over HTTPS, with reqwest and rustls.
 
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Proxy, StatusCode, Url, Version, redirect, retry};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::admission::Admission;
+use super::admission::{Admission, Permit};
 use super::fault::{self, ResolveError};
 use super::proxy::{ProxyChoice, proxy_for};
 use super::resolver::{self, Unresolved};
 use super::send_latch::{LatchedBody, SendLatch};
 use super::tls::{TlsFiles, TlsSettings};
-use super::{Exchange, RawResponse, Request, Sending, Transport};
-use crate::clock::Clock;
+use super::{Exchange, RawResponse, Request, RequestHead, Sending, Streamed, Transport};
+use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::standard_streams;
@@ -133,26 +137,18 @@ impl HttpTransport {
         builder.build().map_err(set_up_failed)
     }
 
-    async fn exchange(&self, request: Request, latch: Arc<SendLatch>) -> Result<RawResponse, Failed> {
-        let url = self.url(&request.path);
-        let failed = |error: reqwest::Error, has_begun: bool| {
-            let mut fault = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
-            // A server that has begun to answer has seen the request, whatever it reports later.
-            if has_begun && fault.status == Status::PG_ERR_STREAM_REFUSED {
-                fault.status = Status::PG_ERR_CONNECTION_LOST;
-            }
-            // TLS files that cannot be used may be the reason: the connection uses older ones.
-            let file_error = self.tls.reload_error().filter(|_| error.is_connect());
-            let file_error =
-                file_error.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
-            let text = format!("{} {}: {}{file_error}", request.method, without_query(&url), fault.text());
-            Failed { is_connect: error.is_connect(), error: Error::new(fault.status, text) }
-        };
-        let mut headers = request.headers;
+    /// Sends the request and waits for the head of its answer.
+    async fn begin(
+        &self,
+        head: RequestHead,
+        content: reqwest::Body,
+        latch: Arc<SendLatch>,
+    ) -> Result<(reqwest::Response, Option<Permit>), Failed> {
+        let mut headers = head.headers;
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         // The library decodes no content coding. Without this header a server may choose any coding.
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-        if let Some(token) = &request.bearer {
+        if let Some(token) = &head.bearer {
             let line = Zeroizing::new(format!("Bearer {}", token.expose()));
             let mut value = HeaderValue::from_str(&line).map_err(set_up_failed)?;
             value.set_sensitive(true);
@@ -162,26 +158,48 @@ impl HttpTransport {
         let Link { http, admission, .. } = self.link().await?;
         // A slow connection attempt delays no other request for longer.
         let mut permit = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
-        let body =
-            LatchedBody::new(request.body.unwrap_or_default(), latch, self.clock.clone(), admission.clone());
-        let sending = http.request(request.method.clone(), url.clone()).headers(headers);
+        let body = LatchedBody::new(content, latch, self.clock.clone(), admission.clone());
+        let url = self.url(&head.path);
+        let sending = http.request(head.method.clone(), url.clone()).headers(headers);
         let response = sending.body(reqwest::Body::wrap(body)).send().await;
-        let mut response = response.map_err(|error| failed(error, false))?;
+        let response = response.map_err(|error| self.failed(&head.method, &url, error, false))?;
         if let Some(permit) = &mut permit {
             permit.answered(response.version() == Version::HTTP_2);
         }
+        Ok((response, permit))
+    }
 
+    fn failed(&self, method: &Method, url: &Url, error: reqwest::Error, has_begun: bool) -> Failed {
+        let mut fault = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
+        // A server that has begun to answer has seen the request, whatever it reports later.
+        if has_begun && fault.status == Status::PG_ERR_STREAM_REFUSED {
+            fault.status = Status::PG_ERR_CONNECTION_LOST;
+        }
+        // TLS files that cannot be used may be the reason: the connection uses older ones.
+        let file_error = self.tls.reload_error().filter(|_| error.is_connect());
+        let file_error = file_error.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
+        let text = format!("{method} {}: {}{file_error}", without_query(url), fault.text());
+        Failed { is_connect: error.is_connect(), error: Error::new(fault.status, text) }
+    }
+
+    async fn exchange(&self, request: Request, latch: Arc<SendLatch>) -> Result<RawResponse, Failed> {
+        let Request { method, path, headers, bearer, body, limit, .. } = request;
+        let url = self.url(&path);
+        let head = RequestHead { method: method.clone(), path, headers, bearer };
+        let content = reqwest::Body::from(Bytes::from_owner(body.unwrap_or_default()));
+        // The permit is held until the whole answer is here.
+        let (mut response, _permit) = self.begin(head, content, latch).await?;
         let mut answer = RawResponse {
             status: response.status().as_u16(),
             headers: std::mem::take(response.headers_mut()),
             ..RawResponse::default()
         };
-        let limit = request.limit.bytes;
-        let announced = announced_length(&request.method, &response);
+        let announced = announced_length(&method, &response);
         let mut content = Zeroizing::new(Vec::new());
-        while let Some(chunk) = response.chunk().await.map_err(|error| failed(error, true))? {
-            if content.len() + chunk.len() > limit {
-                answer.exceeds = Some(request.limit);
+        let failed = |error| self.failed(&method, &url, error, true);
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if content.len() + chunk.len() > limit.bytes {
+                answer.exceeds = Some(limit);
                 return Ok(answer);
             }
             append(&mut content, &chunk);
@@ -193,8 +211,7 @@ impl HttpTransport {
         // Over HTTP/2 a server may end an answer early without an error.
         if let Some(announced) = announced.filter(|announced| *announced != content.len() as u64) {
             let text = format!(
-                "{} {}: the answer ended after {} of {announced} bytes; {}",
-                request.method,
+                "{method} {}: the answer ended after {} of {announced} bytes; {}",
                 without_query(&url),
                 content.len(),
                 fault::advice(Status::PG_ERR_CONNECTION_LOST)
@@ -203,6 +220,29 @@ impl HttpTransport {
         }
         answer.body = content;
         Ok(answer)
+    }
+
+    /// Sends a request whose body may be a stream, and returns the head of the answer with its body as a stream. The
+    /// timeout ends a request of which nothing moves for that time before the head of the answer arrives.
+    pub async fn stream(&self, head: RequestHead, content: reqwest::Body, timeout: Duration) -> Streamed {
+        let started = self.clock.now();
+        let latch = SendLatch::new();
+        let without_body = content.is_end_stream();
+        let (method, url) = (head.method.clone(), self.url(&head.path));
+        let mut sending = pin!(self.begin(head, content, latch.clone()));
+        let result = loop {
+            let progress = latch.progress();
+            match tokio::time::timeout(timeout, &mut sending).await {
+                Ok(result) => break result,
+                Err(_) if latch.progress() != progress => {}
+                Err(_) => break Err(timed_out(&method, &url, timeout)),
+            }
+        };
+        let sent = was_sent(&latch, started, without_body, &result);
+        let result = result.map(|(response, permit)| {
+            http::Response::from(response).map(|body| AnswerBody { body, _permit: permit })
+        });
+        Streamed { sent, result: result.map_err(|failed| failed.error) }
     }
 
     /// The URL of a path below the base URL. Not by joining, which would let a path name another host.
@@ -223,24 +263,57 @@ impl Transport for HttpTransport {
             let timeout = request.timeout;
             let started = self.clock.now();
             let latch = SendLatch::new();
-            // The HTTP library never polls an empty body.
             let without_body = request.body.as_ref().is_none_or(|body| body.is_empty());
             let (method, path) = (request.method.clone(), request.path.clone());
-            let result = match tokio::time::timeout(timeout, self.exchange(request, latch.clone())).await {
-                Ok(result) => result,
-                Err(_) => {
-                    let url = without_query(&self.url(&path));
-                    let text =
-                        format!("{method} {url}: no complete answer within {} ms", timeout.as_millis());
-                    Err(Error::new(Status::PG_ERR_TIMEOUT, text).into())
-                }
-            };
-            // The latch does not see a request without a body: such a request counts as sent, unless the connection
-            // failed.
-            let counts_as_sent = without_body && !result.as_ref().is_err_and(|failed| failed.is_connect);
-            let sent = latch.close().or(counts_as_sent.then_some(started));
+            let exchange = tokio::time::timeout(timeout, self.exchange(request, latch.clone())).await;
+            let result = exchange.unwrap_or_else(|_| Err(timed_out(&method, &self.url(&path), timeout)));
+            let sent = was_sent(&latch, started, without_body, &result);
             Exchange { sent, result: result.map_err(|failed| failed.error) }
         })
+    }
+}
+
+/// Closes the latch, and returns when the request was sent, if it was. The HTTP library never polls an empty body, so the
+/// latch does not see it: such a request counts as sent, unless the connection failed.
+fn was_sent<T>(
+    latch: &SendLatch,
+    started: Moment,
+    without_body: bool,
+    result: &Result<T, Failed>,
+) -> Option<Moment> {
+    let counts_as_sent = without_body && !result.as_ref().is_err_and(|failed| failed.is_connect);
+    latch.close().or(counts_as_sent.then_some(started))
+}
+
+fn timed_out(method: &Method, url: &Url, timeout: Duration) -> Failed {
+    let text =
+        format!("{method} {}: no complete answer within {} ms", without_query(url), timeout.as_millis());
+    Error::new(Status::PG_ERR_TIMEOUT, text).into()
+}
+
+/// The body of an answer, as a stream. The request is in flight until it is dropped.
+pub struct AnswerBody {
+    body: reqwest::Body,
+    _permit: Option<Permit>,
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = reqwest::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, reqwest::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::status::Status;
 
-pub use http::{HttpOptions, HttpTransport};
+pub use http::{AnswerBody, HttpOptions, HttpTransport};
 pub use proxy::ProxyChoice;
 pub(crate) use resolver::{Unresolved, resolve};
 pub use tls::{TlsOptions, TlsSettings};
@@ -43,6 +43,27 @@ pub struct Request {
     pub limit: Limit,
     /// The time limit, from now to the last byte of the answer.
     pub timeout: Duration,
+}
+
+/// A request without its body.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    /// The HTTP method.
+    pub method: Method,
+    /// The path below the base URL, as in [`Request`].
+    pub path: Cow<'static, str>,
+    /// Further headers, as in [`Request`].
+    pub headers: HeaderMap,
+    /// For `Authorization: Bearer …`.
+    pub bearer: Option<Secret>,
+}
+
+/// The outcome of a request whose answer is a stream.
+pub struct Streamed {
+    /// As in [`Exchange`].
+    pub sent: Option<Moment>,
+    /// The head of the answer and its body, or the reason why there is none.
+    pub result: Result<::http::Response<AnswerBody>, Error>,
 }
 
 /// The largest body that is read.

@@ -3,12 +3,12 @@
 //! texts of the library's errors.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use zeroize::Zeroizing;
 
 use super::admission::Admission;
 use crate::clock::{Clock, Moment};
@@ -24,11 +24,18 @@ enum State {
 /// Allows one body to be sent, once.
 pub(super) struct SendLatch {
     state: Mutex<State>,
+    /// How many pieces of the body were fetched.
+    pieces: AtomicU64,
 }
 
 impl SendLatch {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(SendLatch { state: Mutex::new(State::Unsent) })
+        Arc::new(SendLatch { state: Mutex::new(State::Unsent), pieces: AtomicU64::new(0) })
+    }
+
+    /// A number that grows while the body leaves.
+    pub(super) fn progress(&self) -> u64 {
+        self.pieces.load(Ordering::Relaxed)
     }
 
     /// The body is about to be sent. Returns whether that is allowed.
@@ -55,7 +62,9 @@ impl SendLatch {
 
 /// A body that is sent only if the latch allows it. It cannot be cloned, so no retry policy can send it again.
 pub(super) struct LatchedBody {
-    content: Option<Bytes>,
+    content: reqwest::Body,
+    /// The latch has allowed this body.
+    is_allowed: bool,
     latch: Arc<SendLatch>,
     clock: Arc<dyn Clock>,
     admission: Arc<Admission>,
@@ -63,12 +72,12 @@ pub(super) struct LatchedBody {
 
 impl LatchedBody {
     pub(super) fn new(
-        content: Zeroizing<Vec<u8>>,
+        content: reqwest::Body,
         latch: Arc<SendLatch>,
         clock: Arc<dyn Clock>,
         admission: Arc<Admission>,
     ) -> Self {
-        LatchedBody { content: Some(Bytes::from_owner(content)), latch, clock, admission }
+        LatchedBody { content, is_allowed: false, latch, clock, admission }
     }
 }
 
@@ -86,33 +95,35 @@ impl std::error::Error for SendClosed {}
 
 impl Body for LatchedBody {
     type Data = Bytes;
-    type Error = SendClosed;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, SendClosed>>> {
-        let Some(content) = self.content.take() else { return Poll::Ready(None) };
-        self.admission.connected();
-        Poll::Ready(Some(if self.latch.try_send(self.clock.now()) {
-            Ok(Frame::data(content))
-        } else {
-            Err(SendClosed)
-        }))
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if !self.is_allowed {
+            self.admission.connected();
+            if !self.latch.try_send(self.clock.now()) {
+                return Poll::Ready(Some(Err(SendClosed.into())));
+            }
+            self.is_allowed = true;
+        }
+        self.latch.pieces.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.content).poll_frame(context).map_err(Into::into)
     }
 
     /// An empty body is never polled. This call is then the sign that its request begins to leave.
     fn is_end_stream(&self) -> bool {
-        let is_over = self.content.as_ref().is_none_or(Bytes::is_empty);
+        let is_over = self.content.is_end_stream();
         if is_over {
             self.admission.connected();
         }
         is_over
     }
 
-    /// Exact, so that the request has a Content-Length.
+    /// Exact if the length is known, so that the request has a Content-Length.
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.content.as_ref().map_or(0, |content| content.len() as u64))
+        self.content.size_hint()
     }
 }
 
@@ -122,15 +133,10 @@ mod tests {
     use crate::clock::SystemClock;
 
     fn body(latch: &Arc<SendLatch>) -> LatchedBody {
-        LatchedBody::new(
-            Zeroizing::new(b"secret".to_vec()),
-            latch.clone(),
-            Arc::new(SystemClock),
-            Arc::default(),
-        )
+        LatchedBody::new("secret".into(), latch.clone(), Arc::new(SystemClock), Arc::default())
     }
 
-    fn poll(body: &mut LatchedBody) -> Option<Result<Frame<Bytes>, SendClosed>> {
+    fn poll(body: &mut LatchedBody) -> Option<Result<Frame<Bytes>, <LatchedBody as Body>::Error>> {
         match Pin::new(body).poll_frame(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(frame) => frame,
             Poll::Pending => panic!("a latched body is always ready"),
