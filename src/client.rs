@@ -104,6 +104,16 @@ impl Client {
         self.base_url.as_ref()
     }
 
+    /// The time by the client's clock.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// The setting `request_timeout_ms`.
+    pub fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
     /// Requests the base URL without a token, to learn whether the service answers, in whatever way. Spends nothing.
     /// Blocks until the deadline at most.
     pub fn probe(self: &Arc<Self>, timeout: Duration) -> Result<RawResponse, Error> {

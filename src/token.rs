@@ -1,6 +1,7 @@
 //! Access tokens with their remaining time, and refresh tokens, which can be presented once.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -151,6 +152,19 @@ impl Fingerprint {
     }
 }
 
+/// As [`Fingerprint`] is displayed: 16 hexadecimal digits in lower case.
+impl FromStr for Fingerprint {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let given: [u8; 16] = text.as_bytes().try_into().map_err(|_| ())?;
+        let mut digits = [0; 17];
+        digits[..16].copy_from_slice(&given);
+        given.iter().all(is_digit).then_some(Fingerprint { digits }).ok_or(())
+    }
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.digits[..16].iter().try_for_each(|digit| write!(f, "{}", char::from(*digit)))
@@ -169,6 +183,16 @@ mod tests {
 
     fn at(seconds: u64) -> Moment {
         Moment { boot: Duration::from_secs(seconds), wall: Duration::ZERO }
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_as_it_is_shown() {
+        let shown = Fingerprint::of(&Secret::new("a token").unwrap());
+        assert!(shown.to_string().parse() == Ok(shown));
+        for wrong in ["", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF", "0123456789abcde\u{e9}"]
+        {
+            assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

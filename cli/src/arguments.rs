@@ -1,11 +1,13 @@
 //! The arguments of the command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 
+use crate::agent::listen::{self, Place};
 use crate::exit::Exit;
 use crate::page::Color;
 
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Metrics(MetricsArguments),
     /// Check settings, files, clock, network, service and store, one by one.
     Doctor(DoctorArguments),
+    /// Keep one session for every program of this machine or pod: tokens on a socket, and a proxy that adds them to requests.
+    Agent(AgentArguments),
     /// Remove the account's session from the store.
     Logout,
 }
@@ -133,6 +137,38 @@ pub(crate) struct DoctorArguments {
     #[arg(long)]
     pub(crate) issue: bool,
     /// One JSON object instead; docs/command-line.md gives its keys.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct AgentArguments {
+    /// The unix socket for tokens. Without any socket: agent.sock in $RUNTIME_DIRECTORY, or in paymentsgate-auth in
+    /// $XDG_RUNTIME_DIR.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// A loopback address for tokens, for callers that send the secret.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen::loopback)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the agent writes the secret, which is new at each start [default: agent.secret beside the default socket].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// A loopback address, or unix:PATH: what is sent there goes to base_url with the session's token.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) proxy: Option<Place>,
+    /// An address, which may be reachable from outside, for /healthz, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) health: Option<SocketAddr>,
+    /// The file mode of unix sockets and of the secret. 660 lets the group in.
+    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = listen::mode)]
+    pub(crate) mode: u32,
+    /// The limit of open connections. Further ones wait.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1024, value_parser = value_parser!(u32).range(1..=65_536))]
+    pub(crate) max_connections: u32,
+    /// How long requests may take to end after SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = value_parser!(u64).range(..=3600))]
+    pub(crate) drain_seconds: u64,
+    /// Write the log as JSON, an object on each line.
     #[arg(long)]
     pub(crate) json: bool,
 }

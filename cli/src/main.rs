@@ -5,6 +5,7 @@
 //! format of output); then a file for each command. The library's [`Operator`] does the work on the store and the
 //! service.
 
+mod agent;
 mod arguments;
 mod doctor;
 mod exec;
@@ -87,6 +88,7 @@ fn run(command: &Command, settings: &Settings, color: Color) -> Result<u8, Troub
         Command::Status(arguments) => status::run(arguments, settings, &mut page),
         Command::Metrics(arguments) => metrics::run(arguments, settings, &mut page),
         Command::Doctor(arguments) => doctor::run(arguments, settings, &mut page),
+        Command::Agent(arguments) => agent::run(arguments, settings, color),
         Command::Logout => logout::run(settings, &mut page),
     }?;
     Ok(exit as u8)

@@ -17,7 +17,7 @@ pub(crate) enum Color {
 }
 
 impl Color {
-    fn stream<S: anstream::stream::RawStream>(self, stream: S) -> AutoStream<S> {
+    pub(crate) fn stream<S: anstream::stream::RawStream>(self, stream: S) -> AutoStream<S> {
         match self {
             Color::Auto => AutoStream::auto(stream),
             Color::Always => AutoStream::always(stream),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body::Body;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 
@@ -39,6 +40,17 @@ pub enum ForwardedBody {
     Whole(Bytes),
     /// A stream. The request is sent once.
     Stream(reqwest::Body),
+}
+
+impl ForwardedBody {
+    /// A body that is sent as it arrives.
+    pub fn stream<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        ForwardedBody::Stream(reqwest::Body::wrap(body))
+    }
 }
 
 impl Forwarder {

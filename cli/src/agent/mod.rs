@@ -1,0 +1,158 @@
+//! `agent`: one session for every program of a machine or a pod: tokens on a socket, and a proxy that adds them to requests.
+//!
+//! In reading order: `listen` (the sockets), `caller` (who may ask), `server` (connections and the end), `tokens`, `health` and
+//! `proxy` (the three services), with `headers` and `idle` for the proxy; `answer`, `counters` and `log`.
+
+mod answer;
+mod caller;
+mod counters;
+mod headers;
+mod health;
+mod idle;
+pub(crate) mod listen;
+mod log;
+mod proxy;
+mod server;
+mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paymentsgate_auth::{Client, Error, Forwarder, Secret, Session, Status};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{interval, sleep};
+
+use crate::Trouble;
+use crate::arguments::AgentArguments;
+use crate::exit::Exit;
+use crate::page::Color;
+use crate::settings::Settings;
+use counters::Counters;
+use listen::{Door, Sockets};
+use log::Log;
+use server::Server;
+
+/// How long a caller waits for a token.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The pause after a failure to obtain the first token, if the failure does not say how long to wait.
+const FIRST_TOKEN_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the services share.
+struct Agent {
+    client: Arc<Client>,
+    session: Arc<Session>,
+    forwarder: Forwarder,
+    /// What a caller over TCP must present for a token.
+    secret: Option<Secret>,
+    counters: Counters,
+    log: Log,
+}
+
+pub(crate) fn run(arguments: &AgentArguments, settings: &Settings, color: Color) -> Result<Exit, Trouble> {
+    let mut config = settings.config()?;
+    // A token must be there when the next program asks, also after a quiet night.
+    if settings.value("keep_warm").is_none() {
+        config.set("keep_warm", "true")?;
+    }
+    settings.make_default_store()?;
+    // Before there are threads: the file mode of a socket is a property of the process.
+    let mut sockets = Sockets::open(arguments)?;
+    let client = Client::new(&config)?;
+    let session = Arc::new(Session::open(&client, &config)?);
+    let agent = Arc::new(Agent {
+        forwarder: Forwarder::new(&session, &config)?,
+        client,
+        session,
+        secret: sockets.secret.clone(),
+        counters: Counters::default(),
+        log: Log::new(arguments.json, color),
+    });
+    log::follow(&agent.session, agent.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| system("start threads", &error))?;
+    runtime.block_on(serve(&agent, arguments, &mut sockets))?;
+    // A refresh under way is given the time to save its pair.
+    let closed = agent.session.close(Duration::from_secs(arguments.drain_seconds));
+    closed.unwrap_or_else(|error| agent.log.warn(&error.text));
+    Ok(Exit::Done)
+}
+
+/// Serves until a signal asks to stop; then ends when the requests under way have, or at the second signal.
+async fn serve(agent: &Arc<Agent>, arguments: &AgentArguments, sockets: &mut Sockets) -> Result<(), Error> {
+    let mut stop = Stop::new().map_err(|error| system("receive signals", &error))?;
+    let server = Server::new(agent, arguments.max_connections);
+    for Door { role, socket, name } in sockets.take_doors() {
+        agent.log.info(&format!("{} on {name}", role.name()));
+        server.accept(role, socket)?;
+    }
+    tokio::spawn(obtain_first_token(agent.clone()));
+    if let Some(limit) = sd_notify::watchdog_enabled() {
+        tokio::spawn(feed_watchdog(limit / 2));
+    }
+    notify(&[NotifyState::Ready]);
+    stop.requested().await;
+    notify(&[NotifyState::Stopping]);
+    agent.log.info("stopping: no new connections; requests under way go on");
+    let drain = Duration::from_secs(arguments.drain_seconds);
+    tokio::select! {
+        () = server.drain() => {}
+        () = sleep(drain) => agent.log.warn(&format!(
+            "requests were still under way after {} s and are cut off; --drain-seconds gives them more time",
+            arguments.drain_seconds
+        )),
+        () = stop.requested() => agent.log.warn("a second signal: requests under way are cut off"),
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Obtains a token before the first program asks. From then on the session renews it by itself.
+async fn obtain_first_token(agent: Arc<Agent>) {
+    let mut reported = String::new();
+    while let Err(error) = agent.session.token_async(TOKEN_TIMEOUT, Duration::ZERO).await {
+        if error.status == Status::PG_ERR_CLOSED {
+            return;
+        }
+        if error.text != reported {
+            agent.log.error(&format!("no token yet: {}", error.text));
+            reported = error.text;
+        }
+        sleep(error.retry_after.unwrap_or_default().max(FIRST_TOKEN_PAUSE)).await;
+    }
+}
+
+async fn feed_watchdog(every: Duration) {
+    let mut ticks = interval(every.max(Duration::from_millis(1)));
+    loop {
+        ticks.tick().await;
+        notify(&[NotifyState::Watchdog]);
+    }
+}
+
+/// Tells the service manager. It may have gone, which changes nothing here.
+fn notify(state: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(state);
+}
+
+fn system(what: &str, error: &std::io::Error) -> Error {
+    Error::new(Status::PG_ERR_SYSTEM, format!("cannot {what}: {error}"))
+}

@@ -1,0 +1,166 @@
+//! Connections: accepted up to a limit, answered, and drained at the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
+
+use super::answer::{self, Answer};
+use super::listen::{Role, Socket};
+use super::{Agent, caller, health, proxy, system, tokens};
+
+/// How long a connection may be idle, or take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The limit of the head of a request.
+const HEAD_BYTES: usize = 64 * 1024;
+/// The pause after a connection could not be accepted, for example because no descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) struct Server {
+    agent: Arc<Agent>,
+    /// One for each connection.
+    permits: Arc<Semaphore>,
+    limit: u32,
+    stopping: watch::Sender<bool>,
+}
+
+impl Server {
+    pub(super) fn new(agent: &Arc<Agent>, limit: u32) -> Self {
+        Server {
+            agent: agent.clone(),
+            permits: Arc::new(Semaphore::new(limit as usize)),
+            limit,
+            stopping: watch::Sender::new(false),
+        }
+    }
+
+    /// Accepts the connections to a socket from now on.
+    pub(super) fn accept(&self, role: Role, socket: Socket) -> Result<(), paymentsgate_auth::Error> {
+        let failed = |error: io::Error| system("use a socket", &error);
+        let door = match socket {
+            Socket::Unix(listener) => Listener::Unix(UnixListener::from_std(listener).map_err(failed)?),
+            Socket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener).map_err(failed)?),
+        };
+        let (agent, permits, mut stopping) =
+            (self.agent.clone(), self.permits.clone(), self.stopping.subscribe());
+        tokio::spawn(async move {
+            while let Ok(permit) = permits.clone().acquire_owned().await {
+                let accepted = tokio::select! {
+                    accepted = door.accept() => accepted,
+                    () = requested(&mut stopping) => return,
+                };
+                let (agent, stopping) = (agent.clone(), stopping.clone());
+                match accepted {
+                    Ok(Stream::Tcp(stream)) => {
+                        tokio::spawn(async move {
+                            serve(agent, role, true, stream, stopping).await;
+                            drop(permit);
+                        });
+                    }
+                    Ok(Stream::Unix(stream)) => {
+                        tokio::spawn(async move {
+                            serve(agent, role, false, stream, stopping).await;
+                            drop(permit);
+                        });
+                    }
+                    Err(error) => {
+                        agent.log.error(&format!("cannot accept a connection: {error}"));
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Accepts no more connections, and returns when the open ones have ended.
+    pub(super) async fn drain(&self) {
+        self.stopping.send_replace(true);
+        let _ = self.permits.acquire_many(self.limit).await;
+    }
+}
+
+enum Listener {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+enum Stream {
+    Unix(tokio::net::UnixStream),
+    Tcp(tokio::net::TcpStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Fails only for a connection that has gone.
+                let _ = stream.set_nodelay(true);
+                Ok(Stream::Tcp(stream))
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection. When the agent stops, the request under way is the last one.
+async fn serve(
+    agent: Arc<Agent>,
+    role: Role,
+    is_tcp: bool,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let _open = agent.counters.connected();
+    let service = service_fn(|request| {
+        let agent = agent.clone();
+        async move { Ok::<_, Infallible>(answer(&agent, role, is_tcp, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    // What goes wrong with a connection is the caller's concern, who sees it.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = requested(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// Returns when the agent stops.
+async fn requested(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn answer(agent: &Agent, role: Role, is_tcp: bool, request: Request<Incoming>) -> Answer {
+    let checked = if is_tcp { caller::check(role, request.headers(), agent.secret.as_ref()) } else { Ok(()) };
+    let answer = match (checked, role) {
+        (Err(refusal), _) => {
+            agent.counters.refused();
+            let status = StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::FORBIDDEN);
+            answer::refusal(status, "AGENT_REFUSED", refusal.text())
+        }
+        (Ok(()), Role::Proxy) => proxy::forward(agent, request).await,
+        (Ok(()), Role::Tokens) => tokens::answer(agent, request).await,
+        (Ok(()), Role::Health) => health::answer(agent, &request).await.unwrap_or_else(answer::unknown),
+    };
+    agent.counters.answered(role, answer.status().as_u16());
+    answer
+}
