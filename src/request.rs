@@ -95,7 +95,7 @@ fn invalid(text: String) -> Error {
     Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
 }
 
-fn checked_method(method: &str) -> Result<Method, Error> {
+pub(crate) fn checked_method(method: &str) -> Result<Method, Error> {
     let is_word = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
     let parsed = Method::from_bytes(method.as_bytes()).ok().filter(|_| is_word);
     parsed.filter(|method| !matches!(*method, Method::CONNECT | Method::TRACE)).ok_or_else(|| {

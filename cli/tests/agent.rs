@@ -36,7 +36,10 @@ fn every_program_gets_the_same_token_and_the_service_gets_one_call() {
     assert_eq!(first["fingerprint"].as_str().unwrap().len(), 16);
     assert!((3500..=3600).contains(&first["seconds_left"].as_u64().unwrap()));
     for answer in &answers {
-        assert_eq!((answer.status, answer.json()["access_token"].clone()), (200, first["access_token"].clone()));
+        assert_eq!(
+            (answer.status, answer.json()["access_token"].clone()),
+            (200, first["access_token"].clone())
+        );
         assert_eq!(answer.header("cache-control").unwrap(), "no-store");
     }
     assert_eq!(bench.calls(), (1, 0));
@@ -52,10 +55,7 @@ fn a_reported_token_is_replaced() {
     let socket = runtime_folder(&bench).join("paymentsgate-auth/agent.sock");
     let first = token(&socket).json();
     let report = format!("{{\"fingerprint\": {}}}", first["fingerprint"]);
-    let head = format!(
-        "POST /v1/reject HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n",
-        report.len()
-    );
+    let head = format!("POST /v1/reject HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", report.len());
     assert_eq!(ask_unix(&socket, &head, &report).status, 204);
     let second = token(&socket).json();
     assert_eq!(second["generation"], 2);
@@ -85,11 +85,13 @@ fn what_the_token_service_does_not_understand_is_said() {
         ("POST /v1/reject", 400, "fingerprint"),
         ("GET /wallet", 404, "/v1/token"),
     ] {
-        let answer = ask_unix(&socket, &format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"), "");
+        let answer =
+            ask_unix(&socket, &format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"), "");
         assert_eq!(answer.status, status, "{line}: {}", answer.body);
         assert!(answer.body.contains(piece), "{line}: {}", answer.body);
     }
-    for body in ["{\"fingerprint\": \"0123\"}", "[]", "{\"fingerprint\": 7}", "{\"x\": 1}", &" ".repeat(5000)] {
+    for body in ["{\"fingerprint\": \"0123\"}", "[]", "{\"fingerprint\": 7}", "{\"x\": 1}", &" ".repeat(5000)]
+    {
         let head =
             format!("POST /v1/reject HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
         assert_eq!(ask_unix(&socket, &head, body).status, 400, "{body}");
@@ -127,13 +129,22 @@ fn a_token_over_tcp_needs_the_secret_and_a_local_program() {
 #[test]
 fn an_agent_that_starts_while_the_service_is_down_becomes_ready_by_itself() {
     let bench = Bench::new();
-    bench.sandbox.inject(Fault::new(Route::Issue, Action::Status { status: 503, body: String::new() }).forever()).unwrap();
+    bench
+        .sandbox
+        .inject(
+            Fault::new(Route::Issue, Action::Status { status: 503, body: None, headers: Default::default() })
+                .forever(),
+        )
+        .unwrap();
     let agent = Agent::start(&bench, &["--health", "127.0.0.1:0", "--json"], 2);
     assert_eq!(agent.get("health", "/healthz", "").body, "ok\n");
     let ready = agent.get("health", "/readyz", "");
     assert_eq!(ready.status, 503, "{}", ready.body);
     let metrics = agent.get("health", "/metrics", "").body;
-    assert!(metrics.contains("paymentsgate_auth_agent_answers_total{service=\"health\",code=\"5xx\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("paymentsgate_auth_agent_answers_total{service=\"health\",code=\"5xx\"} 1"),
+        "{metrics}"
+    );
     bench.sandbox.clear_faults();
     wait_until("the agent is ready", || agent.get("health", "/readyz", "").status == 200);
     // Tokens are not for the health service, which is reachable from outside.
@@ -216,7 +227,7 @@ fn a_second_signal_ends_an_agent_whose_caller_does_not() {
     wait_until("the agent stops", || agent.log().iter().any(|line| line.contains("stopping")));
     agent.signal(Signal::TERM);
     let (status, log) = agent.ended();
-    assert!(status.success());
+    assert!(status.success(), "{status}: {log:?}");
     assert!(log.iter().any(|line| line.contains("a second signal")), "{log:?}");
     assert_eq!(read(open).status, 0);
 }

@@ -18,6 +18,8 @@ use support::agent::{Agent, ask, command, read, wait_until};
 use support::upstream::{Upstream, write_answer};
 
 const LARGE: usize = 3 * 1024 * 1024;
+/// Enough for what is answered at once, also on a busy machine.
+const REQUEST_TIMEOUT_MS: &str = "3000";
 
 fn start(bench: &Bench) -> Agent {
     Agent::start(bench, &["--proxy", "127.0.0.1:0"], 1)
@@ -50,11 +52,11 @@ fn a_revoked_token_costs_the_caller_nothing() {
     let bench = Bench::new();
     let agent = start(&bench);
     assert_eq!(agent.get("proxy", "/wallet", "").status, 200);
-    bench.sandbox.revoke(&Revoke::Access);
+    bench.sandbox.revoke(&Revoke::All(true));
     let body = r#"{"amount": 10, "currency": "EUR", "invoiceId": "7", "clientId": "1", "type": "p2p"}"#;
     let answer = agent.post("proxy", "/deals/payin", body);
     assert!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.body);
-    assert_eq!(bench.sandbox.counters().outcomes(Route::Payin, "ok"), 1);
+    assert_eq!(bench.sandbox.counters().calls(Route::Payin), 2);
     agent.stop();
 }
 
@@ -62,11 +64,13 @@ fn a_revoked_token_costs_the_caller_nothing() {
 fn the_service_sees_the_request_without_what_concerns_the_connection() {
     let bench = Bench::new();
     let upstream = Upstream::start(|_, stream| {
-        let head = "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-Kept: yes\r\nContent-Length: 2\r\n\r\nok";
+        let head =
+            "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-Kept: yes\r\nContent-Length: 2\r\n\r\nok";
         stream.write_all(head.as_bytes()).unwrap();
     });
     let agent = with(&bench, &upstream);
-    let headers = "Connection: X-Mine\r\nX-Mine: 1\r\nX-Other: 2\r\nAuthorization: Basic eA==\r\nTE: trailers\r\n";
+    let headers =
+        "Connection: X-Mine\r\nX-Mine: 1\r\nX-Other: 2\r\nAuthorization: Basic eA==\r\nTE: trailers\r\n";
     let answer = agent.get("proxy", "/a/b?c=%20d", headers);
     assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
     assert_eq!((answer.header("x-hop"), answer.header("x-kept").as_deref()), (None, Some("yes")));
@@ -150,7 +154,8 @@ fn both_bodies_are_streams() {
     });
     let agent = with(&bench, &upstream);
     let mut stream = agent.connect("proxy");
-    let head = "PUT /file HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    let head =
+        "PUT /file HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
     stream.write_all(format!("{head}4\r\none-\r\n").as_bytes()).unwrap();
     stream.write_all(b"3\r\ntwo\r\n0\r\n\r\n").unwrap();
     let mut arrived = String::new();
@@ -192,7 +197,7 @@ fn a_service_that_does_not_answer_is_told_from_one_that_refuses() {
         }
     });
     let mut command = command_for(&bench, &upstream);
-    command.env("PAYMENTSGATE_REQUEST_TIMEOUT_MS", "300");
+    command.env("PAYMENTSGATE_REQUEST_TIMEOUT_MS", REQUEST_TIMEOUT_MS);
     let agent = Agent::run(command, 1);
     let lost = agent.post("proxy", "/deals/payin", "{}");
     assert_eq!((lost.status, &lost.json()["may_have_acted"]), (502, &true.into()), "{}", lost.body);
@@ -212,7 +217,7 @@ fn a_body_that_stops_arriving_ends_its_request() {
         std::thread::park();
     });
     let mut command = command_for(&bench, &upstream);
-    command.env("PAYMENTSGATE_REQUEST_TIMEOUT_MS", "300");
+    command.env("PAYMENTSGATE_REQUEST_TIMEOUT_MS", REQUEST_TIMEOUT_MS);
     let agent = Agent::run(command, 1);
     assert_eq!(agent.get("proxy", "/wallet", "").body, "then nothing");
     let head = "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nthen nothing";
@@ -276,8 +281,9 @@ fn a_request_under_way_ends_before_the_agent_does() {
     go_on.send(()).unwrap();
     let answer = read(stream);
     assert_eq!((answer.status, answer.body.as_str()), (200, "late"));
-    drop(idle);
+    // A connection that was never used does not hold the agent.
     assert!(agent.ended().0.success());
+    drop(idle);
 }
 
 #[test]

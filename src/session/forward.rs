@@ -9,11 +9,11 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 
 use super::Session;
-use super::requests::{deadline, report, timed_out, token};
+use super::requests::{deadline, report, token};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::Level;
-use crate::request::{Attempts, Next, checked_path};
+use crate::request::{Attempts, Next, checked_method, checked_path};
 use crate::transport::{AnswerBody, HttpTransport, RequestHead};
 
 /// A session and connections of its own to the service. Its futures run on the caller's tokio runtime.
@@ -62,8 +62,8 @@ impl Forwarder {
         Ok(Forwarder { session: session.clone(), transport })
     }
 
-    /// Sends the request and returns the head of the answer, of any status. The timeout limits the wait for a token,
-    /// and each attempt from the last byte of the request to the head of the answer.
+    /// Sends the request and returns the head of the answer, of any status. The timeout limits each wait for a token,
+    /// and each attempt, from the last piece of the request to the head of the answer.
     pub async fn send(
         &self,
         request: ForwardedRequest,
@@ -71,16 +71,12 @@ impl Forwarder {
     ) -> Result<http::Response<AnswerBody>, Error> {
         let ForwardedRequest { method, path, headers, mut body } = request;
         let name = format!("{method} {}", path.split('?').next().unwrap_or_default());
+        checked_method(method.as_str())?;
         let path = checked_path(&path)?;
         let driver = self.session.driver()?;
-        let until = deadline(driver, timeout);
         let mut attempts = Attempts::new(method.is_safe(), matches!(body, ForwardedBody::Whole(_)));
         loop {
-            let grant = token(driver, until, Duration::ZERO).await?;
-            let left = until.saturating_sub(driver.client.clock.now().boot);
-            if left.is_zero() {
-                return Err(timed_out(&name));
-            }
+            let grant = token(driver, deadline(driver, timeout), Duration::ZERO).await?;
             let head = RequestHead {
                 method: method.clone(),
                 path: path.clone().into(),
@@ -91,7 +87,7 @@ impl Forwarder {
                 ForwardedBody::Whole(bytes) => bytes.clone().into(),
                 ForwardedBody::Stream(stream) => std::mem::take(stream),
             };
-            let streamed = self.transport.stream(head, content, left).await;
+            let streamed = self.transport.stream(head, content, timeout).await;
             let was_sent = streamed.sent.is_some();
             let answered =
                 streamed.result.as_ref().map(|answer| answer.status().as_u16()).map_err(|error| error.status);

@@ -173,6 +173,6 @@ impl Drop for WaiterGuard<'_> {
     }
 }
 
-pub(super) fn timed_out(name: &str) -> Error {
+fn timed_out(name: &str) -> Error {
     Error::new(Status::PG_ERR_TIMEOUT, format!("{name}: no complete answer within the deadline"))
 }

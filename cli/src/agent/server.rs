@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -14,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::answer::{self, Answer};
 use super::listen::{Role, Socket};
@@ -24,6 +25,8 @@ use super::{Agent, caller, health, proxy, system, tokens};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The limit of the head of a request.
 const HEAD_BYTES: usize = 64 * 1024;
+/// How long a connection that has not been used may take for its first request when the agent stops.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// The pause after a connection could not be accepted, for example because no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -57,6 +60,8 @@ impl Server {
         tokio::spawn(async move {
             while let Ok(permit) = permits.clone().acquire_owned().await {
                 let accepted = tokio::select! {
+                    // A connection that the system has accepted already is served, also at the end.
+                    biased;
                     accepted = door.accept() => accepted,
                     () = requested(&mut stopping) => return,
                 };
@@ -124,7 +129,9 @@ async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let _open = agent.counters.connected();
+    let was_used = AtomicBool::new(false);
     let service = service_fn(|request| {
+        was_used.store(true, Ordering::Relaxed);
         let agent = agent.clone();
         async move { Ok::<_, Infallible>(answer(&agent, role, is_tcp, request).await) }
     });
@@ -139,6 +146,13 @@ async fn serve(
         _ = connection.as_mut() => {}
         () = requested(&mut stopping) => {
             connection.as_mut().graceful_shutdown();
+            let is_unused = || !was_used.load(Ordering::Relaxed);
+            if is_unused() {
+                let ended = timeout(FIRST_REQUEST, connection.as_mut()).await.is_ok();
+                if ended || is_unused() {
+                    return;
+                }
+            }
             let _ = connection.await;
         }
     }

@@ -67,7 +67,11 @@ impl Agent {
         let mut agent = Agent { child, log, reader: Some(reader) };
         wait_until("the agent listens", || {
             assert!(agent.child.try_wait().unwrap().is_none(), "the agent ended: {:?}", agent.log());
-            agent.log().iter().filter(|line| line.contains(" on http://") || line.contains(" on unix:")).count()
+            agent
+                .log()
+                .iter()
+                .filter(|line| line.contains(" on http://") || line.contains(" on unix:"))
+                .count()
                 >= sockets
         });
         agent
