@@ -10,14 +10,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import postgresql
 import pytest
 import yaml
-from pages import PAGES, ROOT, Block, anchors, blocks, links
-from sandbox import Sandbox, started
+from pages import COMMAND_LINE, PAGES, ROOT, Block, anchors, blocks, links
+from sandbox import Sandbox
 
 from paymentsgate_auth import Session, Store, check_store
 
@@ -25,7 +24,6 @@ BLOCKS = list(blocks())
 MONITORING = ROOT / "examples/monitoring"
 # Run by tests/packages, with an installed library.
 INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
-COMMAND_LINE = ROOT / "build/paymentsgate-auth"
 MAKEFILE = "".join(file.read_text() for file in (ROOT / "Makefile", *sorted(ROOT.glob("mk/*.mk"))))
 # Pages of other projects, which are not checked.
 OTHERS = {"curl", "pip", "go", "jq", "url()", "pytest"}
@@ -37,29 +35,6 @@ require golang.org/x/oauth2 v0.34.0
 replace github.com/paymentsgate-auth/paymentsgate-auth/bindings/go => {ROOT}/bindings/go
 replace github.com/paymentsgate-auth/paymentsgate-auth/bindings/go/pgoauth2 => {ROOT}/bindings/go/pgoauth2
 """
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with started() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def environment(running: Sandbox) -> dict[str, str]:
-    """The environment of a program, with the emulator and the authority that HTTP clients trust."""
-    running.reset()
-    address = running.address
-    trust = dict.fromkeys(
-        ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PAYMENTSGATE_TLS_CA_FILE"), address["ca_file"]
-    )
-    return {
-        **os.environ,
-        **trust,
-        "NO_PROXY": "127.0.0.1",
-        "PAYMENTSGATE_BASE_URL": address["https"],
-        "PAYMENTSGATE_CREDENTIALS_FILE": address["credentials_file"],
-    }
 
 
 def of(*languages: str) -> pytest.MarkDecorator:

@@ -72,6 +72,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_document_has_every_metric() {
+        let page = include_str!("../../../docs/metrics.md");
+        let text = Counters::default().text();
+        for help in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let (name, meaning) = help.split_once(' ').unwrap();
+            assert!(page.contains(&format!("| `{name}` |")) && page.contains(meaning), "docs/metrics.md lacks: {help}");
+        }
+    }
+
+    #[test]
     fn answers_are_counted_by_service_and_class() {
         let counters = Counters::default();
         for status in [200, 204, 503, 99, 600] {

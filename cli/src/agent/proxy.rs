@@ -10,7 +10,7 @@ use super::idle::Idle;
 use super::{Agent, headers};
 
 /// A body up to this length is held, so that the request can be repeated with another token. A longer one is a stream.
-const HELD_BYTES: u64 = 1024 * 1024;
+const HELD_BYTES: u64 = 256 * 1024;
 
 pub(super) async fn forward(agent: &Agent, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
