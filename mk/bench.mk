@@ -1,12 +1,12 @@
 # Ratios of things that are run in turn; nothing here passes or fails.
 
-.PHONY: bench bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
+.PHONY: bench bench-agent bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
 
 # The emulator of a release.
 BENCH_SANDBOX := $(CURDIR)/build/benches/pg-sandbox
-bench-read bench-network bench-sessions bench-storm bench-python bench-go: export PG_SANDBOX := $(BENCH_SANDBOX)
+bench-read bench-network bench-sessions bench-storm bench-python bench-go bench-agent: export PG_SANDBOX := $(BENCH_SANDBOX)
 
-bench: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go ## Against libcurl, authlib and oauth2, and the read path against C
+bench: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go bench-agent ## Against libcurl, authlib, oauth2 and nginx, and the read path against C
 
 $(BENCH_SANDBOX): $(MANIFESTS) $(call files,$(SANDBOX)/src) | setup
 	$(RELEASE) build --release --package pg-sandbox
@@ -61,3 +61,11 @@ bench-go: $(STAGED) $(BENCH_SANDBOX) ## A token in Go, beside golang.org/x/oauth
 	@mkdir -p build/benches
 	cd benches/go_token && go build -o $(CURDIR)/build/benches/go_token .
 	@scripts/with-sandbox build/benches/go_token
+
+build/benches/load: benches/load.c benches/measure.h
+	$(BENCH_CC)
+
+# On the ports 18443 to 18474.
+bench-agent: build/benches/load $(COMMAND) $(BENCH_SANDBOX) ## The agent's proxy, beside nginx with a fixed token
+	@scripts/setup bench
+	@scripts/with-sandbox python3 benches/agent.py

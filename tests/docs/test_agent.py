@@ -1,4 +1,4 @@
-"""The commands of docs/agent.md and of the README: an agent, and the curl that asks it, as they are printed."""
+"""The commands of docs/agent.md and the README: an agent, and the curl that asks it, as printed."""
 
 from __future__ import annotations
 
