@@ -7,16 +7,19 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import postgresql
 import pytest
 import yaml
 from pages import COMMAND_LINE, PAGES, ROOT, Block, anchors, blocks, links
-from sandbox import Sandbox
+from sandbox import Sandbox, started
 
 from paymentsgate_auth import Session, Store, check_store
 
@@ -35,6 +38,29 @@ require golang.org/x/oauth2 v0.34.0
 replace github.com/paymentsgate-auth/paymentsgate-auth/bindings/go => {ROOT}/bindings/go
 replace github.com/paymentsgate-auth/paymentsgate-auth/bindings/go/pgoauth2 => {ROOT}/bindings/go/pgoauth2
 """
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Sandbox]:
+    with started() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def environment(running: Sandbox) -> dict[str, str]:
+    """The environment of a program, with the emulator and the authority that HTTP clients trust."""
+    running.reset()
+    address = running.address
+    trust = dict.fromkeys(
+        ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PAYMENTSGATE_TLS_CA_FILE"), address["ca_file"]
+    )
+    return {
+        **os.environ,
+        **trust,
+        "NO_PROXY": "127.0.0.1",
+        "PAYMENTSGATE_BASE_URL": address["https"],
+        "PAYMENTSGATE_CREDENTIALS_FILE": address["credentials_file"],
+    }
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
@@ -248,3 +274,40 @@ def test_every_page_is_in_the_summary() -> None:
     pages = {page.name for page in PAGES if page.parent.name == "docs" and page.parent.parent == ROOT}
     missing = [page for page in pages - {"SUMMARY.md"} if f"({page})" not in summary]
     assert missing == []
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+AGENTS = [block for block in BLOCKS if re.search(r"^paymentsgate-auth agent.*\n+curl ", block.code)]
+
+
+def test_there_are_agents() -> None:
+    assert len(AGENTS) == 4
+
+
+@pytest.mark.parametrize("block", AGENTS, ids=[block.name for block in AGENTS])
+def test_an_agent_answers(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    """Only the port is another one, since any port may be in use here."""
+    code = block.code
+    for port in sorted(set(re.findall(r"127\.0\.0\.1:(\d+)", code))):
+        code = code.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}")
+    agent, curl = (line for line in code.splitlines() if line)
+    path = f"{COMMAND_LINE.parent}:{environment['PATH']}"
+    own = environment | {"XDG_RUNTIME_DIR": str(tmp_path), "PATH": path}
+    started = subprocess.Popen(["sh", "-c", f"exec {agent}"], env=own, cwd=tmp_path, stderr=subprocess.PIPE)
+    try:
+        assert started.stderr is not None
+        line = started.stderr.readline()
+        assert b" on " in line, line + started.stderr.read()
+        asked = subprocess.run(["sh", "-c", curl], env=own, cwd=tmp_path, capture_output=True, timeout=60)
+        answer = json.loads(asked.stdout)
+        assert "assets" in answer or answer["access_token"].startswith("eyJ")
+        started.send_signal(signal.SIGTERM)
+        started.stderr.read()
+        assert started.wait(60) == 0
+    finally:
+        started.kill()
+        started.wait()
