@@ -31,6 +31,9 @@ use crate::sync::lock;
 /// connection that is being closed has an unknown fate.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
+/// How often the TLS files are checked at most. A check waits for another thread, since a file system may hang.
+const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// A request on a connection that the network has dropped would wait for its deadline. So while a request is in flight
 /// over HTTP/2, the server is pinged at this interval, and without an answer the connection ends.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
@@ -73,6 +76,8 @@ pub struct HttpTransport {
 #[derive(Clone)]
 struct Link {
     files: Arc<TlsFiles>,
+    /// When the files were last checked.
+    checked: Moment,
     http: reqwest::Client,
     admission: Arc<Admission>,
 }
@@ -103,14 +108,22 @@ impl HttpTransport {
 
     /// The current pool, or a new one if the TLS files have changed. Requests in flight keep the old one.
     async fn link(&self) -> Result<Link, Error> {
-        let files = self.tls.files().await;
+        let checked = self.clock.now();
         let link = self.link.get_or_try_init(|| Ok(Mutex::default()))?;
+        let is_recent = |link: &&Link| checked.since(link.checked) < FILE_CHECK_INTERVAL;
+        if let Some(link) = lock(link).as_ref().filter(is_recent) {
+            return Ok(link.clone());
+        }
+        let files = self.tls.files().await;
         let mut link = lock(link);
-        if let Some(link) = link.as_ref().filter(|link| Arc::ptr_eq(&link.files, &files)) {
+        if let Some(link) = link.as_mut().filter(|link| Arc::ptr_eq(&link.files, &files)) {
+            link.checked = checked;
             return Ok(link.clone());
         }
         match (self.build(&files), link.clone()) {
-            (Ok(http), _) => Ok(link.insert(Link { files, http, admission: Arc::default() }).clone()),
+            (Ok(http), _) => {
+                Ok(link.insert(Link { files, checked, http, admission: Arc::default() }).clone())
+            }
             // The old pool stays in use: the files are valid, so it is the system's roots that cannot be read now.
             (Err(_), Some(last)) => Ok(last),
             (Err(error), None) => Err(error),

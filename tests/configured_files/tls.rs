@@ -6,9 +6,12 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use paymentsgate_auth::client::Client;
+use paymentsgate_auth::clock::{Clock, Moment, SystemClock};
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::status::Status;
@@ -21,10 +24,29 @@ use crate::{PATIENCE, replace, sandbox};
 
 const FILES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
 
+/// The system's clock, ahead by what a test has skipped: the files are not checked at every request.
+#[derive(Default)]
+struct Ahead(AtomicU64);
+
+impl Ahead {
+    fn skip_a_second(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> Moment {
+        let ahead = Duration::from_secs(self.0.load(Ordering::SeqCst));
+        let Moment { boot, wall } = SystemClock.now();
+        Moment { boot: boot + ahead, wall: wall + ahead }
+    }
+}
+
 /// A client with its own copies of the files of its emulator, or of another emulator.
 struct Fixture {
     sandbox: Sandbox,
     client: Arc<Client>,
+    clock: Arc<Ahead>,
     folder: TempDir,
 }
 
@@ -53,11 +75,12 @@ impl Fixture {
         for (name, file) in FILES.iter().zip(files) {
             fs::write(folder.path().join(name), [mark, &fs::read(file).unwrap()].concat()).unwrap();
         }
-        let client = Fixture::client(&sandbox, folder.path()).unwrap();
-        Fixture { sandbox, client, folder }
+        let clock = Arc::<Ahead>::default();
+        let client = Fixture::client(&sandbox, folder.path(), &clock).unwrap();
+        Fixture { sandbox, client, clock, folder }
     }
 
-    fn client(sandbox: &Sandbox, folder: &Path) -> Result<Arc<Client>, Error> {
+    fn client(sandbox: &Sandbox, folder: &Path, clock: &Arc<Ahead>) -> Result<Arc<Client>, Error> {
         let mut config = Config::default();
         config.set("base_url", &sandbox.urls().client_certificate)?;
         config.set("credentials_file", sandbox.address().credentials_file.to_str().unwrap())?;
@@ -67,7 +90,15 @@ impl Fixture {
         {
             config.set(setting, folder.join(name).to_str().unwrap())?;
         }
-        Client::new(&config)
+        let url = sandbox.urls().client_certificate.parse().unwrap();
+        let transport = config.transport(url, clock.clone())?;
+        Client::with_parts(&config, Box::new(transport), clock.clone())
+    }
+
+    /// Replaces a file, and lets the time pass after which it is checked.
+    fn replace(&self, name: &str, with: impl AsRef<[u8]>) {
+        replace(&self.path(name), with);
+        self.clock.skip_a_second();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -92,17 +123,17 @@ fn a_replaced_authority_and_identity_are_used_at_the_next_handshake() {
     let fixture = Fixture::with_files_of(&stranger);
     assert_eq!(fixture.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
     let [ca, cert, key] = files_of(&fixture.sandbox);
-    replace(&fixture.path("ca.pem"), fs::read(ca).unwrap());
+    fixture.replace("ca.pem", fs::read(ca).unwrap());
     assert_eq!(
         fixture.issue().unwrap_err().status,
         Status::PG_ERR_TLS,
         "the server is trusted now, but does not know the client"
     );
-    replace(&fixture.path("cert.pem"), fs::read(cert).unwrap());
-    replace(&fixture.path("key.pem"), fs::read(key).unwrap());
+    fixture.replace("cert.pem", fs::read(cert).unwrap());
+    fixture.replace("key.pem", fs::read(key).unwrap());
     fixture.issue().unwrap();
     // The other way round: an authority that is no longer trusted is refused on a new connection.
-    replace(&fixture.path("ca.pem"), fs::read(&files_of(&stranger)[0]).unwrap());
+    fixture.replace("ca.pem", fs::read(&files_of(&stranger)[0]).unwrap());
     assert_eq!(fixture.issue().unwrap_err().status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
 }
 
@@ -116,19 +147,20 @@ fn the_last_good_files_stay_in_use_between_two_renames_and_while_one_is_broken_o
     let before = handshakes();
 
     // The certificate is new and the key is still the old one.
-    replace(&fixture.path("cert.pem"), &other_cert);
+    fixture.replace("cert.pem", &other_cert);
     fixture.end_connections();
     fixture.issue().unwrap();
     fs::remove_file(fixture.path("key.pem")).unwrap();
+    fixture.clock.skip_a_second();
     fixture.end_connections();
     fixture.issue().unwrap();
-    fs::write(fixture.path("key.pem"), &own_key[..own_key.len() / 2]).unwrap();
+    fixture.replace("key.pem", &own_key[..own_key.len() / 2]);
     fixture.end_connections();
     fixture.issue().unwrap();
     assert_eq!(handshakes(), before + 3, "each was a new connection");
 
     // Now both are from the other emulator and match.
-    replace(&fixture.path("key.pem"), &other_key);
+    fixture.replace("key.pem", &other_key);
     let error = fixture.issue().unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_TLS, "{error}");
     assert!(!error.text.contains("besides"), "{error}");
@@ -137,7 +169,7 @@ fn the_last_good_files_stay_in_use_between_two_renames_and_while_one_is_broken_o
 #[test]
 fn a_handshake_error_says_that_older_files_are_in_use() {
     let fixture = Fixture::with_files_of(&sandbox());
-    replace(&fixture.path("key.pem"), "nonsense");
+    fixture.replace("key.pem", "nonsense");
     let error = fixture.issue().unwrap_err();
     assert_eq!(error.status, Status::PG_ERR_CERTIFICATE_UNTRUSTED);
     assert!(error.text.contains("besides, tls.client_key_file") && error.text.contains("key.pem"), "{error}");
@@ -159,11 +191,13 @@ fn a_secret_swapped_by_kubernetes_is_noticed() {
     for name in FILES {
         symlink(Path::new("..data").join(name), at(name)).unwrap();
     }
-    let client = Fixture::client(&mine, folder.path()).unwrap();
+    let clock = Arc::<Ahead>::default();
+    let client = Fixture::client(&mine, folder.path(), &clock).unwrap();
     assert!(client.issue(None, PATIENCE).is_err());
     symlink("..2", at("..data_tmp")).unwrap();
     fs::rename(at("..data_tmp"), at("..data")).unwrap();
     fs::remove_dir_all(at("..1")).unwrap();
+    clock.skip_a_second();
     client.issue(None, PATIENCE).unwrap();
 }
 
@@ -182,8 +216,8 @@ fn the_error_for_an_encrypted_key_gives_fitting_advice() {
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
     ] {
-        replace(&fixture.path("key.pem"), pem);
-        let error = Fixture::client(&fixture.sandbox, fixture.folder.path()).err().unwrap();
+        fixture.replace("key.pem", pem);
+        let error = Fixture::client(&fixture.sandbox, fixture.folder.path(), &fixture.clock).err().unwrap();
         assert_eq!(error.status, Status::PG_ERR_INVALID_PEM);
         assert!(error.text.contains("encrypted") && error.text.contains("openssl pkey"), "{error}");
     }

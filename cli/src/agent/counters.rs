@@ -77,7 +77,10 @@ mod tests {
         let text = Counters::default().text();
         for help in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
             let (name, meaning) = help.split_once(' ').unwrap();
-            assert!(page.contains(&format!("| `{name}` |")) && page.contains(meaning), "docs/metrics.md lacks: {help}");
+            assert!(
+                page.contains(&format!("| `{name}` |")) && page.contains(meaning),
+                "docs/metrics.md lacks: {help}"
+            );
         }
     }
 
