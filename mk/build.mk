@@ -49,8 +49,8 @@ $(LIVE): $(MANIFESTS) $(call files,src $(SANDBOX)/src examples/live/src) | setup
 # The command line links the rlib, so it is built in a folder of its own: in one, each would undo the other.
 command: $(COMMAND) build/pages/paymentsgate-auth.1 ## The command line (build/paymentsgate-auth) and its manual pages
 $(COMMAND): $(MANIFESTS) $(call files,src cli/src) | setup
-	$(RELEASE) build --release --package paymentsgate-auth-cli --target-dir $(TARGET)/cli
-	@install -D -m 755 $(TARGET)/cli/release/paymentsgate-auth $@
+	$(RELEASE) build --profile command --package paymentsgate-auth-cli --target-dir $(TARGET)/cli
+	@install -D -m 755 $(TARGET)/cli/command/paymentsgate-auth $@
 
 # Manual pages, and what shells complete.
 build/pages/paymentsgate-auth.1: $(MANIFESTS) $(call files,src cli/src cli/pages) | setup

@@ -348,7 +348,7 @@ fn a_session_that_allows_no_private_pair_gets_the_store_error() {
     let session = fixture.session_with(&[("on_store_down", "fail")]);
     let here = fixture.folder.path().join("sessions");
     fs::write(&here, "in the way").unwrap();
-    let error = session.token(Duration::from_millis(300), NOW).unwrap_err();
+    let error = session.token(PATIENCE, NOW).unwrap_err();
     assert!(matches!(error.status, Status::PG_ERR_STORE | Status::PG_ERR_STORE_REFUSED), "{error}");
     assert!(error.text.contains("sessions"), "{error}");
     assert_eq!(fixture.calls(), (0, 0));
