@@ -1,4 +1,4 @@
-"""A client for asyncio programs."""
+"""A client for programs with an event loop."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ._typing import Self, Unpack
 class AsyncClient(ClientBase):
     """A :class:`~paymentsgate_auth.Client` whose calls are awaited.
 
-    It is not bound to an event loop: several loops may use it, in several threads at once or one after the
-    other. Canceling a task cancels its call.
+    It works with asyncio and with trio. It is not bound to an event loop: several loops may use it, in
+    several threads at once or one after the other. Canceling a task cancels its call.
     """
 
     async def issue(
@@ -37,7 +37,7 @@ class AsyncClient(ClientBase):
         """Obtains the next pair with a refresh token, as :meth:`Client.refresh`.
 
         If the task is canceled, the refresh token may be spent: never present it again, issue a new pair. Use
-        ``asyncio.shield`` to get the answer in any case.
+        ``asyncio.shield``, or a shielded scope of trio, to get the answer in any case.
         """
         bearer = text(access_token)
         del access_token

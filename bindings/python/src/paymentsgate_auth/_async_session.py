@@ -1,8 +1,7 @@
-"""A session for asyncio programs."""
+"""A session for programs with an event loop."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import time
@@ -11,7 +10,7 @@ from types import TracebackType
 from ._error import DeadlineExceeded
 from ._event import LogLevel, token_from
 from ._library import library, milliseconds
-from ._loop import operations
+from ._loop import operations, pause
 from ._queue import time_left
 from ._request import Body, Headers, request_arguments
 from ._response import Response
@@ -27,8 +26,8 @@ _PAUSE = 0.02
 class AsyncSession(SessionBase):
     """A :class:`~paymentsgate_auth.Session` whose waits are awaited.
 
-    It is not bound to an event loop: several loops may use it, in several threads at once or one after the
-    other. Canceling a task that waits leaves nothing behind.
+    It works with asyncio and with trio. It is not bound to an event loop: several loops may use it, in
+    several threads at once or one after the other. Canceling a task that waits leaves nothing behind.
     """
 
     async def token(self, timeout: float | None = None, min_remaining: float = 0) -> Token:
@@ -78,7 +77,7 @@ class AsyncSession(SessionBase):
         while (left := end - time.monotonic()) > 0:
             with contextlib.suppress(DeadlineExceeded):
                 return self._close(0)
-            await asyncio.sleep(min(left, _PAUSE))
+            await pause(min(left, _PAUSE))
         self._close(time_left(left, timeout))
         return None
 

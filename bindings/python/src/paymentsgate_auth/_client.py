@@ -123,7 +123,7 @@ class Client(ClientBase):
     def async_session(
         self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]
     ) -> AsyncSession:
-        """Opens a session for asyncio programs, as :meth:`session`."""
+        """Opens a session for programs with an event loop, as :meth:`session`."""
         chosen = texts({**(settings or {}), **keywords})  # type: ignore[dict-item]
         del settings, keywords
         return self._session(AsyncSession, chosen)

@@ -1,14 +1,21 @@
-"""Waits for the library in an event loop, without blocking the loop."""
+"""Waits for the library in an event loop of asyncio or trio, without blocking the loop."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from ._error import check
 from ._library import Handle, library
 from ._queue import Queue, raise_for_error
+
+if TYPE_CHECKING:
+    from . import _trio
+
+    Loop = asyncio.AbstractEventLoop | _trio.Loop
+    Future = asyncio.Future[Any] | _trio.Future
 
 _ATTRIBUTE = "_paymentsgate_auth_operations"
 
@@ -22,7 +29,7 @@ class Operations:
     def __init__(self) -> None:
         self._queue = Queue()
         self._ids = itertools.count(1)
-        self._pending: dict[int, asyncio.Future[Handle]] = {}
+        self._pending: dict[int, Future] = {}
         self._watched: int | None = None
 
     async def perform(self, start: Any, owner: Handle, *arguments: object) -> Handle:
@@ -30,7 +37,7 @@ class Operations:
 
         Canceling the task cancels the operation. An operation that ends at once needs no turn of the loop.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         number, future = next(self._ids), loop.create_future()
         self._pending[number] = future
         try:
@@ -53,20 +60,40 @@ class Operations:
             if future and not future.done():
                 future.set_result(event)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _watch(self, loop: Loop) -> None:
         if self._watched is None:
             self._watched = self._queue.descriptor()
             loop.add_reader(self._watched, self._take)
 
-    def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _unwatch(self, loop: Loop) -> None:
         if self._watched is not None and not self._pending:
             loop.remove_reader(self._watched)
             self._watched = None
 
 
+def running_loop() -> Loop:
+    """The running event loop. That of trio has the methods of an asyncio loop that are used here."""
+    if _is_trio():
+        from . import _trio
+
+        return _trio.running_loop()
+    return asyncio.get_running_loop()
+
+
+def _is_trio() -> bool:
+    # trio requires sniffio, which also tells them apart where one loop runs inside the other.
+    sniffio: Any = sys.modules.get("sniffio")
+    if sniffio is None or "trio" not in sys.modules:
+        return False
+    try:
+        return bool(sniffio.current_async_library() == "trio")
+    except sniffio.AsyncLibraryNotFoundError:
+        return False
+
+
 def operations() -> Operations:
     """The operations of the running event loop. An attribute of the loop holds them, so they end with it."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     found: Operations | None = getattr(loop, _ATTRIBUTE, None)
     if found is None:
         found = Operations()
@@ -74,18 +101,31 @@ def operations() -> Operations:
     return found
 
 
-def _set_ready(ready: asyncio.Future[None]) -> None:
-    # The loop calls this repeatedly until the reader is removed.
-    if not ready.done():
-        ready.set_result(None)
-
-
 async def readable(descriptor: int, timeout: float | None) -> None:
     """Waits until a descriptor is readable, or the timeout in seconds has passed."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     ready = loop.create_future()
     loop.add_reader(descriptor, _set_ready, ready)
     try:
-        await asyncio.wait([ready], timeout=timeout)
+        if isinstance(ready, asyncio.Future):
+            await asyncio.wait([ready], timeout=timeout)
+        else:
+            await ready.wait(timeout)
     finally:
         loop.remove_reader(descriptor)
+
+
+async def pause(seconds: float) -> None:
+    """Waits for a time, while the loop continues."""
+    if _is_trio():
+        import trio
+
+        await trio.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)
+
+
+def _set_ready(ready: Future) -> None:
+    # The loop calls this repeatedly until the reader is removed.
+    if not ready.done():
+        ready.set_result(None)
