@@ -14,13 +14,10 @@ from ._loop import operations, pause
 from ._queue import time_left
 from ._request import Body, Headers, request_arguments
 from ._response import Response
-from ._session import SessionBase
+from ._session import PAUSE, SessionBase
 from ._subscription import AsyncSubscription
 from ._token import Token
 from ._typing import Self
-
-# The interval at which close() checks whether the session has ended.
-_PAUSE = 0.02
 
 
 class AsyncSession(SessionBase):
@@ -77,7 +74,7 @@ class AsyncSession(SessionBase):
         while (left := end - time.monotonic()) > 0:
             with contextlib.suppress(DeadlineExceeded):
                 return self._close(0)
-            await pause(min(left, _PAUSE))
+            await pause(min(left, PAUSE))
         self._close(time_left(left, timeout))
         return None
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
+from . import _gevent
 from ._async_session import AsyncSession
 from ._error import Closed, InvalidCall, Status, make, text_of
-from ._library import Handle, Text, library, milliseconds
+from ._event import token_from
+from ._library import Handle, Text, library, milliseconds, without_nul
+from ._queue import perform
 from ._session import Session, SessionBase
 from ._settings import Chosen, Settings, Value, base_url, new_client, new_config, texts
 from ._token import Token
@@ -89,7 +92,7 @@ class Client(ClientBase):
         """
         given = (text(account_id), text(public_key))
         del account_id, public_key
-        return self._call(library.pg_issue_token_sized, given, timeout)
+        return self._call(library.pg_issue_token_sized, library.pg_issue_token_start, given, timeout)
 
     def refresh(
         self, token: Token | str, *, access_token: str | None = None, timeout: float | None = None
@@ -105,7 +108,7 @@ class Client(ClientBase):
         del access_token
         given = refresh_texts(token, bearer)
         del token
-        return self._call(library.pg_refresh_token_sized, given, timeout)
+        return self._call(library.pg_refresh_token_sized, library.pg_refresh_token_start, given, timeout)
 
     def session(
         self, settings: Mapping[str, Value] | None = None, /, **keywords: Unpack[Settings]
@@ -128,10 +131,13 @@ class Client(ClientBase):
         del settings, keywords
         return self._session(AsyncSession, chosen)
 
-    def _call(self, function: Any, given: Texts, timeout: float | None) -> Token:
+    def _call(self, function: Any, start: Any, given: Texts, timeout: float | None) -> Token:
         first, second = given
-        texts_and_lengths = (first, len(first or ()), second, len(second or ()))
         handle = self._open_handle()
+        if _gevent.is_patched():
+            both = without_nul(first), without_nul(second)
+            return token_from(perform(start, handle, *both, milliseconds(timeout)))
+        texts_and_lengths = (first, len(first or ()), second, len(second or ()))
         return Token(make(library.pg_token_free, function, handle, *texts_and_lengths, milliseconds(timeout)))
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ import time
 from ctypes import byref, c_int32, c_void_p
 from typing import Any
 
+from . import _gevent
 from ._error import check, exception, make
 from ._library import Handle, library, milliseconds
 
@@ -28,7 +29,9 @@ class Queue:
         return Handle(pointer, library.pg_event_free) if pointer else None
 
     def wait(self, timeout: float | None = None) -> Handle | None:
-        """As :meth:`take`, but Ctrl-C ends the wait at once."""
+        """As :meth:`take`, but Ctrl-C ends the wait at once, and the other greenlets of gevent continue."""
+        if _gevent.is_patched():
+            return self._wait_in_greenlet(timeout)
         # Only the main thread handles signals.
         if threading.current_thread() is not threading.main_thread():
             return self.take(timeout)
@@ -37,6 +40,14 @@ class Queue:
             if event := self.take(SLICE):
                 return event
         return self.take(time_left(left, timeout))
+
+    def _wait_in_greenlet(self, timeout: float | None) -> Handle | None:
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
+        event = self.take(0 if timeout is None else min(timeout, 0))
+        while event is None and (left := end - time.monotonic()) > 0:
+            _gevent.wait_readable(self.descriptor(), None if timeout is None else left)
+            event = self.take()
+        return event
 
     def cancel(self, number: int) -> None:
         """Cancels the operation with this number. It has no effect on an operation that has ended."""

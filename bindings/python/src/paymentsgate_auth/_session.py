@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NoReturn
 
+from . import _gevent
 from ._error import Closed, DeadlineExceeded, PaymentsGateError, check, make, text_of
 from ._event import LogLevel, token_from
 from ._library import Handle, Text, library, milliseconds
@@ -24,6 +25,9 @@ from ._subscription import Subscription
 from ._token import Token
 from ._token_cache import TokenCache
 from ._typing import Self, Unpack
+
+# The interval at which a close() that must not block checks whether the session has ended.
+PAUSE = 0.02
 
 
 class SessionBase:
@@ -213,9 +217,14 @@ class Session(SessionBase):
         May be called again.
         """
         end = time.monotonic() + (math.inf if timeout is None else timeout)
-        while (left := end - time.monotonic()) > SLICE:
+        # A greenlet of gevent must not block, so it asks again and again.
+        is_greenlet = _gevent.is_patched()
+        step = 0 if is_greenlet else SLICE
+        while (left := end - time.monotonic()) > step:
             with contextlib.suppress(DeadlineExceeded):
-                return self._close(SLICE)
+                return self._close(step)
+            if is_greenlet:
+                _gevent.pause(min(left, PAUSE))
         self._close(time_left(left, timeout))
         return None
 
