@@ -31,10 +31,13 @@ def abi(number: int) -> str:
     return f"unsigned pg_abi_version(void) {{ return {number}; }}"
 
 
-def load(package: Path, **environment: str) -> str:
+IMPORT = "import paymentsgate_auth as p; print(p.library_version())"
+
+
+def load(package: Path, program: str = IMPORT, **environment: str) -> str:
     """The output of importing the package in a separate process."""
     inherited = {name: value for name, value in os.environ.items() if name != "PAYMENTSGATE_AUTH_LIB"}
-    command = [sys.executable, "-c", "import paymentsgate_auth as p; print(p.library_version())"]
+    command = [sys.executable, "-c", program]
     environment = {**inherited, "PYTHONPATH": str(package.parent), **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
@@ -86,6 +89,29 @@ def test_the_error_says_where_the_library_was_searched(package: Path) -> None:
     assert said.startswith("ImportError: cannot load /nowhere.so")
     for piece in (str(package / SONAME), "PAYMENTSGATE_AUTH_LIB (/nowhere.so)", "make install", "ldconfig"):
         assert piece in said
+
+
+def test_thread_local_memory_that_other_libraries_have_taken(package: Path, tmp_path: Path) -> None:
+    """What docs/python.md says about glibc: the error, and the two ways out of it."""
+    model = '__attribute__((tls_model("initial-exec"))) __thread'
+    other = stub(
+        tmp_path / "other.so", f"{model} char taken[64] = {{1}}; char *use(void) {{ return taken; }}"
+    )
+    for number in range(40):
+        shutil.copy(other, tmp_path / f"other{number}.so")
+    others = f"""
+import contextlib, ctypes, pathlib
+for other in pathlib.Path({str(tmp_path)!r}).glob("other?*.so"):
+    with contextlib.suppress(OSError): ctypes.CDLL(str(other))
+"""
+    ours = os.environ["PAYMENTSGATE_AUTH_LIB"]
+    said = load(package, others + IMPORT, PAYMENTSGATE_AUTH_LIB=ours)
+    assert said.startswith("ImportError: ")
+    assert "cannot allocate memory in static TLS block" in said
+    assert load(package, IMPORT + others, PAYMENTSGATE_AUTH_LIB=ours) == library_version()
+    [setting] = re.findall(r"GLIBC_TUNABLES=(\S+)", said)
+    reserved = load(package, others + IMPORT, PAYMENTSGATE_AUTH_LIB=ours, GLIBC_TUNABLES=setting)
+    assert reserved == library_version()
 
 
 def test_every_function_of_the_header_is_declared() -> None:

@@ -51,6 +51,30 @@ client.refresh(token)
     assert sandbox.counters()["pairs_issued"] == 9
 
 
+def test_python_warns_about_a_fork_only_after_the_first_call(settings: dict[str, str]) -> None:
+    """What docs/python.md says: there is no thread before the first call, and Python 3.12 counts threads."""
+    script = """
+import warnings
+def warned():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        child = os.fork()
+        if child == 0: os._exit(0)
+    os.waitpid(child, 0)
+    return [warning.category for warning in caught]
+session = client.session()
+session.health()
+assert len(os.listdir("/proc/self/task")) == 1
+assert warned() == []
+session.token()
+assert threading.active_count() == 1
+assert len(os.listdir("/proc/self/task")) > 1
+assert warned() == ([DeprecationWarning] if sys.version_info >= (3, 12) else [])
+session.close()
+"""
+    run(script, settings)
+
+
 def test_a_fork_during_calls(sandbox: Sandbox, settings: dict[str, str]) -> None:
     sandbox.fault(action={"kind": "delay", "ms": 20}, times=None)
     script = """

@@ -160,6 +160,12 @@ def _load() -> Any:
     try:
         library = CDLL(path)
     except OSError as error:
+        if "static TLS" in str(error):
+            raise ImportError(
+                f"cannot load {path}: {error}. Libraries that were loaded before have taken the memory that "
+                "glibc reserves for thread-local variables. Import paymentsgate_auth before them, or start "
+                "Python with the environment variable GLIBC_TUNABLES=glibc.rtld.optional_static_tls=8192"
+            ) from None
         raise ImportError(
             f"cannot load {path}: {error}. Looked first for {Path(__file__).with_name(_SONAME)}, then at the "
             f"variable {_VARIABLE} ({os.environ.get(_VARIABLE) or 'not set'}), then for {_SONAME} on the "
