@@ -159,9 +159,25 @@ def test_pytest_finds_the_plugin(python: Path, tmp_path: Path) -> None:
     assert "value='paymentsgate_auth.testing'" in run(python, "-I", "-c", program, cwd=tmp_path)
 
 
+def test_a_program_frozen_with_pyinstaller(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    """PyInstaller finds the hook of the installed package, and the program has the library inside."""
+    (tmp_path / "shop.py").write_text(JOB)
+    [installed] = python.parents[1].glob("lib/python*/site-packages")
+    freeze = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level=WARN", "shop.py"]
+    run(*freeze, cwd=tmp_path, PYTHONPATH=str(installed))
+    program = tmp_path / "moved"
+    (tmp_path / "dist" / "shop").rename(program)
+    version, _, mapped = run(program / "shop", cwd=tmp_path, **environment(sandbox)).splitlines()
+    assert version
+    assert mapped == repr({str(program / "_internal" / LIBRARY)})
+    # They are installed beside PyInstaller here, and the program does not use them.
+    assert not any((program / "_internal" / name).exists() for name in ("gevent", "trio"))
+
+
 def test_the_wheel_contains_exactly_the_expected_files(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
-    sources = {f"paymentsgate_auth/{file.name}" for file in PACKAGE.iterdir() if file.is_file()}
+    found = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    sources = {path.relative_to(PACKAGE.parent).as_posix() for path in found}
     assert "paymentsgate_auth/py.typed" in sources
     licences = {name for name in names if ".dist-info/licenses/" in name}
     assert sources | {LIBRARY} <= names
