@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import ssl
 import threading
@@ -17,6 +18,7 @@ from sandbox import Sandbox
 from paymentsgate_auth import (
     Client,
     Closed,
+    ConfigurationError,
     DeadlineExceeded,
     Fate,
     InvalidCall,
@@ -106,6 +108,20 @@ def test_keywords_paths_numbers_and_booleans(sandbox: Sandbox) -> None:
     last = sandbox.counters()["routes"]["refresh"]["last"]["headers"]
     assert last["user-agent"] == "shop/7"
     assert "authorization" not in last
+
+
+def test_the_environment_is_python_s_copy(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C must not read its own while a thread changes it. What only C code has set does not count."""
+    set_by_c, unset = ctypes.CDLL(None).setenv, ctypes.CDLL(None).unsetenv
+    set_by_c(b"PAYMENTSGATE_CONNECT_TIMEOUT_MS", b"soon", 1)
+    try:
+        assert Client.from_env(settings)
+        monkeypatch.setenv("PAYMENTSGATE_CONNECT_TIMEOUT_MS", "later")
+        with pytest.raises(ConfigurationError, match=r"^PAYMENTSGATE_CONNECT_TIMEOUT_MS: .*later") as failure:
+            Client.from_env(settings)
+        assert failure.value.status is Status.INVALID_SETTING
+    finally:
+        unset(b"PAYMENTSGATE_CONNECT_TIMEOUT_MS")
 
 
 def test_settings_override_the_environment(

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from ctypes import (
     CDLL,
     POINTER,
-    PyDLL,
     c_bool,
     c_char_p,
     c_int32,
@@ -187,8 +186,6 @@ def _load() -> Any:
                 f"{path} has no {name}: it is older than this package. Install matching versions of package "
                 f"and library, or set {_VARIABLE} to the path of the right library"
             )
-    # PyDLL holds the GIL during the call, so that no Python thread changes the environment meanwhile.
-    library.pg_config_set_from_env = PyDLL(path).pg_config_set_from_env
     for name, (answer, *arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = answer, arguments

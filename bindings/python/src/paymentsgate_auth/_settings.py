@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypedDict
 
-from ._error import check, make
+from ._error import PaymentsGateError, check, make
 from ._library import Handle, Text, library
 from ._store import Store, set_store
 
@@ -97,7 +97,7 @@ def new_config(settings: Chosen, *, from_env: bool = False) -> Config:
     """Makes a ``pg_config``. The given settings override the variables."""
     config = Config(library.pg_config_new(), library.pg_config_free)
     if from_env:
-        check(library.pg_config_set_from_env, config)
+        _set_from_env(config)
     for name, value in settings:
         if isinstance(value, Text):
             check(library.pg_config_set_sized, config, name, value, len(value))
@@ -105,6 +105,21 @@ def new_config(settings: Chosen, *, from_env: bool = False) -> Config:
             set_store(config, value)
             config.has_store = True
     return config
+
+
+def _set_from_env(config: Config) -> None:
+    # From Python's copy of the environment: C must not read its own while another thread changes it.
+    for name in _names():
+        variable = f"PAYMENTSGATE_{name.upper().replace('.', '_')}"
+        given = os.environ.get(variable)
+        if given is None:
+            continue
+        value = Text(given)
+        del given
+        try:
+            check(library.pg_config_set_sized, config, name.encode(), value, len(value))
+        except PaymentsGateError as error:
+            raise type(error)(f"{variable}: {error}", status=error.status) from None
 
 
 def base_url(settings: Chosen, *, from_env: bool = False) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import itertools
 import time
 import weakref
 from collections.abc import Callable
@@ -81,9 +80,9 @@ class _Table(Structure):
     )
 
 
-# The context is a number. The callbacks live as long as this module, so none is freed during a call.
-_stores: dict[int, Store] = {}
-_numbers = itertools.count(1)
+# The context is the id of an entry, which no other entry has while this one is here. The callbacks live as
+# long as this module, so none is freed during a call.
+_stores: dict[int, list[Store]] = {}
 _callbacks: list[Any] = []
 
 
@@ -94,7 +93,8 @@ def _callback(*types: Any) -> Callable[[Callable[..., int]], int]:
         def guarded(context: int, *arguments: Any) -> int:
             reply = arguments[-1]
             try:
-                return function(_stores[context], *arguments)
+                [store] = _stores[context]
+                return function(store, *arguments)
             except BaseException as error:
                 # Only the text is passed on, not the cause or the frames with their variables.
                 text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -146,9 +146,9 @@ _free = CFUNCTYPE(None, c_void_p)(_release)
 
 
 def _table(store: Store) -> _Table:
-    number = next(_numbers)
-    _stores[number] = store
-    return _Table(sizeof(_Table), number, _lock, _unlock, _load, _save, _address(_free))
+    entry = [store]
+    _stores[id(entry)] = entry
+    return _Table(sizeof(_Table), id(entry), _lock, _unlock, _load, _save, _address(_free))
 
 
 def set_store(config: Handle, store: Store) -> None:
@@ -181,18 +181,21 @@ def check_store(store: Store) -> None:
     _stores.pop(table.context)
 
 
-# A thread of the library must not return from a store into an interpreter that has ended.
-_open_sessions: weakref.WeakSet[Handle] = weakref.WeakSet()
+# A thread of the library must not return from a store into an interpreter that has ended. These are not in a
+# WeakSet, because other threads must not change one while it is read.
+_open_sessions: dict[int, weakref.ref[Handle]] = {}
 
 
 def close_at_exit(session: Handle) -> None:
     """Closes the session when the interpreter exits."""
-    _open_sessions.add(session)
+    number = id(session)
+    _open_sessions[number] = weakref.ref(session, lambda _: _open_sessions.pop(number, None))
 
 
 @atexit.register
 def _close_all() -> None:
-    sessions, end = list(_open_sessions), time.monotonic() + _LAST_CALLS
+    sessions = [session for reference in list(_open_sessions.values()) if (session := reference())]
+    end = time.monotonic() + _LAST_CALLS
     # First close all of them, then wait for each.
     for session in sessions:
         _close(session, 0)
