@@ -178,7 +178,10 @@ impl Settings {
             return Ok(());
         };
         let folder = Path::new(store.value.trim_start_matches("file:"));
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+        // The folder of a group has other permissions, which the library gives it.
+        let is_shared = self.value("store_mode") == Some("group");
+        let made = if is_shared { folder.parent().unwrap_or(folder) } else { folder };
+        DirBuilder::new().recursive(true).mode(0o700).create(made).map_err(|error| {
             let text = format!(
                 "cannot make {}, where the command line keeps sessions: {error}; set store to file:/folder, or \
                  XDG_STATE_HOME to a folder that can be written",

@@ -13,7 +13,7 @@ use crate::credentials::{self, Credentials, CredentialsSource};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::status::Status;
-use crate::store::{HostStore, Keyring, Location};
+use crate::store::{HostStore, Keyring, Location, StoreMode};
 use crate::transport::{HttpOptions, HttpTransport, TlsOptions, TlsSettings};
 
 pub use table::{Kind, SETTINGS, Setting};
@@ -40,6 +40,7 @@ pub struct Config {
     pub(crate) access_token_expires_in: Option<Duration>,
     pub(crate) on_ambiguous: OnAmbiguous,
     pub(crate) store: Location,
+    pub(crate) store_mode: StoreMode,
     pub(crate) host_store: Option<HostStore>,
     pub(crate) store_key: Option<Keyring>,
     pub(crate) store_key_file: Option<PathBuf>,
@@ -93,6 +94,7 @@ impl Default for Config {
             access_token_expires_in: None,
             on_ambiguous: OnAmbiguous::default(),
             store: Location::Memory,
+            store_mode: StoreMode::default(),
             host_store: None,
             store_key: None,
             store_key_file: None,
@@ -225,13 +227,22 @@ impl Config {
 
     /// Where the pair of a session is stored.
     pub(crate) fn location(&self) -> Result<Location, Error> {
-        match &self.host_store {
-            None => Ok(self.store.clone()),
-            Some(store) if self.store == Location::Memory => Ok(Location::Custom(store.clone())),
+        let conflict = |text: &str| Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
+        let location = match &self.host_store {
+            None => self.store.clone(),
+            Some(store) if self.store == Location::Memory => Location::Custom(store.clone()),
             Some(_) => {
-                let text = "store is set, and so is a store of the program's own (pg_config_set_store); keep one of them";
-                Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text))
+                return conflict(
+                    "store is set, and so is a store of the program's own (pg_config_set_store); keep one of them",
+                );
             }
+        };
+        match (location, self.store_mode) {
+            (Location::Folder(folder, _), mode) => Ok(Location::Folder(folder, mode)),
+            (location, StoreMode::Private) => Ok(location),
+            (_, StoreMode::Group) => conflict(
+                "store_mode is group, but store is not a folder; set store to file:/folder, or leave store_mode out",
+            ),
         }
     }
 

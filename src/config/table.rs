@@ -8,7 +8,7 @@ use reqwest::Url;
 use super::{Config, OnAmbiguous};
 use crate::secret::Secret;
 use crate::status::Status;
-use crate::store::{Keyring, Location};
+use crate::store::{Keyring, Location, StoreMode};
 use crate::transport::ProxyChoice;
 
 /// One row of the table.
@@ -262,6 +262,16 @@ pub const SETTINGS: &[Setting] = &[
                       for TLS (with the settings tls.*): on a Redis or Valkey server, which all machines that name it \
                       share; `?replicas=1` at the end waits until one replica has each record. See docs/redis.md.",
         apply: store!(Store, config.store = |location| location),
+    },
+    Setting {
+        name: "store_mode",
+        kind: Kind::Choice(&["private", "group"]),
+        default: "private",
+        description: "Of a session with a store in a folder: who may use the folder. private: one user. group: all users of \
+                      the folder's group, for example two containers of a pod. Each member of the group can read and use \
+                      the session's tokens, and can put a record there. Set it in every program that uses the folder. See \
+                      docs/sharing.md.",
+        apply: store!(Text, config.store_mode = StoreMode::named),
     },
     Setting {
         name: "store_key",

@@ -61,7 +61,7 @@ impl Operator {
             let text = "there are no credentials; set credentials_file, or account_id and public_key";
             Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
         })?;
-        let store = client.open_store(&config.store, Some(&credentials), config.keyring()?)?;
+        let store = client.open_store(&config.location()?, Some(&credentials), config.keyring()?)?;
         let operator = Operator {
             client: client.clone(),
             credentials: Arc::new(credentials),

@@ -25,7 +25,7 @@ use self::record::Ledger;
 pub use self::redis::Address;
 use self::redis::RedisBackend;
 pub(crate) use self::redis::RedisServers;
-pub use file::{Disk, FileStore, RecordFile, SystemDisk};
+pub use file::{Disk, FileStore, RecordFile, StoreMode, SystemDisk};
 pub use leased::{Host, HostRecord, HostStore, check};
 pub use memory::MemoryStore;
 pub use record::{Keyring, RecordKey};
@@ -35,8 +35,8 @@ pub use record::{Keyring, RecordKey};
 pub enum Location {
     /// In this process.
     Memory,
-    /// In a folder.
-    Folder(PathBuf),
+    /// In a folder, and who may use it.
+    Folder(PathBuf, StoreMode),
     /// On a Redis or Valkey server.
     Redis(Address),
     /// In a store of the host.
@@ -53,7 +53,7 @@ impl Location {
             return Address::parse(text).map(Location::Redis);
         }
         let path = PathBuf::from(text.strip_prefix("file:")?);
-        path.is_absolute().then_some(Location::Folder(path))
+        path.is_absolute().then_some(Location::Folder(path, StoreMode::default()))
     }
 }
 
@@ -75,7 +75,9 @@ pub(crate) fn open(
     let Owner { key, keyring, clock, lock_timeout } = owner;
     match location {
         Location::Memory => Ok(Arc::new(MemoryStore::default())),
-        Location::Folder(folder) => Ok(Arc::new(FileStore::new(folder, key, keyring, clock, lock_timeout)?)),
+        Location::Folder(folder, mode) => {
+            Ok(Arc::new(FileStore::new(folder, *mode, key, keyring, clock, lock_timeout)?))
+        }
         Location::Redis(address) => {
             let backend = RedisBackend::new(servers.at(address)?, &key, keyring.is_some())?;
             let ledger = Ledger::new(key, keyring, clock.clone(), address.to_string());

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use paymentsgate_auth::clock::{BootId, Clock, Moment, SystemClock};
 use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::secret::Secret;
-use paymentsgate_auth::store::{Committed, FileStore, Keyring, RecordFile, RecordKey, SystemDisk};
+use paymentsgate_auth::store::{Committed, FileStore, Keyring, RecordFile, RecordKey, StoreMode, SystemDisk};
 use paymentsgate_auth::token::{Pair, RefreshToken, Token};
 use tempfile::TempDir;
 
@@ -44,7 +44,7 @@ pub(crate) fn sealed_record(folder: &Path) -> RecordFile {
 }
 
 pub(crate) fn store(folder: &Path, patience: Duration) -> FileStore {
-    FileStore::new(folder, key("account"), None, Arc::new(SystemClock), patience).unwrap()
+    FileStore::new(folder, StoreMode::Private, key("account"), None, Arc::new(SystemClock), patience).unwrap()
 }
 
 pub(crate) fn pair_at(access: &str, refresh: &str, anchor: Moment) -> Pair {

@@ -11,6 +11,7 @@ mod faults;
 #[allow(dead_code, reason = "the simulated fleet uses the rest")]
 mod faulty_disk;
 mod fixture;
+mod group;
 mod inspection;
 mod refusals;
 mod seal;

@@ -139,4 +139,12 @@ impl<P: FaultPlan> Disk for FaultyDisk<P> {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.step(|| SystemDisk.remove(path))
     }
+
+    fn share(&self, file: &File, gid: u32, mode: u32) -> io::Result<()> {
+        self.step(|| SystemDisk.share(file, gid, mode))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step(|| SystemDisk.link(from, to))
+    }
 }

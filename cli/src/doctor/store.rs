@@ -1,5 +1,7 @@
 //! Checks the store: the place, its lock, the record in it. With `--issue`, also obtains a session.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -79,8 +81,15 @@ fn place(operator: &Operator, settings: &Settings) -> Check {
     }
     match operator.warning() {
         Some(warning) => Check::warning(STORE, warning),
-        None => Check::ok(STORE, "can save sessions"),
+        None => Check::ok(STORE, format!("can save sessions{}", sharers(settings, folder))),
     }
+}
+
+/// Who else can use the sessions, if a group shares the folder.
+fn sharers(settings: &Settings, folder: Option<&str>) -> String {
+    let is_shared = settings.value("store_mode") == Some("group");
+    let group = folder.filter(|_| is_shared).and_then(|folder| Some(fs::metadata(folder).ok()?.gid()));
+    group.map_or(String::new(), |group| format!("; every member of group {group} can use them"))
 }
 
 /// Why no record can be written to the folder. Its lock and record may be accessible anyway.

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{Gid, Mode};
 use rustix::process::geteuid;
 
 use crate::error::Error;
@@ -36,11 +36,24 @@ pub trait Disk: Send + Sync {
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Opens a lock file, and makes it if there is none. Nothing is ever written to it.
-    fn open_lock(&self, path: &Path) -> io::Result<File> {
+    /// Opens a lock file; `makes` says whether it is made if there is none. Nothing is ever written to it.
+    fn open_lock(&self, path: &Path, makes: bool) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(PRIVATE).custom_flags(SAFE_FLAGS);
+        options.read(true).write(true).create(makes).truncate(false).mode(PRIVATE).custom_flags(SAFE_FLAGS);
         options.open(path)
+    }
+
+    /// Gives a new file to a group, with this mode.
+    fn share(&self, file: &File, gid: u32, mode: u32) -> io::Result<()> {
+        if file.metadata()?.gid() != gid {
+            rustix::fs::fchown(file, None, Some(Gid::from_raw(gid)))?;
+        }
+        Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode as _))?)
+    }
+
+    /// Gives a file another name, which must not exist.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
     }
 }
 
@@ -101,7 +114,8 @@ pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, E
         let owner = found.uid();
         return Err(refused_error(format!(
             "store {path_text}: it belongs to user {owner}, while this program runs as user {our_uid}; \
-             run it as user {owner}, give each user a folder of its own, or `chown {our_uid} {path_text}`"
+             run it as user {owner}, give each user a folder of its own, share it (store_mode = group), or \
+             `chown {our_uid} {path_text}`"
         )));
     }
     let is_open = |mode: u32| mode & 0o077 != 0;

@@ -106,8 +106,8 @@ impl Disk for HangingDisk {
         SystemDisk.remove(path)
     }
 
-    fn open_lock(&self, path: &Path) -> io::Result<File> {
-        self.step(Step::Lock, || SystemDisk.open_lock(path))
+    fn open_lock(&self, path: &Path, makes: bool) -> io::Result<File> {
+        self.step(Step::Lock, || SystemDisk.open_lock(path, makes))
     }
 }
 

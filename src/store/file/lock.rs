@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 
-use super::disk::{Disk, file_error, make_private};
+use super::disk::Disk;
+use super::mode::StoreMode;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::store::warnings::Warnings;
@@ -34,9 +35,15 @@ type Table = HashMap<Inode, Vec<Arc<File>>>;
 
 impl FileLock {
     /// Takes the lock, if it is free. The table is not locked during file system calls: one that hangs must not block
-    /// other locks.
-    pub(super) fn try_new(path: &Path, disk: &dyn Disk, warnings: &Warnings) -> Result<Option<Self>, Error> {
-        let failed = |error: io::Error| file_error("lock", path, &error);
+    /// other locks. `temporary` is for a new lock file.
+    pub(super) fn try_new(
+        path: &Path,
+        temporary: &Path,
+        disk: &dyn Disk,
+        mode: StoreMode,
+        warnings: &Warnings,
+    ) -> Result<Option<Self>, Error> {
+        let failed = |error: io::Error| mode.file_error("lock", path, &error);
         let mut held = None;
         if let Some(inode) = inode_at(path) {
             match table()?.entry(inode) {
@@ -45,7 +52,7 @@ impl FileLock {
             }
             held = Some(FileLock(inode));
         }
-        let file = Arc::new(disk.open_lock(path).map_err(failed)?);
+        let file = Arc::new(mode.open_lock(disk, path, temporary).map_err(failed)?);
         let inode = inode(&file.metadata().map_err(failed)?);
         // Another file may have replaced this one in the meantime.
         held = held.filter(|held| held.0 == inode);
@@ -58,7 +65,7 @@ impl FileLock {
             entry => entry.or_default().push(file.clone()),
         }
         let held = held.unwrap_or_else(|| FileLock(inode));
-        warnings.extend(make_private(path, &file)?);
+        warnings.extend(mode.check_file(path, &file)?);
         match fcntl_lock(&*file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
             Ok(()) => {}
             // Another process holds the lock.

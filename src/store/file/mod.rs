@@ -1,9 +1,11 @@
-//! The file store: records in a folder that the threads and processes of one user on one machine share.
+//! The file store: records in a folder that the threads and processes of one machine share: those of one user, or of the users of
+//! one group.
 
 mod disk;
 #[cfg(test)]
 mod hanging_disk;
 mod lock;
+mod mode;
 mod record_file;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use crate::sync;
 use crate::token::{Pair, RefreshToken};
 
 pub use disk::{Disk, SystemDisk};
+pub use mode::StoreMode;
 pub use record_file::RecordFile;
 
 /// The pause between two attempts to lock, in milliseconds: the last of many waiters gets the new token within a tenth
@@ -54,13 +57,14 @@ impl FileStore {
     /// a flight of another session may take.
     pub fn new(
         folder: &Path,
+        mode: StoreMode,
         key: RecordKey,
         keyring: Option<Keyring>,
         clock: Arc<dyn Clock>,
         lock_timeout: Duration,
     ) -> Result<Self, Error> {
         let file = RecordFile::new(folder, key, keyring, clock, Arc::new(SystemDisk));
-        Ok(FileStore::on(file, workers(folder)?, LIMIT, lock_timeout))
+        Ok(FileStore::on(file.with_mode(mode), workers(folder)?, LIMIT, lock_timeout))
     }
 
     pub(super) fn on(

@@ -1,17 +1,17 @@
 //! One account's record in a folder: each step of a flight is one blocking operation.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use zeroize::Zeroizing;
 
-use super::disk::{Disk, file_error, is_unsupported, make_folder_private, make_private, open_folder};
+use super::disk::{Disk, is_unsupported, open_folder};
 use super::lock::FileLock;
+use super::mode::StoreMode;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::record::{Bytes, Entry, Found, Keyring, Ledger, RecordKey};
@@ -27,6 +27,7 @@ const MAX_BYTES: u64 = 64 << 20;
 pub struct RecordFile {
     folder: PathBuf,
     path: PathBuf,
+    mode: StoreMode,
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
     warnings: Arc<Warnings>,
@@ -50,7 +51,13 @@ impl RecordFile {
         let (folder, path) = (folder.to_owned(), folder.join(format!("pg-{}", key.name())));
         let ledger = Ledger::new(key, keyring, clock.clone(), path.display().to_string());
         let state = Mutex::new(State { lock: None, ledger });
-        RecordFile { folder, path, clock, disk, warnings: Arc::default(), state }
+        let mode = StoreMode::Private;
+        RecordFile { folder, path, mode, clock, disk, warnings: Arc::default(), state }
+    }
+
+    /// The same record, for those who may use the folder.
+    pub fn with_mode(self, mode: StoreMode) -> Self {
+        RecordFile { mode, ..self }
     }
 
     /// The path of the record.
@@ -70,7 +77,7 @@ impl RecordFile {
         let path = self.sibling(".lock");
         if !state.lock.as_ref().is_some_and(|held| held.is_at(&path)) {
             state.lock = None;
-            state.lock = FileLock::try_new(&path, &*self.disk, &self.warnings)?;
+            state.lock = FileLock::try_new(&path, &self.temporary(), &*self.disk, self.mode, &self.warnings)?;
         }
         Ok(state.lock.is_some())
     }
@@ -101,10 +108,10 @@ impl RecordFile {
     /// Reads the content for operators. Needs no lock and changes no record.
     pub fn inspect(&self) -> Result<Inspection, Error> {
         match open_folder(&self.folder) {
-            Ok(folder) => drop(make_folder_private(&self.folder, &folder)?),
+            Ok(folder) => drop(self.mode.check_folder(&self.folder, &folder)?),
             // Nothing has been stored yet.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(file_error("open", &self.folder, &error)),
+            Err(error) => return Err(self.mode.file_error("open", &self.folder, &error)),
         }
         let bytes = self.read_bytes()?;
         self.state().ledger.inspect(bytes.as_ref())
@@ -122,7 +129,7 @@ impl RecordFile {
             .and_then(|()| self.remove_others(".corrupt-", None))
             .and_then(|()| self.remove_others(".tmp-", None))
             .and_then(|()| self.sync_folder())
-            .map_err(|error| file_error("remove", &self.path, &error))?;
+            .map_err(|error| self.mode.file_error("remove", &self.path, &error))?;
         state.ledger.forget();
         Ok(())
     }
@@ -184,13 +191,13 @@ impl RecordFile {
     }
 
     fn read_bytes(&self) -> Result<Option<Bytes>, Error> {
-        let failed = |error: io::Error| file_error("read", &self.path, &error);
+        let failed = |error: io::Error| self.mode.file_error("read", &self.path, &error);
         let file = match self.disk.open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        self.warnings.extend(make_private(&self.path, &file)?);
+        self.warnings.extend(self.mode.check_file(&self.path, &file)?);
         let length = file.metadata().map_err(failed)?.len().min(MAX_BYTES);
         // Room for the whole file and one byte: a buffer that grows would leave a copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
@@ -200,15 +207,15 @@ impl RecordFile {
 
     /// Writes the record. Readers see the old record or the new one, even after a loss of power.
     fn write(&self, record: &Bytes) -> Result<(), Error> {
-        // Random, since in a container every process may have the same id as the one that died before it.
-        let temporary = self.sibling(&format!(".tmp-{}-{:016x}", process::id(), fastrand::u64(..)));
+        let temporary = self.temporary();
         let disk = &self.disk;
-        disk.create(&temporary)
+        self.mode
+            .create(&**disk, &temporary)
             .and_then(|file| disk.write(&file, record).and_then(|()| disk.sync(&file)))
             .and_then(|()| disk.rename(&temporary, &self.path))
             .inspect_err(|_| drop(disk.remove(&temporary)))
             .and_then(|()| self.sync_folder())
-            .map_err(|error| file_error("write", &self.path, &error))
+            .map_err(|error| self.mode.file_error("write", &self.path, &error))
     }
 
     fn sync_folder(&self) -> io::Result<()> {
@@ -227,18 +234,17 @@ impl RecordFile {
 
     /// Makes the folder if necessary, and ensures that nobody else can replace files in it.
     pub(super) fn prepare_folder(&self) -> Result<(), Error> {
-        let failed = |error: io::Error| file_error("make or open", &self.folder, &error);
+        let failed = |error: io::Error| self.mode.file_error("make or open", &self.folder, &error);
         let folder = match open_folder(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match DirBuilder::new().mode(0o700).create(&self.folder) {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-                    _ => open_folder(&self.folder),
-                }
+                self.mode.make_folder(&self.folder).map_err(failed)?;
+                open_folder(&self.folder)
             }
             opened => opened,
         };
         let folder = folder.map_err(failed)?;
-        self.warnings.extend(make_folder_private(&self.folder, &folder)?);
+        self.warnings.extend(self.mode.check_folder(&self.folder, &folder)?);
+        self.mode.mark_folder(&*self.disk, &self.folder)?;
         self.warnings.extend(network_file_system(&folder).map(|network| {
             format!(
                 "store {}: on a network file system ({network}), whose locks and renames may not hold; use a local disk, \
@@ -272,6 +278,11 @@ impl RecordFile {
             }
         }
         result
+    }
+
+    /// Random, since in a container every process may have the same id as the one that died before it.
+    fn temporary(&self) -> PathBuf {
+        self.sibling(&format!(".tmp-{}-{:016x}", process::id(), fastrand::u64(..)))
     }
 
     fn sibling(&self, suffix: &str) -> PathBuf {

@@ -39,6 +39,7 @@ class Settings(TypedDict, total=False):
     refresh_token: str
     access_token_expires_in_s: int
     store: str | Store
+    store_mode: Literal["private", "group"]
     store_key: str
     store_key_file: str | os.PathLike[str]
     store_accept_plain: bool
