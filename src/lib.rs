@@ -94,4 +94,4 @@ pub use session::rejection::ReportVerdict;
 pub use status::{Fate, Status};
 pub use store::{Committed, Form, Host, HostRecord, HostStore, Inspection, Refusal};
 pub use token::{Fingerprint, Grant, Pair, RefreshToken, Token};
-pub use transport::{AnswerBody, RawResponse};
+pub use transport::{AnswerBody, ProxyReason, ProxyRoute, RawResponse};

@@ -14,15 +14,17 @@ use pg_sandbox::{Action, DateHeader, Fault, Point, Route};
 use support::{Bench, ONES, ZEROS};
 
 /// Every check of the emulator's world, in order.
-const ALL: [&str; 15] = [
+const ALL: [&str; 18] = [
     "settings",
     "credentials_file",
     "tls.ca_file",
     "credentials",
     "boot clock",
     "wall clock",
+    "proxy",
     "name",
-    "connection",
+    "ipv4",
+    "ipv6",
     "tls",
     "service",
     "clock skew",
@@ -30,6 +32,7 @@ const ALL: [&str; 15] = [
     "lock",
     "record",
     "issue",
+    "lifetime",
 ];
 
 /// What the checks came to: their names, results and texts. As a program sees them.
@@ -46,9 +49,11 @@ impl Found {
         Found(found.collect())
     }
 
-    /// The names of the checks that came to that.
+    /// The names of the checks that came to that. Whether this machine has IPv6 does not count.
     fn that_are(&self, result: &str) -> Vec<&str> {
-        self.0.iter().filter(|(_, found, _)| found == result).map(|(name, ..)| name.as_str()).collect()
+        let is_no_ipv6 = |name: &str| (result, name) == ("not_run", "ipv6");
+        let found = self.0.iter().filter(|(name, found, _)| found == result && !is_no_ipv6(name));
+        found.map(|(name, ..)| name.as_str()).collect()
     }
 
     fn text(&self, name: &str) -> &str {
@@ -64,7 +69,7 @@ fn assert_fault(bench: &Bench, settings: &[&str], code: i32, name: &str, words: 
     let found = Found::of(bench, command, code);
     assert_eq!(found.that_are("failed"), [name], "{settings:?}");
     words.iter().for_each(|word| assert!(found.text(name).contains(word), "{word}: {}", found.text(name)));
-    assert_eq!(found.that_are("not_run"), [not_run, &["issue"]].concat(), "{settings:?}");
+    assert_eq!(found.that_are("not_run"), [not_run, &["issue", "lifetime"]].concat(), "{settings:?}");
     assert!(found.0.len() >= ALL.len(), "all run, or say why not");
 }
 
@@ -73,7 +78,7 @@ fn without_faults_all_checks_are_ok_and_nothing_is_consumed() {
     let bench = Bench::new();
     let found = Found::of(&bench, bench.command(&[]), 0);
     assert_eq!(found.0.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ALL);
-    assert_eq!(found.that_are("not_run"), ["issue"]);
+    assert_eq!(found.that_are("not_run"), ["issue", "lifetime"]);
     assert_eq!((found.that_are("warning"), found.that_are("failed")), (vec![], vec![]));
     assert!(found.text("settings").contains("base_url (PAYMENTSGATE_BASE_URL), "));
     assert!(found.text("record").contains("none yet; "));
@@ -82,7 +87,8 @@ fn without_faults_all_checks_are_ok_and_nothing_is_consumed() {
     assert_eq!((seen.method.as_str(), seen.path.as_str(), seen.body.as_str()), ("GET", "/", ""));
     assert!(!seen.headers.contains_key("authorization"));
     bench.run(&["login"]).ends(0);
-    let ran = bench.run(&["doctor"]).ends(0).says(&["14 ok, 0 warnings, 0 failed, 1 not run", "plain"]);
+    let ran =
+        bench.run(&["doctor"]).ends(0).says(&["0 warnings, 0 failed", "plain", "3600 s, as documented"]);
     let columns =
         ran.out.lines().take(ALL.len()).map(|line| line.chars().skip(9).take(20).collect::<String>());
     assert_eq!(columns.map(|name| name.trim_end().to_owned()).collect::<Vec<_>>(), ALL);
@@ -92,7 +98,11 @@ fn without_faults_all_checks_are_ok_and_nothing_is_consumed() {
 #[test]
 fn an_issue_is_made_only_on_request_and_is_saved() {
     let bench = Bench::new();
-    bench.run(&["doctor", "--issue"]).ends(0).says(&["15 ok", "the service accepts the credentials"]);
+    bench.run(&["doctor", "--issue"]).ends(0).says(&[
+        "0 warnings, 0 failed",
+        "the service accepts the credentials",
+        "3600 s, as documented",
+    ]);
     assert_eq!(bench.calls(), (1, 0));
     bench.run(&["status"]).ends(0);
     let other = bench.sandbox.add_account().unwrap();
@@ -137,8 +147,8 @@ fn a_missing_address_fails_as_it_does_in_a_program() {
     let found = without(&bench.store(), 3);
     assert_eq!(found.that_are("failed"), ["settings"]);
     assert!(found.text("settings").contains("base_url is not set"));
-    let network = ["name", "connection", "tls", "service", "clock skew"];
-    assert_eq!(found.that_are("not_run"), [&network[..], &["lock", "record", "issue"]].concat());
+    let network = ["proxy", "name", "ipv4", "tls", "service", "clock skew"];
+    assert_eq!(found.that_are("not_run"), [&network[..], &["lock", "record", "issue", "lifetime"]].concat());
     let found = without(&format!("file:{}", bench.file("in-the-way", "")), 3);
     assert_eq!(found.that_are("failed"), ["settings", "store"], "the place of the store is checked anyway");
     bench.run_command(bench.bare(&["doctor"])).ends(3).says(&["base_url is not set", "there are none"]);
@@ -159,7 +169,7 @@ fn a_fault_of_a_file_is_found() {
     let found = Found::of(&bench, command, 3);
     assert_eq!(found.that_are("failed"), ["credentials_file", "credentials"]);
     assert!(found.text("credentials_file").contains("/nowhere.json"));
-    assert_eq!(found.that_are("not_run"), [&store[..], &["issue"]].concat());
+    assert_eq!(found.that_are("not_run"), [&store[..], &["issue", "lifetime"]].concat());
 }
 
 #[test]
@@ -197,8 +207,8 @@ fn a_fault_of_the_network_is_found_in_its_layer() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = format!("base_url=https://{}", closed.local_addr().unwrap());
     drop(closed);
-    assert_fault(&bench, &[&nobody], 5, "connection", &["refused", "base_url"], &above);
-    let unknown = ["connection", "tls", "service", "clock skew"];
+    assert_fault(&bench, &[&nobody], 5, "ipv4", &["refused", "base_url"], &above);
+    let unknown = ["ipv4", "tls", "service", "clock skew"];
     assert_fault(&bench, &["base_url=https://no.such.host.invalid"], 5, "name", &["no.such.host"], &unknown);
     let urls = bench.sandbox.urls();
     let tls = ["service", "clock skew"];
@@ -229,8 +239,9 @@ fn a_proxy_and_plain_http_are_reported() {
     let bench = Bench::new();
     let proxy = format!("proxy={}", bench.sandbox.urls().proxy);
     let found = Found::of(&bench, bench.command(&["--set", &proxy]), 0);
-    assert_eq!(found.that_are("not_run"), ["name", "connection", "issue"]);
-    assert_eq!(bench.sandbox.counters().proxy_tunnels, 1);
+    assert_eq!(found.that_are("not_run"), ["name", "ipv4", "issue", "lifetime"]);
+    assert!(found.text("proxy").contains("from the setting proxy): HTTP 200: opens a tunnel to "));
+    assert_eq!(bench.sandbox.counters().proxy_tunnels, 2, "one is for the check of the proxy alone");
     let found = Found::of(&bench, bench.command(&["--base-url", &bench.sandbox.urls().http]), 0);
     assert!(found.text("tls").contains("plain http"));
 }
@@ -246,7 +257,10 @@ fn problems_of_the_service_are_reported() {
     assert!(found.text("service").contains("HTTP 503"));
     assert!(found.text("clock skew").contains(" s behind this machine's"));
     bench.sandbox.switches(|switches| switches.date_header = DateHeader::Off);
-    assert_eq!(Found::of(&bench, bench.command(&[]), 0).that_are("not_run"), ["clock skew", "issue"]);
+    assert_eq!(
+        Found::of(&bench, bench.command(&[]), 0).that_are("not_run"),
+        ["clock skew", "issue", "lifetime"]
+    );
 }
 
 #[test]
@@ -359,4 +373,150 @@ fn the_content_of_the_store_is_reported() {
     assert!(found.text("record").contains(&format!("process {} took the refresh token", std::process::id())));
     fs::write(record.path(), "broken").unwrap();
     assert!(Found::of(&bench, bench.command(&[]), 0).text("record").contains("broken"));
+}
+
+#[test]
+fn what_chose_the_proxy_is_named() {
+    let bench = Bench::new();
+    let proxy = bench.sandbox.urls().proxy.clone();
+    let with = |setting: &str, variables: &[(&str, &str)]| {
+        let mut command = bench.command(&["--set", &format!("proxy={setting}")]);
+        command.envs(variables.iter().copied());
+        Found::of(&bench, command, 0).text("proxy").to_owned()
+    };
+    let host = "localhost,127.0.0.1";
+    assert!(
+        with("env", &[("HTTPS_PROXY", &proxy)])
+            .contains("(from the environment variable HTTPS_PROXY): HTTP 200")
+    );
+    assert!(
+        with("env", &[("https_proxy", &proxy), ("NO_PROXY", "x.example")]).contains("variable https_proxy)")
+    );
+    let text = with("env", &[("HTTPS_PROXY", &proxy), ("no_proxy", host)]);
+    assert!(text.contains("not used: the environment variable no_proxy excepts the host"), "{text}");
+    assert!(with("env", &[]).contains("neither HTTPS_PROXY nor ALL_PROXY is set"));
+    assert!(with("none", &[]).ends_with("not used: proxy is none"));
+    assert!(
+        with("none", &[("ALL_PROXY", &proxy)])
+            .contains("ALL_PROXY is set: if the service can only be reached")
+    );
+    let mut command = bench.command(&["--set", "proxy=env"]);
+    command.env("HTTPS_PROXY", "socks5://user:hunter2@host");
+    let found = Found::of(&bench, command, 3);
+    assert_eq!(found.that_are("failed"), ["proxy"]);
+    assert!(found.text("proxy").contains("HTTPS_PROXY") && !found.text("proxy").contains("hunter2"));
+}
+
+#[test]
+fn a_fault_of_the_proxy_is_found() {
+    let bench = Bench::new();
+    let above = ["name", "ipv4", "tls", "service", "clock skew"];
+    let proxy = bench.sandbox.urls().proxy.clone();
+    let address = proxy.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let setting = format!("proxy={proxy}");
+    let fault = |settings: &[&str], words: &[&str]| assert_fault(&bench, settings, 5, "proxy", words, &above);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = closed.local_addr().unwrap();
+    drop(closed);
+    fault(&[&format!("proxy=http://{nobody}")], &["cannot be reached", "refused", "set proxy to none"]);
+    fault(&["proxy=http://no.such.host.invalid:3128"], &["no.such.host.invalid:3128", "cannot be reached"]);
+    fault(
+        &[&setting, "base_url=https://pay.example"],
+        &["HTTP 403", "pay.example:443", "its operator must allow it"],
+    );
+    fault(&[&setting, &format!("base_url=https://{nobody}")], &["HTTP 502", &nobody.to_string(), "base_url"]);
+    bench.sandbox.switches(|switches| switches.proxy_credentials = Some("user:hunter2".into()));
+    fault(&[&setting], &["HTTP 407", "requires a user and password", "URL in the setting proxy"]);
+    let wrong = format!("proxy=http://user:hunter3@{address}");
+    fault(&[&wrong], &["HTTP 407", "refuses the user and password"]);
+    let found = Found::of(&bench, bench.command(&["--set", &wrong]), 5);
+    assert!(found.0.iter().all(|(.., text)| !text.contains("hunter")), "no password is shown");
+    let right = format!("proxy=http://user:hunter2@{address}");
+    let found = Found::of(&bench, bench.command(&["--set", &right]), 0);
+    assert!(found.text("proxy").contains("HTTP 200"), "{}", found.text("proxy"));
+    // A port that speaks TLS is no HTTP proxy.
+    let port = bench.sandbox.urls().https.trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
+    let found = Found::of(&bench, bench.command(&["--set", &format!("proxy=http://127.0.0.1:{port}")]), 5);
+    assert_eq!(found.that_are("failed"), ["proxy"]);
+    assert!(found.text("proxy").contains("check its port in the setting proxy"), "{}", found.text("proxy"));
+}
+
+#[test]
+fn both_families_of_addresses_are_checked_apart() {
+    let bench = Bench::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("base_url=https://[::1]:{port}");
+    let command = |url: &str| bench.command(&["--set", url]);
+    let found = Found::of(&bench, command(&url), 5);
+    assert_eq!(found.that_are("failed"), ["ipv6"]);
+    assert!(
+        found.text("ipv4").contains("has no IPv4 address")
+            && found.text("ipv6").contains("[::1]") | found.text("ipv6").contains("::1:")
+    );
+    let found = Found::of(&bench, bench.command(&[]), 0);
+    assert!(found.text("ipv4").contains("accepts connections, after "), "{}", found.text("ipv4"));
+}
+
+#[test]
+fn the_lifetime_of_the_stored_token_is_reported_and_nothing_is_spent() {
+    for (length, result, words) in [
+        (3600, "ok", "issued for 3600 s, as documented"),
+        (1800, "ok", "not for 3600 s"),
+        (600, "warning", "issued earlier"),
+        (300, "warning", "gives no lifetime"),
+        (86_400, "warning", "counts as a day"),
+    ] {
+        let bench = Bench::new();
+        bench.seed(length, length - 10).unlock();
+        let found = Found::of(&bench, bench.command(&[]), 0);
+        assert!(found.that_are(result).contains(&"lifetime"), "{length}: {}", found.text("lifetime"));
+        assert!(found.text("lifetime").contains(words), "{length}: {}", found.text("lifetime"));
+        assert_eq!(bench.calls(), (0, 0));
+    }
+    let bench = Bench::new();
+    let found = Found::of(&bench, bench.command(&[]), 0);
+    assert!(found.text("lifetime").contains("no session yet; `paymentsgate-auth login` first"));
+    bench.sandbox.switches(|switches| switches.access_lifetime_s = 200);
+    bench.run(&["doctor", "--issue"]).ends(0).says(&["issued for 200 s, not for 3600 s", "1 warnings"]);
+}
+
+/// The files as Kubernetes mounts a secret: behind a link that it replaces, readable by the group of the pod.
+#[test]
+fn a_secret_of_kubernetes_gets_no_advice_that_cannot_be_followed() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("..1")).unwrap();
+    std::os::unix::fs::symlink("..1", bench.path("..data")).unwrap();
+    let address = bench.sandbox.address();
+    for (name, from) in [("login", &address.credentials_file), ("ca", &address.ca_file)] {
+        fs::copy(from, bench.path("..1").join(name)).unwrap();
+        std::os::unix::fs::symlink(format!("..data/{name}"), bench.path(name)).unwrap();
+        fs::set_permissions(bench.path(name), Permissions::from_mode(0o440)).unwrap();
+    }
+    if chown(bench.path("login"), None, Some(4300)).is_err() {
+        let text =
+            b"SKIPPED, NOT TESTED: a secret of Kubernetes. Run as root: only root becomes another user\n";
+        return std::io::Write::write_all(&mut std::io::stderr(), text).unwrap();
+    }
+    chown(bench.path("ca"), None, Some(4300)).unwrap();
+    for folder in [bench.folder.path(), &bench.path("..1")] {
+        fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::create_dir(bench.path("sessions")).unwrap();
+    chown(bench.path("sessions"), Some(4301), Some(4300)).unwrap();
+    let doctor = |gid: u32, code: i32| {
+        let mut command = bench.command(&["--credentials-file", bench.path("login").to_str().unwrap()]);
+        command.env("PAYMENTSGATE_TLS_CA_FILE", bench.path("ca")).uid(4301).gid(gid);
+        Found::of(&bench, command, code)
+    };
+    let found = doctor(4300, 0);
+    assert_eq!((found.that_are("warning"), found.that_are("failed")), (vec![], vec![]));
+    let found = doctor(4301, 3);
+    let text = found.text("credentials_file");
+    for words in ["user 0 and group 4300 (mode 440)", "runs as user 4301", "fsGroup", "defaultMode: 0440"] {
+        assert!(text.contains(words) && !text.contains("chmod"), "{words}: {text}");
+    }
+    fs::set_permissions(bench.path("login"), Permissions::from_mode(0o444)).unwrap();
+    let found = doctor(4300, 0);
+    assert_eq!(found.that_are("warning"), ["credentials_file"]);
+    assert!(found.text("credentials_file").contains("its owner, user 0, can `chmod o-rwx"));
 }

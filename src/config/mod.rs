@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::status::Status;
 use crate::store::{HostStore, Keyring, Location, StoreMode};
-use crate::transport::{HttpOptions, HttpTransport, TlsOptions, TlsSettings};
+use crate::transport::{HttpOptions, HttpTransport, ProxyRoute, TlsOptions, TlsSettings, proxy_for};
 
 pub use table::{Kind, SETTINGS, Setting};
 
@@ -150,6 +150,11 @@ impl Config {
     pub fn transport(&self, base_url: Url, clock: Arc<dyn Clock>) -> Result<HttpTransport, Error> {
         let tls = Arc::new(TlsSettings::load(&self.tls)?);
         HttpTransport::new(&self.http, base_url, tls, clock)
+    }
+
+    /// The proxy of these settings to the given URL, and what chose it. Reads the environment.
+    pub fn proxy_route(&self, base_url: &Url) -> Result<ProxyRoute, Error> {
+        proxy_for(base_url, &self.http.proxy, |name| std::env::var_os(name))
     }
 
     /// The source of the credentials that the settings name, if any. Reads the files.

@@ -91,7 +91,7 @@ impl HttpTransport {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         Ok(HttpTransport {
-            proxy: proxy_for(&base_url, &options.proxy, |name| std::env::var_os(name))?,
+            proxy: proxy_for(&base_url, &options.proxy, |name| std::env::var_os(name))?.proxy,
             base_url,
             tls,
             user_agent: options.user_agent.clone(),

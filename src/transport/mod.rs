@@ -23,7 +23,8 @@ use crate::secret::Secret;
 use crate::status::Status;
 
 pub use http::{AnswerBody, HttpOptions, HttpTransport};
-pub use proxy::ProxyChoice;
+pub(crate) use proxy::proxy_for;
+pub use proxy::{ProxyChoice, ProxyReason, ProxyRoute};
 pub(crate) use resolver::{Unresolved, resolve};
 pub use tls::{TlsOptions, TlsSettings};
 

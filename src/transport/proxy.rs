@@ -4,7 +4,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
+use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::status::Status;
@@ -48,24 +52,68 @@ impl fmt::Debug for ProxyChoice {
     }
 }
 
+/// The proxy for the service, and what chose it.
+pub struct ProxyRoute {
+    /// The proxy, if there is one. The URL may hold a password.
+    pub proxy: Option<Url>,
+    /// What chose it.
+    pub reason: ProxyReason,
+}
+
+/// Why a proxy is used, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyReason {
+    /// A plain http URL never uses a proxy.
+    PlainHttp,
+    /// The setting `proxy`.
+    Setting,
+    /// This environment variable.
+    Variable(&'static str),
+    /// An entry in this environment variable matches the host.
+    Excepted {
+        /// `NO_PROXY` or `no_proxy`.
+        variable: &'static str,
+        /// The entry.
+        entry: String,
+    },
+    /// No environment variable names a proxy.
+    NoVariable,
+}
+
+impl ProxyRoute {
+    /// The value of the header `Proxy-Authorization`, if the URL of the proxy has a user or a password.
+    pub fn authorization(&self) -> Option<Zeroizing<String>> {
+        let url = self.proxy.as_ref()?;
+        let (user, password) = (url.username(), url.password().unwrap_or_default());
+        if user.is_empty() && password.is_empty() {
+            return None;
+        }
+        let decoded = |text: &str| Zeroizing::new(percent_decode_str(text).collect::<Vec<u8>>());
+        let pair = Zeroizing::new([&*decoded(user), &b":"[..], &*decoded(password)].concat());
+        Some(Zeroizing::new(format!("Basic {}", *Zeroizing::new(STANDARD.encode(&*pair)))))
+    }
+}
+
 /// The proxy for `base_url`. Plain http is allowed to this machine only, and would leave it through a proxy.
-pub(super) fn proxy_for(
+pub(crate) fn proxy_for(
     base_url: &Url,
     choice: &ProxyChoice,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<Url>, Error> {
-    match choice {
-        _ if base_url.scheme() == "http" => Ok(None),
-        ProxyChoice::Direct => Ok(None),
-        ProxyChoice::Through(url) => Ok(Some(url.clone())),
-        ProxyChoice::Environment => from_environment(base_url, variable),
-    }
+) -> Result<ProxyRoute, Error> {
+    let (proxy, reason) = match choice {
+        _ if base_url.scheme() == "http" => (None, ProxyReason::PlainHttp),
+        ProxyChoice::Direct => (None, ProxyReason::Setting),
+        ProxyChoice::Through(url) => (Some(url.clone()), ProxyReason::Setting),
+        ProxyChoice::Environment => return from_environment(base_url, variable),
+    };
+    Ok(ProxyRoute { proxy, reason })
 }
 
 fn from_environment(
     base_url: &Url,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<Url>, Error> {
+) -> Result<ProxyRoute, Error> {
+    let direct = |reason| Ok(ProxyRoute { proxy: None, reason });
     // An empty variable counts as not set.
     let first = |names: &[&'static str]| {
         let set = |name: &&'static str| Some((*name, variable(name)?)).filter(|(_, value)| !value.is_empty());
@@ -73,14 +121,14 @@ fn from_environment(
     };
     if let Some((name, value)) = first(&EXCEPTION_VARIABLES) {
         let list = value.into_string().map_err(|_| unusable(name, "it is not UTF-8"))?;
-        if is_excepted(base_url, &list) {
-            return Ok(None);
+        if let Some(entry) = exception(base_url, &list) {
+            return direct(ProxyReason::Excepted { variable: name, entry: entry.to_owned() });
         }
     }
-    let Some((name, value)) = first(&PROXY_VARIABLES) else { return Ok(None) };
+    let Some((name, value)) = first(&PROXY_VARIABLES) else { return direct(ProxyReason::NoVariable) };
     let value = value.into_string().map_err(|_| unusable(name, "it is not UTF-8"))?;
     match parse(value.trim()) {
-        Some(url) => Ok(Some(url)),
+        Some(url) => Ok(ProxyRoute { proxy: Some(url), reason: ProxyReason::Variable(name) }),
         None => Err(unusable(name, "it must be an http or https URL, or a host and a port")),
     }
 }
@@ -103,15 +151,14 @@ fn parse(text: &str) -> Option<Url> {
     }
 }
 
-/// Whether an entry of `NO_PROXY` matches the host. `*` matches all hosts; a domain also its subdomains, with or
+/// The entry of `NO_PROXY` that matches the host. `*` matches all hosts; a domain also its subdomains, with or
 /// without a dot in front; an address itself; a block (`10.0.0.0/8`) its addresses. An entry with `:port` matches that
 /// port only.
-fn is_excepted(url: &Url, list: &str) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    let host = host.trim_end_matches('.');
+fn exception<'a>(url: &Url, list: &'a str) -> Option<&'a str> {
+    let host = url.host_str()?.trim_end_matches('.');
     let port = url.port_or_known_default();
     let entries = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
-    entries.into_iter().any(|entry| {
+    entries.into_iter().find(|entry| {
         let (name, only) = split_port(entry);
         only.is_none_or(|only| Some(only) == port) && matches_host(name, host)
     })
@@ -171,7 +218,35 @@ mod tests {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(*value))
         };
         let proxy = proxy_for(&Url::parse(base_url).unwrap(), &ProxyChoice::Environment, variable)?;
-        Ok(proxy.map(String::from))
+        Ok(proxy.proxy.map(String::from))
+    }
+
+    #[test]
+    fn the_reason_names_what_chose_the_proxy() {
+        let reason = |base_url: &str, variables: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(*value))
+            };
+            let choice = ProxyChoice::Environment;
+            proxy_for(&Url::parse(base_url).unwrap(), &choice, variable).unwrap().reason
+        };
+        let (host, proxy) = ("https://api.example/", ("all_proxy", "http://one:1"));
+        assert_eq!(reason(host, &[]), ProxyReason::NoVariable);
+        assert_eq!(reason(host, &[proxy]), ProxyReason::Variable("all_proxy"));
+        assert_eq!(reason("http://127.0.0.1/", &[proxy]), ProxyReason::PlainHttp);
+        let excepted = ProxyReason::Excepted { variable: "no_proxy", entry: ".example".into() };
+        assert_eq!(reason(host, &[proxy, ("no_proxy", "localhost, .example, *")]), excepted);
+    }
+
+    #[test]
+    fn user_and_password_are_decoded_for_the_header() {
+        let header = |url: &str| {
+            let route = ProxyRoute { proxy: Url::parse(url).ok(), reason: ProxyReason::Setting };
+            route.authorization().map(|value| value.to_string())
+        };
+        assert_eq!(header("http://proxy:1"), None);
+        assert_eq!(header("http://user:pass@proxy:1").unwrap(), "Basic dXNlcjpwYXNz");
+        assert_eq!(header("http://us%40er:p%3Ass@proxy:1").unwrap(), "Basic dXNAZXI6cDpzcw==");
     }
 
     fn is_direct(base_url: &str, exceptions: &str) -> bool {

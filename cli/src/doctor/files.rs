@@ -1,6 +1,7 @@
 //! Checks the settings, and the files that they name.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -57,7 +58,7 @@ fn file(name: &'static str, path: &Path, is_secret: bool) -> Check {
     let (about, file) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            let text = format!("{shown}: cannot be read: {error}; check the path and its permissions");
+            let text = format!("{shown}: cannot be read: {error}; {}", unreadable(path, &error));
             return Check::failed(name, Exit::Settings, text);
         }
     };
@@ -72,6 +73,22 @@ fn file(name: &'static str, path: &Path, is_secret: bool) -> Check {
         owner => Changer::Owner(owner),
     };
     mode(name, &shown.to_string(), about.mode() & 0o777, is_secret, changer)
+}
+
+/// What to do about a file that cannot be read. Its folder may show its owner and mode nevertheless.
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+    match fs::metadata(path) {
+        Ok(about) if is_denied => {
+            let (owner, group, mode) = (about.uid(), about.gid(), about.mode() & 0o777);
+            format!(
+                "it belongs to user {owner} and group {group} (mode {mode:03o}), and this command runs as user {}; give that                  user or one of its groups read access (a secret of Kubernetes: fsGroup, and defaultMode: 0440)",
+                geteuid().as_raw()
+            )
+        }
+        _ if is_denied => "a folder of the path may not be searched by this user; check each one".into(),
+        _ => "check the path".into(),
+    }
 }
 
 /// Who can change the mode of a file.

@@ -2,8 +2,11 @@
 
 mod check;
 mod clock;
+mod families;
 mod files;
+mod lifetime;
 mod network;
+mod proxy;
 mod store;
 
 use serde::Serialize;

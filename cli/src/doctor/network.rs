@@ -1,7 +1,8 @@
 //! Checks the path to the service, layer by layer. No check consumes anything.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::iter;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -9,18 +10,23 @@ use std::time::{Duration, SystemTime};
 
 use paymentsgate_auth::{Client, Error, RawResponse, Status};
 
-use super::check::{Check, Verdict};
+use super::check::Check;
+use super::families;
+use super::proxy::{self, PROXY, Way};
 use crate::exit::Exit;
 use crate::settings::Settings;
 
 const NAME: &str = "name";
-const CONNECTION: &str = "connection";
 const TLS: &str = "tls";
 const SERVICE: &str = "service";
 const SKEW: &str = "clock skew";
+/// The checks that a proxy makes unnecessary.
+const BELOW: &[&str] = &[NAME, families::NAMES[0], families::NAMES[1]];
+/// The checks that need a connection.
+const ABOVE: &[&str] = &[TLS, SERVICE, SKEW];
 
 /// The time limit of each layer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The time limit of an answer, with all layers below it.
 const ANSWER: Duration = Duration::from_secs(15);
 /// A smaller clock skew is not reported.
@@ -28,32 +34,46 @@ const MOST_SKEW: i64 = 60;
 
 pub(super) fn examine(settings: &Settings) -> Vec<Check> {
     let (bare, _) = settings.examine(|name| name == "base_url");
-    let host = Client::new(&bare).ok().and_then(|client| {
+    let found = Client::new(&bare).ok().and_then(|client| {
         let url = client.base_url()?;
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Some((host, url.port_or_known_default()?, url.scheme() == "https"))
+        let place = (host, url.port_or_known_default()?, url.scheme() == "https");
+        Some((client, place))
     });
-    let Some((host, port, is_tls)) = host else {
-        return [NAME, CONNECTION, TLS, SERVICE, SKEW]
-            .map(|name| Check::not_run(name, "base_url is not set"))
-            .into();
+    let Some((client, (host, port, is_tls))) = found else {
+        let why = "base_url is not set";
+        return none_of(&[&[PROXY], BELOW, ABOVE].concat(), why);
     };
-    let is_proxied = is_tls && settings.value("proxy").is_some_and(|proxy| proxy != "none");
-    let (mut checks, is_connected) = if is_proxied {
-        let why = "the proxy of the setting proxy does this";
-        (vec![Check::not_run(NAME, why), Check::not_run(CONNECTION, why)], true)
-    } else {
-        reach(&host, port)
+    let (proxy, way) = proxy::examine(settings, &client);
+    let mut checks = vec![proxy];
+    let is_connected = match way {
+        Way::Direct => {
+            let (found, is_connected) = reach(&host, port);
+            checks.extend(found);
+            is_connected
+        }
+        Way::ThroughProxy => {
+            checks.extend(none_of(BELOW, "the proxy does this"));
+            true
+        }
+        Way::Closed => {
+            checks.extend(none_of(BELOW, "the check of the proxy failed, see above"));
+            false
+        }
     };
     if is_connected {
         checks.extend(ask(settings, is_tls));
     } else {
-        checks.extend([TLS, SERVICE, SKEW].map(|name| Check::not_run(name, "there is no connection")));
+        checks.extend(none_of(ABOVE, "there is no connection"));
     }
     checks
 }
 
-/// Checks the name and the connection. The second value says whether there is a connection.
+fn none_of(names: &[&'static str], why: &str) -> Vec<Check> {
+    names.iter().map(|name| Check::not_run(name, why)).collect()
+}
+
+/// Checks the name and the connections. The second value says whether there is a connection.
 fn reach(host: &str, port: u16) -> (Vec<Check>, bool) {
     let addresses = match resolve(host, port) {
         Ok(addresses) => addresses,
@@ -61,8 +81,9 @@ fn reach(host: &str, port: u16) -> (Vec<Check>, bool) {
             let text = format!(
                 "{host} cannot be resolved: {error}; check the host in base_url and this machine's name resolution"
             );
-            let name = Check::failed(NAME, Exit::Unreachable, text);
-            return (vec![name, Check::not_run(CONNECTION, "there is no address")], false);
+            let mut checks = vec![Check::failed(NAME, Exit::Unreachable, text)];
+            checks.extend(none_of(&families::NAMES, "there is no address"));
+            return (checks, false);
         }
     };
     let name = match (host.parse::<IpAddr>(), addresses.as_slice()) {
@@ -71,13 +92,12 @@ fn reach(host: &str, port: u16) -> (Vec<Check>, bool) {
         (Err(_), [first, rest @ ..]) => format!("{host} is {} and {} more", first.ip(), rest.len()),
         (Err(_), []) => format!("{host} has no address"),
     };
-    let connection = connect(&addresses);
-    let is_connected = connection.result == Verdict::Ok;
-    (vec![Check::ok(NAME, name), connection], is_connected)
+    let (connections, is_connected) = families::examine(host, &addresses);
+    (iter::once(Check::ok(NAME, name)).chain(connections).collect(), is_connected)
 }
 
 /// Uses the system's resolver, which has no deadline.
-fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(super) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let target = (host.to_owned(), port);
     let (found, finding) = sync_channel(1);
     thread::spawn(move || {
@@ -86,21 +106,6 @@ fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     });
     let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s");
     finding.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(late()))
-}
-
-fn connect(addresses: &[SocketAddr]) -> Check {
-    let mut troubles = Vec::new();
-    for address in addresses {
-        match TcpStream::connect_timeout(address, PATIENCE) {
-            Ok(_) => return Check::ok(CONNECTION, format!("{address} accepts connections")),
-            Err(error) => troubles.push(format!("{address}: {error}")),
-        }
-    }
-    let text = format!(
-        "{}; check the port in base_url, firewalls on the way, and whether the service is up",
-        troubles.join("; ")
-    );
-    Check::failed(CONNECTION, Exit::Unreachable, text)
 }
 
 /// Checks the answer of the base URL to a request without a token.
@@ -205,6 +210,7 @@ fn skew(date: Option<&str>, asked: SystemTime, answered: SystemTime) -> Check {
 mod tests {
     use std::time::UNIX_EPOCH;
 
+    use super::super::check::Verdict;
     use super::*;
 
     #[test]

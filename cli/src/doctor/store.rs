@@ -1,4 +1,5 @@
-//! Checks the store: the place, its lock, the record in it. With `--issue`, also obtains a session.
+//! Checks the store: the place, its lock, the record in it, and the lifetime of its token. With `--issue`, also obtains a
+//! session.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,6 +11,7 @@ use rustix::fs::{Access, access, statvfs};
 use rustix::io::Errno;
 
 use super::check::Check;
+use super::lifetime::{self, LIFETIME};
 use super::span;
 use crate::exit::Exit;
 use crate::settings::Settings;
@@ -35,25 +37,28 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
     let is_complete = troubles.is_empty() && (is_addressed || config.set("base_url", STAND_IN).is_ok());
     let client = Client::new(&config).ok().filter(|_| is_complete);
     let Some(client) = client else {
-        return none_of(&[STORE, LOCK, RECORD, ISSUE], "the settings are not complete, see above");
+        return none_of(&[STORE, LOCK, RECORD, ISSUE, LIFETIME], "the settings are not complete, see above");
     };
     let operator = match settings.make_default_store().and_then(|()| Operator::open(&client, &config)) {
         Ok(operator) => operator,
         Err(error) if error.status == Status::PG_ERR_NO_CREDENTIALS => {
             return none_of(
-                &[STORE, LOCK, RECORD, ISSUE],
+                &[STORE, LOCK, RECORD, ISSUE, LIFETIME],
                 "there are no credentials, so no record belongs to them",
             );
         }
         Err(error) => {
             let mut checks = vec![Check::failed_by(STORE, &error)];
-            checks.extend(none_of(&[LOCK, RECORD, ISSUE], "the store cannot be opened"));
+            checks.extend(none_of(&[LOCK, RECORD, ISSUE, LIFETIME], "the store cannot be opened"));
             return checks;
         }
     };
     if !is_addressed {
         let mut checks = vec![place(&operator, settings)];
-        checks.extend(none_of(&[LOCK, RECORD, ISSUE], "base_url is not set, so no record belongs to it"));
+        checks.extend(none_of(
+            &[LOCK, RECORD, ISSUE, LIFETIME],
+            "base_url is not set, so no record belongs to it",
+        ));
         return checks;
     }
     let mut checks = if settings.keeps_nothing() {
@@ -70,6 +75,11 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
         false => Check::not_run(ISSUE, "add --issue to check whether the service accepts the credentials"),
         true if is_unfit => Check::not_run(ISSUE, "the store could not save the session"),
         true => issue(&operator),
+    });
+    checks.push(match operator.look() {
+        _ if settings.keeps_nothing() => Check::not_run(LIFETIME, "nothing is saved"),
+        Ok(found) => lifetime::examine(found.loaded.committed.as_ref()),
+        Err(_) => Check::not_run(LIFETIME, "the record cannot be read"),
     });
     checks
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Gid, Mode};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::Error;
@@ -114,8 +115,8 @@ pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, E
         let owner = found.uid();
         return Err(refused_error(format!(
             "store {path_text}: it belongs to user {owner}, while this program runs as user {our_uid}; \
-             run it as user {owner}, give each user a folder of its own, share it (store_mode = group), or \
-             `chown {our_uid} {path_text}`"
+             run it as user {owner}, give each user a folder of its own, share it (store_mode = group), or let \
+             root `chown {our_uid} {path_text}`"
         )));
     }
     let is_open = |mode: u32| mode & 0o077 != 0;
@@ -126,7 +127,8 @@ pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, E
     if changed.is_err() || is_open(metadata()?.mode()) {
         let mode = found.mode() & 0o777;
         return Err(refused_error(format!(
-            "store {path_text}: others may use it (mode {mode:03o}), and it holds tokens; `chmod 600 {path_text}`"
+            "store {path_text}: others may use it (mode {mode:03o}), and it holds tokens; {}",
+            unchangeable(changed)
         )));
     }
     Ok(Some(format!(
@@ -145,7 +147,7 @@ pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<S
         let owner = found.uid();
         return Err(refused_error(format!(
             "store {path_text}: this folder belongs to user {owner}, who can replace files in it, while this program runs as \
-             user {our_uid}; name a folder in it that does not exist yet, or `chown {our_uid} {path_text}`"
+             user {our_uid}; name a folder in it that does not exist yet, or let root `chown {our_uid} {path_text}`"
         )));
     }
     let is_shared = |mode: u32| mode & 0o022 != 0 && mode & 0o1000 == 0;
@@ -153,19 +155,36 @@ pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<S
     if !is_shared(mode) {
         return Ok(None);
     }
-    let is_fixed = found.uid() == our_uid
-        && rustix::fs::fchmod(folder, Mode::from_raw_mode(mode & !0o022)).is_ok()
-        && !is_shared(metadata()?.mode());
-    if !is_fixed {
+    let is_own = found.uid() == our_uid;
+    let changed =
+        if is_own { rustix::fs::fchmod(folder, Mode::from_raw_mode(mode & !0o022)) } else { Ok(()) };
+    if changed.is_err() || is_shared(metadata()?.mode()) {
+        let remedy = match is_own {
+            true => unchangeable(changed),
+            false => format!(
+                "name a folder in it that does not exist yet, or let its owner, user {}, `chmod go-w {path_text}`",
+                found.uid()
+            ),
+        };
         return Err(refused_error(format!(
-            "store {path_text}: others can replace files in this folder (mode {mode:03o}); `chmod go-w {path_text}`, or name \
-             a folder in it that does not exist yet"
+            "store {path_text}: others can replace files in this folder (mode {mode:03o}); {remedy}"
         )));
     }
     Ok(Some(format!(
         "store {path_text}: others could replace files in this folder (mode {mode:03o}); its mode is {:03o} now",
         mode & !0o022
     )))
+}
+
+/// What to do if the owner cannot change a mode: nobody can.
+pub(super) fn unchangeable(changed: Result<(), Errno>) -> String {
+    match changed {
+        Err(Errno::ROFS) => "the mount is read-only, so name a folder on another one".into(),
+        Err(error) => {
+            format!("its mode cannot be changed ({error}), so name a folder on another file system")
+        }
+        Ok(()) => "the file system does not keep modes, so name a folder on another one".into(),
+    }
 }
 
 /// Whether the file system cannot sync a folder (CIFS, 9p), so that names are as durable as it makes them.
@@ -182,6 +201,11 @@ pub(super) fn file_error(verb: &str, path: &Path, error: &io::Error) -> Error {
         Some(libc::ENOTDIR) => {
             return refused_error(format!("store {path}: not a folder; name a folder, or one to be made"));
         }
+        Some(libc::EROFS) => {
+            let text =
+                format!("store: cannot {verb} {path}: the mount is read-only; name a folder on another one");
+            return Error::new(Status::PG_ERR_STORE, text);
+        }
         _ => {}
     }
     let text = format!(
@@ -192,4 +216,21 @@ pub(super) fn file_error(verb: &str, path: &Path, error: &io::Error) -> Error {
 
 pub(super) fn refused_error(text: String) -> Error {
     Error::new(Status::PG_ERR_STORE_REFUSED, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_about_a_read_only_mount_can_be_followed() {
+        let error = io::Error::from_raw_os_error(libc::EROFS);
+        let error = file_error("make or open", Path::new("/data/sessions"), &error);
+        assert_eq!(error.status, Status::PG_ERR_STORE);
+        for text in
+            [error.text, unchangeable(Err(Errno::ROFS)), unchangeable(Err(Errno::PERM)), unchangeable(Ok(()))]
+        {
+            assert!(text.contains("name a folder on another") && !text.contains("chmod"), "{text}");
+        }
+    }
 }

@@ -6,9 +6,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::{getegid, geteuid, getgroups};
 
-use super::disk::{Disk, file_error, make_folder_private, make_private, open_folder, refused_error};
+use super::disk::{
+    Disk, file_error, make_folder_private, make_private, open_folder, refused_error, unchangeable,
+};
 use crate::error::Error;
 use crate::status::Status;
 
@@ -197,6 +200,12 @@ fn remedy(owner: u32, command: &str) -> String {
     }
 }
 
+/// Changes the mode of a file or folder of this user. That of another user stays.
+fn chmod_own(file: &File, owner: u32, mode: u32) -> Result<(), Errno> {
+    let is_own = owner == geteuid().as_raw();
+    if is_own { rustix::fs::fchmod(file, Mode::from_raw_mode(mode as _)) } else { Ok(()) }
+}
+
 fn check_group_folder(path: &Path, folder: &File) -> Result<Option<String>, Error> {
     let metadata = || folder.metadata().map_err(|error| file_error("inspect", path, &error));
     let (found, text) = (metadata()?, path.display());
@@ -228,14 +237,17 @@ fn check_group_folder(path: &Path, folder: &File) -> Result<Option<String>, Erro
         return Ok(None);
     }
     let corrected = mode & !0o002;
-    let is_corrected = owner == geteuid().as_raw()
-        && rustix::fs::fchmod(folder, Mode::from_raw_mode(corrected as _)).is_ok()
-        && metadata()?.mode() & 0o002 == 0;
-    if !is_corrected {
+    let changed = chmod_own(folder, owner, corrected);
+    if changed.is_err() || metadata()?.mode() & 0o002 != 0 {
+        let what_to_do = match owner == geteuid().as_raw() {
+            true => unchangeable(changed),
+            false => format!(
+                "name a folder in it that does not exist yet, or {}",
+                remedy(owner, &format!("chmod o-w {text}"))
+            ),
+        };
         return refused(format!(
-            "everybody can replace files in this folder (mode {mode:03o}); name a folder in it that does not exist yet, or \
-             {}",
-            remedy(owner, &format!("chmod o-w {text}"))
+            "everybody can replace files in this folder (mode {mode:03o}); {what_to_do}"
         ));
     }
     Ok(Some(format!(
@@ -270,14 +282,13 @@ fn check_group_file(path: &Path, file: &File) -> Result<Option<String>, Error> {
     if mode & 0o007 == 0 {
         return Ok(None);
     }
-    let is_corrected = owner == geteuid().as_raw()
-        && rustix::fs::fchmod(file, Mode::from_raw_mode(GROUP_FILE as _)).is_ok()
-        && metadata(file.metadata())?.mode() & 0o007 == 0;
-    if !is_corrected {
-        return refused(format!(
-            "everybody may use it (mode {mode:03o}), and it holds tokens; {}",
-            remedy(owner, &format!("chmod 660 {text}"))
-        ));
+    let changed = chmod_own(file, owner, GROUP_FILE);
+    if changed.is_err() || metadata(file.metadata())?.mode() & 0o007 != 0 {
+        let what_to_do = match owner == geteuid().as_raw() {
+            true => unchangeable(changed),
+            false => remedy(owner, &format!("chmod 660 {text}")),
+        };
+        return refused(format!("everybody may use it (mode {mode:03o}), and it holds tokens; {what_to_do}"));
     }
     Ok(Some(format!("store {text}: everybody could use it (mode {mode:03o}); its mode is 660 again")))
 }
