@@ -1,0 +1,98 @@
+"""A container without a container runtime: a mount namespace with a read-only root, another user, and no more than what is given."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agents import COMMAND, DEPLOY, running
+
+# No user of this machine has this number, and in the image no user has a name.
+USER = 1_000_680_000
+
+
+def make_image(folder: Path) -> Path:
+    """The root file system, as the Dockerfile makes it. It has a name for this machine, as every container."""
+    image = folder / "image"
+    subprocess.run([DEPLOY / "docker/rootfs", COMMAND, image], check=True)
+    (image / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    return image
+
+
+@dataclass(frozen=True)
+class Container:
+    image: Path
+    user: int = USER
+    group: int = USER
+    groups: tuple[int, ...] = ()
+    mounts: dict[str, Path] = field(default_factory=dict)
+    """Folders of this machine by their paths in the container. They can be written if their modes allow it."""
+
+    @contextmanager
+    def run(
+        self, arguments: list[str], environment: dict[str, str], log: Path
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """The image's program."""
+        root = shlex.quote(str(self.image))
+        script = [f"mount --bind {root} {root}"]
+        for path, folder in self.mounts.items():
+            (self.image / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
+            script.append(f"mount --bind {shlex.quote(str(folder))} {root}{path}")
+        script.append(f"mount -o remount,bind,ro {root}")
+        variables = shlex.join(f"{name}={value}" for name, value in environment.items())
+        groups = ",".join(map(str, self.groups or (self.group,)))
+        script.append(
+            "exec setpriv --no-new-privs --bounding-set=-all,+sys_chroot,+setuid,+setgid "
+            f"env -i {variables} {shutil.which('chroot') or '/usr/sbin/chroot'} --userspec={self.user}:{self.group} --groups={groups} {root} "
+            f"/usr/bin/paymentsgate-auth {shlex.join(arguments)}"
+        )
+        # The process that is started becomes the program: signals reach it.
+        command: list[str | Path] = ["unshare", "--mount", "sh", "-ec", "\n".join(script)]
+        with running(command, {}, log) as process:
+            yield process
+
+
+def make_volume(folder: Path, group: int) -> Path:
+    """An emptyDir of a pod with fsGroup: new files in it belong to the group."""
+    folder.mkdir()
+    os.chown(folder, 0, group)
+    folder.chmod(0o2777)
+    return folder
+
+
+class SecretMount:
+    """A secret as Kubernetes mounts it with fsGroup and defaultMode 0440: links, behind which all files change at once."""
+
+    def __init__(self, folder: Path, group: int, files: dict[str, bytes]) -> None:
+        self.folder = folder
+        self._group = group
+        self._version = 0
+        folder.mkdir()
+        os.chown(folder, 0, group)
+        folder.chmod(0o3777)
+        self.replace(files)
+        for name in files:
+            (folder / name).symlink_to(f"..data/{name}")
+
+    def replace(self, files: dict[str, bytes]) -> None:
+        self._version += 1
+        old = self.folder / f"..version_{self._version - 1}"
+        new = self.folder / f"..version_{self._version}"
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+            os.chown(new / name, 0, self._group)
+            (new / name).chmod(0o440)
+        os.chown(new, 0, self._group)
+        new.chmod(0o2755)
+        link = self.folder / "..data_tmp"
+        link.symlink_to(new.name)
+        link.rename(self.folder / "..data")
+        if old.exists():
+            shutil.rmtree(old)
