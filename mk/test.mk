@@ -3,9 +3,9 @@
 TESTS_ALONE  := test-rust test-c
 # In this order: what compiles runs beside what waits.
 TESTS_BESIDE := test-behaviours test-packages test-docs test-wheel test-refusals test-python test-go test-processes test-servers \
-    test-vendor-sdk test-audit
+    test-deploy test-vendor-sdk test-audit
 
-.PHONY: unit test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall soak
+.PHONY: unit setup-deploy test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall soak
 
 # The groups of `make test` say themselves what may go on at the same time.
 ifndef TOGETHER
@@ -22,7 +22,7 @@ HELPERS  := bindings/python/src:tests/support
 # ---- make test
 
 test-programs:
-	@$(MAKE) --no-print-directory setup setup-docs setup-packages
+	@$(MAKE) --no-print-directory setup setup-docs setup-packages setup-deploy
 	$(TOGETHER_MAKE) test-rust-programs library $(STAGED) $(VENV)/ready $(COMMAND) $(PG_SANDBOX) build/vendor_sdk/ready $(SERVERS) \
 	    $(DRIVERS) $(REFUSALS) docs dist deb
 
@@ -141,8 +141,14 @@ test-cinstall: $(PG_SANDBOX) ## The library as cargo-c installs it
 test-wheel: $(PG_SANDBOX) $(VENV)/ready ## What `pip install` makes of a clean copy, installed elsewhere
 	$(PYTEST) -s tests/wheel
 
+test-deploy: $(COMMAND) $(PG_SANDBOX) $(VENV)/ready | setup-deploy ## The agent as a service, in a container and in a pod
+	$(PYTEST) tests/deploy
+
 test-audit: $(VENV)/ready ## That `make audit` would find a weakness, in a database of the test's own
 	$(PYTEST) tests/audit
+
+setup-deploy: setup
+	@scripts/setup deploy
 
 # ---- For hours
 

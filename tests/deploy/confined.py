@@ -1,4 +1,4 @@
-"""confined.py UNIT PROGRAM…: runs a program under the system call filter and the memory rule of a unit, as systemd would."""
+"""confined.py UNIT PROGRAM…: runs a program under the system call filter and the memory rule of a unit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def allowed(unit: Path) -> set[str]:
 
 def confine(unit: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if lines_of(unit, "MemoryDenyWriteExecute") == ["yes"] and libc.prctl(SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0):
+    if lines_of(unit, "MemoryDenyWriteExecute") == ["yes"] and libc.prctl(
+        SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0
+    ):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_MDWE)")
     seccomp = ctypes.CDLL("libseccomp.so.2")
     seccomp.seccomp_init.restype = ctypes.c_void_p

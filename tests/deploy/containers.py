@@ -1,4 +1,4 @@
-"""A container without a container runtime: a mount namespace with a read-only root, another user, and no more than what is given."""
+"""A container without a runtime: a mount namespace with a read-only root and another user."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from agents import COMMAND, DEPLOY, running
 
 # No user of this machine has this number, and in the image no user has a name.
 USER = 1_000_680_000
+# Not in the PATH of every user.
+CHROOT = shutil.which("chroot") or "/usr/sbin/chroot"
 
 
 def make_image(folder: Path) -> Path:
-    """The root file system, as the Dockerfile makes it. It has a name for this machine, as every container."""
+    """The root file system, as the Dockerfile makes it, with the names that a runtime adds."""
     image = folder / "image"
     subprocess.run([DEPLOY / "docker/rootfs", COMMAND, image], check=True)
     (image / "etc/hosts").write_text("127.0.0.1 localhost\n")
@@ -32,7 +34,7 @@ class Container:
     group: int = USER
     groups: tuple[int, ...] = ()
     mounts: dict[str, Path] = field(default_factory=dict)
-    """Folders of this machine by their paths in the container. They can be written if their modes allow it."""
+    """Folders of this machine by their paths in the container. Their modes say who can write."""
 
     @contextmanager
     def run(
@@ -49,7 +51,7 @@ class Container:
         groups = ",".join(map(str, self.groups or (self.group,)))
         script.append(
             "exec setpriv --no-new-privs --bounding-set=-all,+sys_chroot,+setuid,+setgid "
-            f"env -i {variables} {shutil.which('chroot') or '/usr/sbin/chroot'} --userspec={self.user}:{self.group} --groups={groups} {root} "
+            f"env -i {variables} {CHROOT} --userspec={self.user}:{self.group} --groups={groups} {root} "
             f"/usr/bin/paymentsgate-auth {shlex.join(arguments)}"
         )
         # The process that is started becomes the program: signals reach it.
@@ -67,7 +69,7 @@ def make_volume(folder: Path, group: int) -> Path:
 
 
 class SecretMount:
-    """A secret as Kubernetes mounts it with fsGroup and defaultMode 0440: links, behind which all files change at once."""
+    """A secret as Kubernetes mounts it for fsGroup, mode 0440: all files change at once, behind a link."""
 
     def __init__(self, folder: Path, group: int, files: dict[str, bytes]) -> None:
         self.folder = folder

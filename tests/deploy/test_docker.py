@@ -26,7 +26,8 @@ def test_the_dockerfile_has_no_findings() -> None:
 def instruction(name: str) -> str:
     """The last one of this name, in one line."""
     text = DOCKERFILE.read_text().replace("\\\n", " ")
-    return re.findall(rf"^{name} +(.*)$", text, re.MULTILINE)[-1]
+    found: list[str] = re.findall(rf"^{name} +(.*)$", text, re.MULTILINE)
+    return found[-1]
 
 
 def test_the_image_is_the_folder_that_rootfs_makes_and_nothing_else() -> None:
@@ -38,7 +39,7 @@ def test_the_image_is_the_folder_that_rootfs_makes_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("home", ["/", None])
 def test_the_image_serves_with_a_read_only_root(sandbox: Sandbox, tmp_path: Path, home: str | None) -> None:
-    """The command of the image on ports of the test's own. The service is called by name: names are resolved too.
+    """The command of the image on ports of the test's own. The service is called by a name.
 
     A container runtime sets HOME to `/` for a user without a name, or leaves it out.
     """

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from agents import COMMAND, DEPLOY, PATIENCE_S, ROOT, answers, eventually, free_port, get, settings
@@ -88,8 +88,11 @@ def test_a_manifest_gives_no_right_that_is_not_needed(path: Path) -> None:
             "capabilities": {"drop": ["ALL"]},
         }
     named = {volume["name"] for volume in pod["volumes"]}
-    mounted = {mount["name"] for container in (agent_of(path), *pod["containers"])
-               for mount in container["volumeMounts"]}
+    mounted = {
+        mount["name"]
+        for container in (agent_of(path), *pod["containers"])
+        for mount in container["volumeMounts"]
+    }
     assert named == mounted
     secrets = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
     assert {secret["defaultMode"] for secret in secrets} == {0o440}
@@ -111,7 +114,9 @@ class Pod:
         self.grace_s = pod_of(DEPLOY / "kubernetes/sidecar.yaml")["terminationGracePeriodSeconds"]
         places = {"--proxy": self.proxy, "--health": self.health}
         self.arguments = [
-            f"{word.split('=')[0]}=127.0.0.1:{places[word.split('=')[0]]}" if word.split("=")[0] in places else word
+            f"{word.split('=')[0]}=127.0.0.1:{places[word.split('=')[0]]}"
+            if word.split("=")[0] in places
+            else word
             for word in agent["args"]
         ]
         self.environment = {entry["name"]: entry["value"] for entry in agent["env"]}
@@ -122,7 +127,11 @@ class Pod:
             "PAYMENTSGATE_TLS_CA_FILE": "/authority/ca.pem",
         }
         paths = {mount["name"]: mount["mountPath"] for mount in agent["volumeMounts"]}
-        mounts = {paths["run"]: self.volume, paths["credentials"]: self.secret.folder, "/authority": authority}
+        mounts = {
+            paths["run"]: self.volume,
+            paths["credentials"]: self.secret.folder,
+            "/authority": authority,
+        }
         self.container = Container(make_image(folder), USER, 0, (GROUP,), mounts)
 
 
@@ -154,7 +163,7 @@ def test_the_agent_serves_the_containers_of_its_pod(sandbox: Sandbox, open_folde
 
 
 def test_the_agent_uses_new_credentials_of_a_secret(sandbox: Sandbox, open_folder: Path, good: bytes) -> None:
-    """The pod starts with a key that the service refuses. Without a restart it is ready once the secret is right."""
+    """The pod starts with a key that the service refuses. It is ready once the secret is right."""
     credentials = json.loads(good)
     key = base64.b64encode(b"-----BEGIN PUBLIC KEY-----\nc3RhbGU=\n-----END PUBLIC KEY-----\n").decode()
     stale = json.dumps({"account_id": credentials["account_id"], "public_key": key}).encode()
@@ -172,7 +181,7 @@ def test_the_agent_uses_new_credentials_of_a_secret(sandbox: Sandbox, open_folde
 def test_the_agent_ends_in_time_with_a_request_under_way(
     sandbox: Sandbox, open_folder: Path, good: bytes
 ) -> None:
-    """SIGTERM during a request: the request is answered, and the agent ends by itself, within its grace time."""
+    """SIGTERM during a request: the request is answered, and the agent ends within its grace time."""
     pod = Pod(open_folder, sandbox, good)
     with pod.container.run(pod.arguments, pod.environment, pod.log) as agent:
         eventually(answers(pod.health, "/readyz", 200))

@@ -113,7 +113,11 @@ def test_the_agent_tells_the_service_manager_that_it_is_ready_alive_and_stopping
 def test_the_agent_works_under_the_filters_of_the_service(sandbox: Sandbox, tmp_path: Path) -> None:
     """It obtains and renews a token, keeps it in a store, and serves. A call outside the filter fails."""
     store, here = tmp_path / "store", Path(__file__).parent
-    environment = {**settings(sandbox), "PAYMENTSGATE_STORE": f"file:{store}", "RUNTIME_DIRECTORY": str(tmp_path)}
+    environment = {
+        **settings(sandbox),
+        "PAYMENTSGATE_STORE": f"file:{store}",
+        "RUNTIME_DIRECTORY": str(tmp_path),
+    }
     confined: list[str | Path] = [sys.executable, here / "confined.py", SERVICE]
     refused = subprocess.run(
         [*confined, sys.executable, "-c", "import os; os.setuid(os.getuid())"],
@@ -124,8 +128,11 @@ def test_the_agent_works_under_the_filters_of_the_service(sandbox: Sandbox, tmp_
     )
     assert "PermissionError" in refused.stderr
     proxy = tmp_path / "proxy.sock"
-    with running([*confined, COMMAND, "agent", "--proxy", f"unix:{proxy}", "--socket", tmp_path / "agent.sock"],
-                 environment, tmp_path / "log") as agent:
+    with running(
+        [*confined, COMMAND, "agent", "--proxy", f"unix:{proxy}", "--socket", tmp_path / "agent.sock"],
+        environment,
+        tmp_path / "log",
+    ) as agent:
         eventually(answers(tmp_path / "agent.sock", "/readyz", 200))
         sandbox.ask("POST", "/revoke", {"all": True})
         assert get(proxy, "/wallet").status == 200
