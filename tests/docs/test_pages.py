@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import postgresql
@@ -244,7 +245,7 @@ CHECKS = {
 
 
 def test_every_block_is_run_by_a_test() -> None:
-    known = {"python", "c", "cpp", "go", "sql", "sh", "toml", "cmake", ""}
+    known = {"python", "c", "cpp", "go", "sql", "sh", "toml", "cmake", "js", "php", ""}
     unknown = [block.name for block in BLOCKS if block.language not in known]
     assert unknown == []
 
@@ -285,7 +286,32 @@ AGENTS = [block for block in BLOCKS if re.search(r"^paymentsgate-auth agent.*\n+
 
 
 def test_there_are_agents() -> None:
-    assert len(AGENTS) == 4
+    assert len(AGENTS) == 5
+
+
+@contextmanager
+def running_agent(command: str, environment: dict[str, str], folder: Path) -> Iterator[None]:
+    """The agent of a command line, which must end in order."""
+    agent = subprocess.Popen(
+        ["sh", "-c", f"exec {command}"], env=environment, cwd=folder, stderr=subprocess.PIPE
+    )
+    try:
+        assert agent.stderr is not None
+        line = agent.stderr.readline()
+        assert b" on " in line, line + agent.stderr.read()
+        yield
+        agent.send_signal(signal.SIGTERM)
+        agent.stderr.read()
+        assert agent.wait(60) == 0
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+def with_command(environment: dict[str, str], folder: Path) -> dict[str, str]:
+    """With a store of the test's own: the emulator refuses the tokens of the test before it."""
+    path = f"{COMMAND_LINE.parent}:{environment['PATH']}"
+    return environment | dict.fromkeys(("XDG_RUNTIME_DIR", "XDG_STATE_HOME"), str(folder)) | {"PATH": path}
 
 
 @pytest.mark.parametrize("block", AGENTS, ids=[block.name for block in AGENTS])
@@ -295,19 +321,21 @@ def test_an_agent_answers(block: Block, environment: dict[str, str], tmp_path: P
     for port in sorted(set(re.findall(r"127\.0\.0\.1:(\d+)", code))):
         code = code.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}")
     agent, curl = (line for line in code.splitlines() if line)
-    path = f"{COMMAND_LINE.parent}:{environment['PATH']}"
-    own = environment | {"XDG_RUNTIME_DIR": str(tmp_path), "PATH": path}
-    started = subprocess.Popen(["sh", "-c", f"exec {agent}"], env=own, cwd=tmp_path, stderr=subprocess.PIPE)
-    try:
-        assert started.stderr is not None
-        line = started.stderr.readline()
-        assert b" on " in line, line + started.stderr.read()
+    own = with_command(environment, tmp_path)
+    with running_agent(agent, own, tmp_path):
         asked = subprocess.run(["sh", "-c", curl], env=own, cwd=tmp_path, capture_output=True, timeout=60)
         answer = json.loads(asked.stdout)
         assert "assets" in answer or answer["access_token"].startswith("eyJ")
-        started.send_signal(signal.SIGTERM)
-        started.stderr.read()
-        assert started.wait(60) == 0
-    finally:
-        started.kill()
-        started.wait()
+
+
+@of("js", "php")
+def test_a_program_calls_the_agent(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    here = f"127.0.0.1:{free_port()}"
+    file, interpreter = {"js": ("shop.mjs", "node"), "php": ("shop.php", "php")}[block.language]
+    program = tmp_path / file
+    program.write_text(block.code.replace("127.0.0.1:8080", here))
+    own = with_command(environment, tmp_path)
+    with running_agent(f"paymentsgate-auth agent --proxy {here}", own, tmp_path):
+        assert re.fullmatch(r"\d+ assets\n", run([interpreter, str(program)], own, tmp_path).stdout)
+    alone = subprocess.run([interpreter, program], env=own, capture_output=True, timeout=60, check=False)
+    assert alone.returncode != 0, "an agent that cannot be reached is an error"
