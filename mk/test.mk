@@ -142,7 +142,7 @@ test-wheel: $(PG_SANDBOX) $(VENV)/ready ## What `pip install` makes of a clean c
 	$(PYTEST) -s tests/wheel
 
 test-deploy: $(COMMAND) $(PG_SANDBOX) $(VENV)/ready | setup-deploy ## The agent as a service, in a container and in a pod
-	$(PYTEST) tests/deploy
+	$(PYTEST) -rs tests/deploy
 
 test-audit: $(VENV)/ready ## That `make audit` would find a weakness, in a database of the test's own
 	$(PYTEST) tests/audit

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from agents import COMMAND, DEPLOY, running
 
 # No user of this machine has this number, and in the image no user has a name.
 USER = 1_000_680_000
 # Not in the PATH of every user.
 CHROOT = shutil.which("chroot") or "/usr/sbin/chroot"
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: a container needs root")
 
 
 def make_image(folder: Path) -> Path:

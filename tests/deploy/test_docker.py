@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from agents import COMMAND, DEPLOY, PATIENCE_S, answers, eventually, free_port, get, settings, stop
-from containers import Container, make_image
+from containers import Container, make_image, needs_root
 from sandbox import Sandbox
 
 DOCKERFILE = DEPLOY / "docker/Dockerfile"
@@ -37,6 +37,7 @@ def test_the_image_is_the_folder_that_rootfs_makes_and_nothing_else() -> None:
     assert int(instruction("USER").split(":")[0]) > 0
 
 
+@needs_root
 @pytest.mark.parametrize("home", ["/", None])
 def test_the_image_serves_with_a_read_only_root(sandbox: Sandbox, tmp_path: Path, home: str | None) -> None:
     """The command of the image on ports of the test's own. The service is called by a name.
