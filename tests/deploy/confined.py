@@ -41,10 +41,10 @@ def allowed(unit: Path) -> set[str]:
 
 def confine(unit: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if lines_of(unit, "MemoryDenyWriteExecute") == ["yes"]:
-        # Linux has it since 6.3.
-        if libc.prctl(SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_MDWE)")
+    denies = lines_of(unit, "MemoryDenyWriteExecute") == ["yes"]
+    # Linux has this call since 6.3.
+    if denies and libc.prctl(SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_MDWE)")
     seccomp = ctypes.CDLL("libseccomp.so.2")
     seccomp.seccomp_init.restype = ctypes.c_void_p
     filters = ctypes.c_void_p(seccomp.seccomp_init(ctypes.c_uint32(EPERM)))
