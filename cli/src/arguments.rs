@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Metrics(MetricsArguments),
     /// Check settings, files, clock, network, service and store, one by one.
     Doctor(DoctorArguments),
-    /// Keep one session for every program of this machine or pod: tokens on a socket, and a proxy that adds them to requests.
+    /// Keep one session for all programs of this machine or pod: tokens on a socket, and a proxy.
     Agent(AgentArguments),
     /// Remove the account's session from the store.
     Logout,

@@ -196,7 +196,7 @@ no_path_of_this_machine() { ! grep -rlaF -e "$root/" -e "$HOME/" -e "${CARGO_HOM
 command_line_is_whole() { # prefix zsh's folder
     test "$("$1/bin/paymentsgate-auth" --version)" = "paymentsgate-auth $version" &&
         PAYMENTSGATE_STORE="file:$work/no-session" "$1/bin/paymentsgate-auth" status | grep none &&
-        for command in '' -login -token -exec -refresh -status -metrics -doctor -logout; do
+        for command in '' -login -token -exec -refresh -status -metrics -doctor -agent -logout; do
             gunzip -cf "$1/share/man/man1/paymentsgate-auth$command.1"* | grep -q '^\.TH' || { echo "no page $command"; return 1; }
         done &&
         bash -c ". '$1/share/bash-completion/completions/paymentsgate-auth' && complete -p paymentsgate-auth" &&

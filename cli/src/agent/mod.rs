@@ -16,12 +16,12 @@ mod server;
 mod tokens;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use paymentsgate_auth::{Client, Error, Forwarder, Secret, Session, Status};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, sleep_until};
 
 use crate::Trouble;
 use crate::arguments::AgentArguments;
@@ -71,15 +71,20 @@ pub(crate) fn run(arguments: &AgentArguments, settings: &Settings, color: Color)
     log::follow(&agent.session, agent.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| system("start threads", &error))?;
-    runtime.block_on(serve(&agent, arguments, &mut sockets))?;
-    // A refresh under way is given the time to save its pair.
-    let closed = agent.session.close(Duration::from_secs(arguments.drain_seconds));
+    let until = runtime.block_on(serve(&agent, arguments, &mut sockets))?;
+    // A refresh under way is given the rest of the time to save its pair.
+    let closed = agent.session.close(until.saturating_duration_since(Instant::now()));
     closed.unwrap_or_else(|error| agent.log.warn(&error.text));
     Ok(Exit::Done)
 }
 
-/// Serves until a signal asks to stop; then ends when the requests under way have, or at the second signal.
-async fn serve(agent: &Arc<Agent>, arguments: &AgentArguments, sockets: &mut Sockets) -> Result<(), Error> {
+/// Serves until a signal asks to stop; then ends when the requests under way have, or at the second signal. Returns when
+/// the agent must have ended.
+async fn serve(
+    agent: &Arc<Agent>,
+    arguments: &AgentArguments,
+    sockets: &mut Sockets,
+) -> Result<Instant, Error> {
     let mut stop = Stop::new().map_err(|error| system("receive signals", &error))?;
     let server = Server::new(agent, arguments.max_connections);
     for Door { role, socket, name } in sockets.take_doors() {
@@ -94,16 +99,19 @@ async fn serve(agent: &Arc<Agent>, arguments: &AgentArguments, sockets: &mut Soc
     stop.requested().await;
     notify(&[NotifyState::Stopping]);
     agent.log.info("stopping: no new connections; requests under way go on");
-    let drain = Duration::from_secs(arguments.drain_seconds);
+    let until = Instant::now() + Duration::from_secs(arguments.drain_seconds);
     tokio::select! {
         () = server.drain() => {}
-        () = sleep(drain) => agent.log.warn(&format!(
+        () = sleep_until(until.into()) => agent.log.warn(&format!(
             "requests were still under way after {} s and are cut off; --drain-seconds gives them more time",
             arguments.drain_seconds
         )),
-        () = stop.requested() => agent.log.warn("a second signal: requests under way are cut off"),
+        () = stop.requested() => {
+            agent.log.warn("a second signal: requests under way are cut off");
+            return Ok(Instant::now());
+        }
     }
-    Ok(())
+    Ok(until)
 }
 
 /// SIGTERM and SIGINT.
