@@ -38,7 +38,7 @@ func TestABuildWithoutCgoSaysWhatIsMissing(t *testing.T) {
 	if err := os.Symlink(toolchain, filepath.Join(folder, "go")); err != nil {
 		t.Fatal(err)
 	}
-	if without := build(t, "PATH="+folder, "CC="); without != said {
+	if without := build(t, "PATH="+folder, "CC=", "CGO_ENABLED="); without != said {
 		t.Error(without)
 	}
 }

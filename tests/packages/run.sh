@@ -69,6 +69,24 @@ build_static_by_pkg_config() {
         cpp cpp_static -static $(pc --static --cflags --libs paymentsgate_auth)
 }
 
+# The archive has the symbols of the reviewed list and no other, so that it may be linked beside another one in Rust.
+archive_exports() {
+    nm -g --defined-only "$prefix/$libdir/libpaymentsgate_auth.a" | awk 'NF == 3 { print $3 }' | LC_ALL=C sort >"$work/exported" &&
+        sed '/^#/d' "$root/abi/exports.txt" | LC_ALL=C sort | diff - "$work/exported"
+}
+# shellcheck disable=SC2046,SC2086
+beside_another_archive() {
+    other=$work/libother.a
+    test -s "$other" || rustc --edition 2024 --crate-type staticlib -C opt-level=2 -o "$other" "$root/tests/packages/outside/other.rs"
+    libraries=$(pc --static --libs paymentsgate_auth | sed 's/-lpaymentsgate_auth//')
+    for archives in "-l:libpaymentsgate_auth.a $other" "$other -l:libpaymentsgate_auth.a"; do
+        for way in '' '-Wl,--gc-sections' '-static'; do
+            "${CC:-cc}" -std=c99 $warnings "$shop/beside.c" $(pc --cflags --libs-only-L paymentsgate_auth) $way $archives $libraries \
+                -o "$shop/beside" && runs_alone beside alone || return 1
+        done
+    done
+}
+
 build_by_cmake() {
     env -u CC -u CXX cmake -S "$shop" -B "$shop/build" -DCMAKE_PREFIX_PATH="$prefix" -DWANTED="$version" &&
         cmake --build "$shop/build" && mv "$shop"/build/cmake_c* "$shop" &&
@@ -88,6 +106,8 @@ is_used() { # name
     is_used_by_pkg_config "$1"
     passes "$1: build static with pkg-config" build_static_by_pkg_config
     for program in c_static cpp_static; do passes "$1: $program" runs_alone $program whole; done
+    passes "$1: symbols of the archive" archive_exports
+    passes "$1: beside another archive in Rust" beside_another_archive
     passes "$1: build with CMake" build_by_cmake
     for program in cmake_c cmake_cpp; do passes "$1: $program" runs $program shared; done
     for program in cmake_c_archive cmake_cpp_archive; do passes "$1: $program" runs_alone $program alone; done
