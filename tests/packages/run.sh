@@ -93,6 +93,28 @@ build_by_cmake() {
         grep -q "PaymentsgateAuth_DIR:PATH=$prefix/" "$shop/build/CMakeCache.txt"
 }
 
+# The library as a part of the program's own build, without optimization. Cargo's folder stays, for the next time.
+fetched() { # generator
+    generated=$shop/fetched_$(echo "$1" | tr -d ' ')
+    cmake -G "$1" -S "$root/tests/packages/fetched" -B "$generated" -DCMAKE_BUILD_TYPE=Debug -DSOURCES="$root" \
+        -DPROGRAM="$shop/session.c" -DPAYMENTSGATE_AUTH_TARGET_DIR="$target/cmake" &&
+        cmake --build "$generated" && "$generated/fetched_c" && shared "$generated/fetched_c" &&
+        "$generated/fetched_c_archive" && alone "$generated/fetched_c_archive" &&
+        # Nothing is built twice.
+        cmake --build "$generated" | tee "$work/again" && ! grep 'with cargo' "$work/again"
+}
+# A change of a source or of the lock file is seen.
+fetched_depends_on_the_sources() {
+    ninja -C "$shop/fetched_Ninja" -t query _deps/paymentsgateauth-build/libpaymentsgate_auth.a >"$work/inputs" &&
+        grep "$root/src/lib.rs" "$work/inputs" && grep "$root/Cargo.lock" "$work/inputs"
+}
+# The page's project, with these sources instead of those of the repository.
+fetched_as_the_page_says() {
+    mkdir "$shop/page_fetched" && cd "$shop/page_fetched" && block c.md c 1 >shop.c && block c.md cmake 2 >CMakeLists.txt &&
+        cmake -S . -B build -DFETCHCONTENT_SOURCE_DIR_PAYMENTSGATEAUTH="$root" -DPAYMENTSGATE_AUTH_TARGET_DIR="$target/cmake" &&
+        cmake --build build && ./build/shop | grep 'a token: '
+}
+
 runs() { LD_LIBRARY_PATH="$prefix/$libdir" "$shop/$1" && "$2" "$shop/$1"; }
 # Without the tree.
 runs_alone() { "$shop/$1" && "$2" "$shop/$1"; }
@@ -271,6 +293,9 @@ for compiler in g++ clang++; do
 done
 passes 'install: go' go_shared
 passes 'install: go, static' go_static
+for generator in Ninja 'Unix Makefiles'; do passes "FetchContent: $generator" fetched "$generator"; done
+passes 'FetchContent: sources' fetched_depends_on_the_sources
+passes 'docs: c.md, FetchContent' fetched_as_the_page_says
 passes 'docs: c.md' page_of c.md c shop.c
 passes 'docs: cpp.md' page_of cpp.md cpp shop.cpp
 passes 'docs: go.md' page_of_go
