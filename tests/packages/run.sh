@@ -101,7 +101,7 @@ fetched() { # generator
         cmake --build "$generated" && "$generated/fetched_c" && shared "$generated/fetched_c" &&
         "$generated/fetched_c_archive" && alone "$generated/fetched_c_archive" &&
         # Nothing is built twice.
-        cmake --build "$generated" | tee "$work/again" && ! grep 'with cargo' "$work/again"
+        cmake --build "$generated" | tee "$work/second_build" && ! grep 'with cargo' "$work/second_build"
 }
 # A change of a source or of the lock file is seen.
 fetched_depends_on_the_sources() {
@@ -110,9 +110,11 @@ fetched_depends_on_the_sources() {
 }
 # The page's project, with these sources instead of those of the repository.
 fetched_as_the_page_says() {
-    mkdir "$shop/page_fetched" && cd "$shop/page_fetched" && block c.md c 1 >shop.c && block c.md cmake 2 >CMakeLists.txt &&
-        cmake -S . -B build -DFETCHCONTENT_SOURCE_DIR_PAYMENTSGATEAUTH="$root" -DPAYMENTSGATE_AUTH_TARGET_DIR="$target/cmake" &&
-        cmake --build build && ./build/shop | grep 'a token: '
+    page=$shop/page_fetched
+    mkdir "$page" && block c.md c 1 >"$page/shop.c" && block c.md cmake 2 >"$page/CMakeLists.txt" &&
+        cmake -S "$page" -B "$page/build" -DFETCHCONTENT_SOURCE_DIR_PAYMENTSGATEAUTH="$root" \
+            -DPAYMENTSGATE_AUTH_TARGET_DIR="$target/cmake" &&
+        cmake --build "$page/build" && "$page/build/shop" | grep 'a token: '
 }
 
 runs() { LD_LIBRARY_PATH="$prefix/$libdir" "$shop/$1" && "$2" "$shop/$1"; }
@@ -129,7 +131,6 @@ is_used() { # name
     passes "$1: build static with pkg-config" build_static_by_pkg_config
     for program in c_static cpp_static; do passes "$1: $program" runs_alone $program whole; done
     passes "$1: symbols of the archive" archive_exports
-    passes "$1: beside another archive in Rust" beside_another_archive
     passes "$1: build with CMake" build_by_cmake
     for program in cmake_c cmake_cpp; do passes "$1: $program" runs $program shared; done
     for program in cmake_c_archive cmake_cpp_archive; do passes "$1: $program" runs_alone $program alone; done
@@ -195,7 +196,9 @@ page_of_go() {
             gofmt -l "$shop/go_$nth" | (! grep .) && go_program "$shop/go_$nth" '' || return 1
     done
     test -d "$shop/go_2" && runs go_program shared &&
-        (cd "$shop/go" && export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig" LD_LIBRARY_PATH="$prefix/$libdir" &&
+        # Go does not ask pkg-config about a package that it has built before, with a library in another place.
+        (cd "$shop/go" && export CGO_CPPFLAGS="-I$prefix/include" &&
+            export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig" LD_LIBRARY_PATH="$prefix/$libdir" &&
             for nth in $(seq "$(blocks go.md sh)"); do
                 rm -f shop && block go.md sh "$nth" >commands && sh -eux commands && ./shop | grep 'a token: ' || exit 1
             done)
@@ -248,6 +251,38 @@ archive_is_reproducible() {
     make -C "$root" --no-print-directory dist DIST="$work/again" && cmp "$dist/$archive.tar.gz" "$work/again/$archive.tar.gz"
 }
 
+# The recipes with the archive of this folder instead of the released one.
+recipes_of_the_archive() {
+    tar -xzf "$dist/paymentsgate-auth-$version-recipes.tar.gz" -C "$work" &&
+        mv "$work/paymentsgate-auth-$version-recipes" "$work/recipes" &&
+        for file in "$work/recipes/conan/conandata.yml" "$work"/recipes/vcpkg/*/portfile.cmake; do
+            sed -i "s|https://github.com/.*/download/v$version|file://$dist|" "$file" && grep "file://$dist" "$file" || return 1
+        done
+}
+conan() { CONAN_HOME=$work/conan env -u CC -u CXX "$root/build/venv-packages/bin/conan" "$@"; }
+# Its test builds a program with the package and runs it.
+conan_creates() { # shared
+    test -e "$work/conan/profiles/default" || conan profile detect || return 1
+    conan create "$work/recipes/conan" --no-remote -o "&:shared=$1" -vverbose >"$work/said" 2>&1 || { cat "$work/said"; return 1; }
+    cat "$work/said"
+    grep "^paymentsgate-auth $version\$" "$work/said" &&
+        { [ "$1" = True ] || grep -rl PaymentsgateAuth::paymentsgate_auth_static "$work/recipes/conan/test_package/build"; }
+}
+conan_refuses_another_machine() {
+    ! conan create "$work/recipes/conan" --no-remote -s:h arch=s390x >"$work/said" 2>&1 && grep 'has no archive for Linux on s390x' "$work/said"
+}
+conan_package_is_whole() { # shared pattern
+    package=$(conan cache path "$(conan list --format=compact --filter-options="&:shared=$1" "paymentsgate-auth/$version:*" | grep -o 'paymentsgate-auth/[^ ]*:[^ ]*')") &&
+        test "$(cd "$package/lib" && echo *)" = "$2" && test -s "$package/licenses/THIRD-PARTY-NOTICES.txt" &&
+        test -s "$package/include/paymentsgate_auth.hpp"
+}
+# A project finds the port by CMake, as with vcpkg's toolchain file.
+vcpkg_installs() {
+    case $(uname -m) in x86_64) architecture=x64 ;; aarch64) architecture=arm64 ;; esac
+    cmake -D PORT_FOLDER="$work/recipes/vcpkg/paymentsgate-auth" -D WORK="$work/vcpkg" -D ARCHITECTURE="$architecture" \
+        -P "$root/tests/packages/vcpkg.cmake"
+}
+
 debs_are_reproducible() {
     make -C "$root" --no-print-directory deb DIST="$work/debs_again" && for deb in $(debs); do
         cmp "$deb" "$work/debs_again/$(basename "$deb")" || exit 1
@@ -287,6 +322,7 @@ passes 'install: the library has its links' versioned
 passes 'install: the command line' command_line_is_whole "$work/prefix" site-functions
 use "$work/prefix" lib
 is_used 'install'
+passes 'install: beside another archive in Rust' beside_another_archive
 passes 'install: libcurl' beside_libcurl
 for compiler in g++ clang++; do
     passes "install: libcurl, $compiler, C++17 and C++20 without RTTI" beside_libcurl_in_cpp $compiler
@@ -308,6 +344,7 @@ is_used 'install, moved'
 passes 'archive' archive_is_whole
 use "$work/$archive" lib
 is_used 'archive'
+passes 'archive: beside another archive in Rust' beside_another_archive
 passes 'archive: reproducible' archive_is_reproducible
 mv "$work/$archive" "$work/elsewhere"
 use "$work/elsewhere" lib
@@ -315,12 +352,22 @@ passes 'archive, moved: the command line' command_line_is_whole "$work/elsewhere
 is_used 'archive, moved'
 passes 'archive, moved: go, static' go_static
 
+passes 'recipes' recipes_of_the_archive
+for shared in True False; do passes "conan: shared=$shared" conan_creates $shared; done
+passes 'conan: shared=True, files' conan_package_is_whole True 'libpaymentsgate_auth.so libpaymentsgate_auth.so.1 libpaymentsgate_auth.so.1.0.0'
+passes 'conan: shared=False, files' conan_package_is_whole False 'libpaymentsgate_auth.a'
+passes 'conan: another kind of machine' conan_refuses_another_machine
+passes 'vcpkg' vcpkg_installs
+use "$work/vcpkg/packages" lib
+is_used 'vcpkg'
+
 passes 'debian: fits this system' debs_fit_this_system
 passes 'debian: lintian' debs_by_lintian
 passes 'debian: install' install_debs
 use "$work/deb/usr" "lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)" --define-variable=prefix="$work/deb/usr"
 passes 'debian: the command line' command_line_is_whole "$work/deb/usr" vendor-completions
 is_used 'debian'
+passes 'debian: beside another archive in Rust' beside_another_archive
 passes 'debian: remove' remove_debs
 passes 'debian: reproducible' debs_are_reproducible
 echo "$passed passed, 0 failed"
