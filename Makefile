@@ -81,7 +81,7 @@ test: test-programs test-beside test-alone ## All tests of all languages
 lint: format clippy drift lint-licences lint-python lint-go ## Format, clippy, generated files, licences, ruff, mypy, gofmt, vet, staticcheck
 
 # Without the header, the pages and the notices made anew `make check` and `make lint` fail.
-generate: setup ## Renews what is made from the sources: the header, pages of docs/, the notices, the bill of materials
+generate: setup ## Renews what is made from the sources: the header, pages of docs/, the options of Go, the notices, the bill of materials
 	PG_UPDATE_HEADER=1 $(DEV_BUILD) --lib
 	PG_UPDATE_DOCS=1 $(CARGO) test $(DEV) --test docs
 	@mkdir -p build

@@ -20,10 +20,12 @@ library: $(LIBRARY) ## The library alone
 # Without the rlib, which the tests link: beside it rustc skips the link-time optimization of the whole (600 kB, and speed). Another
 # build in this folder, as that of a wheel, leaves its library under the same name, which cargo would take for this one.
 RELEASE_LIBRARY := $(CURDIR)/build/lib/$(NAME).so
-$(RELEASE_LIBRARY): $(LIBRARY_SOURCES) | setup
+$(RELEASE_LIBRARY): $(LIBRARY_SOURCES) scripts/static-archive abi/exports.txt | setup
 	@rm -f $(TARGET)/release/deps/$(NAME).so
 	$(RELEASE) rustc --release --package paymentsgate-auth --lib --crate-type cdylib,staticlib
-	@install -D -m 644 -t $(@D) $(TARGET)/release/$(NAME).a $(TARGET)/release/$(NAME).so
+	@mkdir -p $(@D)
+	scripts/static-archive $(TARGET)/release/$(NAME).a $(@D)/$(NAME).a
+	@install -m 644 -t $(@D) $(TARGET)/release/$(NAME).so
 
 $(CURDIR)/build/dev/lib/$(NAME).so: $(LIBRARY_SOURCES) | setup
 	$(DEV_BUILD) --lib

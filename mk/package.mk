@@ -1,18 +1,25 @@
-# What is given to others: a relocatable archive, Debian packages, a wheel.
+# What is given to others: a relocatable archive, recipes for Conan and vcpkg, Debian packages, a wheel.
 
-.PHONY: dist deb wheel setup-packages
+.PHONY: dist recipes deb wheel setup-packages
 
 DIST    := $(CURDIR)/dist
 # The same sources give the same bytes: times are those of the last commit. Not for cargo, which would build anew.
 EPOCH    = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),315532800)
 HOST    := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 ARCHIVE := paymentsgate-auth-$(VERSION)-$(HOST)
+RECIPES := paymentsgate-auth-$(VERSION)-recipes
+# Where users get the archives.
+RELEASES ?= https://github.com/paymentsgate-auth/paymentsgate-auth/releases/download/v$(VERSION)
+# `$(call pack,FOLDER,NAME)`: what is in the folder under this name, as an archive.
+pack     = tar -C $(1) --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+    --format=gnu -cf - $(2) | gzip -9 -n > $@
 # The archive and the Debian packages may be made at the same time.
 SUMS     = cd $(DIST) && flock . sh -c 'rm -f SHA256SUMS && sha256sum * > SHA256SUMS && ls -l'
 RELEASED = $(RELEASE_LIBRARY) $(COMMAND) build/pages/paymentsgate-auth.1 $(HEADERS) \
     $(call files,docs examples cmake) paymentsgate_auth.pc.in THIRD-PARTY-NOTICES.txt README.md CHANGELOG.md
 
 dist: $(DIST)/$(ARCHIVE).tar.gz ## All of it as a relocatable archive, with notices and bills of materials
+recipes: $(DIST)/$(RECIPES).tar.gz ## Recipes for Conan and vcpkg, which take the archives of this version in dist/ from RELEASES
 deb: $(DIST)/.deb ## Debian packages: libpaymentsgate-auth1 and -dev, paymentsgate-auth (the command line)
 
 setup-packages: setup
@@ -28,8 +35,13 @@ $(DIST)/$(ARCHIVE).tar.gz: $(RELEASED) scripts/third-party
 	@for part in paymentsgate-auth paymentsgate-auth-cli; do \
 	    scripts/third-party bill $$part > build/dist/$(ARCHIVE)/$$part.cdx.json || exit 1; \
 	done
-	tar -C build/dist --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
-	    --format=gnu -cf - $(ARCHIVE) | gzip -9 -n > $@
+	$(call pack,build/dist,$(ARCHIVE))
+	@$(SUMS)
+
+$(DIST)/$(RECIPES).tar.gz: $(DIST)/$(ARCHIVE).tar.gz $(call files,packaging) scripts/recipes mk/install.mk
+	@rm -rf build/recipes
+	@scripts/recipes $(VERSION) $(RELEASES) $(DIST) build/recipes/$(RECIPES)
+	$(call pack,build/recipes,$(RECIPES))
 	@$(SUMS)
 
 # The mark of all packages: their names have the kind of machine in them.

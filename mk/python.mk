@@ -10,8 +10,10 @@ $(1)/ready: $(2) | setup
 	@touch $$@
 endef
 
-# The tests, and what the linters and the documents need; the vendor's own SDK; what a wheel is released with; what is compared.
+# The tests, and what the linters and the documents need; the vendor's own SDK; what a wheel is released with; what is compared;
+# what packages are made with.
 $(eval $(call environment,$(VENV),tests/requirements.txt))
 $(eval $(call environment,build/vendor_sdk,tests/vendor_sdk/requirements.txt))
 $(eval $(call environment,build/venv-wheel,bindings/python/release-requirements.txt))
 $(eval $(call environment,build/venv-bench,benches/requirements.txt))
+$(eval $(call environment,build/venv-packages,tests/packages/requirements.txt))

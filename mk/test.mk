@@ -24,7 +24,7 @@ HELPERS  := bindings/python/src:tests/support
 test-programs:
 	@$(MAKE) --no-print-directory setup setup-docs setup-packages setup-deploy
 	$(TOGETHER_MAKE) test-rust-programs library $(STAGED) $(VENV)/ready $(COMMAND) $(PG_SANDBOX) build/vendor_sdk/ready $(SERVERS) \
-	    $(DRIVERS) $(REFUSALS) docs dist deb
+	    $(DRIVERS) $(REFUSALS) docs dist recipes deb build/venv-packages/ready
 
 test-beside:
 	$(TOGETHER_MAKE) --output-sync=target $(TESTS_BESIDE)
@@ -130,7 +130,7 @@ test-docs: docs $(COMMAND) $(PG_SANDBOX) ## Every block of code in the documents
 	PYTHONPATH=$(CURDIR)/bindings/python/src:$(CURDIR)/tests/support $(PYTEST) tests/docs
 
 PACKAGES = @scripts/with-sandbox tests/packages/run.sh
-test-packages: dist deb $(PG_SANDBOX) ## What outside users do with what is installed, archived and packaged
+test-packages: dist recipes deb $(PG_SANDBOX) build/venv-packages/ready ## What outside users do with what is installed, archived and packaged
 	$(PACKAGES) $(VERSION) $(DIST)
 
 # Not in `make test`: cargo-c has no package here and takes minutes to compile.

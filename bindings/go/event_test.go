@@ -248,8 +248,8 @@ func TestEachNewPairOpensTheNextSession(t *testing.T) {
 	defer client.Close()
 	for generation := range 4 {
 		session, err := client.Open(
-			pgauth.Set("access_token", pair.AccessToken()), pgauth.Set("refresh_token", pair.RefreshToken()),
-			pgauth.Set("access_token_expires_in_s", "3000"))
+			pgauth.AccessToken(pair.AccessToken()), pgauth.RefreshToken(pair.RefreshToken()),
+			pgauth.AccessTokenExpiresIn(3000*time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,7 +281,7 @@ func TestAPairOfUnknownAgeIsRenewed(t *testing.T) {
 	client := start(t)
 	pair := issue(t, client)
 	session, err := client.Open(
-		pgauth.Set("access_token", pair.AccessToken()), pgauth.Set("refresh_token", pair.RefreshToken()))
+		pgauth.AccessToken(pair.AccessToken()), pgauth.RefreshToken(pair.RefreshToken()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +344,7 @@ func endDuringRefresh(t *testing.T, pair *pgauth.Token, end func(*testing.T, *pg
 	}
 	defer client.Close()
 	session, err := client.Open(pgauth.Set("access_token", pair.AccessToken()),
-		pgauth.Set("refresh_token", pair.RefreshToken()), pgauth.Set("access_token_expires_in_s", "3600"))
+		pgauth.Set("refresh_token", pair.RefreshToken()), pgauth.AccessTokenExpiresIn(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 func Example() {
-	client, err := pgauth.NewClient(pgauth.Env(), pgauth.Set("user_agent", "shop/1.0"))
+	client, err := pgauth.NewClient(pgauth.Env(), pgauth.UserAgent("shop/1.0"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -194,8 +194,7 @@ func ExampleSession_Subscribe() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	session, err := client.Open(
-		pgauth.Set("access_token", pair.AccessToken()), pgauth.Set("refresh_token", pair.RefreshToken()))
+	session, err := client.Open(pgauth.AccessToken(pair.AccessToken()), pgauth.RefreshToken(pair.RefreshToken()))
 	if err != nil {
 		log.Fatal(err)
 	}

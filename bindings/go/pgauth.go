@@ -1,7 +1,7 @@
 // Package pgauth keeps a PaymentsGate API session alive. It is a thin layer over the C library paymentsgate_auth, which
 // pkg-config must find. With the build tag pgauth_static the library is linked into the program.
 //
-//	client, err := pgauth.NewClient(pgauth.Env())
+//	client, err := pgauth.NewClient(pgauth.BaseURL(url), pgauth.CredentialsFile(path))
 //	session, err := client.Open()
 //	response, err := session.Do(ctx, "GET", "/wallet", nil, nil)
 //
@@ -30,7 +30,9 @@ import "C"
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
+	"time"
 )
 
 // Version returns the version of the loaded library, for example "0.1.0".
@@ -72,7 +74,8 @@ func Settings() []Setting {
 	return settings
 }
 
-// An Option gives settings to NewClient and Open.
+// An Option gives settings to NewClient and Open. Each setting has one of its own: BaseURL, ConnectTimeout and so on. Set
+// takes a setting by its name, and Env takes all of them from the environment.
 type Option func(*config) error
 
 type config struct{ ptr *C.pg_config }
@@ -89,7 +92,7 @@ func newConfig(options []Option) (*config, error) {
 	return config, nil
 }
 
-// Set sets one setting. Settings lists the names, ranges and defaults.
+// Set sets one setting, by the name and the text of the table. Settings lists the names, ranges and defaults.
 func Set(name, value string) Option {
 	return func(config *config) error {
 		var texts cStrings
@@ -99,6 +102,16 @@ func Set(name, value string) Option {
 		C.pg_config_set_sized(config.ptr, texts.text(name), bytes, length, &failure)
 		return takeError(failure)
 	}
+}
+
+// inMilliseconds returns the text of a setting. It rounds up: a short timeout does not become 0.
+func inMilliseconds(duration time.Duration) string {
+	return strconv.FormatInt(int64(wholeMilliseconds(duration)), 10)
+}
+
+// inSeconds returns the text of a setting. It rounds down: a token does not live longer than it says.
+func inSeconds(duration time.Duration) string {
+	return strconv.FormatInt(int64(max(0, duration)/time.Second), 10)
 }
 
 // Env reads settings from environment variables: base_url from PAYMENTSGATE_BASE_URL, tls.ca_file from

@@ -1,7 +1,9 @@
-//! The generated documents match the sources. `PG_UPDATE_DOCS=1 cargo test --test docs` (`make generate`) writes them again.
+//! The generated documents and the options of Go match the sources. `PG_UPDATE_DOCS=1 cargo test --test docs`
+//! (`make generate`) writes them again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod go;
 mod names;
 
 use std::path::PathBuf;

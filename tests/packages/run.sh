@@ -69,10 +69,52 @@ build_static_by_pkg_config() {
         cpp cpp_static -static $(pc --static --cflags --libs paymentsgate_auth)
 }
 
+# The archive has the symbols of the reviewed list and no other, so that it may be linked beside another one in Rust.
+archive_exports() {
+    nm -g --defined-only "$prefix/$libdir/libpaymentsgate_auth.a" | awk 'NF == 3 { print $3 }' | LC_ALL=C sort >"$work/exported" &&
+        sed '/^#/d' "$root/abi/exports.txt" | LC_ALL=C sort | diff - "$work/exported"
+}
+# shellcheck disable=SC2046,SC2086
+beside_another_archive() {
+    other=$work/libother.a
+    test -s "$other" || rustc --edition 2024 --crate-type staticlib -C opt-level=2 -o "$other" "$root/tests/packages/outside/other.rs"
+    libraries=$(pc --static --libs paymentsgate_auth | sed 's/-lpaymentsgate_auth//')
+    for archives in "-l:libpaymentsgate_auth.a $other" "$other -l:libpaymentsgate_auth.a"; do
+        for way in '' '-Wl,--gc-sections' '-static'; do
+            "${CC:-cc}" -std=c99 $warnings "$shop/beside.c" $(pc --cflags --libs-only-L paymentsgate_auth) $way $archives $libraries \
+                -o "$shop/beside" && runs_alone beside alone || return 1
+        done
+    done
+}
+
 build_by_cmake() {
     env -u CC -u CXX cmake -S "$shop" -B "$shop/build" -DCMAKE_PREFIX_PATH="$prefix" -DWANTED="$version" &&
         cmake --build "$shop/build" && mv "$shop"/build/cmake_c* "$shop" &&
         grep -q "PaymentsgateAuth_DIR:PATH=$prefix/" "$shop/build/CMakeCache.txt"
+}
+
+# The library as a part of the program's own build, without optimization. Cargo's folder stays, for the next time.
+fetched() { # generator
+    generated=$shop/fetched_$(echo "$1" | tr -d ' ')
+    cmake -G "$1" -S "$root/tests/packages/fetched" -B "$generated" -DCMAKE_BUILD_TYPE=Debug -DSOURCES="$root" \
+        -DPROGRAM="$shop/session.c" -DPAYMENTSGATE_AUTH_TARGET_DIR="$target/cmake" &&
+        cmake --build "$generated" && "$generated/fetched_c" && shared "$generated/fetched_c" &&
+        "$generated/fetched_c_archive" && alone "$generated/fetched_c_archive" &&
+        # Nothing is built twice.
+        cmake --build "$generated" | tee "$work/second_build" && ! grep 'with cargo' "$work/second_build"
+}
+# A change of a source or of the lock file is seen.
+fetched_depends_on_the_sources() {
+    ninja -C "$shop/fetched_Ninja" -t query _deps/paymentsgateauth-build/libpaymentsgate_auth.a >"$work/inputs" &&
+        grep "$root/src/lib.rs" "$work/inputs" && grep "$root/Cargo.lock" "$work/inputs"
+}
+# The page's project, with these sources instead of those of the repository.
+fetched_as_the_page_says() {
+    page=$shop/page_fetched
+    mkdir "$page" && block c.md c 1 >"$page/shop.c" && block c.md cmake 2 >"$page/CMakeLists.txt" &&
+        cmake -S "$page" -B "$page/build" -DFETCHCONTENT_SOURCE_DIR_PAYMENTSGATEAUTH="$root" \
+            -DPAYMENTSGATE_AUTH_TARGET_DIR="$target/cmake" &&
+        cmake --build "$page/build" && "$page/build/shop" | grep 'a token: '
 }
 
 runs() { LD_LIBRARY_PATH="$prefix/$libdir" "$shop/$1" && "$2" "$shop/$1"; }
@@ -88,6 +130,7 @@ is_used() { # name
     is_used_by_pkg_config "$1"
     passes "$1: build static with pkg-config" build_static_by_pkg_config
     for program in c_static cpp_static; do passes "$1: $program" runs_alone $program whole; done
+    passes "$1: symbols of the archive" archive_exports
     passes "$1: build with CMake" build_by_cmake
     for program in cmake_c cmake_cpp; do passes "$1: $program" runs $program shared; done
     for program in cmake_c_archive cmake_cpp_archive; do passes "$1: $program" runs_alone $program alone; done
@@ -153,7 +196,9 @@ page_of_go() {
             gofmt -l "$shop/go_$nth" | (! grep .) && go_program "$shop/go_$nth" '' || return 1
     done
     test -d "$shop/go_2" && runs go_program shared &&
-        (cd "$shop/go" && export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig" LD_LIBRARY_PATH="$prefix/$libdir" &&
+        # Go does not ask pkg-config about a package that it has built before, with a library in another place.
+        (cd "$shop/go" && export CGO_CPPFLAGS="-I$prefix/include" &&
+            export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig" LD_LIBRARY_PATH="$prefix/$libdir" &&
             for nth in $(seq "$(blocks go.md sh)"); do
                 rm -f shop && block go.md sh "$nth" >commands && sh -eux commands && ./shop | grep 'a token: ' || exit 1
             done)
@@ -206,6 +251,38 @@ archive_is_reproducible() {
     make -C "$root" --no-print-directory dist DIST="$work/again" && cmp "$dist/$archive.tar.gz" "$work/again/$archive.tar.gz"
 }
 
+# The recipes with the archive of this folder instead of the released one.
+recipes_of_the_archive() {
+    tar -xzf "$dist/paymentsgate-auth-$version-recipes.tar.gz" -C "$work" &&
+        mv "$work/paymentsgate-auth-$version-recipes" "$work/recipes" &&
+        for file in "$work/recipes/conan/conandata.yml" "$work"/recipes/vcpkg/*/portfile.cmake; do
+            sed -i "s|https://github.com/.*/download/v$version|file://$dist|" "$file" && grep "file://$dist" "$file" || return 1
+        done
+}
+conan() { CONAN_HOME=$work/conan env -u CC -u CXX "$root/build/venv-packages/bin/conan" "$@"; }
+# Its test builds a program with the package and runs it.
+conan_creates() { # shared
+    test -e "$work/conan/profiles/default" || conan profile detect || return 1
+    conan create "$work/recipes/conan" --no-remote -o "&:shared=$1" -vverbose >"$work/said" 2>&1 || { cat "$work/said"; return 1; }
+    cat "$work/said"
+    grep "^paymentsgate-auth $version\$" "$work/said" &&
+        { [ "$1" = True ] || grep -rl PaymentsgateAuth::paymentsgate_auth_static "$work/recipes/conan/test_package/build"; }
+}
+conan_refuses_another_machine() {
+    ! conan create "$work/recipes/conan" --no-remote -s:h arch=s390x >"$work/said" 2>&1 && grep 'has no archive for Linux on s390x' "$work/said"
+}
+conan_package_is_whole() { # shared pattern
+    package=$(conan cache path "$(conan list --format=compact --filter-options="&:shared=$1" "paymentsgate-auth/$version:*" | grep -o 'paymentsgate-auth/[^ ]*:[^ ]*')") &&
+        test "$(cd "$package/lib" && echo *)" = "$2" && test -s "$package/licenses/THIRD-PARTY-NOTICES.txt" &&
+        test -s "$package/include/paymentsgate_auth.hpp"
+}
+# A project finds the port by CMake, as with vcpkg's toolchain file.
+vcpkg_installs() {
+    case $(uname -m) in x86_64) architecture=x64 ;; aarch64) architecture=arm64 ;; esac
+    cmake -D PORT_FOLDER="$work/recipes/vcpkg/paymentsgate-auth" -D WORK="$work/vcpkg" -D ARCHITECTURE="$architecture" \
+        -P "$root/tests/packages/vcpkg.cmake"
+}
+
 debs_are_reproducible() {
     make -C "$root" --no-print-directory deb DIST="$work/debs_again" && for deb in $(debs); do
         cmp "$deb" "$work/debs_again/$(basename "$deb")" || exit 1
@@ -245,12 +322,16 @@ passes 'install: the library has its links' versioned
 passes 'install: the command line' command_line_is_whole "$work/prefix" site-functions
 use "$work/prefix" lib
 is_used 'install'
+passes 'install: beside another archive in Rust' beside_another_archive
 passes 'install: libcurl' beside_libcurl
 for compiler in g++ clang++; do
     passes "install: libcurl, $compiler, C++17 and C++20 without RTTI" beside_libcurl_in_cpp $compiler
 done
 passes 'install: go' go_shared
 passes 'install: go, static' go_static
+for generator in Ninja 'Unix Makefiles'; do passes "FetchContent: $generator" fetched "$generator"; done
+passes 'FetchContent: sources' fetched_depends_on_the_sources
+passes 'docs: c.md, FetchContent' fetched_as_the_page_says
 passes 'docs: c.md' page_of c.md c shop.c
 passes 'docs: cpp.md' page_of cpp.md cpp shop.cpp
 passes 'docs: go.md' page_of_go
@@ -263,6 +344,7 @@ is_used 'install, moved'
 passes 'archive' archive_is_whole
 use "$work/$archive" lib
 is_used 'archive'
+passes 'archive: beside another archive in Rust' beside_another_archive
 passes 'archive: reproducible' archive_is_reproducible
 mv "$work/$archive" "$work/elsewhere"
 use "$work/elsewhere" lib
@@ -270,12 +352,22 @@ passes 'archive, moved: the command line' command_line_is_whole "$work/elsewhere
 is_used 'archive, moved'
 passes 'archive, moved: go, static' go_static
 
+passes 'recipes' recipes_of_the_archive
+for shared in True False; do passes "conan: shared=$shared" conan_creates $shared; done
+passes 'conan: shared=True, files' conan_package_is_whole True 'libpaymentsgate_auth.so libpaymentsgate_auth.so.1 libpaymentsgate_auth.so.1.0.0'
+passes 'conan: shared=False, files' conan_package_is_whole False 'libpaymentsgate_auth.a'
+passes 'conan: another kind of machine' conan_refuses_another_machine
+passes 'vcpkg' vcpkg_installs
+use "$work/vcpkg/packages" lib
+is_used 'vcpkg'
+
 passes 'debian: fits this system' debs_fit_this_system
 passes 'debian: lintian' debs_by_lintian
 passes 'debian: install' install_debs
 use "$work/deb/usr" "lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)" --define-variable=prefix="$work/deb/usr"
 passes 'debian: the command line' command_line_is_whole "$work/deb/usr" vendor-completions
 is_used 'debian'
+passes 'debian: beside another archive in Rust' beside_another_archive
 passes 'debian: remove' remove_debs
 passes 'debian: reproducible' debs_are_reproducible
 echo "$passed passed, 0 failed"

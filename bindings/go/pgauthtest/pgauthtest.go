@@ -79,7 +79,7 @@ func program() (string, error) {
 // Options returns the settings of a client of the emulator. The URL is the one without TLS, so that another HTTP client
 // needs no certificate.
 func (s *Sandbox) Options() []pgauth.Option {
-	return []pgauth.Option{pgauth.Set("base_url", s.HTTP), pgauth.Set("credentials_file", s.CredentialsFile)}
+	return []pgauth.Option{pgauth.BaseURL(s.HTTP), pgauth.CredentialsFile(s.CredentialsFile)}
 }
 
 // Open opens a session with the emulator, which is closed at the end of the test. The options are those of

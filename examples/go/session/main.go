@@ -22,7 +22,7 @@ func main() {
 func run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	client, err := pgauth.NewClient(pgauth.Env(), pgauth.Set("user_agent", "example-go/1.0"))
+	client, err := pgauth.NewClient(pgauth.Env(), pgauth.UserAgent("example-go/1.0"))
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	client, err := pgauth.NewClient(pgauth.Env(), pgauth.Set("user_agent", "example-go/1.0"))
+	client, err := pgauth.NewClient(pgauth.Env(), pgauth.UserAgent("example-go/1.0"))
 	if err != nil {
 		return err
 	}
