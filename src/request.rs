@@ -119,8 +119,13 @@ pub(crate) fn checked_path(path: &str) -> Result<String, Error> {
     }
     let path = relative.split('?').next().unwrap_or_default().to_ascii_lowercase();
     // A server may decode the path before it splits it.
-    let decoded = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    if decoded.split('/').any(|segment| segment == "." || segment == "..") {
+    let decoded = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("%3b", ";");
+    if decoded.contains("%00") {
+        return Err(wrong("has a NUL"));
+    }
+    // Some servers drop what follows a semicolon in a segment.
+    let mut segments = decoded.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    if segments.any(|segment| segment == "." || segment == "..") {
         return Err(wrong("has a segment `.` or `..`, which could lead out of base_url"));
     }
     Ok(relative.to_owned())
@@ -290,6 +295,9 @@ mod tests {
             "/%2E%2e/x",
             "/a/..%2Fb",
             "/a%5C.%2e",
+            "/a/..;/b",
+            "/%2e%2e%3Bx/b",
+            "/a/..%00/b",
             "/a b",
             "/a#b",
             "/a\\b",
@@ -302,7 +310,9 @@ mod tests {
                 "{path}"
             );
         }
-        for path in ["/", "/wallet", "/fx/calculation?a=../b&c=%20", "//wallet", "/http://host/"] {
+        for path in
+            ["/", "/wallet", "/wallet;a=1", "/fx/calculation?a=../b&c=%20", "//wallet", "/http://host/"]
+        {
             assert!(ApiRequest::new("GET", path, &[], None).is_ok(), "{path}");
         }
     }

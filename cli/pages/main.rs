@@ -8,6 +8,8 @@ mod arguments;
 mod exit;
 #[path = "../src/page.rs"]
 mod page;
+#[path = "../src/place.rs"]
+mod place;
 
 use std::error::Error;
 use std::fs;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 
-use crate::agent::listen::{self, Place};
 use crate::exit::Exit;
 use crate::page::Color;
+use crate::place::{self, Place};
 
 const ABOUT: &str =
     "Keeps a PaymentsGate session: log in, print a token for curl, show the store, find problems.";
@@ -148,7 +148,7 @@ pub(crate) struct AgentArguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// A loopback address for tokens, for callers that send the secret.
-    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen::loopback)]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = place::loopback)]
     pub(crate) listen: Option<SocketAddr>,
     /// Where the agent writes the secret, which is new at each start [default: agent.secret beside the default socket].
     #[arg(long, value_name = "PATH")]
@@ -160,7 +160,7 @@ pub(crate) struct AgentArguments {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) health: Option<SocketAddr>,
     /// The file mode of unix sockets and of the secret. 660 lets the group in.
-    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = listen::mode)]
+    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = place::mode)]
     pub(crate) mode: u32,
     /// The limit of open connections. Further ones wait.
     #[arg(long, value_name = "NUMBER", default_value_t = 1024, value_parser = value_parser!(u32).range(1..=65_536))]

@@ -47,16 +47,16 @@ pub(crate) fn run(arguments: &ExecArguments, settings: &Settings, color: Color) 
 
 /// The end of a child, and the signals that are forwarded. A signal that is ignored here stays ignored in the program.
 fn received_signals() -> io::Result<Signals> {
-    let ignored = ignored_signals();
-    let forwarded = FORWARDED.iter().filter(|signal| ignored >> (**signal - 1) & 1 == 0);
+    let forwarded = FORWARDED.iter().filter(|signal| !is_ignored(**signal));
     Signals::new([SIGCHLD].iter().chain(forwarded))
 }
 
-/// The signals that this process ignores, one bit for each: `nohup` makes a program ignore SIGHUP.
-fn ignored_signals() -> u64 {
+/// Whether this process was started with the signal ignored: `nohup` makes a program ignore SIGHUP.
+pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
+    let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    ignored >> (signal - 1) & 1 == 1
 }
 
 /// A file that only this user can access. It is removed when it is dropped.

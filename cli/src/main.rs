@@ -14,6 +14,7 @@ mod login;
 mod logout;
 mod metrics;
 mod page;
+mod place;
 mod profile;
 mod refresh;
 mod settings;

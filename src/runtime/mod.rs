@@ -135,22 +135,36 @@ impl Runtime {
         standard_streams::ensure_open()?;
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
         let (inbox, mut works) = unbounded_channel::<Work>();
+        let runtime = Undriven(Some(runtime));
         with_signals_blocked(|| {
             thread::Builder::new().name("pg-auth".into()).spawn(move || {
+                let runtime = runtime;
+                let Some(driven) = &runtime.0 else { return };
                 let take_all = async {
                     while let Some(work) = works.recv().await {
                         tokio::spawn(work);
                     }
                 };
-                let _ = defect::catch_panic(|| runtime.block_on(take_all));
+                let _ = defect::catch_panic(|| driven.block_on(take_all));
                 // Dropped first, so that `is_running` is false: guards of what is dropped may ask for the next thread.
                 let _ = defect::catch_panic(|| drop(works));
-                // An ordinary shutdown would wait for a `getaddrinfo` that hangs.
-                let _ = defect::catch_panic(|| runtime.shutdown_background());
+                let _ = defect::catch_panic(|| drop(runtime));
             })
         })
         .map_err(refused)?;
         Ok(Runtime { inbox })
+    }
+}
+
+/// A runtime that no thread drives. If its thread is refused, it is dropped on the caller's thread. That may be a thread of
+/// another runtime, where an ordinary drop panics; and an ordinary drop would wait for a `getaddrinfo` that hangs.
+struct Undriven(Option<tokio::runtime::Runtime>);
+
+impl Drop for Undriven {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -159,6 +173,13 @@ mod tests {
     use std::ptr;
 
     use super::*;
+
+    #[test]
+    fn a_runtime_whose_thread_is_refused_is_dropped_on_a_thread_of_another_runtime() {
+        let build = || Builder::new_current_thread().enable_time().build().unwrap();
+        let ours = Undriven(Some(build()));
+        build().block_on(async move { drop(ours) });
+    }
 
     #[test]
     fn a_result_comes_back_and_a_panic_is_an_error() {

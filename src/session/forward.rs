@@ -14,7 +14,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::Level;
 use crate::request::{Attempts, Next, checked_method, checked_path};
-use crate::transport::{AnswerBody, HttpTransport, RequestHead};
+use crate::transport::{HttpTransport, RequestHead};
+
+/// The body of an answer, as a stream.
+pub type AnswerBody = reqwest::Body;
 
 /// A session and connections of its own to the service. Its futures run on the caller's tokio runtime.
 pub struct Forwarder {

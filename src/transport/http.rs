@@ -1,12 +1,11 @@
 //! The transport over HTTPS, with reqwest and rustls.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Proxy, StatusCode, Url, Version, redirect, retry};
@@ -252,9 +251,8 @@ impl HttpTransport {
             }
         };
         let sent = was_sent(&latch, started, without_body, &result);
-        let result = result.map(|(response, permit)| {
-            http::Response::from(response).map(|body| AnswerBody { body, _permit: permit })
-        });
+        // The permit ends here: a caller that reads the answer slowly delays no other request.
+        let result = result.map(|(response, _permit)| http::Response::from(response));
         Streamed { sent, result: result.map_err(|failed| failed.error) }
     }
 
@@ -302,32 +300,6 @@ fn timed_out(method: &Method, url: &Url, timeout: Duration) -> Failed {
     let text =
         format!("{method} {}: no complete answer within {} ms", without_query(url), timeout.as_millis());
     Error::new(Status::PG_ERR_TIMEOUT, text).into()
-}
-
-/// The body of an answer, as a stream. The request is in flight until it is dropped.
-pub struct AnswerBody {
-    body: reqwest::Body,
-    _permit: Option<Permit>,
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = reqwest::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, reqwest::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 /// Why there is no answer, and whether the failure came before there was a connection.

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::status::Status;
 
-pub use http::{AnswerBody, HttpOptions, HttpTransport};
+pub use http::{HttpOptions, HttpTransport};
 pub(crate) use proxy::proxy_for;
 pub use proxy::{ProxyChoice, ProxyReason, ProxyRoute};
 pub(crate) use resolver::{Unresolved, resolve};
@@ -64,7 +64,7 @@ pub struct Streamed {
     /// As in [`Exchange`].
     pub sent: Option<Moment>,
     /// The head of the answer and its body, or the reason why there is none.
-    pub result: Result<::http::Response<AnswerBody>, Error>,
+    pub result: Result<::http::Response<reqwest::Body>, Error>,
 }
 
 /// The largest body that is read.

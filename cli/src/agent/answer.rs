@@ -9,14 +9,14 @@ use hyper::{Response, StatusCode};
 use paymentsgate_auth::{AnswerBody, Error, Status};
 use serde::Serialize;
 
-use super::idle::Idle;
+use super::body::Idle;
 
 /// An answer of the agent, or one of the service.
 pub(super) type AgentBody = Either<Full<Bytes>, Idle<AnswerBody>>;
 pub(super) type Answer = Response<AgentBody>;
 
 /// On errors of the agent itself, with the status: a client of the proxy tells them from the service's own by it.
-const AGENT_ERROR: HeaderName = HeaderName::from_static("paymentsgate-agent-error");
+pub(super) const AGENT_ERROR: HeaderName = HeaderName::from_static("paymentsgate-agent-error");
 
 #[derive(Serialize)]
 struct Failure<'a> {

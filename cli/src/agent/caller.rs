@@ -59,11 +59,12 @@ pub(super) fn check(role: Role, headers: &HeaderMap, secret: Option<&Secret>) ->
     if role == Role::Health {
         return Ok(());
     }
-    if !headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(is_loopback) {
+    let mut hosts = headers.get_all(HOST).iter().map(|host| host.to_str().is_ok_and(is_loopback));
+    if (hosts.next(), hosts.next()) != (Some(true), None) {
         return Err(Refusal::Host);
     }
-    let site = headers.get(SEC_FETCH_SITE);
-    if headers.contains_key(ORIGIN) || site.is_some_and(|site| site != "none") {
+    let is_of_a_page = headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "none");
+    if headers.contains_key(ORIGIN) || is_of_a_page {
         return Err(Refusal::WebPage);
     }
     match (role, secret) {
@@ -97,8 +98,11 @@ mod tests {
     use super::*;
 
     fn headers(rows: &[(&'static str, &str)]) -> HeaderMap {
-        let rows = rows.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-        rows.collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in rows {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        headers
     }
 
     #[test]
@@ -128,6 +132,11 @@ mod tests {
             (vec![local], Ok(())),
             (vec![], Err(Refusal::Host)),
             (vec![("host", "rebound.example:8080")], Err(Refusal::Host)),
+            (vec![local, ("host", "rebound.example")], Err(Refusal::Host)),
+            (
+                vec![local, ("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
+                Err(Refusal::WebPage),
+            ),
             (vec![local, ("origin", "http://127.0.0.1:8080")], Err(Refusal::WebPage)),
             (vec![local, ("sec-fetch-site", "cross-site")], Err(Refusal::WebPage)),
             (vec![local, ("sec-fetch-site", "none")], Ok(())),

@@ -3,20 +3,23 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use listenfd::ListenFd;
 use paymentsgate_auth::{Error, Secret, Status};
 use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::umask;
 use tempfile::NamedTempFile;
 
 use super::{caller, system};
 use crate::arguments::AgentArguments;
+use crate::place::Place;
 use crate::settings::absolute;
 
 /// A service of the agent. The name is that of a socket unit's FileDescriptorName.
@@ -37,48 +40,6 @@ impl Role {
             Role::Health => "health",
         }
     }
-}
-
-/// A place to listen: `127.0.0.1:8080`, `localhost:8080`, or `unix:/path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl FromStr for Place {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("unix:") {
-            Some("") => Err("give a path behind unix:, for example unix:/run/shop/proxy.sock".into()),
-            Some(path) => Ok(Place::Unix(path.into())),
-            None => loopback(text).map(Place::Tcp),
-        }
-    }
-}
-
-/// An address that only programs on this machine, or in this pod, can reach.
-pub(crate) fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let numeric = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.to_owned(),
-    };
-    let address: SocketAddr =
-        numeric.parse().map_err(|_| "give an address and a port, for example 127.0.0.1:8080")?;
-    if !address.ip().is_loopback() {
-        return Err("not a loopback address: everyone who can reach it would act for the account".into());
-    }
-    Ok(address)
-}
-
-/// A file mode in octal digits.
-pub(crate) fn mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).map_err(|_| "give octal digits, for example 660")?;
-    if mode & !0o770 != 0 || mode & 0o600 != 0o600 {
-        return Err("the owner must have access (6..) and others must not (..0)".into());
-    }
-    Ok(mode)
 }
 
 pub(super) enum Socket {
@@ -150,14 +111,21 @@ impl Sockets {
             None => runtime_folder("--secret-file")?.join("agent.secret"),
         };
         let secret = caller::random_secret().ok_or_else(|| {
-            Error::new(
-                Status::PG_ERR_SYSTEM,
-                "the system gives no random numbers; check that getrandom is allowed",
-            )
+            let text = "the system gives no random numbers; check that getrandom is allowed";
+            Error::new(Status::PG_ERR_SYSTEM, text)
         })?;
-        let written = write_new(&path, secret.expose(), arguments.mode);
-        written.map_err(|error| system(&format!("write {} (--secret-file)", path.display()), &error))?;
-        self._files.push(OwnFile { path, content: Some(secret.clone()), _lock: None });
+        let failed = |error| system(&format!("write {} (--secret-file)", path.display()), &error);
+        let lock = lock(&path).map_err(failed)?.ok_or_else(|| {
+            let text = format!("another agent uses {}; give this one another --secret-file", path.display());
+            Error::new(Status::PG_ERR_SYSTEM, text)
+        })?;
+        if !may_replace(&path) {
+            let text =
+                format!("{} exists and is no secret of an agent; give another --secret-file", path.display());
+            return Err(Error::new(Status::PG_ERR_INVALID_ARGUMENT, text));
+        }
+        let written = write_new(&path, secret.expose(), arguments.mode).and_then(|()| identity(&path));
+        self._files.push(OwnFile { identity: written.map_err(failed)?, path, _lock: lock });
         self.secret = Some(secret);
         Ok(())
     }
@@ -184,37 +152,65 @@ impl Door {
             })
         };
         let name = read().map_err(|error: io::Error| system("use a socket", &error))?;
-        if let (Socket::Tcp(listener), Role::Tokens | Role::Proxy) = (&socket, role)
-            && !listener.local_addr().is_ok_and(|address| address.ip().is_loopback())
-        {
-            let text = format!(
-                "the socket {name} for {} is not on a loopback address, so other machines could act for the account; \
-                 change ListenStream of its unit",
-                role.name()
-            );
-            return Err(Error::new(Status::PG_ERR_INVALID_ARGUMENT, text));
-        }
         Ok(Door { role, socket, name })
+    }
+
+    /// A socket that the service manager passes must be as safe as one of the agent's own.
+    fn check(self) -> Result<Self, Error> {
+        let (is_listening, is_safe) = match &self.socket {
+            Socket::Tcp(listener) => {
+                let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+                (socket_acceptconn(listener), self.role == Role::Health || is_loopback)
+            }
+            Socket::Unix(listener) => {
+                let address = listener.local_addr().ok();
+                let found = address.and_then(|address| fs::metadata(address.as_pathname()?).ok());
+                let is_private = found.is_some_and(|found| found.mode() & 0o007 == 0);
+                (socket_acceptconn(listener), self.role == Role::Health || is_private)
+            }
+        };
+        let what = match (is_listening, is_safe) {
+            (Ok(true), true) => return Ok(self),
+            (Ok(true), false) => {
+                "is open to others, who could act for the account; set ListenStream to a loopback address, or SocketMode to 0660"
+            }
+            _ => "does not listen; set ListenStream, and Accept to no",
+        };
+        let text = format!("the socket {} for {} {what}, in its socket unit", self.name, self.role.name());
+        Err(Error::new(Status::PG_ERR_INVALID_ARGUMENT, text))
     }
 }
 
-/// The sockets that the service manager passes. A socket without a name of the agent is for tokens.
+/// The sockets that the service manager passes.
 fn activated() -> Result<Vec<Door>, Error> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut passed = ListenFd::from_env();
-    let doors = (0..passed.len()).zip(names.split(':').chain(std::iter::repeat(""))).map(|(index, name)| {
-        let role = Role::ALL.into_iter().find(|role| role.name() == name).unwrap_or(Role::Tokens);
+    let mut doors = Vec::new();
+    for (index, name) in (0..passed.len()).zip(names.split(':').chain(std::iter::repeat(""))) {
+        let role = role_of(name)?;
         // A socket of another kind is left in its place.
         let socket = match passed.take_tcp_listener(index) {
             Ok(listener) => listener.map(Socket::Tcp),
-            Err(_) => passed
-                .take_unix_listener(index)
-                .map_err(|error| system("use a socket of the service manager", &error))?
-                .map(Socket::Unix),
+            Err(_) => {
+                let what = format!("use socket {index} of the service manager, which must be a ListenStream");
+                passed.take_unix_listener(index).map_err(|error| system(&what, &error))?.map(Socket::Unix)
+            }
         };
-        socket.map(|socket| Door::new(role, socket)).transpose()
-    });
-    doors.filter_map(Result::transpose).collect()
+        if let Some(socket) = socket {
+            doors.push(Door::new(role, socket)?.check()?);
+        }
+    }
+    Ok(doors)
+}
+
+/// The service of a socket by its FileDescriptorName, which is the name of its unit if it is not set.
+fn role_of(name: &str) -> Result<Role, Error> {
+    let is_unset = name.is_empty() || name == "unknown" || name.ends_with(".socket");
+    let role = Role::ALL.into_iter().find(|role| role.name() == name).or(is_unset.then_some(Role::Tokens));
+    role.ok_or_else(|| {
+        let text = format!("FileDescriptorName={name:?} of a socket unit: give tokens, proxy or health");
+        Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
+    })
 }
 
 /// The folder for what lives as long as the agent: given by the service manager, or the user's.
@@ -240,18 +236,32 @@ fn runtime_folder(flag: &str) -> Result<PathBuf, Error> {
 /// A file that is removed at the end, if it is still the agent's own.
 struct OwnFile {
     path: PathBuf,
-    /// `None`: a socket, which is the agent's own while the lock is held.
-    content: Option<Secret>,
-    _lock: Option<File>,
+    identity: (u64, u64),
+    _lock: File,
 }
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        let is_own =
-            |secret: &Secret| fs::read(&self.path).is_ok_and(|bytes| bytes == secret.expose().as_bytes());
-        if self.content.as_ref().is_none_or(is_own) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// The device and the inode.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// Whether nothing is there, or the secret of an agent that was killed.
+fn may_replace(path: &Path) -> bool {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() && found.len() == 64 => {
+            fs::read(path).is_ok_and(|bytes| bytes.iter().all(u8::is_ascii_hexdigit))
+        }
+        Ok(_) => false,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
@@ -263,22 +273,38 @@ fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, OwnFile), Error> {
         let text = format!("another program listens on {place}; stop it, or give this agent another socket");
         Error::new(Status::PG_ERR_SYSTEM, text)
     };
+    let address = SocketAddrUnix::new(path).map_err(|_| {
+        let text =
+            format!("the path {place} is longer than a socket's can be (107 bytes); give a shorter one");
+        Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
+    })?;
     let lock = lock(path).map_err(failed)?.ok_or_else(busy)?;
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             let text = format!("{place} exists and is not a socket; give another path");
             return Err(Error::new(Status::PG_ERR_INVALID_ARGUMENT, text));
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => return Err(busy()),
+        Ok(_) if !is_abandoned(&address).map_err(failed)? => return Err(busy()),
         Ok(_) => fs::remove_file(path).map_err(failed)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
     let before = umask(Mode::from_raw_mode(0o777 & !mode));
-    let bound = UnixListener::bind(path);
+    let bound = UnixListener::bind(path).and_then(|listener| Ok((listener, identity(path)?)));
     umask(before);
-    let file = OwnFile { path: path.into(), content: None, _lock: Some(lock) };
-    bound.map(|listener| (listener, file)).map_err(failed)
+    let (listener, identity) = bound.map_err(failed)?;
+    Ok((listener, OwnFile { path: path.into(), identity, _lock: lock }))
+}
+
+/// Whether no program listens on the socket any more. One that listens may be of another kind, or too busy to accept.
+fn is_abandoned(address: &SocketAddrUnix) -> io::Result<bool> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&probe, address) {
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(false),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Two agents that start at the same moment must not remove each other's socket. The lock file stays.
@@ -288,7 +314,7 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(name)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -301,29 +327,4 @@ fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     file.persist(path)?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_a_loopback_address_or_a_path() {
-        assert_eq!("localhost:80".parse(), Ok(Place::Tcp(([127, 0, 0, 1], 80).into())));
-        assert!(matches!("[::1]:80".parse(), Ok(Place::Tcp(_))));
-        assert_eq!("unix:/run/a b".parse(), Ok(Place::Unix("/run/a b".into())));
-        for wrong in
-            ["", "8080", "0.0.0.0:80", "10.0.0.1:80", "[::]:80", "unix:", "localhost", "localhost:http"]
-        {
-            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_mode_lets_the_owner_in_and_no_others() {
-        assert_eq!((mode("600"), mode("0660")), (Ok(0o600), Ok(0o660)));
-        for wrong in ["", "666", "0400", "rw", "1600", "60"] {
-            assert!(mode(wrong).is_err(), "{wrong}");
-        }
-    }
 }

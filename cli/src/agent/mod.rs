@@ -1,30 +1,36 @@
 //! `agent`: one session for every program of a machine or a pod: tokens on a socket, and a proxy that adds them to requests.
 //!
 //! In reading order: `listen` (the sockets), `caller` (who may ask), `server` (connections and the end), `tokens`, `health` and
-//! `proxy` (the three services), with `headers` and `idle` for the proxy; `answer`, `counters` and `log`.
+//! `proxy` (the three services), with `headers` and `body` for the proxy; `answer`, `counters` and `log`.
 
 mod answer;
+mod body;
 mod caller;
 mod counters;
 mod headers;
 mod health;
-mod idle;
-pub(crate) mod listen;
+mod listen;
 mod log;
 mod proxy;
 mod server;
 mod tokens;
 
-use std::sync::Arc;
+use std::future::pending;
+use std::num::NonZero;
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use paymentsgate_auth::{Client, Error, Forwarder, Secret, Session, Status};
 use sd_notify::NotifyState;
+use signal_hook::consts::SIGHUP;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{interval, sleep, sleep_until};
 
 use crate::Trouble;
 use crate::arguments::AgentArguments;
+use crate::exec::is_ignored;
 use crate::exit::Exit;
 use crate::page::Color;
 use crate::settings::Settings;
@@ -56,26 +62,42 @@ pub(crate) fn run(arguments: &AgentArguments, settings: &Settings, color: Color)
         config.set("keep_warm", "true")?;
     }
     settings.make_default_store()?;
-    // Before there are threads: the file mode of a socket is a property of the process.
+    let log = Log::start(arguments.json, color)?;
+    let runtime = start_runtime()?;
+    // Before the sockets: a signal must not leave their files behind.
+    let stop = runtime.block_on(async { Stop::new() }).map_err(|error| system("receive signals", &error))?;
     let mut sockets = Sockets::open(arguments)?;
     let client = Client::new(&config)?;
     let session = Arc::new(Session::open(&client, &config)?);
+    log::follow(&session, log.clone())?;
     let agent = Arc::new(Agent {
         forwarder: Forwarder::new(&session, &config)?,
         client,
         session,
         secret: sockets.secret.clone(),
         counters: Counters::default(),
-        log: Log::new(arguments.json, color),
+        log,
     });
-    log::follow(&agent.session, agent.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| system("start threads", &error))?;
-    let until = runtime.block_on(serve(&agent, arguments, &mut sockets))?;
+    let until = runtime.block_on(serve(&agent, arguments, &mut sockets, stop))?;
     // A refresh under way is given the rest of the time to save its pair.
     let closed = agent.session.close(until.saturating_duration_since(Instant::now()));
     closed.unwrap_or_else(|error| agent.log.warn(&error.text));
+    agent.log.finish();
     Ok(Exit::Done)
+}
+
+/// tokio panics if one of its threads is refused. So as many threads are started before.
+fn start_runtime() -> Result<Runtime, Error> {
+    let count = thread::available_parallelism().map_or(1, NonZero::get);
+    let together = Arc::new(Barrier::new(count));
+    let tries = (0..count).map(|_| {
+        let together = together.clone();
+        thread::Builder::new().spawn(move || together.wait())
+    });
+    let threads: Vec<_> = tries.collect::<Result<_, _>>().map_err(|error| system("start threads", &error))?;
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(count).enable_all().build();
+    runtime.map_err(|error| system("start threads", &error))
 }
 
 /// Serves until a signal asks to stop; then ends when the requests under way have, or at the second signal. Returns when
@@ -84,8 +106,8 @@ async fn serve(
     agent: &Arc<Agent>,
     arguments: &AgentArguments,
     sockets: &mut Sockets,
+    mut stop: Stop,
 ) -> Result<Instant, Error> {
-    let mut stop = Stop::new().map_err(|error| system("receive signals", &error))?;
     let server = Server::new(agent, arguments.max_connections);
     for Door { role, socket, name } in sockets.take_doors() {
         agent.log.info(&format!("{} on {name}", role.name()));
@@ -114,21 +136,33 @@ async fn serve(
     Ok(until)
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT, and SIGHUP unless it is ignored, as under nohup.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Stop {
     fn new() -> std::io::Result<Self> {
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: if is_ignored(SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) },
+        })
     }
 
     async fn requested(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = hangup => {}
         }
     }
 }

@@ -1,16 +1,20 @@
 //! The proxy: what is sent to it goes to the service with the session's token.
 
-use http_body_util::{BodyExt, Either};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Either;
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response, StatusCode};
 use paymentsgate_auth::{ForwardedBody, ForwardedRequest};
 
 use super::answer::{self, Answer};
-use super::idle::Idle;
+use super::body::{BodyError, Idle, whole};
 use super::{Agent, headers};
 
 /// A body up to this length is held, so that the request can be repeated with another token. A longer one is a stream.
-const HELD_BYTES: u64 = 256 * 1024;
+const HELD_BYTES: usize = 256 * 1024;
 
 pub(super) async fn forward(agent: &Agent, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
@@ -23,15 +27,19 @@ pub(super) async fn forward(agent: &Agent, request: Request<Incoming>) -> Answer
     let mut passed = head.headers;
     headers::of_request(&mut passed);
     let limit = agent.client.request_timeout();
-    let body = match held(Idle::new(body, limit)).await {
+    let body = Idle::new(body, limit);
+    let broken = body.broken();
+    let body = match held(body, limit).await {
         Ok(body) => body,
-        Err(error) => {
-            let text = format!("the body of the request did not arrive: {error}");
-            return answer::refusal(StatusCode::BAD_REQUEST, "AGENT_INCOMPLETE", &text);
-        }
+        Err(error) => return incomplete(&error.to_string()),
     };
     let request = ForwardedRequest { method: head.method, path, headers: passed, body };
     match agent.forwarder.send(request, limit).await {
+        // The agent has asked for no other protocol.
+        Ok(answered) if answered.status().is_informational() => {
+            let text = "the service changed to another protocol, which was not asked for";
+            answer::refusal(StatusCode::BAD_GATEWAY, "AGENT_UNEXPECTED", text)
+        }
         Ok(answered) => {
             let (head, body) = answered.into_parts();
             let mut answer = Response::new(Either::Right(Idle::new(body, limit)));
@@ -40,16 +48,25 @@ pub(super) async fn forward(agent: &Agent, request: Request<Incoming>) -> Answer
             headers::of_answer(answer.headers_mut());
             answer
         }
+        // The connection to the service broke because the caller's body did.
+        Err(_) if broken.load(Ordering::Relaxed) => {
+            incomplete("it broke off, or nothing of it came for too long")
+        }
         Err(error) => answer::error(&error),
     }
 }
 
-async fn held(body: Idle<Incoming>) -> Result<ForwardedBody, super::idle::BodyError> {
+fn incomplete(why: &str) -> Answer {
+    let text = format!("the body of the request did not arrive: {why}");
+    answer::refusal(StatusCode::BAD_REQUEST, "AGENT_INCOMPLETE", &text)
+}
+
+async fn held(body: Idle<Incoming>, limit: Duration) -> Result<ForwardedBody, BodyError> {
     if body.is_end_stream() {
-        return Ok(ForwardedBody::Whole(Default::default()));
+        return Ok(ForwardedBody::Whole(Bytes::new()));
     }
-    if body.size_hint().exact().is_some_and(|length| length <= HELD_BYTES) {
-        return Ok(ForwardedBody::Whole(body.collect().await?.to_bytes()));
+    if body.size_hint().exact().is_some_and(|length| length <= HELD_BYTES as u64) {
+        return Ok(ForwardedBody::Whole(whole(body, HELD_BYTES, limit).await?));
     }
     Ok(ForwardedBody::stream(body))
 }

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 
 use super::answer::{self, Answer};
 use super::listen::{Role, Socket};
@@ -23,6 +24,8 @@ use super::{Agent, caller, health, proxy, system, tokens};
 
 /// How long a connection may be idle, or take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The limit of connections for health.
+const HEALTH_CONNECTIONS: u32 = 64;
 /// The limit of the head of a request.
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long a connection that has not been used may take for its first request when the agent stops.
@@ -32,8 +35,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Server {
     agent: Arc<Agent>,
-    /// One for each connection.
+    /// One for each connection for tokens or the proxy.
     permits: Arc<Semaphore>,
+    /// One for each connection for health, which is reachable from outside and must not depend on the others.
+    health_permits: Arc<Semaphore>,
     limit: u32,
     stopping: watch::Sender<bool>,
 }
@@ -43,6 +48,7 @@ impl Server {
         Server {
             agent: agent.clone(),
             permits: Arc::new(Semaphore::new(limit as usize)),
+            health_permits: Arc::new(Semaphore::new(HEALTH_CONNECTIONS as usize)),
             limit,
             stopping: watch::Sender::new(false),
         }
@@ -55,16 +61,17 @@ impl Server {
             Socket::Unix(listener) => Listener::Unix(UnixListener::from_std(listener).map_err(failed)?),
             Socket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener).map_err(failed)?),
         };
-        let (agent, permits, mut stopping) =
-            (self.agent.clone(), self.permits.clone(), self.stopping.subscribe());
+        let permits = if role == Role::Health { &self.health_permits } else { &self.permits };
+        let (agent, permits, mut stopping) = (self.agent.clone(), permits.clone(), self.stopping.subscribe());
         tokio::spawn(async move {
-            while let Ok(permit) = permits.clone().acquire_owned().await {
+            loop {
                 let accepted = tokio::select! {
                     // A connection that the system has accepted already is served, also at the end.
                     biased;
                     accepted = door.accept() => accepted,
                     () = requested(&mut stopping) => return,
                 };
+                let Ok(permit) = permits.clone().acquire_owned().await else { return };
                 let (agent, stopping) = (agent.clone(), stopping.clone());
                 match accepted {
                     Ok(Stream::Tcp(stream)) => {
@@ -93,6 +100,7 @@ impl Server {
     pub(super) async fn drain(&self) {
         self.stopping.send_replace(true);
         let _ = self.permits.acquire_many(self.limit).await;
+        let _ = self.health_permits.acquire_many(HEALTH_CONNECTIONS).await;
     }
 }
 
@@ -135,11 +143,14 @@ async fn serve(
         let agent = agent.clone();
         async move { Ok::<_, Infallible>(answer(&agent, role, is_tcp, request).await) }
     });
+    let mut stream = TimeoutStream::new(stream);
+    // A caller that does not read ends its connection.
+    stream.set_write_timeout(Some(agent.client.request_timeout()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = pin!(connection);
     // What goes wrong with a connection is the caller's concern, who sees it.
     tokio::select! {

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use paymentsgate_auth::{Error, Fingerprint, Status};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
 use super::answer::{self, Answer};
+use super::body::whole;
 use super::{Agent, TOKEN_TIMEOUT, health};
 
 /// A report is an object with a fingerprint.
@@ -79,10 +78,9 @@ async fn reject(agent: &Agent, request: Request<Incoming>) -> Result<Answer, Err
             format!("the body of /v1/reject {what}; send {{\"fingerprint\": \"…\"}} as /v1/token gave it");
         Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
     };
-    let body = timeout(REPORT_TIMEOUT, Limited::new(request.into_body(), REPORT_BYTES).collect()).await;
-    let body = body.map_err(|_| wrong("did not arrive"))?.map_err(|_| wrong("is too long or broken"))?;
-    let report: Report =
-        serde_json::from_slice(&body.to_bytes()).map_err(|_| wrong("is not such an object"))?;
+    let body = whole(request.into_body(), REPORT_BYTES, REPORT_TIMEOUT).await;
+    let body = body.map_err(|error| wrong(&format!("did not arrive ({error})")))?;
+    let report: Report = serde_json::from_slice(&body).map_err(|_| wrong("is not such an object"))?;
     let refused: Fingerprint =
         report.fingerprint.parse().map_err(|()| wrong("has no fingerprint of 16 hexadecimal digits"))?;
     agent.session.reject(refused)?;

@@ -1,0 +1,102 @@
+//! Bodies: a stream with a limit for its pauses, so that a peer that stops does not hold a connection; and a whole body.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body that ends with an error if nothing of it arrives for some time.
+pub(super) struct Idle<B> {
+    body: B,
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    is_waiting: bool,
+    /// Set when the body has ended with an error.
+    broken: Arc<AtomicBool>,
+}
+
+impl<B> Idle<B> {
+    pub(super) fn new(body: B, limit: Duration) -> Self {
+        Idle { body, limit, timer: None, is_waiting: false, broken: Arc::default() }
+    }
+
+    /// Tells later whether the body has ended with an error.
+    pub(super) fn broken(&self) -> Arc<AtomicBool> {
+        self.broken.clone()
+    }
+
+    fn failed(&self, error: BodyError) -> BodyError {
+        self.broken.store(true, Ordering::Relaxed);
+        error
+    }
+}
+
+impl<B> Body for Idle<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            this.is_waiting = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| this.failed(error.into()))));
+        }
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(this.limit)));
+        if !this.is_waiting {
+            this.is_waiting = true;
+            timer.as_mut().reset(Instant::now() + this.limit);
+        }
+        timer.as_mut().poll(context).map(|()| Some(Err(this.failed(late(this.limit)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn late(limit: Duration) -> BodyError {
+    let text = format!("nothing of the body arrived for {} ms", limit.as_millis());
+    io::Error::new(io::ErrorKind::TimedOut, text).into()
+}
+
+/// The whole of a body that announces this length at most, within the limit. It is copied: a piece that arrives keeps the
+/// much larger buffer that it was read into.
+pub(super) async fn whole<B>(mut body: B, most: usize, limit: Duration) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    let read = async {
+        let mut content = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(Into::into)?.into_data() {
+                if content.len() + data.len() > most {
+                    return Err(format!("the body is longer than {most} bytes").into());
+                }
+                content.extend_from_slice(&data);
+            }
+        }
+        Ok(content.freeze())
+    };
+    timeout(limit, read).await.unwrap_or_else(|_| Err(late(limit)))
+}
