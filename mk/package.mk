@@ -9,11 +9,11 @@ HOST    := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 ARCHIVE := paymentsgate-auth-$(VERSION)-$(HOST)
 # The archive and the Debian packages may be made at the same time.
 SUMS     = cd $(DIST) && flock . sh -c 'rm -f SHA256SUMS && sha256sum * > SHA256SUMS && ls -l'
-RELEASED = $(RELEASE_LIBRARY) $(COMMAND) build/pages/paymentsgate-auth.1 $(HEADERS) \
+RELEASED = $(RELEASE_LIBRARY) $(COMMAND) $(RELEASE_SANDBOX) build/pages/paymentsgate-auth.1 $(HEADERS) \
     $(call files,docs examples cmake) paymentsgate_auth.pc.in THIRD-PARTY-NOTICES.txt README.md CHANGELOG.md
 
 dist: $(DIST)/$(ARCHIVE).tar.gz ## All of it as a relocatable archive, with notices and bills of materials
-deb: $(DIST)/.deb ## Debian packages: libpaymentsgate-auth1 and -dev, paymentsgate-auth (the command line)
+deb: $(DIST)/.deb ## Debian packages: libpaymentsgate-auth1 and -dev, paymentsgate-auth (the command line and the emulator)
 
 setup-packages: setup
 	@scripts/setup packages
@@ -25,7 +25,7 @@ $(DIST)/$(ARCHIVE).tar.gz: $(RELEASED) scripts/third-party
 	@strip --strip-debug --enable-deterministic-archives build/dist/$(ARCHIVE)/lib/$(NAME).a
 	@cp -R README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT THIRD-PARTY-NOTICES.txt docs examples build/dist/$(ARCHIVE)/
 	@rm -rf build/dist/$(ARCHIVE)/examples/live
-	@for part in paymentsgate-auth paymentsgate-auth-cli; do \
+	@for part in paymentsgate-auth paymentsgate-auth-cli pg-sandbox; do \
 	    scripts/third-party bill $$part > build/dist/$(ARCHIVE)/$$part.cdx.json || exit 1; \
 	done
 	tar -C build/dist --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \

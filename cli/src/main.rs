@@ -16,6 +16,7 @@ mod metrics;
 mod page;
 mod profile;
 mod refresh;
+mod sandbox;
 mod settings;
 mod status;
 mod token;
@@ -35,7 +36,7 @@ use settings::Settings;
 enum Trouble {
     /// The library says why.
     Failed(Error),
-    /// `exec` could not start the program.
+    /// `exec` could not start the program, or `sandbox` the emulator.
     Unstarted(Exit, Error),
     /// The output could not be written.
     Unwritten(io::Error),
@@ -90,6 +91,7 @@ fn run(command: &Command, settings: &Settings, color: Color) -> Result<u8, Troub
         Command::Doctor(arguments) => doctor::run(arguments, settings, &mut page),
         Command::Agent(arguments) => agent::run(arguments, settings, color),
         Command::Logout => logout::run(settings, &mut page),
+        Command::Sandbox { arguments } => return Err(sandbox::run(arguments)),
     }?;
     Ok(exit as u8)
 }
