@@ -16,7 +16,8 @@ const PROGRAM: &str = "pg-sandbox";
 /// Returns only if the emulator cannot be run.
 pub(crate) fn run(arguments: &[OsString]) -> Trouble {
     let program = program(std::env::current_exe().ok());
-    let error = Command::new(&program).args(arguments).exec();
+    let given: Vec<_> = std::env::args_os().collect();
+    let error = Command::new(&program).args(with_escape(&given, arguments)).exec();
     let (exit, text) = if error.kind() == io::ErrorKind::NotFound {
         let text = "the emulator pg-sandbox is missing, beside this command and on PATH; the archive and the Debian package of \
                     the command line have it, and `pip install paymentsgate-auth-sandbox` installs it";
@@ -25,6 +26,16 @@ pub(crate) fn run(arguments: &[OsString]) -> Trouble {
         (Exit::NotRun, format!("cannot run {}: {error}", program.display()))
     };
     Trouble::Unstarted(exit, Error::new(Status::PG_ERR_SYSTEM, text))
+}
+
+/// The arguments of the emulator, which are the last ones of this command. A `--` in front of them is the emulator's, but the
+/// parser takes it for its own.
+fn with_escape<'a>(given: &'a [OsString], arguments: &'a [OsString]) -> &'a [OsString] {
+    let begin = given.len().saturating_sub(arguments.len() + 1);
+    match given.get(begin..) {
+        Some(all @ [first, ..]) if first == "--" => all,
+        _ => arguments,
+    }
 }
 
 /// The emulator beside this command, else its name, which is looked up on PATH.

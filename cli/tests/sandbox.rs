@@ -65,6 +65,8 @@ fn it_becomes_the_emulator_beside_the_command_with_all_arguments() {
         &["--version"],
         &["--port", "8443", "--switch", "rotation=static", "--keep"],
         &["--dir", "x", "--", "ctest", "--help"],
+        &["--", "ctest", "--help"],
+        &["--", "ctest", "--", "--help"],
     ] {
         let output = installed.sandbox(arguments);
         assert_eq!(output.status.code(), Some(7), "{arguments:?}: {}", text(&output.stderr));
