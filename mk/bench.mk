@@ -60,6 +60,6 @@ build/benches/load: benches/load.c benches/measure.h
 	$(BENCH_CC)
 
 # On the ports 18443 to 18474.
-bench-agent: build/benches/load $(COMMAND) $(BENCH_SANDBOX) ## The agent's proxy, beside nginx with a fixed token
+bench-agent: build/benches/load $(COMMAND) $(RELEASE_SANDBOX) ## The agent's proxy, beside nginx with a fixed token
 	@scripts/setup bench
 	@scripts/with-sandbox python3 benches/agent.py

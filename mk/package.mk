@@ -1,4 +1,4 @@
-# What is given to others: a relocatable archive, Debian packages, a wheel.
+# What is given to others: a relocatable archive, Debian packages, wheels.
 
 .PHONY: dist deb wheel setup-packages
 
@@ -40,13 +40,15 @@ $(DIST)/.deb: $(RELEASED) $(call files,debian) scripts/deb | setup-packages
 
 # Linked for an old glibc, checked and named by auditwheel, and tried here.
 WHEEL_GLIBC := 2.17
-wheel: $(PG_SANDBOX) build/venv-wheel/ready $(VENV)/ready ## The Python package, for glibc 2.17 and newer, in dist/
+wheel: $(PG_SANDBOX) build/venv-wheel/ready $(VENV)/ready ## The Python packages (library, emulator, command line), for glibc 2.17 and newer, in dist/
 	rm -rf build/wheel-linked $(DIST)/*.whl
 	@mkdir -p $(DIST)
-	PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" CARGO=cargo-zigbuild CARGO_TARGET_DIR=$(abspath $(TARGET)) \
-	PG_WHEEL_TARGET=$$(rustc --print host-tuple).$(WHEEL_GLIBC) \
-	    python -m build --no-isolation --outdir build/wheel-linked
+	for part in . '--wheel bindings/python-sandbox' '--wheel bindings/python-cli'; do \
+	    PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" CARGO=cargo-zigbuild CARGO_TARGET_DIR=$(abspath $(TARGET)) \
+	    PG_WHEEL_TARGET=$$(rustc --print host-tuple).$(WHEEL_GLIBC) \
+	        python -m build --no-isolation --outdir build/wheel-linked $$part || exit 1; \
+	done
 	PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" \
 	    auditwheel repair --plat manylinux_$(subst .,_,$(WHEEL_GLIBC))_$$(uname -m) --wheel-dir dist build/wheel-linked/*.whl
 	mv build/wheel-linked/*.tar.gz dist
-	PG_WHEEL=$$(ls dist/*.whl) $(PYTHON) -m pytest -q -s tests/wheel
+	PG_WHEEL=$$(ls dist/paymentsgate_auth-*.whl) $(PYTHON) -m pytest -q -s tests/wheel

@@ -138,7 +138,7 @@ test-cinstall: $(PG_SANDBOX) ## The library as cargo-c installs it
 	@scripts/setup cargo-c
 	$(PACKAGES) $(VERSION) $(DIST) cargo-c
 
-test-wheel: $(PG_SANDBOX) $(VENV)/ready ## What `pip install` makes of a clean copy, installed elsewhere
+test-wheel: $(PG_SANDBOX) $(RELEASE_SANDBOX) $(COMMAND) $(VENV)/ready ## What `pip install` makes of a clean copy, installed elsewhere
 	$(PYTEST) -s tests/wheel
 
 test-audit: $(VENV)/ready ## That `make audit` would find a weakness, in a database of the test's own
