@@ -39,6 +39,7 @@ LIBRARY := $(BUILT)/$(NAME).so
 STAGE   := $(OUT)/stage
 STAGED  := $(STAGE)/lib/$(NAME).so.$(SO)
 COMMAND := build/paymentsgate-auth
+RELEASE_SANDBOX := $(CURDIR)/build/release/pg-sandbox
 LIVE    := build/paymentsgate-live
 EXAMPLES := $(addprefix $(OUT)/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c \
     sqlite_store_c curl_c curl_cpp)

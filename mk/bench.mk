@@ -2,21 +2,15 @@
 
 .PHONY: bench bench-agent bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go
 
-# The emulator of a release.
-BENCH_SANDBOX := $(CURDIR)/build/benches/pg-sandbox
-bench-read bench-network bench-sessions bench-storm bench-python bench-go bench-agent: export PG_SANDBOX := $(BENCH_SANDBOX)
+bench-read bench-network bench-sessions bench-storm bench-python bench-go bench-agent: export PG_SANDBOX := $(RELEASE_SANDBOX)
 
 bench: bench-read bench-network bench-sessions bench-storm bench-store bench-python bench-go bench-agent ## Against libcurl, authlib, oauth2 and nginx, and the read path against C
-
-$(BENCH_SANDBOX): $(MANIFESTS) $(call files,$(SANDBOX)/src) | setup
-	$(RELEASE) build --release --package pg-sandbox
-	@install -D -m 755 $(TARGET)/release/pg-sandbox $@
 
 BENCH_CC = @mkdir -p $(@D) && $(CC) -std=c11 -O2 $(WARNINGS) -pthread -o $@ $(filter %.c,$^)
 ON_ONE   := build/benches/read_path build/benches/copies build/benches/sessions build/benches/first_pg build/benches/crowd_pg
 ON_BOTH  := build/benches/refresh build/benches/storm
 
-$(ON_ONE) $(ON_BOTH) build/benches/first_curl build/benches/crowd_curl: $(wildcard benches/*.h) $(HEADERS) | $(STAGED) $(BENCH_SANDBOX)
+$(ON_ONE) $(ON_BOTH) build/benches/first_curl build/benches/crowd_curl: $(wildcard benches/*.h) $(HEADERS) | $(STAGED) $(RELEASE_SANDBOX)
 build/benches/read_path: benches/read_path.c
 build/benches/copies: benches/copies.c
 build/benches/sessions: benches/sessions.c
@@ -54,10 +48,10 @@ bench-storm: build/benches/storm ## 1,000 threads at an expired token
 bench-store: setup ## A refresh on each shared store, and 40 processes at an expired token
 	@$(RELEASE) bench --package paymentsgate-auth --bench store
 
-bench-python: $(STAGED) $(BENCH_SANDBOX) build/venv-bench/ready ## A token in Python, beside authlib
+bench-python: $(STAGED) $(RELEASE_SANDBOX) build/venv-bench/ready ## A token in Python, beside authlib
 	@PYTHONPATH=bindings/python/src scripts/with-sandbox build/venv-bench/bin/python benches/python_token.py
 
-bench-go: $(STAGED) $(BENCH_SANDBOX) ## A token in Go, beside golang.org/x/oauth2
+bench-go: $(STAGED) $(RELEASE_SANDBOX) ## A token in Go, beside golang.org/x/oauth2
 	@mkdir -p build/benches
 	cd benches/go_token && go build -o $(CURDIR)/build/benches/go_token .
 	@scripts/with-sandbox build/benches/go_token
@@ -66,6 +60,6 @@ build/benches/load: benches/load.c benches/measure.h
 	$(BENCH_CC)
 
 # On the ports 18443 to 18474.
-bench-agent: build/benches/load $(COMMAND) $(BENCH_SANDBOX) ## The agent's proxy, beside nginx with a fixed token
+bench-agent: build/benches/load $(COMMAND) $(RELEASE_SANDBOX) ## The agent's proxy, beside nginx with a fixed token
 	@scripts/setup bench
 	@scripts/with-sandbox python3 benches/agent.py

@@ -1,4 +1,4 @@
-# Where the parts go: the library with its links, headers, pkg-config and CMake files, the command line.
+# Where the parts go: the library with its links, headers, pkg-config and CMake files, the command line, the emulator.
 
 .PHONY: install place place-command uninstall
 
@@ -21,10 +21,11 @@ ZSH    ?= $(SHARE)/zsh/site-functions
 EXTRAS  = $(SHARE)/bash-completion/completions/paymentsgate-auth $(SHARE)/fish/vendor_completions.d/paymentsgate-auth.fish \
     $(ZSH)/_paymentsgate-auth
 
-install: library command place place-command ## Installs below PREFIX (/usr/local) what was built
+install: library command $(RELEASE_SANDBOX) place place-command ## Installs below PREFIX (/usr/local) what was built
 
 uninstall: ## Removes what `make install` installed
-	rm -f $(DESTDIR)$(PREFIX)/bin/paymentsgate-auth $(DESTDIR)$(SHARE)/man/man1/paymentsgate-auth*.1 $(addprefix $(DESTDIR),$(EXTRAS))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,paymentsgate-auth pg-sandbox) $(addprefix $(DESTDIR),$(EXTRAS))
+	rm -f $(addprefix $(DESTDIR)$(SHARE)/man/man1/,paymentsgate-auth*.1 pg-sandbox.1)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/include/,paymentsgate_auth.h paymentsgate_auth.hpp)
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(addprefix $(NAME),.so.$(SO) .so.$(ABI) .so .a) pkgconfig/paymentsgate_auth.pc)
 	rm -rf $(DESTDIR)$(CMAKE)
@@ -45,6 +46,7 @@ place:
 
 place-command:
 	@install -D -m 755 $(COMMAND) $(DESTDIR)$(PREFIX)/bin/paymentsgate-auth
+	@install -m 755 $(RELEASE_SANDBOX) $(DESTDIR)$(PREFIX)/bin/pg-sandbox
 	@install -d $(DESTDIR)$(SHARE)/man/man1 $(addprefix $(DESTDIR),$(dir $(EXTRAS)))
 	@install -m 644 build/pages/*.1 $(DESTDIR)$(SHARE)/man/man1/
 	@install -m 644 build/pages/paymentsgate-auth.bash $(DESTDIR)$(word 1,$(EXTRAS))

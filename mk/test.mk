@@ -138,7 +138,7 @@ test-cinstall: $(PG_SANDBOX) ## The library as cargo-c installs it
 	@scripts/setup cargo-c
 	$(PACKAGES) $(VERSION) $(DIST) cargo-c
 
-test-wheel: $(PG_SANDBOX) $(VENV)/ready ## What `pip install` makes of a clean copy, installed elsewhere
+test-wheel: $(PG_SANDBOX) $(RELEASE_SANDBOX) $(COMMAND) $(VENV)/ready ## What `pip install` makes of a clean copy, installed elsewhere
 	$(PYTEST) -s tests/wheel
 
 test-deploy: $(COMMAND) $(PG_SANDBOX) $(VENV)/ready | setup-deploy ## The agent as a service, in a container and in a pod

@@ -1,5 +1,6 @@
 //! The client: the calls Issue and Refresh, each one request under one deadline, blocking or not. It also opens stores.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::store::{self, Keyring, Location, MemoryStore, Owner, RecordKey, RedisServers, Store};
 use crate::token::{Grant, Pair, RefreshToken};
-use crate::transport::{Limit, RawResponse, Request, TlsSettings, Transport};
+use crate::transport::{Exchange, Limit, RawResponse, Request, Sending, TlsSettings, Transport};
 
 /// Added to the timeout of an Issue, this is how long a session waits for the lock of another. A holder that takes
 /// longer counts as a store that is down: callers without a token do not wait for it.
@@ -50,10 +51,16 @@ pub struct Client {
 impl Client {
     /// Checks the configuration and reads its files. Makes no connection and starts no thread.
     pub fn new(config: &Config) -> Result<Arc<Self>, Error> {
-        let base_url = config.base_url.clone().ok_or_else(no_base_url)?;
         // The files that are read must not get the descriptors of the standard streams.
         standard_streams::ensure_open()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let base_url = match &config.base_url {
+            Some(base_url) => base_url.clone(),
+            None if config.static_token.is_some() => {
+                return Client::with_parts(config, Box::new(NoService), clock);
+            }
+            None => return Err(no_base_url()),
+        };
         let transport = config.transport(base_url, clock.clone())?;
         let tls = transport.tls().clone();
         Client::assemble(config, Box::new(transport), clock, tls)
@@ -297,6 +304,15 @@ impl Client {
             Err(error) if error.status == Status::PG_ERR_SYSTEM => Err(unsent(error)),
             Err(error) => Err(protocol::abandoned(is_refresh, error.status, &error.text)),
         }
+    }
+}
+
+/// The transport of a client with a static token and without a base URL. It sends nothing.
+struct NoService;
+
+impl Transport for NoService {
+    fn send(&self, _request: Request) -> Sending<'_> {
+        Box::pin(ready(Exchange { sent: None, result: Err(no_base_url()) }))
     }
 }
 

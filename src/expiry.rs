@@ -8,6 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::clock::FOREVER;
+
 /// The lifetime that is assumed if the service gives none that can be used.
 const FALLBACK: Duration = Duration::from_secs(300);
 /// One day, in seconds. A longer lifetime counts as one day, so the token is renewed daily.
@@ -96,6 +98,16 @@ impl Lifetime {
         let longest = Duration::from_secs(LONGEST);
         let remark = (length > longest).then_some(Remark::AboveADay);
         Lifetime { length: length.min(longest), disagreement: Duration::ZERO, remark }
+    }
+
+    /// The lifetime of a token that never expires: a hundred years, which can still be added to a clock.
+    pub fn endless() -> Self {
+        Lifetime { length: FOREVER, disagreement: Duration::ZERO, remark: None }
+    }
+
+    /// Whether the token never expires.
+    pub fn is_endless(&self) -> bool {
+        self.length == FOREVER
     }
 
     /// Computes the lifetime from `expires_in` of the answer, the claims `exp` and `iat` if the token is a JWT, and the

@@ -96,9 +96,9 @@ impl Token {
     }
 
     /// Whether the wall clock ran ahead of the boot clock since the token arrived: the machine was restored from an
-    /// image, or its clock was set.
+    /// image, or its clock was set. A token that never expires does not age by that.
     pub fn wall_has_jumped(&self, now: Moment) -> bool {
-        now.wall_has_jumped(self.anchor)
+        !self.lifetime.is_endless() && now.wall_has_jumped(self.anchor)
     }
 
     /// The remaining lifetime of the access token; zero if it has expired.

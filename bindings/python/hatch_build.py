@@ -1,9 +1,11 @@
-"""Builds the shared library with cargo, and puts it beside the package.
+"""Builds a part of the tree with cargo, and puts it into the wheel.
 
-The wheel is tagged for this machine (``linux_x86_64``). auditwheel finds out on which other systems it runs.
+Without options that is the shared library, beside the package; with the options ``package`` and ``program``
+(of cargo) it is a program, as a script with a bill of materials. The wheel is tagged for this machine
+(``linux_x86_64``). auditwheel finds out on which other systems it runs.
 
 Variables: CARGO (default ``cargo``) and PG_WHEEL_TARGET, a ``--target`` for cargo. With ``cargo-zigbuild``
-and ``x86_64-unknown-linux-gnu.2.17`` the library is linked for an older glibc.
+and ``x86_64-unknown-linux-gnu.2.17`` the part is linked for an older glibc.
 """
 
 import json
@@ -17,6 +19,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 class CargoHook(BuildHookInterface):  # type: ignore[type-arg]
     """Runs for each wheel. An editable install contains no library: PAYMENTSGATE_AUTH_LIB names it."""
@@ -24,31 +28,60 @@ class CargoHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return
-        root = Path(self.root)
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + re.sub(r"\W", "_", sysconfig.get_platform())
-        build_data["force_include"][build_library(root)] = f"paymentsgate_auth/{soname(root)}"
+        if "program" in self.config:
+            package, program = self.config["package"], self.config["program"]
+            built = build_program(package, program)
+            build_data["shared_scripts"][built] = program
+            build_data["sbom_files"].append(write_bill(package, Path(built).parent))
+        else:
+            build_data["force_include"][build_library()] = f"paymentsgate_auth/{soname()}"
 
 
-def build_library(root: Path) -> str:
+def build_library() -> str:
     """Builds the library and returns its path in cargo's target directory."""
+    files = cargo("rustc", "--lib", "--crate-type", "cdylib")
+    return next(file for file in reversed(files) if file.endswith("paymentsgate_auth.so"))
+
+
+def build_program(package: str, program: str) -> str:
+    """Builds a program and returns its path.
+
+    The command line has a target directory of its own, as in the Makefile: it is built with another form of
+    the library, and in one directory each would undo the other.
+    """
+    folder = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    words = ["--target-dir", str(folder / "cli")] if package == "paymentsgate-auth-cli" else []
+    files = cargo("build", "--package", package, "--bin", program, *words)
+    return next(file for file in reversed(files) if Path(file).name == program)
+
+
+def cargo(command: str, *words: str) -> list[str]:
+    """A release build. Returns the files that it has made."""
     cargo, target = os.environ.get("CARGO") or "cargo", os.environ.get("PG_WHEEL_TARGET")
     if not shutil.which(cargo):
         raise SystemExit(
             f"paymentsgate-auth: this is the source and not a wheel, and there is no {cargo} to build it: "
             "install Rust 1.88 or newer (https://rustup.rs), or use a wheel"
         )
-    command = [str(root / "scripts" / "cargo-release"), "rustc", "--locked", "--release", "--lib"]
-    command += ["--crate-type", "cdylib"]
-    command += ["--message-format", "json-render-diagnostics", *(["--target", target] if target else [])]
-    output = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
-    files = [file for line in output.splitlines() for file in json.loads(line).get("filenames", [])]
-    return str(next(file for file in reversed(files) if file.endswith("paymentsgate_auth.so")))
+    line = [str(ROOT / "scripts" / "cargo-release"), command, "--locked", "--release", *words]
+    line += ["--message-format", "json-render-diagnostics", *(["--target", target] if target else [])]
+    output = subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [file for line in output.splitlines() for file in json.loads(line).get("filenames", [])]
 
 
-def soname(root: Path) -> str:
+def write_bill(package: str, folder: Path) -> str:
+    """The bill of materials of a program."""
+    words = [str(ROOT / "scripts" / "third-party"), "bill", package]
+    path = folder / f"{package}.cdx.json"
+    path.write_bytes(subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
+    return str(path)
+
+
+def soname() -> str:
     """The file name that the package looks for. It ends in the number of the ABI."""
-    abi = re.search(r"^const ABI_MAJOR: u32 = (\d+);", (root / "build.rs").read_text(), re.M)
+    abi = re.search(r"^const ABI_MAJOR: u32 = (\d+);", (ROOT / "build.rs").read_text(), re.M)
     if not abi:
         raise SystemExit("paymentsgate-auth: build.rs does not define ABI_MAJOR")
     return f"libpaymentsgate_auth.so.{abi[1]}"

@@ -1,4 +1,5 @@
-//! pages FOLDER: writes the manual pages and shell completions, generated from the definition of the arguments.
+//! pages FOLDER: writes the manual pages and shell completions of the command line, and the manual page of the emulator,
+//! generated from the definitions of their arguments.
 
 #![expect(dead_code, reason = "only the definition of the arguments is used here")]
 
@@ -10,6 +11,8 @@ mod exit;
 mod page;
 #[path = "../src/place.rs"]
 mod place;
+#[path = "../../sandbox/src/arguments.rs"]
+mod sandbox;
 
 use std::error::Error;
 use std::fs;
@@ -24,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("pages: give a folder")?);
     fs::create_dir_all(&folder)?;
     clap_mangen::generate_to(Arguments::command(), &folder)?;
+    clap_mangen::generate_to(sandbox::Arguments::command(), &folder)?;
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         clap_complete::generate_to(shell, &mut Arguments::command(), "paymentsgate-auth", &folder)?;
     }

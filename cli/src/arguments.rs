@@ -65,6 +65,13 @@ pub(crate) enum Command {
     Agent(AgentArguments),
     /// Remove the account's session from the store.
     Logout,
+    /// Run pg-sandbox, the emulator of the service, for tests. All arguments are its own: sandbox --help shows them.
+    #[command(disable_help_flag = true)]
+    Sandbox {
+        /// The arguments of pg-sandbox.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
 }
 
 #[derive(Args)]

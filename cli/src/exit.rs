@@ -48,8 +48,8 @@ impl Exit {
             Exit::Store => "the store cannot be used, or cannot be read with this key",
             Exit::NoSession => "status: the store holds no session",
             Exit::Expired => "status: the token in the store has expired",
-            Exit::NotRun => "exec: the program cannot be run",
-            Exit::NotFound => "exec: there is no such program",
+            Exit::NotRun => "exec, sandbox: the program cannot be run",
+            Exit::NotFound => "exec, sandbox: there is no such program",
         }
     }
 

@@ -17,6 +17,7 @@ mod page;
 mod place;
 mod profile;
 mod refresh;
+mod sandbox;
 mod settings;
 mod status;
 mod token;
@@ -36,7 +37,7 @@ use settings::Settings;
 enum Trouble {
     /// The library says why.
     Failed(Error),
-    /// `exec` could not start the program.
+    /// `exec` could not start the program, or `sandbox` the emulator.
     Unstarted(Exit, Error),
     /// The output could not be written.
     Unwritten(io::Error),
@@ -91,6 +92,7 @@ fn run(command: &Command, settings: &Settings, color: Color) -> Result<u8, Troub
         Command::Doctor(arguments) => doctor::run(arguments, settings, &mut page),
         Command::Agent(arguments) => agent::run(arguments, settings, color),
         Command::Logout => logout::run(settings, &mut page),
+        Command::Sandbox { arguments } => return Err(sandbox::run(arguments)),
     }?;
     Ok(exit as u8)
 }

@@ -38,6 +38,7 @@ pub struct Config {
     pub(crate) access_token: Option<Secret>,
     pub(crate) refresh_token: Option<Secret>,
     pub(crate) access_token_expires_in: Option<Duration>,
+    pub(crate) static_token: Option<Secret>,
     pub(crate) on_ambiguous: OnAmbiguous,
     pub(crate) store: Location,
     pub(crate) store_mode: StoreMode,
@@ -92,6 +93,7 @@ impl Default for Config {
             access_token: None,
             refresh_token: None,
             access_token_expires_in: None,
+            static_token: None,
             on_ambiguous: OnAmbiguous::default(),
             store: Location::Memory,
             store_mode: StoreMode::default(),
@@ -225,6 +227,34 @@ impl Config {
 }
 
 impl Config {
+    /// The only token of a session, if the settings name one. With it no other source of tokens is allowed.
+    pub(crate) fn static_token(&self) -> Result<Option<&Secret>, Error> {
+        let Some(token) = &self.static_token else { return Ok(None) };
+        let others = [
+            ("credentials_file", self.credentials_file.is_some()),
+            ("account_id", self.account_id.is_some()),
+            ("public_key", self.public_key.is_some()),
+            ("public_key_file", self.public_key_file.is_some()),
+            ("access_token", self.access_token.is_some()),
+            ("refresh_token", self.refresh_token.is_some()),
+            ("access_token_expires_in_s", self.access_token_expires_in.is_some()),
+            ("store", self.store != Location::Memory),
+            ("a store of the program's own (pg_config_set_store)", self.host_store.is_some()),
+            ("store_key", self.store_key.is_some()),
+            ("store_key_file", self.store_key_file.is_some()),
+        ];
+        match others.iter().find(|(_, is_set)| *is_set) {
+            None => Ok(Some(token)),
+            Some((other, _)) => {
+                let text = format!(
+                    "static_token and {other} are both set; a static token is never replaced or stored, so leave one of \
+                     them out"
+                );
+                Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text))
+            }
+        }
+    }
+
     /// Stores the pair of a session in a store of the host.
     pub fn set_store(&mut self, store: HostStore) {
         self.host_store = Some(store);
@@ -379,6 +409,36 @@ mod tests {
         assert!(config.base_url.is_none());
         config.set_from_env(|name| (name == "PAYMENTSGATE_BASE_URL").then(|| "https://host".into())).unwrap();
         assert!(config.base_url.is_some());
+    }
+
+    #[test]
+    fn a_static_token_excludes_every_other_source_of_tokens() {
+        let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+        for (name, value) in [
+            ("credentials_file", "/nowhere"),
+            ("account_id", "a-1"),
+            ("public_key", "c2VjcmV0"),
+            ("public_key_file", "/nowhere"),
+            ("access_token", "hunter2"),
+            ("refresh_token", "hunter2"),
+            ("access_token_expires_in_s", "60"),
+            ("store", "file:/nowhere"),
+            ("store_key", key),
+            ("store_key_file", "/nowhere"),
+        ] {
+            let mut config = Config::default();
+            config.set("static_token", "hunter2").unwrap();
+            assert_eq!(config.static_token().unwrap().map(Secret::expose), Some("hunter2"));
+            config.set(name, value).unwrap();
+            let error = config.static_token().unwrap_err();
+            assert_eq!(error.status, Status::PG_ERR_CONFLICTING_SETTINGS, "{name}");
+            assert!(
+                error.text.contains("static_token") && error.text.contains(&format!(" {name} ")),
+                "{}",
+                error.text
+            );
+            assert!(!error.text.contains("hunter2"), "{}", error.text);
+        }
     }
 
     #[test]

@@ -253,6 +253,15 @@ pub const SETTINGS: &[Setting] = &[
         apply: store!(Number, config.access_token_expires_in = |seconds| Some(Duration::from_secs(seconds))),
     },
     Setting {
+        name: "static_token",
+        kind: Kind::Secret,
+        default: "",
+        description: "Of a session, for tests of programs: its one access token, which never expires and is never replaced. \
+                      The session makes no call to obtain a token. Set no credentials, pair or store with it. base_url is \
+                      needed only for requests.",
+        apply: store!(Secret, config.static_token = Some),
+    },
+    Setting {
         name: "store",
         kind: Kind::Store,
         default: "memory:",

@@ -33,10 +33,10 @@ impl Handle for pg_session {
 }
 
 /// Opens a session on a client. `config` has its account, or a pair (`access_token` and `refresh_token`), or
-/// both; with none of them the account is the client's. `config` also has the settings of the session and its
-/// store, like `keep_warm` and `on_ambiguous`; all others are the client's. Makes no connection: the next
-/// pair is obtained when a caller asks for a token. The client may be freed afterwards. Blocks only to read
-/// files.
+/// both; with none of them the account is the client's. For tests it has a `static_token` and none of these.
+/// `config` also has the settings of the session and its store, like `keep_warm` and `on_ambiguous`; all
+/// others are the client's. Makes no connection: the next pair is obtained when a caller asks for a token.
+/// The client may be freed afterwards. Blocks only to read files.
 ///
 /// A session from a pair alone cannot log in again if its refresh token is lost. Its program must keep every
 /// new pair, which comes with PG_EVENT_ROTATED.

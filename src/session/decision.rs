@@ -75,6 +75,8 @@ pub struct Policy {
     pub is_shared: bool,
     /// The credentials come from a file, and the key in it may change.
     pub has_file: bool,
+    /// The session has one token, from the setting `static_token`, which is never replaced.
+    pub is_static: bool,
 }
 
 impl Policy {

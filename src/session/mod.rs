@@ -41,7 +41,7 @@ use self::account::Account;
 use self::decision::Policy;
 use self::driver::{Driver, TokenRequest};
 use self::health::Health;
-use self::machine::closed;
+use self::machine::{closed, static_token};
 use self::published::PublishedToken;
 use self::registry::Registration;
 use self::rejection::ReportVerdict;
@@ -59,6 +59,9 @@ use crate::status::Status;
 use crate::store::{Committed, Location, MemoryStore, Store};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
+/// When a caller may report a static token again. The report has the same answer then.
+const STATIC_PAUSE: Duration = Duration::from_secs(1);
+
 /// A session. It can be used from many threads at once, and in a forked child: the child continues with the inherited
 /// token and issues its own pair when that is due.
 pub struct Session {
@@ -73,6 +76,9 @@ pub struct Session {
 impl Session {
     /// Opens a session for the account that the configuration names. Reads its files; makes no connection.
     pub fn open(client: &Arc<Client>, config: &Config) -> Result<Self, Error> {
+        if let Some(token) = config.static_token()? {
+            return Session::open_static(client, token);
+        }
         let pair = config.pair()?;
         let source = config.credentials_source()?.map(Arc::new).or_else(|| client.credentials.clone());
         if source.is_none() && pair.is_none() {
@@ -93,26 +99,48 @@ impl Session {
             is_strict: config.is_strict,
             is_shared: location != Location::Memory,
             has_file: source.as_ref().is_some_and(|source| source.has_file()),
+            is_static: false,
         };
-        let session = Session {
-            client: client.clone(),
-            policy,
-            account: Arc::new(Account::new(client.clone(), location, config.keyring()?, source)),
-            published: Arc::new(PublishedToken::new(&client.clock)),
-            closed: AtomicBool::new(false),
-            driver: PerProcess::new(),
-        };
+        let account = Account::new(client.clone(), location, config.keyring()?, source);
+        let session = Session::new(client, policy, account);
         if let Some(pair) = pair {
-            // The driver is created now: the refresh token belongs to this process, not to a child forked before the
-            // first call.
-            let store = MemoryStore::default();
-            let first = first_pair(client, config, pair, &store);
-            session.driver.get_or_try_init(|| session.new_driver(Arc::new(store), Some(first)))?;
+            let first = first_pair(client, config, pair);
+            session.begin_with(first, config.access_token_expires_in.is_none())?;
         } else {
             // The store is opened now, so that its errors are reported here.
             session.account.open_store()?;
         }
         Ok(session)
+    }
+
+    /// A session with one token, which is served until the session is closed. It makes no call to obtain another one.
+    fn open_static(client: &Arc<Client>, token: &Secret) -> Result<Self, Error> {
+        let policy = Policy { is_static: true, ..Policy::default() };
+        let account = Account::new(client.clone(), Location::Memory, None, None);
+        let session = Session::new(client, policy, account);
+        let token = Token::new(token.clone(), Lifetime::endless(), client.clock.now());
+        session.begin_with(Pair { token, refresh: None }, false)?;
+        Ok(session)
+    }
+
+    fn new(client: &Arc<Client>, policy: Policy, account: Account) -> Self {
+        Session {
+            client: client.clone(),
+            policy,
+            account: Arc::new(account),
+            published: Arc::new(PublishedToken::new(&client.clock)),
+            closed: AtomicBool::new(false),
+            driver: PerProcess::new(),
+        }
+    }
+
+    /// Creates the driver with a first pair. That is done at once: a refresh token belongs to this process, not to a
+    /// child forked before the first call.
+    fn begin_with(&self, first: Pair, has_uncertain_age: bool) -> Result<(), Error> {
+        let store = MemoryStore::default();
+        let first = Committed { has_uncertain_age, ..store.put(first, 1) };
+        self.driver.get_or_try_init(|| self.new_driver(Arc::new(store), Some(first)))?;
+        Ok(())
     }
 
     /// Calls `take` with the current token, if a fast check shows that it is fresh. Unless `take` does, it takes no
@@ -235,11 +263,18 @@ impl Session {
                 let error = Error::new(Status::PG_ERR_REJECTED_FRESH, text);
                 Err(Error { retry_after: Some(retry_after), ..error })
             }
+            // With a time, like every other error of this status: callers may rely on it.
+            ReportVerdict::Static => {
+                Err(Error { retry_after: Some(STATIC_PAUSE), ..static_token(Status::PG_ERR_REJECTED_FRESH) })
+            }
         }
     }
 
     /// Replaces the key of the session's account, and resets the credential state. Another account is refused.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
+        if self.policy.is_static {
+            return Err(static_token(Status::PG_ERR_INVALID_ARGUMENT));
+        }
         let new_credentials = self.account.new_credentials(Arc::new(credentials))?;
         self.driver()?.set_credentials(new_credentials)
     }
@@ -295,20 +330,13 @@ impl Session {
 
 /// The pair from the settings. The service's answer that brought it is not known, so its lifetime comes from the
 /// settings or from its own claims, and counts from now.
-fn first_pair(
-    client: &Client,
-    config: &Config,
-    (access, refresh): (&Secret, &Secret),
-    store: &MemoryStore,
-) -> Committed {
-    let expires_in = config.access_token_expires_in;
-    let lifetime = match expires_in {
+fn first_pair(client: &Client, config: &Config, (access, refresh): (&Secret, &Secret)) -> Pair {
+    let lifetime = match config.access_token_expires_in {
         Some(length) => Lifetime::of(length),
         None => Lifetime::from_sources(ExpiresIn::Absent, access.expose(), None),
     };
     let token = Token::new(access.clone(), lifetime, client.clock.now());
-    let pair = Pair { token, refresh: Some(RefreshToken::new(refresh.clone())) };
-    Committed { has_uncertain_age: expires_in.is_none(), ..store.put(pair, 1) }
+    Pair { token, refresh: Some(RefreshToken::new(refresh.clone())) }
 }
 
 impl Drop for Session {

@@ -25,6 +25,8 @@ pub enum ReportVerdict {
         /// How long the pause still lasts.
         retry_after: Duration,
     },
+    /// The token is the session's static token. It is still served.
+    Static,
 }
 
 impl fmt::Display for ReportVerdict {
@@ -37,6 +39,7 @@ impl fmt::Display for ReportVerdict {
                 "it refused the tokens before it soon after their issue, too; the next one comes after {} ms",
                 retry_after.as_millis()
             ),
+            ReportVerdict::Static => f.write_str("it is a static token, which is never replaced"),
         }
     }
 }

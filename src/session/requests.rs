@@ -127,7 +127,7 @@ pub(super) fn report(driver: &Driver, grant: &Grant, attempts: &mut Attempts, an
     match answered {
         Ok(401) => {
             let verdict = driver.reject(*grant.token.fingerprint());
-            if matches!(verdict, ReportVerdict::RejectedFresh { .. }) {
+            if matches!(verdict, ReportVerdict::RejectedFresh { .. } | ReportVerdict::Static) {
                 attempts.give_up_renewing();
             }
         }

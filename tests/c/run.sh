@@ -27,7 +27,7 @@ sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit
 memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
 programs='abi session queue news request store hpp kept example_c example_session_c example_queue_c example_curl_c example_cpp'
-programs="$programs example_session_cpp example_curl_cpp"
+programs="$programs example_session_cpp example_curl_cpp unit_test_c unit_test_cpp"
 # Those that neither a sanitizer nor valgrind can run.
 plain_programs='fork fork_session fork_queue fork_store fork_epoch membarrier descriptors streams clocks time_namespace wiped'
 passed=0
@@ -63,6 +63,8 @@ source_of() {
         example_curl_cpp) echo ../../examples/cpp/curl.cpp ;;
         example_cpp) echo ../../examples/cpp/issue_refresh.cpp ;;
         example_c) echo ../../examples/c/issue_refresh.c ;;
+        unit_test_c) echo '../../examples/ctest/unit_test.c ../../examples/ctest/wallet.c' ;;
+        unit_test_cpp) echo ../../examples/ctest/unit_test.cpp ;;
         example_*_c) name=${1#example_} && echo "../../examples/c/${name%_c}.c" ;;
         sqlite_store) echo ../../examples/c/sqlite_store.c ;;
         driver_*) echo "../behaviours/driver.${1#driver_}" ;;

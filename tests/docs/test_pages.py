@@ -235,9 +235,16 @@ def cargo(words: list[str], environment: dict[str, str], folder: Path) -> None:
         assert list((ROOT / "tests").glob(f"{words[words.index('--test') + 1]}*"))
 
 
+def emulator(words: list[str], environment: dict[str, str], folder: Path) -> None:
+    # After `--` comes another program, and after `>` a file.
+    own = words[1 : next((at for at, word in enumerate(words) if word in ("--", ">")), None)]
+    run([os.environ["PG_SANDBOX"], *own, "--help"], environment, folder)
+
+
 CHECKS = {
     "make": make,
     "paymentsgate-auth": command_line,
+    "pg-sandbox": emulator,
     "python": python,
     "cargo": cargo,
     **dict.fromkeys(OTHERS, make),
@@ -248,6 +255,12 @@ def test_every_block_is_run_by_a_test() -> None:
     known = {"python", "c", "cpp", "go", "sql", "sh", "toml", "cmake", "js", "php", ""}
     unknown = [block.name for block in BLOCKS if block.language not in known]
     assert unknown == []
+
+
+def test_the_lines_for_ctest_are_those_of_the_example() -> None:
+    [lines] = [block.code for block in BLOCKS if "add_test(" in block.code]
+    example = (ROOT / "examples/ctest/CMakeLists.txt").read_text()
+    assert [line for line in lines.splitlines() if line not in example] == []
 
 
 def test_the_alert_rules_are_complete() -> None:

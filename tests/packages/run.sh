@@ -116,6 +116,15 @@ fetched_as_the_page_says() {
             -DPAYMENTSGATE_AUTH_TARGET_DIR="$target/cmake" &&
         cmake --build "$page/build" && "$page/build/shop" | grep 'a token: '
 }
+# The example with its tests. They find the emulator where the tree has it, and not the one of these tests.
+is_tested_by_ctest() {
+    rm -rf "$shop/ctest" && cp -R "$root/examples/ctest" "$shop/ctest" && (
+        cd "$shop/ctest" && unset CC CXX PAYMENTSGATE_BASE_URL PAYMENTSGATE_CREDENTIALS_FILE PAYMENTSGATE_TLS_CA_FILE &&
+            cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" && grep "^PG_SANDBOX:FILEPATH=$prefix/bin/pg-sandbox$" build/CMakeCache.txt &&
+            cmake --build build && ctest --test-dir build --output-on-failure --parallel 4 | tee said &&
+            grep '100% tests passed, 0 tests failed out of 8' said
+    )
+}
 
 runs() { LD_LIBRARY_PATH="$prefix/$libdir" "$shop/$1" && "$2" "$shop/$1"; }
 # Without the tree.
@@ -225,7 +234,7 @@ archive=paymentsgate-auth-$version-$(rustc -vV | sed -n 's/^host: //p')
 archive_is_whole() {
     (cd "$dist" && sha256sum --check --strict SHA256SUMS && grep -q "  $archive.tar.gz\$" SHA256SUMS) &&
         tar -xzf "$dist/$archive.tar.gz" -C "$work" && (cd "$work/$archive" && for file in README.md CHANGELOG.md \
-            LICENSE-MIT LICENSE-APACHE THIRD-PARTY-NOTICES.txt paymentsgate-auth.cdx.json paymentsgate-auth-cli.cdx.json docs/c.md \
+            LICENSE-MIT LICENSE-APACHE THIRD-PARTY-NOTICES.txt paymentsgate-auth.cdx.json paymentsgate-auth-cli.cdx.json pg-sandbox.cdx.json docs/c.md \
             include/paymentsgate_auth.h \
             include/paymentsgate_auth.hpp lib/libpaymentsgate_auth.a lib/libpaymentsgate_auth.so \
             lib/pkgconfig/paymentsgate_auth.pc lib/cmake/PaymentsgateAuth/PaymentsgateAuthConfig.cmake; do
@@ -233,17 +242,26 @@ archive_is_whole() {
         done) && no_path_of_this_machine "$work/$archive" &&
         grep -q '^ring ' "$work/$archive/THIRD-PARTY-NOTICES.txt" && grep -q '^clap ' "$work/$archive/THIRD-PARTY-NOTICES.txt" &&
         grep -q '"pkg:cargo/ring@' "$work/$archive/paymentsgate-auth.cdx.json" && ! grep 'cargo/clap@' "$work/$archive/paymentsgate-auth.cdx.json" &&
-        grep -q '"pkg:cargo/clap@' "$work/$archive/paymentsgate-auth-cli.cdx.json"
+        grep -q '"pkg:cargo/clap@' "$work/$archive/paymentsgate-auth-cli.cdx.json" &&
+        grep -q '^axum ' "$work/$archive/THIRD-PARTY-NOTICES.txt" && grep -q '"pkg:cargo/axum@' "$work/$archive/pg-sandbox.cdx.json"
 }
 # Not in the text of a panic either.
 no_path_of_this_machine() { ! grep -rlaF -e "$root/" -e "$HOME/" -e "${CARGO_HOME:-$HOME/.cargo}/" "$1"; }
-# The command line, its manual pages, and what shells complete.
+# The emulator by itself, and by the command line, which finds it where it lies.
+emulator_is_whole() { # folder
+    # shellcheck disable=SC2016 # the program's shell has the variables
+    test "$("$1/pg-sandbox" --version)" = "pg-sandbox $version" &&
+        PATH=/usr/bin:/bin "$1/paymentsgate-auth" sandbox --switch access_lifetime_s=60 -- \
+            sh -c 'curl --noproxy "*" -fsS "$PG_SANDBOX_ADMIN/switches"' | grep '"access_lifetime_s":60'
+}
+# The command line, the emulator, their manual pages, and what shells complete.
 command_line_is_whole() { # prefix zsh's folder
     test "$("$1/bin/paymentsgate-auth" --version)" = "paymentsgate-auth $version" &&
         PAYMENTSGATE_STORE="file:$work/no-session" "$1/bin/paymentsgate-auth" status | grep none &&
-        for command in '' -login -token -exec -refresh -status -metrics -doctor -agent -logout; do
+        for command in '' -login -token -exec -refresh -status -metrics -doctor -agent -logout -sandbox; do
             gunzip -cf "$1/share/man/man1/paymentsgate-auth$command.1"* | grep -q '^\.TH' || { echo "no page $command"; return 1; }
         done &&
+        gunzip -cf "$1/share/man/man1/pg-sandbox.1"* | grep -q '^\.TH' && emulator_is_whole "$1/bin" &&
         bash -c ". '$1/share/bash-completion/completions/paymentsgate-auth' && complete -p paymentsgate-auth" &&
         grep -q doctor "$1/share/fish/vendor_completions.d/paymentsgate-auth.fish" && grep -q '^#compdef' "$1/share/zsh/$2/_paymentsgate-auth"
 }
@@ -323,6 +341,7 @@ passes 'install: the command line' command_line_is_whole "$work/prefix" site-fun
 use "$work/prefix" lib
 is_used 'install'
 passes 'install: beside another archive in Rust' beside_another_archive
+passes 'install: ctest' is_tested_by_ctest
 passes 'install: libcurl' beside_libcurl
 for compiler in g++ clang++; do
     passes "install: libcurl, $compiler, C++17 and C++20 without RTTI" beside_libcurl_in_cpp $compiler
@@ -351,6 +370,7 @@ use "$work/elsewhere" lib
 passes 'archive, moved: the command line' command_line_is_whole "$work/elsewhere" site-functions
 is_used 'archive, moved'
 passes 'archive, moved: go, static' go_static
+passes 'archive, moved: ctest' is_tested_by_ctest
 
 passes 'recipes' recipes_of_the_archive
 for shared in True False; do passes "conan: shared=$shared" conan_creates $shared; done

@@ -13,5 +13,6 @@ mod flight;
 mod pair;
 mod rejection;
 mod state;
+mod static_token;
 #[path = "../support/mod.rs"]
 mod support;

@@ -107,6 +107,7 @@ impl World {
             is_strict: rng.u8(0..4) == 0,
             is_shared: !host_keeps && rng.bool(),
             has_file: false,
+            is_static: false,
         };
         let replays = policy.on_ambiguous == OnAmbiguous::Replay
             || host_keeps && policy.on_ambiguous == OnAmbiguous::Issue;

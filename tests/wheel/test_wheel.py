@@ -1,4 +1,4 @@
-"""The wheel in another place: it contains everything that it needs, and gets tokens."""
+"""The wheels in another place: they contain everything that they need, and work."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 """The environment without variables that help to find the library or the package."""
 PACKAGE = ROOT / "bindings" / "python" / "src" / "paymentsgate_auth"
 LIBRARY = "paymentsgate_auth/libpaymentsgate_auth.so.1"
+
+PROGRAMS = {"sandbox": "pg-sandbox", "cli": "paymentsgate-auth"}
+"""The programs of the wheels paymentsgate-auth-sandbox and paymentsgate-auth-cli."""
 
 JOB = """
 import paymentsgate_auth
@@ -57,6 +60,11 @@ def pay(amount: float) -> tuple[int, str | None]:
 
 async def wallet(session: AsyncSession) -> bytes:
     return (await session.request("GET", "/wallet")).body
+"""
+USER_TEST = """
+def test_a_revoked_token_is_replaced(paymentsgate_session, paymentsgate_sandbox):
+    paymentsgate_sandbox.revoke()
+    assert paymentsgate_session.request("GET", "/wallet").status == 200
 """
 WRONG_USE = """
 from paymentsgate_auth import Session
@@ -128,6 +136,37 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheels of the programs: beside the one that PG_WHEEL names, or built in the tree."""
+    folder = tmp_path_factory.mktemp("programs")
+    if given := os.environ.get("PG_WHEEL"):
+        folder = Path(given).resolve().parent
+    else:
+        build: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder]
+        run(*build, *(ROOT / f"bindings/python-{part}" for part in PROGRAMS), cwd=folder)
+    return {part: next(folder.glob(f"paymentsgate_auth_{part}-*.whl")) for part in PROGRAMS}
+
+
+@pytest.fixture(scope="session")
+def complete(wheel: Path, programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a new environment with all wheels."""
+    home = tmp_path_factory.mktemp("venv")
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    run(python, "-m", "pip", "install", "--no-index", wheel, *programs.values(), cwd=home)
+    return python
+
+
+@pytest.fixture(params=["library", *PROGRAMS])
+def each(request: pytest.FixtureRequest) -> tuple[Path, str]:
+    """Each wheel, and what is in it that cargo has built."""
+    if request.param == "library":
+        return request.getfixturevalue("wheel"), LIBRARY
+    file = request.getfixturevalue("programs")[request.param]
+    return file, f"{'-'.join(file.name.split('-')[:2])}.data/scripts/{PROGRAMS[request.param]}"
+
+
+@pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
     with started() as sandbox:
         yield sandbox
@@ -174,6 +213,62 @@ def test_a_program_frozen_with_pyinstaller(python: Path, sandbox: Sandbox, tmp_p
     assert not any((program / "_internal" / name).exists() for name in ("gevent", "trio"))
 
 
+def test_the_installed_programs_run(complete: Path, tmp_path: Path) -> None:
+    version = re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]  # type: ignore[index]
+    for program in PROGRAMS.values():
+        assert run(complete.parent / program, "--version", cwd=tmp_path) == f"{program} {version}\n"
+    # The command line finds the emulator beside itself, and a session with it gets a token.
+    command = complete.parent / "paymentsgate-auth"
+    here = {"PATH": "/usr/bin:/bin", "XDG_STATE_HOME": str(tmp_path)}
+    assert "Bearer" in run(command, "sandbox", "--", command, "token", "--header", cwd=tmp_path, **here)
+
+
+def test_the_plugin_finds_the_installed_emulator(python: Path, complete: Path, tmp_path: Path) -> None:
+    """Without a variable, and not on PATH. pytest is that of this environment."""
+    (tmp_path / "test_shop.py").write_text(USER_TEST)
+    where = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(pytest.__file__).parents[1])}
+    assert "1 passed" in run(complete, "-m", "pytest", "test_shop.py", cwd=tmp_path, **where)
+    without = subprocess.run(
+        [python, "-m", "pytest", "test_shop.py"],
+        cwd=tmp_path,
+        env={**CLEAN, **where},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert without.returncode == 1
+    assert "pip install paymentsgate-auth-sandbox" in without.stdout
+
+
+def test_the_metadata_has_urls_and_extras(wheel: Path, programs: dict[str, Path]) -> None:
+    for file in (wheel, *programs.values()):
+        archive = zipfile.ZipFile(file)
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = archive.read(name).decode()
+        urls = dict(re.findall("^Project-URL: (\\w+), (https://.+)$", metadata, re.M))
+        assert set(urls) == {"Repository", "Documentation", "Changelog", "Issues"}
+        for url in urls.values():
+            # A page of the documentation exists in the tree.
+            _, found, page = url.partition("/blob/main/")
+            assert not found or (ROOT / page).is_file(), url
+        if file == wheel:
+            for extra, part in (("testing", "sandbox"), ("cli", "cli")):
+                assert f"Requires-Dist: paymentsgate-auth-{part}; extra == '{extra}'" in metadata
+
+
+def test_the_wheels_of_programs_contain_exactly_the_expected_files(programs: dict[str, Path]) -> None:
+    for part, file in programs.items():
+        archive = zipfile.ZipFile(file)
+        names = {re.sub(r"^[^/]+\.(dist-info|data)/", "", name) for name in archive.namelist()}
+        package = "pg-sandbox" if part == "sandbox" else "paymentsgate-auth-cli"
+        texts = ("LICENSE-APACHE", "LICENSE-MIT", "THIRD-PARTY-NOTICES.txt")
+        licences = {f"licenses/{name}" for name in texts}
+        expected = {f"scripts/{PROGRAMS[part]}", "METADATA", "WHEEL", "RECORD", f"sboms/{package}.cdx.json"}
+        assert names - {"sboms/auditwheel.cdx.json"} == expected | licences
+        [notices] = [name for name in archive.namelist() if name.endswith("THIRD-PARTY-NOTICES.txt")]
+        assert archive.read(notices) == (ROOT / "THIRD-PARTY-NOTICES.txt").read_bytes()
+
+
 def test_the_wheel_contains_exactly_the_expected_files(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
     found = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
@@ -190,22 +285,26 @@ def test_the_wheel_contains_exactly_the_expected_files(wheel: Path) -> None:
     assert {name for name in rest if ".dist-info/" not in name} == set()
 
 
-def test_pip_and_twine_report_no_problem(python: Path, wheel: Path, sdist: Path, tmp_path: Path) -> None:
-    assert "No broken requirements" in run(python, "-m", "pip", "check", cwd=tmp_path)
-    said = run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=tmp_path)
-    assert said.count("PASSED") == 2
+def test_pip_and_twine_report_no_problem(
+    complete: Path, wheel: Path, programs: dict[str, Path], sdist: Path, tmp_path: Path
+) -> None:
+    assert "No broken requirements" in run(complete, "-m", "pip", "check", cwd=tmp_path)
+    files = [wheel, sdist, *programs.values()]
+    said = run(sys.executable, "-m", "twine", "check", "--strict", *files, cwd=tmp_path)
+    assert said.count("PASSED") == 4
 
 
-def test_the_wheel_runs_on_the_platforms_its_name_claims(wheel: Path, tmp_path: Path) -> None:
-    """Checks with auditwheel, and by the newest glibc symbol that the library needs."""
+def test_a_wheel_runs_on_the_platforms_its_name_claims(each: tuple[Path, str], tmp_path: Path) -> None:
+    """Checks with auditwheel, and by the newest glibc symbol that is needed."""
+    wheel, built = each
     said = " ".join(run(sys.executable, "-m", "auditwheel", "show", wheel, cwd=tmp_path).split())
     tag = wheel.stem.split("-")[-1]
     assert "-py3-none-" in wheel.name
     if "musllinux" in tag:
         assert tag.split(".")[0] in said
         return
-    zipfile.ZipFile(wheel).extract(LIBRARY, tmp_path)
-    symbols = run("objdump", "-T", LIBRARY, cwd=tmp_path)
+    zipfile.ZipFile(wheel).extract(built, tmp_path)
+    symbols = run("objdump", "-T", built, cwd=tmp_path)
     newest = max(tuple(map(int, found.split("."))) for found in re.findall(r"GLIBC_(\d+\.\d+)", symbols))
     here = tuple(map(int, platform.libc_ver()[1].split(".")))
     promised = [tuple(map(int, found)) for found in re.findall(r"manylinux_(\d+)_(\d+)", tag)]
@@ -241,8 +340,8 @@ def test_the_wheel_carries_its_licences_and_its_bill_of_materials(wheel: Path) -
     assert {"ring", "rustls"} <= {component["name"] for component in bill["components"]}
 
 
-def test_the_wheel_contains_no_path_of_the_build_machine(wheel: Path) -> None:
-    archive = zipfile.ZipFile(wheel)
+def test_a_wheel_contains_no_path_of_the_build_machine(each: tuple[Path, str]) -> None:
+    archive = zipfile.ZipFile(each[0])
     paths = [str(Path.home()), str(ROOT), os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo")]
     for name in archive.namelist():
         assert not any(f"{path}/".encode() in archive.read(name) for path in paths), name

@@ -1,7 +1,8 @@
 //! The program: its start, the line it prints, and its end.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use pg_sandbox::{Address, Credentials};
@@ -24,6 +25,16 @@ fn get(url: &str) -> Response {
 
 fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Runs a program of the shell against the emulator.
+fn sandboxed(options: &[&str], script: &str) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(options).args(["--", "sh", "-c", script]).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap().trim_end()
 }
 
 /// Uses the shell's built-in `kill`, since a small system has no such program.
@@ -97,4 +108,64 @@ fn an_unknown_switch_is_named() {
     let mut text = String::new();
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     assert!(text.contains("`rotatoin`"), "{text}");
+}
+
+#[test]
+fn a_program_gets_the_emulator_and_its_exit_code_is_passed_on() {
+    let variables = "$PAYMENTSGATE_BASE_URL $PAYMENTSGATE_TLS_CA_FILE $PAYMENTSGATE_CREDENTIALS_FILE $PG_SANDBOX_ADMIN \
+                     $PG_SANDBOX_FIXED $PG_SANDBOX_FIXED_HTTP1";
+    let output = sandboxed(&[], &format!("test -s $PAYMENTSGATE_TLS_CA_FILE && echo {variables}; exit 7"));
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+    let words: Vec<_> = text(&output.stdout).split(' ').collect();
+    let [base, ca, credentials, admin, fixed, http1] = words[..] else { panic!("{words:?}") };
+    assert!([base, fixed, http1].iter().all(|url| url.starts_with("https://127.0.0.1:")), "{words:?}");
+    assert!(admin.starts_with("http://127.0.0.1:"), "{admin}");
+    assert!(![ca, credentials].iter().any(|file| Path::new(file).exists()), "the files end with the program");
+    assert!(
+        plain_builder().build().unwrap().get(admin).send().is_err(),
+        "the emulator ends with the program"
+    );
+}
+
+#[test]
+fn a_signal_that_ends_the_program_is_its_exit_code_as_in_a_shell() {
+    assert_eq!(sandboxed(&[], "kill -KILL $$").status.code(), Some(137));
+}
+
+#[test]
+fn sigterm_reaches_the_program_which_decides_when_to_end() {
+    let script = "trap 'echo ended; exit 3' TERM; echo ready; while :; do sleep 0.01; done";
+    let mut child =
+        Command::new(PROGRAM).args(["--", "sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    terminate(child.id());
+    output.read_line(&mut line).unwrap();
+    assert_eq!((line.as_str(), child.wait().unwrap().code()), ("ready\nended\n", Some(3)));
+}
+
+#[test]
+fn a_program_that_cannot_be_run_has_the_exit_codes_of_a_shell() {
+    for (program, code) in [("/no/such/program", 127), ("/", 126)] {
+        let output = Command::new(PROGRAM).args(["--", program]).output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        assert!(text(&output.stderr).contains(&format!("cannot run {program}")), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn faults_are_taken_from_the_command_line() {
+    let fault = r#"{"route": "wallet", "action": {"kind": "status", "status": 503}}"#;
+    let (mut child, address) = start(Command::new(PROGRAM).args(["--fault", fault]));
+    let statuses = [(); 2].map(|()| get(&format!("{}/wallet", address.urls.http)).status().as_u16());
+    assert_eq!(statuses, [503, 401]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for fault in ["{", r#"{"action": {"kind": "nothing"}}"#] {
+        let output = sandboxed(&["--fault", fault], "echo ran");
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+        assert!(text(&output.stderr).contains("bad fault: --fault {"), "{}", text(&output.stderr));
+    }
 }

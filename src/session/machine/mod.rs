@@ -237,6 +237,9 @@ impl Machine {
         let current =
             self.current.as_mut().filter(|current| *current.committed.token().fingerprint() == refused);
         let Some(current) = current else { return ReportVerdict::Newer };
+        if self.policy.is_static {
+            return ReportVerdict::Static;
+        }
         if current.refused {
             return ReportVerdict::Renewing;
         }
@@ -463,6 +466,9 @@ impl Machine {
         if self.closed {
             return Some(Obstacle { error: closed(), until: None });
         }
+        if self.policy.is_static {
+            return Some(Obstacle { error: static_token(Status::PG_ERR_NO_CREDENTIALS), until: None });
+        }
         let has_refresh = self.current.as_ref().is_some_and(|current| current.committed.has_refresh);
         let credentials = if has_refresh && !self.is_issue_only() {
             self.credential_state.obstacle_to_refresh(now)
@@ -506,6 +512,12 @@ impl Machine {
             false
         });
     }
+}
+
+/// The error of a call that would replace a static token.
+pub fn static_token(status: Status) -> Error {
+    let text = "the session has a static_token, which is never replaced; set credentials instead of it for one that is";
+    Error::new(status, text)
 }
 
 /// The error of a closed session.

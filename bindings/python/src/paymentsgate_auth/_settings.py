@@ -38,6 +38,7 @@ class Settings(TypedDict, total=False):
     access_token: str
     refresh_token: str
     access_token_expires_in_s: int
+    static_token: str
     store: str | Store
     store_mode: Literal["private", "group"]
     store_key: str

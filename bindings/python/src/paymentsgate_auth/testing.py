@@ -119,8 +119,8 @@ def _started() -> Iterator[Sandbox]:
     program = _program()
     if program is None:
         pytest.fail(
-            f"the emulator {_PROGRAM} is missing: build it in the sources of paymentsgate-auth with "
-            f"`cargo install --locked --path sandbox`, or set {_VARIABLE} to its path",
+            f"the emulator {_PROGRAM} is missing: install it with `pip install paymentsgate-auth-sandbox`, "
+            f"or set {_VARIABLE} to its path",
             pytrace=False,
         )
     try:
