@@ -231,3 +231,109 @@ fn a_second_signal_ends_an_agent_whose_caller_does_not() {
     assert!(log.iter().any(|line| line.contains("a second signal")), "{log:?}");
     assert_eq!(read(open).status, 0);
 }
+
+#[test]
+fn a_program_of_another_kind_keeps_its_socket() {
+    let bench = Bench::new();
+    let path = bench.path("datagrams");
+    let _listener = UnixDatagram::bind(&path).unwrap();
+    bench
+        .run_command(command(&bench, &["--socket", path.to_str().unwrap()]))
+        .ends(1)
+        .says(&["another program listens on"]);
+    assert!(path.exists());
+    let long = bench.path(&"x".repeat(120));
+    bench.run_command(command(&bench, &["--socket", long.to_str().unwrap()])).ends(3).says(&["107 bytes"]);
+}
+
+#[test]
+fn a_secret_replaces_no_other_file_and_is_not_shared_by_two_agents() {
+    let bench = Bench::new();
+    let precious = bench.file("precious", "data");
+    fn with(path: &str) -> [&str; 4] {
+        ["--listen", "127.0.0.1:0", "--secret-file", path]
+    }
+    bench.run_command(command(&bench, &with(&precious))).ends(3).says(&["is no secret of an agent"]);
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "data");
+
+    let path = bench.path("secret");
+    let first = Agent::start(&bench, &with(path.to_str().unwrap()), 1);
+    let secret = fs::read_to_string(&path).unwrap();
+    bench.run_command(command(&bench, &with(path.to_str().unwrap()))).ends(1).says(&["another agent uses"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), secret);
+    // Killed, it leaves its secret, which the next one replaces.
+    first.signal(Signal::KILL);
+    first.ended();
+    let second = Agent::start(&bench, &with(path.to_str().unwrap()), 1);
+    assert_ne!(fs::read_to_string(&path).unwrap(), secret);
+    second.stop();
+}
+
+#[test]
+fn a_closed_terminal_ends_an_agent_as_sigterm_does() {
+    let bench = Bench::new();
+    let agent = Agent::start(&bench, &[], 1);
+    agent.signal(Signal::HUP);
+    let (status, log) = agent.ended();
+    assert!(status.success(), "{status}: {log:?}");
+    assert!(!runtime_folder(&bench).join("paymentsgate-auth/agent.sock").exists());
+}
+
+#[test]
+fn an_agent_whose_log_nobody_reads_serves_and_ends() {
+    let bench = Bench::new();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'.'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let socket = bench.path("a.sock");
+    let mut command = command(&bench, &["--socket", socket.to_str().unwrap()]);
+    let mut agent = command.stderr(writer).spawn().unwrap();
+    wait_until("the agent listens", || socket.exists());
+    assert_eq!(token(&socket).status, 200);
+    rustix::process::kill_process(rustix::process::Pid::from_child(&agent), Signal::TERM).unwrap();
+    assert!(agent.wait().unwrap().success());
+    drop(reader);
+}
+
+#[test]
+fn one_connection_is_enough_for_all_sockets() {
+    let bench = Bench::new();
+    let socket = bench.path("a.sock");
+    let arguments =
+        ["--socket", socket.to_str().unwrap(), "--proxy", "127.0.0.1:0", "--max-connections", "1"];
+    let agent = Agent::start(&bench, &arguments, 2);
+    for _ in 0..3 {
+        assert_eq!(token(&socket).status, 200);
+        assert_eq!(agent.get("proxy", "/wallet", "").status, 200);
+    }
+    agent.stop();
+}
+
+#[test]
+fn a_caller_that_does_not_read_holds_neither_the_others_nor_the_probes() {
+    let bench = Bench::new();
+    let socket = bench.path("a.sock");
+    let arguments =
+        ["--socket", socket.to_str().unwrap(), "--health", "127.0.0.1:0", "--max-connections", "1"];
+    let mut command = command(&bench, &arguments);
+    command.env("PAYMENTSGATE_REQUEST_TIMEOUT_MS", "2000");
+    let agent = Agent::run(command, 2);
+    // Until the agent can write no more, and so reads no more.
+    let mut stalled = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    stalled.set_nonblocking(true).unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut refused = 0;
+    while refused < 20 {
+        match stalled.write(request) {
+            Ok(_) => refused = 0,
+            Err(_) => {
+                refused += 1;
+                std::thread::yield_now();
+            }
+        }
+    }
+    assert_eq!(agent.get("health", "/healthz", "").status, 200);
+    assert_eq!(token(&socket).status, 200);
+    agent.stop();
+}

@@ -299,3 +299,43 @@ fn a_proxy_on_a_unix_socket_is_for_those_who_may_open_it() {
     assert_eq!(answer.status, 200);
     agent.stop();
 }
+
+#[test]
+fn an_upload_that_stops_is_the_callers_failure() {
+    let bench = Bench::new();
+    let upstream = Upstream::start(|_, stream| write_answer(stream, 200, "{}"));
+    let mut command = command_for(&bench, &upstream);
+    command.env("PAYMENTSGATE_REQUEST_TIMEOUT_MS", REQUEST_TIMEOUT_MS);
+    let agent = Agent::run(command, 1);
+    let mut stream = agent.connect("proxy");
+    let head = "PUT /file HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    stream.write_all(format!("{head}4\r\nthen\r\n").as_bytes()).unwrap();
+    let answer = read(stream);
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("AGENT_INCOMPLETE")));
+    agent.stop();
+}
+
+#[test]
+fn answers_that_are_read_slowly_delay_no_other_request() {
+    let bench = Bench::new();
+    let upstream = Upstream::start(|seen, stream| {
+        let body = if seen.head.starts_with("GET /large") { "x".repeat(8 * LARGE) } else { "{}".into() };
+        write_answer(stream, 200, &body);
+    });
+    let mut command = command_for(&bench, &upstream);
+    // A request that waited for a place would fail before.
+    command.env("PAYMENTSGATE_CONNECT_TIMEOUT_MS", "60000");
+    let agent = Agent::run(command, 1);
+    let slow: Vec<_> = (0..70)
+        .map(|_| {
+            let mut stream = agent.connect("proxy");
+            stream.write_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let mut first = [0; 12];
+            stream.read_exact(&mut first).unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(agent.get("proxy", "/wallet", "").status, 200);
+    drop(slow);
+    agent.stop();
+}

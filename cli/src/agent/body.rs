@@ -100,3 +100,45 @@ where
     };
     timeout(limit, read).await.unwrap_or_else(|_| Err(late(limit)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// Pieces of one buffer, as a connection gives them.
+    struct Pieces(VecDeque<Bytes>);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+
+    fn read(body: Pieces, most: usize) -> Result<Bytes, BodyError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(whole(body, most, Duration::from_secs(60)))
+    }
+
+    #[test]
+    fn a_whole_body_keeps_no_buffer_that_it_was_read_into() {
+        let buffer = Bytes::from(vec![b'x'; 65_536]);
+        let pieces = (0..100).map(|at| buffer.slice(at..=at)).collect();
+        let body = read(Pieces(pieces), 100).unwrap();
+        assert_eq!(body.len(), 100);
+        assert!(buffer.is_unique(), "a piece is kept");
+    }
+
+    #[test]
+    fn a_body_that_is_longer_than_allowed_is_an_error() {
+        assert!(read(Pieces([Bytes::from_static(b"ab"), Bytes::from_static(b"c")].into()), 2).is_err());
+    }
+}

@@ -328,3 +328,40 @@ fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.persist(path)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passed_socket_is_known_by_its_name() {
+        for (name, role) in [
+            ("", Role::Tokens),
+            ("unknown", Role::Tokens),
+            ("shop.socket", Role::Tokens),
+            ("proxy", Role::Proxy),
+        ] {
+            assert_eq!(role_of(name).unwrap(), role, "{name}");
+        }
+        assert!(role_of("Proxy").unwrap_err().text.contains("tokens, proxy or health"));
+    }
+
+    #[test]
+    fn a_passed_socket_that_is_open_to_others_is_refused() {
+        let check = |role, socket| Door::new(role, socket).unwrap().check();
+        let tcp = |address: &str| Socket::Tcp(TcpListener::bind(address).unwrap());
+        assert!(check(Role::Tokens, tcp("127.0.0.1:0")).is_ok());
+        assert!(check(Role::Health, tcp("0.0.0.0:0")).is_ok());
+        for role in [Role::Tokens, Role::Proxy] {
+            let error = check(role, tcp("0.0.0.0:0")).err().unwrap();
+            assert!(error.text.contains("ListenStream"), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for (mode, is_safe) in [(0o600, true), (0o660, true), (0o666, false)] {
+            let path = folder.path().join(format!("{mode:o}"));
+            let listener = UnixListener::bind(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(check(Role::Tokens, Socket::Unix(listener)).is_ok(), is_safe, "{mode:o}");
+        }
+    }
+}
