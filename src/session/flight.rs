@@ -175,6 +175,7 @@ impl Flight {
     pub fn next(&mut self, input: Input, now: Duration) -> Step {
         let took = now.saturating_sub(std::mem::replace(&mut self.step_started, now));
         match input {
+            // Model: Look.
             Input::Start if self.plan.looks_only => Step::Load,
             Input::Start => Step::Lock,
             Input::Locked(lock) => {
@@ -208,6 +209,7 @@ impl Flight {
         }
     }
 
+    // Model: Answer, AnswerIssue.
     fn after_call(&mut self, result: Result<Pair, Failure>, now: Duration) -> Step {
         match result {
             Ok(pair) => self.commit(pair, now),
@@ -218,11 +220,13 @@ impl Flight {
 
     /// Before a call: adopts a newer pair of another process. After a lost or refused Refresh: the same, and else
     /// recovers.
+    // Model: Read, Decide.
     fn after_load(&mut self, found: Loaded, now: Duration) -> Step {
         let successor = found.committed.filter(|found| {
             found.generation() > self.plan.stored && Some(*found.token().fingerprint()) != self.plan.refused
         });
         if let Some(successor) = successor {
+            // Model: Adopt.
             self.stats.adopted = true;
             // Our pair came too late and is dropped with its refresh token.
             let ours = self.offered.take().map(|pair| *pair.token.fingerprint());
@@ -271,9 +275,15 @@ impl Flight {
 
     /// No refresh token was presented, or its result is recorded. If a token is needed now, a private pair may be
     /// issued.
+    // Model: StoreFails.
     fn after_store_failure(&mut self, error: Error, now: Duration, took: Duration) -> Step {
         if let Some(pair) = self.offered.take() {
             return self.offer_again(error, pair, now);
+        }
+        if self.is_told_to_wait() {
+            // The refresh token could not be put back. The pause also holds for the Issue that its loss makes necessary.
+            self.store_error = Some(error);
+            return self.back_off_or_fail();
         }
         // The Issue was not made, because the store failed before it.
         self.stats.issues -= u32::from(std::mem::take(&mut self.is_issuing));
@@ -292,11 +302,13 @@ impl Flight {
             && !self.plan.looks_only
             && self.stats.issues == 0
         {
+            // Model: IssuePrivately.
             return Step::Pause { most: self.plan.private_issue_jitter };
         }
         self.fail()
     }
 
+    // Model: OfferAgain.
     fn offer_again(&mut self, error: Error, pair: Pair, now: Duration) -> Step {
         if self.plan.offers_private_pair {
             // There is no hurry: the next flight can offer the pair.
@@ -331,6 +343,12 @@ impl Flight {
     /// The answer was lost, and by the setting `on_ambiguous` no Issue follows.
     fn is_withheld(&self) -> bool {
         self.stats.ambiguous && self.plan.on_ambiguous == OnAmbiguous::Fail
+    }
+
+    /// The service answered this flight's Refresh with a request to wait.
+    fn is_told_to_wait(&self) -> bool {
+        let status = self.error.as_ref().map(|error| error.status);
+        self.has_refreshed && self.refusal.is_none() && status == Some(Status::PG_ERR_RATE_LIMITED)
     }
 
     fn present(&mut self, refresh: RefreshToken) -> Step {
@@ -539,6 +557,21 @@ mod tests {
         assert_eq!(flight.issues(), 1);
         assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Lock), "back to the lock");
         assert_eq!(flight.issues(), 0);
+    }
+
+    #[test]
+    fn a_refresh_token_that_cannot_be_put_back_does_not_shorten_the_pause_that_the_service_asked_for() {
+        let mut flight = Flight::new(Plan::plain(0), None);
+        let refresh = || Some(RefreshToken::new(Secret::new("r").unwrap()));
+        for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
+            flight.next(input, SECOND);
+        }
+        assert!(matches!(flight.next(Input::Intended(refresh()), SECOND), Step::Refresh(_)));
+        let error =
+            Error { fate: Fate::PG_FATE_NOT_CONSUMED, ..Error::new(Status::PG_ERR_RATE_LIMITED, "wait") };
+        let failure = Failure { error, refresh: refresh(), maybe_spent: None };
+        assert!(matches!(flight.next(Input::Called(Box::new(Err(failure))), SECOND), Step::Retract(_)));
+        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::BackOff { .. }));
     }
 
     #[test]

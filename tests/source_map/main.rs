@@ -93,6 +93,30 @@ fn imports(trees: Vec<TokenTree>, start: &str, hidden: &mut BTreeSet<String>, fo
     }
 }
 
+/// The steps of a flight in `tests/model/Sharing.tla`: the definitions of that section.
+fn steps_of_the_model() -> BTreeSet<String> {
+    let text = fs::read_to_string(Path::new(ROOT).join("tests/model/Sharing.tla")).unwrap();
+    let (_, rest) = text.split_once("\\* The steps of a flight").unwrap();
+    let (section, _) = rest.split_once("\\* The environment").unwrap();
+    let definitions = section.lines().filter(|line| line.contains(") =="));
+    definitions.filter_map(|line| Some(line.split_once('(')?.0.to_owned())).collect()
+}
+
+#[test]
+fn each_step_of_the_model_is_named_in_the_source_and_the_reverse() {
+    let mut named = BTreeSet::new();
+    for path in sources(&Path::new(ROOT).join("src")) {
+        let text = fs::read_to_string(path).unwrap();
+        let lists = text.lines().filter_map(|line| line.trim().strip_prefix("// Model: ")?.strip_suffix('.'));
+        for name in lists.flat_map(|list| list.split(", ")) {
+            assert!(named.insert(name.to_owned()), "two places are named {name}");
+        }
+    }
+    let steps = steps_of_the_model();
+    assert!(steps.len() > 20, "the steps are read: {steps:?}");
+    assert_eq!(named, steps);
+}
+
 #[test]
 fn a_room_imports_nothing_that_stands_above_it() {
     let (source, rooms) = (Path::new(ROOT).join("src"), rooms());

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use paymentsgate_auth::clock::SystemClock;
 use paymentsgate_auth::store::RecordFile;
+use tempfile::TempDir;
 
 use crate::disk::{AtOneStep, TestDisk, Trouble};
-use crate::fixture::{access, beside, claim, key, loaded, pair, record, seeded};
+use crate::fixture::{access, beside, claim, folder, key, loaded, pair, record, seeded};
 
 /// The result of a flight on a failing disk.
 #[derive(Debug, Default)]
@@ -118,4 +119,52 @@ fn a_flight_waits_for_the_disk_four_times() {
     let (disk, record) = armed(folder.path(), Trouble::Fail, u64::from(u32::MAX));
     assert!(fly(&record, true).committed);
     assert_eq!(disk.syncs(), 4);
+}
+
+/// A session whose commit of pair 1 got an error, although the record was written. The lock is free.
+fn failed_but_written() -> (TempDir, RecordFile) {
+    for at in 0.. {
+        let folder = folder();
+        let (disk, ours) = armed(folder.path(), Trouble::FailAfterwards, u64::from(u32::MAX));
+        assert!(ours.try_lock().unwrap() && loaded(&ours).is_none());
+        disk.plan.arm(at);
+        let is_committed = ours.commit(0, &pair(1)).is_ok();
+        ours.unlock();
+        if !is_committed && ours.path().exists() {
+            return (folder, ours);
+        }
+    }
+    panic!("no step of a commit writes the record and fails");
+}
+
+/// The session offers the pair again, after what another session has done to the record.
+fn offered_again(meanwhile: impl FnOnce(&RecordFile)) -> (TempDir, RecordFile) {
+    let (folder, ours) = failed_but_written();
+    let other = record(folder.path());
+    assert!(other.try_lock().unwrap());
+    assert_eq!(loaded(&other).unwrap().generation(), 1);
+    meanwhile(&other);
+    other.unlock();
+    assert!(ours.try_lock().unwrap());
+    let found = loaded(&ours).unwrap().generation();
+    assert_eq!(ours.commit(0, &pair(1)).unwrap().generation(), found + 1);
+    (folder, ours)
+}
+
+#[test]
+fn a_pair_that_is_offered_again_keeps_its_refresh_token_if_nobody_has_taken_it() {
+    let (_folder, ours) = offered_again(|_| {});
+    assert_eq!(claim(&ours).as_deref(), Some("r1"));
+}
+
+#[test]
+fn a_pair_that_is_offered_again_loses_a_refresh_token_that_another_session_has_taken() {
+    let (_folder, ours) = offered_again(|other| assert_eq!(claim(other).as_deref(), Some("r1")));
+    assert_eq!(claim(&ours), None, "the other session died after its intent");
+    let (_folder, ours) = offered_again(|other| {
+        assert_eq!(claim(other).as_deref(), Some("r1"));
+        other.commit(1, &pair(2)).unwrap();
+    });
+    assert_eq!(claim(&ours), None, "the other session has committed its successor");
+    assert!(!loaded(&ours).unwrap().has_refresh);
 }

@@ -176,6 +176,7 @@ impl Driver {
                 Ok(committed) => Input::Committed(committed),
                 Err(uncommitted) => Input::Uncommitted(uncommitted),
             },
+            // Model: KeepPrivate.
             Step::KeepPrivate(pair) => {
                 let Pair { token, refresh } = pair;
                 // The refresh token is not presented here: it is offered to the store once that works again.
@@ -189,6 +190,7 @@ impl Driver {
                 let _ = store.back_off(refusal.clone()).await;
                 Input::BackedOff(refusal)
             }
+            // Model: Post.
             Step::Refresh(refresh) => {
                 let longest = self.client.refresh_timeout;
                 let (timeout, patience) = if may_recover {
@@ -203,6 +205,7 @@ impl Driver {
                 self.state().at_risk = None;
                 called
             }
+            // Model: Issue.
             Step::Issue => match credentials {
                 Some(credentials) => {
                     store.ensure_lease().await?;

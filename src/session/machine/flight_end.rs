@@ -71,6 +71,7 @@ impl Machine {
                 } else {
                     self.notify(rotated, actions);
                 }
+                // Model: Publish.
                 if !self.closed {
                     actions.push(Action::Publish(is_publishable.then(|| committed.clone())));
                 }

@@ -155,7 +155,8 @@ impl RecordFile {
     /// Commits a pair, durably, unless another session has committed one since the last `load`.
     pub fn commit(&self, base: u64, pair: &Pair) -> Result<Committed, Error> {
         let mut state = self.locked()?;
-        let (record, committed) = state.ledger.next_record(self.read(&state)?, base, pair)?;
+        let found = self.read(&state)?;
+        let (record, committed) = state.ledger.next_record(found, base, pair)?;
         self.write(&record)?;
         state.ledger.remember(&committed);
         Ok(committed)

@@ -158,12 +158,14 @@ impl<B: Backend> LeasedStore<B> {
             let started = self.now();
             let is_last = started >= deadline;
             match self.backend.acquire(LEASE, known).await? {
+                // Model: Acquire.
                 Acquired::Held(view) => {
                     let mut state = self.state();
                     state.apply(view, self.clock.now());
                     (state.renewed_at, state.is_prefetched) = (Some(started), true);
                     return Ok(Lock::Held);
                 }
+                // Model: Moved.
                 Acquired::Busy(Some(view)) => {
                     let mut state = self.state();
                     state.apply(view, self.clock.now());
@@ -205,6 +207,7 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     /// Reads the record again, and detects a lost lease.
+    // Model: Reload.
     async fn reload(&self) -> Result<(), Error> {
         let started = self.now();
         let view = self.backend.load(LEASE).await?;
@@ -221,6 +224,7 @@ impl<B: Backend> LeasedStore<B> {
             state.ledger.claim(entry)?
         };
         let Some(claim) = claim else { return Ok(None) };
+        // Model: WriteIntent.
         let written = match self.write(&claim.intent, false).await {
             Ok(()) => self
                 .has_recent_lease()
@@ -230,6 +234,7 @@ impl<B: Backend> LeasedStore<B> {
         };
         if let Err(error) = written {
             // The token was not handed out, so it may stay, if the store accepts the old record.
+            // Model: ReadForUndo, Undo.
             if self.leased_state().await.is_ok() {
                 let _ = self.write(&claim.undo, false).await;
             }
@@ -241,6 +246,7 @@ impl<B: Backend> LeasedStore<B> {
     /// Whether a call to the service may begin: the lease was taken or renewed recently, or is renewed now. A holder
     /// that was stopped for long must not present a token that others may have given up. Without a lease the answer is
     /// yes.
+    // Model: CheckLease.
     async fn has_recent_lease(&self) -> Result<bool, Error> {
         let is_recent =
             |state: &State| state.renewed_at.is_none_or(|at| self.now().saturating_sub(at) <= RENEWAL);
@@ -261,6 +267,7 @@ impl<B: Backend> LeasedStore<B> {
     }
 
     /// Renews the lease as long as this future is polled.
+    // Model: Renew.
     async fn renew_until_lost(&self) {
         loop {
             let Some(at) = self.state().renewed_at else { return };
@@ -278,6 +285,7 @@ impl<B: Backend> LeasedStore<B> {
         }
     }
 
+    // Model: PutBack.
     async fn put_back(&self, refresh: &RefreshToken) -> Result<(), Error> {
         let record = {
             let mut state = self.leased_state().await?;
@@ -287,6 +295,7 @@ impl<B: Backend> LeasedStore<B> {
         self.write(&record, false).await
     }
 
+    // Model: Commit.
     async fn commit_pair(&self, base: u64, pair: &Pair) -> Result<Committed, Error> {
         if self.state().is_write_unknown {
             self.reload().await?;
@@ -310,6 +319,7 @@ impl<B: Backend> LeasedStore<B> {
         Ok(committed)
     }
 
+    // Model: BackOff.
     async fn refuse(&self, refusal: &Refusal) -> Result<(), Error> {
         let record = {
             let mut state = self.leased_state().await?;
@@ -340,6 +350,7 @@ impl<B: Backend> LeasedStore<B> {
         Ok(())
     }
 
+    // Model: Release.
     async fn free(&self) -> Result<(), Error> {
         // Not if the last write has freed the lease, nor if it is lost.
         if self.state().renewed_at.take().is_some() { self.backend.release().await } else { Ok(()) }

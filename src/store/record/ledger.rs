@@ -34,6 +34,9 @@ pub(in crate::store) struct Ledger {
     clock_offset_ms: i64,
     /// The newest pair that this process has seen in the store. An older record there comes from a backup.
     newest: Option<Committed>,
+    /// The generation and the refresh token of the last pair that was to be written. The write may have arrived even if
+    /// it failed.
+    offered: Option<(u64, Fingerprint)>,
 }
 
 /// A record that was read, with its generation.
@@ -76,7 +79,7 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         store_name: String,
     ) -> Self {
-        Ledger { key, keyring, clock, store_name, clock_offset_ms: 0, newest: None }
+        Ledger { key, keyring, clock, store_name, clock_offset_ms: 0, newest: None, offered: None }
     }
 
     /// Decodes the bytes. On an error the bytes are left unchanged.
@@ -188,20 +191,20 @@ impl Ledger {
     /// The record of a new pair, unless another session has committed one since the last `load`. Call `remember` once
     /// the record is written.
     pub(in crate::store) fn next_record(
-        &self,
+        &mut self,
         found: Option<Entry>,
         base: u64,
         pair: &Pair,
     ) -> Result<(Bytes, Committed), Error> {
-        let (found, access) = match found {
-            Some(Entry { generation, record }) => (generation, record.access),
+        let (found, record) = match found {
+            Some(Entry { generation, record }) => (generation, Some(record)),
             None => (0, None),
         };
         let newest = self.generation();
-        let is_ours = access.is_some_and(|access| access.secret.expose() == pair.token.access.expose());
+        let ours = record.filter(|record| record.access.as_ref().is_some_and(|access| is_of(access, pair)));
         let generation = if found <= newest {
             base.max(newest).saturating_add(1)
-        } else if is_ours {
+        } else if ours.is_some() {
             // An earlier attempt wrote the record and then failed.
             found
         } else {
@@ -213,25 +216,45 @@ impl Ledger {
             anchor: self.stamp(pair.token.anchor),
             refused_young: pair.token.refused_young,
         };
+        let is_untouched = ours.is_some_and(|record| matches!(record.refresh, Refresh::Available(_)));
         let refresh = match &pair.refresh {
-            Some(refresh) => Refresh::Available(refresh.secret().clone()),
-            None => Refresh::None,
+            Some(refresh) if is_untouched || !self.may_be_taken(refresh, found) => {
+                Refresh::Available(refresh.secret().clone())
+            }
+            _ => Refresh::None,
+        };
+        if let Refresh::Available(secret) = &refresh {
+            let offer = Fingerprint::of(secret);
+            let first = self.offered.filter(|(_, offered)| *offered == offer);
+            self.offered = first.or(Some((generation, offer)));
+        }
+        let committed = Committed {
+            has_refresh: matches!(refresh, Refresh::Available(_)),
+            ..committed(pair, generation)
         };
         // A new pair ends the back-off, for all sessions that share the record.
         let bytes = self.wrap(generation, &Record { access: Some(access), refresh, back_off: None })?;
-        Ok((bytes, committed(pair, generation)))
+        Ok((bytes, committed))
+    }
+
+    /// Whether another session may have taken this refresh token from the record: an earlier write of the pair may have
+    /// arrived although it failed, and the record is at least as new.
+    fn may_be_taken(&self, refresh: &RefreshToken, found: u64) -> bool {
+        let refresh = Fingerprint::of(refresh.secret());
+        self.offered.is_some_and(|(generation, offered)| offered == refresh && found >= generation)
     }
 
     /// The committed pair, if the record already holds it because an earlier attempt wrote it.
     pub(in crate::store) fn find_committed(&self, found: &Entry, pair: &Pair) -> Option<Committed> {
         let access = found.record.access.as_ref()?;
-        (found.generation > self.generation() && access.secret.expose() == pair.token.access.expose())
+        (found.generation > self.generation() && is_of(access, pair))
             .then(|| committed(pair, found.generation))
     }
 
     /// Remembers a pair that has been written.
     pub(in crate::store) fn remember(&mut self, committed: &Committed) {
         self.newest = Some(committed.clone());
+        self.offered = None;
     }
 
     /// The record with a refusal, for all sessions that share it.
@@ -376,6 +399,10 @@ impl Ledger {
         let error = Error { http_status: back_off.http_status, server, ..Error::new(back_off.status, text) };
         Refusal { strikes: back_off.strikes as usize, until, error }
     }
+}
+
+fn is_of(access: &Access, pair: &Pair) -> bool {
+    access.secret.expose() == pair.token.access.expose()
 }
 
 fn committed(pair: &Pair, generation: u64) -> Committed {
