@@ -163,18 +163,21 @@ fn make_own_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-/// It appears with its permissions, so that another user can open it at once.
+/// It appears with its permissions and its marker. So another user can open it at once, and another process that makes it at
+/// the same moment cannot replace it: only an empty folder can be replaced.
 fn make_group_folder(path: &Path) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".new-{:016x}", fastrand::u64(..)));
     let temporary = PathBuf::from(temporary);
     make_own_folder(&temporary)?;
+    let marker = temporary.join(MARKER);
     let made = open_folder(&temporary)
         .and_then(|folder| Ok(rustix::fs::fchmod(&folder, Mode::from_raw_mode(GROUP_FOLDER as _))?))
-        // Replaces an empty folder only.
-        .and_then(|()| fs::rename(&temporary, path));
+        .and_then(|()| File::create_new(&marker))
+        .and_then(|_| fs::rename(&temporary, path));
     match made {
         Err(error) => {
+            let _ = fs::remove_file(&marker);
             let _ = fs::remove_dir(&temporary);
             let exists = [io::ErrorKind::AlreadyExists, io::ErrorKind::DirectoryNotEmpty];
             if exists.contains(&error.kind()) { Ok(()) } else { Err(error) }
