@@ -179,6 +179,15 @@ func AccessTokenExpiresIn(duration time.Duration) Option {
 	return Set("access_token_expires_in_s", inSeconds(duration))
 }
 
+// StaticToken is the setting static_token. Of a session, for tests of programs: its one access token, which never
+// expires and is never replaced. The session makes no call to obtain a token. Set no credentials, pair or store with
+// it. base_url is needed only for requests.
+//
+// Values: a text that is not empty and has no control characters.
+func StaticToken(value string) Option {
+	return Set("static_token", value)
+}
+
 // StoreURL is the setting store. Of a session: where its pair is stored. memory: in this process, until it ends.
 // file:/folder: in a folder of this machine, which all processes that name it share and which survives restarts; each
 // account has its own record there. redis://user:password@host:port/database, or rediss:// for TLS (with the settings
