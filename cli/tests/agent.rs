@@ -322,11 +322,11 @@ fn a_caller_that_does_not_read_holds_neither_the_others_nor_the_probes() {
     // Until the agent can write no more, and so reads no more.
     let mut stalled = std::os::unix::net::UnixStream::connect(&socket).unwrap();
     stalled.set_nonblocking(true).unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let mut refused = 0;
+    let requests = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100_000);
+    let (mut sent, mut refused) = (0, 0);
     while refused < 20 {
-        match stalled.write(request) {
-            Ok(_) => refused = 0,
+        match stalled.write(&requests[sent..]) {
+            Ok(length) => (sent, refused) = (sent + length, 0),
             Err(_) => {
                 refused += 1;
                 std::thread::yield_now();
