@@ -108,7 +108,7 @@ async fn serve(
     sockets: &mut Sockets,
     mut stop: Stop,
 ) -> Result<Instant, Error> {
-    let server = Server::new(agent, arguments.max_connections);
+    let mut server = Server::new(agent, arguments.max_connections);
     for Door { role, socket, name } in sockets.take_doors() {
         agent.log.info(&format!("{} on {name}", role.name()));
         server.accept(role, socket)?;

@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
@@ -30,6 +31,8 @@ const HEALTH_CONNECTIONS: u32 = 64;
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long a connection that has not been used may take for its first request when the agent stops.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
+/// A connection that the system has accepted when the agent stops is served: its request may have been sent.
+const LAST_CONNECTIONS: Duration = Duration::from_millis(50);
 /// The pause after a connection could not be accepted, for example because no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -41,6 +44,8 @@ pub(super) struct Server {
     health_permits: Arc<Semaphore>,
     limit: u32,
     stopping: watch::Sender<bool>,
+    /// The tasks that accept connections.
+    doors: JoinSet<()>,
 }
 
 impl Server {
@@ -51,11 +56,12 @@ impl Server {
             health_permits: Arc::new(Semaphore::new(HEALTH_CONNECTIONS as usize)),
             limit,
             stopping: watch::Sender::new(false),
+            doors: JoinSet::new(),
         }
     }
 
     /// Accepts the connections to a socket from now on.
-    pub(super) fn accept(&self, role: Role, socket: Socket) -> Result<(), paymentsgate_auth::Error> {
+    pub(super) fn accept(&mut self, role: Role, socket: Socket) -> Result<(), paymentsgate_auth::Error> {
         let failed = |error: io::Error| system("use a socket", &error);
         let door = match socket {
             Socket::Unix(listener) => Listener::Unix(UnixListener::from_std(listener).map_err(failed)?),
@@ -63,13 +69,15 @@ impl Server {
         };
         let permits = if role == Role::Health { &self.health_permits } else { &self.permits };
         let (agent, permits, mut stopping) = (self.agent.clone(), permits.clone(), self.stopping.subscribe());
-        tokio::spawn(async move {
+        self.doors.spawn(async move {
             loop {
+                let ended = async {
+                    requested(&mut stopping).await;
+                    sleep(LAST_CONNECTIONS).await;
+                };
                 let accepted = tokio::select! {
-                    // A connection that the system has accepted already is served, also at the end.
-                    biased;
                     accepted = door.accept() => accepted,
-                    () = requested(&mut stopping) => return,
+                    () = ended => return,
                 };
                 let Ok(permit) = permits.clone().acquire_owned().await else { return };
                 let (agent, stopping) = (agent.clone(), stopping.clone());
@@ -97,8 +105,9 @@ impl Server {
     }
 
     /// Accepts no more connections, and returns when the open ones have ended.
-    pub(super) async fn drain(&self) {
+    pub(super) async fn drain(&mut self) {
         self.stopping.send_replace(true);
+        while self.doors.join_next().await.is_some() {}
         let _ = self.permits.acquire_many(self.limit).await;
         let _ = self.health_permits.acquire_many(HEALTH_CONNECTIONS).await;
     }
