@@ -23,7 +23,10 @@ from paymentsgate_auth import (
     PaymentsGateError,
     Session,
     Status,
+    _error,
+    _queue,
 )
+from paymentsgate_auth._library import Handle
 
 Config = dict[str, str]
 PAYIN = {"amount": 12.5, "currency": "EUR", "invoiceId": "A-17"}
@@ -210,3 +213,24 @@ def test_invalid_bodies_are_refused(settings: Config, given: dict[str, Any], wha
 def test_nan_is_not_sent_as_json(settings: Config) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         Session(settings).request("POST", "/deals/payin", json={"amount": math.nan})
+
+
+def test_a_body_is_freed_without_the_garbage_collector(
+    settings: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyPy collects garbage late, and does not count the memory of the library."""
+    made: list[Handle] = []
+
+    class Kept(Handle):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    session = Session(settings)
+    session.token()
+    with monkeypatch.context() as patch:
+        patch.setattr(_error, "Handle", Kept)
+        patch.setattr(_queue, "Handle", Kept)
+        assert session.request("GET", "/wallet", timeout=30).json()
+    assert {handle._free.__name__ for handle in made} == {"pg_queue_free", "pg_event_free"}
+    assert [handle._as_parameter_ for handle in made] == [None] * 2

@@ -206,11 +206,15 @@ class Handle:
         self._as_parameter_: Any = pointer
         self._free = free
 
-    def __del__(self) -> None:
+    def free(self) -> None:
+        """Frees the object now, for the only user of a large one: PyPy collects garbage late."""
         # Finalizers run in any order, and a later one may call the library with this object. The library
         # refuses NULL.
         pointer, self._as_parameter_ = self._as_parameter_, None
         self._free(pointer)
+
+    def __del__(self) -> None:
+        self.free()
 
 
 class Text:

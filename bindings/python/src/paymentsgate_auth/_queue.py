@@ -69,7 +69,7 @@ def time_left(left: float, timeout: float | None) -> float:
 def perform(start: Any, session: Handle, *arguments: object) -> Handle:
     """Starts an operation of a session on a new queue, and waits for its final event.
 
-    An exception during the wait, for example from Ctrl-C, cancels the operation.
+    The end of the queue cancels the operation, for example if Ctrl-C ends the wait.
     """
     queue, number = Queue(), 1
     try:
@@ -79,7 +79,7 @@ def perform(start: Any, session: Handle, *arguments: object) -> Handle:
             event = queue.wait()
         return raise_for_error(event)
     finally:
-        queue.cancel(number)
+        queue.handle.free()
 
 
 def raise_for_error(event: Handle) -> Handle:

@@ -39,6 +39,7 @@ class Response:
     """A complete answer with any status. Its repr shows only the status: the content may be secret."""
 
     def __init__(self, event: Handle) -> None:
+        """Copies the answer from the event, and frees the event."""
         response = library.pg_event_response(event)
         self.status = int(library.pg_response_status(response))
         """The HTTP status."""
@@ -54,6 +55,7 @@ class Response:
         """The headers, by name in upper or lower case."""
         self.body = string_at(library.pg_response_body(response), library.pg_response_body_length(response))
         """The whole body."""
+        event.free()
 
     @property
     def text(self) -> str:
