@@ -5,7 +5,8 @@ TESTS_ALONE  := test-rust test-c
 TESTS_BESIDE := test-behaviours test-packages test-docs test-wheel test-refusals test-python test-go test-processes test-servers \
     test-deploy test-vendor-sdk test-audit
 
-.PHONY: unit model setup-deploy test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall soak
+.PHONY: unit model setup-deploy test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall \
+    test-pypy test-free-threaded soak
 
 # The groups of `make test` say themselves what may go on at the same time.
 ifndef TOGETHER
@@ -95,6 +96,15 @@ test-python: $(STAGED) $(PG_SANDBOX) $(VENV)/ready ## The Python binding
 	cd bindings/python && PYTHONPATH=src $(PYTEST)
 	$(if $(ONLY),,PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=bindings/python/src $(PYTEST) -W error -p paymentsgate_auth.testing examples/python)
 
+# Not in `make test`: CPython is compiled for it, which takes minutes. These tests need no package with compiled parts.
+FREE_THREADED = PYTHONPATH=src ../../build/free-threaded/python
+test-free-threaded: $(STAGED) $(PG_SANDBOX) build/free-threaded/packages ## The Python binding in a CPython without the global lock
+	$(call HAVE,free-threaded) { cd bindings/python && $(FREE_THREADED) -W error -c \
+	    'import sys, paymentsgate_auth; assert sys._is_gil_enabled() is False'; }
+	$(call HAVE,free-threaded) { cd bindings/python && PG_CALLS=$(or $(PG_CALLS),300) $(FREE_THREADED) \
+	    -m pytest -q -p no:cacheprovider -k '$(or $(ONLY),not other_than_asyncio)' \
+	    $(patsubst %,tests/test_%.py,threads session token_cache request events store exit client async_session); }
+
 # ---- All languages
 
 $(OUT)/drivers/c: tests/behaviours/driver.c $(call files,tests/behaviours/cdriver) $(HEADERS) | $(STAGED)
@@ -113,6 +123,14 @@ test-behaviours: $(DRIVERS) $(PG_SANDBOX) $(VENV)/ready ## The table of behaviou
 	PG_DRIVER_C=$(OUT)/drivers/c PG_DRIVER_CPP=$(OUT)/drivers/cpp PG_DRIVER_GO=$(OUT)/drivers/go \
 	PG_DRIVER_PY="$(PYTHON) tests/behaviours/driver.py" PG_DRIVER_PYA="$(PYTHON) tests/behaviours/driver.py async" \
 	PYTHONPATH=$(HELPERS) $(PYTEST) -o verbosity_subtests=0 tests/behaviours
+
+# Not in `make test`: PyPy starts anew for each case, which is minutes of CPU time. The line before says if there is no PyPy.
+HAVE = [ ! -e build/$(1)/ready ] ||
+test-pypy: $(STAGED) $(PG_SANDBOX) $(VENV)/ready build/pypy/ready ## The table of behaviours with Python's drivers in PyPy
+	$(call HAVE,pypy) PYTHONPATH=bindings/python/src build/pypy/python -W error -c 'import paymentsgate_auth'
+	$(call HAVE,pypy) PG_LANGUAGES='py pya' PG_DRIVER_PY='build/pypy/python tests/behaviours/driver.py' \
+	    PG_DRIVER_PYA='build/pypy/python tests/behaviours/driver.py async' PYTHONPATH=$(HELPERS) \
+	    $(PYTEST) -o verbosity_subtests=0 tests/behaviours
 
 PROCESSES = PYTHONPATH=$(HELPERS) $(PYTEST) -rs tests/processes
 test-processes: $(STAGED) $(PG_SANDBOX) $(VENV)/ready ## Real processes on one store: two machines, and forty processes
@@ -166,7 +184,7 @@ setup-deploy: setup
 
 # ---- For hours
 
-soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall ## The simulated lives by the thousand, real processes for ten minutes on each store
+soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall test-pypy test-free-threaded ## The simulated lives by the thousand, real processes for ten minutes on each store
 	PG_HISTORIES=20000 $(RELEASE) test --release --test simulated_session -- --nocapture
 	PG_HISTORIES=3000 $(RELEASE) test --release --test simulated_fleet -- --nocapture
 	PG_HISTORIES=20000 $(RELEASE) test --release --lib -p paymentsgate-auth store::leased::histories -- --nocapture

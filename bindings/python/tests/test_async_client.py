@@ -6,7 +6,6 @@ import asyncio
 import gc
 
 import pytest
-import uvloop
 from sandbox import Sandbox
 from test_async_session import hang, run, until
 from test_request import calls
@@ -183,6 +182,8 @@ def test_cancellation_at_every_moment(sandbox: Sandbox, settings: Config) -> Non
 
 
 def test_one_loop_after_the_other_and_another_loop_type(settings: Config) -> None:
+    import uvloop
+
     client = AsyncClient(settings)
 
     async def work() -> None:

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
-import uvloop
 from sandbox import Sandbox
 from test_request import PAYIN, calls
 from test_session import ANOTHER_KEY, key
@@ -302,6 +301,8 @@ def test_one_loop_after_the_other(sandbox: Sandbox, settings: Config) -> None:
 
 
 def test_an_event_loop_other_than_asyncio(sandbox: Sandbox, settings: Config) -> None:
+    import uvloop
+
     sandbox.fault(action={"kind": "delay", "ms": 100})
 
     async def work() -> None:
