@@ -207,7 +207,7 @@ class Handle:
         self._free = free
 
     def free(self) -> None:
-        """Frees the object now, for the only user of a large one: PyPy collects garbage late."""
+        """Frees the object now, which only the caller uses. PyPy collects garbage late."""
         # Finalizers run in any order, and a later one may call the library with this object. The library
         # refuses NULL.
         pointer, self._as_parameter_ = self._as_parameter_, None

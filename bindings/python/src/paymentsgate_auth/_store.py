@@ -138,8 +138,9 @@ def _save(store: Store, key: bytes, expected: int, version: int, data: Any, leng
     return int(bool(store.save(key.decode(), expected, version, string_at(data, length))))
 
 
-def _release(context: int) -> None:
-    _stores.pop(context, None)
+def _release(context: int, stores: dict[int, list[Store]] = _stores) -> None:
+    # A session may be freed when the interpreter that exits has already cleared the names of this module.
+    stores.pop(context, None)
 
 
 _free = CFUNCTYPE(None, c_void_p)(_release)
