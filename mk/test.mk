@@ -103,7 +103,7 @@ test-free-threaded: $(STAGED) $(PG_SANDBOX) build/free-threaded/packages ## The 
 	    'import sys, paymentsgate_auth; assert sys._is_gil_enabled() is False'; }
 	$(call HAVE,free-threaded) { cd bindings/python && PG_CALLS=$(or $(PG_CALLS),300) $(FREE_THREADED) \
 	    -m pytest -q -p no:cacheprovider -k '$(or $(ONLY),not other_than_asyncio)' \
-	    $(patsubst %,tests/test_%.py,threads session token_cache request events store exit client async_session); }
+	    $(patsubst %,tests/test_%.py,threads session token_cache request events store client async_session); }
 
 # ---- All languages
 
