@@ -117,7 +117,8 @@ def test_the_environment_is_python_s_copy(settings: Config, monkeypatch: pytest.
     try:
         assert Client.from_env(settings)
         monkeypatch.setenv("PAYMENTSGATE_CONNECT_TIMEOUT_MS", "later")
-        with pytest.raises(ConfigurationError, match=r"^PAYMENTSGATE_CONNECT_TIMEOUT_MS: .*later") as failure:
+        named = "^PAYMENTSGATE_CONNECT_TIMEOUT_MS = .*later"
+        with pytest.raises(ConfigurationError, match=named) as failure:
             Client.from_env(settings)
         assert failure.value.status is Status.INVALID_SETTING
     finally:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypedDict
 
-from ._error import PaymentsGateError, check, make
+from ._error import PaymentsGateError, Status, check, make
 from ._library import Handle, Text, library
 from ._store import Store, set_store
 
@@ -121,7 +121,14 @@ def _set_from_env(config: Config) -> None:
         try:
             check(library.pg_config_set_sized, config, name.encode(), value, len(value))
         except PaymentsGateError as error:
-            raise type(error)(f"{variable}: {error}", status=error.status) from None
+            raise type(error)(_of_variable(error, name, variable), status=error.status) from None
+
+
+def _of_variable(error: PaymentsGateError, name: str, variable: str) -> str:
+    """The text of the library's own error for a variable."""
+    if error.status == Status.INVALID_UTF8:
+        return f"the environment variable {variable} is not UTF-8"
+    return str(error).replace(f"{name} = ", f"{variable} = ", 1)
 
 
 def base_url(settings: Chosen, *, from_env: bool = False) -> str:
