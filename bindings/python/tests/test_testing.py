@@ -112,7 +112,7 @@ def test_the_emulator_is_found_by_its_variable_or_on_the_path(tmp_path: Path) ->
 
 def test_without_the_emulator_the_error_says_what_to_install(tmp_path: Path) -> None:
     said = run(tmp_path, PG_SANDBOX=None, PATH="/nowhere")
-    assert "the emulator pg-sandbox is missing: build it" in said
+    assert "is missing: install it with `pip install paymentsgate-auth-sandbox`" in said
     assert "set PG_SANDBOX to its path" in said
     assert "cannot run the emulator /nowhere/pg-sandbox" in run(tmp_path, PG_SANDBOX="/nowhere/pg-sandbox")
     assert "the emulator /bin/true has ended" in run(tmp_path, PG_SANDBOX="/bin/true")

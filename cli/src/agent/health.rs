@@ -16,7 +16,7 @@ pub(super) async fn answer<B>(agent: &Agent, request: &Request<B>) -> Option<Ans
     if !["/healthz", "/readyz", "/metrics"].contains(&path) {
         return None;
     }
-    if request.method() != Method::GET {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
         return Some(answer::not_allowed("GET"));
     }
     Some(match path {

@@ -165,7 +165,8 @@ impl Door {
             Socket::Unix(listener) => {
                 let address = listener.local_addr().ok();
                 let found = address.and_then(|address| fs::metadata(address.as_pathname()?).ok());
-                let is_private = found.is_some_and(|found| found.mode() & 0o007 == 0);
+                // To connect takes the right to write.
+                let is_private = found.is_some_and(|found| found.mode() & 0o002 == 0);
                 (socket_acceptconn(listener), self.role == Role::Health || is_private)
             }
         };
@@ -311,7 +312,9 @@ fn is_abandoned(address: &SocketAddrUnix) -> io::Result<bool> {
 fn lock(path: &Path) -> io::Result<Option<File>> {
     let mut name = OsString::from(path);
     name.push(".lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(name)?;
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&name);
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", name.display()));
+    let file = opened.map_err(named)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(Errno::WOULDBLOCK) => Ok(None),
@@ -357,7 +360,7 @@ mod tests {
             assert!(error.text.contains("ListenStream"), "{error}");
         }
         let folder = tempfile::tempdir().unwrap();
-        for (mode, is_safe) in [(0o600, true), (0o660, true), (0o666, false)] {
+        for (mode, is_safe) in [(0o600, true), (0o755, true), (0o666, false)] {
             let path = folder.path().join(format!("{mode:o}"));
             let listener = UnixListener::bind(&path).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

@@ -56,7 +56,7 @@ impl Log {
     }
 
     pub(super) fn warn(&self, message: &str) {
-        self.put("warning", message);
+        self.put("warn", message);
     }
 
     pub(super) fn info(&self, message: &str) {
@@ -98,7 +98,7 @@ fn write_all(works: &Receiver<Work>, dropped: &AtomicU64, as_json: bool, color: 
         if dropped > 0 {
             let text =
                 format!("{dropped} lines of this log were dropped, because they were not read in time");
-            let _ = writeln!(output, "{}", line(as_json, "warning", &text));
+            let _ = writeln!(output, "{}", line(as_json, "warn", &text));
         }
     }
 }

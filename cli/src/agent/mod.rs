@@ -22,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use paymentsgate_auth::{Client, Error, Forwarder, Secret, Session, Status};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use signal_hook::consts::SIGHUP;
 use tokio::runtime::Runtime;
@@ -41,6 +42,8 @@ use server::Server;
 
 /// How long a caller waits for a token.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Descriptors for health, files, the store and the log.
+const OTHER_DESCRIPTORS: u64 = 128;
 /// The pause after a failure to obtain the first token, if the failure does not say how long to wait.
 const FIRST_TOKEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -56,13 +59,26 @@ struct Agent {
 }
 
 pub(crate) fn run(arguments: &AgentArguments, settings: &Settings, color: Color) -> Result<Exit, Trouble> {
+    let log = Log::start(arguments.json, color)?;
+    match work(arguments, settings, &log) {
+        // As every other line of the log.
+        Err(error) if arguments.json => {
+            log.error(&error.text);
+            log.finish();
+            Ok(Exit::of(error.status))
+        }
+        ended => Ok(ended.map(|()| Exit::Done)?),
+    }
+}
+
+fn work(arguments: &AgentArguments, settings: &Settings, log: &Log) -> Result<(), Error> {
     let mut config = settings.config()?;
     // A token must be there when the next program asks, also after a quiet night.
     if settings.value("keep_warm").is_none() {
         config.set("keep_warm", "true")?;
     }
     settings.make_default_store()?;
-    let log = Log::start(arguments.json, color)?;
+    raise_limit(arguments.max_connections, log);
     let runtime = start_runtime()?;
     // Before the sockets: a signal must not leave their files behind.
     let stop = runtime.block_on(async { Stop::new() }).map_err(|error| system("receive signals", &error))?;
@@ -76,14 +92,32 @@ pub(crate) fn run(arguments: &AgentArguments, settings: &Settings, color: Color)
         session,
         secret: sockets.secret.clone(),
         counters: Counters::default(),
-        log,
+        log: log.clone(),
     });
     let until = runtime.block_on(serve(&agent, arguments, &mut sockets, stop))?;
     // A refresh under way is given the rest of the time to save its pair.
     let closed = agent.session.close(until.saturating_duration_since(Instant::now()));
     closed.unwrap_or_else(|error| agent.log.warn(&error.text));
-    agent.log.finish();
-    Ok(Exit::Done)
+    log.finish();
+    Ok(())
+}
+
+/// Each connection may need a second one to the service. Without enough descriptors the probes would fail, too.
+fn raise_limit(connections: u32, log: &Log) {
+    let needed = u64::from(connections) * 2 + OTHER_DESCRIPTORS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let wanted = maximum.map_or(needed, |maximum| needed.min(maximum));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    if raised.is_err() || wanted < needed {
+        log.warn(&format!(
+            "{connections} connections may need {needed} descriptors, and the limit is {}; raise it (ulimit -n, LimitNOFILE), or \
+             lower --max-connections",
+            if raised.is_err() { current.unwrap_or(wanted) } else { wanted }
+        ));
+    }
 }
 
 /// tokio panics if one of its threads is refused. So as many threads are started before.
