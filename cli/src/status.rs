@@ -183,6 +183,9 @@ impl Report {
             }
             (State::Expired, _) => (DOUBTFUL, "expired; the next `token` logs in again".into()),
             (State::Refused, _) => (BAD, "no token works, and the credentials were refused".into()),
+            (State::None, _) if self.place == "memory:" => {
+                (DOUBTFUL, "none here: a store of memory: is seen by its own process alone".into())
+            }
             (State::None, _) => (DOUBTFUL, "none; `paymentsgate-auth login` obtains one".into()),
         }
     }

@@ -339,3 +339,45 @@ fn answers_that_are_read_slowly_delay_no_other_request() {
     drop(slow);
     agent.stop();
 }
+
+#[test]
+fn an_agent_that_stops_answers_or_refuses_and_ends_also_under_load() {
+    let bench = Bench::new();
+    let upstream = Upstream::start(|_, stream| write_answer(stream, 200, "{}"));
+    let agent = with(&bench, &upstream);
+    let address = agent.address("proxy");
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let address = address.clone();
+            std::thread::spawn(move || {
+                let mut answered = 0;
+                while let Ok(stream) = std::net::TcpStream::connect(&address) {
+                    let answer = ask(stream, "GET /wallet HTTP/1.1\r\nHost: localhost\r\n", "");
+                    assert_eq!(answer.status, 200, "after {answered} answers");
+                    answered += 1;
+                }
+                answered
+            })
+        })
+        .collect();
+    wait_until("the callers are at work", || upstream.seen().len() > 100);
+    agent.signal(Signal::TERM);
+    let (status, log) = agent.ended();
+    assert!(status.success());
+    assert!(!log.iter().any(|line| line.contains("cut off")), "{log:?}");
+    callers.into_iter().for_each(|caller| assert!(caller.join().unwrap() > 0));
+}
+
+#[test]
+fn a_request_with_a_body_has_the_same_time_as_one_without() {
+    let bench = Bench::new();
+    let upstream = Upstream::start(|_, _| std::thread::park());
+    let mut command = command_for(&bench, &upstream);
+    command.env("PAYMENTSGATE_REQUEST_TIMEOUT_MS", REQUEST_TIMEOUT_MS);
+    let agent = Agent::run(command, 1);
+    let began = std::time::Instant::now();
+    let answer = agent.post("proxy", "/deals/payin", "{}");
+    assert_eq!((answer.status, &answer.json()["may_have_acted"]), (504, &true.into()));
+    assert!(began.elapsed() < std::time::Duration::from_millis(5500), "{:?}", began.elapsed());
+    agent.stop();
+}

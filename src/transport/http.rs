@@ -243,10 +243,10 @@ impl HttpTransport {
         let (method, url) = (head.method.clone(), self.url(&head.path));
         let mut sending = pin!(self.begin(head, content, latch.clone()));
         let result = loop {
-            let progress = latch.progress();
-            match tokio::time::timeout(timeout, &mut sending).await {
+            let until = latch.moved() + timeout;
+            match tokio::time::timeout_at(until.into(), &mut sending).await {
                 Ok(result) => break result,
-                Err(_) if latch.progress() != progress => {}
+                Err(_) if latch.moved() + timeout > until => {}
                 Err(_) => break Err(timed_out(&method, &url, timeout)),
             }
         };

@@ -3,9 +3,9 @@
 //! texts of the library's errors.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -24,18 +24,18 @@ enum State {
 /// Allows one body to be sent, once.
 pub(super) struct SendLatch {
     state: Mutex<State>,
-    /// How many pieces of the body were fetched.
-    pieces: AtomicU64,
+    /// When the last piece of the body was fetched, or when the request began.
+    moved: Mutex<Instant>,
 }
 
 impl SendLatch {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(SendLatch { state: Mutex::new(State::Unsent), pieces: AtomicU64::new(0) })
+        Arc::new(SendLatch { state: Mutex::new(State::Unsent), moved: Mutex::new(Instant::now()) })
     }
 
-    /// A number that grows while the body leaves.
-    pub(super) fn progress(&self) -> u64 {
-        self.pieces.load(Ordering::Relaxed)
+    /// When the last piece of the body was fetched, or when the request began.
+    pub(super) fn moved(&self) -> Instant {
+        *lock(&self.moved)
     }
 
     /// The body is about to be sent. Returns whether that is allowed.
@@ -108,7 +108,7 @@ impl Body for LatchedBody {
             }
             self.is_allowed = true;
         }
-        self.latch.pieces.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.latch.moved) = Instant::now();
         Pin::new(&mut self.content).poll_frame(context).map_err(Into::into)
     }
 

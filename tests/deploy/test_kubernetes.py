@@ -62,8 +62,8 @@ def test_a_manifest_fits_the_agent(path: Path) -> None:
     subprocess.run([COMMAND, *agent["args"], "--help"], check=True, stdout=subprocess.DEVNULL)
     known = (ROOT / "docs/settings.md").read_text()
     assert [entry["name"] for entry in agent["env"] if f"`{entry['name']}`" not in known] == []
-    # First requests end, then the session is closed: each has this time.
-    assert pod["terminationGracePeriodSeconds"] >= 2 * int(flag(agent["args"], "--drain-seconds")) + 5
+    # The program's own time comes first.
+    assert pod["terminationGracePeriodSeconds"] >= int(flag(agent["args"], "--drain-seconds")) + 30
     [port] = agent["ports"]
     assert flag(agent["args"], "--health") == f"0.0.0.0:{port['containerPort']}"
     probes = {name: agent[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}

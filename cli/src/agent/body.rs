@@ -19,23 +19,39 @@ pub(super) struct Idle<B> {
     body: B,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    is_waiting: bool,
-    /// Set when the body has ended with an error.
-    broken: Arc<AtomicBool>,
+    state: Arc<BodyState>,
+}
+
+/// What is known of a body that another part reads.
+#[derive(Default)]
+pub(super) struct BodyState {
+    is_broken: AtomicBool,
+    is_awaited: AtomicBool,
+}
+
+impl BodyState {
+    /// It has ended with an error.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
+    }
+
+    /// Its next piece is waited for.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed)
+    }
 }
 
 impl<B> Idle<B> {
     pub(super) fn new(body: B, limit: Duration) -> Self {
-        Idle { body, limit, timer: None, is_waiting: false, broken: Arc::default() }
+        Idle { body, limit, timer: None, state: Arc::default() }
     }
 
-    /// Tells later whether the body has ended with an error.
-    pub(super) fn broken(&self) -> Arc<AtomicBool> {
-        self.broken.clone()
+    pub(super) fn state(&self) -> Arc<BodyState> {
+        self.state.clone()
     }
 
     fn failed(&self, error: BodyError) -> BodyError {
-        self.broken.store(true, Ordering::Relaxed);
+        self.state.is_broken.store(true, Ordering::Relaxed);
         error
     }
 }
@@ -54,12 +70,11 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
-            this.is_waiting = false;
+            this.state.is_awaited.store(false, Ordering::Relaxed);
             return Poll::Ready(frame.map(|frame| frame.map_err(|error| this.failed(error.into()))));
         }
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(this.limit)));
-        if !this.is_waiting {
-            this.is_waiting = true;
+        if !this.state.is_awaited.swap(true, Ordering::Relaxed) {
             timer.as_mut().reset(Instant::now() + this.limit);
         }
         timer.as_mut().poll(context).map(|()| Some(Err(this.failed(late(this.limit)))))

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -14,7 +13,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
@@ -68,16 +67,18 @@ impl Server {
             Socket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener).map_err(failed)?),
         };
         let permits = if role == Role::Health { &self.health_permits } else { &self.permits };
-        let (agent, permits, mut stopping) = (self.agent.clone(), permits.clone(), self.stopping.subscribe());
+        let (agent, permits, stopping) = (self.agent.clone(), permits.clone(), self.stopping.subscribe());
         self.doors.spawn(async move {
+            let mut stopping_here = stopping.clone();
+            let mut ended = pin!(async {
+                requested(&mut stopping_here).await;
+                sleep(LAST_CONNECTIONS).await;
+            });
             loop {
-                let ended = async {
-                    requested(&mut stopping).await;
-                    sleep(LAST_CONNECTIONS).await;
-                };
                 let accepted = tokio::select! {
+                    biased;
+                    () = &mut ended => return,
                     accepted = door.accept() => accepted,
-                    () = ended => return,
                 };
                 let Ok(permit) = permits.clone().acquire_owned().await else { return };
                 let (agent, stopping) = (agent.clone(), stopping.clone());
@@ -146,9 +147,10 @@ async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let _open = agent.counters.connected();
-    let was_used = AtomicBool::new(false);
+    // Holds a permit from the first request on.
+    let used = Notify::new();
     let service = service_fn(|request| {
-        was_used.store(true, Ordering::Relaxed);
+        used.notify_one();
         let agent = agent.clone();
         async move { Ok::<_, Infallible>(answer(&agent, role, is_tcp, request).await) }
     });
@@ -165,14 +167,13 @@ async fn serve(
     tokio::select! {
         _ = connection.as_mut() => {}
         () = requested(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            let is_unused = || !was_used.load(Ordering::Relaxed);
-            if is_unused() {
-                let ended = timeout(FIRST_REQUEST, connection.as_mut()).await.is_ok();
-                if ended || is_unused() {
-                    return;
-                }
+            // hyper would close a connection that has not been used without reading from it.
+            let first_request = timeout(FIRST_REQUEST, used.notified());
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                begun = first_request => if begun.is_err() { return },
             }
+            connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
     }

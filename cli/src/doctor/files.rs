@@ -82,7 +82,8 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
         Ok(about) if is_denied => {
             let (owner, group, mode) = (about.uid(), about.gid(), about.mode() & 0o777);
             format!(
-                "it belongs to user {owner} and group {group} (mode {mode:03o}), and this command runs as user {}; give that user or one of its groups read access (a secret of Kubernetes: fsGroup, and defaultMode: 0440)",
+                "it belongs to user {owner} and group {group} (mode {mode:03o}), and this command runs as user {}; give \
+                 that user or one of its groups read access (a secret of Kubernetes: fsGroup, and defaultMode: 0440)",
                 geteuid().as_raw()
             )
         }

@@ -232,7 +232,7 @@ fn check_group_folder(path: &Path, folder: &File) -> Result<Option<String>, Erro
     if mode & 0o1000 != 0 {
         return refused(format!(
             "this folder has the sticky bit (mode {mode:03o}), so no user can replace the record of another, while \
-             store_mode is group; {}",
+             store_mode is group; name a folder in it that does not exist yet, or {}",
             remedy(owner, &format!("chmod -t {text}"))
         ));
     }
