@@ -30,8 +30,10 @@ type Transport struct {
 const defaultWait = 30 * time.Second
 
 // NewTransport makes a Transport for the service at serviceURL, usually the value of the setting base_url. The provider
-// is a Session, or a StaticSession in a test. The Transport sends requests through base; nil means
-// http.DefaultTransport. A Transport needs no Close. The caller closes the session.
+// is a Session, or a StaticSession in a test. A Transport needs no Close. The caller closes the session.
+//
+// The Transport sends requests through base; nil means http.DefaultTransport. The settings tls.* and proxy do not apply
+// to them: for a service with its own certificate authority, give an http.Transport with RootCAs.
 func NewTransport(provider TokenProvider, serviceURL string, base http.RoundTripper) (*Transport, error) {
 	service, err := url.Parse(serviceURL)
 	if err != nil {

@@ -39,8 +39,9 @@ func Start(t testing.TB) *Sandbox {
 	t.Helper()
 	path, err := program()
 	if err != nil {
-		t.Fatalf("the emulator pg-sandbox is missing: build it in the sources of paymentsgate-auth with "+
-			"`cargo install --locked --path sandbox`, or set PG_SANDBOX to its path (%v)", err)
+		t.Fatalf("the emulator pg-sandbox is missing (%v); docs/sandbox.md says how to install it: it is in the Debian "+
+			"package paymentsgate-auth and in the archive, as bin/pg-sandbox. Put it on PATH, or set PG_SANDBOX to its path",
+			err)
 	}
 	emulator := exec.Command(path)
 	emulator.Stderr = os.Stderr

@@ -98,7 +98,7 @@ func TestWithoutTheEmulatorTheTestFails(t *testing.T) {
 		return
 	}
 	for emulator, want := range map[string]string{
-		"":                    "the emulator pg-sandbox is missing: build it",
+		"":                    "docs/sandbox.md says how to install it: it is in the Debian package paymentsgate-auth",
 		"/nowhere/pg-sandbox": "cannot run the emulator: ",
 		"/bin/true":           "the emulator /bin/true has ended",
 	} {

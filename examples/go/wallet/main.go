@@ -3,6 +3,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"log"
@@ -31,7 +33,11 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer session.Close(ctx)
-	wallet, err := newWallet(session, os.Getenv("PAYMENTSGATE_BASE_URL"))
+	base, err := transportTrusting(os.Getenv("PAYMENTSGATE_TLS_CA_FILE"))
+	if err != nil {
+		return err
+	}
+	wallet, err := newWallet(session, os.Getenv("PAYMENTSGATE_BASE_URL"), base)
 	if err != nil {
 		return err
 	}
@@ -42,14 +48,36 @@ func run(ctx context.Context) error {
 	return err
 }
 
+// transportTrusting returns http.DefaultTransport, which also trusts the certificate authorities in a file. An empty name
+// is no file. The settings tls.* are for the library's own connections, not for those of net/http.
+func transportTrusting(caFile string) (*http.Transport, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if caFile == "" {
+		return transport, nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, err
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, err
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s has no certificate", caFile)
+	}
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	return transport, nil
+}
+
 // A wallet takes a session, or what replaces one in a test.
 type wallet struct {
 	client http.Client
 	url    string
 }
 
-func newWallet(provider pgauth.TokenProvider, serviceURL string) (*wallet, error) {
-	transport, err := pgauth.NewTransport(provider, serviceURL, nil)
+func newWallet(provider pgauth.TokenProvider, serviceURL string, base http.RoundTripper) (*wallet, error) {
+	transport, err := pgauth.NewTransport(provider, serviceURL, base)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func serviceRefusing(t *testing.T, tokens ...string) string {
 }
 
 func TestBalancesAreRead(t *testing.T) {
-	wallet, err := newWallet(pgauth.Static("a token"), serviceRefusing(t))
+	wallet, err := newWallet(pgauth.Static("a token"), serviceRefusing(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestBalancesAreRead(t *testing.T) {
 
 func TestARefusedTokenIsReplaced(t *testing.T) {
 	session := pgauth.Static("old", "new")
-	wallet, err := newWallet(session, serviceRefusing(t, "old"))
+	wallet, err := newWallet(session, serviceRefusing(t, "old"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestARefusedTokenIsReplaced(t *testing.T) {
 }
 
 func TestAServiceThatRefusesEveryTokenIsAnError(t *testing.T) {
-	wallet, err := newWallet(pgauth.Static("old", "new"), serviceRefusing(t, "old", "new"))
+	wallet, err := newWallet(pgauth.Static("old", "new"), serviceRefusing(t, "old", "new"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestAServiceThatRefusesEveryTokenIsAnError(t *testing.T) {
 
 func TestARevokedTokenIsReplaced(t *testing.T) {
 	sandbox := pgauthtest.Start(t)
-	wallet, err := newWallet(sandbox.Open(), sandbox.HTTP)
+	wallet, err := newWallet(sandbox.Open(), sandbox.HTTP, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,5 +79,23 @@ func TestARevokedTokenIsReplaced(t *testing.T) {
 	}
 	if issued := sandbox.Calls(pgauthtest.Issue); issued != 2 {
 		t.Errorf("%d tokens were issued", issued)
+	}
+}
+
+// The session and net/http both trust the authority of the emulator.
+func TestTheServiceIsReachedWithTLS(t *testing.T) {
+	sandbox := pgauthtest.Start(t)
+	session := sandbox.Open(pgauth.BaseURL(sandbox.HTTPS), pgauth.TLSCAFile(sandbox.CAFile))
+	base, err := transportTrusting(sandbox.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(base.CloseIdleConnections)
+	wallet, err := newWallet(session, sandbox.HTTPS, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if balances, err := wallet.balances(t.Context()); err != nil || len(balances) == 0 {
+		t.Error(balances, err)
 	}
 }
