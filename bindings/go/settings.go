@@ -192,7 +192,8 @@ func StaticToken(value string) Option {
 // file:/folder: in a folder of this machine, which all processes that name it share and which survives restarts; each
 // account has its own record there. redis://user:password@host:port/database, or rediss:// for TLS (with the settings
 // tls.*): on a Redis or Valkey server, which all machines that name it share; `?replicas=1` at the end waits until one
-// replica has each record. See docs/redis.md.
+// replica has each record. If the store cannot be used, the setting on_store_down applies. See docs/sharing.md and
+// docs/redis.md.
 //
 // Values: memory:, file: and the absolute path of a folder, or redis:// or rediss:// with a host. Default: memory:.
 func StoreURL(url string) Option {

@@ -98,9 +98,11 @@ pub const SESSION_METRICS: &[Metric<Health>] = &[
         "How much the service's own statements of the token's lifetime differ, if by more than a minute.",
         |health| count(health.lifetime_disagreement_seconds),
     ),
-    counter("session_served_total", "Callers that got a token from memory.", |health| {
-        count(health.counters.served)
-    }),
+    counter(
+        "session_served_total",
+        "Callers that got a token from memory. A program that uses the generation word (Python, Go) counts once per token.",
+        |health| count(health.counters.served),
+    ),
     counter("session_waited_total", "Callers that had to wait.", |health| count(health.counters.waited)),
     counter("session_refreshes_total", "Refresh calls to the service.", |health| {
         count(health.counters.refreshes)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import postgresql
 import pytest
@@ -31,6 +32,21 @@ INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
 MAKEFILE = "".join(file.read_text() for file in (ROOT / "Makefile", *sorted(ROOT.glob("mk/*.mk"))))
 # Pages of other projects, which are not checked.
 OTHERS = {"curl", "pip", "go", "jq", "url()", "pytest"}
+SERVERS = [block for block in BLOCKS if "FastAPI(" in block.code]
+# The variables with the authorities that programs trust.
+TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PAYMENTSGATE_TLS_CA_FILE")
+# A worker of a server: it starts the application, asks it once, and ends it.
+WORKER = """
+import asyncio, httpx, json, logging, shop
+logging.basicConfig(level=logging.INFO)
+async def work():
+    async with shop.app.router.lifespan_context(shop.app):
+        transport = httpx.ASGITransport(shop.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+            answer = await client.get("/balance")
+    print(json.dumps([answer.status_code, answer.headers.get("Retry-After"), answer.json()]))
+asyncio.run(work())
+"""
 GO_MODULE = f"""module outside
 go 1.24.0
 require github.com/paymentsgate-auth/paymentsgate-auth/bindings/go v0.1.0
@@ -52,12 +68,9 @@ def environment(running: Sandbox) -> dict[str, str]:
     """The environment of a program, with the emulator and the authority that HTTP clients trust."""
     running.reset()
     address = running.address
-    trust = dict.fromkeys(
-        ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PAYMENTSGATE_TLS_CA_FILE"), address["ca_file"]
-    )
     return {
         **os.environ,
-        **trust,
+        **dict.fromkeys(TRUST, address["ca_file"]),
         "NO_PROXY": "127.0.0.1",
         "PAYMENTSGATE_BASE_URL": address["https"],
         "PAYMENTSGATE_CREDENTIALS_FILE": address["credentials_file"],
@@ -65,7 +78,7 @@ def environment(running: Sandbox) -> dict[str, str]:
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
-    chosen = [block for block in BLOCKS if block.language in languages]
+    chosen = [block for block in BLOCKS if block.language in languages and block not in SERVERS]
     return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
 
 
@@ -73,7 +86,9 @@ def program_of(block: Block, environment: dict[str, str]) -> str:
     """The program as it is printed, with the emulator's address."""
     url = environment["PAYMENTSGATE_BASE_URL"]
     program = re.sub(r"https://secure\.(example|sandbox\.paymentsgate\.io)", url, block.code)
-    return program.replace('"credentials.json"', json.dumps(environment["PAYMENTSGATE_CREDENTIALS_FILE"]))
+    for file, variable in (("credentials.json", "CREDENTIALS_FILE"), ("ca.pem", "TLS_CA_FILE")):
+        program = program.replace(f'"{file}"', json.dumps(environment[f"PAYMENTSGATE_{variable}"]))
+    return program
 
 
 def run(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -92,11 +107,38 @@ def test_python(block: Block, environment: dict[str, str], tmp_path: Path) -> No
         command = [sys.executable, "-W", "error", "-m", "pytest", "-p", "paymentsgate_auth.testing"]
         assert " passed" in run([*command, "test_shop.py"], environment, tmp_path).stdout
         return
+    if '"ca.pem"' in block.code:
+        # The program alone says whom it trusts.
+        environment = {name: value for name, value in environment.items() if name not in TRUST}
     done = run([sys.executable, "-W", "error", "-c", program], environment, tmp_path)
     if re.search("^(    )?print", block.code, re.M):
         assert done.stdout
     if "basicConfig" in block.code:
         assert "paymentsgate_auth" in done.stderr
+
+
+@pytest.mark.parametrize("block", SERVERS, ids=[block.name for block in SERVERS])
+def test_a_server(block: Block, running: Sandbox, environment: dict[str, str], tmp_path: Path) -> None:
+    program = program_of(block, environment)
+    (tmp_path / "shop.py").write_text(program.replace("file:/var/lib/shop/pg", f"file:{tmp_path}/pg"))
+
+    def worker() -> Any:
+        done = run([sys.executable, "-W", "error", "-c", WORKER], environment, tmp_path)
+        assert "the session is closed" in done.stderr
+        return json.loads(done.stdout)
+
+    for _ in range(2):
+        status, _, balance = worker()
+        assert status == 200
+        assert "assets" in balance
+    assert running.counters()["routes"]["issue"]["calls"] == 1, "the workers share one pair"
+    running.fault(route="wallet", action={"kind": "status", "status": 503})
+    assert worker()[0] == 502
+    shutil.rmtree(tmp_path / "pg")
+    running.fault(route="issue", action={"kind": "status", "status": 403}, times=None)
+    status, retry_after, _ = worker()
+    assert status == 503
+    assert retry_after is None or retry_after.isdigit()
 
 
 @of("c", "cpp")
@@ -255,6 +297,10 @@ def test_every_block_is_run_by_a_test() -> None:
     known = {"python", "c", "cpp", "go", "sql", "sh", "toml", "cmake", "js", "php", ""}
     unknown = [block.name for block in BLOCKS if block.language not in known]
     assert unknown == []
+
+
+def test_there_is_a_server() -> None:
+    assert len(SERVERS) == 1
 
 
 def test_the_lines_for_ctest_are_those_of_the_example() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -360,6 +362,112 @@ def test_the_log_goes_to_a_logger(
     assert token.fingerprint in caplog.text
     assert "the session is closed" in caplog.text
     assert not any(secret in caplog.text for secret in [token.access_token, *sandbox.secrets()])
+
+
+class Gate(logging.Handler):
+    """Writes no line before it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = threading.Event()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        assert self.opened.wait(60)
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def gate(logger: logging.Logger) -> Iterator[Gate]:
+    gate = Gate()
+    logger.addHandler(gate)
+    yield gate
+    gate.opened.set()
+    eventually(lambda: not log_threads())
+    logger.removeHandler(gate)
+
+
+def limit_wait_for_log(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for module in ("_session", "_async_session"):
+        monkeypatch.setattr(f"paymentsgate_auth.{module}.LAST_LINES", seconds)
+
+
+def test_close_waits_for_the_last_lines(
+    settings: Config, logger: logging.Logger, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_wait_for_log(monkeypatch, 30)
+    session = Session(settings)
+    session.log_to(logger)
+    threading.Timer(0.1, gate.opened.set).start()
+    session.close(timeout=30)
+    assert "the session is closed" in gate.lines[-1]
+
+
+def test_an_async_close_waits_for_the_last_lines_while_the_loop_continues(
+    settings: Config, logger: logging.Logger, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_wait_for_log(monkeypatch, 30)
+
+    async def work() -> None:
+        session = AsyncSession(settings)
+        session.log_to(logger)
+        # Only the loop opens the gate.
+        asyncio.get_running_loop().call_later(0.1, gate.opened.set)
+        await session.close(timeout=30)
+        assert "the session is closed" in gate.lines[-1]
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(("limit", "timeout"), [(0.05, None), (30, 0), (30, 0.05)])
+def test_close_does_not_wait_for_a_log_that_hangs(
+    settings: Config,
+    logger: logging.Logger,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: float,
+    timeout: float | None,
+) -> None:
+    limit_wait_for_log(monkeypatch, limit)
+    session, awaited = Session(settings), AsyncSession(settings)
+    for each in (session, awaited):
+        each.log_to(logger)
+    began = time.monotonic()
+    with contextlib.suppress(DeadlineExceeded):
+        session.close(timeout)
+    with contextlib.suppress(DeadlineExceeded):
+        asyncio.run(awaited.close(timeout))
+    assert time.monotonic() - began < 25
+    assert gate.lines == []
+
+
+@pytest.mark.parametrize("kind", [Session, AsyncSession])
+def test_a_handler_of_the_log_may_close_the_session(
+    settings: Config,
+    logger: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Session | AsyncSession],
+) -> None:
+    limit_wait_for_log(monkeypatch, 60)
+    session = kind(settings)
+    took: list[float] = []
+
+    class Closes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            began = time.monotonic()
+            if closing := session.close(timeout=60):
+                asyncio.run(closing)
+            took.append(time.monotonic() - began)
+
+    handler = Closes()
+    logger.addHandler(handler)
+    session.log_to(logger)
+    # The end of a block does not wait, so that the line is written while nothing else waits for it.
+    session._close(0)
+    eventually(lambda: not log_threads(), 90)
+    logger.removeHandler(handler)
+    assert took
+    assert max(took) < 45
 
 
 def test_the_level_of_the_logger_applies(

@@ -16,6 +16,7 @@ from paymentsgate_auth import (
     AsyncSession,
     AsyncStaticSession,
     AsyncTokenProvider,
+    Closed,
     InvalidCall,
     RejectedFresh,
     Session,
@@ -100,6 +101,27 @@ def test_a_rejected_token_is_followed_by_the_next() -> None:
     assert (raised.value.status, raised.value.retry_after) == (Status.REJECTED_FRESH, 1)
     assert session.token() is second
     assert [token.access_token for token in session.rejected] == ["another", "first", "first", "second"]
+
+
+def test_a_closed_static_session_is_as_a_closed_session() -> None:
+    with StaticSession("a token") as session:
+        token = session.token()
+    session.close(timeout=10)
+    for call in (session.token, lambda: session.reject(token)):
+        with pytest.raises(Closed):
+            call()
+    assert repr(session) == "<StaticSession closed>"
+
+    async def work() -> None:
+        async with AsyncStaticSession("a token") as awaited:
+            token = await awaited.token()
+        await awaited.close(timeout=10)
+        with pytest.raises(Closed):
+            await awaited.token()
+        with pytest.raises(Closed):
+            awaited.reject(token)
+
+    asyncio.run(work())
 
 
 def test_no_text_is_shown() -> None:

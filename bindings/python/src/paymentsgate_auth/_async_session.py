@@ -10,6 +10,7 @@ from types import TracebackType
 from ._error import DeadlineExceeded
 from ._event import LogLevel, token_from
 from ._library import library, milliseconds
+from ._log import LAST_LINES
 from ._loop import operations, pause
 from ._queue import time_left
 from ._request import Body, Headers, request_arguments
@@ -73,10 +74,18 @@ class AsyncSession(SessionBase):
         end = time.monotonic() + (math.inf if timeout is None else timeout)
         while (left := end - time.monotonic()) > 0:
             with contextlib.suppress(DeadlineExceeded):
-                return self._close(0)
+                self._close(0)
+                return await self._wait_for_log(end)
             await pause(min(left, PAUSE))
         self._close(time_left(left, timeout))
         return None
+
+    async def _wait_for_log(self, end: float) -> None:
+        end = min(end, time.monotonic() + LAST_LINES)
+        while any(thread.is_alive() for thread in self._other_log_threads()):
+            if (left := end - time.monotonic()) <= 0:
+                break
+            await pause(min(left, PAUSE))
 
     async def __aenter__(self) -> Self:
         return self

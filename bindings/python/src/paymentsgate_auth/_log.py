@@ -16,16 +16,20 @@ _LEVELS = {
     LogLevel.WARN: logging.WARNING,
     LogLevel.ERROR: logging.ERROR,
 }
+# How long close() waits for the last lines of a session that has ended.
+LAST_LINES = 1.0
+
 _writers: dict[threading.Thread, Subscription] = {}
 
 
-def write_log(session: Handle, logger: logging.Logger) -> None:
+def write_log(session: Handle, logger: logging.Logger) -> threading.Thread:
     """Writes the log lines of a session up to the logger's level, in a thread that ends with the session."""
     level = next((level for level in _LEVELS if logger.isEnabledFor(_LEVELS[level])), LogLevel.NONE)
     subscription = Subscription(session, level)
     thread = threading.Thread(target=_write, args=(subscription, logger), name="pg-log", daemon=True)
     _writers[thread] = subscription
     thread.start()
+    return thread
 
 
 def _write(subscription: Subscription, logger: logging.Logger) -> None:

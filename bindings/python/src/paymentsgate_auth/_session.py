@@ -6,6 +6,7 @@ import contextlib
 import json as _json
 import logging
 import math
+import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -15,7 +16,7 @@ from . import _gevent
 from ._error import Closed, DeadlineExceeded, PaymentsGateError, check, make, text_of
 from ._event import LogLevel, token_from
 from ._library import Handle, Text, library, milliseconds
-from ._log import write_log
+from ._log import LAST_LINES, write_log
 from ._queue import SLICE, perform, time_left
 from ._request import Body, Headers, request_arguments
 from ._response import Response
@@ -59,6 +60,7 @@ class SessionBase:
         """The URL of the service for which the token is valid, as it was set."""
         self._client = client
         self._cache = TokenCache()
+        self._log_threads: list[threading.Thread] = []
         self._handle = make(library.pg_session_free, library.pg_session_open, client, config)
         if config.has_store:
             close_at_exit(self._handle)
@@ -102,9 +104,10 @@ class SessionBase:
 
         The default logger is ``paymentsgate_auth``, which has only a ``NullHandler``. A thread writes the
         lines, up to the level that the logger has at the time of this call. A forked child does not have the
-        thread, and must call this again.
+        thread, and must call this again. :meth:`close` waits for the last lines, within its timeout and for a
+        second at most.
         """
-        write_log(self._handle, logger or logging.getLogger(__package__))
+        self._log_threads.append(write_log(self._handle, logger or logging.getLogger(__package__)))
 
     def _cached_token(self, timeout: float | None, min_remaining: float) -> Token | None:
         """The cached token, if it is valid for this call. The library must refuse a negative time."""
@@ -115,6 +118,10 @@ class SessionBase:
 
     def _close(self, timeout: float) -> None:
         check(library.pg_session_close, self._handle, milliseconds(timeout))
+
+    def _other_log_threads(self) -> list[threading.Thread]:
+        # A handler of the log may close the session: its own thread cannot wait for itself.
+        return [thread for thread in self._log_threads if thread is not threading.current_thread()]
 
     def __repr__(self) -> str:
         """Shows the phase, the time that is left, and the generation. No secret. Does not block."""
@@ -211,10 +218,11 @@ class Session(SessionBase):
         """Ends the session's work. Callers that wait get :class:`Closed`, and so do later calls.
 
         It waits for a call to the service that is in progress until ``timeout`` (in seconds; None: no limit).
-        After that it raises :class:`DeadlineExceeded`, but the session is closed anyway. Requests in progress
-        are abandoned, subscriptions end, and tokens stay valid. The subscriptions of a session opened from a
-        pair end after the call in progress, even if that is after this call returns: read them to their end.
-        May be called again.
+        After that it raises :class:`DeadlineExceeded`, but the session is closed anyway. Within the timeout
+        it also waits until :meth:`log_to` has written the last lines, for a second at most. Requests in
+        progress are abandoned, subscriptions end, and tokens stay valid. The subscriptions of a session
+        opened from a pair end after the call in progress, even if that is after this call returns: read them
+        to their end. May be called again.
         """
         end = time.monotonic() + (math.inf if timeout is None else timeout)
         # A greenlet of gevent must not block, so it asks again and again.
@@ -222,11 +230,17 @@ class Session(SessionBase):
         step = 0 if is_greenlet else SLICE
         while (left := end - time.monotonic()) > step:
             with contextlib.suppress(DeadlineExceeded):
-                return self._close(step)
+                self._close(step)
+                return self._wait_for_log(end)
             if is_greenlet:
                 _gevent.pause(min(left, PAUSE))
         self._close(time_left(left, timeout))
-        return None
+        return self._wait_for_log(end)
+
+    def _wait_for_log(self, end: float) -> None:
+        end = min(end, time.monotonic() + LAST_LINES)
+        for thread in self._other_log_threads():
+            thread.join(max(end - time.monotonic(), 0))
 
     def __enter__(self) -> Self:
         return self

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from hashlib import sha256
+from types import TracebackType
 
-from ._error import RejectedFresh, Status
+from ._error import Closed, RejectedFresh, Status
 from ._library import Text
 from ._token import Token
+from ._typing import Self
 
 _LIFETIME = 3600.0
 _PAUSE = 1.0
@@ -63,6 +65,7 @@ class StaticBase:
         texts = (token, *next_tokens)
         self._tokens = [StaticToken(text, number) for number, text in enumerate(texts, start=1)]
         self._current = 0
+        self._closed = False
         self._lock = threading.Lock()
 
     def reject(self, token: Token, http_status: int = 401) -> None:
@@ -71,6 +74,7 @@ class StaticBase:
         If there is no next one, it raises :class:`RejectedFresh`, as a session does if the service refuses
         every token. Reporting another token has no effect, and neither has any other status.
         """
+        self._check_open()
         if http_status != 401:
             return
         with self._lock:
@@ -86,7 +90,17 @@ class StaticBase:
             retry_after=_PAUSE,
         )
 
+    def _current_token(self) -> Token:
+        self._check_open()
+        return self._tokens[self._current]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed("the static session is closed", status=Status.CLOSED)
+
     def __repr__(self) -> str:
+        if self._closed:
+            return f"<{type(self).__name__} closed>"
         return f"<{type(self).__name__} generation {self._current + 1}>"
 
 
@@ -106,7 +120,22 @@ class StaticSession(StaticBase):
 
     def token(self, timeout: float | None = None, min_remaining: float = 0) -> Token:
         """Returns the current token. Never waits."""
-        return self._tokens[self._current]
+        return self._current_token()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Ends the session: later calls raise :class:`Closed`. Never waits. May be called again."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class AsyncStaticSession(StaticBase):
@@ -114,4 +143,19 @@ class AsyncStaticSession(StaticBase):
 
     async def token(self, timeout: float | None = None, min_remaining: float = 0) -> Token:
         """Returns the current token. Never waits."""
-        return self._tokens[self._current]
+        return self._current_token()
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Ends the session, as :meth:`StaticSession.close`."""
+        self._closed = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
