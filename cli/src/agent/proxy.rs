@@ -1,13 +1,12 @@
 //! The proxy: what is sent to it goes to the service with the session's token.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Either;
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response, StatusCode};
-use paymentsgate_auth::{ForwardedBody, ForwardedRequest};
+use paymentsgate_auth::{ForwardedBody, ForwardedRequest, Status};
 
 use super::answer::{self, Answer};
 use super::body::{BodyError, Idle, whole};
@@ -28,7 +27,7 @@ pub(super) async fn forward(agent: &Agent, request: Request<Incoming>) -> Answer
     headers::of_request(&mut passed);
     let limit = agent.client.request_timeout();
     let body = Idle::new(body, limit);
-    let broken = body.broken();
+    let sent = body.state();
     let body = match held(body, limit).await {
         Ok(body) => body,
         Err(error) => return incomplete(&error.to_string()),
@@ -48,8 +47,8 @@ pub(super) async fn forward(agent: &Agent, request: Request<Incoming>) -> Answer
             headers::of_answer(answer.headers_mut());
             answer
         }
-        // The connection to the service broke because the caller's body did.
-        Err(_) if broken.load(Ordering::Relaxed) => {
+        // The request failed because the caller's body did.
+        Err(error) if sent.is_broken() || (error.status == Status::PG_ERR_TIMEOUT && sent.is_awaited()) => {
             incomplete("it broke off, or nothing of it came for too long")
         }
         Err(error) => answer::error(&error),
