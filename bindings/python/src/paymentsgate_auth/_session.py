@@ -219,7 +219,7 @@ class Session(SessionBase):
 
         It waits for a call to the service that is in progress until ``timeout`` (in seconds; None: no limit).
         After that it raises :class:`DeadlineExceeded`, but the session is closed anyway. Within the timeout
-        it also waits until ``log_to`` has written the last lines, for a second at most. Requests in
+        it also waits until the last lines of the log are written, for a second at most. Requests in
         progress are abandoned, subscriptions end, and tokens stay valid. The subscriptions of a session
         opened from a pair end after the call in progress, even if that is after this call returns: read them
         to their end. May be called again.
