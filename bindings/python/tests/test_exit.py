@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import memory_store
 import pytest
 from sandbox import Sandbox
 
@@ -65,13 +66,23 @@ async def work():
     await asyncio.gather(session.token(), session.request("GET", "/wallet"))
 asyncio.run(work())
 """,
+    # A thread of the library that released the store would do it in an interpreter that has ended.
+    "with a store that is not released": """
+from memory_store import MemoryStore
+from paymentsgate_auth import _store
+session = Session(settings, store=MemoryStore())
+_store._close_all()
+del session
+sys.exit(7 if _store._stores else "released")
+""",
 }
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_twenty_interpreters(sandbox: Sandbox, settings: dict[str, str], end: str) -> None:
     sandbox.fault(action={"kind": "hang"}, times=None)
-    environment = {**os.environ, "PYTHONPATH": str(Path(paymentsgate_auth.__file__).parents[1])}
+    folders = Path(paymentsgate_auth.__file__).parents[1], Path(memory_store.__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     command = [sys.executable, "-c", PRELUDE + ENDS[end], json.dumps(settings)]
 
     def interpreter(_: int) -> tuple[int, str]:

@@ -213,6 +213,10 @@ class Handle:
         pointer, self._as_parameter_ = self._as_parameter_, None
         self._free(pointer)
 
+    def leak(self) -> None:
+        """Never frees the object."""
+        self._free = lambda _: None
+
     def __del__(self) -> None:
         self.free()
 

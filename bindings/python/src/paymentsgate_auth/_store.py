@@ -202,6 +202,9 @@ def _close_all() -> None:
         _close(session, 0)
     for session in sessions:
         _close(session, max(0, end - time.monotonic()))
+        # The library's thread may be the last to let go of the store, and would then release it into an
+        # interpreter that has ended.
+        session.leak()
 
 
 def _close(session: Handle, timeout: float) -> None:
