@@ -118,12 +118,11 @@ pub(crate) fn checked_path(path: &str) -> Result<String, Error> {
         return Err(wrong("has a character that must be percent-encoded"));
     }
     let path = relative.split('?').next().unwrap_or_default().to_ascii_lowercase();
-    // A server may decode the path before it splits it.
-    let decoded = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("%3b", ";");
-    if decoded.contains("%00") {
-        return Err(wrong("has a NUL"));
+    // A server may decode the path before it splits it, and some drop what follows a semicolon or a NUL in a segment.
+    let mut decoded = path;
+    for (coded, plain) in [("%2e", "."), ("%2f", "/"), ("%5c", "/"), ("%3b", ";"), ("%00", ";")] {
+        decoded = decoded.replace(coded, plain);
     }
-    // Some servers drop what follows a semicolon in a segment.
     let mut segments = decoded.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
     if segments.any(|segment| segment == "." || segment == "..") {
         return Err(wrong("has a segment `.` or `..`, which could lead out of base_url"));
