@@ -67,7 +67,10 @@ pub(crate) fn run(arguments: &AgentArguments, settings: &Settings, color: Color)
             log.finish();
             Ok(Exit::of(error.status))
         }
-        ended => Ok(ended.map(|()| Exit::Done)?),
+        ended => {
+            log.finish();
+            Ok(ended.map(|()| Exit::Done)?)
+        }
     }
 }
 
@@ -98,7 +101,6 @@ fn work(arguments: &AgentArguments, settings: &Settings, log: &Log) -> Result<()
     // A refresh under way is given the rest of the time to save its pair.
     let closed = agent.session.close(until.saturating_duration_since(Instant::now()));
     closed.unwrap_or_else(|error| agent.log.warn(&error.text));
-    log.finish();
     Ok(())
 }
 
