@@ -86,3 +86,9 @@ $(OUT)/examples/%_cpp: examples/cpp/%.cpp $(HEADERS) | $(STAGED)
 $(OUT)/examples/%_go: $(call files,examples/go) $(BINDING) $(HEADERS) | $(STAGED)
 	cd examples/go && go build -o $@ $(if $(filter session,$*),./session,.)
 	@touch $@
+
+# ---- Other platforms
+
+# This Rust with the source of its standard library. `ready` is missing if the pinned source has gone.
+build/rust/ready: scripts/rust-source
+	scripts/rust-source $(@D)
