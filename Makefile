@@ -27,6 +27,19 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # The number of the library's file: the ABI, then what was added to it.
 SO      := $(shell sed -n '/^\[package.metadata.capi.library\]/,/^version_/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 ABI     := $(firstword $(subst ., ,$(SO)))
+# The library's file as cargo names it, with the whole number, and as programs look for it; what is written into programs.
+SYSTEM  := $(shell uname -s)
+ifeq ($(SYSTEM),Darwin)
+PLAIN_FILE := $(NAME).dylib
+SO_FILE    := $(NAME).$(SO).dylib
+ABI_FILE   := $(NAME).$(ABI).dylib
+SONAME     := @rpath/$(ABI_FILE)
+else
+PLAIN_FILE := $(NAME).so
+SO_FILE    := $(NAME).so.$(SO)
+ABI_FILE   := $(NAME).so.$(ABI)
+SONAME     := $(ABI_FILE)
+endif
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 SANDBOX := sandbox
 
@@ -34,10 +47,10 @@ SANDBOX := sandbox
 OUT     := $(CURDIR)/build$(if $(filter-out release,$(PROFILE)),/$(PROFILE))
 # The library as cargo builds it.
 BUILT   := $(OUT)/lib
-LIBRARY := $(BUILT)/$(NAME).so
+LIBRARY := $(BUILT)/$(PLAIN_FILE)
 # C, C++, Python and Go build against this tree, as against an installed library.
 STAGE   := $(OUT)/stage
-STAGED  := $(STAGE)/lib/$(NAME).so.$(SO)
+STAGED  := $(STAGE)/lib/$(SO_FILE)
 COMMAND := build/paymentsgate-auth
 RELEASE_SANDBOX := $(CURDIR)/build/release/pg-sandbox
 LIVE    := build/paymentsgate-live
@@ -45,7 +58,7 @@ EXAMPLES := $(addprefix $(OUT)/examples/,issue_refresh_c issue_refresh_cpp issue
     sqlite_store_c curl_c curl_cpp)
 VENV    := $(CURDIR)/build/venv
 PYTHON  := $(VENV)/bin/python
-export PAYMENTSGATE_AUTH_LIB := $(STAGE)/lib/$(NAME).so.$(ABI)
+export PAYMENTSGATE_AUTH_LIB := $(STAGE)/lib/$(ABI_FILE)
 export PKG_CONFIG_PATH       := $(STAGE)/lib/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
 export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 # The emulator is the same for both profiles.

@@ -18,6 +18,10 @@ fn main() {
         // Our thread and our fork handler must not lose their code to a dlclose.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
+    if env::var("CARGO_CFG_TARGET_VENDOR").as_deref() == Ok("apple") {
+        let name = format!("@rpath/libpaymentsgate_auth.{ABI_MAJOR}.dylib");
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,{name}");
+    }
 }
 
 /// The header goes to OUT_DIR; a test compares it with the committed one. `PG_UPDATE_HEADER=1` (`make generate`) updates

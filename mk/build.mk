@@ -19,17 +19,17 @@ library: $(LIBRARY) ## The library alone
 
 # Without the rlib, which the tests link: beside it rustc skips the link-time optimization of the whole (600 kB, and speed). Another
 # build in this folder, as that of a wheel, leaves its library under the same name, which cargo would take for this one.
-RELEASE_LIBRARY := $(CURDIR)/build/lib/$(NAME).so
+RELEASE_LIBRARY := $(CURDIR)/build/lib/$(PLAIN_FILE)
 $(RELEASE_LIBRARY): $(LIBRARY_SOURCES) scripts/static-archive abi/exports.txt | setup
-	@rm -f $(TARGET)/release/deps/$(NAME).so
+	@rm -f $(TARGET)/release/deps/$(PLAIN_FILE)
 	$(RELEASE) rustc --release --package paymentsgate-auth --lib --crate-type cdylib,staticlib
 	@mkdir -p $(@D)
 	scripts/static-archive $(TARGET)/release/$(NAME).a $(@D)/$(NAME).a
-	@install -m 644 -t $(@D) $(TARGET)/release/$(NAME).so
+	@install -m 644 -t $(@D) $(TARGET)/release/$(PLAIN_FILE)
 
-$(CURDIR)/build/dev/lib/$(NAME).so: $(LIBRARY_SOURCES) | setup
+$(CURDIR)/build/dev/lib/$(PLAIN_FILE): $(LIBRARY_SOURCES) | setup
 	$(DEV_BUILD) --lib
-	@install -D -m 644 -t $(@D) $(DEV_BIN)/$(NAME).so
+	@install -D -m 644 -t $(@D) $(DEV_BIN)/$(PLAIN_FILE)
 
 # A program in C or Go looks at the headers alone when it is built: it is not built anew for another library behind them.
 $(STAGED): $(LIBRARY) $(HEADERS) paymentsgate_auth.pc.in $(wildcard cmake/*.in)

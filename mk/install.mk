@@ -8,11 +8,13 @@ MOVABLE   := PC_PREFIX='$$$${pcfiledir}/../..'
 # What a static link needs besides: `cargo rustc --lib --crate-type staticlib -- --print native-static-libs`, without what
 # the compiler adds by itself, libc and the one of the two libgcc that fits.
 NATIVE_LIBS := -lutil -lrt -lpthread -lm -ldl
+MACOS_LIBS  := -Wl,-framework,Security -Wl,-framework,CoreFoundation -liconv -lm
+STATIC_LIBS  = $(if $(filter Darwin,$(SYSTEM)),$(MACOS_LIBS),$(NATIVE_LIBS))
 
 CMAKE   := $(LIBDIR)/cmake/PaymentsgateAuth
 # What the templates of the two package files are filled with.
 FILL     = sed -e 's|@PREFIX@|$(PC_PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' -e 's|@VERSION@|$(VERSION)|' \
-    -e 's|@PRIVATE_LIBS@|$(NATIVE_LIBS)|' -e 's|@LINK_LIBRARIES@|$(NATIVE_LIBS:-l%=%)|' -e 's|@SO@|$(SO)|' -e 's|@ABI@|$(ABI)|' \
+    -e 's|@PRIVATE_LIBS@|$(STATIC_LIBS)|' -e 's|@LINK_LIBRARIES@|$(STATIC_LIBS:-l%=%)|' -e 's|@SO_FILE@|$(SO_FILE)|' -e 's|@SONAME@|$(SONAME)|' \
     -e "s|@TO_PREFIX@|$$(realpath -ms --relative-to=$(CMAKE) $(PREFIX))|"
 
 # What the command line is beside the program; Debian has a place of its own for what zsh completes.
@@ -27,16 +29,16 @@ uninstall: ## Removes what `make install` installed
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,paymentsgate-auth pg-sandbox) $(addprefix $(DESTDIR),$(EXTRAS))
 	rm -f $(addprefix $(DESTDIR)$(SHARE)/man/man1/,paymentsgate-auth*.1 pg-sandbox.1)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/include/,paymentsgate_auth.h paymentsgate_auth.hpp)
-	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(addprefix $(NAME),.so.$(SO) .so.$(ABI) .so .a) pkgconfig/paymentsgate_auth.pc)
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(SO_FILE) $(ABI_FILE) $(PLAIN_FILE) $(NAME).a pkgconfig/paymentsgate_auth.pc)
 	rm -rf $(DESTDIR)$(CMAKE)
 
 # These two install what was built, and build nothing.
 place:
 	@install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKE)
 	@install -m 644 include/paymentsgate_auth.h include/paymentsgate_auth.hpp $(DESTDIR)$(PREFIX)/include/
-	@install -m 755 $(BUILT)/$(NAME).so $(DESTDIR)$(LIBDIR)/$(NAME).so.$(SO)
-	@ln -sf $(NAME).so.$(SO) $(DESTDIR)$(LIBDIR)/$(NAME).so.$(ABI)
-	@ln -sf $(NAME).so.$(ABI) $(DESTDIR)$(LIBDIR)/$(NAME).so
+	@install -m 755 $(BUILT)/$(PLAIN_FILE) $(DESTDIR)$(LIBDIR)/$(SO_FILE)
+	@ln -sf $(SO_FILE) $(DESTDIR)$(LIBDIR)/$(ABI_FILE)
+	@ln -sf $(ABI_FILE) $(DESTDIR)$(LIBDIR)/$(PLAIN_FILE)
 	$(if $(filter release,$(PROFILE)),@install -m 644 $(BUILT)/$(NAME).a $(DESTDIR)$(LIBDIR)/)
 	@$(FILL) paymentsgate_auth.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/paymentsgate_auth.pc
 	@for part in Config ConfigVersion; do \

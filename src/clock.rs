@@ -3,8 +3,6 @@
 
 #![allow(unsafe_code, reason = "std has no safe function to read CLOCK_BOOTTIME")]
 
-use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,7 +59,8 @@ impl BootId {
 
     /// The identity of this process's clock on Linux. `read` gives the content of a file, or the target of a link, below
     /// `/proc`. `None` if it is not known which clock it is.
-    fn of_process(kind: Kind, read: impl Fn(&str) -> io::Result<String>) -> Option<Self> {
+    #[cfg(any(test, target_os = "linux", target_os = "android"))]
+    fn of_process(kind: Kind, read: impl Fn(&str) -> std::io::Result<String>) -> Option<Self> {
         let boot = BootId::parse(&read("sys/kernel/random/boot_id").ok()?)?;
         let clock = match kind {
             Kind::Boot => "boottime",
@@ -77,11 +76,18 @@ impl BootId {
                 line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
             }
             // The kernel has no time namespaces.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "0 0".into(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "0 0".into(),
             Err(_) => return None,
         };
         let is_plain = kind == Kind::Boot && shift == "0 0";
         Some(if is_plain { boot } else { boot.of_other_clock(&format!("{clock} {shift}")) })
+    }
+
+    /// The identity of this process's clock on macOS. `answer` is that of the kernel to `kern.bootsessionuuid`, with a NUL.
+    #[cfg(any(test, target_vendor = "apple"))]
+    fn of_session(kind: Kind, answer: &[u8]) -> Option<Self> {
+        let boot = BootId::parse(std::str::from_utf8(answer).ok()?.trim_end_matches('\0'))?;
+        Some(if kind == Kind::Boot { boot } else { boot.of_other_clock("monotonic") })
     }
 }
 
@@ -122,7 +128,7 @@ impl Clock for SystemClock {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn boot_id(&self) -> Option<BootId> {
         let below_proc = |name: &str| {
-            let path = Path::new("/proc").join(name);
+            let path = std::path::Path::new("/proc").join(name);
             match name.starts_with("self/ns/") {
                 true => std::fs::read_link(path).map(|to| to.to_string_lossy().into_owned()),
                 false => std::fs::read_to_string(path),
@@ -130,6 +136,21 @@ impl Clock for SystemClock {
         };
         BOOT_CLOCK.now(read);
         BootId::of_process(BOOT_CLOCK.kind(), below_proc)
+    }
+
+    #[cfg(target_vendor = "apple")]
+    fn boot_id(&self) -> Option<BootId> {
+        let (mut answer, mut length) = ([0_u8; 64], 64);
+        let name = c"kern.bootsessionuuid".as_ptr();
+        // SAFETY: the name ends in a NUL, and the kernel writes at most `length` bytes.
+        let refused = unsafe {
+            libc::sysctlbyname(name, answer.as_mut_ptr().cast(), &mut length, std::ptr::null_mut(), 0)
+        };
+        BOOT_CLOCK.now(read);
+        answer
+            .get(..length)
+            .filter(|_| refused == 0)
+            .and_then(|answer| BootId::of_session(BOOT_CLOCK.kind(), answer))
     }
 
     fn is_system(&self) -> bool {
@@ -147,8 +168,8 @@ impl Clock for SystemClock {
 
 static BOOT_CLOCK: BootClock = BootClock { kind: AtomicU8::new(UNDECIDED), ahead: AtomicU64::new(0) };
 
-/// `CLOCK_BOOTTIME`, which counts while the machine is suspended; `std::time::Instant` on Linux does not. Where the system
-/// has no such clock, or refuses it later, the monotonic clock replaces it for the rest of the process, without a jump.
+/// `CLOCK_BOOTTIME`, or `CLOCK_MONOTONIC_RAW` on macOS, which count while the machine is suspended; `std::time::Instant` does
+/// not. Where the system has no such clock, or refuses it later, the monotonic clock replaces it for the rest of the process, without a jump.
 struct BootClock {
     kind: AtomicU8,
     /// By how many nanoseconds it was ahead of the monotonic clock at the first reading.
@@ -201,7 +222,11 @@ impl BootClock {
 fn system_clock() -> Option<libc::clockid_t> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Some(libc::CLOCK_BOOTTIME);
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    // clock_gettime(3) of macOS: it increments while the system is asleep, unlike CLOCK_UPTIME_RAW, and no adjustment of
+    // the wall clock changes it, unlike CLOCK_MONOTONIC. On Linux the clock of this name stops.
+    #[cfg(target_vendor = "apple")]
+    return Some(libc::CLOCK_MONOTONIC_RAW);
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
     None
 }
 
@@ -215,6 +240,8 @@ fn read(clock: libc::clockid_t) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]
@@ -242,8 +269,19 @@ mod tests {
         let id = BootId::parse("00112233-4455-6677-8899-aabbccddeeff\n").unwrap();
         assert_eq!(id.0[..3], [0x00, 0x11, 0x22]);
         assert!(["", "0011", "zz112233-4455-6677-8899-aabbccddeeff"].map(BootId::parse) == [None; 3]);
-        #[cfg(target_os = "linux")]
+        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
         assert!(SystemClock.boot_id().is_some() && SystemClock.boot_id() == SystemClock.boot_id());
+    }
+
+    #[test]
+    fn a_boot_of_macos_has_one_identity() {
+        let answer = b"00112233-4455-6677-8899-AABBCCDDEEFF\0";
+        let boot = BootId::of_session(Kind::Boot, answer).unwrap();
+        assert_eq!(Some(boot), BootId::parse(UUID));
+        assert_ne!(BootId::of_session(Kind::Monotonic, answer).unwrap(), boot);
+        assert!(
+            [&b""[..], b"\0", b"\xff\0"].map(|answer| BootId::of_session(Kind::Boot, answer)) == [None; 3]
+        );
     }
 
     const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff\n";
@@ -296,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     fn where_the_boot_clock_is_refused_time_goes_on() {
         let clock = || BootClock { kind: AtomicU8::new(UNDECIDED), ahead: AtomicU64::new(0) };
         let seconds = |clock: &BootClock, boot, monotonic| clock.now(reading(boot, monotonic)).as_secs();

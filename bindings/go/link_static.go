@@ -3,8 +3,8 @@
 package pgauth
 
 // The archive comes before the flags of pkg-config. It then resolves every symbol, and the shared library is not
-// linked.
+// linked. The linker of macOS has no such flags.
 
-// #cgo LDFLAGS: -Wl,--as-needed -l:libpaymentsgate_auth.a
+// #cgo !darwin LDFLAGS: -Wl,--as-needed -l:libpaymentsgate_auth.a
 // #cgo pkg-config: --static paymentsgate_auth
 import "C"

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class CargoHook(BuildHookInterface):  # type: ignore[type-arg]
 def build_library() -> str:
     """Builds the library and returns its path in cargo's target directory."""
     files = cargo("rustc", "--lib", "--crate-type", "cdylib")
-    return next(file for file in reversed(files) if file.endswith("paymentsgate_auth.so"))
+    names = ("paymentsgate_auth.so", "paymentsgate_auth.dylib")
+    return next(file for file in reversed(files) if file.endswith(names))
 
 
 def build_program(package: str, program: str) -> str:
@@ -80,8 +82,10 @@ def write_bill(package: str, folder: Path) -> str:
 
 
 def soname() -> str:
-    """The file name that the package looks for. It ends in the number of the ABI."""
+    """The file name that the package looks for. It has the number of the ABI in it."""
     abi = re.search(r"^const ABI_MAJOR: u32 = (\d+);", (ROOT / "build.rs").read_text(), re.M)
     if not abi:
         raise SystemExit("paymentsgate-auth: build.rs does not define ABI_MAJOR")
+    if "darwin" in (os.environ.get("PG_WHEEL_TARGET") or sys.platform):
+        return f"libpaymentsgate_auth.{abi[1]}.dylib"
     return f"libpaymentsgate_auth.so.{abi[1]}"

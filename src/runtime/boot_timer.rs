@@ -73,7 +73,8 @@ mod system {
 mod system {
     use std::time::Duration;
 
-    /// A timer of tokio.
+    /// A timer of tokio, which stops while the machine is suspended. The timers of sessions sleep for 30 s at most and then look
+    /// at the boot clock: so late is what became due meanwhile.
     pub(crate) struct BootTimer;
 
     impl BootTimer {

@@ -198,6 +198,23 @@ fn is_committed(name: &str, page: &str) {
 }
 
 #[test]
+fn the_page_of_platforms_names_every_file_that_windows_could_not_compile() {
+    let of_unix = ["std::os::unix", "std::os::fd", "libc::", "rustix::", "signal_hook", "\"/proc"];
+    let mut found = names::files();
+    found.retain(|file| ["src/", "cli/src/", "sandbox/src/"].iter().any(|folder| file.starts_with(folder)));
+    found.retain(|file| file.ends_with(".rs") && of_unix.iter().any(|word| read(file).contains(word)));
+    found.sort();
+    let page = read("docs/platforms.md");
+    let rows = page.split_once("\n## Windows\n").unwrap().1.split('`');
+    let mut named: Vec<_> = rows.filter(|name| name.ends_with(".rs")).map(str::to_owned).collect();
+    named.sort();
+    assert_eq!(
+        named, found,
+        "left: the table in docs/platforms.md, right: files that use what only Unix has"
+    );
+}
+
+#[test]
 fn the_table_of_tests_names_every_folder() {
     let page = read("tests/README.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));

@@ -9,7 +9,7 @@ use super::{path, read};
 const PAGES: [&str; 3] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"];
 
 /// Every file that somebody has written, by its path from the root.
-fn files() -> Vec<String> {
+pub(crate) fn files() -> Vec<String> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();

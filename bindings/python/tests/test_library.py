@@ -14,7 +14,7 @@ import pytest
 
 import paymentsgate_auth
 from paymentsgate_auth import Settings, library_version, settings
-from paymentsgate_auth._library import _SIGNATURES
+from paymentsgate_auth._library import _SIGNATURES, _file_name
 
 PACKAGE = Path(paymentsgate_auth.__file__).parent
 HEADER = Path(__file__).parents[3] / "include" / "paymentsgate_auth.h"
@@ -47,6 +47,15 @@ def load(package: Path, program: str = IMPORT, **environment: str) -> str:
 def package(tmp_path: Path) -> Path:
     """A copy of the package, so that a test can put a library beside it."""
     return Path(shutil.copytree(PACKAGE, tmp_path / "paymentsgate_auth"))
+
+
+def test_the_file_has_the_name_that_the_platform_gives_it() -> None:
+    names = {platform: _file_name(platform) for platform in ("linux", "darwin", "freebsd14")}
+    assert names == {
+        "linux": "libpaymentsgate_auth.so.1",
+        "darwin": "libpaymentsgate_auth.1.dylib",
+        "freebsd14": "libpaymentsgate_auth.so.1",
+    }
 
 
 def test_the_variable_names_the_library(package: Path) -> None:

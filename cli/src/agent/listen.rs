@@ -4,16 +4,16 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 use paymentsgate_auth::{Error, Secret, Status};
-use rustix::fs::{FlockOperation, Mode, flock};
-use rustix::io::Errno;
-use rustix::net::sockopt::socket_acceptconn;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::fs::{FlockOperation, Mode, RawMode, flock};
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use rustix::process::umask;
 use tempfile::NamedTempFile;
 
@@ -21,6 +21,9 @@ use super::{caller, system};
 use crate::arguments::AgentArguments;
 use crate::place::Place;
 use crate::settings::absolute;
+
+/// The longest path of a socket, without the NUL at its end.
+const LONGEST_PATH: usize = if cfg!(target_vendor = "apple") { 103 } else { 107 };
 
 /// A service of the agent. The name is that of a socket unit's FileDescriptorName.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,14 +163,14 @@ impl Door {
         let (is_listening, is_safe) = match &self.socket {
             Socket::Tcp(listener) => {
                 let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-                (socket_acceptconn(listener), self.role == Role::Health || is_loopback)
+                (is_listening(listener), self.role == Role::Health || is_loopback)
             }
             Socket::Unix(listener) => {
                 let address = listener.local_addr().ok();
                 let found = address.and_then(|address| fs::metadata(address.as_pathname()?).ok());
                 // To connect takes the right to write.
                 let is_private = found.is_some_and(|found| found.mode() & 0o002 == 0);
-                (socket_acceptconn(listener), self.role == Role::Health || is_private)
+                (is_listening(listener), self.role == Role::Health || is_private)
             }
         };
         let what = match (is_listening, is_safe) {
@@ -180,6 +183,17 @@ impl Door {
         let text = format!("the socket {} for {} {what}, in its socket unit", self.name, self.role.name());
         Err(Error::new(Status::PG_ERR_INVALID_ARGUMENT, text))
     }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn is_listening(socket: impl AsFd) -> io::Result<bool> {
+    Ok(rustix::net::sockopt::socket_acceptconn(socket)?)
+}
+
+/// macOS does not say. Nothing there passes sockets as systemd does, and one that does not listen fails at the first client.
+#[cfg(target_vendor = "apple")]
+fn is_listening(_socket: impl AsFd) -> io::Result<bool> {
+    Ok(true)
 }
 
 /// The sockets that the service manager passes.
@@ -275,8 +289,9 @@ fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, OwnFile), Error> {
         Error::new(Status::PG_ERR_SYSTEM, text)
     };
     let address = SocketAddrUnix::new(path).map_err(|_| {
-        let text =
-            format!("the path {place} is longer than a socket's can be (107 bytes); give a shorter one");
+        let text = format!(
+            "the path {place} is longer than a socket's can be ({LONGEST_PATH} bytes); give a shorter one"
+        );
         Error::new(Status::PG_ERR_INVALID_ARGUMENT, text)
     })?;
     let lock = lock(path).map_err(failed)?.ok_or_else(busy)?;
@@ -290,7 +305,7 @@ fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, OwnFile), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let before = umask(Mode::from_raw_mode(0o777 & !mode));
+    let before = umask(Mode::from_raw_mode((0o777 & !mode) as RawMode));
     let bound = UnixListener::bind(path).and_then(|listener| Ok((listener, identity(path)?)));
     umask(before);
     let (listener, identity) = bound.map_err(failed)?;
@@ -299,8 +314,9 @@ fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, OwnFile), Error> {
 
 /// Whether no program listens on the socket any more. One that listens may be of another kind, or too busy to accept.
 fn is_abandoned(address: &SocketAddrUnix) -> io::Result<bool> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let probe = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    fcntl_setfd(&probe, FdFlags::CLOEXEC)?;
+    ioctl_fionbio(&probe, true)?;
     match connect(&probe, address) {
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(false),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(true),

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Gid, Mode};
+use rustix::fs::{Gid, Mode, RawMode};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -123,7 +123,7 @@ pub(super) fn make_private(path: &Path, file: &File) -> Result<Option<String>, E
     if !is_open(found.mode()) {
         return Ok(None);
     }
-    let changed = rustix::fs::fchmod(file, Mode::from_raw_mode(PRIVATE));
+    let changed = rustix::fs::fchmod(file, Mode::from_raw_mode(PRIVATE as RawMode));
     if changed.is_err() || is_open(metadata()?.mode()) {
         let mode = found.mode() & 0o777;
         return Err(refused_error(format!(
@@ -156,8 +156,11 @@ pub(super) fn make_folder_private(path: &Path, folder: &File) -> Result<Option<S
         return Ok(None);
     }
     let is_own = found.uid() == our_uid;
-    let changed =
-        if is_own { rustix::fs::fchmod(folder, Mode::from_raw_mode(mode & !0o022)) } else { Ok(()) };
+    let changed = if is_own {
+        rustix::fs::fchmod(folder, Mode::from_raw_mode((mode & !0o022) as RawMode))
+    } else {
+        Ok(())
+    };
     if changed.is_err() || is_shared(metadata()?.mode()) {
         let remedy = match is_own {
             true => unchangeable(changed),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable
 from ctypes import (
     CDLL,
@@ -21,9 +22,18 @@ from pathlib import Path
 from typing import Any
 
 _ABI_VERSION = 1
-_SONAME = f"libpaymentsgate_auth.so.{_ABI_VERSION}"
 _VARIABLE = "PAYMENTSGATE_AUTH_LIB"
 _LONGEST_MS = 2**63 - 1
+
+
+def _file_name(platform: str) -> str:
+    """The name of the library's file on a platform, by Python's name for it."""
+    if platform == "darwin":
+        return f"libpaymentsgate_auth.{_ABI_VERSION}.dylib"
+    return f"libpaymentsgate_auth.so.{_ABI_VERSION}"
+
+
+_SONAME = _file_name(sys.platform)
 
 _OUT = POINTER(c_void_p)
 _SIGNATURES: dict[str, tuple[Any, ...]] = {

@@ -7,7 +7,7 @@ from PyInstaller.utils.hooks import get_package_paths, logger  # type: ignore[im
 _PACKAGE = "paymentsgate_auth"
 _folder = Path(get_package_paths(_PACKAGE)[1])
 
-binaries = [(str(library), _PACKAGE) for library in _folder.glob("libpaymentsgate_auth.so.*")]
+binaries = [(str(library), _PACKAGE) for library in _folder.glob("libpaymentsgate_auth.*")]
 if not binaries:
     logger.warning(
         "paymentsgate_auth: there is no library in %s, as in an editable install; the program looks for it "
