@@ -98,6 +98,7 @@ lint: format clippy drift lint-licences lint-python lint-go ## Format, clippy, g
 generate: setup ## Renews what is made from the sources: the header, pages of docs/, the options of Go, the notices, the bill of materials
 	PG_UPDATE_HEADER=1 $(DEV_BUILD) --lib
 	PG_UPDATE_DOCS=1 $(CARGO) test $(DEV) --test docs
+	PG_UPDATE_ABI=1 $(CARGO) test $(DEV) --test abi
 	@mkdir -p build
 	scripts/third-party notices > build/notices && mv build/notices THIRD-PARTY-NOTICES.txt
 	scripts/third-party bill paymentsgate-auth > build/bill && mv build/bill sbom.cdx.json

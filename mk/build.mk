@@ -22,7 +22,7 @@ library: $(LIBRARY) ## The library alone
 RELEASE_LIBRARY := $(CURDIR)/build/lib/$(PLAIN_FILE)
 $(RELEASE_LIBRARY): $(LIBRARY_SOURCES) scripts/static-archive abi/exports.txt | setup
 	@rm -f $(TARGET)/release/deps/$(PLAIN_FILE)
-	$(RELEASE) rustc --release --package paymentsgate-auth --lib --crate-type cdylib,staticlib
+	PG_SYMBOL_VERSIONS=1 $(RELEASE) rustc --release --package paymentsgate-auth --lib --crate-type cdylib,staticlib
 	@mkdir -p $(@D)
 	scripts/static-archive $(TARGET)/release/$(NAME).a $(@D)/$(NAME).a
 	@install -m 644 -t $(@D) $(TARGET)/release/$(PLAIN_FILE)

@@ -9,6 +9,7 @@ use super::boundary::{
     required, sized_text, text, timeout,
 };
 use super::handle::{Handle, Owned, give, release, share};
+use super::versions::versioned;
 use super::{pg_config, pg_error, pg_queue};
 use crate::client::Client;
 use crate::credentials::Credentials;
@@ -19,6 +20,18 @@ use crate::secret::Secret;
 use crate::session::metrics;
 use crate::status::{Fate, Status};
 use crate::token::{Grant, RefreshToken};
+
+versioned!(
+    pg_client_new,
+    pg_client_metrics,
+    pg_issue_token,
+    pg_issue_token_sized,
+    pg_refresh_token,
+    pg_refresh_token_sized,
+    pg_issue_token_start,
+    pg_refresh_token_start,
+    pg_client_free
+);
 
 /// One service: TLS, proxy, connection pool, and perhaps credentials. A forked child makes its own
 /// connections.

@@ -7,8 +7,11 @@ use std::ptr;
 use super::boundary::{fallible, infallible, required, sized_text, text};
 use super::handle::{Handle, Owned, give, release};
 use super::pg_error;
+use super::versions::versioned;
 use crate::config::Config;
 use crate::status::Status;
+
+versioned!(pg_config_new, pg_config_set, pg_config_set_sized, pg_config_set_from_env, pg_config_free);
 
 /// Settings by name. Used by one thread at a time. Clients and sessions copy what they need from it.
 pub struct pg_config {

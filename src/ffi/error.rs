@@ -5,8 +5,24 @@ use std::ptr;
 
 use super::boundary::{c_text, get, infallible};
 use super::handle::{Handle, Owned, release};
+use super::versions::versioned;
 use crate::error::Error;
 use crate::status::{Fate, Status};
+
+versioned!(
+    pg_error_status,
+    pg_error_text,
+    pg_error_http_status,
+    pg_error_server_code,
+    pg_error_server_message,
+    pg_error_server_details,
+    pg_error_retry_after_ms,
+    pg_error_cause,
+    pg_error_is_retryable,
+    pg_error_needs_credentials,
+    pg_error_refresh_token_fate,
+    pg_error_free
+);
 
 /// Why a call failed, with all that is needed to decide what to do. Immutable; it never has a secret. With
 /// NULL, each getter returns what it returns for success.

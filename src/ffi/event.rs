@@ -6,10 +6,23 @@ use std::sync::Arc;
 
 use super::boundary::{c_text, get, infallible};
 use super::handle::{Handle, Owned, release};
+use super::versions::versioned;
 use super::{pg_error, pg_response};
 use crate::event::{Body, Event, EventKind, Level};
 use crate::status::Status;
 use crate::token::Grant;
+
+versioned!(
+    pg_event_kind,
+    pg_event_id,
+    pg_event_status,
+    pg_event_error,
+    pg_event_token,
+    pg_event_response,
+    pg_event_log_level,
+    pg_event_text,
+    pg_event_free
+);
 
 /// An event of a queue. Immutable. To keep its token or response for longer, use pg_token_ref or
 /// pg_response_ref.

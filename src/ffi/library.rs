@@ -5,7 +5,10 @@ use std::ffi::{CStr, CString, c_char};
 use once_cell::race::OnceBox;
 
 use super::boundary::{c_text, infallible};
+use super::versions::versioned;
 use crate::status::Status;
+
+versioned!(pg_version, pg_abi_version, pg_status_name);
 
 /// The number of this ABI, and the number at the end of the SONAME. It grows only if a program built with an
 /// older header would break.

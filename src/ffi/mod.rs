@@ -27,6 +27,7 @@ mod setting;
 mod store;
 mod store_gate;
 mod token;
+mod versions;
 
 pub use client::*;
 pub use config::*;

@@ -5,10 +5,13 @@ use std::ptr;
 
 use super::boundary::{fallible, infallible, producing, required, timeout};
 use super::handle::{Handle, Owned, give, release};
+use super::versions::versioned;
 use super::{pg_error, pg_event};
 use crate::clock::FOREVER;
 use crate::queue::Queue;
 use crate::status::Status;
+
+versioned!(pg_queue_new, pg_queue_fd, pg_queue_poll, pg_queue_cancel, pg_queue_free);
 
 /// A queue of events, for programs that do not block: they wait for its descriptor (epoll, asyncio, libuv)
 /// and poll. Each operation that was started on it ends in exactly one event, whatever happens; session

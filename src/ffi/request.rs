@@ -6,12 +6,15 @@ use std::slice;
 
 use super::boundary::{fallible, invalid, null, optional_text, producing, required, text, timeout};
 use super::handle::share;
+use super::versions::versioned;
 use super::{pg_error, pg_queue, pg_response, pg_session};
 use crate::error::Error;
 use crate::event::Operation;
 use crate::request::ApiRequest;
 use crate::runtime;
 use crate::status::Status;
+
+versioned!(pg_session_request, pg_session_request_start);
 
 /// Makes a request to the API with the session's token, and waits for the whole answer. `path` begins with a
 /// slash, may have a query, and is below `base_url`: requests go to no other service. `headers` is NULL, or

@@ -8,7 +8,20 @@ use once_cell::race::OnceBox;
 
 use super::boundary::{c_text, get, infallible, optional_text};
 use super::handle::{Handle, Shared, release, retain};
+use super::versions::versioned;
 use crate::request::Response;
+
+versioned!(
+    pg_response_status,
+    pg_response_body,
+    pg_response_body_length,
+    pg_response_header,
+    pg_response_header_count,
+    pg_response_header_name,
+    pg_response_header_value,
+    pg_response_ref,
+    pg_response_free
+);
 
 /// A complete answer of the API, with any HTTP status. Counted, immutable.
 pub struct pg_response {

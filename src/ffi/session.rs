@@ -11,6 +11,7 @@ use super::boundary::{
     timeout,
 };
 use super::handle::{Handle, Shared, release, retain, share};
+use super::versions::versioned;
 use super::{PG_TIMEOUT_DEFAULT, pg_client, pg_config, pg_error, pg_queue};
 use crate::clock::FOREVER;
 use crate::credentials::Credentials;
@@ -21,6 +22,26 @@ use crate::secret::Secret;
 use crate::session::Session;
 use crate::status::Status;
 use crate::token::Grant;
+
+versioned!(
+    pg_session_open,
+    pg_session_token,
+    pg_session_token_lasting,
+    pg_session_copy_access_token,
+    pg_session_generation_word,
+    pg_session_token_start,
+    pg_session_refresh,
+    pg_session_refresh_start,
+    pg_session_subscribe,
+    pg_session_reject,
+    pg_session_set_credentials,
+    pg_session_set_credentials_sized,
+    pg_session_health,
+    pg_session_close,
+    pg_session_ref,
+    pg_session_free,
+    pg_text_free
+);
 
 /// One account on a client: keeps a working token, and obtains the next one in time. Counted. After a fork
 /// the child may use it: it returns the inherited token, and issues a pair of its own when one is due.

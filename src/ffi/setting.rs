@@ -6,7 +6,17 @@ use std::ptr;
 use once_cell::race::OnceBox;
 
 use super::boundary::{c_text, infallible};
+use super::versions::versioned;
 use crate::config::SETTINGS;
+
+versioned!(
+    pg_setting_count,
+    pg_setting_name,
+    pg_setting_type,
+    pg_setting_default,
+    pg_setting_range,
+    pg_setting_description
+);
 
 struct Row {
     name: CString,

@@ -11,12 +11,15 @@ use zeroize::Zeroizing;
 use super::boundary::{fallible, infallible, invalid, null, required, timeout};
 use super::handle::{Borrowed, Handle};
 use super::store_gate::{self, StoreId};
+use super::versions::versioned;
 use super::{pg_config, pg_error};
 use crate::clock::FOREVER;
 use crate::error::Error;
 use crate::runtime::run_blocking;
 use crate::status::Status;
 use crate::store::{Host, HostRecord, HostStore, check};
+
+versioned!(pg_reply_record, pg_reply_failure, pg_config_set_store, pg_store_check, pg_store_retire);
 
 /// How many characters of a callback's reason an error shows.
 const MAX_REASON_LENGTH: usize = 200;

@@ -5,9 +5,24 @@ use std::ptr;
 
 use super::boundary::{get, infallible};
 use super::handle::{Handle, Shared, release, retain};
+use super::versions::versioned;
 use crate::clock::{Clock, SystemClock};
 use crate::secret::Secret;
 use crate::token::Grant;
+
+versioned!(
+    pg_token_access_token,
+    pg_token_access_token_length,
+    pg_token_refresh_token,
+    pg_token_refresh_token_length,
+    pg_token_fingerprint,
+    pg_token_lifetime_ms,
+    pg_token_lifetime_disagreement_ms,
+    pg_token_remaining_ms,
+    pg_token_generation,
+    pg_token_ref,
+    pg_token_free
+);
 
 /// `pg_token` in the header.
 impl Handle for Grant {

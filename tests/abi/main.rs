@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bindings;
+mod interface;
+mod layout;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,36 @@ fn the_library_exports_exactly_the_reviewed_list() {
         symbols.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
     assert_eq!(exported, listed_exports(), "left: the library, right: abi/exports.txt");
     assert!(exported.iter().all(|name| name.starts_with("pg_")));
+}
+
+/// The version is given in each file of its own.
+#[test]
+fn every_export_has_a_symbol_version() {
+    let folder = std::fs::read_dir(root().join("src/ffi")).unwrap();
+    for path in folder.map(|entry| entry.unwrap().path()) {
+        let (mut exported, mut versioned) = (BTreeSet::new(), BTreeSet::new());
+        for item in syn::parse_file(&std::fs::read_to_string(&path).unwrap()).unwrap().items {
+            match item {
+                Item::Fn(function) if function.sig.abi.is_some() => {
+                    exported.insert(function.sig.ident.to_string());
+                }
+                Item::Macro(list) if list.mac.path.is_ident("versioned") => {
+                    let names = list.mac.tokens.to_string();
+                    versioned.extend(names.split(',').map(|name| name.trim().to_owned()));
+                }
+                _ => {}
+            }
+        }
+        versioned.remove("");
+        assert_eq!(
+            versioned,
+            exported,
+            "left: the list of versioned!, right: the exports of {}",
+            path.display()
+        );
+    }
+    let number = paymentsgate_auth::ffi::PG_ABI_VERSION;
+    assert!(read("src/ffi/versions.rs").contains(&format!("\"@@PAYMENTSGATE_AUTH_{number}\"")));
 }
 
 #[test]

@@ -228,6 +228,27 @@ versioned() {
         readlink -f libpaymentsgate_auth.so | grep 'so\.1\.[0-9.]*$' &&
         readelf -d libpaymentsgate_auth.so | grep 'SONAME.*\[libpaymentsgate_auth.so.1\]')
 }
+# Each symbol of the reviewed list with the version of the ABI, and no other.
+symbols_have_versions() { # library
+    readelf --dyn-syms --wide "$1" | awk '$1 ~ /^[0-9]+:$/ && $7 != "UND" { print $8 }' | LC_ALL=C sort >"$work/exported"
+    sed '/^#/d; s/$/@@PAYMENTSGATE_AUTH_1/' "$root/abi/exports.txt" | LC_ALL=C sort | diff - "$work/exported"
+}
+# A library of this name that lacks a function, or the whole ABI: the loader says so before the program runs.
+older_library_is_told() { # library
+    old=$work/old
+    mkdir "$old" && echo 'const char *pg_version(void) { return "0.0.1"; }' >"$old/library.c" &&
+        echo 'const char *pg_version(void); unsigned pg_abi_version(void); int main(void) { return !pg_version() + !pg_abi_version(); }' \
+            >"$old/program.c" && "${CC:-cc}" -o "$old/program" "$old/program.c" "$1" &&
+        LD_LIBRARY_PATH=$(dirname "$1") LD_BIND_NOW=1 "$old/program" || return 1
+    for abi in 1 0; do
+        echo "PAYMENTSGATE_AUTH_$abi { pg_*; };" >"$old/map"
+        "${CC:-cc}" -shared -fPIC -Wl,-soname,libpaymentsgate_auth.so.1 -Wl,--version-script="$old/map" \
+            -o "$old/libpaymentsgate_auth.so.1" "$old/library.c" || return 1
+        LD_LIBRARY_PATH=$old LD_BIND_NOW=1 "$old/program" 2>"$old/said$abi" && return 1
+    done
+    grep 'undefined symbol: pg_abi_version, version PAYMENTSGATE_AUTH_1' "$old/said1" &&
+        grep "version .PAYMENTSGATE_AUTH_1' not found" "$old/said0"
+}
 nothing_left() { test -z "$(find "$1" ! -type d)"; }
 
 archive=paymentsgate-auth-$version-$(rustc -vV | sed -n 's/^host: //p')
@@ -337,6 +358,8 @@ passes 'cmake: versions' cmake -D TEMPLATE="$root/cmake/PaymentsgateAuthConfigVe
 
 passes 'install' make_install install
 passes 'install: the library has its links' versioned
+passes 'install: the symbols of the library have versions' symbols_have_versions "$work/prefix/lib/libpaymentsgate_auth.so"
+passes 'install: the loader tells an older library' older_library_is_told "$work/prefix/lib/libpaymentsgate_auth.so"
 passes 'install: the command line' command_line_is_whole "$work/prefix" site-functions
 use "$work/prefix" lib
 is_used 'install'

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from ctypes import sizeof
 from pathlib import Path
 from typing import get_type_hints
 
@@ -15,6 +16,7 @@ import pytest
 import paymentsgate_auth
 from paymentsgate_auth import Settings, library_version, settings
 from paymentsgate_auth._library import _SIGNATURES, _file_name
+from paymentsgate_auth._store import _Table
 
 PACKAGE = Path(paymentsgate_auth.__file__).parent
 HEADER = Path(__file__).parents[3] / "include" / "paymentsgate_auth.h"
@@ -142,3 +144,12 @@ def test_the_keywords_are_the_library_s_settings() -> None:
     rows = {setting.name: setting for setting in table}
     assert rows["refresh_timeout_ms"][1:3] == ("milliseconds", "45000")
     assert all(setting.type and setting.range and setting.description for setting in table)
+
+
+def test_the_table_of_a_store_has_the_library_s_layout() -> None:
+    lines = (HEADER.parents[1] / "abi" / "layout.txt").read_text().splitlines()
+    rows = [line.split() for line in lines if not line.startswith("#")]
+    listed = {name: (int(offset), int(size)) for name, offset, size in rows}
+    members = {name: getattr(_Table, name) for name, _ in _Table._fields_}
+    found = {name: (member.offset, member.size) for name, member in members.items()}
+    assert {**found, "pg_store": (0, sizeof(_Table))} == listed
