@@ -198,6 +198,30 @@ fn is_committed(name: &str, page: &str) {
 }
 
 #[test]
+fn the_page_of_dependencies_has_every_crate_that_the_library_names_in_its_version() {
+    let (page, lock) = (read("docs/dependencies.md"), read("Cargo.lock"));
+    let (secrets, others) = page.split_once("\n## Crates that see none\n").unwrap();
+    for row in secrets.lines().filter(|line| line.starts_with("| `")) {
+        let columns: Vec<_> = row.split(" | ").collect();
+        let entry = format!(
+            "name = \"{}\"\nversion = \"{}\"\n",
+            columns[0].trim_matches(['|', ' ', '`']),
+            columns[1]
+        );
+        assert!(
+            lock.contains(&entry),
+            "docs/dependencies.md: read this crate again, it has another version: {row}"
+        );
+    }
+    let manifest = read("Cargo.toml");
+    let listed = manifest.split_once("\n[dependencies]\n").unwrap().1.split_once("\n\n").unwrap().0;
+    for name in listed.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name) {
+        let is_named = secrets.contains(&format!("\n| `{name}` | ")) || others.contains(&format!("`{name}`"));
+        assert!(is_named || name.starts_with('#'), "docs/dependencies.md: what does `{name}` see?");
+    }
+}
+
+#[test]
 fn the_page_of_platforms_names_every_file_that_windows_could_not_compile() {
     let of_unix = ["std::os::unix", "std::os::fd", "libc::", "rustix::", "signal_hook", "\"/proc"];
     let mut found = names::files();
