@@ -20,7 +20,6 @@ fn table() -> Vec<(String, usize, usize)> {
 }
 
 #[test]
-#[cfg(target_pointer_width = "64")]
 fn the_struct_of_a_store_has_its_layout_in_rust() {
     let offsets = [
         ("size", offset_of!(pg_store, size)),
@@ -39,7 +38,6 @@ fn the_struct_of_a_store_has_its_layout_in_rust() {
 }
 
 #[test]
-#[cfg(target_pointer_width = "64")]
 fn the_struct_of_a_store_has_its_layout_in_c_and_cpp() {
     let assertion = |(name, offset, size): (String, usize, usize)| match name.as_str() {
         "pg_store" => format!("ASSERT(sizeof(pg_store) == {size}, \"pg_store\");\n"),

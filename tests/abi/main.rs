@@ -4,6 +4,7 @@
 
 mod bindings;
 mod interface;
+#[cfg(target_pointer_width = "64")]
 mod layout;
 
 use std::collections::BTreeSet;
