@@ -23,7 +23,7 @@ PROCESSES_PER_STORE = 4
 LIFETIME_S = 30
 BETWEEN_INCIDENTS_S = 4.0
 # Caches and pools fill first. What is read after this part of the run is judged.
-WARM_UP = 0.25
+WARM_UP = 0.5
 
 Sample = dict[str, float]
 
