@@ -108,4 +108,4 @@ setup:
 
 clean: ## Removes all that was built
 	$(CARGO) clean
-	rm -rf build dist
+	rm -rf build dist fuzz/target

@@ -191,12 +191,13 @@ $(OUT)/endurance: tests/endurance/process.c benches/measure.h $(HEADERS) | $(STA
 test-endurance: $(OUT)/endurance $(PG_SANDBOX) $(VENV)/ready ## An hour of processes with many threads: what they occupy stays flat; PG_ENDURANCE_SECONDS
 	PG_ENDURANCE=$< PYTHONPATH=$(HELPERS):tests/processes $(PYTEST) tests/endurance
 
-soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall test-pypy test-free-threaded ## The simulated lives by the thousand, real processes for ten minutes on each store
+soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall test-pypy test-free-threaded ## The simulated lives by the thousand, each fuzz target for an hour, real processes for ten minutes on each store
 	PG_HISTORIES=20000 $(RELEASE) test --release --test simulated_session -- --nocapture
 	PG_HISTORIES=3000 $(RELEASE) test --release --test simulated_fleet -- --nocapture
 	PG_HISTORIES=20000 $(RELEASE) test --release --lib -p paymentsgate-auth store::leased::histories -- --nocapture
 	PG_EXPLORE_SECONDS=$(or $(PG_EXPLORE_SECONDS),7200) $(RELEASE) test --release --test explorer -- --nocapture
 	$(MAKE) test-servers SERVER_TESTS=
+	$(MAKE) fuzz FUZZ_SECONDS=$(or $(PG_FUZZ_SECONDS),3600)
 	PG_SOAK=1 $(MAKE) model
 	PG_SOAK=600 $(PROCESSES)
 	$(MAKE) test-endurance

@@ -73,6 +73,22 @@ impl Error {
     }
 }
 
+impl ServerError {
+    /// Whether a text has the form of a code, so that it may be shown in an error and in a log.
+    pub(crate) fn is_code(text: &str) -> bool {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+        !text.is_empty() && text.len() <= 128 && text.chars().all(fits)
+    }
+}
+
+/// A text from outside in the form in which an error may show it: on one line, and not longer than a log line should be.
+pub(crate) fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 400;
+    let end = text.char_indices().nth(LONGEST);
+    let (start, mark) = end.map_or((text, ""), |(end, _)| (&text[..end], "…"));
+    start.replace(char::is_control, " ") + mark
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -351,21 +351,18 @@ impl ServerError {
         }
         let text = std::str::from_utf8(body).ok()?;
         let body: Body<'_> = serde_json::from_str(without_mark(text)).ok()?;
-        let is_code = |text: &String| {
-            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
-            !text.is_empty() && text.len() <= 128 && text.chars().all(fits)
-        };
-        let code = body.error.filter(is_code);
+        let code = body.error.filter(|text| ServerError::is_code(text));
         if code.is_none() && (body.status_code.is_none() || body.message.is_none()) {
             return None;
         }
-        let message = body.message.map(|message| match message {
+        let message = body.message.map(|message| match redact_value(message, secrets) {
             Value::String(text) => text,
             other => other.to_string(),
         });
         Some(ServerError {
             code: code.map(|text| redact(text, secrets)),
-            message: message.map(|text| one_line(redact(text, secrets))).filter(|text| !text.is_empty()),
+            // A token of several words could appear where line breaks have become spaces.
+            message: message.map(|text| redact(one_line(text), secrets)).filter(|text| !text.is_empty()),
             details: body.details.or(body.data).and_then(|json| redact_json(json.get(), secrets)),
         })
     }
@@ -378,21 +375,32 @@ fn one_line(text: String) -> String {
 
 /// Removes secrets from JSON, even those that are hidden by escapes; `None` if that is not certain.
 fn redact_json(json: &str, secrets: &[&Secret]) -> Option<String> {
-    fn walk(value: &mut Value, secrets: &[&Secret]) {
-        match value {
-            Value::String(text) => *text = redact(std::mem::take(text), secrets),
-            Value::Array(items) => items.iter_mut().for_each(|item| walk(item, secrets)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| walk(field, secrets)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    let shows_secret = |json: &str| secrets.iter().any(|secret| json.contains(secret.expose()));
+    let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+    let mut plain = redact(json.to_owned(), secrets);
+    // Without escapes a text is as it looks. A number that held a secret is no number any more.
+    if json.contains('\\') || !is_json(&plain) {
+        plain = redact_value(serde_json::from_str(json).ok()?, secrets).to_string();
+    }
+    (!shows_secret(&plain)).then_some(plain)
+}
+
+/// Removes secrets from texts, keys and numbers. What is left is still JSON.
+fn redact_value(value: Value, secrets: &[&Secret]) -> Value {
+    match value {
+        Value::String(text) => redact(text, secrets).into(),
+        Value::Array(items) => items.into_iter().map(|item| redact_value(item, secrets)).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(key, field)| (redact(key, secrets), redact_value(field, secrets)))
+            .collect(),
+        Value::Number(number) => {
+            let text = number.to_string();
+            let plain = redact(text.clone(), secrets);
+            if plain == text { number.into() } else { plain.into() }
         }
+        Value::Null | Value::Bool(_) => value,
     }
-    let mut plain = json.to_owned();
-    if json.contains('\\') {
-        let mut value = serde_json::from_str(json).ok()?;
-        walk(&mut value, secrets);
-        plain = value.to_string();
-    }
-    Some(redact(plain, secrets))
 }
 
 /// The header holds seconds or a date. A date is compared with the server's own clock, if the server sends it.

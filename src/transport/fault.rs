@@ -5,7 +5,7 @@ use std::io;
 
 use rustls::{CertificateError, Error as TlsError, OtherError};
 
-use crate::error::Error;
+use crate::error::{Error, excerpt};
 use crate::status::Status;
 
 /// A host name that did not resolve. It has its own type to distinguish it from a refused connection.
@@ -33,7 +33,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn text(&self) -> String {
-        format!("{}; {}", self.cause, self.advice.unwrap_or(advice(self.status)))
+        format!("{}; {}", excerpt(&self.cause), self.advice.unwrap_or(advice(self.status)))
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy
         status = status.or_else(|| own_status(source, host));
         advice = advice.or_else(|| tls_advice(source.downcast_ref()?));
         is_tls |= io_error(source).is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-        cause = source.to_string();
+        cause = cause_text(source);
         next = inner(source);
     }
     let fallback = match (error.is_connect(), through_proxy) {
@@ -65,6 +65,15 @@ pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy
         (false, _) => Status::PG_ERR_CONNECTION_LOST,
     };
     Fault { status: status.unwrap_or(fallback), cause, advice }
+}
+
+/// Without the debug data of a GOAWAY: the server chooses it, and may repeat a token there.
+fn cause_text(source: &(dyn StdError + 'static)) -> String {
+    let go_away = source.downcast_ref::<h2::Error>().filter(|error| error.is_go_away());
+    match go_away.and_then(h2::Error::reason) {
+        Some(reason) => format!("the connection was ended over HTTP/2: {reason}"),
+        None => source.to_string(),
+    }
 }
 
 /// An HTTP/2 error keeps only the kind and the text of the I/O error below it. The TLS library uses `InvalidData`, for

@@ -340,6 +340,25 @@ fn escaped_secrets_are_removed_too() {
     assert_eq!(server.details.as_deref(), Some(r#"{"n":1,"sent":["[redacted]"]}"#));
 }
 
+/// The message and the details of a refusal of this refresh token.
+fn echoed(token: &str, body: &str) -> (Option<String>, Option<String>) {
+    let call = Call::Refresh { refresh: RefreshToken::new(Secret::new(token).unwrap()), access: None };
+    let server = judged(call, answer(401, body)).unwrap_err().server.unwrap();
+    (server.message, server.details)
+}
+
+#[test]
+fn a_secret_is_removed_from_keys_and_numbers_and_from_json_in_a_message() {
+    let quoted = r#"{"error":"X","message":["a\"b"],"details":{"a\"b":"a\"b"}}"#;
+    let details = r#"{"[redacted]":"[redacted]"}"#;
+    assert_eq!(echoed("a\"b", quoted), (Some(r#"["[redacted]"]"#.into()), Some(details.into())));
+    // The details stay JSON.
+    let number = r#"{"error":"X","details":{"n":123456,"m":1}}"#;
+    assert_eq!(echoed("123456", number).1.as_deref(), Some(r#"{"m":1,"n":"[redacted]"}"#));
+    // Line breaks of a message become spaces.
+    assert_eq!(echoed("a b", r#"{"error":"X","message":"a\nb"}"#).0.as_deref(), Some("[redacted]"));
+}
+
 #[test]
 fn retry_after_is_seconds_or_a_date_on_the_servers_clock() {
     let wait = |retry_after: &str, date: Option<&str>| {

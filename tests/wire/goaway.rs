@@ -96,13 +96,9 @@ fn go_away(tls: &mut Tls, last_stream: u32, leave: Leave) {
     if leave.has_begun {
         write_frame(tls, FIRST_STREAM, HEADERS, END_HEADERS, &HEAD);
     }
-    write_frame(
-        tls,
-        CONNECTION,
-        GOAWAY,
-        0,
-        &[last_stream.to_be_bytes(), leave.reason.to_be_bytes()].concat(),
-    );
+    let debug_data = b"bad token r3fr3sh";
+    let ids = [last_stream.to_be_bytes(), leave.reason.to_be_bytes()].concat();
+    write_frame(tls, CONNECTION, GOAWAY, 0, &[&ids, &debug_data[..]].concat());
     if leave.is_orderly {
         tls.conn.send_close_notify();
         let _ = tls.flush();
@@ -128,6 +124,7 @@ fn refresh_at_a_server_that_goes_away(last_stream: u32, leave: Leave) -> Error {
     let refresh = RefreshToken::new(Secret::new("r3fr3sh").unwrap());
     let error = Client::new(&settings).unwrap().refresh(None, refresh, PATIENCE).unwrap_err();
     server.join().unwrap();
+    assert!(!error.text.contains("r3fr3sh"), "a server repeats the token: {error}");
     error
 }
 

@@ -205,10 +205,12 @@ impl<'a> Reader<'a> {
         Some(Stamp { boot_id, at: Moment { boot: self.duration()?, wall: self.duration()? } })
     }
 
-    /// A status that only a later version of the library knows still counts as a refusal.
+    /// A status that only a later version of the library knows still counts as a refusal, and so does PG_OK: an error
+    /// with it would be a success without a token.
     fn status(&mut self) -> Option<Status> {
         let number = i32::from_be_bytes(self.array()?);
-        let known = Status::ALL.iter().find(|status| **status as i32 == number);
+        let mut refusals = Status::ALL.iter().filter(|status| **status != Status::PG_OK);
+        let known = refusals.find(|status| **status as i32 == number);
         Some(known.copied().unwrap_or(Status::PG_ERR_REFUSED))
     }
 }
@@ -274,6 +276,16 @@ pub(super) mod tests {
         let back_off = [b"\x01\0\0\0\x02", &stamp(0, 1)[..], b"\0\0\x01\x2c\0\0\0\0\0\0\0\0\0\0"];
         let expected = [access.concat(), claimed.concat(), back_off.concat()].concat();
         assert_eq!(*records()[2].encode(), expected);
+    }
+
+    #[test]
+    fn an_obstacle_is_a_failure_whatever_its_number_is() {
+        for number in [Status::PG_OK as i32, 4711, -1] {
+            let start = [&b"\0\0\x01\0\0\0\x01"[..], &[0; 32], &number.to_be_bytes()];
+            let bytes = [&start.concat()[..], &[0; 10]].concat();
+            let back_off = Record::decode(&bytes).unwrap().back_off.unwrap();
+            assert_eq!(back_off.status, Status::PG_ERR_REFUSED, "{number}");
+        }
     }
 
     #[test]

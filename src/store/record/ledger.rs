@@ -379,10 +379,12 @@ impl Ledger {
         let longest = if Refusal::is_withheld(back_off.status) { FOREVER } else { LONGEST_BACK_OFF };
         let left = self.to_local_clock(back_off.until).wait(longest, &*self.clock);
         let until = self.clock.now().boot.saturating_add(left);
-        let code = back_off.code.as_deref().unwrap_or("no code");
+        // Anybody who can write to the store may have chosen this text.
+        let code = back_off.code.clone().filter(|code| ServerError::is_code(code));
+        let shown_code = code.as_deref().unwrap_or("no code");
         let what = match back_off.status {
             Status::PG_ERR_REFUSED => {
-                format!("the service refused the credentials ({code}); check account_id and public_key")
+                format!("the service refused the credentials ({shown_code}); check account_id and public_key")
             }
             Status::PG_ERR_RATE_LIMITED => "the service had too many requests; wait and try again".into(),
             Status::PG_ERR_BLOCKED | Status::PG_ERR_REDIRECT => {
@@ -392,10 +394,7 @@ impl Ledger {
             _ => "the answer to a refresh was lost, and on_ambiguous is fail; set credentials".into(),
         };
         let text = format!("{what} (stored by another session of this account)");
-        let server = back_off
-            .code
-            .clone()
-            .map(|code| Box::new(ServerError { code: Some(code), ..ServerError::default() }));
+        let server = code.map(|code| Box::new(ServerError { code: Some(code), ..ServerError::default() }));
         let error = Error { http_status: back_off.http_status, server, ..Error::new(back_off.status, text) };
         Refusal { strikes: back_off.strikes as usize, until, error }
     }

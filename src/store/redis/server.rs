@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use super::address::Address;
 use super::bounded::{BoundedStream, Violation};
 use crate::clock::Clock;
-use crate::error::Error;
+use crate::error::{Error, excerpt};
 use crate::runtime::process::PerProcess;
 use crate::runtime::race;
 use crate::runtime::standard_streams;
@@ -378,12 +378,12 @@ impl Server {
 
     /// The failure for a problem that only an operator can solve.
     fn refused(&self, what: &str, advice: &str) -> CommandFailure {
-        let text = format!("store {}: {what}; {advice}", self.address);
+        let text = format!("store {}: {}; {advice}", self.address, excerpt(what));
         CommandFailure { error: Error::new(Status::PG_ERR_STORE_REFUSED, text), may_reconnect: false }
     }
 
     fn store_error(&self, what: &str, advice: &str) -> Error {
-        Error::new(Status::PG_ERR_STORE, format!("store {}: {what}; {advice}", self.address))
+        Error::new(Status::PG_ERR_STORE, format!("store {}: {}; {advice}", self.address, excerpt(what)))
     }
 }
 
@@ -507,6 +507,19 @@ mod tests {
                 assert!(error.text.contains("127.0.0.1") && error.text.contains("repl"), "{text}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn the_text_of_an_error_of_the_server_is_one_line_that_is_not_too_long() {
+        let text = error_from_server(b"-ERR a\nb\x1b[31mc\r\n", true).text;
+        assert!(text.contains("a b [31mc"), "{text:?}");
+        static LONG: [u8; 40_000] = {
+            let mut reply = [b'x'; 40_000];
+            [reply[0], reply[39_998], reply[39_999]] = [b'-', b'\r', b'\n'];
+            reply
+        };
+        let text = error_from_server(&LONG, true).text;
+        assert!(text.contains('…') && text.len() < 1000, "{text:?}");
     }
 
     #[test]
