@@ -33,9 +33,10 @@ runs() { # program
 
 # shellcheck disable=SC2046 # flags are words
 compile shared $(pkg-config --cflags --libs paymentsgate_auth)
+# A compiler with libgcc links that by itself.
 # shellcheck disable=SC2046
 compile archive $(pkg-config --cflags paymentsgate_auth) "$stage/lib/libpaymentsgate_auth.a" \
-    $(pkg-config --static --libs paymentsgate_auth | sed 's/-lpaymentsgate_auth//')
+    $(pkg-config --static --libs paymentsgate_auth | sed 's/-lpaymentsgate_auth//') -lunwind
 readelf --dynamic "$work/shared" | grep -q 'NEEDED.*\[libpaymentsgate_auth\.so\.1\]'
 ! readelf --dynamic "$work/archive" | grep 'NEEDED.*paymentsgate' || exit 1
 runs shared
