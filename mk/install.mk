@@ -39,7 +39,7 @@ place:
 	@install -m 755 $(BUILT)/$(PLAIN_FILE) $(DESTDIR)$(LIBDIR)/$(SO_FILE)
 	@ln -sf $(SO_FILE) $(DESTDIR)$(LIBDIR)/$(ABI_FILE)
 	@ln -sf $(ABI_FILE) $(DESTDIR)$(LIBDIR)/$(PLAIN_FILE)
-	$(if $(filter release,$(PROFILE)),@install -m 644 $(BUILT)/$(NAME).a $(DESTDIR)$(LIBDIR)/)
+	$(if $(wildcard $(BUILT)/$(NAME).a),@install -m 644 $(BUILT)/$(NAME).a $(DESTDIR)$(LIBDIR)/)
 	@$(FILL) paymentsgate_auth.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/paymentsgate_auth.pc
 	@for part in Config ConfigVersion; do \
 	    $(FILL) cmake/PaymentsgateAuth$$part.cmake.in > $(DESTDIR)$(CMAKE)/PaymentsgateAuth$$part.cmake || exit 1; \
