@@ -17,6 +17,9 @@ CARGO   ?= cargo
 PROFILE ?= release
 # One test of test-rust, test-c, test-go, test-python, test-behaviours and the like, as the test runner of each takes it.
 ONLY    ?=
+# Another platform than this machine's, as cargo-zigbuild names it: aarch64-unknown-linux-gnu.2.17 is 64-bit ARM with glibc 2.17 or newer.
+# For `library`, `wheel`, `dist` and `deb`; what they make is then below build/TARGET. Not taken from the environment.
+TARGET  :=
 # How many programs are built, and how many tests run, side by side in `make test`.
 BESIDE  ?= 2
 
@@ -27,19 +30,24 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # The number of the library's file: the ABI, then what was added to it.
 SO      := $(shell sed -n '/^\[package.metadata.capi.library\]/,/^version_/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 ABI     := $(firstword $(subst ., ,$(SO)))
-TARGET  := $(or $(CARGO_TARGET_DIR),target)
+# Cargo's folder; other platforms have one of their own in it, and their Rust.
+CARGO_OUT := $(or $(CARGO_TARGET_DIR),target)
+# TARGET as Rust names it, and the oldest glibc that it asks for.
+RUST_TARGET := $(firstword $(subst ., ,$(TARGET)))
+GLIBC   := $(patsubst $(RUST_TARGET).%,%,$(filter $(RUST_TARGET).%,$(TARGET)))
 SANDBOX := sandbox
 
-# What a profile makes is in a folder of its own.
-OUT     := $(CURDIR)/build$(if $(filter-out release,$(PROFILE)),/$(PROFILE))
+# What is made for TARGET, or for this machine; what a profile makes is in a folder of its own.
+FOR     := build$(TARGET:%=/%)
+OUT     := $(CURDIR)/$(FOR)$(if $(filter-out release,$(PROFILE)),/$(PROFILE))
 # The library as cargo builds it.
 BUILT   := $(OUT)/lib
 LIBRARY := $(BUILT)/$(NAME).so
 # C, C++, Python and Go build against this tree, as against an installed library.
 STAGE   := $(OUT)/stage
 STAGED  := $(STAGE)/lib/$(NAME).so.$(SO)
-COMMAND := build/paymentsgate-auth
-RELEASE_SANDBOX := $(CURDIR)/build/release/pg-sandbox
+COMMAND := $(FOR)/paymentsgate-auth
+RELEASE_SANDBOX := $(CURDIR)/$(FOR)/release/pg-sandbox
 LIVE    := build/paymentsgate-live
 EXAMPLES := $(addprefix $(OUT)/examples/,issue_refresh_c issue_refresh_cpp issue_refresh_go session_c session_cpp session_go queue_c \
     sqlite_store_c curl_c curl_cpp)

@@ -7,9 +7,17 @@
 # The models of tests/loom have loom's own locks, and are built apart.
 DEV       := --workspace --exclude pg-loom --features paymentsgate-auth-cli/pages
 DEV_BUILD  = $(CARGO) build $(DEV) --test abi
-DEV_BIN   := $(TARGET)/debug
+DEV_BIN   := $(CARGO_OUT)/debug
 # Every release build is one of these: CARGO without paths of this machine in what it makes.
-RELEASE   := CARGO='$(CARGO)' $(CURDIR)/scripts/cargo-release
+RELEASE   := CARGO='$(if $(TARGET),$(CURDIR)/scripts/cargo-platform,$(CARGO))' $(CURDIR)/scripts/cargo-release
+# `$(call for_target,FOLDER)`: cargo's words for TARGET. `$(call made,FOLDER)`: where the result then is. FOLDER is `/cli` or nothing.
+for_target = $(if $(TARGET),--target $(TARGET)) $(if $(TARGET)$(1),--target-dir $(CARGO_OUT)$(TARGET:%=/platforms)$(1))
+made       = $(CARGO_OUT)$(if $(TARGET),/platforms$(1)/$(RUST_TARGET),$(1))
+
+# Of TARGET, as Debian names them on every machine, for scripts/static-archive; and what must be there before anything is built for TARGET.
+BINUTIL   := $(firstword $(subst -, ,$(TARGET)))-linux-gnu-
+BINUTILS  := $(if $(TARGET),LD=$(BINUTIL)ld OBJCOPY=$(BINUTIL)objcopy AR=$(BINUTIL)ar)
+PLATFORM_READY := $(if $(TARGET),setup-platforms build/rust/ready build/venv-wheel/ready)
 
 LIBRARY_SOURCES := build.rs cbindgen.toml Cargo.toml Cargo.lock $(wildcard rust-toolchain.toml) $(call files,src)
 
@@ -19,17 +27,30 @@ library: $(LIBRARY) ## The library alone
 
 # Without the rlib, which the tests link: beside it rustc skips the link-time optimization of the whole (600 kB, and speed). Another
 # build in this folder, as that of a wheel, leaves its library under the same name, which cargo would take for this one.
-RELEASE_LIBRARY := $(CURDIR)/build/lib/$(NAME).so
-$(RELEASE_LIBRARY): $(LIBRARY_SOURCES) scripts/static-archive abi/exports.txt | setup
-	@rm -f $(TARGET)/release/deps/$(NAME).so
-	$(RELEASE) rustc --release --package paymentsgate-auth --lib --crate-type cdylib,staticlib
+# `$(call library_and_archive,PROFILE,FOLDER)`
+define library_and_archive
+	@rm -f $(call made,)/$(2)/deps/$(NAME).so
+	$(RELEASE) rustc $(call for_target,) --profile $(1) --package paymentsgate-auth --lib --crate-type cdylib,staticlib
 	@mkdir -p $(@D)
-	scripts/static-archive $(TARGET)/release/$(NAME).a $(@D)/$(NAME).a
-	@install -m 644 -t $(@D) $(TARGET)/release/$(NAME).so
+	$(if $(filter release,$(1)),$(BINUTILS) scripts/static-archive,cp) $(call made,)/$(2)/$(NAME).a $(@D)/$(NAME).a
+	@install -m 644 -t $(@D) $(call made,)/$(2)/$(NAME).so
+endef
+RELEASE_LIBRARY := $(CURDIR)/$(FOR)/lib/$(NAME).so
+$(RELEASE_LIBRARY): $(LIBRARY_SOURCES) scripts/static-archive abi/exports.txt | setup $(PLATFORM_READY)
+	$(call library_and_archive,release,release)
 
-$(CURDIR)/build/dev/lib/$(NAME).so: $(LIBRARY_SOURCES) | setup
+# For another platform with the archive, as cargo makes it, and without what is only read in a debugger.
+ifdef TARGET
+$(CURDIR)/$(FOR)/dev/lib/$(NAME).so: export CARGO_PROFILE_DEV_DEBUG := 0
+$(CURDIR)/$(FOR)/dev/lib/$(NAME).so: export CARGO_INCREMENTAL := 0
+endif
+$(CURDIR)/$(FOR)/dev/lib/$(NAME).so: $(LIBRARY_SOURCES) | setup $(PLATFORM_READY)
+ifdef TARGET
+	$(call library_and_archive,dev,debug)
+else
 	$(DEV_BUILD) --lib
 	@install -D -m 644 -t $(@D) $(DEV_BIN)/$(NAME).so
+endif
 
 # A program in C or Go looks at the headers alone when it is built: it is not built anew for another library behind them.
 $(STAGED): $(LIBRARY) $(HEADERS) paymentsgate_auth.pc.in $(wildcard cmake/*.in)
@@ -43,9 +64,9 @@ $(PG_SANDBOX): $(MANIFESTS) $(call files,$(SANDBOX)/src) | setup
 	$(DEV_BUILD) --bin pg-sandbox
 	@install -D -m 755 $(DEV_BIN)/pg-sandbox $@
 
-$(RELEASE_SANDBOX): $(MANIFESTS) $(call files,$(SANDBOX)/src) | setup
-	$(RELEASE) build --release --package pg-sandbox
-	@install -D -m 755 $(TARGET)/release/pg-sandbox $@
+$(RELEASE_SANDBOX): $(MANIFESTS) $(call files,$(SANDBOX)/src) | setup $(PLATFORM_READY)
+	$(RELEASE) build $(call for_target,) --release --package pg-sandbox
+	@install -D -m 755 $(call made,)/release/pg-sandbox $@
 
 live: $(LIVE)
 $(LIVE): $(MANIFESTS) $(call files,src $(SANDBOX)/src examples/live/src) | setup
@@ -54,9 +75,9 @@ $(LIVE): $(MANIFESTS) $(call files,src $(SANDBOX)/src examples/live/src) | setup
 
 # The command line links the rlib, so it is built in a folder of its own: in one, each would undo the other.
 command: $(COMMAND) build/pages/paymentsgate-auth.1 ## The command line (build/paymentsgate-auth) and its manual pages
-$(COMMAND): $(MANIFESTS) $(call files,src cli/src) | setup
-	$(RELEASE) build --profile command --package paymentsgate-auth-cli --target-dir $(TARGET)/cli
-	@install -D -m 755 $(TARGET)/cli/command/paymentsgate-auth $@
+$(COMMAND): $(MANIFESTS) $(call files,src cli/src) | setup $(PLATFORM_READY)
+	$(RELEASE) build $(call for_target,/cli) --profile command --package paymentsgate-auth-cli
+	@install -D -m 755 $(call made,/cli)/command/paymentsgate-auth $@
 
 # Manual pages, and what shells complete.
 build/pages/paymentsgate-auth.1: $(MANIFESTS) $(call files,src cli/src cli/pages) $(SANDBOX)/src/arguments.rs | setup

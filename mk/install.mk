@@ -37,7 +37,7 @@ place:
 	@install -m 755 $(BUILT)/$(NAME).so $(DESTDIR)$(LIBDIR)/$(NAME).so.$(SO)
 	@ln -sf $(NAME).so.$(SO) $(DESTDIR)$(LIBDIR)/$(NAME).so.$(ABI)
 	@ln -sf $(NAME).so.$(ABI) $(DESTDIR)$(LIBDIR)/$(NAME).so
-	$(if $(filter release,$(PROFILE)),@install -m 644 $(BUILT)/$(NAME).a $(DESTDIR)$(LIBDIR)/)
+	$(if $(wildcard $(BUILT)/$(NAME).a),@install -m 644 $(BUILT)/$(NAME).a $(DESTDIR)$(LIBDIR)/)
 	@$(FILL) paymentsgate_auth.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/paymentsgate_auth.pc
 	@for part in Config ConfigVersion; do \
 	    $(FILL) cmake/PaymentsgateAuth$$part.cmake.in > $(DESTDIR)$(CMAKE)/PaymentsgateAuth$$part.cmake || exit 1; \

@@ -2,11 +2,12 @@
 
 .PHONY: dist recipes deb wheel setup-packages
 
-DIST    := $(CURDIR)/dist
+DIST    := $(CURDIR)/$(if $(TARGET),$(FOR)/)dist
 # The same sources give the same bytes: times are those of the last commit. Not for cargo, which would build anew.
 EPOCH    = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),315532800)
 HOST    := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-ARCHIVE := paymentsgate-auth-$(VERSION)-$(HOST)
+ARCHIVE := paymentsgate-auth-$(VERSION)-$(or $(RUST_TARGET),$(HOST))
+UNPACKED := $(FOR)/archive
 RECIPES := paymentsgate-auth-$(VERSION)-recipes
 # Where users get the archives.
 RELEASES ?= https://github.com/paymentsgate-auth/paymentsgate-auth/releases/download/v$(VERSION)
@@ -26,16 +27,16 @@ setup-packages: setup
 	@scripts/setup packages
 
 $(DIST)/$(ARCHIVE).tar.gz: $(RELEASED) scripts/third-party
-	@rm -rf build/dist && mkdir -p build/dist/$(ARCHIVE) $(DIST)
-	@$(MAKE) --no-print-directory PROFILE=release place place-command DESTDIR= PREFIX=$(CURDIR)/build/dist/$(ARCHIVE) \
-	    LIBDIR=$(CURDIR)/build/dist/$(ARCHIVE)/lib $(MOVABLE)
-	@strip --strip-debug --enable-deterministic-archives build/dist/$(ARCHIVE)/lib/$(NAME).a
-	@cp -R README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT THIRD-PARTY-NOTICES.txt docs examples build/dist/$(ARCHIVE)/
-	@rm -rf build/dist/$(ARCHIVE)/examples/live
+	@rm -rf $(UNPACKED) && mkdir -p $(UNPACKED)/$(ARCHIVE) $(DIST)
+	@$(MAKE) --no-print-directory PROFILE=release place place-command DESTDIR= PREFIX=$(CURDIR)/$(UNPACKED)/$(ARCHIVE) \
+	    LIBDIR=$(CURDIR)/$(UNPACKED)/$(ARCHIVE)/lib $(MOVABLE)
+	@$(if $(TARGET),$(BINUTIL))strip --strip-debug --enable-deterministic-archives $(UNPACKED)/$(ARCHIVE)/lib/$(NAME).a
+	@cp -R README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT THIRD-PARTY-NOTICES.txt docs examples $(UNPACKED)/$(ARCHIVE)/
+	@rm -rf $(UNPACKED)/$(ARCHIVE)/examples/live
 	@for part in paymentsgate-auth paymentsgate-auth-cli pg-sandbox; do \
-	    scripts/third-party bill $$part > build/dist/$(ARCHIVE)/$$part.cdx.json || exit 1; \
+	    scripts/third-party bill $$part > $(UNPACKED)/$(ARCHIVE)/$$part.cdx.json || exit 1; \
 	done
-	$(call pack,build/dist,$(ARCHIVE))
+	$(call pack,$(UNPACKED),$(ARCHIVE))
 	@$(SUMS)
 
 $(DIST)/$(RECIPES).tar.gz: $(DIST)/$(ARCHIVE).tar.gz $(call files,packaging) scripts/recipes mk/install.mk
@@ -46,21 +47,26 @@ $(DIST)/$(RECIPES).tar.gz: $(DIST)/$(ARCHIVE).tar.gz $(call files,packaging) scr
 
 # The mark of all packages: their names have the kind of machine in them.
 $(DIST)/.deb: $(RELEASED) $(call files,debian) scripts/deb | setup-packages
-	scripts/deb $(VERSION) $(EPOCH) $(DIST)
+	scripts/deb $(VERSION) $(EPOCH) $(DIST) $(FOR)/deb $(firstword $(subst -, ,$(TARGET)))
 	@touch $@
 	@$(SUMS)
 
-# Linked for an old glibc, checked and named by auditwheel, and tried here.
-WHEEL_GLIBC := 2.17
-wheel: $(PG_SANDBOX) build/venv-wheel/ready $(VENV)/ready ## The Python packages (library, emulator, command line), for glibc 2.17 and newer, in dist/
-	rm -rf build/wheel-linked $(DIST)/*.whl
+# Linked for an old glibc, checked and named by auditwheel, and, if they are for this machine, tried here.
+WHEEL_TARGET := $(or $(TARGET),$(HOST).2.17)
+WHEEL_CARGO  := $(if $(TARGET),$(CURDIR)/scripts/cargo-platform,cargo-zigbuild)
+WHEEL_SYSTEM := manylinux_$(subst .,_,$(or $(GLIBC),2.17))_$(firstword $(subst -, ,$(WHEEL_TARGET)))
+IN_VENV_WHEEL = PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH"
+wheel: build/venv-wheel/ready $(or $(PLATFORM_READY),$(PG_SANDBOX) $(VENV)/ready) ## The Python packages (library, emulator, command line), for glibc 2.17 and newer, in dist/
+	rm -rf $(FOR)/wheel-linked $(DIST)/*.whl
 	@mkdir -p $(DIST)
-	for part in . '--wheel bindings/python-sandbox' '--wheel bindings/python-cli'; do \
-	    PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" CARGO=cargo-zigbuild CARGO_TARGET_DIR=$(abspath $(TARGET)) \
-	    PG_WHEEL_TARGET=$$(rustc --print host-tuple).$(WHEEL_GLIBC) \
-	        python -m build --no-isolation --outdir build/wheel-linked $$part || exit 1; \
+	for part in '$(if $(TARGET),--wheel) .' '--wheel bindings/python-sandbox' '--wheel bindings/python-cli'; do \
+	    $(IN_VENV_WHEEL) CARGO=$(WHEEL_CARGO) CARGO_TARGET_DIR=$(abspath $(CARGO_OUT))$(TARGET:%=/platforms) PG_WHEEL_TARGET=$(WHEEL_TARGET) \
+	        python -m build --no-isolation --outdir $(FOR)/wheel-linked $$part || exit 1; \
 	done
-	PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH" \
-	    auditwheel repair --plat manylinux_$(subst .,_,$(WHEEL_GLIBC))_$$(uname -m) --wheel-dir dist build/wheel-linked/*.whl
-	mv build/wheel-linked/*.tar.gz dist
-	PG_WHEEL=$$(ls dist/paymentsgate_auth-*.whl) $(PYTHON) -m pytest -q -s tests/wheel
+	$(IN_VENV_WHEEL) auditwheel repair --plat $(WHEEL_SYSTEM) --wheel-dir $(DIST) $(FOR)/wheel-linked/*.whl
+ifdef TARGET
+	@$(SUMS)
+else
+	mv $(FOR)/wheel-linked/*.tar.gz $(DIST)
+	PG_WHEEL=$$(ls $(DIST)/paymentsgate_auth-*.whl) $(PYTHON) -m pytest -q -s tests/wheel
+endif

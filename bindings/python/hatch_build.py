@@ -1,11 +1,12 @@
 """Builds a part of the tree with cargo, and puts it into the wheel.
 
 Without options that is the shared library, beside the package; with the options ``package`` and ``program``
-(of cargo) it is a program, as a script with a bill of materials. The wheel is tagged for this machine
-(``linux_x86_64``). auditwheel finds out on which other systems it runs.
+(of cargo) it is a program, as a script with a bill of materials. The wheel is tagged for this machine, or for
+the target (``linux_x86_64``). auditwheel finds out on which other systems it runs.
 
 Variables: CARGO (default ``cargo``) and PG_WHEEL_TARGET, a ``--target`` for cargo. With ``cargo-zigbuild``
-and ``x86_64-unknown-linux-gnu.2.17`` the part is linked for an older glibc.
+and ``x86_64-unknown-linux-gnu.2.17`` the part is linked for an older glibc; with ``scripts/cargo-platform``
+and ``aarch64-unknown-linux-gnu.2.17``, for another kind of machine.
 """
 
 import json
@@ -29,7 +30,7 @@ class CargoHook(BuildHookInterface):  # type: ignore[type-arg]
         if version == "editable":
             return
         build_data["pure_python"] = False
-        build_data["tag"] = "py3-none-" + re.sub(r"\W", "_", sysconfig.get_platform())
+        build_data["tag"] = f"py3-none-{platform()}"
         if "program" in self.config:
             package, program = self.config["package"], self.config["program"]
             built = build_program(package, program)
@@ -37,6 +38,12 @@ class CargoHook(BuildHookInterface):  # type: ignore[type-arg]
             build_data["sbom_files"].append(write_bill(package, Path(built).parent))
         else:
             build_data["force_include"][build_library()] = f"paymentsgate_auth/{soname()}"
+
+
+def platform() -> str:
+    """Python's name of the target, or of this machine."""
+    target = os.environ.get("PG_WHEEL_TARGET")
+    return f"linux_{target.split('-')[0]}" if target else re.sub(r"\W", "_", sysconfig.get_platform())
 
 
 def build_library() -> str:

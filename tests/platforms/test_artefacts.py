@@ -1,0 +1,129 @@
+"""What `make wheel dist deb` made for another platform: names, tags, kind of machine, and nothing of the machine that built it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TARGET = os.environ["PG_TARGET"]
+"""As the Makefile has it: aarch64-unknown-linux-gnu.2.17."""
+MADE = Path(os.environ["PG_MADE"])
+VERSION = re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]  # type: ignore[index]
+
+MACHINE = TARGET.split("-")[0]
+ELF_MACHINE = {"x86_64": 62, "aarch64": 183}[MACHINE]
+DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}[MACHINE]
+WHEELS = {
+    "paymentsgate_auth": "paymentsgate_auth/libpaymentsgate_auth.so.1",
+    "paymentsgate_auth_cli": f"paymentsgate_auth_cli-{VERSION}.data/scripts/paymentsgate-auth",
+    "paymentsgate_auth_sandbox": f"paymentsgate_auth_sandbox-{VERSION}.data/scripts/pg-sandbox",
+}
+PROGRAMS = ["paymentsgate-auth", "pg-sandbox"]
+
+
+def glibc() -> tuple[int, ...]:
+    """The oldest one that TARGET asks for."""
+    return tuple(int(part) for part in TARGET.partition(".")[2].split("."))
+
+
+def elf_files(folder: Path) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return [path for path in files if path.read_bytes()[:4] == b"\x7fELF"]
+
+
+def check_elf(path: Path) -> None:
+    assert int.from_bytes(path.read_bytes()[18:20], "little") == ELF_MACHINE, path
+    said = subprocess.run(["readelf", "--version-info", path], capture_output=True, text=True, check=True).stdout
+    needed = {tuple(int(part) for part in name.split(".")) for name in re.findall(r"GLIBC_(\d+\.[\d.]+)", said)}
+    assert needed, path
+    assert max(needed) <= glibc(), path
+
+
+def check_no_path_of_this_machine(folder: Path) -> None:
+    paths = [str(ROOT), str(Path.home()), os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo")]
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            content = path.read_bytes()
+            assert not [name for name in paths if f"{name}/".encode() in content], path
+
+
+@pytest.mark.parametrize("name", WHEELS)
+def test_a_wheel_is_for_the_target(name: str, tmp_path: Path) -> None:
+    tag = f"manylinux_{'_'.join(map(str, glibc()))}_{MACHINE}"
+    (file,) = MADE.glob(f"{name}-*.whl")
+    assert file.name.startswith(f"{name}-{VERSION}-py3-none-")
+    assert tag in file.name.removesuffix(".whl").split("-")[-1].split(".")
+    with zipfile.ZipFile(file) as wheel:
+        wheel.extractall(tmp_path)
+    about = (tmp_path / f"{name}-{VERSION}.dist-info" / "WHEEL").read_text()
+    assert f"Tag: py3-none-{tag}\n" in about
+    assert "Root-Is-Purelib: false\n" in about
+    assert elf_files(tmp_path) == [tmp_path / WHEELS[name]]
+    check_elf(tmp_path / WHEELS[name])
+    check_no_path_of_this_machine(tmp_path)
+
+
+def test_the_archive_is_for_the_target(tmp_path: Path) -> None:
+    name = f"paymentsgate-auth-{VERSION}-{TARGET.split('.')[0]}"
+    with tarfile.open(MADE / f"{name}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="tar")
+    folder = tmp_path / name
+    (library,) = (folder / "lib").glob("libpaymentsgate_auth.so.1.*")
+    programs = [folder / "bin" / program for program in PROGRAMS]
+    assert sorted(elf_files(folder)) == sorted([library, *programs])
+    for path in [library, *programs]:
+        check_elf(path)
+    subprocess.run(["ar", "x", folder / "lib" / "libpaymentsgate_auth.a"], cwd=tmp_path, check=True)
+    (member,) = tmp_path.glob("*.o")
+    assert int.from_bytes(member.read_bytes()[18:20], "little") == ELF_MACHINE
+    check_no_path_of_this_machine(folder)
+
+
+def test_the_archive_exports_the_reviewed_names(tmp_path: Path) -> None:
+    name = f"paymentsgate-auth-{VERSION}-{TARGET.split('.')[0]}"
+    with tarfile.open(MADE / f"{name}.tar.gz") as archive:
+        archive.extract(f"{name}/lib/libpaymentsgate_auth.a", tmp_path, filter="tar")
+    words = [f"{MACHINE}-linux-gnu-nm", "--extern-only", "--defined-only", tmp_path / name / "lib" / "libpaymentsgate_auth.a"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    reviewed = (ROOT / "abi" / "exports.txt").read_text().splitlines()
+    assert {line.split()[2] for line in said.splitlines() if len(line.split()) == 3} == {
+        line for line in reviewed if line and not line.startswith("#")
+    }
+
+
+@pytest.mark.parametrize("name", ["libpaymentsgate-auth1", "libpaymentsgate-auth-dev", "paymentsgate-auth"])
+def test_a_debian_package_is_for_the_target(name: str, tmp_path: Path) -> None:
+    file = MADE / f"{name}_{VERSION}_{DEBIAN}.deb"
+    fields = subprocess.run(["dpkg-deb", "--field", file], capture_output=True, text=True, check=True).stdout
+    assert f"Architecture: {DEBIAN}\n" in fields
+    subprocess.run(["dpkg-deb", "--extract", file, tmp_path], check=True)
+    folder = tmp_path / "usr" / "lib" / f"{MACHINE}-linux-gnu"
+    if name == "paymentsgate-auth":
+        expected = [tmp_path / "usr" / "bin" / program for program in PROGRAMS]
+    else:
+        expected = list(folder.glob("libpaymentsgate_auth.so.1.*"))
+        assert (folder / "libpaymentsgate_auth.a").exists() == (name == "libpaymentsgate-auth-dev")
+    if name != "libpaymentsgate-auth-dev":
+        assert re.search(r"^Depends: .*\blibc6 \(>= 2\.", fields, re.M)
+        assert expected
+    assert sorted(elf_files(tmp_path)) == sorted(expected)
+    for path in expected:
+        check_elf(path)
+    check_no_path_of_this_machine(tmp_path)
+
+
+def test_the_sums_are_those_of_the_files() -> None:
+    sums = dict(reversed(line.split("  ")) for line in (MADE / "SHA256SUMS").read_text().splitlines())
+    assert {name for name in sums if name.endswith((".deb", ".tar.gz"))} == {
+        path.name for path in MADE.iterdir() if path.name.endswith((".deb", ".tar.gz"))
+    }
+    for name, expected in sums.items():
+        assert hashlib.sha256((MADE / name).read_bytes()).hexdigest() == expected, name
