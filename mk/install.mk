@@ -7,7 +7,7 @@ PC_PREFIX ?= $(PREFIX)
 MOVABLE   := PC_PREFIX='$$$${pcfiledir}/../..'
 # What a static link needs besides: `cargo rustc --lib --crate-type staticlib -- --print native-static-libs`, without what
 # the compiler adds by itself, libc and the one of the two libgcc that fits.
-NATIVE_LIBS := -lutil -lrt -lpthread -lm -ldl
+NATIVE_LIBS := $(if $(filter %-musl,$(TARGET)),-lgcc_eh,-lutil -lrt -lpthread -lm -ldl)
 
 CMAKE   := $(LIBDIR)/cmake/PaymentsgateAuth
 # What the templates of the two package files are filled with.
