@@ -51,7 +51,8 @@ $(DIST)/.deb: $(RELEASED) $(call files,debian) scripts/deb | setup-packages
 	@touch $@
 	@$(SUMS)
 
-# Linked for an old glibc, checked and named by auditwheel, and, if they are for this machine, tried here.
+# Linked for an old glibc, checked and named by auditwheel, and, if they are for this machine, tried here. Auditwheel takes no name of
+# a system that is not this machine's, but finds the oldest one.
 WHEEL_TARGET := $(or $(TARGET),$(HOST).2.17)
 WHEEL_CARGO  := $(if $(TARGET),$(CURDIR)/scripts/cargo-platform,cargo-zigbuild)
 WHEEL_SYSTEM := manylinux_$(subst .,_,$(or $(GLIBC),2.17))_$(firstword $(subst -, ,$(WHEEL_TARGET)))
@@ -63,7 +64,8 @@ wheel: build/venv-wheel/ready $(or $(PLATFORM_READY),$(PG_SANDBOX) $(VENV)/ready
 	    $(IN_VENV_WHEEL) CARGO=$(WHEEL_CARGO) CARGO_TARGET_DIR=$(abspath $(CARGO_OUT))$(TARGET:%=/platforms) PG_WHEEL_TARGET=$(WHEEL_TARGET) \
 	        python -m build --no-isolation --outdir $(FOR)/wheel-linked $$part || exit 1; \
 	done
-	$(IN_VENV_WHEEL) auditwheel repair --plat $(WHEEL_SYSTEM) --wheel-dir $(DIST) $(FOR)/wheel-linked/*.whl
+	$(IN_VENV_WHEEL) auditwheel repair --plat $(if $(TARGET),auto,$(WHEEL_SYSTEM)) --wheel-dir $(DIST) $(FOR)/wheel-linked/*.whl
+	for wheel in $(DIST)/*.whl; do case $$wheel in *$(WHEEL_SYSTEM)*) ;; *) echo "wheel: $$wheel is not for $(WHEEL_SYSTEM)" >&2; exit 1 ;; esac; done
 ifdef TARGET
 	@$(SUMS)
 else
