@@ -23,28 +23,26 @@ test-arm64: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready ## What
 	$(call on_platform,PG_TARGET=$(ARM64) PG_MADE=$(ARM64_MADE) $(PYTEST) tests/platforms)
 	$(call on_platform,scripts/with-sandbox tests/platforms/arm64.sh $(ARM64_MADE))
 
-# With musl, linked statically, a program needs nothing at all. The tree that programs are built against, of a profile (`dev/` or nothing):
+# With musl, linked statically, a program needs nothing at all. The trees that programs are built against:
 MUSL       := x86_64-unknown-linux-musl
-MUSL_ARM64 := aarch64-unknown-linux-musl
-musl_stage  = $(CURDIR)/build/$(1)/$(2)stage
-make_musl   = $(call on_platform,$(MAKE) --no-print-directory TARGET=$(1) PROFILE=$(or $(2:/=),release) $(call musl_stage,$(1),$(2))/lib/$(NAME).so.$(SO))
-IN_ROOTS    = $(PYTHON) -m pytest -q -p no:cacheprovider -rs $(if $(ONLY),-k '$(ONLY)')
+MUSL_STAGE := $(CURDIR)/build/$(MUSL)/stage
+MUSL_DEV   := $(CURDIR)/build/$(MUSL)/dev/stage
+make_musl   = $(call on_platform,$(MAKE) --no-print-directory TARGET=$(MUSL) $(1)/lib/$(NAME).so.$(SO))
 
 test-empty-root: $(STAGED) $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## Programs in root folders without anything else, with glibc and musl
-	+$(call make_musl,$(MUSL),dev/)
-	PG_PLATFORMS="$(HOST)=$(STAGE) $$($(call on_platform,echo $(MUSL)=$(call musl_stage,$(MUSL),dev/)))" $(IN_ROOTS) tests/empty_root/test_empty_root.py
+	+$(call make_musl,PROFILE=dev $(MUSL_DEV))
+	PG_PLATFORMS="$(HOST)=$(STAGE) $$($(call on_platform,echo $(MUSL)=$(MUSL_DEV)))" $(PYTEST) -rs tests/empty_root/test_empty_root.py
 
-# Release builds, and static drivers of the table of behaviours. Go gets its words from the environment.
+# A release build, and static drivers of the table of behaviours. Go gets its words from the environment.
 MUSL_CC      = $(CURDIR)/build/venv-wheel/bin/python -m ziglang cc -target x86_64-linux-musl
 MUSL_LINK    = -static $$$$(pkg-config --static --cflags --libs paymentsgate_auth)
-MUSL_GO      = CC='$(MUSL_CC)' CGO_ENABLED=1 CGO_LDFLAGS=-L$(call musl_stage,$(MUSL))/lib \
+MUSL_GO      = CC='$(MUSL_CC)' CGO_ENABLED=1 CGO_LDFLAGS=-L$(MUSL_STAGE)/lib \
     GOFLAGS="-tags=pgauth_static,netgo,osusergo '-ldflags=-linkmode=external -extldflags=-static'"
 MUSL_DRIVERS = $(addprefix build/$(MUSL)/drivers/,c go)
-test-musl: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## The library with musl, for x86-64 and ARM: static programs in C and Go, the table of behaviours
-	+$(call make_musl,$(MUSL))
-	+$(call make_musl,$(MUSL_ARM64))
-	$(call on_platform,PG_PLATFORMS='$(foreach target,$(MUSL) $(MUSL_ARM64),$(target)=$(call musl_stage,$(target)))' $(IN_ROOTS) tests/empty_root)
-	+$(call on_platform,$(MUSL_GO) $(MAKE) --no-print-directory TARGET=$(MUSL) CC='$(MUSL_CC)' LINK='$(MUSL_LINK)' \
+test-musl: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## The library with musl: static programs in C and Go, the table of behaviours
+	+$(call make_musl,PROFILE=release $(MUSL_STAGE))
+	$(call on_platform,PG_PLATFORMS=$(MUSL)=$(MUSL_STAGE) $(PYTEST) -rs tests/empty_root)
+	+$(call on_platform,$(MUSL_GO) $(MAKE) --no-print-directory TARGET=$(MUSL) PROFILE=release CC='$(MUSL_CC)' LINK='$(MUSL_LINK)' \
 	    $(addprefix $(CURDIR)/,$(MUSL_DRIVERS)))
 	$(call on_platform,PG_LANGUAGES='c go' PG_DRIVER_C=$(word 1,$(MUSL_DRIVERS)) PG_DRIVER_GO=$(word 2,$(MUSL_DRIVERS)) \
 	    PYTHONPATH=$(HELPERS) $(PYTEST) -o verbosity_subtests=0 tests/behaviours)
