@@ -903,6 +903,16 @@ pg_status pg_config_set_store(struct pg_config *config,
  * failed), PG_ERR_TIMEOUT (a callback has not returned within 5 s: it goes on, and keeps using the context). */
 pg_status pg_store_check(const struct pg_store *store, struct pg_error **error);
 
+/** Retires the stores with this `context` and callback `lock`, for a program whose callbacks end before the
+ * process does: the interpreter of a language as it exits. No callback is called again, `free` neither; in
+ * this process, also if such a store is set later. Sessions go on as if the store were down; close them
+ * first. Blocks until the calls in progress end, or the deadline. PG_TIMEOUT_DEFAULT: no deadline. Must not
+ * be called from a callback.
+ *
+ * Errors: PG_ERR_INVALID_ARGUMENT (`size`), PG_ERR_NULL_POINTER (also: a callback is missing),
+ * PG_ERR_TIMEOUT (a callback has not returned; no other is called). */
+pg_status pg_store_retire(const struct pg_store *store, int64_t timeout_ms, struct pg_error **error);
+
 /** The access token, for `Authorization: Bearer …`. A secret. Never NULL for a token. */
 const char *pg_token_access_token(const struct pg_token *token);
 

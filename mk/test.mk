@@ -6,7 +6,7 @@ TESTS_BESIDE := test-behaviours test-arm64-program test-empty-root test-packages
     test-processes test-servers test-deploy test-vendor-sdk test-audit
 
 .PHONY: unit model setup-deploy test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall \
-    test-pypy test-free-threaded soak
+    test-pypy test-free-threaded test-endurance soak
 
 # The groups of `make test` say themselves what may go on at the same time.
 ifndef TOGETHER
@@ -184,6 +184,13 @@ setup-deploy: setup
 
 # ---- For hours
 
+$(OUT)/endurance: tests/endurance/process.c benches/measure.h $(HEADERS) | $(STAGED)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 $(WARNINGS) -pthread -o $@ $< $(LINK)
+
+test-endurance: $(OUT)/endurance $(PG_SANDBOX) $(VENV)/ready ## An hour of processes with many threads: what they occupy stays flat; PG_ENDURANCE_SECONDS
+	PG_ENDURANCE=$< PYTHONPATH=$(HELPERS):tests/processes $(PYTEST) tests/endurance
+
 soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall test-pypy test-free-threaded ## The simulated lives by the thousand, real processes for ten minutes on each store
 	PG_HISTORIES=20000 $(RELEASE) test --release --test simulated_session -- --nocapture
 	PG_HISTORIES=3000 $(RELEASE) test --release --test simulated_fleet -- --nocapture
@@ -192,3 +199,4 @@ soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall test-pypy test-free-th
 	$(MAKE) test-servers SERVER_TESTS=
 	PG_SOAK=1 $(MAKE) model
 	PG_SOAK=600 $(PROCESSES)
+	$(MAKE) test-endurance

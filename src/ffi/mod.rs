@@ -25,6 +25,7 @@ mod response;
 mod session;
 mod setting;
 mod store;
+mod store_gate;
 mod token;
 
 pub use client::*;

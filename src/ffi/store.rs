@@ -8,9 +8,11 @@ use std::{ptr, slice};
 
 use zeroize::Zeroizing;
 
-use super::boundary::{fallible, infallible, invalid, null, required};
+use super::boundary::{fallible, infallible, invalid, null, required, timeout};
 use super::handle::{Borrowed, Handle};
+use super::store_gate::{self, StoreId};
 use super::{pg_config, pg_error};
+use crate::clock::FOREVER;
 use crate::error::Error;
 use crate::runtime::run_blocking;
 use crate::status::Status;
@@ -182,6 +184,31 @@ pub unsafe extern "C" fn pg_store_check(
     })
 }
 
+/// Retires the stores with this `context` and callback `lock`, for a program whose callbacks end before the
+/// process does: the interpreter of a language as it exits. No callback is called again, `free` neither; in
+/// this process, also if such a store is set later. Sessions go on as if the store were down; close them
+/// first. Blocks until the calls in progress end, or the deadline. PG_TIMEOUT_DEFAULT: no deadline. Must not
+/// be called from a callback.
+///
+/// Errors: PG_ERR_INVALID_ARGUMENT (`size`), PG_ERR_NULL_POINTER (also: a callback is missing),
+/// PG_ERR_TIMEOUT (a callback has not returned; no other is called).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pg_store_retire(
+    store: *const pg_store,
+    timeout_ms: i64,
+    error: Option<&mut MaybeUninit<*mut pg_error>>,
+) -> Status {
+    fallible(error, || {
+        // SAFETY: the caller's table is valid for the call.
+        let table = unsafe { CallbackTable::of(store, false) }?;
+        let timeout = timeout(timeout_ms)?.unwrap_or(FOREVER);
+        if store_gate::retire(table.id(), timeout)? {
+            return Ok(());
+        }
+        Err(Error::new(Status::PG_ERR_TIMEOUT, "a callback of the store has not returned within the timeout"))
+    })
+}
+
 /// A copy of a complete table.
 struct CallbackTable {
     store: pg_store,
@@ -222,14 +249,40 @@ impl CallbackTable {
         }
         Ok(CallbackTable { store, owns_context })
     }
+
+    fn id(&self) -> StoreId {
+        StoreId(self.store.context.addr(), self.store.lock.map_or(0, |lock| lock as usize))
+    }
+
+    /// Calls one callback; returns its answer and its record.
+    fn call_back<F>(
+        &self,
+        callback: Option<F>,
+        call: impl FnOnce(F, *mut pg_reply) -> i32,
+    ) -> Result<(bool, Option<HostRecord>), String> {
+        let mut reply = pg_reply::default();
+        let in_progress = store_gate::enter(self.id()).ok_or("the program has retired it")?;
+        let answer = callback.map_or(-1, |callback| call(callback, &mut reply));
+        drop(in_progress);
+        match (answer, reply) {
+            (0 | 1, pg_reply { record, .. }) => Ok((answer == 1, record)),
+            (-1, pg_reply { failure: Some(reason), .. }) => Err(reason),
+            (-1, _) => Err("it answered -1, and gave no reason with pg_reply_failure".into()),
+            _ => Err(format!("it answered {answer}, which is neither 1, 0 nor -1")),
+        }
+    }
 }
 
 impl Drop for CallbackTable {
     fn drop(&mut self) {
         if let (Some(free), true) = (self.store.free, self.owns_context) {
-            let context = Context(self.store.context);
-            // SAFETY: as pg_store says: called once, after the last callback.
-            run_blocking(move || unsafe { free(context.get()) });
+            let (context, id) = (Context(self.store.context), self.id());
+            run_blocking(move || {
+                if let Some(_in_progress) = store_gate::enter(id) {
+                    // SAFETY: as pg_store says: called once, after the last callback.
+                    unsafe { free(context.get()) }
+                }
+            });
         }
     }
 }
@@ -250,7 +303,7 @@ impl Host for CallbackTable {
     fn lock(&self, key: &CStr, owner: &CStr, lease: Duration) -> Result<bool, String> {
         let lease = u32::try_from(lease.as_millis()).unwrap_or(u32::MAX);
         let (key, owner) = (key.as_ptr(), owner.as_ptr());
-        call_back(self.store.lock, |lock, reply| {
+        self.call_back(self.store.lock, |lock, reply| {
             // SAFETY: the program's function, called as pg_store says.
             unsafe { lock(self.store.context, key, owner, lease, reply) }
         })
@@ -258,7 +311,7 @@ impl Host for CallbackTable {
     }
 
     fn unlock(&self, key: &CStr, owner: &CStr) -> Result<(), String> {
-        call_back(self.store.unlock, |unlock, reply| {
+        self.call_back(self.store.unlock, |unlock, reply| {
             // SAFETY: as above.
             unsafe { unlock(self.store.context, key.as_ptr(), owner.as_ptr(), reply) }
         })
@@ -266,7 +319,7 @@ impl Host for CallbackTable {
     }
 
     fn load(&self, key: &CStr) -> Result<Option<HostRecord>, String> {
-        let answer = call_back(self.store.load, |load, reply| {
+        let answer = self.call_back(self.store.load, |load, reply| {
             // SAFETY: as above.
             unsafe { load(self.store.context, key.as_ptr(), reply) }
         });
@@ -279,25 +332,10 @@ impl Host for CallbackTable {
 
     fn save(&self, key: &CStr, expected: u64, version: u64, record: &[u8]) -> Result<bool, String> {
         let (bytes, length) = (record.as_ptr(), record.len());
-        call_back(self.store.save, |save, reply| {
+        self.call_back(self.store.save, |save, reply| {
             // SAFETY: as above.
             unsafe { save(self.store.context, key.as_ptr(), expected, version, bytes, length, reply) }
         })
         .map(|(answer, _)| answer)
-    }
-}
-
-/// Calls one callback; returns its answer and its record.
-fn call_back<F>(
-    callback: Option<F>,
-    call: impl FnOnce(F, *mut pg_reply) -> i32,
-) -> Result<(bool, Option<HostRecord>), String> {
-    let mut reply = pg_reply::default();
-    let answer = callback.map_or(-1, |callback| call(callback, &mut reply));
-    match (answer, reply) {
-        (0 | 1, pg_reply { record, .. }) => Ok((answer == 1, record)),
-        (-1, pg_reply { failure: Some(reason), .. }) => Err(reason),
-        (-1, _) => Err("it answered -1, and gave no reason with pg_reply_failure".into()),
-        _ => Err(format!("it answered {answer}, which is neither 1, 0 nor -1")),
     }
 }

@@ -178,6 +178,82 @@ static void test_failures_are_quoted(void)
     munmap(table, sizeof *table);
 }
 
+struct retirement {
+    pg_store store;
+    pg_status status;
+};
+
+static void *retire(void *argument)
+{
+    struct retirement *retirement = argument;
+    pg_error *error = NULL;
+    retirement->status = pg_store_retire(&retirement->store, PG_TIMEOUT_DEFAULT, &error);
+    return NULL;
+}
+
+static int entered;
+
+static int32_t counting_lock(void *context, const char *key, const char *owner, uint32_t lease_ms, pg_reply *reply)
+{
+    __atomic_add_fetch(&entered, 1, __ATOMIC_SEQ_CST);
+    return store_of(context).lock(context, key, owner, lease_ms, reply);
+}
+
+/* After it nothing calls the store, not even to free its context. */
+static void test_a_retired_store_is_not_called(void)
+{
+    struct table *table = new_table(), *other = new_table();
+    pg_error *error = NULL;
+    pg_token *token = NULL;
+    pg_store store = store_of(table), invalid = store;
+    invalid.size = 0;
+    CHECK(pg_store_retire(NULL, 0, NULL) == PG_ERR_NULL_POINTER);
+    CHECK(pg_store_retire(&invalid, 0, NULL) == PG_ERR_INVALID_ARGUMENT);
+    CHECK(pg_store_retire(&store, -5, NULL) == PG_ERR_INVALID_ARGUMENT);
+
+    store.lock = counting_lock;
+    pg_config *config = new_config();
+    OK(pg_config_set_store(config, &store, &error));
+    OK(pg_config_set(config, "on_store_down", "fail", &error));
+    pg_session *session = open_with(config), *second = open_with(config);
+    pg_token_free(token_of(session));
+
+    /* A call that waits for the table's mutex is in progress. */
+    pthread_mutex_lock(&table->mutex);
+    int before = entered;
+    CHECK(pg_session_token(second, 0, &token, NULL) == PG_ERR_TIMEOUT);
+    while (__atomic_load_n(&entered, __ATOMIC_SEQ_CST) == before)
+        usleep(1000);
+    CHECK(pg_store_retire(&store, 0, &error) == PG_ERR_TIMEOUT);
+    CHECK(strstr(pg_error_text(error), "a callback of the store has not returned") != NULL);
+    pg_error_free(error);
+    struct retirement retirement = { store, PG_ERR_INTERNAL };
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, retire, &retirement) == 0);
+    pthread_mutex_unlock(&table->mutex);
+    pthread_join(thread, NULL);
+    CHECK(retirement.status == PG_OK);
+    int calls = table->calls;
+
+    CHECK(pg_session_token(second, 5000, &token, &error) != PG_OK);
+    pg_error_free(error);
+    wait_until_health_says(second, "the program has retired it");
+    OK(pg_store_retire(&store, 0, &error));
+    pg_session_free(session);
+    pg_session_free(second);
+    pg_config_free(config);
+
+    /* Another store goes on. */
+    config = config_with(other);
+    session = open_with(config);
+    pg_token_free(token_of(session));
+    pg_session_free(session);
+    pg_config_free(config);
+    wait_for_frees(other, 1);
+    CHECK(table->calls == calls && table->frees == 0);
+    munmap(other, sizeof *other);
+}
+
 int main(void)
 {
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
@@ -186,6 +262,7 @@ int main(void)
     test_the_check();
     test_freed_once();
     test_failures_are_quoted();
+    test_a_retired_store_is_not_called();
     curl_global_cleanup();
     printf("ok store: %d checks\n", checks);
     return EXIT_SUCCESS;

@@ -12,7 +12,7 @@ mod storm;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use paymentsgate_auth::clock::Moment;
@@ -511,13 +511,19 @@ impl World {
 
 #[test]
 fn random_session_histories_keep_the_invariants() {
-    let (lived, [served, failed, calls, excused]) = histories(400, |seed| {
+    let begun = Instant::now();
+    let (lived, [served, failed, calls, excused, simulated]) = histories(400, |seed| {
         let mut world = World::new(seed);
+        let start = world.now.boot;
         world.live();
-        [world.served, world.failed, world.service.calls, world.excused]
+        [world.served, world.failed, world.service.calls, world.excused, (world.now.boot - start).as_secs()]
     });
+    let per_second = simulated as f64 / begun.elapsed().as_secs_f64();
     println!(
-        "{lived} histories, {served} callers served, {failed} got an error, {calls} calls; {excused} failed with an excuse"
+        "{lived} histories, {served} callers served, {failed} got an error, {calls} calls; {excused} failed with an \
+         excuse; {} simulated days, {:.1} days in a second",
+        simulated / 86_400,
+        per_second / 86_400.0
     );
     assert!(served > 0 && calls > 0 && excused > 0);
 }

@@ -66,7 +66,7 @@ async def work():
     await asyncio.gather(session.token(), session.request("GET", "/wallet"))
 asyncio.run(work())
 """,
-    # A thread of the library that released the store would do it in an interpreter that has ended.
+    # A thread of the library must neither release the store in an interpreter that has ended,
     "with a store that is not released": """
 from memory_store import MemoryStore
 from paymentsgate_auth import _store
@@ -74,6 +74,33 @@ session = Session(settings, store=MemoryStore())
 _store._close_all()
 del session
 sys.exit(7 if _store._stores else "released")
+""",
+    # nor return into it from a call that a session began which is gone,
+    "during a call of a store": """
+import time
+from memory_store import MemoryStore
+class SlowStore(MemoryStore):
+    def load(self, key):
+        called.set()
+        time.sleep(0.2)
+called = threading.Event()
+session = Session(settings, store=SlowStore())
+try: session.token(timeout=0)
+except PaymentsGateError: pass
+called.wait()
+del session
+sys.exit(7)
+""",
+    # nor begin one there.
+    "while flights on a store are gone": """
+import time
+from memory_store import MemoryStore
+from paymentsgate_auth import _store
+store = MemoryStore()
+for _ in range(8):
+    try: Session(settings, store=store).token(timeout=0)
+    except PaymentsGateError: pass
+sys.exit(7)
 """,
 }
 

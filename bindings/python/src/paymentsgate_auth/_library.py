@@ -40,6 +40,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "pg_reply_record": (c_int32, c_void_p, c_uint64, c_char_p, c_size_t),
     "pg_reply_failure": (c_int32, c_void_p, c_char_p),
     "pg_store_check": (c_int32, c_void_p, _OUT),
+    "pg_store_retire": (c_int32, c_void_p, c_int64, _OUT),
     "pg_setting_count": (c_size_t,),
     "pg_setting_name": (c_char_p, c_size_t),
     "pg_setting_type": (c_char_p, c_size_t),
@@ -212,10 +213,6 @@ class Handle:
         # refuses NULL.
         pointer, self._as_parameter_ = self._as_parameter_, None
         self._free(pointer)
-
-    def leak(self) -> None:
-        """Never frees the object."""
-        self._free = lambda _: None
 
     def __del__(self) -> None:
         self.free()

@@ -48,7 +48,7 @@ class Store(Protocol):
     machines. They may block; after five seconds the library stops waiting. An exception means that the store
     is unavailable for now. The session's errors quote its text, so the text must not contain the bytes of a
     record. The methods must not call the session. At exit the interpreter closes such sessions, and waits for
-    the calls in progress.
+    the calls in progress; after that no store is called.
     """
 
     def lock(self, key: str, owner: str, lease: float) -> bool:
@@ -149,6 +149,10 @@ _free = CFUNCTYPE(None, c_void_p)(_release)
 def _table(store: Store) -> _Table:
     entry = [store]
     _stores[id(entry)] = entry
+    return _table_of(entry)
+
+
+def _table_of(entry: list[Store]) -> _Table:
     return _Table(sizeof(_Table), id(entry), _lock, _unlock, _load, _save, _address(_free))
 
 
@@ -182,8 +186,7 @@ def check_store(store: Store) -> None:
     _stores.pop(table.context)
 
 
-# A thread of the library must not return from a store into an interpreter that has ended. These are not in a
-# WeakSet, because other threads must not change one while it is read.
+# The sessions on custom stores. Not in a WeakSet, because other threads must not change one while it is read.
 _open_sessions: dict[int, weakref.ref[Handle]] = {}
 
 
@@ -202,9 +205,12 @@ def _close_all() -> None:
         _close(session, 0)
     for session in sessions:
         _close(session, max(0, end - time.monotonic()))
-        # The library's thread may be the last to let go of the store, and would then release it into an
-        # interpreter that has ended.
-        session.leak()
+    # No thread of the library may enter an interpreter that has ended, or return into it from a store.
+    # Sessions that are freed may still have calls in progress.
+    for entry in list(_stores.values()):
+        with suppress(PaymentsGateError):
+            wait = milliseconds(max(0, end - time.monotonic()))
+            check(library.pg_store_retire, byref(_table_of(entry)), wait)
 
 
 def _close(session: Handle, timeout: float) -> None:
