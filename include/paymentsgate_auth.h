@@ -118,7 +118,7 @@ enum pg_status
      *
      * Set `credentials_file`, or `account_id` and `public_key`. */
     PG_ERR_NO_CREDENTIALS = 108,
-    /** The host name could not be resolved. Nothing was sent.
+    /** The host name could not be resolved, or not within `connect_timeout_ms`. Nothing was sent.
      *
      * Try again. If it persists, check the name in `base_url` and the name servers. */
     PG_ERR_DNS = 200,

@@ -7,7 +7,7 @@ PC_PREFIX ?= $(PREFIX)
 MOVABLE   := PC_PREFIX='$$$${pcfiledir}/../..'
 # What a static link needs besides: `cargo rustc --lib --crate-type staticlib -- --print native-static-libs`, without what
 # the compiler adds by itself, libc and the one of the two libgcc that fits.
-NATIVE_LIBS := -lutil -lrt -lpthread -lm -ldl
+NATIVE_LIBS := $(if $(filter %-musl,$(TARGET)),-lgcc_eh,-lutil -lrt -lpthread -lm -ldl)
 MACOS_LIBS  := -Wl,-framework,Security -Wl,-framework,CoreFoundation -liconv -lm
 STATIC_LIBS  = $(if $(filter Darwin,$(SYSTEM)),$(MACOS_LIBS),$(NATIVE_LIBS))
 

@@ -1,6 +1,6 @@
 # Other platforms: what builds for them and runs their programs. TARGET says for which one `library`, `wheel`, `dist` and `deb` build.
 
-.PHONY: setup-platforms test-arm64-program test-arm64 test-macos test-platforms
+.PHONY: setup-platforms test-arm64-program test-arm64 test-empty-root test-musl test-macos test-platforms
 
 ARM64 := aarch64-unknown-linux-gnu.2.17
 
@@ -21,8 +21,32 @@ test-arm64: test-arm64-program $(VENV)/ready ## Wheels, archive and Debian packa
 	+$(call on_platform,$(MAKE) --no-print-directory TARGET=$(ARM64) wheel dist deb)
 	$(call on_platform,PG_TARGET=$(ARM64) PG_MADE=$(ARM64_MADE) $(PYTEST) tests/platforms)
 
+# With musl, linked statically, a program needs nothing at all. The trees that programs are built against:
+MUSL       := x86_64-unknown-linux-musl
+MUSL_STAGE := $(CURDIR)/build/$(MUSL)/stage
+MUSL_DEV   := $(CURDIR)/build/$(MUSL)/dev/stage
+make_musl   = $(call on_platform,$(MAKE) --no-print-directory TARGET=$(MUSL) $(1)/lib/$(SO_FILE))
+
+test-empty-root: $(STAGED) $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## Programs in root folders without anything else, with glibc and musl
+	+$(call make_musl,PROFILE=dev $(MUSL_DEV))
+	PG_PLATFORMS="$(HOST)=$(STAGE) $$($(call on_platform,echo $(MUSL)=$(MUSL_DEV)))" $(PYTEST) -rs tests/empty_root/test_empty_root.py
+
+# A release build, and static drivers of the table of behaviours. Go gets its words from the environment.
+MUSL_CC      = $(CURDIR)/build/venv-wheel/bin/python -m ziglang cc -target x86_64-linux-musl
+MUSL_LINK    = -static $$$$(pkg-config --static --cflags --libs paymentsgate_auth)
+MUSL_GO      = CC='$(MUSL_CC)' CGO_ENABLED=1 CGO_LDFLAGS=-L$(MUSL_STAGE)/lib \
+    GOFLAGS="-tags=pgauth_static,netgo,osusergo '-ldflags=-linkmode=external -extldflags=-static'"
+MUSL_DRIVERS = $(addprefix build/$(MUSL)/drivers/,c go)
+test-musl: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## The library with musl: static programs in C and Go, the table of behaviours
+	+$(call make_musl,PROFILE=release $(MUSL_STAGE))
+	$(call on_platform,PG_PLATFORMS=$(MUSL)=$(MUSL_STAGE) $(PYTEST) -rs tests/empty_root)
+	+$(call on_platform,$(MUSL_GO) $(MAKE) --no-print-directory TARGET=$(MUSL) PROFILE=release CC='$(MUSL_CC)' LINK='$(MUSL_LINK)' \
+	    $(addprefix $(CURDIR)/,$(MUSL_DRIVERS)))
+	$(call on_platform,PG_LANGUAGES='c go' PG_DRIVER_C=$(word 1,$(MUSL_DRIVERS)) PG_DRIVER_GO=$(word 2,$(MUSL_DRIVERS)) \
+	    PYTHONPATH=$(HELPERS) $(PYTEST) -o verbosity_subtests=0 tests/behaviours)
+
 test-macos: build/rust/ready build/venv-wheel/ready ## The library compiles for macOS, and links as far as zig has its libraries
 	@scripts/setup macos
 	[ ! -e $< ] || tests/macos/run.sh build/rust build/venv-wheel
 
-test-platforms: test-arm64 test-macos ## What is built for other platforms, on each of them
+test-platforms: test-arm64 test-musl test-macos ## What is built for other platforms, on each of them

@@ -2,8 +2,8 @@
 
 TESTS_ALONE  := test-rust test-c
 # In this order: what compiles runs beside what waits.
-TESTS_BESIDE := test-behaviours test-arm64-program test-packages test-docs test-wheel test-refusals test-python test-go test-processes test-servers \
-    test-deploy test-vendor-sdk test-audit
+TESTS_BESIDE := test-behaviours test-arm64-program test-empty-root test-packages test-docs test-wheel test-refusals test-python test-go \
+    test-processes test-servers test-deploy test-vendor-sdk test-audit
 
 .PHONY: unit model setup-deploy test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall \
     test-pypy test-free-threaded test-endurance soak

@@ -71,6 +71,13 @@ pub(crate) async fn race<T>(work: impl Future<Output = T>, stop: impl Future) ->
     .await
 }
 
+/// A thread of the library. Its stack has the same size everywhere: that of musl is 128 kB by default, and Rust takes its
+/// default from the host's environment (`RUST_MIN_STACK`).
+pub(crate) fn thread_builder(name: &str) -> thread::Builder {
+    const STACK_BYTES: usize = 2 << 20;
+    thread::Builder::new().name(name.into()).stack_size(STACK_BYTES)
+}
+
 /// Our thread. It is started at the first use, and again if it has ended.
 pub(crate) fn handle() -> Result<&'static Runtime, Error> {
     static RUNTIME: PerProcess<Runtime> = PerProcess::new();
@@ -137,7 +144,7 @@ impl Runtime {
         let (inbox, mut works) = unbounded_channel::<Work>();
         let runtime = Undriven(Some(runtime));
         with_signals_blocked(|| {
-            thread::Builder::new().name("pg-auth".into()).spawn(move || {
+            thread_builder("pg-auth").spawn(move || {
                 let runtime = runtime;
                 let Some(driven) = &runtime.0 else { return };
                 let take_all = async {

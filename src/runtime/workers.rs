@@ -6,13 +6,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::process::PerProcess;
 use super::signals::with_signals_blocked;
+use super::thread_builder;
 use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
@@ -171,13 +171,14 @@ impl Pool {
 }
 
 fn spawn(name: &'static str, work: Work) -> io::Result<()> {
-    with_signals_blocked(|| thread::Builder::new().name(name.into()).spawn(work)).map(drop)
+    with_signals_blocked(|| thread_builder(name).spawn(work)).map(drop)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread;
 
     use super::*;
     use crate::runtime::run;

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use rustls::{CertificateError, Error as TlsError, OtherError};
 
@@ -44,6 +45,17 @@ const AUTHORITY: &str = "the server shows a certificate of an authority (CA:TRUE
 /// A container's filter of system calls may be the reason.
 const NO_RANDOM: &str =
     "the system gives no random numbers, so nothing was sent; check that getrandom is allowed";
+
+pub(super) const RESOLUTION: &str =
+    "check this machine's name resolution (/etc/hosts, and the servers in /etc/resolv.conf)";
+
+/// The fault of a connection that was not made in time because the resolver had not answered.
+pub(super) fn unresolved(host: &str, limit: Duration, through_proxy: bool) -> Fault {
+    let status = if through_proxy { Status::PG_ERR_PROXY } else { Status::PG_ERR_DNS };
+    let limit = limit.as_millis();
+    let cause = format!("name resolution of {host} has not answered within connect_timeout_ms = {limit}");
+    Fault { status, cause, advice: Some(RESOLUTION) }
+}
 
 pub(super) fn classify(error: &reqwest::Error, host: Option<&str>, through_proxy: bool) -> Fault {
     let mut status = None;
@@ -141,7 +153,9 @@ fn is_authority_as_server(error: &TlsError) -> bool {
 /// What the operator can do.
 pub(super) fn advice(status: Status) -> &'static str {
     match status {
-        Status::PG_ERR_DNS => "check the host in base_url and this machine's name resolution",
+        Status::PG_ERR_DNS => {
+            "check the host in base_url, and this machine's name resolution (/etc/hosts, and the servers in /etc/resolv.conf)"
+        }
         Status::PG_ERR_CONNECT => {
             "check base_url, connect_timeout_ms, and that the host is reachable from here"
         }

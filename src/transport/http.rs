@@ -1,7 +1,7 @@
 //! The transport over HTTPS, with reqwest and rustls.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use reqwest::{Method, Proxy, StatusCode, Url, Version, redirect, retry};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::admission::{Admission, Permit};
-use super::fault::{self, ResolveError};
+use super::fault::{self, RESOLUTION, ResolveError};
 use super::proxy::{ProxyChoice, proxy_for};
 use super::resolver::{self, Unresolved};
 use super::send_latch::{LatchedBody, SendLatch};
@@ -67,6 +67,9 @@ pub struct HttpTransport {
     user_agent: String,
     connect_timeout: Duration,
     clock: Arc<dyn Clock>,
+    names: SystemResolver,
+    /// A clone is with each question to the resolver that it has not answered yet.
+    asked: Arc<()>,
     /// Per process: connections, TLS tickets and their locks must not be shared with a forked child.
     link: PerProcess<Mutex<Option<Link>>>,
 }
@@ -89,7 +92,10 @@ impl HttpTransport {
         tls: Arc<TlsSettings>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
+        let asked = Arc::default();
         Ok(HttpTransport {
+            names: SystemResolver { workers: &resolver::WORKERS, asked: Arc::downgrade(&asked) },
+            asked,
             proxy: proxy_for(&base_url, &options.proxy, |name| std::env::var_os(name))?.proxy,
             base_url,
             tls,
@@ -137,7 +143,7 @@ impl HttpTransport {
             .pool_idle_timeout(IDLE_CONNECTION)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
-            .dns_resolver(Arc::new(SystemResolver(&resolver::WORKERS)))
+            .dns_resolver(Arc::new(self.names.clone()))
             .redirect(redirect::Policy::none())
             .retry(retry::never());
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -182,7 +188,11 @@ impl HttpTransport {
     }
 
     fn failed(&self, method: &Method, url: &Url, error: reqwest::Error, has_begun: bool) -> Failed {
-        let mut fault = fault::classify(&error, self.base_url.host_str(), self.proxy.is_some());
+        let mut fault = if error.is_connect() && error.is_timeout() && self.is_resolving() {
+            fault::unresolved(self.called_host(), self.connect_timeout, self.proxy.is_some())
+        } else {
+            fault::classify(&error, self.base_url.host_str(), self.proxy.is_some())
+        };
         // A server that has begun to answer has seen the request, whatever it reports later.
         if has_begun && fault.status == Status::PG_ERR_STREAM_REFUSED {
             fault.status = Status::PG_ERR_CONNECTION_LOST;
@@ -192,6 +202,25 @@ impl HttpTransport {
         let file_error = file_error.map(|trouble| format!("; besides, {}", trouble.text)).unwrap_or_default();
         let text = format!("{method} {}: {}{file_error}", without_query(url), fault.text());
         Failed { is_connect: error.is_connect(), error: Error::new(fault.status, text) }
+    }
+
+    /// The host whose name is resolved.
+    fn called_host(&self) -> &str {
+        self.proxy.as_ref().unwrap_or(&self.base_url).host_str().unwrap_or_default()
+    }
+
+    /// Whether the resolver has not answered yet.
+    fn is_resolving(&self) -> bool {
+        Arc::strong_count(&self.asked) > 1
+    }
+
+    fn timed_out(&self, method: &Method, url: &Url, timeout: Duration, latch: &SendLatch) -> Failed {
+        let mut text =
+            format!("{method} {}: no complete answer within {} ms", without_query(url), timeout.as_millis());
+        if self.is_resolving() && !latch.has_sent() {
+            text += &format!("; name resolution of {} has not answered: {RESOLUTION}", self.called_host());
+        }
+        Error::new(Status::PG_ERR_TIMEOUT, text).into()
     }
 
     async fn exchange(&self, request: Request, latch: Arc<SendLatch>) -> Result<RawResponse, Failed> {
@@ -247,7 +276,7 @@ impl HttpTransport {
             match tokio::time::timeout_at(until.into(), &mut sending).await {
                 Ok(result) => break result,
                 Err(_) if latch.moved() + timeout > until => {}
-                Err(_) => break Err(timed_out(&method, &url, timeout)),
+                Err(_) => break Err(self.timed_out(&method, &url, timeout, &latch)),
             }
         };
         let sent = was_sent(&latch, started, without_body, &result);
@@ -277,7 +306,8 @@ impl Transport for HttpTransport {
             let without_body = request.body.as_ref().is_none_or(|body| body.is_empty());
             let (method, path) = (request.method.clone(), request.path.clone());
             let exchange = tokio::time::timeout(timeout, self.exchange(request, latch.clone())).await;
-            let result = exchange.unwrap_or_else(|_| Err(timed_out(&method, &self.url(&path), timeout)));
+            let result =
+                exchange.unwrap_or_else(|_| Err(self.timed_out(&method, &self.url(&path), timeout, &latch)));
             let sent = was_sent(&latch, started, without_body, &result);
             Exchange { sent, result: result.map_err(|failed| failed.error) }
         })
@@ -294,12 +324,6 @@ fn was_sent<T>(
 ) -> Option<Moment> {
     let counts_as_sent = without_body && !result.as_ref().is_err_and(|failed| failed.is_connect);
     latch.close().or(counts_as_sent.then_some(started))
-}
-
-fn timed_out(method: &Method, url: &Url, timeout: Duration) -> Failed {
-    let text =
-        format!("{method} {}: no complete answer within {} ms", without_query(url), timeout.as_millis());
-    Error::new(Status::PG_ERR_TIMEOUT, text).into()
 }
 
 /// Why there is no answer, and whether the failure came before there was a connection.
@@ -344,13 +368,17 @@ fn set_up_failed(error: impl std::fmt::Display) -> Error {
 }
 
 /// The system's resolver, in the form that the HTTP library calls.
-struct SystemResolver(&'static Workers);
+#[derive(Clone)]
+struct SystemResolver {
+    workers: &'static Workers,
+    asked: Weak<()>,
+}
 
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let workers = self.0;
+        let (workers, asked) = (self.workers, self.asked.upgrade());
         Box::pin(async move {
-            match resolver::resolve_on(workers, name.as_str(), 0).await {
+            match resolver::resolve_on(workers, name.as_str(), 0, asked).await {
                 Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
                 Err(Unresolved::Unknown(error)) => {
                     Err(ResolveError { host: name.as_str().to_owned(), error }.into())
@@ -363,19 +391,26 @@ impl Resolve for SystemResolver {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use reqwest::header::HeaderMap;
+
     use super::*;
+    use crate::clock::SystemClock;
     use crate::runtime::run;
+    use crate::runtime::workers::Work;
     use crate::runtime::workers::tests::refuse;
-    use crate::transport::TlsOptions;
+    use crate::transport::{Limit, TlsOptions};
 
     #[test]
     fn a_refused_resolver_thread_is_reported_as_a_system_error() {
         static REFUSING: Workers = Workers::with_spawn(refuse, "pg-names", 1);
+        let names = SystemResolver { workers: &REFUSING, asked: Weak::new() };
         let tls = TlsSettings::load(&TlsOptions::default()).unwrap();
         let asking = async move {
             let tls = tls.client_config(&*tls.files().await).unwrap();
             let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
-            let client = builder.dns_resolver(Arc::new(SystemResolver(&REFUSING))).build().unwrap();
+            let client = builder.dns_resolver(Arc::new(names)).build().unwrap();
             client.get("http://name.example").send().await
         };
         let asked = run(asking, Duration::from_secs(30));
@@ -383,5 +418,51 @@ mod tests {
         let fault = fault::classify(&error, Some("name.example"), false);
         assert!(fault.status == Status::PG_ERR_SYSTEM && fault.status.is_transient(), "{:?}", fault.status);
         assert!(fault.text().contains("RLIMIT_NPROC") && error.is_connect(), "{}", fault.text());
+    }
+
+    /// Takes the work and never does it, as a resolver whose servers are silent.
+    fn hang(_name: &'static str, work: Work) -> io::Result<()> {
+        Box::leak(Box::new(work));
+        Ok(())
+    }
+
+    fn failure(connect_timeout: Duration, timeout: Duration, proxy: ProxyChoice) -> Error {
+        static SILENT: Workers = Workers::with_spawn(hang, "pg-names", 1);
+        let tls = Arc::new(TlsSettings::load(&TlsOptions::default()).unwrap());
+        let options = HttpOptions { connect_timeout, proxy, ..HttpOptions::default() };
+        let url = Url::parse("https://name.example").unwrap();
+        let mut transport = HttpTransport::new(&options, url, tls, Arc::new(SystemClock)).unwrap();
+        transport.names.workers = &SILENT;
+        let request = Request {
+            method: Method::POST,
+            path: "auth".into(),
+            headers: HeaderMap::new(),
+            bearer: None,
+            body: Some(Zeroizing::new(b"{}".to_vec())),
+            limit: Limit { setting: "max_response_bytes", bytes: 1 },
+            timeout,
+        };
+        let sent = run(async move { transport.send(request).await }, Duration::from_secs(60));
+        let Exchange { sent, result } = sent.unwrap().unwrap();
+        assert!(sent.is_none());
+        result.unwrap_err()
+    }
+
+    #[test]
+    fn a_resolver_that_does_not_answer_is_named_as_the_cause() {
+        let (short, long) = (Duration::from_millis(50), Duration::from_secs(50));
+        let error = failure(short, long, ProxyChoice::Direct);
+        assert_eq!(error.status, Status::PG_ERR_DNS);
+        for piece in ["name resolution of name.example", "connect_timeout_ms = 50", "/etc/resolv.conf"] {
+            assert!(error.text.contains(piece), "{error}");
+        }
+        let error = failure(long, short, ProxyChoice::Direct);
+        assert_eq!(error.status, Status::PG_ERR_TIMEOUT);
+        for piece in ["within 50 ms", "name resolution of name.example", "/etc/resolv.conf"] {
+            assert!(error.text.contains(piece), "{error}");
+        }
+        let proxy = ProxyChoice::Through(Url::parse("http://proxy.example:3128").unwrap());
+        let error = failure(short, long, proxy);
+        assert!(error.status == Status::PG_ERR_PROXY && error.text.contains("of proxy.example"), "{error}");
     }
 }

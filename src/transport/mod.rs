@@ -3,6 +3,8 @@
 mod admission;
 mod fault;
 mod http;
+#[cfg(any(test, target_env = "musl"))]
+mod name_servers;
 mod proxy;
 mod resolver;
 mod send_latch;

@@ -38,6 +38,11 @@ impl SendLatch {
         *lock(&self.moved)
     }
 
+    /// Whether the body was sent.
+    pub(super) fn has_sent(&self) -> bool {
+        matches!(*lock(&self.state), State::Sent(_))
+    }
+
     /// The body is about to be sent. Returns whether that is allowed.
     fn try_send(&self, now: Moment) -> bool {
         let mut state = lock(&self.state);

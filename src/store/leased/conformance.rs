@@ -14,6 +14,7 @@ use super::custom::{Host, HostRecord, HostStore, STORE_NAME};
 use super::protocol::new_owner;
 use crate::error::Error;
 use crate::runtime::signals::with_signals_blocked;
+use crate::runtime::thread_builder;
 use crate::status::Status;
 use crate::store::limited::LIMIT;
 use crate::sync::ignore_poison;
@@ -336,7 +337,7 @@ fn owner(number: usize) -> CString {
 }
 
 fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
-    with_signals_blocked(|| thread::Builder::new().name("pg-check".into()).spawn(work))
+    with_signals_blocked(|| thread_builder("pg-check").spawn(work))
 }
 
 fn no_thread(error: &io::Error) -> Error {
