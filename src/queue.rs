@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -11,7 +11,7 @@ use crate::event::{Body, Event, Operation};
 use crate::notifier::Notifier;
 use crate::runtime::process::PerProcess;
 use crate::status::Status;
-use crate::sync::{ignore_poison, lock};
+use crate::sync::{Condvar, Mutex, MutexGuard, ignore_poison, lock};
 
 /// Log lines are dropped while this many events wait.
 const MAX_WAITING_LINES: usize = 4096;

@@ -1,5 +1,5 @@
-//! Locks, and the atomics of the lock-free parts. `tests/loom` replaces this file with loom's atomics, and runs those parts
-//! through every order in which their steps can happen.
+//! Locks, and the atomics of the lock-free parts. `tests/loom` replaces this file with loom's locks and atomics, and runs those
+//! parts, and some in which threads meet, through every order in which their steps can happen.
 //!
 //! # Lock order
 //!
@@ -16,9 +16,13 @@
 //! operation on a custom store. While a thread or a task waits for a file or a socket it holds at most the turn and the record's
 //! state (files), or the link (the connection to a Redis server).
 
-use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
+use std::sync::{LockResult, PoisonError};
 
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+/// For a constant, in which loom cannot make its own.
+pub(crate) use std::sync::atomic::AtomicPtr as ConstAtomicPtr;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::thread_local;
 
 /// Locks a mutex, poisoned or not: a panic is caught at the boundary, and the calls that follow still work.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

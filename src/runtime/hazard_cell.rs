@@ -21,9 +21,9 @@
 
 use std::ptr;
 
-use super::fence;
 use super::hazard_pointer::{HazardPointer, Protection};
-use super::thread_slot::{idle_slot, own_idle_slot, slots};
+use super::thread_slot::{idle_slot, own_idle_slot};
+use super::{all_slots, fence};
 use crate::sync::{AtomicPtr, Ordering};
 
 /// The value, or none.
@@ -125,7 +125,7 @@ impl<T> HazardCell<T> {
             let node = next;
             // SAFETY: the swap above gave the list to this thread alone.
             next = unsafe { &*node }.next.load(Ordering::Relaxed);
-            if !is_fenced || slots().iter().any(|slot| slot.protects(node.cast())) {
+            if !is_fenced || all_slots::get().iter().any(|slot| slot.protects(node.cast())) {
                 self.retire(node);
             } else {
                 // SAFETY: made by `boxed`, not current any more, on no list, and protected by no thread.

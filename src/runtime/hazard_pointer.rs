@@ -24,10 +24,11 @@ impl HazardPointer {
         self.protected.load(Ordering::Relaxed).is_null()
     }
 
-    /// Publishes a pointer until the protection is dropped.
+    /// Publishes a pointer until the protection is dropped. A thread that sees it in place of
+    /// an earlier pointer must know that the owner's earlier reads are over: hence `Release`.
     #[inline]
     pub(super) fn protect(&self, pointer: *mut ()) -> Protection<'_> {
-        self.protected.store(pointer, Ordering::Relaxed);
+        self.protected.store(pointer, Ordering::Release);
         Protection(self)
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "fork handlers, signal masks, pointers that threads and processes share")]
 
+mod all_slots;
 pub(crate) mod boot_timer;
 mod fence;
 mod fork_zeroed;

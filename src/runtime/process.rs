@@ -6,17 +6,18 @@
 //! can be used again, and each process namespace has a process 1.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use once_cell::race::OnceRef;
 
 use super::fork_zeroed::ForkZeroed;
 use crate::error::Error;
+use crate::sync::{ConstAtomicPtr, Ordering};
 
 /// A value that belongs to one process: a forked child leaks the parent's and makes its own. Lock-free: another thread
 /// could hold a lock at the moment of the fork, and the child could then never take it.
 pub(crate) struct PerProcess<T> {
-    slot: AtomicPtr<Owned<T>>,
+    slot: ConstAtomicPtr<Owned<T>>,
 }
 
 struct Owned<T> {
@@ -27,7 +28,7 @@ struct Owned<T> {
 impl<T: Send + Sync> PerProcess<T> {
     /// Empty.
     pub(crate) const fn new() -> Self {
-        PerProcess { slot: AtomicPtr::new(ptr::null_mut()) }
+        PerProcess { slot: ConstAtomicPtr::new(ptr::null_mut()) }
     }
 
     /// The value of this process, if it has been made.
@@ -72,7 +73,7 @@ impl<T: Send + Sync> PerProcess<T> {
 
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
-        let slot = *self.slot.get_mut();
+        let slot = self.slot.load(Ordering::Acquire);
         // SAFETY: null, or a leaked box that only this value owns now.
         if unsafe { slot.as_ref() }.is_some_and(|owned| owned.epoch == epoch()) {
             // SAFETY: as above.

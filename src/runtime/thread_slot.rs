@@ -1,34 +1,34 @@
 //! The hazard pointer of each thread: a slot that a thread acquires at its first read and releases when it ends.
 
+use std::cell::Cell;
 use std::ops::Deref;
-use std::ptr;
 
 use super::hazard_pointer::HazardPointer;
-use super::slot_list::{Slot, SlotList};
-use super::thread_pointer;
-use crate::sync::AtomicPtr;
+use super::slot_list::Slot;
+use super::{all_slots, thread_pointer};
+use crate::sync;
 
-static SLOTS: SlotList<HazardPointer> = SlotList { first: AtomicPtr::new(ptr::null_mut()) };
-
-thread_local! {
-    static ON_EXIT: ReleaseOnExit = const { ReleaseOnExit };
+sync::thread_local! {
+    static ON_EXIT: ReleaseOnExit = const { ReleaseOnExit(Cell::new(None)) };
 }
 
 /// Releases the slot when its thread ends.
-struct ReleaseOnExit;
+struct ReleaseOnExit(Cell<Option<&'static Slot<HazardPointer>>>);
+
+impl ReleaseOnExit {
+    fn keep(&self, slot: &'static Slot<HazardPointer>) {
+        thread_pointer::set(Some(slot));
+        self.0.set(Some(slot));
+    }
+}
 
 impl Drop for ReleaseOnExit {
     fn drop(&mut self) {
-        if let Some(slot) = thread_pointer::get() {
+        if let Some(slot) = self.0.take() {
             thread_pointer::set(None);
             slot.release();
         }
     }
-}
-
-/// All slots of the process.
-pub(super) fn slots() -> &'static SlotList<HazardPointer> {
-    &SLOTS
 }
 
 /// The slot that this thread keeps, if it has one and does not use it at this moment.
@@ -45,8 +45,8 @@ pub(super) fn idle_slot() -> IdleSlot {
 /// For a thread's first read, for a read inside another (in a signal handler or a `visit`), or for a read while the thread
 /// ends.
 fn add_slot(is_first: bool) -> IdleSlot {
-    let slot = SLOTS.acquire();
-    let is_kept = is_first && ON_EXIT.try_with(|_| thread_pointer::set(Some(slot))).is_ok();
+    let slot = all_slots::get().acquire();
+    let is_kept = is_first && ON_EXIT.try_with(|on_exit| on_exit.keep(slot)).is_ok();
     slot.set_temporary(!is_kept);
     IdleSlot(slot)
 }
@@ -72,6 +72,8 @@ impl Drop for IdleSlot {
 
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
 
     #[test]

@@ -1,9 +1,9 @@
 //! Counts how often the published token was handed out: exactly, and without contention between readers. The first threads
 //! have a counter each; the others share a few.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use once_cell::race::OnceBox;
+
+use crate::sync::{AtomicU64, Ordering};
 
 const OWN: usize = 16;
 const SHARED: usize = 4;

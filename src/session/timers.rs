@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -18,7 +17,7 @@ use crate::defect;
 use crate::error::Error;
 use crate::runtime::boot_timer::BootTimer;
 use crate::runtime::{self, Runtime, process::PerProcess, word};
-use crate::sync::lock;
+use crate::sync::{AtomicPtr, Mutex, MutexGuard, Ordering, fence, lock};
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// A session whose tick panicked is ticked again after this time.
@@ -54,15 +53,25 @@ impl Timers {
     }
 
     /// Starts the task, unless this runtime runs it already.
-    fn run_on(self: &Arc<Self>, runtime: &'static Runtime, clock: &Arc<dyn Clock>) {
+    pub(super) fn run_on(self: &Arc<Self>, runtime: &'static Runtime, clock: &Arc<dyn Clock>) {
         let this_runtime = ptr::from_ref(runtime).cast_mut();
         let task_runtime = self.task_runtime.load(Ordering::Acquire);
         let (taken, not_taken) = (Ordering::AcqRel, Ordering::Relaxed);
         if task_runtime != this_runtime
             && self.task_runtime.compare_exchange(task_runtime, this_runtime, taken, not_taken).is_ok()
         {
-            let (timers, clock, started) = (self.clone(), clock.clone(), Instant::now());
+            let (timers, clock, started) = (self.clone(), clock.clone(), clock.now());
             runtime.spawn(run(TimerTask { timers, clock, runtime: this_runtime.addr(), started }));
+        }
+    }
+
+    /// Sets a word that programs read. It does not stay set if the task has ended meanwhile: of its end and this, the later one
+    /// sees the other.
+    pub(super) fn set_word(&self, set: impl FnOnce()) {
+        set();
+        fence(Ordering::SeqCst);
+        if self.task_runtime.load(Ordering::Acquire).is_null() {
+            word::reset_all();
         }
     }
 
@@ -146,7 +155,7 @@ struct TimerTask {
     clock: Arc<dyn Clock>,
     /// The address of the task's runtime.
     runtime: usize,
-    started: Instant,
+    started: Moment,
 }
 
 impl Drop for TimerTask {
@@ -158,10 +167,11 @@ impl Drop for TimerTask {
             // Another task has taken over.
             return;
         }
+        fence(Ordering::SeqCst);
         // Without the task no token is withdrawn in time. So readers of the generation word must call, and the call
         // restarts the task.
         word::reset_all();
-        if self.started.elapsed() >= SHORT_LIFE
+        if self.clock.now().since(self.started) >= SHORT_LIFE
             && let Ok(runtime) = runtime::handle()
         {
             self.timers.run_on(runtime, &self.clock);
@@ -270,12 +280,18 @@ mod tests {
         let word = word::Word::new();
         word.set(7);
         set();
-        drop(task(Instant::now()));
+        drop(task(clock.now()));
         assert!(!runs(&timers) && word.get() == 0);
+        // A word that was about to be set.
+        timers.set_word(|| word.set(7));
+        assert_eq!(word.get(), 0);
         timers.run_on(runtime, &clock);
         assert!(runs(&timers));
         // A task that ran longer restarts by itself.
-        drop(task(Instant::now().checked_sub(SHORT_LIFE).unwrap()));
+        let now = clock.now();
+        drop(task(Moment { boot: now.boot.checked_sub(SHORT_LIFE).unwrap(), ..now }));
         assert!(runs(&timers));
+        timers.set_word(|| word.set(7));
+        assert_eq!(word.get(), 7);
     }
 }

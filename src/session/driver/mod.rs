@@ -429,7 +429,7 @@ impl Driver {
         self.follows_refused_young.store(state.machine.refused_young(self.now()).0 > 0, Ordering::Relaxed);
         if let Ok(timers) = timers {
             state.due = timers.set(state.due, next, &self.me);
-            self.published.update_word();
+            timers.set_word(|| self.published.update_word());
         }
         let answering = if answers.is_empty() {
             drop(state);

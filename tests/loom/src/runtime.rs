@@ -1,12 +1,59 @@
-//! Replaces what `src/runtime/hazard_cell.rs` uses: ordinary fences instead of the system call, and slots that end with the
-//! model.
+//! The parts of `src/runtime`, and replacements for what they use: ordinary fences instead of the system call, and slots
+//! that end with the model.
+
+pub mod cell_models;
+pub mod process_models;
+pub mod slot_models;
 
 #[path = "../../../src/runtime/hazard_cell.rs"]
 pub(crate) mod hazard_cell;
 #[path = "../../../src/runtime/hazard_pointer.rs"]
 mod hazard_pointer;
+#[path = "../../../src/runtime/process.rs"]
+pub(crate) mod process;
 #[path = "../../../src/runtime/slot_list.rs"]
-mod slot_list;
+pub(crate) mod slot_list;
+#[path = "../../../src/runtime/thread_slot.rs"]
+mod thread_slot;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::error::Error;
+
+/// Each order of a model begins with this.
+pub(crate) fn begin_model() {
+    // Futures of an order that failed have objects of that order.
+    std::mem::forget(SPAWNED.take());
+}
+
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+std::thread_local! {
+    // All threads of a model are one thread of the system.
+    static SPAWNED: RefCell<Vec<Task>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A runtime whose futures a model runs.
+pub(crate) struct Runtime(u8);
+
+static RUNTIME: Runtime = Runtime(0);
+
+pub(crate) fn handle() -> Result<&'static Runtime, Error> {
+    Ok(&RUNTIME)
+}
+
+impl Runtime {
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
+        SPAWNED.with_borrow_mut(|spawned| spawned.push(Box::pin(future)));
+    }
+}
+
+/// What was spawned since the last call.
+pub(crate) fn take_spawned() -> Vec<Task> {
+    SPAWNED.take()
+}
 
 mod fence {
     use loom::sync::atomic::{Ordering, fence};
@@ -26,47 +73,99 @@ mod fence {
     }
 }
 
-mod thread_slot {
-    use std::ops::Deref;
+mod all_slots {
     use std::ptr;
 
-    use loom::sync::atomic::AtomicPtr;
-
     use super::hazard_pointer::HazardPointer;
-    use super::slot_list::{Slot, SlotList};
+    use super::slot_list::SlotList;
+    use crate::sync::AtomicPtr;
 
     loom::lazy_static! {
         static ref SLOTS: SlotList<HazardPointer> = SlotList { first: AtomicPtr::new(ptr::null_mut()) };
     }
 
-    pub(super) fn slots() -> &'static SlotList<HazardPointer> {
+    pub(super) fn get() -> &'static SlotList<HazardPointer> {
         // SAFETY: the statics of a model live as long as the model, and no reference outlives it.
         unsafe { &*ptr::from_ref(&*SLOTS) }
     }
+}
 
-    pub(super) struct IdleSlot(&'static Slot<HazardPointer>);
+mod thread_pointer {
+    use std::cell::Cell;
 
-    /// Always a temporary slot, so that the model also acquires and releases slots in every order.
-    pub(super) fn idle_slot() -> IdleSlot {
-        IdleSlot(slots().acquire())
+    use super::hazard_pointer::HazardPointer;
+    use super::slot_list::Slot;
+
+    type OwnSlot = Option<&'static Slot<HazardPointer>>;
+
+    loom::thread_local! {
+        static OWN: Cell<OwnSlot> = Cell::new(None);
     }
 
-    /// A slot that its thread keeps.
-    pub(super) fn own_idle_slot() -> Option<&'static Slot<HazardPointer>> {
-        Some(slots().acquire())
+    /// None, too, for a thread that ends.
+    pub(super) fn get() -> OwnSlot {
+        OWN.try_with(Cell::get).ok().flatten()
     }
 
-    impl Deref for IdleSlot {
-        type Target = Slot<HazardPointer>;
+    pub(super) fn set(slot: OwnSlot) {
+        let _ = OWN.try_with(|own| own.set(slot));
+    }
+}
 
-        fn deref(&self) -> &Slot<HazardPointer> {
-            self.0
+mod fork_zeroed {
+    use std::sync::atomic::AtomicU64;
+
+    /// A number that no model's fork zeroes.
+    #[derive(Clone, Copy)]
+    pub(crate) struct ForkZeroed(&'static AtomicU64);
+
+    impl Default for ForkZeroed {
+        fn default() -> Self {
+            ForkZeroed(Box::leak(Box::default()))
         }
     }
 
-    impl Drop for IdleSlot {
-        fn drop(&mut self) {
-            self.0.release();
+    impl ForkZeroed {
+        pub(super) fn as_static(self) -> &'static AtomicU64 {
+            self.0
+        }
+    }
+}
+
+pub(crate) mod word {
+    use loom::sync::atomic::{AtomicU64, Ordering};
+
+    loom::lazy_static! {
+        /// What programs read.
+        static ref WORD: AtomicU64 = AtomicU64::new(0);
+    }
+
+    pub(crate) fn set(number: u64) {
+        WORD.store(number, Ordering::Release);
+    }
+
+    pub(crate) fn get() -> u64 {
+        WORD.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn reset_all() {
+        set(0);
+    }
+}
+
+pub(crate) mod boot_timer {
+    use std::time::Duration;
+
+    pub(crate) struct BootTimer;
+
+    impl BootTimer {
+        pub(crate) fn new() -> Self {
+            BootTimer
+        }
+
+        /// Never ends: in a model, only a notice wakes the task.
+        pub(crate) async fn sleep(&mut self, _: Duration) {
+            std::future::pending().await
         }
     }
 }

@@ -6,7 +6,8 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::runtime::hazard_cell::HazardCell;
+use super::hazard_cell::HazardCell;
+use crate::check;
 
 const MAX_VALUES: usize = 3;
 
@@ -30,15 +31,12 @@ unsafe impl Send for Canary {}
 // SAFETY: as above.
 unsafe impl Sync for Canary {}
 
-/// Runs all orders with at most `switches` switches away from a thread that could go on; `None`: all orders.
 fn model(
     switches: Option<usize>,
     made: usize,
     run: impl Fn(&Arc<HazardCell<Canary>>, &dyn Fn(usize) -> Canary) + Send + Sync + 'static,
 ) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = switches;
-    builder.check(move || {
+    check(switches, move || {
         let freed = std::sync::Arc::new([const { AtomicUsize::new(0) }; MAX_VALUES]);
         let canary = |number| Canary { value: UnsafeCell::new(number), freed: freed.clone() };
         let cell = Arc::new(HazardCell::new(Some(canary(0))));
@@ -78,10 +76,15 @@ pub fn one_tries_to_read_while_another_replaces() {
             let cell = cell.clone();
             // SAFETY: loom panics if another thread frees it at the same time.
             let look = |canary: &Canary, _| Some(canary.value.with(|value| unsafe { *value }));
-            thread::spawn(move || cell.try_read(look))
+            thread::spawn(move || {
+                // The first read gives the thread its slot.
+                let first = read(&cell);
+                (first, cell.try_read(look))
+            })
         };
         cell.replace(Some(canary(1)));
-        assert!(reading.join().unwrap().is_none_or(|number| number < 2));
+        let (first, second) = reading.join().unwrap();
+        assert!(second.is_none_or(|second| first <= second && second < 2));
     });
 }
 
@@ -118,5 +121,18 @@ pub fn one_reads_inside_a_read_while_another_replaces() {
         };
         cell.replace(Some(canary(1)));
         reading.join().unwrap();
+    });
+}
+
+/// A thread that reads again has the same hazard pointer, which then protects the next value.
+pub fn one_reads_twice_while_another_replaces() {
+    model(None, 2, |cell, canary| {
+        let reading = {
+            let cell = cell.clone();
+            thread::spawn(move || (read(&cell), read(&cell)))
+        };
+        cell.replace(Some(canary(1)));
+        let (first, second) = reading.join().unwrap();
+        assert!(first <= second && second < 2);
     });
 }
