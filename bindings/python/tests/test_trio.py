@@ -33,7 +33,7 @@ from paymentsgate_auth import (
     Status,
 )
 from paymentsgate_auth._library import library
-from paymentsgate_auth._loop import Operations, operations
+from paymentsgate_auth._loop import Operations, operations, running_loop
 from paymentsgate_auth.httpx import SessionAuth
 
 Config = dict[str, str]
@@ -209,6 +209,28 @@ def test_a_watch_that_is_canceled_before_it_starts(settings: Config) -> None:
                 scope.cancel()
                 await session.request("GET", "/wallet")
             assert (await session.request("GET", "/wallet")).status == 200
+
+    run(work)
+
+
+def test_a_watch_that_follows_one_that_is_canceled() -> None:
+    """Trio starts the two in any order."""
+
+    async def work() -> None:
+        loop = running_loop()
+        seen: list[int] = []
+        reader, writer = os.pipe()
+        os.write(writer, b"x")
+        for turn in range(50):
+            for _ in range(3):
+                loop.add_reader(reader, seen.append, turn)
+                loop.remove_reader(reader)
+            loop.add_reader(reader, seen.append, turn)
+            while turn not in seen:
+                await trio.sleep(0)
+            loop.remove_reader(reader)
+        os.close(reader)
+        os.close(writer)
 
     run(work)
 

@@ -60,8 +60,9 @@ class Loop:
         arguments: tuple[object, ...],
     ) -> None:
         with scope:
-            # A canceled watch has left the descriptor when trio starts the next one.
-            while True:
+            # A canceled watch that waits leaves the descriptor at once. One that has not begun must not wait:
+            # trio may start the next one before it.
+            while not scope.cancel_called:
                 await trio.lowlevel.wait_readable(descriptor)
                 callback(*arguments)
 
