@@ -1,6 +1,6 @@
 # Other platforms: what builds for them and runs their programs. TARGET says for which one `library`, `wheel`, `dist` and `deb` build.
 
-.PHONY: setup-platforms test-arm64-program test-arm64 test-empty-root test-musl test-macos test-platforms
+.PHONY: setup-platforms test-arm64-program test-arm64 test-empty-root test-musl test-musl-arm64 test-macos test-platforms
 
 ARM64 := aarch64-unknown-linux-gnu.2.17
 
@@ -25,11 +25,14 @@ test-arm64: test-arm64-program $(VENV)/ready ## Wheels, archive and Debian packa
 MUSL       := x86_64-unknown-linux-musl
 MUSL_STAGE := $(CURDIR)/build/$(MUSL)/stage
 MUSL_DEV   := $(CURDIR)/build/$(MUSL)/dev/stage
-make_musl   = $(call on_platform,$(MAKE) --no-print-directory TARGET=$(MUSL) $(1)/lib/$(SO_FILE))
+MUSL_ARM64 := aarch64-unknown-linux-musl
+MUSL_ARM64_DEV := $(CURDIR)/build/$(MUSL_ARM64)/dev/stage
+# `$(call make_musl,TARGET,PROFILE=… STAGE)`
+make_musl   = $(call on_platform,$(MAKE) --no-print-directory TARGET=$(1) $(2)/lib/$(SO_FILE))
 
 test-empty-root: $(STAGED) $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## Programs in root folders without anything else, with glibc and musl
-	+$(call make_musl,PROFILE=dev $(MUSL_DEV))
-	PG_PLATFORMS="$(HOST)=$(STAGE) $$($(call on_platform,echo $(MUSL)=$(MUSL_DEV)))" $(PYTEST) -rs tests/empty_root/test_empty_root.py
+	+$(call make_musl,$(MUSL),PROFILE=dev $(MUSL_DEV))
+	PG_PLATFORMS="$(HOST)=$(STAGE) $$($(call on_platform,echo $(MUSL)=$(MUSL_DEV)))" $(PYTEST) -rs $(addprefix tests/empty_root/,test_empty_root.py test_panics.py)
 
 # A release build, and static drivers of the table of behaviours. Go gets its words from the environment.
 MUSL_CC      = $(CURDIR)/build/venv-wheel/bin/python -m ziglang cc -target x86_64-linux-musl
@@ -38,15 +41,21 @@ MUSL_GO      = CC='$(MUSL_CC)' CGO_ENABLED=1 CGO_LDFLAGS=-L$(MUSL_STAGE)/lib \
     GOFLAGS="-tags=pgauth_static,netgo,osusergo '-ldflags=-linkmode=external -extldflags=-static'"
 MUSL_DRIVERS = $(addprefix build/$(MUSL)/drivers/,c go)
 test-musl: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## The library with musl: static programs in C and Go, the table of behaviours
-	+$(call make_musl,PROFILE=release $(MUSL_STAGE))
+	+$(call make_musl,$(MUSL),PROFILE=release $(MUSL_STAGE))
 	$(call on_platform,PG_PLATFORMS=$(MUSL)=$(MUSL_STAGE) $(PYTEST) -rs tests/empty_root)
 	+$(call on_platform,$(MUSL_GO) $(MAKE) --no-print-directory TARGET=$(MUSL) PROFILE=release CC='$(MUSL_CC)' LINK='$(MUSL_LINK)' \
 	    $(addprefix $(CURDIR)/,$(MUSL_DRIVERS)))
 	$(call on_platform,PG_LANGUAGES='c go' PG_DRIVER_C=$(word 1,$(MUSL_DRIVERS)) PG_DRIVER_GO=$(word 2,$(MUSL_DRIVERS)) \
 	    PYTHONPATH=$(HELPERS) $(PYTEST) -o verbosity_subtests=0 tests/behaviours)
 
+# A library without optimization. Under qemu, a static program needs no root folder of its kind of machine.
+test-musl-arm64: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## The library with musl for ARM: static programs in C, under qemu
+	+$(call make_musl,$(MUSL_ARM64),PROFILE=dev $(MUSL_ARM64_DEV))
+	$(call on_platform,PG_PLATFORMS=$(MUSL_ARM64)=$(MUSL_ARM64_DEV) $(PYTEST) -k 'read_only_root or static_program' \
+	    $(addprefix tests/empty_root/,test_empty_root.py test_panics.py))
+
 test-macos: build/rust/ready build/venv-wheel/ready ## The library compiles for macOS, and links as far as zig has its libraries
 	@scripts/setup macos
 	[ ! -e $< ] || tests/macos/run.sh build/rust build/venv-wheel
 
-test-platforms: test-arm64 test-musl test-macos ## What is built for other platforms, on each of them
+test-platforms: test-arm64 test-musl test-musl-arm64 test-macos ## What is built for other platforms, on each of them

@@ -40,6 +40,11 @@ class Platform:
         return self.target.split("-")[0]
 
     @property
+    def starter(self) -> list[str]:
+        """What starts its programs outside of a root."""
+        return [] if self.machine == os.uname().machine else [f"qemu-{self.machine}-static"]
+
+    @property
     def compiler(self) -> list[str | Path]:
         if not self.target.endswith("-musl"):
             return [os.environ.get("CC", "cc")]
@@ -65,6 +70,7 @@ def _platforms() -> list[Platform]:
 PLATFORMS = _platforms()
 MUSL = [platform for platform in PLATFORMS if platform.target.endswith("-musl")]
 HERE = [platform for platform in PLATFORMS if platform.machine == os.uname().machine]
+MUSL_HERE = [platform for platform in MUSL if platform in HERE]
 
 
 def of(platforms: list[Platform]) -> pytest.MarkDecorator:

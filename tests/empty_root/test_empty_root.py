@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import roots
-from roots import HERE, MUSL, PLATFORMS, Platform, of
+from roots import HERE, MUSL, MUSL_HERE, PLATFORMS, Platform, of
 from sandbox import Sandbox
 
 NO_ANSWER = "127.0.0.77"
@@ -129,7 +129,7 @@ def test_a_silent_resolver_is_named(platform: Platform, root: Path, sandbox: San
 LOADER = Path("/lib/ld-musl-x86_64.so.1")
 
 
-@of([platform for platform in MUSL if platform in HERE])
+@of(MUSL_HERE)
 def test_the_shared_library_needs_the_libc_of_musl_alone(
     platform: Platform, sandbox: Sandbox, tmp_path: Path
 ) -> None:
