@@ -7,8 +7,8 @@ if [ "$(id -u)" != 0 ]; then
     echo "test-arm64: makes and enters a Debian of its own, which takes root; try: sudo make test-arm64" >&2
     exit 1
 fi
-# Mounts and processes in their own namespaces, which end with this.
-[ -n "${PG_UNSHARED:-}" ] || PG_UNSHARED=1 exec unshare --mount --pid --fork --kill-child "$0" "$@"
+# Mounts in its own namespace, which ends with it.
+[ -n "${PG_UNSHARED:-}" ] || PG_UNSHARED=1 exec unshare --mount "$0" "$@"
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 made=$1
@@ -24,11 +24,11 @@ inside() {
         PAYMENTSGATE_TLS_CA_FILE=/tmp/authority.pem "$@"
 }
 
-# The folder of the last step shows that the system is complete. Its /dev is covered below; cargo would follow the links in it.
+# The folder of the last step shows that the system is complete. Cargo, which reads the whole tree, would follow the link.
 if [ ! -d "$system/src" ]; then
     rm -rf --one-file-system "$system"
     debootstrap --arch=arm64 --variant=minbase trixie "$system" http://deb.debian.org/debian
-    rm -rf "${system:?}"/dev/*
+    rm -f "$system/dev/fd"
     mkdir "$system/src"
 fi
 mount --bind "$root" "$system/src"
