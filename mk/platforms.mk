@@ -15,11 +15,13 @@ test-arm64-program: $(PG_SANDBOX) setup-platforms build/rust/ready build/venv-wh
 	+$(call on_platform,$(MAKE) --no-print-directory TARGET=$(ARM64) PROFILE=dev $(CURDIR)/build/$(ARM64)/dev/stage/lib/$(SO_FILE))
 	@$(call on_platform,scripts/with-sandbox tests/platforms/program.sh $(ARM64) $(CURDIR)/build/$(ARM64)/dev/stage)
 
-# Release builds for ARM, which take minutes.
+# Release builds for ARM, and programs of an ARM Debian under qemu, for which it takes root.
 ARM64_MADE := $(CURDIR)/build/$(ARM64)/dist
-test-arm64: test-arm64-program $(VENV)/ready ## Wheels, archive and Debian packages for ARM: names, kind of machine, oldest glibc; a program in C
+test-arm64: test-arm64-program $(VENV)/ready ## Wheels, archive and Debian packages for ARM, and programs in C, Go and Python with them in an ARM Debian
+	@scripts/setup architectures
 	+$(call on_platform,$(MAKE) --no-print-directory TARGET=$(ARM64) wheel dist deb)
 	$(call on_platform,PG_TARGET=$(ARM64) PG_MADE=$(ARM64_MADE) $(PYTEST) tests/platforms)
+	$(call on_platform,scripts/with-sandbox tests/platforms/arm64.sh $(ARM64_MADE))
 
 # With musl, linked statically, a program needs nothing at all. The trees that programs are built against:
 MUSL       := x86_64-unknown-linux-musl

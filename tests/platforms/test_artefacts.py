@@ -43,8 +43,14 @@ def elf_files(folder: Path) -> list[Path]:
     return [path for path in files if path.read_bytes()[:4] == b"\x7fELF"]
 
 
-def check_elf(path: Path) -> None:
+def check_object(path: Path) -> None:
+    """The kind of machine, and nothing that is only read in a debugger."""
     assert int.from_bytes(path.read_bytes()[18:20], "little") == ELF_MACHINE, path
+    assert ".debug_" not in said("readelf", "--wide", "--section-headers", path), path
+
+
+def check_elf(path: Path) -> None:
+    check_object(path)
     versions = re.findall(r"GLIBC_(\d+\.[\d.]+)", said("readelf", "--version-info", path))
     assert versions, path
     assert max(tuple(int(part) for part in version.split(".")) for version in versions) <= glibc(), path
@@ -53,6 +59,19 @@ def check_elf(path: Path) -> None:
     symbols = [line.split()[7] for line in lines if " UND " in line and " GLOBAL " in line]
     assert symbols, path
     assert not [symbol for symbol in symbols if "@" not in symbol], path
+
+
+def reviewed_exports() -> set[str]:
+    lines = (ROOT / "abi" / "exports.txt").read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def check_symbol_versions(library: Path) -> None:
+    """Each symbol of the reviewed list with the version of the ABI, and no other."""
+    columns = [line.split() for line in said("readelf", "--wide", "--dyn-syms", library).splitlines()]
+    defined = [line for line in columns if len(line) == 8 and line[0][:-1].isdigit() and line[6] != "UND"]
+    exported = {line[7] for line in defined}
+    assert exported == {f"{name}@@PAYMENTSGATE_AUTH_1" for name in reviewed_exports()}, library
 
 
 def check_no_path_of_this_machine(folder: Path) -> None:
@@ -89,9 +108,10 @@ def test_the_archive_is_for_the_target(tmp_path: Path) -> None:
     assert sorted(elf_files(folder)) == sorted([library, *programs])
     for path in [library, *programs]:
         check_elf(path)
+    check_symbol_versions(library)
     subprocess.run(["ar", "x", folder / "lib" / "libpaymentsgate_auth.a"], cwd=tmp_path, check=True)
     (member,) = tmp_path.glob("*.o")
-    assert int.from_bytes(member.read_bytes()[18:20], "little") == ELF_MACHINE
+    check_object(member)
     check_no_path_of_this_machine(folder)
 
 
@@ -101,9 +121,8 @@ def test_the_archive_exports_the_reviewed_names(tmp_path: Path) -> None:
         archive.extract(f"{name}/lib/libpaymentsgate_auth.a", tmp_path, filter="tar")
     library = tmp_path / name / "lib" / "libpaymentsgate_auth.a"
     lines = said(f"{MACHINE}-linux-gnu-nm", "--extern-only", "--defined-only", library).splitlines()
-    reviewed = (ROOT / "abi" / "exports.txt").read_text().splitlines()
     exported = {line.split()[2] for line in lines if len(line.split()) == 3}
-    assert exported == {line for line in reviewed if line and not line.startswith("#")}
+    assert exported == reviewed_exports()
 
 
 @pytest.mark.parametrize("name", ["libpaymentsgate-auth1", "libpaymentsgate-auth-dev", "paymentsgate-auth"])
@@ -124,6 +143,9 @@ def test_a_debian_package_is_for_the_target(name: str, tmp_path: Path) -> None:
     assert sorted(elf_files(tmp_path)) == sorted(expected)
     for path in expected:
         check_elf(path)
+    if name == "libpaymentsgate-auth1":
+        (library,) = expected
+        check_symbol_versions(library)
     check_no_path_of_this_machine(tmp_path)
 
 
