@@ -23,7 +23,7 @@ HELPERS  := bindings/python/src:tests/support
 # ---- make test
 
 test-programs:
-	@$(MAKE) --no-print-directory setup setup-docs setup-packages setup-deploy
+	@$(MAKE) --no-print-directory setup setup-docs setup-packages setup-deploy setup-platforms
 	$(TOGETHER_MAKE) test-rust-programs library $(STAGED) $(VENV)/ready $(COMMAND) $(PG_SANDBOX) build/vendor_sdk/ready $(SERVERS) \
 	    $(DRIVERS) $(REFUSALS) docs dist recipes deb build/venv-packages/ready
 
