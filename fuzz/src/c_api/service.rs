@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
 
-/// The answers to come, used in turn for ever.
+/// The answers to come, used in turn, again and again.
 static BEHAVIOUR: Mutex<(Vec<u8>, usize)> = Mutex::new((Vec::new(), 0));
 static PORT: LazyLock<u16> = LazyLock::new(|| {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
