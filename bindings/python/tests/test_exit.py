@@ -91,6 +91,17 @@ called.wait()
 del session
 sys.exit(7)
 """,
+    # also if Ctrl-C ends the waits,
+    "after an interruption": """
+from memory_store import MemoryStore
+from paymentsgate_auth import _store
+def interrupted(*_): raise KeyboardInterrupt
+session, _store._close = Session(settings, store=MemoryStore(), on_store_down="fail"), interrupted
+try: _store._close_all()
+except KeyboardInterrupt: _store._close = lambda *_: None
+try: session.token(timeout=1)
+except PaymentsGateError as error: sys.exit(7 if "the program has retired it" in str(error) else str(error))
+""",
     # nor begin one there.
     "while flights on a store are gone": """
 import time
@@ -105,18 +116,17 @@ sys.exit(7)
 }
 
 
+def interpreter(end: str, settings: dict[str, str]) -> tuple[int, str]:
+    """The exit code and the output of one."""
+    folders = Path(paymentsgate_auth.__file__).parents[1], Path(memory_store.__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    command = [sys.executable, "-c", PRELUDE + end, json.dumps(settings)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("end", ENDS)
 def test_twenty_interpreters(sandbox: Sandbox, settings: dict[str, str], end: str) -> None:
     sandbox.fault(action={"kind": "hang"}, times=None)
-    folders = Path(paymentsgate_auth.__file__).parents[1], Path(memory_store.__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
-    command = [sys.executable, "-c", PRELUDE + ENDS[end], json.dumps(settings)]
-
-    def interpreter(_: int) -> tuple[int, str]:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=20, check=False
-        )
-        return done.returncode, done.stdout + done.stderr
-
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(interpreter, range(20))) == {(7, "")}
+        assert set(pool.map(lambda _: interpreter(ENDS[end], settings), range(20))) == {(7, "")}

@@ -200,17 +200,33 @@ def close_at_exit(session: Handle) -> None:
 def _close_all() -> None:
     sessions = [session for reference in list(_open_sessions.values()) if (session := reference())]
     end = time.monotonic() + _LAST_CALLS
-    # First close all of them, then wait for each.
-    for session in sessions:
-        _close(session, 0)
-    for session in sessions:
-        _close(session, max(0, end - time.monotonic()))
-    # No thread of the library may enter an interpreter that has ended, or return into it from a store.
-    # Sessions that are freed may still have calls in progress.
-    for entry in list(_stores.values()):
-        with suppress(PaymentsGateError):
-            wait = milliseconds(max(0, end - time.monotonic()))
-            check(library.pg_store_retire, byref(_table_of(entry)), wait)
+    try:
+        # First close all of them, then wait for each.
+        for session in sessions:
+            _close(session, 0)
+        for session in sessions:
+            _close(session, max(0, end - time.monotonic()))
+    finally:
+        # Also after Ctrl-C during a wait.
+        _retire_all(end)
+
+
+def _retire_all(end: float) -> None:
+    """Lets no thread of the library enter an interpreter that has ended, or return into it from a store.
+
+    Sessions that are freed may still have calls in progress.
+    """
+    tables = [_table_of(entry) for entry in list(_stores.values())]
+    # First let no call begin, then wait for those in progress.
+    for table in tables:
+        _retire(table, 0)
+    for table in tables:
+        _retire(table, max(0, end - time.monotonic()))
+
+
+def _retire(table: _Table, timeout: float) -> None:
+    with suppress(PaymentsGateError):
+        check(library.pg_store_retire, byref(table), milliseconds(timeout))
 
 
 def _close(session: Handle, timeout: float) -> None:
