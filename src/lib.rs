@@ -19,7 +19,7 @@
 //! | [`credentials`] | the account and its public key |
 //! | `rotation` | files that are replaced while the program runs |
 //! | `notifier` | a descriptor that is readable while events wait |
-//! | `runtime` | the library's one thread, threads for calls that may block, fork, and hazard pointers |
+//! | `runtime` | the reactor that callers and the library's one thread drive, threads for calls that may block, fork, and hazard pointers |
 //! | `defect` | a panic becomes an error |
 //! | `sync` | locks and atomics, which the models in `tests/loom` replace |
 //! | `allocator` | memory that is wiped when it is freed |

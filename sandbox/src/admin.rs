@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Error;
+use crate::connections::HowToEnd;
 use crate::credentials::Credentials;
 use crate::world::Shared;
 
@@ -36,6 +37,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/clock", post(advance_clock))
         .route("/accounts", post(add_account))
         .route("/revoke", post(revoke))
+        .route("/connections/end", post(end_connections))
         .with_state(shared)
 }
 
@@ -103,6 +105,18 @@ async fn revoke(State(shared): World, body: Bytes) -> Answered {
     let mut world = shared.lock();
     world.state.revoke(&read(&body)?);
     ok(&json!({ "now_ms": world.now() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    how: HowToEnd,
+}
+
+async fn end_connections(State(shared): World, body: Bytes) -> Answered {
+    let End { how } = read(&body)?;
+    shared.connections.end(how);
+    ok(&json!({ "open": shared.connections.count() }))
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {

@@ -9,7 +9,8 @@
 //! - `switches` are the unknowns of the service, `fault` the faults, `counters` the counts, and `world`
 //!   is all of it behind a lock.
 //! - `service` handles one request: faults, the decision, more faults; `reply` writes regular and spoilt answers; `wire`
-//!   ends a connection at a chosen byte; `port` accepts, does TLS and speaks HTTP.
+//!   ends a connection at a chosen byte; `port` accepts, does TLS and speaks HTTP, and `connections` ends
+//!   those that are idle.
 //! - `proxy`, `foreign`, `fixed` and `admin` are the other ports; `certificates`, `credentials` and
 //!   `folder` are the files of clients.
 
@@ -17,6 +18,7 @@ mod admin;
 mod answer;
 mod call;
 mod certificates;
+mod connections;
 mod counters;
 mod credentials;
 mod deals;
@@ -39,6 +41,7 @@ mod wire;
 mod world;
 
 pub use call::Call;
+pub use connections::HowToEnd;
 pub use counters::{Counters, Listener, RouteCounters};
 pub use credentials::Credentials;
 pub use error::Error;

@@ -1,5 +1,6 @@
 //! A port of the service: accepts connections, does TLS, and speaks HTTP/1.1 and HTTP/2.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,12 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Tls;
+use crate::connections::HowToEnd;
 use crate::counters::Listener;
 use crate::fault::{Action, Point};
 use crate::route::Route;
 use crate::service::Service;
-use crate::wire::{Control, Stream, Wire};
+use crate::wire::{Control, Ending, Stream, Wire};
 
 /// A port of the service.
 pub(crate) struct Port {
@@ -98,9 +100,19 @@ async fn converse<S: Stream + Send + 'static>(stream: S, http2: bool, service: S
     let control = Control::new();
     let wire = TokioIo::new(Wire::new(stream, Arc::clone(&control)));
     let answer = service_fn(|request| service.clone().call(request, Arc::clone(&control)));
-    tokio::select! {
-        _ = http.serve_connection(wire, answer) => {}
-        () = control.ended() => {}
+    // Counted until the connection is dropped below, which ends it.
+    let mut open = service.shared().connections.begin();
+    let mut connection = pin!(http.serve_connection(wire, answer));
+    loop {
+        tokio::select! {
+            _ = &mut connection => return,
+            () = control.ended() => return,
+            how = open.asked_to_end() => match how {
+                HowToEnd::Goaway => connection.as_mut().graceful_shutdown(),
+                HowToEnd::Close => control.end(Ending::Close),
+                HowToEnd::Reset => control.end(Ending::Reset),
+            },
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::port::Port;
 use crate::service::Service;
 use crate::state::Revoke;
 use crate::world::{Shared, World};
-use crate::{Call, Credentials, Entry, Error, Fault, Switches, Use, admin, fixed, foreign, proxy};
+use crate::{Call, Credentials, Entry, Error, Fault, HowToEnd, Switches, Use, admin, fixed, foreign, proxy};
 
 /// How to start.
 #[derive(Clone, Debug)]
@@ -199,6 +199,15 @@ impl Sandbox {
     /// Revokes tokens.
     pub fn revoke(&self, whose: &Revoke) {
         self.shared.lock().state.revoke(whose);
+    }
+
+    /// Ends all connections to the API, as if they had been idle for too long. Returns once they have ended; after
+    /// [`HowToEnd::Goaway`] the clients decide when.
+    pub fn end_connections(&self, how: HowToEnd) {
+        self.shared.connections.end(how);
+        while how != HowToEnd::Goaway && self.shared.connections.count() > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Resets tokens, other accounts, switches, faults, counters and clock.

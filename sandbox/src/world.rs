@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::call::Call;
+use crate::connections::Connections;
 use crate::counters::Counters;
 use crate::credentials::Credentials;
 use crate::fault::Faults;
@@ -111,15 +112,19 @@ impl World {
     }
 }
 
-/// The world behind its lock. A panic elsewhere must not break the tests after it, so poison is ignored.
-pub(crate) struct Shared(Mutex<World>);
+/// The world behind its lock, and the open connections. A panic elsewhere must not break the tests after it, so poison is
+/// ignored.
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    pub(crate) connections: Connections,
+}
 
 impl Shared {
     pub(crate) fn new(world: World) -> Self {
-        Self(Mutex::new(world))
+        Self { world: Mutex::new(world), connections: Connections::new() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

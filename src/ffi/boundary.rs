@@ -9,6 +9,7 @@ use super::handle::{Handle, give};
 use super::pg_error;
 use crate::defect;
 use crate::error::Error;
+use crate::runtime::WithoutCancellation;
 use crate::status::Status;
 
 /// Where C receives a pointer, or NULL. It is only written: C need not have set it.
@@ -19,6 +20,7 @@ pub(super) fn fallible(
     mut error_out: Output<'_, pg_error>,
     work: impl FnOnce() -> Result<(), Error>,
 ) -> Status {
+    let _uncancelable = WithoutCancellation::enter();
     let result = defect::catch_panic(|| {
         clear(&mut error_out);
         work()
@@ -62,6 +64,14 @@ pub(super) fn producing<T>(
 /// For exports that return a plain value: returns `fallback` after a panic.
 pub(super) fn infallible<T>(fallback: T, work: impl FnOnce() -> T) -> T {
     defect::catch_panic(work).unwrap_or(fallback)
+}
+
+/// For exports that free what holds files, sockets or the host's callbacks, and so comes to points of cancellation.
+pub(super) fn closing(work: impl FnOnce()) {
+    infallible((), || {
+        let _uncancelable = WithoutCancellation::enter();
+        work();
+    });
 }
 
 /// For getters: returns `nothing` for NULL, or if `read` finds nothing.

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use super::boundary::{
-    Output, c_text, fallible, infallible, invalid, optional_sized_text, optional_text, output, producing,
+    Output, c_text, closing, fallible, invalid, optional_sized_text, optional_text, output, producing,
     required, sized_text, text, timeout,
 };
 use super::handle::{Handle, Owned, give, release, share};
@@ -233,7 +233,7 @@ pub unsafe extern "C" fn pg_refresh_token_start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_client_free(client: *mut pg_client) {
     // SAFETY: from pg_client_new, and the caller gives it up; or NULL.
-    infallible((), || unsafe { release(client) });
+    closing(|| unsafe { release(client) });
 }
 
 /// For exports that take a refresh token: an error before the call to the service has sent nothing of it.

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::boundary::{fallible, infallible, required, sized_text, text};
+use super::boundary::{closing, fallible, infallible, required, sized_text, text};
 use super::handle::{Handle, Owned, give, release};
 use super::pg_error;
 use super::versions::versioned;
@@ -81,5 +81,5 @@ pub unsafe extern "C" fn pg_config_set_from_env(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_config_free(config: *mut pg_config) {
     // SAFETY: from pg_config_new, and the caller gives it up; or NULL.
-    infallible((), || unsafe { release(config) });
+    closing(|| unsafe { release(config) });
 }

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::boundary::{fallible, infallible, producing, required, timeout};
+use super::boundary::{closing, fallible, producing, required, timeout};
 use super::handle::{Handle, Owned, give, release};
 use super::versions::versioned;
 use super::{pg_error, pg_event};
@@ -85,5 +85,5 @@ pub unsafe extern "C" fn pg_queue_cancel(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_queue_free(queue: *mut pg_queue) {
     // SAFETY: from pg_queue_new, and the caller gives it up; or NULL.
-    infallible((), || unsafe { release(queue) });
+    closing(|| unsafe { release(queue) });
 }

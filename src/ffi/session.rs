@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::boundary::{
-    Output, c_text, fallible, fast_path, infallible, invalid, null, producing, required, sized_text, text,
-    timeout,
+    Output, c_text, closing, fallible, fast_path, infallible, invalid, null, producing, required, sized_text,
+    text, timeout,
 };
 use super::handle::{Handle, Shared, release, retain, share};
 use super::versions::versioned;
@@ -363,7 +363,7 @@ pub unsafe extern "C" fn pg_session_ref(session: *mut pg_session) -> *mut pg_ses
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_session_free(session: *mut pg_session) {
     // SAFETY: the caller is an owner that gives it up, or passes NULL.
-    infallible((), || unsafe { release(session) });
+    closing(|| unsafe { release(session) });
 }
 
 /// Frees a text that an output received.

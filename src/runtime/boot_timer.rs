@@ -4,7 +4,7 @@ pub(crate) use self::system::BootTimer;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
     use std::time::Duration;
 
     use rustix::io::{Result, read};
@@ -18,10 +18,10 @@ mod system {
     use crate::runtime::standard_streams;
 
     /// A timer of the kernel (`timerfd`) on the boot clock. Where the system refuses it, each sleep is tokio's.
-    pub(crate) struct BootTimer(Option<AsyncFd<OwnedFd>>);
+    pub(crate) struct BootTimer(Option<OwnedFd>);
 
     impl BootTimer {
-        /// A timer for a task on our thread.
+        /// A timer that each sleep may use on another runtime.
         pub(crate) fn new() -> Self {
             BootTimer(None)
         }
@@ -29,22 +29,22 @@ mod system {
         /// Sleeps for the given time. One sleep at a time.
         pub(crate) async fn sleep(&mut self, time: Duration) {
             // Tried again at each sleep: a descriptor may be free by now.
-            self.0 = self.0.take().or_else(watched_timer);
-            match &self.0 {
-                Some(timer) if set(timer.get_ref(), time).is_ok() => expired(timer).await,
+            self.0 = self.0.take().or_else(timer);
+            match self.0.as_ref().and_then(|timer| Some((timer, watched(timer)?))) {
+                Some((timer, watched)) if set(timer, time).is_ok() => expired(&watched).await,
                 _ => tokio::time::sleep(time).await,
             }
         }
     }
 
-    fn watched_timer() -> Option<AsyncFd<OwnedFd>> {
-        standard_streams::ensure_open().ok()?;
+    fn watched(timer: &OwnedFd) -> Option<AsyncFd<BorrowedFd<'_>>> {
         // SAFETY: the timer owns the descriptor, and nothing else replaces or closes it before.
-        unsafe { AsyncFd::register_with_interest(timer().ok()?, Interest::READABLE) }.ok()
+        unsafe { AsyncFd::register_with_interest(timer.as_fd(), Interest::READABLE) }.ok()
     }
 
-    fn timer() -> Result<OwnedFd> {
-        timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)
+    fn timer() -> Option<OwnedFd> {
+        standard_streams::ensure_open().ok()?;
+        timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC).ok()
     }
 
     fn set(timer: &OwnedFd, time: Duration) -> Result<()> {
@@ -59,7 +59,7 @@ mod system {
         Ok(())
     }
 
-    async fn expired(timer: &AsyncFd<OwnedFd>) {
+    async fn expired(timer: &AsyncFd<BorrowedFd<'_>>) {
         while let Ok(mut ready) = timer.readable().await {
             // The read fails if the readiness was that of an earlier sleep.
             if ready.try_io(|timer| Ok(read(timer, &mut [0; 8])?)).is_ok() {

@@ -1,5 +1,5 @@
-//! The library inside the host's process: its own threads ([`handle`], [`workers`]), fork safety ([`process`]), and
-//! memory that threads read without a lock ([`hazard_cell`], [`word`]).
+//! The library inside the host's process: the reactor and who drives it ([`reactor`]), threads for work that may block
+//! ([`workers`]), fork safety ([`process`]), and memory that threads read without a lock ([`hazard_cell`], [`word`]).
 
 #![allow(unsafe_code, reason = "fork handlers, signal masks, pointers that threads and processes share")]
 
@@ -7,11 +7,14 @@ mod all_slots;
 pub(crate) mod boot_timer;
 mod fence;
 mod fork_zeroed;
+mod guest;
 pub(crate) mod hazard_cell;
 mod hazard_pointer;
 pub(crate) mod process;
+mod reactor;
 pub(crate) mod signals;
 mod slot_list;
+mod stack;
 pub(crate) mod standard_streams;
 mod thread_pointer;
 mod thread_slot;
@@ -19,19 +22,21 @@ pub(crate) mod word;
 pub(crate) mod workers;
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::task::Poll;
-use std::time::Duration;
-use std::{io, thread};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc::error::SendError;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
+pub(crate) use self::guest::WithoutCancellation;
 use self::process::PerProcess;
-use self::signals::with_signals_blocked;
+use self::reactor::Seat;
+pub(crate) use self::reactor::{Resident, Runtime};
 use self::workers::Workers;
+use crate::clock::FOREVER;
 use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
@@ -39,24 +44,97 @@ use crate::status::Status;
 /// How much later than its own deadline a task may report. Callers are promised 50 ms.
 const GRACE: Duration = Duration::from_millis(40);
 
-/// Runs a future on our thread and waits for its result. `None`: the future, which has a deadline of its own, did not end
-/// within `patience`; it goes on without the caller.
+/// Runs a future and waits for its result; the calling thread drives the reactor meanwhile. `None`: the future, which has a
+/// deadline of its own, did not end within `patience`; it goes on without the caller.
 pub(crate) fn run<T, F>(future: F, patience: Duration) -> Result<Option<T>, Error>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let (answer, waiting) = sync_channel(1);
-    handle()?.spawn(async move {
+    run_on(handle()?, future, patience.saturating_add(GRACE))
+}
+
+fn run_on<T, F>(runtime: &Runtime, future: F, patience: Duration) -> Result<Option<T>, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut work = Box::pin(defect::catch_panic_async(future));
+    if may_drive() {
+        if let Some(result) = runtime.drive(&mut work, patience)? {
+            return result.map(Some);
+        }
+        runtime.spawn(async move { drop(work.await) });
+        return Ok(None);
+    }
+    let (answer, answered) = oneshot::channel();
+    runtime.spawn(async move {
         // Fails if the caller has gone, which does no harm.
-        let _ = answer.send(defect::catch_panic_async(future).await);
+        let _ = answer.send(work.await);
     });
-    match waiting.recv_timeout(patience.saturating_add(GRACE)) {
-        Ok(result) => result.map(Some),
-        Err(RecvTimeoutError::Timeout) => Ok(None),
-        Err(RecvTimeoutError::Disconnected) => {
+    match parked(answered, patience) {
+        Some(Ok(result)) => result.map(Some),
+        Some(Err(_)) => {
             Err(Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has ended; please report it"))
         }
+        None => Ok(None),
+    }
+}
+
+/// Waits for what other work brings about; the calling thread drives the reactor meanwhile. `None`: it took longer than
+/// `patience`.
+pub(crate) fn wait<F: Future>(future: F, patience: Duration) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let deadline = Instant::now() + patience.min(FOREVER);
+    if !patience.is_zero()
+        && may_drive()
+        && let Ok(runtime) = handle()
+        && let Ok(result) = runtime.drive(future.as_mut(), patience)
+    {
+        return result;
+    }
+    parked(future, deadline.saturating_duration_since(Instant::now()))
+}
+
+/// Announces that this thread is about to wait, so that ours need not wake for what it begins before that.
+pub(crate) fn seat() -> Option<Seat<'static>> {
+    may_drive().then(handle)?.ok().map(Runtime::seat)
+}
+
+/// Waits without driving.
+fn parked<F: Future>(future: F, patience: Duration) -> Option<F::Output> {
+    let deadline = Instant::now() + patience.min(FOREVER);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(done);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Whether this thread may drive: a thread of a runtime must not, and one with a small stack cannot.
+fn may_drive() -> bool {
+    Handle::try_current().is_err() && stack::has_room()
+}
+
+/// Before a request is written to a connection that is kept: lets those that a server has closed meanwhile be noticed.
+pub(crate) async fn settle() {
+    if let Ok(runtime) = handle() {
+        runtime.settle().await;
     }
 }
 
@@ -79,7 +157,7 @@ pub(crate) fn thread_builder(name: &str) -> thread::Builder {
     thread::Builder::new().name(name.into()).stack_size(STACK_BYTES)
 }
 
-/// Our thread. It is started at the first use, and again if it has ended.
+/// The reactor of this process. It is started at the first use, and again if it has ended.
 pub(crate) fn handle() -> Result<&'static Runtime, Error> {
     static RUNTIME: PerProcess<Runtime> = PerProcess::new();
     RUNTIME.get_or_replace(Runtime::is_running, Runtime::start)
@@ -104,90 +182,13 @@ impl Drop for RunOnDrop {
     }
 }
 
-/// One thread that drives a current-thread runtime of tokio. A call costs one context switch; with a multi-thread
-/// runtime of a single worker it costs six.
-pub(crate) struct Runtime {
-    /// The thread ends when this is dropped.
-    inbox: UnboundedSender<Work>,
-}
-
-/// A future that hands its result over by itself.
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-impl Runtime {
-    /// Runs a future on our thread. It goes through an inbox: tokio's own `spawn` wakes the thread each time, with a system
-    /// call, even if the thread is busy. Futures that arrive while it is busy cost none, and are started together.
-    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
-        // A thread that has ended gives the work back. If the next one refuses it too, the work is dropped, and its
-        // guards report that to the callers.
-        if let Err(SendError(work)) = self.inbox.send(Box::pin(future))
-            && let Ok(next) = handle()
-        {
-            let _ = next.inbox.send(work);
-        }
-    }
-
-    /// Whether the thread takes work. It does unless tokio has panicked, for example because the host has closed its
-    /// descriptors.
-    fn is_running(&self) -> bool {
-        !self.inbox.is_closed()
-    }
-
-    fn start() -> Result<Self, Error> {
-        let refused = |error: io::Error| {
-            let text = format!(
-                "the system gave no thread or descriptors for the library: {error}; check the process limits"
-            );
-            Error::new(Status::PG_ERR_SYSTEM, text)
-        };
-        standard_streams::ensure_open()?;
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
-        let (inbox, mut works) = unbounded_channel::<Work>();
-        let runtime = Undriven(Some(runtime));
-        with_signals_blocked(|| {
-            thread_builder("pg-auth").spawn(move || {
-                let runtime = runtime;
-                let Some(driven) = &runtime.0 else { return };
-                let take_all = async {
-                    while let Some(work) = works.recv().await {
-                        tokio::spawn(work);
-                    }
-                };
-                let _ = defect::catch_panic(|| driven.block_on(take_all));
-                // Dropped first, so that `is_running` is false: guards of what is dropped may ask for the next thread.
-                let _ = defect::catch_panic(|| drop(works));
-                let _ = defect::catch_panic(|| drop(runtime));
-            })
-        })
-        .map_err(refused)?;
-        Ok(Runtime { inbox })
-    }
-}
-
-/// A runtime that no thread drives. If its thread is refused, it is dropped on the caller's thread. That may be a thread of
-/// another runtime, where an ordinary drop panics; and an ordinary drop would wait for a `getaddrinfo` that hangs.
-struct Undriven(Option<tokio::runtime::Runtime>);
-
-impl Drop for Undriven {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ptr;
 
     use super::*;
 
-    #[test]
-    fn a_runtime_whose_thread_is_refused_is_dropped_on_a_thread_of_another_runtime() {
-        let build = || Builder::new_current_thread().enable_time().build().unwrap();
-        let ours = Undriven(Some(build()));
-        build().block_on(async move { drop(ours) });
-    }
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
     fn a_result_comes_back_and_a_panic_is_an_error() {
@@ -204,20 +205,40 @@ mod tests {
         assert!(run(std::future::pending::<()>(), Duration::ZERO).unwrap().is_none());
     }
 
+    /// The signals of which a thread has `SIGPIPE` and others blocked.
+    fn blocked() -> [i32; 4] {
+        // SAFETY: with a null set the call only reads the current mask.
+        unsafe {
+            let mut now: libc::sigset_t = std::mem::zeroed();
+            libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), &mut now);
+            [libc::SIGPIPE, libc::SIGTERM, libc::SIGCHLD, libc::SIGPROF]
+                .map(|signal| libc::sigismember(&now, signal))
+        }
+    }
+
     #[test]
-    fn our_thread_takes_no_signals() {
-        let blocked = run(
-            async {
-                // SAFETY: with a null set the call only reads the current mask.
-                unsafe {
-                    let mut now: libc::sigset_t = std::mem::zeroed();
-                    libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), &mut now);
-                    [libc::SIGPIPE, libc::SIGTERM, libc::SIGCHLD, libc::SIGPROF]
-                        .map(|signal| libc::sigismember(&now, signal))
-                }
-            },
-            Duration::from_secs(5),
-        );
-        assert_eq!(blocked.unwrap(), Some([1, 1, 1, 1]));
+    fn our_thread_takes_no_signals_and_a_caller_that_drives_only_no_sigpipe() {
+        let runtime = Runtime::start().unwrap();
+        let (answer, ours) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            answer.send((blocked(), thread::current().name().map(str::to_owned))).unwrap();
+        });
+        assert_eq!(ours.recv().unwrap(), ([1, 1, 1, 1], Some("pg-auth".to_owned())));
+        let before = blocked();
+        assert_eq!(run_on(&runtime, async { blocked() }, PATIENCE).unwrap(), Some([1, 0, 0, 0]));
+        assert_eq!(blocked(), before);
+    }
+
+    #[test]
+    fn a_thread_with_a_small_stack_or_of_a_runtime_waits_while_another_drives() {
+        let name = || async { thread::current().name().map(str::to_owned) };
+        let runtime: &Runtime = Box::leak(Box::new(Runtime::start().unwrap()));
+        let driver = move || run_on(runtime, name(), PATIENCE).unwrap().flatten();
+        let small = thread::Builder::new().name("small".into()).stack_size(64 << 10);
+        assert_eq!(small.spawn(driver).unwrap().join().unwrap().as_deref(), Some("pg-auth"));
+        let large = thread::Builder::new().name("large".into());
+        assert_eq!(large.spawn(driver).unwrap().join().unwrap().as_deref(), Some("large"));
+        let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(other.block_on(async { driver() }).as_deref(), Some("pg-auth"));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::ptr;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
@@ -16,7 +16,7 @@ use crate::clock::{Clock, Moment};
 use crate::defect;
 use crate::error::Error;
 use crate::runtime::boot_timer::BootTimer;
-use crate::runtime::{self, Runtime, process::PerProcess, word};
+use crate::runtime::{self, Resident, Runtime, process::PerProcess, word};
 use crate::sync::{AtomicPtr, Mutex, MutexGuard, Ordering, fence, lock};
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -60,8 +60,7 @@ impl Timers {
         if task_runtime != this_runtime
             && self.task_runtime.compare_exchange(task_runtime, this_runtime, taken, not_taken).is_ok()
         {
-            let (timers, clock, started) = (self.clone(), clock.clone(), clock.now());
-            runtime.spawn(run(TimerTask { timers, clock, runtime: this_runtime.addr(), started }));
+            runtime.keep(TimerTask::new(self.clone(), clock.clone(), runtime));
         }
     }
 
@@ -129,33 +128,44 @@ impl Timers {
     }
 }
 
-async fn run(task: TimerTask) {
-    let TimerTask { timers, clock, .. } = &task;
-    let mut timer = BootTimer::new();
-    let mut before = clock.now();
-    loop {
-        let now = clock.now();
-        let sleep = timers.tick_due(now, before);
-        before = now;
-        let mut changed = pin!(timers.changed.notified());
-        let mut fired = pin!(timer.sleep(sleep));
-        poll_fn(|context| {
-            // Either event ends the sleep.
-            let is_awake =
-                changed.as_mut().poll(context).is_ready() || fired.as_mut().poll(context).is_ready();
-            if is_awake { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-}
-
 /// The timer task. It ends only with its runtime, and starts again on the next one.
 struct TimerTask {
     timers: Arc<Timers>,
     clock: Arc<dyn Clock>,
+    timer: BootTimer,
     /// The address of the task's runtime.
     runtime: usize,
     started: Moment,
+    /// When the timers were last looked at.
+    before: Moment,
+}
+
+impl TimerTask {
+    fn new(timers: Arc<Timers>, clock: Arc<dyn Clock>, runtime: &Runtime) -> Self {
+        let (now, runtime) = (clock.now(), ptr::from_ref(runtime).addr());
+        TimerTask { timers, clock, timer: BootTimer::new(), runtime, started: now, before: now }
+    }
+}
+
+impl Resident for TimerTask {
+    fn run(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            loop {
+                let now = self.clock.now();
+                let sleep = self.timers.tick_due(now, self.before);
+                self.before = now;
+                let mut changed = pin!(self.timers.changed.notified());
+                let mut fired = pin!(self.timer.sleep(sleep));
+                poll_fn(|context| {
+                    // Either event ends the sleep.
+                    let is_awake =
+                        changed.as_mut().poll(context).is_ready() || fired.as_mut().poll(context).is_ready();
+                    if is_awake { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+            }
+        })
+    }
 }
 
 impl Drop for TimerTask {
@@ -269,11 +279,10 @@ mod tests {
         let runs = |timers: &Timers| {
             timers.task_runtime.load(Ordering::Acquire) == ptr::from_ref(runtime).cast_mut()
         };
-        let task = |started| TimerTask {
-            timers: timers.clone(),
-            clock: clock.clone(),
-            runtime: ptr::from_ref(runtime).addr(),
-            started,
+        let task = |started| {
+            let mut task = TimerTask::new(timers.clone(), clock.clone(), runtime);
+            task.started = started;
+            task
         };
         let set = || timers.task_runtime.store(ptr::from_ref(runtime).cast_mut(), Ordering::Release);
         let _exclusive = word::exclusive();

@@ -21,8 +21,8 @@ use super::{Exchange, RawResponse, Request, RequestHead, Sending, Streamed, Tran
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
-use crate::runtime::standard_streams;
 use crate::runtime::workers::Workers;
+use crate::runtime::{settle, standard_streams};
 use crate::status::Status;
 use crate::sync::lock;
 
@@ -173,6 +173,7 @@ impl HttpTransport {
             headers.insert(AUTHORIZATION, value);
         }
         standard_streams::ensure_open().map_err(|error| Failed { error, is_connect: true })?;
+        settle().await;
         let Link { http, admission, .. } = self.link().await?;
         // A slow connection attempt delays no other request for longer.
         let mut permit = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();

@@ -29,7 +29,7 @@ memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
 programs='abi session queue news request store hpp kept example_c example_session_c example_queue_c example_curl_c example_cpp'
 programs="$programs example_session_cpp example_curl_cpp unit_test_c unit_test_cpp"
 # Those that neither a sanitizer nor valgrind can run.
-plain_programs='fork fork_session fork_queue fork_store fork_epoch membarrier descriptors streams clocks time_namespace wiped'
+plain_programs='driving fork fork_session fork_queue fork_store fork_epoch membarrier descriptors streams clocks time_namespace wiped'
 passed=0
 
 # name command…: one test. Its output is shown only where it fails.

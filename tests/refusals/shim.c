@@ -443,6 +443,7 @@ REFUSABLE(int, mprotect, (void *where, size_t length, int rights), (where, lengt
 REFUSABLE(int, madvise, (void *where, size_t length, int advice), (where, length, advice), -1, NULL)
 
 REFUSABLE_BY_NUMBER(pthread_create, (pthread_t *thread, const pthread_attr_t *how, void *(*start)(void *), void *with), (thread, how, start, with))
+REFUSABLE_BY_NUMBER(pthread_getattr_np, (pthread_t thread, pthread_attr_t *attributes), (thread, attributes))
 REFUSABLE_BY_NUMBER(clock_nanosleep, (clockid_t clock, int flags, const struct timespec *time, struct timespec *left), (clock, flags, time, left))
 REFUSABLE_BY_NUMBER(getaddrinfo, (const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found), (host, port, hints, found))
 

@@ -6,7 +6,6 @@ mod subscribers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -28,6 +27,7 @@ use crate::error::Error;
 use crate::event::{Body, Level};
 use crate::queue::Completion;
 use crate::random;
+use crate::runtime;
 use crate::status::Status;
 use crate::store::{Committed, Store};
 use crate::sync::{ignore_poison, lock};
@@ -193,22 +193,22 @@ impl Driver {
 
     /// Waits for a token until the deadline.
     pub(super) fn ask(&self, timeout: Duration, request: TokenRequest) -> TokenResult {
-        let (sender, receiver) = sync_channel(1);
+        let (sender, mut answer) = oneshot::channel();
         let deadline = Instant::now() + timeout.min(FOREVER);
         let id = self.new_id();
         // Fails if the caller has gone, which does no harm.
         let reply = Box::new(move |answer| drop(sender.send(answer)));
+        let _seat = (!timeout.is_zero()).then(runtime::seat);
         self.add_waiter(id, request, reply);
-        receiver
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            .or_else(|_| {
-                self.step(SessionEvent::Leave(id), |_| {});
-                // Another thread may have removed this waiter and not yet delivered its answer.
-                receiver.recv_timeout(HANDOVER)
-            })
-            .unwrap_or_else(|_| {
-                Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
-            })
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answered = runtime::wait(&mut answer, left).or_else(|| {
+            self.step(SessionEvent::Leave(id), |_| {});
+            // Another thread may have removed this waiter and not yet delivered its answer.
+            runtime::wait(&mut answer, HANDOVER)
+        });
+        answered.and_then(Result::ok).unwrap_or_else(|| {
+            Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
+        })
     }
 
     /// Waits for a token without blocking: the answer completes an operation of a queue.

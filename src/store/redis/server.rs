@@ -22,8 +22,7 @@ use super::bounded::{BoundedStream, Violation};
 use crate::clock::Clock;
 use crate::error::{Error, excerpt};
 use crate::runtime::process::PerProcess;
-use crate::runtime::race;
-use crate::runtime::standard_streams;
+use crate::runtime::{race, settle, standard_streams};
 use crate::secret::redact;
 use crate::status::Status;
 use crate::sync::lock;
@@ -229,6 +228,7 @@ impl Server {
     /// The current connection, or a new one. A caller waits for at most one connection attempt of another caller.
     async fn link(&self) -> Result<Arc<Link>, CommandFailure> {
         let mut slot = self.link.lock().await;
+        settle().await;
         let now = self.clock.now().boot;
         let link = match slot.take().filter(|link| link.is_usable(now)) {
             Some(link) => link,

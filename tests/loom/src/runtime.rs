@@ -44,9 +44,13 @@ pub(crate) fn handle() -> Result<&'static Runtime, Error> {
     Ok(&RUNTIME)
 }
 
+pub(crate) trait Resident: Send {
+    fn run(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
 impl Runtime {
-    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
-        SPAWNED.with_borrow_mut(|spawned| spawned.push(Box::pin(future)));
+    pub(crate) fn keep(&self, mut resident: impl Resident + 'static) {
+        SPAWNED.with_borrow_mut(|spawned| spawned.push(Box::pin(async move { resident.run().await })));
     }
 }
 

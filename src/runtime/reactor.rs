@@ -1,0 +1,356 @@
+//! The reactor: sockets, timers and tasks, which one thread at a time drives.
+//!
+//! A caller that waits drives it, so that a call costs no change of threads. Our own thread sleeps outside, and drives while
+//! there is work that no caller waits for: a renewal in the background, an operation of a queue, a call whose caller has left.
+//! tokio hands the drive from thread to thread: who comes while another one drives waits for its own result, and goes on with the
+//! drive when the other one leaves.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime as Tokio};
+use tokio::sync::Notify;
+
+use super::guest::WithoutSigpipe;
+use super::signals::with_signals_blocked;
+use super::{standard_streams, thread_builder};
+use crate::clock::FOREVER;
+use crate::defect;
+use crate::error::Error;
+use crate::status::Status;
+use crate::sync::lock;
+
+/// How often a task that is about to use a connection lets the others look at theirs: once for the sockets, once for the
+/// connections, and once because a caller is polled before the tasks are.
+const TURNS: usize = 3;
+
+/// While nobody drives, our thread looks at the connections at this interval, so that those are closed that a server has closed or
+/// that are not kept any longer. It does so until none is kept.
+const LOOK_INTERVAL: Duration = Duration::from_secs(20);
+const LOOKS: u32 = 3;
+
+/// The reactor of this process, with our thread.
+pub(crate) struct Runtime {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// None: the reactor has ended.
+    reactor: Mutex<Option<Arc<Reactor>>>,
+    load: Load,
+    /// For our thread: there is work, none is left, or the end.
+    attention: Notify,
+    /// What our thread runs besides, until it takes it over.
+    residents: Mutex<Vec<Box<dyn Resident>>>,
+    has_ended: AtomicBool,
+    /// Nobody has driven for a while. Servers may have closed connections meanwhile, which nobody has noticed.
+    is_stale: AtomicBool,
+    /// How often our thread will still look at the connections.
+    looks: AtomicU32,
+}
+
+/// A task of our thread itself, for which it does not drive the reactor. It may be interrupted at each wait, and run again.
+pub(crate) trait Resident: Send {
+    /// Runs until it is interrupted.
+    fn run(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+impl Runtime {
+    pub(super) fn start() -> Result<Self, Error> {
+        standard_streams::ensure_open()?;
+        let shared = Arc::new(Shared {
+            reactor: Mutex::new(Some(Arc::new(Reactor::new()?))),
+            load: Load::default(),
+            attention: Notify::new(),
+            residents: Mutex::default(),
+            has_ended: AtomicBool::new(false),
+            is_stale: AtomicBool::new(false),
+            looks: AtomicU32::new(0),
+        });
+        let outside = Reactor::new()?;
+        let ours = shared.clone();
+        let work = move || {
+            let mut residents = Vec::new();
+            let _ = defect::catch_panic(|| ours.keep_driving(&outside, &mut residents));
+            ours.end();
+            // Their guards may ask for the next runtime.
+            let _ = defect::catch_panic(|| drop(residents));
+            let _ = defect::catch_panic(|| drop(std::mem::take(&mut *lock(&ours.residents))));
+        };
+        with_signals_blocked(|| thread_builder("pg-auth").spawn(work)).map_err(refused)?;
+        Ok(Runtime { shared })
+    }
+
+    /// Whether the reactor takes work. It does unless tokio has panicked, for example because the host has closed its
+    /// descriptors.
+    pub(super) fn is_running(&self) -> bool {
+        !self.shared.has_ended.load(Ordering::Acquire)
+    }
+
+    /// Runs a future that no caller waits for. If the reactor has ended the future is dropped, and its guards report that.
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
+        let Some(reactor) = self.shared.reactor() else { return };
+        let work = Work::begin(&self.shared);
+        reactor.tokio().spawn(async move {
+            let _work = work;
+            future.await;
+        });
+    }
+
+    /// Runs a task on our thread.
+    pub(crate) fn keep(&self, resident: impl Resident + 'static) {
+        lock(&self.shared.residents).push(Box::new(resident));
+        self.shared.attention.notify_one();
+        if !self.is_running() {
+            drop(std::mem::take(&mut *lock(&self.shared.residents)));
+        }
+    }
+
+    /// Announces that this thread is about to wait: what it begins meanwhile needs no other thread.
+    pub(super) fn seat(&self) -> Seat<'_> {
+        Seat::take(&self.shared)
+    }
+
+    /// Drives until the future ends. `None`: it took longer than `patience`. An error: the reactor has ended.
+    pub(super) fn drive<F: Future>(&self, future: F, patience: Duration) -> Result<Option<F::Output>, Error> {
+        let _seat = self.seat();
+        let reactor = self.shared.reactor().ok_or_else(ended)?;
+        let _sigpipe = WithoutSigpipe::enter();
+        let driven = defect::catch_panic(|| {
+            reactor.tokio().block_on(async {
+                let result = tokio::time::timeout(patience, future).await.ok();
+                // The connection still has the request in its buffers, and frames to send.
+                tokio::task::yield_now().await;
+                result
+            })
+        });
+        driven.inspect_err(|_| self.shared.end())
+    }
+
+    /// Before a request is written to a connection that is kept: lets those that a server has closed meanwhile be noticed.
+    pub(super) async fn settle(&self) {
+        if self.shared.is_stale.load(Ordering::Relaxed) {
+            take_turns().await;
+            self.shared.is_stale.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Runtime {
+    /// Another thread of the process was faster to make one.
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
+impl Shared {
+    fn reactor(&self) -> Option<Arc<Reactor>> {
+        lock(&self.reactor).clone()
+    }
+
+    /// Ends the reactor: its tasks are dropped when no thread drives any more.
+    fn end(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        self.attention.notify_one();
+        let reactor = lock(&self.reactor).take();
+        // A guard of a task may panic, or ask for the next runtime.
+        let _ = defect::catch_panic(|| drop(reactor));
+    }
+
+    /// The life of our thread.
+    fn keep_driving(&self, outside: &Reactor, residents: &mut Vec<Box<dyn Resident>>) {
+        while let Some(reactor) = self.reactor().filter(|_| !self.has_ended.load(Ordering::Acquire)) {
+            residents.append(&mut lock(&self.residents));
+            if self.load.needs_us() {
+                let attention = async {
+                    while self.load.has_work() && self.is_calm() {
+                        self.attention.notified().await;
+                    }
+                };
+                reactor.tokio().block_on(race_all(attention, residents));
+                self.leave();
+            } else {
+                drop(reactor);
+                let looks = self.looks.load(Ordering::Relaxed);
+                let patience = if looks > 0 { LOOK_INTERVAL } else { FOREVER };
+                let attention = async {
+                    while !self.load.needs_us() && self.is_calm() && (looks > 0 || !self.has_looks()) {
+                        self.attention.notified().await;
+                    }
+                };
+                // The timer is made inside.
+                let attention = async { tokio::time::timeout(patience, attention).await };
+                let is_quiet = outside.tokio().block_on(race_all(attention, residents)).is_err();
+                if is_quiet && let Some(reactor) = self.reactor() {
+                    self.looks.store(looks.saturating_sub(1), Ordering::Relaxed);
+                    reactor.tokio().block_on(take_turns());
+                }
+            }
+        }
+    }
+
+    /// Nobody drives any more, as far as this thread knows.
+    fn leave(&self) {
+        self.is_stale.store(true, Ordering::Relaxed);
+        if self.looks.swap(LOOKS, Ordering::Relaxed) == 0 {
+            self.attention.notify_one();
+        }
+    }
+
+    fn has_looks(&self) -> bool {
+        self.looks.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether our thread has nothing to do besides its drive.
+    fn is_calm(&self) -> bool {
+        !self.has_ended.load(Ordering::Acquire) && lock(&self.residents).is_empty()
+    }
+}
+
+/// Runs the residents until `attention` resolves.
+async fn race_all<T>(attention: impl Future<Output = T>, residents: &mut [Box<dyn Resident>]) -> T {
+    let mut running: Vec<_> = residents.iter_mut().map(|resident| resident.run()).collect();
+    let mut attention = pin!(attention);
+    poll_fn(|context| {
+        for resident in &mut running {
+            // It does not end by itself.
+            let _ = resident.as_mut().poll(context);
+        }
+        attention.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Lets the connections be looked at.
+async fn take_turns() {
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A runtime of tokio. It is dropped on whatever thread is the last to use it. That may be one of another runtime, where an
+/// ordinary drop panics; and an ordinary drop would wait for a `getaddrinfo` that hangs.
+struct Reactor(Option<Tokio>);
+
+impl Reactor {
+    fn new() -> Result<Self, Error> {
+        let tokio = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
+        Ok(Reactor(Some(tokio)))
+    }
+
+    fn tokio(&self) -> &Tokio {
+        match &self.0 {
+            Some(tokio) => tokio,
+            None => unreachable!("only the drop takes it"),
+        }
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        if let Some(tokio) = self.0.take() {
+            tokio.shutdown_background();
+        }
+    }
+}
+
+/// How many threads drive or are about to, and how much work no caller waits for. It is one number: of a thread that leaves and
+/// one that brings work, at least one sees that ours is needed.
+#[derive(Default)]
+struct Load(AtomicU64);
+
+const ONE_DRIVER: u64 = 1 << 32;
+const ONE_WORK: u64 = 1;
+
+impl Load {
+    fn add(&self, what: u64) {
+        self.0.fetch_add(what, Ordering::SeqCst);
+    }
+
+    fn remove(&self, what: u64) {
+        self.0.fetch_sub(what, Ordering::SeqCst);
+    }
+
+    fn has_drivers(&self) -> bool {
+        self.0.load(Ordering::SeqCst) >= ONE_DRIVER
+    }
+
+    fn has_work(&self) -> bool {
+        !self.0.load(Ordering::SeqCst).is_multiple_of(ONE_DRIVER)
+    }
+
+    fn needs_us(&self) -> bool {
+        (1..ONE_DRIVER).contains(&self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A caller that drives, or is about to.
+pub(crate) struct Seat<'a>(&'a Shared);
+
+impl<'a> Seat<'a> {
+    fn take(shared: &'a Shared) -> Self {
+        shared.load.add(ONE_DRIVER);
+        Seat(shared)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.load.remove(ONE_DRIVER);
+        if !self.0.load.has_drivers() {
+            self.0.leave();
+        }
+        if self.0.load.needs_us() {
+            self.0.attention.notify_one();
+        }
+    }
+}
+
+/// Work that no caller waits for.
+struct Work(Arc<Shared>);
+
+impl Work {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.load.add(ONE_WORK);
+        if shared.load.needs_us() {
+            shared.attention.notify_one();
+        }
+        Work(shared.clone())
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.load.remove(ONE_WORK);
+        if !self.0.load.has_work() {
+            self.0.attention.notify_one();
+        }
+    }
+}
+
+fn refused(error: io::Error) -> Error {
+    let text = format!(
+        "the system gave no thread or descriptors for the library: {error}; check the process limits"
+    );
+    Error::new(Status::PG_ERR_SYSTEM, text)
+}
+
+fn ended() -> Error {
+    Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has ended; please report it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reactor_may_end_on_a_thread_of_another_runtime() {
+        let reactor = Reactor::new().unwrap();
+        let other = Builder::new_current_thread().build().unwrap();
+        other.block_on(async move { drop(reactor) });
+    }
+}

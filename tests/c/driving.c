@@ -1,0 +1,164 @@
+/*
+ * Callers whose threads drive the library's reactor while they wait: what may happen to such a thread, and what it finds
+ * unchanged. Needs the emulator's variables.
+ */
+
+#define _GNU_SOURCE
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "fixture.h"
+
+static void hang_the_next_issue(void)
+{
+    tell_emulator("POST", "/faults", "{\"route\": \"issue\", \"point\": \"after\", \"action\": {\"kind\": \"delay\", \"ms\": 500}}");
+}
+
+static void *token_for_long(void *session)
+{
+    pg_error *error = NULL;
+    pg_token *token = NULL;
+    pg_status status = pg_session_token(session, 20000, &token, &error);
+    pg_error_free(error);
+    pg_token_free(token);
+    pthread_testcancel();
+    return status == PG_OK ? session : NULL;
+}
+
+static void wait_for_issues(long count)
+{
+    for (int i = 0; i < 10000 && count_of(ISSUES) < count; i++)
+        usleep(1000);
+    CHECK(count_of(ISSUES) == count);
+}
+
+/* A thread that is canceled during its call ends after it, and not in the middle of it. */
+static void test_a_canceled_thread(void)
+{
+    tell_emulator("POST", "/reset", NULL);
+    pg_session *session = new_session();
+    pthread_t thread;
+    void *end = NULL;
+    hang_the_next_issue();
+    CHECK(pthread_create(&thread, NULL, token_for_long, session) == 0);
+    wait_for_issues(1);
+    CHECK(pthread_cancel(thread) == 0);
+    CHECK(pthread_join(thread, &end) == 0 && end == PTHREAD_CANCELED);
+    pg_token *token = token_of(session);
+    CHECK(pg_token_generation(token) == 1);
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+static bool has_freed;
+
+static void *free_while_canceled(void *session)
+{
+    CHECK(pthread_cancel(pthread_self()) == 0);
+    pg_session_free(session);
+    has_freed = true;
+    pthread_testcancel();
+    return NULL;
+}
+
+/* The end of a session closes sockets, which is where a canceled thread ends: after the call. */
+static void test_a_canceled_thread_frees(void)
+{
+    tell_emulator("POST", "/reset", NULL);
+    pg_session *session = new_session();
+    pthread_t thread;
+    void *end = NULL;
+    pg_token_free(token_of(session));
+    CHECK(pthread_create(&thread, NULL, free_while_canceled, session) == 0);
+    CHECK(pthread_join(thread, &end) == 0 && end == PTHREAD_CANCELED && has_freed);
+}
+
+/* A caller that leaves at its deadline drives no more, and the call that it has begun goes on. */
+static void test_a_call_outlives_the_caller_who_began_it(void)
+{
+    tell_emulator("POST", "/reset", NULL);
+    pg_session *session = new_session();
+    pg_token *token = NULL;
+    hang_the_next_issue();
+    CHECK(pg_session_token(session, 50, &token, NULL) == PG_ERR_TIMEOUT);
+    for (int i = 0; i < 10000 && health_of(session, "\"generation\":") == 0; i++)
+        usleep(1000);
+    CHECK(health_of(session, "\"generation\":") == 1 && count_of(ISSUES) == 1);
+    pg_session_free(session);
+}
+
+/* One caller drives; the second goes on with that when the first leaves. */
+static void test_the_next_caller_goes_on(void)
+{
+    tell_emulator("POST", "/reset", NULL);
+    pg_session *session = new_session();
+    pg_token *token = NULL;
+    pthread_t thread;
+    void *end = NULL;
+    hang_the_next_issue();
+    CHECK(pthread_create(&thread, NULL, token_for_long, session) == 0);
+    wait_for_issues(1);
+    CHECK(pg_session_token(session, 20, &token, NULL) == PG_ERR_TIMEOUT);
+    CHECK(pthread_join(thread, &end) == 0 && end == session);
+
+    pg_session_free(session);
+    tell_emulator("POST", "/reset", NULL);
+    session = new_session();
+    hang_the_next_issue();
+    CHECK(pg_session_token(session, 20, &token, NULL) == PG_ERR_TIMEOUT);
+    token = token_of(session);
+    CHECK(pg_token_generation(token) == 1 && count_of(ISSUES) == 1);
+    pg_token_free(token);
+    pg_session_free(session);
+}
+
+/* Too little for a TLS handshake: our thread does it. */
+static void test_a_small_stack(void)
+{
+    tell_emulator("POST", "/reset", NULL);
+    pg_session *session = new_session();
+    pthread_attr_t attributes;
+    pthread_t thread;
+    void *end = NULL;
+    CHECK(pthread_attr_init(&attributes) == 0);
+    CHECK(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN + (32 << 10)) == 0);
+    CHECK(pthread_create(&thread, &attributes, token_for_long, session) == 0);
+    CHECK(pthread_join(thread, &end) == 0 && end == session);
+    pthread_attr_destroy(&attributes);
+    pg_session_free(session);
+}
+
+static void test_the_thread_is_unchanged(void)
+{
+    sigset_t mask, after;
+    int state = -1, type = -1;
+    pg_session *session = new_session();
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR2);
+    CHECK(pthread_sigmask(SIG_SETMASK, &mask, NULL) == 0);
+    CHECK(pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type) == 0);
+    pg_token_free(token_of(session));
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &after) == 0);
+    for (int number = 1; number < 32; number++)
+        CHECK(sigismember(&after, number) == (number == SIGUSR2));
+    CHECK(pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state) == 0 && state == PTHREAD_CANCEL_ENABLE);
+    CHECK(pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type) == 0 && type == PTHREAD_CANCEL_DEFERRED);
+    pg_session_free(session);
+}
+
+int main(void)
+{
+    CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+    test_a_canceled_thread();
+    test_a_canceled_thread_frees();
+    test_a_call_outlives_the_caller_who_began_it();
+    test_the_next_caller_goes_on();
+    test_a_small_stack();
+    test_the_thread_is_unchanged();
+    curl_global_cleanup();
+    printf("ok driving: %d checks\n", checks);
+    return EXIT_SUCCESS;
+}
