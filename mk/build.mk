@@ -76,8 +76,8 @@ $(LIVE): $(MANIFESTS) $(call files,src $(SANDBOX)/src examples/live/src) | setup
 # The command line links the rlib, so it is built in a folder of its own: in one, each would undo the other.
 command: $(COMMAND) build/pages/paymentsgate-auth.1 ## The command line (build/paymentsgate-auth) and its manual pages
 $(COMMAND): $(MANIFESTS) $(call files,src cli/src) | setup $(PLATFORM_READY)
-	$(RELEASE) build $(call for_target,/cli) --profile command --package paymentsgate-auth-cli
-	@install -D -m 755 $(call made,/cli)/command/paymentsgate-auth $@
+	$(RELEASE) build $(call for_target,/cli) --release --package paymentsgate-auth-cli
+	@install -D -m 755 $(call made,/cli)/release/paymentsgate-auth $@
 
 # Manual pages, and what shells complete.
 build/pages/paymentsgate-auth.1: $(MANIFESTS) $(call files,src cli/src cli/pages) $(SANDBOX)/src/arguments.rs | setup

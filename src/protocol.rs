@@ -256,7 +256,7 @@ fn advice(fate: Fate) -> &'static str {
     }
 }
 
-/// A flat JSON object, in memory of its final size: a buffer that grows leaves copies behind.
+/// A flat JSON object.
 fn json(fields: &[(&'static str, &Secret)]) -> Zeroizing<Vec<u8>> {
     struct Fields<'a>(&'a [(&'static str, &'a Secret)]);
     impl Serialize for Fields<'_> {
@@ -264,9 +264,8 @@ fn json(fields: &[(&'static str, &Secret)]) -> Zeroizing<Vec<u8>> {
             serializer.collect_map(self.0.iter().map(|(name, secret)| (name, secret.expose())))
         }
     }
-    // A character takes at most six bytes, as `\u0000`.
-    let room =
-        fields.iter().map(|(name, secret)| name.len() + 6 * secret.expose().len() + 8).sum::<usize>() + 2;
+    // Tokens have nothing to escape.
+    let room = fields.iter().map(|(name, secret)| name.len() + secret.expose().len() + 8).sum();
     let mut body = Zeroizing::new(Vec::with_capacity(room));
     // Writing texts into a vector cannot fail. If it did, the service would refuse the empty body.
     let _ = serde_json::to_writer(&mut *body, &Fields(fields));

@@ -9,7 +9,7 @@ use http_body::Body;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Proxy, StatusCode, Url, Version, redirect, retry};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::admission::{Admission, Permit};
 use super::fault::{self, RESOLUTION, ResolveError};
@@ -159,6 +159,7 @@ impl HttpTransport {
     async fn begin(
         &self,
         head: RequestHead,
+        url: &Url,
         content: reqwest::Body,
         latch: Arc<SendLatch>,
     ) -> Result<(reqwest::Response, Option<Permit>), Failed> {
@@ -178,10 +179,9 @@ impl HttpTransport {
         // A slow connection attempt delays no other request for longer.
         let mut permit = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
         let body = LatchedBody::new(content, latch, self.clock.clone(), admission.clone());
-        let url = self.url(&head.path);
         let sending = http.request(head.method.clone(), url.clone()).headers(headers);
         let response = sending.body(reqwest::Body::wrap(body)).send().await;
-        let response = response.map_err(|error| self.failed(&head.method, &url, error, false))?;
+        let response = response.map_err(|error| self.failed(&head.method, url, error, false))?;
         if let Some(permit) = &mut permit {
             permit.answered(response.version() == Version::HTTP_2);
         }
@@ -230,7 +230,7 @@ impl HttpTransport {
         let head = RequestHead { method: method.clone(), path, headers, bearer };
         let content = reqwest::Body::from(Bytes::from_owner(body.unwrap_or_default()));
         // The permit is held until the whole answer is here.
-        let (mut response, _permit) = self.begin(head, content, latch).await?;
+        let (mut response, _permit) = self.begin(head, &url, content, latch).await?;
         let mut answer = RawResponse {
             status: response.status().as_u16(),
             headers: std::mem::take(response.headers_mut()),
@@ -244,11 +244,7 @@ impl HttpTransport {
                 answer.exceeds = Some(limit);
                 return Ok(answer);
             }
-            append(&mut content, &chunk);
-            // Wipes the HTTP library's buffer if nothing else uses it.
-            if let Ok(mut buffer) = chunk.try_into_mut() {
-                buffer.as_mut().zeroize();
-            }
+            content.extend_from_slice(&chunk);
         }
         // Over HTTP/2 a server may end an answer early without an error.
         if let Some(announced) = announced.filter(|announced| *announced != content.len() as u64) {
@@ -271,7 +267,7 @@ impl HttpTransport {
         let latch = SendLatch::new();
         let without_body = content.is_end_stream();
         let (method, url) = (head.method.clone(), self.url(&head.path));
-        let mut sending = pin!(self.begin(head, content, latch.clone()));
+        let mut sending = pin!(self.begin(head, &url, content, latch.clone()));
         let result = loop {
             let until = latch.moved() + timeout;
             match tokio::time::timeout_at(until.into(), &mut sending).await {
@@ -350,17 +346,6 @@ fn without_query(url: &Url) -> String {
 fn announced_length(method: &Method, response: &reqwest::Response) -> Option<u64> {
     let is_bare = *method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
     response.content_length().filter(|_| !is_bare)
-}
-
-/// Appends without leaving copies of tokens in freed memory, as a vector that grows by itself would.
-fn append(content: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
-    if content.capacity() - content.len() < chunk.len() {
-        let room = (content.len() + chunk.len()).max(content.len() * 2);
-        let mut larger = Zeroizing::new(Vec::with_capacity(room));
-        larger.extend_from_slice(content);
-        *content = larger;
-    }
-    content.extend_from_slice(chunk);
 }
 
 /// The settings were checked, so this is a defect or a problem of the system.
