@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime as Tokio};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::guest::WithoutSigpipe;
 use super::signals::with_signals_blocked;
@@ -36,7 +37,13 @@ const LOOKS: u32 = 3;
 /// The reactor of this process, with our thread.
 pub(crate) struct Runtime {
     shared: Arc<Shared>,
+    /// To a task that starts them. tokio's own `spawn` wakes a thread that drives each time, with a system call, even if it is
+    /// busy. Futures that arrive while it is busy cost none, and are started together.
+    inbox: UnboundedSender<Unattended>,
 }
+
+/// A future that no caller waits for.
+type Unattended = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct Shared {
     /// None: the reactor has ended.
@@ -62,8 +69,11 @@ pub(crate) trait Resident: Send {
 impl Runtime {
     pub(super) fn start() -> Result<Self, Error> {
         standard_streams::ensure_open()?;
+        let reactor = Reactor::new()?;
+        let (inbox, works) = unbounded_channel();
+        reactor.tokio().spawn(start_all(works));
         let shared = Arc::new(Shared {
-            reactor: Mutex::new(Some(Arc::new(Reactor::new()?))),
+            reactor: Mutex::new(Some(Arc::new(reactor))),
             load: Load::default(),
             attention: Notify::new(),
             residents: Mutex::default(),
@@ -82,7 +92,7 @@ impl Runtime {
             let _ = defect::catch_panic(|| drop(std::mem::take(&mut *lock(&ours.residents))));
         };
         with_signals_blocked(|| thread_builder("pg-auth").spawn(work)).map_err(refused)?;
-        Ok(Runtime { shared })
+        Ok(Runtime { shared, inbox })
     }
 
     /// Whether the reactor takes work. It does unless tokio has panicked, for example because the host has closed its
@@ -93,12 +103,11 @@ impl Runtime {
 
     /// Runs a future that no caller waits for. If the reactor has ended the future is dropped, and its guards report that.
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
-        let Some(reactor) = self.shared.reactor() else { return };
         let work = Work::begin(&self.shared);
-        reactor.tokio().spawn(async move {
+        let _ = self.inbox.send(Box::pin(async move {
             let _work = work;
             future.await;
-        });
+        }));
     }
 
     /// Runs a task on our thread.
@@ -225,6 +234,13 @@ async fn race_all<T>(attention: impl Future<Output = T>, residents: &mut [Box<dy
     .await
 }
 
+/// Starts the futures of the inbox.
+async fn start_all(mut works: UnboundedReceiver<Unattended>) {
+    while let Some(work) = works.recv().await {
+        tokio::spawn(work);
+    }
+}
+
 /// Lets the connections be looked at.
 async fn take_turns() {
     for _ in 0..TURNS {
@@ -259,7 +275,7 @@ impl Drop for Reactor {
 }
 
 /// How many threads drive or are about to, and how much work no caller waits for. It is one number: of a thread that leaves and
-/// one that brings work, at least one sees that ours is needed.
+/// one that brings work, exactly one sees that ours is needed, and wakes it.
 #[derive(Default)]
 struct Load(AtomicU64);
 
@@ -267,16 +283,24 @@ const ONE_DRIVER: u64 = 1 << 32;
 const ONE_WORK: u64 = 1;
 
 impl Load {
-    fn add(&self, what: u64) {
-        self.0.fetch_add(what, Ordering::SeqCst);
+    /// Returns whether ours is needed from now on.
+    fn begin_work(&self) -> bool {
+        self.0.fetch_add(ONE_WORK, Ordering::SeqCst) == 0
     }
 
-    fn remove(&self, what: u64) {
-        self.0.fetch_sub(what, Ordering::SeqCst);
+    /// Returns whether no work is left.
+    fn end_work(&self) -> bool {
+        (self.0.fetch_sub(ONE_WORK, Ordering::SeqCst) - ONE_WORK).is_multiple_of(ONE_DRIVER)
     }
 
-    fn has_drivers(&self) -> bool {
-        self.0.load(Ordering::SeqCst) >= ONE_DRIVER
+    fn begin_drive(&self) {
+        self.0.fetch_add(ONE_DRIVER, Ordering::SeqCst);
+    }
+
+    /// Returns how much work is left, if no thread drives any more.
+    fn end_drive(&self) -> Option<u64> {
+        let left = self.0.fetch_sub(ONE_DRIVER, Ordering::SeqCst) - ONE_DRIVER;
+        (left < ONE_DRIVER).then_some(left)
     }
 
     fn has_work(&self) -> bool {
@@ -293,18 +317,16 @@ pub(crate) struct Seat<'a>(&'a Shared);
 
 impl<'a> Seat<'a> {
     fn take(shared: &'a Shared) -> Self {
-        shared.load.add(ONE_DRIVER);
+        shared.load.begin_drive();
         Seat(shared)
     }
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.0.load.remove(ONE_DRIVER);
-        if !self.0.load.has_drivers() {
-            self.0.leave();
-        }
-        if self.0.load.needs_us() {
+        let Some(work) = self.0.load.end_drive() else { return };
+        self.0.leave();
+        if work > 0 {
             self.0.attention.notify_one();
         }
     }
@@ -315,8 +337,7 @@ struct Work(Arc<Shared>);
 
 impl Work {
     fn begin(shared: &Arc<Shared>) -> Self {
-        shared.load.add(ONE_WORK);
-        if shared.load.needs_us() {
+        if shared.load.begin_work() {
             shared.attention.notify_one();
         }
         Work(shared.clone())
@@ -325,8 +346,7 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.0.load.remove(ONE_WORK);
-        if !self.0.load.has_work() {
+        if self.0.load.end_work() {
             self.0.attention.notify_one();
         }
     }
@@ -352,5 +372,19 @@ mod tests {
         let reactor = Reactor::new().unwrap();
         let other = Builder::new_current_thread().build().unwrap();
         other.block_on(async move { drop(reactor) });
+    }
+
+    #[test]
+    fn our_thread_is_woken_once_for_work_that_no_thread_drives() {
+        let load = Load::default();
+        assert!(load.begin_work() && !load.begin_work() && load.needs_us());
+        load.begin_drive();
+        load.begin_drive();
+        assert!(!load.begin_work() && !load.needs_us());
+        assert_eq!((load.end_drive(), load.end_drive()), (None, Some(3)));
+        assert!(!load.end_work() && !load.end_work() && load.end_work());
+        load.begin_drive();
+        assert!(!load.begin_work() && load.end_work(), "the caller is there already");
+        assert_eq!(load.end_drive(), Some(0));
     }
 }
