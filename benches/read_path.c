@@ -142,17 +142,14 @@ int main(void)
     static const struct {
         const char *name;
         void (*loop)(char *);
-        unsigned threads;
-    } runs[] = {
-        {"C: load + coarse clock + memcpy", floor_loop, 1},
-        {"pg_session_copy_access_token", copy_loop, 1},
-        {"  the same, two threads", copy_loop, 2},
-        {"  the same, eight threads", copy_loop, 8},
-        {"pg_session_token + pg_token_free", counted_loop, 1},
-        {"  the same, two threads", counted_loop, 2},
+    } ways[] = {
+        {"C: load + coarse clock + memcpy", floor_loop},
+        {"pg_session_copy_access_token", copy_loop},
+        {"pg_session_token + pg_token_free", counted_loop},
     };
-    enum { RUNS = sizeof runs / sizeof runs[0] };
-    double times[RUNS][ROUNDS], processor[RUNS][ROUNDS];
+    static const unsigned threads[] = {1, 2, MOST_THREADS};
+    enum { WAYS = sizeof ways / sizeof ways[0], CROWDS = sizeof threads / sizeof threads[0] };
+    static double times[WAYS][CROWDS][ROUNDS], processor[WAYS][CROWDS][ROUNDS];
     pg_error *error = NULL;
     pg_config *config = pg_config_new();
     pg_client *client;
@@ -171,20 +168,26 @@ int main(void)
     atomic_store(&shared, copy);
 
     for (int round = 0; round < ROUNDS; round++)
-        for (int run = 0; run < RUNS; run++)
-            times[run][round] = nanoseconds_each(runs[run].loop, runs[run].threads, &processor[run][round]);
+        for (int way = 0; way < WAYS; way++)
+            for (int crowd = 0; crowd < CROWDS; crowd++)
+                times[way][crowd][round] =
+                    nanoseconds_each(ways[way].loop, threads[crowd], &processor[way][crowd][round]);
 
-    printf("a token of %zu bytes; each read of one thread, median of %d rounds; ratio to the first line\n"
-           "%-36s %11s %7s %17s\n",
-           shared_length, ROUNDS, "", "elapsed", "", "processor time");
-    for (int run = 0; run < RUNS; run++) {
-        qsort(times[run], ROUNDS, sizeof times[run][0], ascending);
-        qsort(processor[run], ROUNDS, sizeof processor[run][0], ascending);
-    }
-    for (int run = 0; run < RUNS; run++)
-        printf("%-36s %8.1f ns  %5.2fx %8.1f ns  %5.2fx\n", runs[run].name, times[run][ROUNDS / 2],
-               times[run][ROUNDS / 2] / times[0][ROUNDS / 2], processor[run][ROUNDS / 2],
-               processor[run][ROUNDS / 2] / processor[0][ROUNDS / 2]);
+    for (int way = 0; way < WAYS; way++)
+        for (int crowd = 0; crowd < CROWDS; crowd++) {
+            qsort(times[way][crowd], ROUNDS, sizeof times[way][crowd][0], ascending);
+            qsort(processor[way][crowd], ROUNDS, sizeof processor[way][crowd][0], ascending);
+        }
+    printf("a token of %zu bytes; each read of one thread, median of %d rounds; beside one thread of C, and beside one "
+           "thread of its own\n%-34s %7s %22s %30s\n",
+           shared_length, ROUNDS, "", "threads", "elapsed", "processor time");
+    for (int way = 0; way < WAYS; way++)
+        for (int crowd = 0; crowd < CROWDS; crowd++) {
+            double elapsed = times[way][crowd][ROUNDS / 2], used = processor[way][crowd][ROUNDS / 2];
+            printf("%-34s %7u %8.1f ns  %5.2fx %5.2fx %8.1f ns  %5.2fx %5.2fx\n", crowd == 0 ? ways[way].name : "",
+                   threads[crowd], elapsed, elapsed / times[0][0][ROUNDS / 2], elapsed / times[way][0][ROUNDS / 2],
+                   used, used / processor[0][0][ROUNDS / 2], used / processor[way][0][ROUNDS / 2]);
+        }
 
     pg_token_free(token);
     pg_session_free(session);

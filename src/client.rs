@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::event::Body;
 use crate::protocol::{self, Call};
 use crate::queue::Completion;
+use crate::runtime::sharded_arc::ShardedArc;
 use crate::runtime::{self, race, standard_streams};
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
@@ -34,7 +35,7 @@ const NEGLIGIBLE_DELAY: Duration = Duration::from_millis(20);
 pub struct Client {
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) credentials: Option<Arc<CredentialsSource>>,
+    pub(crate) credentials: Option<CredentialsSource>,
     tls: Arc<TlsSettings>,
     pub(crate) issue_timeout: Duration,
     pub(crate) refresh_timeout: Duration,
@@ -88,7 +89,7 @@ impl Client {
             tls,
             clock,
             base_url: config.base_url.clone(),
-            credentials: config.credentials_source()?.map(Arc::new),
+            credentials: config.credentials_source()?,
             issue_timeout: config.issue_timeout,
             refresh_timeout: config.refresh_timeout,
             send_bearer_on_refresh: config.send_bearer_on_refresh,
@@ -194,7 +195,7 @@ impl Client {
     }
 
     /// Where an Issue takes its credentials from, if the caller gives none.
-    fn default_source(&self, given: &Option<Credentials>) -> Option<Arc<CredentialsSource>> {
+    fn default_source(&self, given: &Option<Credentials>) -> Option<CredentialsSource> {
         self.credentials.clone().filter(|_| given.is_none())
     }
 
@@ -238,7 +239,7 @@ impl Client {
     async fn make(
         &self,
         mut call: Call,
-        source: Option<Arc<CredentialsSource>>,
+        source: Option<CredentialsSource>,
         started: Moment,
         timeout: Duration,
     ) -> Result<Pair, Error> {
@@ -259,7 +260,7 @@ impl Client {
     fn start(
         self: &Arc<Self>,
         call: Call,
-        source: Option<Arc<CredentialsSource>>,
+        source: Option<CredentialsSource>,
         timeout: Duration,
         end: Completion,
     ) {
@@ -275,7 +276,7 @@ impl Client {
             let work = client.make(call, source, started, timeout);
             match race(defect::catch_panic_async(work), canceled).await {
                 Some(Ok(outcome)) => {
-                    end.complete(Body::Token(outcome.map(|pair| Arc::new(Grant::bare(pair)))));
+                    end.complete(Body::Token(outcome.map(|pair| ShardedArc::new(Grant::bare(pair)))));
                 }
                 Some(Err(error)) => end.fail(error),
                 // Canceled: the operation's final event has been delivered.
@@ -287,7 +288,7 @@ impl Client {
     fn call(
         self: &Arc<Self>,
         call: Call,
-        source: Option<Arc<CredentialsSource>>,
+        source: Option<CredentialsSource>,
         timeout: Duration,
     ) -> Result<Pair, Error> {
         let is_refresh = matches!(call, Call::Refresh { .. });

@@ -58,20 +58,23 @@ impl Credentials {
     }
 }
 
-/// Where the credentials of an account come from. A credentials file is read again when it has changed.
-pub struct CredentialsSource {
-    files: Arc<Reloaded<Credentials>>,
+/// Where the credentials of an account come from.
+#[derive(Clone)]
+pub(crate) enum CredentialsSource {
+    /// The settings, which do not change.
+    Settings(Arc<Credentials>),
+    /// A file, which is read again when it has changed.
+    File(Arc<Reloaded<Credentials>>),
 }
 
 impl CredentialsSource {
-    /// `read` returns the credentials, from `file` if there is one. The result is `None` if there are no credentials.
-    pub(crate) fn new(
-        file: Option<PathBuf>,
+    /// `read` returns the credentials from `file`.
+    pub(crate) fn of_file(
+        file: PathBuf,
         read: impl Fn() -> Result<Option<Credentials>, Error> + Send + Sync + 'static,
     ) -> Result<Option<Self>, Error> {
         let Some(first) = read()? else { return Ok(None) };
-        let paths: Vec<_> = file.into_iter().collect();
-        let file_name = paths.iter().map(|path| path.display().to_string()).collect::<String>();
+        let file_name = file.display().to_string();
         // The file may change before `Reloaded` reads it, and that read decides the account.
         let account: OnceLock<Secret> = OnceLock::new();
         let make = move || {
@@ -83,43 +86,52 @@ impl CredentialsSource {
                 Err(other_account(&file_name, account, &found))
             }
         };
-        Ok(Some(CredentialsSource { files: Arc::new(Reloaded::new(paths, Box::new(make))?) }))
+        Ok(Some(CredentialsSource::File(Arc::new(Reloaded::new(vec![file], Box::new(make))?))))
     }
 
     /// The current credentials. If the file cannot be used, or belongs to another account now, the last good ones.
     /// Checks the file, which may block.
-    pub fn reload(&self) -> Arc<Credentials> {
-        self.files.reload()
+    pub(crate) fn reload(&self) -> Arc<Credentials> {
+        match self {
+            CredentialsSource::Settings(credentials) => credentials.clone(),
+            CredentialsSource::File(file) => file.reload(),
+        }
     }
 
     /// Like `reload`, for async code: does not wait for a file system that hangs.
-    pub async fn reload_async(&self) -> Arc<Credentials> {
-        self.files.reload_async().await
+    pub(crate) async fn reload_async(&self) -> Arc<Credentials> {
+        match self {
+            CredentialsSource::Settings(credentials) => credentials.clone(),
+            CredentialsSource::File(file) => file.reload_async().await,
+        }
     }
 
     /// The credentials that the last check found, without checking the file.
-    pub fn last(&self) -> Arc<Credentials> {
-        self.files.last()
+    pub(crate) fn last(&self) -> Arc<Credentials> {
+        match self {
+            CredentialsSource::Settings(credentials) => credentials.clone(),
+            CredentialsSource::File(file) => file.last(),
+        }
     }
 
-    /// The current credentials, if the file now holds another key than `seen`: for use before an Issue, and after Issue
-    /// has refused them. Checks the file, which may block.
-    pub fn renewed(&self, seen: &Credentials) -> Option<Arc<Credentials>> {
-        let found = self.files.reload();
-        // A file that cannot be used now has unknown content: the last good credentials stay in use.
-        let is_new = self.files.reload_error().is_none() && found.public_key != seen.public_key;
-        is_new.then_some(found)
-    }
-
-    /// Whether the credentials come from a file.
-    pub fn has_file(&self) -> bool {
-        self.files.has_paths()
+    /// The file, if the credentials come from one.
+    pub(crate) fn file(&self) -> Option<&Arc<Reloaded<Credentials>>> {
+        if let CredentialsSource::File(file) = self { Some(file) } else { None }
     }
 
     /// Why the current file cannot be used, if it cannot.
-    pub fn reload_error(&self) -> Option<Error> {
-        self.files.reload_error()
+    pub(crate) fn reload_error(&self) -> Option<Error> {
+        self.file()?.reload_error()
     }
+}
+
+/// The current credentials, if the file now holds another key than `seen`: for use before an Issue, and after Issue has
+/// refused them. Checks the file, which may block.
+pub(crate) fn renewed(file: &Reloaded<Credentials>, seen: &Credentials) -> Option<Arc<Credentials>> {
+    let found = file.reload();
+    // A file that cannot be used now has unknown content: the last good credentials stay in use.
+    let is_new = file.reload_error().is_none() && found.public_key != seen.public_key;
+    is_new.then_some(found)
 }
 
 /// A session belongs to one account, and so do its store and tokens.
@@ -290,10 +302,11 @@ mod tests {
         assert!(file(&wrapped).unwrap_err().text.contains("`base64 -w0`"));
     }
 
-    fn source(path: &Path) -> CredentialsSource {
+    fn watched(path: &Path) -> Arc<Reloaded<Credentials>> {
         let read = path.to_owned();
         let read = move || Credentials::from_file(&read).map(Some);
-        CredentialsSource::new(Some(path.to_owned()), read).unwrap().unwrap()
+        let source = CredentialsSource::of_file(path.to_owned(), read).unwrap().unwrap();
+        source.file().unwrap().clone()
     }
 
     fn write(path: &Path, account: &str, key: &str) {
@@ -309,15 +322,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials.json");
         write(&path, "a-1", "AAAA");
-        let source = source(&path);
-        let first = source.reload();
-        assert!(source.renewed(&first).is_none());
+        let file = watched(&path);
+        let first = file.reload();
+        assert!(renewed(&file, &first).is_none());
         write(&path, "a-1", "BBBB");
-        let second = source.renewed(&first).unwrap();
+        let second = renewed(&file, &first).unwrap();
         assert_ne!(second.public_key, first.public_key);
-        assert!(source.renewed(&second).is_none());
+        assert!(renewed(&file, &second).is_none());
         write(&path, "a-1", "BBBB");
-        assert!(source.renewed(&second).is_none(), "another file, the same key");
+        assert!(renewed(&file, &second).is_none(), "another file, the same key");
     }
 
     #[test]
@@ -325,17 +338,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials.json");
         write(&path, "a-1", "AAAA");
-        let source = source(&path);
-        let first = source.reload();
+        let file = watched(&path);
+        let first = file.reload();
         std::fs::write(&path, "{").unwrap();
-        assert!(source.renewed(&first).is_none());
-        assert!(source.reload_error().unwrap().text.contains("credentials.json"));
+        assert!(renewed(&file, &first).is_none());
+        assert!(file.reload_error().unwrap().text.contains("credentials.json"));
         std::fs::remove_file(&path).unwrap();
-        assert!(source.renewed(&first).is_none());
-        assert_eq!(source.reload_error().unwrap().status, Status::PG_ERR_FILE_UNREADABLE);
-        assert_eq!(source.reload().public_key, first.public_key);
+        assert!(renewed(&file, &first).is_none());
+        assert_eq!(file.reload_error().unwrap().status, Status::PG_ERR_FILE_UNREADABLE);
+        assert_eq!(file.reload().public_key, first.public_key);
         write(&path, "a-1", "BBBB");
-        assert!(source.renewed(&first).is_some() && source.reload_error().is_none());
+        assert!(renewed(&file, &first).is_some() && file.reload_error().is_none());
     }
 
     #[test]
@@ -343,15 +356,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials.json");
         write(&path, "a-1", "AAAA");
-        let source = source(&path);
-        let first = source.reload();
+        let file = watched(&path);
+        let first = file.reload();
         write(&path, "b-2", "BBBB");
-        assert!(source.renewed(&first).is_none());
-        assert_eq!(source.reload().account_id, first.account_id);
-        let text = source.reload_error().unwrap().text;
+        assert!(renewed(&file, &first).is_none());
+        assert_eq!(file.reload().account_id, first.account_id);
+        let text = file.reload_error().unwrap().text;
         assert!(text.contains("a-1") && text.contains("b-2") && text.contains("credentials.json"), "{text}");
         write(&path, "a-1", "CCCC");
-        assert!(source.renewed(&first).is_some());
+        assert!(renewed(&file, &first).is_some());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::request::Response;
+use crate::runtime::sharded_arc::ShardedArc;
 use crate::secret::Secret;
 use crate::status::{Fate, Status};
 use crate::token::{Grant, RefreshToken, Token};
@@ -21,7 +22,7 @@ pub struct Event {
 #[derive(Debug)]
 pub enum Body {
     /// The result of an operation that obtains a token.
-    Token(Result<Arc<Grant>, Error>),
+    Token(Result<ShardedArc<Grant>, Error>),
     /// The result of an operation that made a request.
     Response(Result<Arc<Response>, Error>),
     /// A notice from a session.
@@ -79,7 +80,7 @@ impl Body {
     }
 
     /// The token that came with the event.
-    pub fn token(&self) -> Option<&Arc<Grant>> {
+    pub fn token(&self) -> Option<&ShardedArc<Grant>> {
         match self {
             Body::Token(Ok(grant)) | Body::Notice(Notice::Rotated(grant)) => Some(grant),
             _ => None,
@@ -106,7 +107,7 @@ impl Body {
 pub enum Notice {
     /// There is a new token. If the session was opened from a pair, the refresh token comes with it, for the host to
     /// store.
-    Rotated(Arc<Grant>),
+    Rotated(ShardedArc<Grant>),
     /// A flight failed.
     RefreshFailed(Error),
     /// The answer to a Refresh was lost. The refresh token may be spent.
@@ -121,10 +122,14 @@ pub enum Notice {
 
 impl Notice {
     /// The notice of a new token. `refresh` is a copy of the refresh token, if the host stores it.
-    pub fn rotated(grant: &Arc<Grant>, refresh: Option<Secret>) -> Self {
+    pub fn rotated(grant: &ShardedArc<Grant>, refresh: Option<Secret>) -> Self {
         let Some(refresh) = refresh else { return Notice::Rotated(grant.clone()) };
         let token = Token::clone(&grant.token);
-        Notice::Rotated(Arc::new(Grant { token, refresh: Some(RefreshToken::new(refresh)), ..**grant }))
+        Notice::Rotated(ShardedArc::new(Grant {
+            token,
+            refresh: Some(Box::new(RefreshToken::new(refresh))),
+            ..**grant
+        }))
     }
 
     fn error(&self) -> Option<&Error> {

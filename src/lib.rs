@@ -82,6 +82,7 @@ pub use event::{Body, Event, Level, Notice, Operation};
 pub use expiry::Lifetime;
 pub use queue::Queue;
 pub use request::{ApiRequest, Response};
+pub use runtime::sharded_arc::{Published, ShardedArc};
 pub use secret::Secret;
 pub use session::Session;
 pub use session::forward::{AnswerBody, ForwardedBody, ForwardedRequest, Forwarder};

@@ -20,7 +20,9 @@ use std::sync::{LockResult, PoisonError};
 
 /// For a constant, in which loom cannot make its own.
 pub(crate) use std::sync::atomic::AtomicPtr as ConstAtomicPtr;
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+};
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::thread_local;
 

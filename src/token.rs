@@ -115,14 +115,14 @@ pub struct Grant {
     pub token: Token,
     /// Which pair of its session this is, from 1; 0: of no session.
     pub generation: u64,
-    /// The refresh token, for a bare call. A session keeps its own refresh token to itself.
-    pub refresh: Option<RefreshToken>,
+    /// The refresh token, for a bare call. A session keeps its own refresh token to itself. Boxed: most grants have none.
+    pub refresh: Option<Box<RefreshToken>>,
 }
 
 impl Grant {
     /// The result of a bare call.
     pub fn bare(Pair { token, refresh }: Pair) -> Self {
-        Grant { token, generation: 0, refresh }
+        Grant { token, generation: 0, refresh: refresh.map(Box::new) }
     }
 }
 

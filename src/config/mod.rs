@@ -161,6 +161,9 @@ impl Config {
 
     /// The source of the credentials that the settings name, if any. Reads the files.
     pub(crate) fn credentials_source(&self) -> Result<Option<CredentialsSource>, Error> {
+        let Some(file) = self.credentials_file.clone().or_else(|| self.public_key_file.clone()) else {
+            return Ok(self.credentials()?.map(|found| CredentialsSource::Settings(Arc::new(found))));
+        };
         let source = Config {
             credentials_file: self.credentials_file.clone(),
             account_id: self.account_id.clone(),
@@ -168,8 +171,7 @@ impl Config {
             public_key_file: self.public_key_file.clone(),
             ..Config::default()
         };
-        let file = self.credentials_file.clone().or_else(|| self.public_key_file.clone());
-        CredentialsSource::new(file, move || source.credentials())
+        CredentialsSource::of_file(file, move || source.credentials())
     }
 
     /// The credentials that the settings name, if any. Reads the files.

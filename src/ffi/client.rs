@@ -8,7 +8,7 @@ use super::boundary::{
     Output, c_text, closing, fallible, invalid, optional_sized_text, optional_text, output, producing,
     required, sized_text, text, timeout,
 };
-use super::handle::{Handle, Owned, give, release, share};
+use super::handle::{Handle, Owned, give, release, share_sharded};
 use super::versions::versioned;
 use super::{pg_config, pg_error, pg_queue};
 use crate::client::Client;
@@ -16,6 +16,7 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::Operation;
 use crate::runtime;
+use crate::runtime::sharded_arc::ShardedArc;
 use crate::secret::Secret;
 use crate::session::metrics;
 use crate::status::{Fate, Status};
@@ -262,7 +263,7 @@ fn issue(
 ) -> Result<*mut Grant, Error> {
     let client = &required(client, "client")?.client;
     let timeout = timeout(timeout_ms)?;
-    Ok(share(Arc::new(Grant::bare(client.issue(both_or_neither(credentials)?, timeout)?))))
+    Ok(share_sharded(ShardedArc::new(Grant::bare(client.issue(both_or_neither(credentials)?, timeout)?))))
 }
 
 fn both_or_neither(credentials: (Option<&str>, Option<&str>)) -> Result<Option<Credentials>, Error> {
@@ -283,7 +284,7 @@ fn refresh(
     let client = &required(client, "client")?.client;
     let timeout = timeout(timeout_ms)?;
     let (access, refresh) = parse_tokens(access_token, refresh_token)?;
-    Ok(share(Arc::new(Grant::bare(client.refresh(access, refresh, timeout)?))))
+    Ok(share_sharded(ShardedArc::new(Grant::bare(client.refresh(access, refresh, timeout)?))))
 }
 
 fn parse_tokens(

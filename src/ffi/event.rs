@@ -9,6 +9,7 @@ use super::handle::{Handle, Owned, release};
 use super::versions::versioned;
 use super::{pg_error, pg_response};
 use crate::event::{Body, Event, EventKind, Level};
+use crate::runtime::sharded_arc::ShardedArc;
 use crate::status::Status;
 use crate::token::Grant;
 
@@ -73,7 +74,7 @@ pub unsafe extern "C" fn pg_event_error(event: Option<&pg_event>) -> *const pg_e
 /// The token of PG_EVENT_TOKEN and PG_EVENT_ROTATED; NULL otherwise.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_event_token(event: Option<&pg_event>) -> *const Grant {
-    get(event, ptr::null(), |event| event.event.body.token().map(Arc::as_ptr))
+    get(event, ptr::null(), |event| event.event.body.token().map(ShardedArc::as_ptr))
 }
 
 /// The response of PG_EVENT_RESPONSE; NULL otherwise.

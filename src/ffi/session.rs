@@ -10,7 +10,7 @@ use super::boundary::{
     Output, c_text, closing, fallible, fast_path, infallible, invalid, null, producing, required, sized_text,
     text, timeout,
 };
-use super::handle::{Handle, Shared, release, retain, share};
+use super::handle::{Handle, Shared, release, retain, share, share_sharded};
 use super::versions::versioned;
 use super::{PG_TIMEOUT_DEFAULT, pg_client, pg_config, pg_error, pg_queue};
 use crate::clock::FOREVER;
@@ -18,6 +18,7 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::{Level, Operation};
 use crate::runtime;
+use crate::runtime::sharded_arc::Published;
 use crate::secret::Secret;
 use crate::session::Session;
 use crate::status::Status;
@@ -96,7 +97,7 @@ pub unsafe extern "C" fn pg_session_token(
 ) -> Status {
     let answered = fast_path(&mut error, || {
         let slot = token.as_deref_mut()?;
-        slot.write(read_fresh(session, timeout_ms, |grant| Some(share(grant.clone())))?);
+        slot.write(read_fresh(session, timeout_ms, |grant| Some(share_sharded(grant.share())))?);
         Some(())
     });
     if answered { Status::PG_OK } else { token_slow_path(session, 0, timeout_ms, token, error) }
@@ -199,7 +200,7 @@ pub unsafe extern "C" fn pg_session_refresh(
 ) -> Status {
     producing(token, "token", error, || {
         let session = &required(session, "session")?.session;
-        Ok(share(session.refresh(timeout(timeout_ms)?.unwrap_or(FOREVER))?))
+        Ok(share_sharded(session.refresh(timeout(timeout_ms)?.unwrap_or(FOREVER))?))
     })
 }
 
@@ -383,7 +384,7 @@ pub unsafe extern "C" fn pg_text_free(text: *mut c_char) {
 fn read_fresh<T>(
     session: Option<&pg_session>,
     timeout_ms: i64,
-    take: impl FnOnce(&Arc<Grant>) -> Option<T>,
+    take: impl FnOnce(&Published<Grant>) -> Option<T>,
 ) -> Option<T> {
     if timeout_ms < PG_TIMEOUT_DEFAULT {
         return None;
@@ -427,7 +428,7 @@ fn token_slow_path(
     producing(token, "token", error, || {
         let session = &required(session, "session")?.session;
         let (min_remaining, timeout) = durations(min_remaining_ms, timeout_ms)?;
-        Ok(share(session.token(timeout, min_remaining)?))
+        Ok(share_sharded(session.token(timeout, min_remaining)?))
     })
 }
 

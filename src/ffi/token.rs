@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::ptr;
 
 use super::boundary::{get, infallible};
-use super::handle::{Handle, Shared, release, retain};
+use super::handle::{Handle, Sharded, release, retain_sharded};
 use super::versions::versioned;
 use crate::clock::{Clock, SystemClock};
 use crate::secret::Secret;
@@ -26,7 +26,7 @@ versioned!(
 
 /// `pg_token` in the header.
 impl Handle for Grant {
-    type Ownership = Shared;
+    type Ownership = Sharded;
 }
 
 fn text_of(secret: &Secret) -> *const c_char {
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn pg_token_generation(token: Option<&Grant>) -> u64 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_token_ref(token: *const Grant) -> *mut Grant {
     // SAFETY: the caller is an owner, or passes NULL.
-    infallible(ptr::null_mut(), || unsafe { retain(token) })
+    infallible(ptr::null_mut(), || unsafe { retain_sharded(token) })
 }
 
 /// Takes an owner away.

@@ -1,5 +1,6 @@
 //! The library inside the host's process: the reactor and who drives it ([`reactor`]), threads for work that may block
-//! ([`workers`]), fork safety ([`process`]), and memory that threads read without a lock ([`hazard_cell`], [`word`]).
+//! ([`workers`]), fork safety ([`process`]), and memory that threads share without a lock ([`hazard_cell`], [`sharded_arc`],
+//! [`word`]).
 
 #![allow(unsafe_code, reason = "fork handlers, signal masks, pointers that threads and processes share")]
 
@@ -12,6 +13,7 @@ pub(crate) mod hazard_cell;
 mod hazard_pointer;
 pub(crate) mod process;
 mod reactor;
+pub(crate) mod sharded_arc;
 pub(crate) mod signals;
 mod slot_list;
 mod stack;

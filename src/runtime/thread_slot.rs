@@ -37,6 +37,12 @@ pub(super) fn own_idle_slot() -> Option<&'static Slot<HazardPointer>> {
     thread_pointer::get().filter(|slot| slot.is_idle())
 }
 
+/// The number of this thread's slot, in use or not. A thread that has none acquires one.
+#[inline]
+pub(super) fn number() -> usize {
+    thread_pointer::get().map_or_else(|| idle_slot().index(), |slot| slot.index())
+}
+
 /// A slot that this thread can use now.
 pub(super) fn idle_slot() -> IdleSlot {
     own_idle_slot().map_or_else(|| add_slot(thread_pointer::get().is_none()), IdleSlot)

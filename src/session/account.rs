@@ -3,23 +3,34 @@
 use std::sync::Arc;
 
 use crate::client::Client;
-use crate::credentials::{Credentials, CredentialsSource};
+use crate::credentials::{Credentials, CredentialsSource, renewed};
 use crate::error::Error;
-use crate::rotation::Watcher;
+use crate::rotation::{Reloaded, Watcher};
 use crate::runtime::hazard_cell::HazardCell;
 use crate::store::{Keyring, Location, Store};
 
-/// The account of a session. A forked child inherits it.
+/// The account of a session. A forked child inherits it. Boxed is what many sessions do not have: a process may have very many.
 pub(super) struct Account {
     client: Arc<Client>,
-    location: Location,
-    keyring: Option<Keyring>,
-    source: Option<Arc<CredentialsSource>>,
-    watcher: Watcher,
     /// The current credentials. A forked child starts with them.
     credentials: HazardCell<Arc<Credentials>>,
+    file: Option<Box<CredentialsFile>>,
+    /// `None`: in memory.
+    place: Option<Box<Place>>,
+}
+
+/// The file that the credentials came from.
+struct CredentialsFile {
+    file: Arc<Reloaded<Credentials>>,
+    watcher: Watcher,
     /// The credentials last taken from the file. The host may have set others since.
-    last_from_file: HazardCell<Arc<Credentials>>,
+    last: HazardCell<Arc<Credentials>>,
+}
+
+/// Where the record of the account is stored, outside of the process.
+struct Place {
+    location: Location,
+    keyring: Option<Keyring>,
 }
 
 /// Another key of the account, with the store of its record. A store in memory stays the same.
@@ -33,17 +44,20 @@ impl Account {
         client: Arc<Client>,
         location: Location,
         keyring: Option<Keyring>,
-        source: Option<Arc<CredentialsSource>>,
+        source: Option<CredentialsSource>,
     ) -> Self {
-        let credentials = source.as_ref().map(|source| source.reload());
-        let [credentials, last_from_file] = [credentials.clone(), credentials].map(HazardCell::new);
-        Account { client, location, keyring, source, watcher: Watcher::new(), credentials, last_from_file }
+        let credentials = source.as_ref().map(CredentialsSource::reload);
+        let file = source.as_ref().and_then(CredentialsSource::file).map(|file| {
+            let last = HazardCell::new(credentials.clone());
+            Box::new(CredentialsFile { file: file.clone(), watcher: Watcher::new(), last })
+        });
+        let place = (location != Location::Memory).then(|| Box::new(Place { location, keyring }));
+        Account { client, credentials: HazardCell::new(credentials), file, place }
     }
 
     /// An account with fixed credentials and no location: the caller has opened its store.
     pub(super) fn fixed(client: Arc<Client>, credentials: Arc<Credentials>) -> Self {
-        let credentials = HazardCell::new(Some(credentials));
-        Account { credentials, ..Account::new(client, Location::Memory, None, None) }
+        Account::new(client, Location::Memory, None, Some(CredentialsSource::Settings(credentials)))
     }
 
     pub(super) fn credentials(&self) -> Option<Arc<Credentials>> {
@@ -57,40 +71,51 @@ impl Account {
 
     /// Notes the credentials that were taken from the file.
     pub(super) fn note_from_file(&self, credentials: &Arc<Credentials>) {
-        self.last_from_file.replace(Some(credentials.clone()));
+        if let Some(file) = &self.file {
+            file.last.replace(Some(credentials.clone()));
+        }
     }
 
     /// The store of the current credentials.
     pub(super) fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
-        self.client.open_store(&self.location, self.credentials().as_deref(), self.keyring.clone())
+        let credentials = self.credentials();
+        match &self.place {
+            Some(place) => self.open_place(place, credentials.as_deref()),
+            None => self.client.open_store(&Location::Memory, credentials.as_deref(), None),
+        }
+    }
+
+    fn open_place(
+        &self,
+        Place { location, keyring }: &Place,
+        credentials: Option<&Credentials>,
+    ) -> Result<Arc<dyn Store>, Error> {
+        self.client.open_store(location, credentials, keyring.clone())
     }
 
     /// Credentials that replace the current ones.
     pub(super) fn new_credentials(&self, credentials: Arc<Credentials>) -> Result<NewCredentials, Error> {
-        let store = match self.location {
-            Location::Memory => None,
-            _ => Some(self.client.open_store(&self.location, Some(&credentials), self.keyring.clone())?),
-        };
+        let open = |place: &Place| self.open_place(place, Some(&credentials));
+        let store = self.place.as_deref().map(open).transpose()?;
         Ok(NewCredentials { credentials, store })
     }
 
     /// The credentials in the file, if their key is not the one last taken from it.
     pub(super) async fn changed_credentials(self: &Arc<Self>) -> Option<Result<NewCredentials, Error>> {
-        if !self.source.as_ref()?.has_file() {
-            return None;
-        }
+        let file = self.file.as_ref()?;
         let account = self.clone();
         // This blocks: it reads the file and may open a folder.
         let compare = move || {
-            let last_from_file = account.last_from_file.read(|last_from_file| last_from_file.cloned())?;
-            let credentials = account.source.as_ref()?.renewed(&last_from_file)?;
-            Some(account.new_credentials(credentials))
+            let CredentialsFile { file, last, .. } = account.file.as_deref()?;
+            let last = last.read(|last| last.cloned())?;
+            Some(account.new_credentials(renewed(file, &last)?))
         };
-        self.watcher.perform(compare).await.flatten()
+        file.watcher.perform(compare).await.flatten()
     }
 
     /// Why a changed file could not be used at the last look. Its earlier content stays in use.
     pub(super) fn file_error(&self) -> Option<Error> {
-        self.source.as_ref().and_then(|source| source.reload_error()).or_else(|| self.client.file_error())
+        let of_credentials = self.file.as_ref().and_then(|account| account.file.reload_error());
+        of_credentials.or_else(|| self.client.file_error())
     }
 }

@@ -10,7 +10,6 @@ use super::machine::Machine;
 use super::phase::Phase;
 use super::plan::Cause;
 use crate::clock::Moment;
-use crate::error::Error;
 use crate::expiry::Remark;
 use crate::store::Committed;
 
@@ -41,10 +40,9 @@ pub struct Counters {
 #[derive(Clone, Debug)]
 struct LastFlight {
     cause: Cause,
-    began: Duration,
+    took_ms: u64,
     ended: Duration,
-    /// Why the flight failed.
-    error: Option<Box<str>>,
+    succeeded: bool,
     /// Why the flight could not use the store.
     store_error: Option<Box<str>>,
 }
@@ -74,19 +72,24 @@ impl Counters {
         self.refused += u64::from(stats.refused);
         self.ambiguous += u64::from(stats.ambiguous);
         self.failed += u64::from(result.is_err());
-        let text = |error: &Error| error.text.as_str().into();
-        let error = result.as_ref().err().map(text);
-        let store_error = outcome.store_error.as_ref().map(text);
-        self.last = Some(LastFlight { cause, began, ended: now.boot, error, store_error });
+        let took = now.boot.saturating_sub(began).as_millis();
+        let store_error = outcome.store_error.as_ref().map(|error| error.text.as_str().into());
+        self.last = Some(LastFlight {
+            cause,
+            took_ms: u64::try_from(took).unwrap_or(u64::MAX),
+            ended: now.boot,
+            succeeded: result.is_ok(),
+            store_error,
+        });
     }
 
     fn last_refresh(&self, now: Moment) -> Option<LastRefresh> {
-        let LastFlight { cause, began, ended, error, .. } = self.last.as_ref()?;
+        let LastFlight { cause, took_ms, ended, succeeded, .. } = *self.last.as_ref()?;
         Some(LastRefresh {
             cause: cause.name(),
-            seconds_ago: now.boot.saturating_sub(*ended).as_secs(),
-            took_ms: u64::try_from(ended.saturating_sub(*began).as_millis()).unwrap_or(u64::MAX),
-            succeeded: error.is_none(),
+            seconds_ago: now.boot.saturating_sub(ended).as_secs(),
+            took_ms,
+            succeeded,
         })
     }
 }

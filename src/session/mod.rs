@@ -53,6 +53,7 @@ use crate::event::{Body, Level};
 use crate::expiry::{ExpiresIn, Lifetime};
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Response};
+use crate::runtime::sharded_arc::{Published, ShardedArc};
 use crate::runtime::{self, process::PerProcess};
 use crate::secret::Secret;
 use crate::status::Status;
@@ -80,7 +81,7 @@ impl Session {
             return Session::open_static(client, token);
         }
         let pair = config.pair()?;
-        let source = config.credentials_source()?.map(Arc::new).or_else(|| client.credentials.clone());
+        let source = config.credentials_source()?.or_else(|| client.credentials.clone());
         if source.is_none() && pair.is_none() {
             let text = "a session needs credentials (set credentials_file, or account_id and public_key) or a pair (set \
                         access_token and refresh_token)";
@@ -98,7 +99,7 @@ impl Session {
             fail_without_store: config.fail_without_store,
             is_strict: config.is_strict,
             is_shared: location != Location::Memory,
-            has_file: source.as_ref().is_some_and(|source| source.has_file()),
+            has_file: source.as_ref().is_some_and(|source| source.file().is_some()),
             is_static: false,
         };
         let account = Account::new(client.clone(), location, config.keyring()?, source);
@@ -146,18 +147,18 @@ impl Session {
     /// Calls `take` with the current token, if a fast check shows that it is fresh. Unless `take` does, it takes no
     /// lock, allocates nothing and does not panic. If it returns `None`, [`Session::fresh`] checks more closely.
     #[inline]
-    pub fn try_read<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
+    pub fn try_read<T>(&self, take: impl FnOnce(&Published<Grant>) -> Option<T>) -> Option<T> {
         self.published.try_read(take)
     }
 
     /// The current token, if it is fresh and at least `min_remaining` of its life is left. Reads memory only.
-    pub fn fresh(&self, min_remaining: Duration) -> Option<Arc<Grant>> {
-        self.published.read(min_remaining, Arc::clone)
+    pub fn fresh(&self, min_remaining: Duration) -> Option<ShardedArc<Grant>> {
+        self.published.read(min_remaining, Published::share)
     }
 
     /// A token that is valid now, with at least `min_remaining` of its life left if possible. A fresh token comes
     /// from memory; otherwise the call waits until the deadline. A timeout of zero never blocks.
-    pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
+    pub fn token(&self, timeout: Duration, min_remaining: Duration) -> Result<ShardedArc<Grant>, Error> {
         match self.fresh(min_remaining) {
             Some(grant) => Ok(grant),
             None => {
@@ -168,7 +169,11 @@ impl Session {
     }
 
     /// Like [`Session::token`], as a future of any runtime.
-    pub async fn token_async(&self, timeout: Duration, min_remaining: Duration) -> Result<Arc<Grant>, Error> {
+    pub async fn token_async(
+        &self,
+        timeout: Duration,
+        min_remaining: Duration,
+    ) -> Result<ShardedArc<Grant>, Error> {
         let driver = self.driver()?;
         requests::token(driver, requests::deadline(driver, timeout), min_remaining).await
     }
@@ -176,7 +181,7 @@ impl Session {
     /// Obtains another token than the current one now, with a Refresh or, if that is refused, an Issue. Concurrent
     /// callers share one call. If no newer token comes before the deadline, that is an error, even if the current
     /// token is still valid.
-    pub fn refresh(&self, timeout: Duration) -> Result<Arc<Grant>, Error> {
+    pub fn refresh(&self, timeout: Duration) -> Result<ShardedArc<Grant>, Error> {
         let driver = self.driver()?;
         let request = TokenRequest { wants_newer: true, ..driver.token_request(timeout, Duration::ZERO) };
         Ok(driver.ask(timeout, request)?.grant)

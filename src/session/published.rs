@@ -18,6 +18,7 @@ use super::phase::Windows;
 use super::read_counter::ReadCounter;
 use crate::clock::{Clock, Moment, SystemClock};
 use crate::runtime::hazard_cell::HazardCell;
+use crate::runtime::sharded_arc::Published;
 use crate::runtime::word::{Word, unique_number};
 use crate::store::Committed;
 use crate::token::Grant;
@@ -39,7 +40,9 @@ pub(super) struct PublishedToken {
 }
 
 struct Snapshot {
-    committed: Committed,
+    grant: Published<Grant>,
+    has_refresh: bool,
+    has_uncertain_age: bool,
     fresh_period: AtomicU64,
 }
 
@@ -73,8 +76,14 @@ impl FreshPeriod {
 }
 
 impl Snapshot {
-    fn new(committed: Committed) -> Self {
-        Snapshot { committed, fresh_period: AtomicU64::new(FreshPeriod::NONE.0) }
+    fn new(Committed { grant, has_refresh, has_uncertain_age }: Committed) -> Self {
+        let fresh_period = AtomicU64::new(FreshPeriod::NONE.0);
+        Snapshot { grant: Published::new(grant), has_refresh, has_uncertain_age, fresh_period }
+    }
+
+    fn committed(&self) -> Committed {
+        let Snapshot { has_refresh, has_uncertain_age, .. } = *self;
+        Committed { grant: self.grant.share(), has_refresh, has_uncertain_age }
     }
 
     #[inline]
@@ -85,7 +94,7 @@ impl Snapshot {
     /// Decides by the exact clocks, and renews the fresh period for the next readers.
     fn is_fresh(&self, now: Moment, min_remaining: Duration) -> bool {
         let fresh_period = self.fresh_period();
-        let token = self.committed.token();
+        let token = &self.grant.token;
         let (windows, remaining) = (Windows::of(&token.lifetime), token.remaining(now));
         let is_fresh = fresh_period != FreshPeriod::WITHDRAWN
             && remaining > windows.mandatory
@@ -163,7 +172,11 @@ impl PublishedToken {
     }
 
     /// The result of `take` for the token, if the token is fresh enough to be handed out.
-    pub(super) fn read<T>(&self, min_remaining: Duration, take: impl FnOnce(&Arc<Grant>) -> T) -> Option<T> {
+    pub(super) fn read<T>(
+        &self,
+        min_remaining: Duration,
+        take: impl FnOnce(&Published<Grant>) -> T,
+    ) -> Option<T> {
         let second = self.second();
         self.snapshot.read_with_slot(|snapshot, slot| {
             let seen = snapshot?;
@@ -172,13 +185,13 @@ impl PublishedToken {
                 return None;
             }
             self.reads.count(slot);
-            Some(take(&seen.committed.grant))
+            Some(take(&seen.grant))
         })
     }
 
     /// The fast path of a caller that falls back on [`PublishedToken::read`]: only within the fresh period.
     #[inline]
-    pub(super) fn try_read<T>(&self, take: impl FnOnce(&Arc<Grant>) -> Option<T>) -> Option<T> {
+    pub(super) fn try_read<T>(&self, take: impl FnOnce(&Published<Grant>) -> Option<T>) -> Option<T> {
         // First, so that no register must be saved across this call.
         let second = self.second();
         self.snapshot.try_read(|seen, slot| {
@@ -187,7 +200,7 @@ impl PublishedToken {
             }
             // Before `take`, which is a call, so that no register must be saved across it.
             self.reads.try_count(slot)?;
-            take(&seen.committed.grant)
+            take(&seen.grant)
         })
     }
 
@@ -213,7 +226,7 @@ impl PublishedToken {
 
     /// The token, fresh or not, as a forked child inherits it.
     pub(super) fn last(&self) -> Option<Committed> {
-        self.snapshot.read(|snapshot| snapshot.map(|snapshot| snapshot.committed.clone()))
+        self.snapshot.read(|snapshot| snapshot.map(Snapshot::committed))
     }
 
     /// The number of the last token that was published.

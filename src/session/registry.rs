@@ -21,24 +21,24 @@ struct SessionRegistry {
 /// The driver of a session. It is in the registry while this lives.
 pub(super) struct Registration {
     pub(super) driver: Arc<Driver>,
-    key: Key,
+    number: u64,
 }
 
 impl Registration {
     pub(super) fn new(driver: Arc<Driver>) -> Result<Self, Error> {
         let mut registry = registry()?;
         registry.numbers += 1;
-        let key = (address(&driver.client), registry.numbers);
-        registry.sessions.insert(key, Arc::downgrade(&driver));
+        let number = registry.numbers;
+        registry.sessions.insert((address(&driver.client), number), Arc::downgrade(&driver));
         drop(registry);
-        Ok(Registration { driver, key })
+        Ok(Registration { driver, number })
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         if let Ok(mut registry) = registry() {
-            registry.sessions.remove(&self.key);
+            registry.sessions.remove(&(address(&self.driver.client), self.number));
         }
     }
 }

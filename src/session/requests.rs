@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::event::{Body, Level};
 use crate::queue::Completion;
 use crate::request::{ApiRequest, Attempts, Next, Response};
+use crate::runtime::sharded_arc::{Published, ShardedArc};
 use crate::runtime::{self, race};
 use crate::status::Status;
 use crate::token::Grant;
@@ -141,8 +142,8 @@ pub(super) async fn token(
     driver: &Driver,
     deadline: Duration,
     min_remaining: Duration,
-) -> Result<Arc<Grant>, Error> {
-    if let Some(grant) = driver.published.read(min_remaining, Arc::clone) {
+) -> Result<ShardedArc<Grant>, Error> {
+    if let Some(grant) = driver.published.read(min_remaining, Published::share) {
         return Ok(grant);
     }
     let (sender, answer) = oneshot::channel::<TokenResult>();

@@ -1,8 +1,9 @@
 //! A store in memory, which ends with the session.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncommitted};
+use crate::runtime::sharded_arc::ShardedArc;
 use crate::sync::lock;
 use crate::token::{Grant, Pair, RefreshToken};
 
@@ -23,7 +24,7 @@ impl MemoryStore {
     pub fn put(&self, pair: Pair, generation: u64) -> Committed {
         let grant = Grant { token: pair.token, generation, refresh: None };
         let committed = Committed {
-            grant: Arc::new(grant),
+            grant: ShardedArc::new(grant),
             has_refresh: pair.refresh.is_some(),
             has_uncertain_age: false,
         };

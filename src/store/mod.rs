@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::runtime::sharded_arc::ShardedArc;
 use crate::status::Status;
 use crate::token::{Grant, Pair, RefreshToken, Token};
 
@@ -95,7 +96,7 @@ pub(crate) fn open(
 #[derive(Clone, Debug)]
 pub struct Committed {
     /// The grant for callers. The generation grows by one with each commit.
-    pub grant: Arc<Grant>,
+    pub grant: ShardedArc<Grant>,
     /// Whether the pair has a refresh token.
     pub has_refresh: bool,
     /// The token's age is uncertain, so it is renewed before it is used, if possible.
@@ -106,7 +107,7 @@ impl Committed {
     /// A token of this process only, which is not in the store.
     pub fn private(token: Token, generation: u64) -> Self {
         let grant = Grant { token, generation, refresh: None };
-        Committed { grant: Arc::new(grant), has_refresh: false, has_uncertain_age: false }
+        Committed { grant: ShardedArc::new(grant), has_refresh: false, has_uncertain_age: false }
     }
 
     /// The access token.

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::process::Command;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use paymentsgate_auth::ShardedArc;
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::credentials::Credentials;
@@ -63,12 +63,12 @@ impl Lodger {
         self.sandbox.credentials().public_key.clone()
     }
 
-    fn token(&self) -> Result<Arc<Grant>, Error> {
+    fn token(&self) -> Result<ShardedArc<Grant>, Error> {
         self.session.token(Duration::from_secs(20), Duration::ZERO)
     }
 
     /// The library checks the file once a second; after a refused key it would otherwise wait half a minute.
-    fn token_before_the_wait_is_over(&self) -> Arc<Grant> {
+    fn token_before_the_wait_is_over(&self) -> ShardedArc<Grant> {
         let patience = Instant::now() + Duration::from_secs(15);
         loop {
             match self.token() {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use paymentsgate_auth::ShardedArc;
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
@@ -32,7 +33,7 @@ impl Fixture {
         Fixture { sandbox, client, session, _turn: turn }
     }
 
-    pub(crate) fn token(&self) -> Arc<Grant> {
+    pub(crate) fn token(&self) -> ShardedArc<Grant> {
         self.session.token(PATIENCE, NOW).unwrap()
     }
 

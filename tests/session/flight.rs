@@ -1,9 +1,10 @@
 //! Single flight: one call for all callers; and flights that panic.
 
-use std::sync::{Arc, Barrier};
+use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
+use paymentsgate_auth::ShardedArc;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::event::Operation;
 use paymentsgate_auth::queue::Queue;
@@ -16,7 +17,7 @@ use crate::fixture::{Fixture, Fragile};
 use crate::support::{NOW, PATIENCE, eventually};
 
 /// This many threads ask at the same moment.
-fn crowd(fixture: &Fixture, threads: usize) -> Vec<Result<Arc<Grant>, Error>> {
+fn crowd(fixture: &Fixture, threads: usize) -> Vec<Result<ShardedArc<Grant>, Error>> {
     let together = Barrier::new(threads);
     thread::scope(|scope| {
         let asking: Vec<_> = (0..threads)

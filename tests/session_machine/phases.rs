@@ -1,8 +1,8 @@
 //! The phases of a token: which tokens are served, which callers wait, and when a flight starts.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use paymentsgate_auth::ShardedArc;
 use paymentsgate_auth::clock::Moment;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::expiry::Lifetime;
@@ -114,7 +114,7 @@ fn a_short_lived_token_is_refreshed_in_the_background_as_soon_as_the_floor_allow
     let mut machine = Machine::new(Policy { keep_warm: true, ..Policy::default() }, true, 0, at(0));
     let lifetime = Lifetime::of(Duration::from_secs(46));
     let token = Token::new(Secret::new("short").unwrap(), lifetime, at(0));
-    let grant = Arc::new(Grant { token, generation: 1, refresh: None });
+    let grant = ShardedArc::new(Grant { token, generation: 1, refresh: None });
     machine.adopt(Committed { grant, has_refresh: true, has_uncertain_age: false }, at(0), &mut || 0.0);
     let due = machine.next_wake(at(0)).unwrap();
     assert!(due > at(1).boot && due < at(46).boot, "{due:?}");

@@ -1,6 +1,5 @@
 //! Tokens that the service refuses, and how often they are replaced.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use paymentsgate_auth::session::decision::{Action, Policy, SessionEvent};
@@ -14,9 +13,9 @@ use crate::scene::{Scene, at, committed, digest, ended, outcome_of};
 
 /// The service's answer to a plan: a token of this generation, issued at `born`.
 fn successor(plan: &Plan, generation: u64, born: u64) -> SessionEvent {
-    let mut successor = committed(generation, born);
-    Arc::get_mut(&mut successor.grant).unwrap().token.refused_young = plan.refused_young;
-    issue_ended(successor)
+    let mut token = committed(generation, born).token().clone();
+    token.refused_young = plan.refused_young;
+    issue_ended(Committed { has_refresh: true, ..Committed::private(token, generation) })
 }
 
 fn issue_ended(successor: Committed) -> SessionEvent {
@@ -136,8 +135,8 @@ fn a_new_token_with_the_same_text_does_not_end_a_refusal() {
     let refused = *committed(1, 0).token().fingerprint();
     let (_, actions) = scene.machine.report(refused, at(1000));
     assert_eq!(digest(&actions).0.unwrap().refused, Some(refused));
-    let mut same = committed(1, 1001);
-    Arc::get_mut(&mut same.grant).unwrap().generation = 2;
+    let same = committed(1, 1001).token().clone();
+    let same = Committed { has_refresh: true, ..Committed::private(same, 2) };
     let actions = scene.step(ended(Ok(same)), 1001);
     assert!(!actions.iter().any(|action| matches!(action, Action::Publish(Some(_)))));
     assert!(digest(&actions).0.is_none(), "not at once: that could repeat without end");

@@ -1,8 +1,8 @@
 //! A state machine at chosen times, and the parts of its answers that the tests compare.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use paymentsgate_auth::ShardedArc;
 use paymentsgate_auth::clock::Moment;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::expiry::Lifetime;
@@ -29,7 +29,7 @@ pub(crate) fn committed(generation: u64, born: u64) -> Committed {
     let lifetime = Lifetime::of(Duration::from_secs(3600));
     let token = Token::new(Secret::new(&format!("token {generation}")).unwrap(), lifetime, at(born));
     Committed {
-        grant: Arc::new(Grant { token, generation, refresh: None }),
+        grant: ShardedArc::new(Grant { token, generation, refresh: None }),
         has_refresh: true,
         has_uncertain_age: false,
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use paymentsgate_auth::ShardedArc;
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::error::Error;
@@ -246,7 +247,7 @@ fn a_connection_that_is_never_made_delays_other_requests_no_longer_than_its_time
 }
 
 /// The one event of a bare call on a queue.
-fn end_of(queue: &Queue, id: u64) -> Result<Arc<Grant>, Error> {
+fn end_of(queue: &Queue, id: u64) -> Result<ShardedArc<Grant>, Error> {
     let event = queue.poll(Duration::from_secs(20)).unwrap().unwrap();
     assert_eq!(event.id, id);
     match event.body {

@@ -81,23 +81,23 @@ impl Driver {
         let now = self.now();
         let mut state = self.state();
         // A flight that was interrupted during its Refresh leaves the same token as after a lost answer.
-        let at_risk = state.at_risk.take();
+        let at_risk = state.work().at_risk.take();
         outcome.maybe_spent = outcome.maybe_spent.take().or(at_risk);
         if record_number != state.record_number {
             (outcome.private_pair, outcome.maybe_spent) = (None, None);
         }
-        if let Some((cause, began)) = state.in_flight.take() {
+        if let Some((cause, began)) = state.work().in_flight.take() {
             state.counters.add(cause, began, now, &outcome);
         }
         state.log_outcome(&outcome);
         state.log_file_error(self.account.file_error());
         if let Some(pair) = &mut outcome.private_pair {
-            state.private_refresh = pair.refresh.take();
+            state.work().private_refresh = pair.refresh.take();
         } else if outcome.result.is_ok() && outcome.store_error.is_none() {
-            state.private_refresh = None;
+            state.work().private_refresh = None;
         }
         outcome.stats.leaves_maybe_spent = outcome.maybe_spent.is_some();
-        state.maybe_spent = outcome.maybe_spent.take();
+        state.work().maybe_spent = outcome.maybe_spent.take();
         self.step_with(state, SessionEvent::FlightEnded(Box::new(outcome)));
         self.end_subscriptions();
         self.ended.notify_all();
@@ -113,7 +113,7 @@ impl Driver {
         let mut flight = match self.take_private_pair(plan.offers_private_pair) {
             Some(pair) => Flight::offering(plan, pair),
             None => {
-                let maybe_spent = self.state().maybe_spent.take();
+                let maybe_spent = self.state().work().maybe_spent.take();
                 Flight::new(plan, maybe_spent)
             }
         };
@@ -181,7 +181,8 @@ impl Driver {
                 let Pair { token, refresh } = pair;
                 // The refresh token is not presented here: it is offered to the store once that works again.
                 let mut state = self.state();
-                state.private_refresh = refresh.filter(|_| state.record_number == *record_number);
+                let is_current = state.record_number == *record_number;
+                state.work().private_refresh = refresh.filter(|_| is_current);
                 Input::Committed(Committed::private(token, base + 1))
             }
             Step::BackOff { strikes, have_worked, error } => {
@@ -198,11 +199,11 @@ impl Driver {
                 } else {
                     (longest, Duration::MAX)
                 };
-                self.state().at_risk = refresh.maybe_spent_if_lost().filter(|_| may_replay);
+                self.state().work().at_risk = refresh.maybe_spent_if_lost().filter(|_| may_replay);
                 let call = self.call(self.refresh_call(refresh), timeout, patience);
                 let called = while_keeping_lease(&**store, call).await;
                 // From here on the flight itself keeps a refresh token that may be spent.
-                self.state().at_risk = None;
+                self.state().work().at_risk = None;
                 called
             }
             // Model: Issue.
@@ -232,7 +233,7 @@ impl Driver {
     fn take_private_pair(&self, offers_private_pair: bool) -> Option<Pair> {
         let mut state = self.state();
         let token = state.machine.current().filter(|_| offers_private_pair)?.token().clone();
-        Some(Pair { token, refresh: state.private_refresh.take() })
+        Some(Pair { token, refresh: state.work().private_refresh.take() })
     }
 
     fn refresh_call(&self, refresh: RefreshToken) -> Call {
@@ -488,7 +489,7 @@ mod tests {
             driver.state().record_number = record_number;
             let maybe_spent = RefreshToken::new(Secret::new("perhaps spent").unwrap()).into_maybe_spent();
             driver.end_flight(FlightOutcome { maybe_spent, ..FlightOutcome::crashed(closed()) }, 0);
-            assert_eq!(driver.state().maybe_spent.is_some(), is_kept);
+            assert_eq!(driver.state().work().maybe_spent.is_some(), is_kept);
         }
     }
 

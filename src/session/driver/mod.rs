@@ -80,18 +80,25 @@ pub(super) struct TokenRequest {
 struct State {
     machine: Machine,
     credentials: Option<Arc<Credentials>>,
-    /// The last error of a file that was logged.
-    file_error: Option<String>,
     store: Arc<dyn Store>,
     /// The number of the record. It grows when new credentials have another record.
     record_number: u64,
+    due: Option<Due>,
+    counters: Counters,
+    /// Seeded by the system in each process: workers forked from one parent must draw different numbers.
+    rng: fastrand::Rng,
+    work: Option<Box<Work>>,
+}
+
+/// What an idle session has none of: a process may have very many.
+#[derive(Default)]
+struct Work {
     waiting: BTreeMap<WaiterId, Callback>,
     /// How many threads are delivering answers.
     answering: usize,
     /// The running requests. Dropping the sender stops a request.
     requests: BTreeMap<u64, Option<Stop>>,
     subscribers: Vec<Subscriber>,
-    due: Option<Due>,
     /// The cause and the start of the running flight.
     in_flight: Option<(Cause, Duration)>,
     /// The refresh token of a private pair, obtained while the store was down.
@@ -102,9 +109,8 @@ struct State {
     at_risk: Option<MaybeSpentRefreshToken>,
     /// The last reported tokens, and how often each was reported.
     reported: VecDeque<(Fingerprint, u64)>,
-    counters: Counters,
-    /// Seeded by the system in each process: workers forked from one parent must draw different numbers.
-    rng: fastrand::Rng,
+    /// The last error of a file that was logged.
+    file_error: Option<String>,
 }
 
 impl Driver {
@@ -133,21 +139,12 @@ impl Driver {
         let state = State {
             machine,
             credentials,
-            file_error: None,
             store,
             record_number: 0,
-            waiting: BTreeMap::new(),
-            answering: 0,
-            requests: BTreeMap::new(),
-            subscribers: Vec::new(),
             due: None,
-            in_flight: None,
-            private_refresh: None,
-            maybe_spent: None,
-            at_risk: None,
-            reported: VecDeque::new(),
             counters: Counters::default(),
             rng,
+            work: None,
         };
         Ok(Arc::new_cyclic(|me| Driver {
             me: me.clone(),
@@ -173,7 +170,7 @@ impl Driver {
     pub(super) fn add_waiter(&self, id: WaiterId, request: TokenRequest, reply: Callback) {
         let TokenRequest { deadline, min_remaining, wants_newer } = request;
         self.step(SessionEvent::Ask { id, deadline, min_remaining, wants_newer }, |state| {
-            state.waiting.insert(id, reply);
+            state.work().waiting.insert(id, reply);
             state.counters.waited += 1;
         });
     }
@@ -186,7 +183,7 @@ impl Driver {
     /// Removes a waiter that no longer needs its answer.
     pub(super) fn leave(&self, id: WaiterId) {
         // Dropped outside the lock: a value in the callback may take the lock when dropped.
-        let reply = self.state().waiting.remove(&id);
+        let reply = self.state().work().waiting.remove(&id);
         drop(reply);
         self.step(SessionEvent::Leave(id), |_| {});
     }
@@ -264,8 +261,9 @@ impl Driver {
             return to.fail(closed());
         }
         // Removes canceled subscribers, which would otherwise stay until the next notice.
-        state.subscribers.retain(|subscriber| subscriber.to.is_pending());
-        state.subscribers.push(Subscriber { to, level });
+        let subscribers = &mut state.work().subscribers;
+        subscribers.retain(|subscriber| subscriber.to.is_pending());
+        subscribers.push(Subscriber { to, level });
     }
 
     /// Registers a request. Returns its number and its stop signal, or `None` if the session is closed.
@@ -274,14 +272,14 @@ impl Driver {
         let mut state = self.state();
         let (stop, stopped) = oneshot::channel();
         (!state.machine.is_closed()).then(|| {
-            state.requests.insert(id, Some(stop));
+            state.work().requests.insert(id, Some(stop));
             (id, stopped)
         })
     }
 
     /// Removes a request that has ended.
     pub(super) fn end_request(&self, id: u64) {
-        self.state().requests.remove(&id);
+        self.state().work().requests.remove(&id);
         self.ended.notify_all();
     }
 
@@ -305,7 +303,8 @@ impl Driver {
         state.credentials = Some(credentials);
         if has_new_record {
             state.record_number += 1;
-            (state.private_refresh, state.maybe_spent) = (None, None);
+            let work = state.work();
+            (work.private_refresh, work.maybe_spent) = (None, None);
         }
         if let Some(store) = store {
             state.store = store;
@@ -318,7 +317,7 @@ impl Driver {
     pub(super) fn close(&self, timeout: Duration) -> bool {
         self.step(SessionEvent::Close, |state| {
             state.log(Level::PG_LOG_INFO, || "the session is closed".into());
-            state.requests.values_mut().for_each(|stop| drop(stop.take()));
+            state.work().requests.values_mut().for_each(|stop| drop(stop.take()));
         });
         self.end_subscriptions();
         let waited = self.ended.wait_timeout_while(self.state(), timeout, |state| state.is_busy());
@@ -332,7 +331,7 @@ impl Driver {
         if !state.machine.is_closed() || state.machine.owes_rotation() {
             return;
         }
-        let subscribers = std::mem::take(&mut state.subscribers);
+        let subscribers = std::mem::take(&mut state.work().subscribers);
         drop(state);
         subscribers.into_iter().for_each(|subscriber| subscriber.to.fail(closed()));
     }
@@ -406,7 +405,7 @@ impl Driver {
                     state.log(Level::PG_LOG_DEBUG, || {
                         format!("generation {base} needs a successor ({cause})")
                     });
-                    state.in_flight = Some((plan.cause, self.now().boot));
+                    state.work().in_flight = Some((plan.cause, self.now().boot));
                     launches.push((
                         plan,
                         FlightDeps {
@@ -417,14 +416,11 @@ impl Driver {
                     ));
                 }
                 Action::Answer(id, answer) => {
-                    answers.extend(state.waiting.remove(&id).map(|to| (to, answer)))
+                    answers.extend(state.work().waiting.remove(&id).map(|to| (to, answer)))
                 }
             }
         }
-        if state.waiting.is_empty() {
-            // An emptied map keeps its memory (11 entries); a new one has none.
-            state.waiting = BTreeMap::new();
-        }
+        state.rest();
         let next = state.machine.next_wake(self.now());
         self.follows_refused_young.store(state.machine.refused_young(self.now()).0 > 0, Ordering::Relaxed);
         if let Ok(timers) = timers {
@@ -452,33 +448,75 @@ struct Answering<'a>(&'a Driver);
 
 impl<'a> Answering<'a> {
     fn begin(driver: &'a Driver, mut state: MutexGuard<'_, State>) -> Self {
-        state.answering += 1;
+        state.work().answering += 1;
         Answering(driver)
     }
 }
 
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
-        self.0.state().answering -= 1;
+        let mut state = self.0.state();
+        state.work().answering -= 1;
+        state.rest();
+        drop(state);
         self.0.ended.notify_all();
     }
 }
 
 impl State {
+    fn work(&mut self) -> &mut Work {
+        self.work.get_or_insert_default()
+    }
+
+    /// Frees the memory of work that is done.
+    fn rest(&mut self) {
+        let Some(work) = &mut self.work else { return };
+        if work.waiting.is_empty() {
+            // An emptied map keeps its memory (11 entries); a new one has none.
+            work.waiting = BTreeMap::new();
+        }
+        if work.is_done() {
+            self.work = None;
+        }
+    }
+
     fn is_busy(&self) -> bool {
-        self.in_flight.is_some() || self.answering > 0 || !self.requests.is_empty()
+        self.work
+            .as_ref()
+            .is_some_and(|work| work.in_flight.is_some() || work.answering > 0 || !work.requests.is_empty())
     }
 
     /// Without timers no waiter would be answered at its deadline. So all waiters get the current token, or the
     /// error, now.
     fn release_all_waiters(&mut self, now: Moment, error: &Error) -> Vec<Action> {
-        let State { machine, waiting, rng, .. } = self;
-        let left =
-            waiting.keys().flat_map(|id| machine.step(SessionEvent::Leave(*id), now, &mut || rng.f64()));
+        let State { machine, work, rng, .. } = self;
+        let waiting = work.iter().flat_map(|work| work.waiting.keys());
+        let left = waiting.flat_map(|id| machine.step(SessionEvent::Leave(*id), now, &mut || rng.f64()));
         let explained = |action| match action {
             Action::Answer(id, Err(_)) => Action::Answer(id, Err(error.clone())),
             other => other,
         };
         left.map(explained).collect()
+    }
+}
+
+impl Work {
+    fn is_done(&self) -> bool {
+        let Work {
+            waiting,
+            answering,
+            requests,
+            subscribers,
+            in_flight,
+            private_refresh,
+            maybe_spent,
+            at_risk,
+            reported,
+            file_error,
+        } = self;
+        let runs = *answering > 0 || in_flight.is_some() || at_risk.is_some();
+        let is_kept = private_refresh.is_some() || maybe_spent.is_some() || file_error.is_some();
+        let is_awaited = !(waiting.is_empty() && requests.is_empty() && subscribers.is_empty());
+        !runs && !is_kept && !is_awaited && reported.is_empty()
     }
 }

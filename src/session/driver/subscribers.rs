@@ -16,13 +16,16 @@ impl State {
         if let Notice::CredentialsRejected(error) = &notice {
             self.log(Level::PG_LOG_ERROR, || format!("new credentials are needed: {error}"));
         }
-        self.subscribers.retain(|subscriber| subscriber.to.emit(Body::Notice(notice.clone())));
+        if let Some(work) = &mut self.work {
+            work.subscribers.retain(|subscriber| subscriber.to.emit(Body::Notice(notice.clone())));
+        }
     }
 
     pub(super) fn log(&mut self, level: Level, line: impl FnOnce() -> String) {
-        if self.subscribers.iter().any(|subscriber| level <= subscriber.level) {
+        let Some(work) = &mut self.work else { return };
+        if work.subscribers.iter().any(|subscriber| level <= subscriber.level) {
             let line = line();
-            self.subscribers.retain(|subscriber| {
+            work.subscribers.retain(|subscriber| {
                 level > subscriber.level || subscriber.to.emit(Body::Log(level, line.clone()))
             });
         }
@@ -30,21 +33,23 @@ impl State {
 
     /// Logs one line per reported token. The number of its reports is logged later.
     pub(super) fn note_report(&mut self, refused: Fingerprint, verdict: ReportVerdict) {
-        if let Some((_, times)) = self.reported.iter_mut().find(|(reported, _)| *reported == refused) {
+        let reported = &mut self.work().reported;
+        if let Some((_, times)) = reported.iter_mut().find(|(reported, _)| *reported == refused) {
             *times += 1;
             return;
         }
-        if self.reported.len() == MOST_REPORTED {
+        if reported.len() == MOST_REPORTED {
             self.log_reports();
-            self.reported.pop_front();
+            self.work().reported.pop_front();
         }
-        self.reported.push_back((refused, 1));
+        self.work().reported.push_back((refused, 1));
         self.log(Level::PG_LOG_WARN, || format!("the service refused the token {refused}: {verdict}"));
     }
 
     fn log_reports(&mut self) {
-        let many: Vec<_> = self.reported.iter().copied().filter(|(_, times)| *times > 1).collect();
-        self.reported.iter_mut().for_each(|(_, times)| *times = 1);
+        let Some(work) = &mut self.work else { return };
+        let many: Vec<_> = work.reported.iter().copied().filter(|(_, times)| *times > 1).collect();
+        work.reported.iter_mut().for_each(|(_, times)| *times = 1);
         for (reported, times) in many {
             self.log(Level::PG_LOG_INFO, || format!("the token {reported} was reported {times} times"));
         }
@@ -53,12 +58,12 @@ impl State {
     /// Logs one line per error, even if many flights find the same one.
     pub(super) fn log_file_error(&mut self, error: Option<Error>) {
         let text = error.map(|error| error.text);
-        if let Some(text) = text.as_ref().filter(|text| self.file_error.as_ref() != Some(*text)) {
+        if let Some(text) = text.as_ref().filter(|text| self.work().file_error.as_ref() != Some(*text)) {
             self.log(Level::PG_LOG_WARN, || {
                 format!("a changed file is not used, its earlier content is: {text}")
             });
         }
-        self.file_error = text;
+        self.work().file_error = text;
     }
 
     pub(super) fn log_outcome(

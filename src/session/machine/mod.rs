@@ -49,7 +49,7 @@ pub struct Machine {
     /// Why the last call of the running flight, or of the last one, failed.
     last_failure: Option<Box<Error>>,
     /// The running call, and its start on the boot clock.
-    current_call: Option<(&'static str, Duration)>,
+    current_call: Option<Box<(&'static str, Duration)>>,
     /// When the store was last read.
     last_look: Duration,
     pause: Option<Box<Pause>>,
@@ -143,7 +143,7 @@ impl Machine {
 
     /// The running flight begins a call.
     pub fn note_call(&mut self, call: &'static str, now: Moment) {
-        self.current_call = Some((call, now.boot));
+        self.current_call = Some(Box::new((call, now.boot)));
     }
 
     /// The call failed; the flight continues.
@@ -488,7 +488,8 @@ impl Machine {
     fn answer_late_waiters(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let in_flight = self.in_flight && !self.closed;
         let obstacle = self.obstacle(now);
-        let (last_failure, current_call) = (self.last_failure.as_deref(), self.current_call);
+        let (last_failure, current_call) =
+            (self.last_failure.as_deref(), self.current_call.as_deref().copied());
         // A service in trouble also refuses good credentials, so a refusal of credentials that have worked is waited
         // out.
         let have_worked = self.have_worked;

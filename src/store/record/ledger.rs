@@ -14,6 +14,7 @@ use super::stamp::Stamp;
 use crate::clock::{Clock, FOREVER, Moment};
 use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
+use crate::runtime::sharded_arc::ShardedArc;
 use crate::secret::Secret;
 use crate::status::Status;
 use crate::store::{Claimant, Committed, Form, Inspection, Loaded, Refusal};
@@ -369,7 +370,7 @@ impl Ledger {
         let mut token = Token::new(access.secret.clone(), lifetime, anchor);
         token.refused_young = access.refused_young;
         Committed {
-            grant: Arc::new(Grant { token, generation, refresh: None }),
+            grant: ShardedArc::new(Grant { token, generation, refresh: None }),
             has_refresh,
             has_uncertain_age,
         }
@@ -405,7 +406,7 @@ fn is_of(access: &Access, pair: &Pair) -> bool {
 }
 
 fn committed(pair: &Pair, generation: u64) -> Committed {
-    let grant = Arc::new(Grant { token: pair.token.clone(), generation, refresh: None });
+    let grant = ShardedArc::new(Grant { token: pair.token.clone(), generation, refresh: None });
     Committed { grant, has_refresh: pair.refresh.is_some(), has_uncertain_age: false }
 }
 

@@ -2,6 +2,7 @@
 //! that end with the model.
 
 pub mod cell_models;
+pub mod count_models;
 pub mod process_models;
 pub mod slot_models;
 
@@ -11,6 +12,8 @@ pub(crate) mod hazard_cell;
 mod hazard_pointer;
 #[path = "../../../src/runtime/process.rs"]
 pub(crate) mod process;
+#[path = "../../../src/runtime/sharded_arc.rs"]
+pub(crate) mod sharded_arc;
 #[path = "../../../src/runtime/slot_list.rs"]
 pub(crate) mod slot_list;
 #[path = "../../../src/runtime/thread_slot.rs"]

@@ -6,7 +6,9 @@ use std::ops::Deref;
 use std::sync::PoisonError;
 use std::task::Poll;
 
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+};
 pub(crate) use loom::sync::{Condvar, LockResult, Mutex, MutexGuard};
 
 /// loom's own takes no `const` block.

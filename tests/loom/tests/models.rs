@@ -1,7 +1,7 @@
 //! Every model, by name.
 
 use pg_loom::queue_models;
-use pg_loom::runtime::{cell_models, process_models, slot_models};
+use pg_loom::runtime::{cell_models, count_models, process_models, slot_models};
 use pg_loom::session::{counter_models, timer_models};
 
 macro_rules! models {
@@ -17,6 +17,11 @@ models! {
         one_tries_to_read_while_another_replaces
         one_reads_while_two_replace
         one_reads_inside_a_read_while_another_replaces;
+    count_models:
+        one_drops_its_share_while_the_shards_are_closed
+        one_copies_its_share_while_the_shards_are_closed
+        two_drop_shares_while_the_shards_are_closed
+        two_open_the_shards;
     slot_models: slots_go_from_thread_to_thread;
     process_models:
         threads_that_race_have_one_value
