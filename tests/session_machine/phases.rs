@@ -15,7 +15,7 @@ use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Committed;
 use paymentsgate_auth::token::{Grant, Token};
 
-use crate::scene::{Scene, at, committed, digest, ended, outcome_of};
+use crate::scene::{Scene, at, committed, digest, ended, news, outcome_of};
 
 #[test]
 fn a_fresh_token_is_served_and_no_flight_starts() {
@@ -210,4 +210,87 @@ fn close_answers_the_callers_that_wait_for_a_flight() {
     let mut scene = Scene::new();
     assert!(digest(&scene.ask(3600, 60, 0)).1.is_empty());
     assert_eq!(digest(&scene.step(SessionEvent::Close, 3601)).1, [Err(Status::PG_ERR_CLOSED)]);
+}
+
+#[test]
+fn close_refuses_a_caller_that_waits_although_the_token_is_usable() {
+    let mut scene = Scene::new();
+    assert!(digest(&scene.ask(3500, 60, 0)).1.is_empty());
+    assert_eq!(digest(&scene.step(SessionEvent::Close, 3501)).1, [Err(Status::PG_ERR_CLOSED)]);
+}
+
+/// Whether a token is published, and for how long.
+fn published(actions: &[Action]) -> Option<Option<u64>> {
+    actions.iter().find_map(|action| match action {
+        Action::Publish(committed) => Some(committed.as_ref().map(Committed::generation)),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_pair_is_published_unless_its_age_is_unknown_or_the_session_is_closed() {
+    let mut scene = Scene::new();
+    scene.ask(3500, 5, 0);
+    assert_eq!(published(&scene.step(ended(Ok(committed(2, 3501))), 3501)), Some(Some(2)));
+    scene.ask(7000, 5, 0);
+    let doubted = Committed { has_uncertain_age: true, ..committed(3, 7001) };
+    assert_eq!(published(&scene.step(ended(Ok(doubted)), 7001)), Some(None));
+    scene.step(SessionEvent::Close, 7002);
+    let actions = scene.step(ended(Ok(committed(4, 7003))), 7003);
+    assert_eq!((published(&actions), news(&actions)), (None, vec![]));
+    let actions = scene.step(SessionEvent::Tick, 7003 + 3600);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Withdraw)), "{actions:?}");
+}
+
+/// The only answer: an error.
+fn error_of(actions: Vec<Action>) -> Error {
+    let answer = actions.into_iter().find_map(|action| match action {
+        Action::Answer(_, answer) => answer.err(),
+        _ => None,
+    });
+    answer.expect("a caller gets an error")
+}
+
+#[test]
+fn the_error_of_a_deadline_names_the_last_failure_or_else_the_running_call() {
+    let mut scene = Scene::new();
+    scene.ask(3600, 60, 0);
+    let error = error_of(scene.step(SessionEvent::Leave(1), 3601));
+    assert_eq!((error.status, error.cause), (Status::PG_ERR_TIMEOUT, None));
+    assert!(error.text.ends_with("ask again"), "{}", error.text);
+    scene.machine.note_call("refresh", at(3602));
+    scene.ask(3602, 60, 0);
+    let error = error_of(scene.step(SessionEvent::Leave(2), 3606));
+    assert!(error.text.ends_with("The service has not answered refresh for 4000 ms"), "{}", error.text);
+    scene.machine.note_failure(&Error {
+        http_status: Some(503),
+        ..Error::new(Status::PG_ERR_SERVER, "the service failed")
+    });
+    scene.ask(3607, 60, 0);
+    let error = error_of(scene.step(SessionEvent::Leave(3), 3608));
+    assert!(error.text.ends_with("The last attempt failed: the service failed"), "{}", error.text);
+    assert_eq!((error.cause, error.http_status), (Some(Status::PG_ERR_SERVER), Some(503)));
+    assert_eq!(scene.machine.last_failure().map(|error| error.status), Some(Status::PG_ERR_SERVER));
+    scene.step(ended(Ok(committed(2, 3609))), 3609);
+    assert!(scene.machine.last_failure().is_none());
+}
+
+#[test]
+fn the_state_of_a_session_can_be_read() {
+    let policy = Policy { host_keeps: true, ..Policy::default() };
+    for (policy, owes_rotation) in [(policy, true), (Policy::default(), false)] {
+        let mut machine = Machine::new(policy, true, 0, at(0));
+        machine.adopt(committed(7, 0), at(0), &mut || 0.5);
+        let mut scene = Scene { machine, callers: 0 };
+        assert_eq!(scene.machine.current().map(Committed::generation), Some(7));
+        assert!(!scene.machine.is_in_flight() && !scene.machine.owes_rotation());
+        // Half a minute before its end the token is no longer handed out.
+        assert_eq!(scene.machine.usable_for(at(3500)), Duration::from_secs(70));
+        assert_eq!(scene.machine.usable_for(at(3580)), Duration::ZERO);
+        scene.ask(3580, 5, 0);
+        assert!(scene.machine.is_in_flight() && !scene.machine.is_closed());
+        assert_eq!(scene.machine.owes_rotation(), owes_rotation);
+        scene.step(SessionEvent::Close, 3581);
+        assert!(scene.machine.is_closed());
+    }
 }
