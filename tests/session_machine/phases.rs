@@ -50,6 +50,9 @@ fn an_expired_token_is_not_handed_out() {
     let actions = scene.ask(3571, 60, 0);
     assert!(digest(&actions).1.is_empty());
     assert_eq!(digest(&scene.step(SessionEvent::Leave(1), 3580)).1, [Err(Status::PG_ERR_TIMEOUT)]);
+    // A caller that does not wait, a second before the last half minute, and then.
+    assert_eq!(digest(&Scene::new().ask(3569, 0, 0)).1, [Ok(1)]);
+    assert_eq!(digest(&Scene::new().ask(3570, 0, 0)).1, [Err(Status::PG_ERR_TIMEOUT)]);
 }
 
 #[test]
@@ -166,6 +169,50 @@ fn a_caller_can_ask_for_a_newer_token_in_any_phase() {
     let actions = scene.step(ask(3), 4);
     assert_eq!(digest(&actions).0.unwrap().base, 2);
     assert_eq!(digest(&scene.step(SessionEvent::Leave(3), 5)).1, [Err(Status::PG_ERR_TIMEOUT)]);
+}
+
+#[test]
+fn a_caller_that_wants_another_token_gets_the_same_one_only_from_a_flight_that_could_bring_another() {
+    let stored = FlightStats::default();
+    for (stats, is_answered) in [
+        (FlightStats { refreshes: 1, ..stored }, true),
+        (FlightStats { issues: 1, ..stored }, true),
+        (FlightStats { adopted: true, ..stored }, true),
+        (stored, false),
+    ] {
+        let mut scene = Scene::new();
+        let deadline = Duration::from_secs(60);
+        let min_remaining = Duration::ZERO;
+        scene.step(SessionEvent::Ask { id: 1, deadline, min_remaining, wants_newer: true }, 2);
+        let same = SessionEvent::FlightEnded(Box::new(outcome_of(Ok(committed(1, 3)), stats)));
+        let actions = scene.step(same, 3);
+        let (plan, answers) = digest(&actions);
+        assert_eq!(
+            (answers, plan.is_none()),
+            (vec![Ok(1); usize::from(is_answered)], is_answered),
+            "{stats:?}"
+        );
+    }
+}
+
+#[test]
+fn a_token_that_has_just_come_is_replaced_only_if_it_cannot_be_used_or_the_wall_clock_has_jumped() {
+    let renewed = || {
+        let mut scene = Scene::new();
+        scene.ask(3500, 60, 0);
+        scene.step(ended(Ok(committed(2, 3501))), 3501);
+        scene
+    };
+    // A demand that the token no longer meets.
+    assert!(digest(&renewed().ask(3530, 60, 3590)).0.is_none(), "half a minute has not passed");
+    assert!(digest(&renewed().ask(3531, 60, 3590)).0.is_some());
+    let jumped = Moment { wall: at(3510).wall + Duration::from_secs(61), ..at(3510) };
+    let [deadline, min_remaining] = [3570, 0].map(Duration::from_secs);
+    let ask = SessionEvent::Ask { id: 2, deadline, min_remaining, wants_newer: false };
+    assert!(digest(&renewed().machine.step(ask, jumped, &mut || 0.5)).0.is_some());
+    let mut adopted_late = Scene::new();
+    adopted_late.machine.adopt(committed(1, 0), at(3580), &mut || 0.5);
+    assert!(digest(&adopted_late.ask(3581, 60, 0)).0.is_some());
 }
 
 #[test]

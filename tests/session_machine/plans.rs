@@ -30,6 +30,8 @@ fn the_plan_says_why_the_flight_is_made() {
     assert_eq!(digest(&actions).0.unwrap().cause, Cause::Background);
     let (_, actions) = Scene::new().machine.report(*committed(1, 0).token().fingerprint(), at(1000));
     assert_eq!(digest(&actions).0.unwrap().cause, Cause::Rejected);
+    let names = [Cause::First, Cause::Background, Cause::Asked, Cause::Rejected].map(Cause::name);
+    assert_eq!(names, ["first", "background", "asked", "rejected"]);
 }
 
 #[test]
