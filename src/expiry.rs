@@ -204,6 +204,8 @@ mod tests {
         let token = jwt(r#"{"iat":1000,"exp":4600}"#);
         assert_eq!(seconds(Some(3600), &token, Some(1000)), (3600, 0));
         assert_eq!(seconds(Some(3600), &token, Some(1030)), (3570, 0));
+        assert_eq!(seconds(Some(3600), &token, Some(1060)), (3540, 0), "a minute apart");
+        assert_eq!(seconds(Some(3600), &token, Some(1061)), (3539, 61));
         assert_eq!(seconds(Some(7200), &token, None), (3600, 3600));
         assert_eq!(seconds(Some(60), &token, Some(4000)), (60, 3540));
         assert_eq!(seconds(None, &token, None), (3600, 0));
@@ -298,5 +300,22 @@ mod tests {
             |seconds| Lifetime::from_sources(ExpiresIn::Seconds(seconds), "opaque", None).is_born_expired();
         assert!(lived(1) && lived(5));
         assert!(!lived(6) && !lived(3600));
+    }
+
+    #[test]
+    fn only_an_endless_lifetime_has_no_end() {
+        assert!(Lifetime::endless().is_endless());
+        assert!(!Lifetime::of(Duration::MAX).is_endless());
+    }
+
+    #[test]
+    fn each_remark_says_what_is_wrong() {
+        for (remark, words) in [
+            (Remark::BelowASecond, "expires_in is below 1 s"),
+            (Remark::NotANumber, "expires_in is not a number"),
+            (Remark::AboveADay, "more than a day"),
+        ] {
+            assert!(remark.to_string().contains(words), "{remark}");
+        }
     }
 }

@@ -119,6 +119,43 @@ mod tests {
     }
 
     #[test]
+    fn other_lifetimes_have_windows_in_proportion_within_their_bounds() {
+        // In milliseconds: margin, mandatory, advisory, floor.
+        for (seconds, milliseconds) in [
+            (86_400, [30_000, 120_000, 900_000, 30_000]),
+            (600, [10_000, 30_000, 120_000, 30_000]),
+            (60, [5_000, 15_000, 45_000, 27_500]),
+            (40, [5_000, 10_000, 20_000, 17_500]),
+            (12, [5_000, 5_000, 6_000, 3_500]),
+        ] {
+            let w = windows(seconds);
+            assert_eq!(
+                [w.margin, w.mandatory, w.advisory, w.floor].map(|w| w.as_millis()),
+                milliseconds,
+                "{seconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_demand_for_more_than_the_lifetime_is_ignored() {
+        let hour = windows(3600);
+        for (remaining, wanted, suffices) in
+            [(3600, 3600, true), (3599, 3600, false), (0, 3601, true), (100, 99, true), (99, 100, false)]
+        {
+            let [remaining, wanted] = [remaining, wanted].map(Duration::from_secs);
+            assert_eq!(hour.suffices(remaining, wanted), suffices, "{remaining:?} {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_phase_is_its_name_in_json() {
+        for phase in [Phase::Fresh, Phase::Advisory, Phase::Mandatory, Phase::Expired] {
+            assert_eq!(serde_json::to_string(&phase).unwrap(), format!("\"{}\"", phase.name()));
+        }
+    }
+
+    #[test]
     fn windows_of_every_usable_lifetime_are_ordered_and_leave_time_to_hand_out() {
         for seconds in 6..=86_400 {
             let w = windows(seconds);

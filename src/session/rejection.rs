@@ -133,8 +133,10 @@ mod tests {
     fn young_is_at_most_a_quarter_of_a_life() {
         let brief = of(12);
         let mut reports = Reports::default();
-        reports.judge(Duration::from_secs(4), &brief, 0, 0.0);
-        assert_eq!(reports.next_row(0), 0);
+        for age in [4, 3] {
+            reports.judge(Duration::from_secs(age), &brief, 0, 0.0);
+            assert_eq!(reports.next_row(0), 0);
+        }
         reports.judge(Duration::from_secs(2), &brief, 0, 0.0);
         assert_eq!(reports.next_row(0), 1);
     }
@@ -168,5 +170,17 @@ mod tests {
     fn a_pause_is_at_most_a_quarter_longer() {
         assert_eq!(replacement_pause(1, 1.0), Duration::from_millis(1250));
         assert_eq!(replacement_pause(7, 7.0), Duration::from_secs(75));
+    }
+
+    #[test]
+    fn each_verdict_says_what_becomes_of_the_token() {
+        for (verdict, words) in [
+            (ReportVerdict::Newer, "newer"),
+            (ReportVerdict::Renewing, "is being replaced"),
+            (refused_fresh(2), "after 2000 ms"),
+            (ReportVerdict::Static, "never replaced"),
+        ] {
+            assert!(verdict.to_string().contains(words), "{verdict}");
+        }
     }
 }

@@ -294,6 +294,53 @@ fn the_fate_of_a_transport_failure_depends_on_the_bytes_sent() {
 }
 
 #[test]
+fn the_refresh_token_comes_back_only_where_it_may_be_presented_again() {
+    let refused = |code, body: &str| Script::new(true, Ok(answer(code, body)));
+    let broken = |sent| Script::new(sent, Err(Error::new(Status::PG_ERR_CONNECTION_LOST, "broken")));
+    let api = r#"{"error":"BAD","message":"no"}"#;
+    // Whether it may be presented as before, and whether it may be presented although it may be spent.
+    for (name, script, usable, maybe_spent) in [
+        ("nothing was sent", broken(false), true, false),
+        ("the answer was lost", broken(true), false, true),
+        ("the service has a limit", refused(429, api), true, false),
+        ("the service failed", refused(500, api), false, true),
+        ("the service refused it", refused(401, api), false, false),
+        ("a gateway refused it", refused(401, "<html>"), false, true),
+        ("a redirect", refused(302, ""), false, true),
+        ("a redirect with an error of the API", refused(302, api), false, true),
+    ] {
+        let failure = attempt(refresh(), &script).unwrap_err();
+        assert_eq!(
+            (failure.refresh.is_some(), failure.maybe_spent.is_some()),
+            (usable, maybe_spent),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_text_of_an_error_names_the_call_and_says_what_to_do_with_the_refresh_token() {
+    let broken = || Err(Error::new(Status::PG_ERR_CONNECTION_LOST, "broken"));
+    for (script, text) in [
+        (
+            Script::new(false, broken()),
+            "refresh: broken; the refresh token was not sent and may be used again",
+        ),
+        (
+            Script::new(true, broken()),
+            "refresh: broken; the refresh token may be spent: do not send it again, issue a new pair",
+        ),
+    ] {
+        assert_eq!(make(refresh(), &script).unwrap_err().text, text);
+    }
+    assert_eq!(make(issue(), &Script::new(true, broken())).unwrap_err().text, "issue: broken");
+    for (code, end) in [(429, "was not used up and may be sent again"), (401, "; issue a new pair")] {
+        let text = judged(refresh(), answer(code, "")).unwrap_err().text;
+        assert!(text.starts_with("refresh: HTTP ") && text.ends_with(end), "{text}");
+    }
+}
+
+#[test]
 fn the_servers_text_is_kept_and_echoed_secrets_are_removed() {
     let body = r#"{"error":"BAD_TOKEN","message":"old-refresh is bad","data":{"sent":"old-access","n":1},"statusCode":401}"#;
     let error = judged(refresh(), answer(401, body)).unwrap_err();
@@ -327,6 +374,9 @@ fn refusals_in_the_form_of_other_frameworks_count_as_the_apis() {
         assert_eq!(error.status, Status::PG_ERR_REFUSED, "{body}");
         let server = error.server.unwrap();
         assert_eq!((server.code.as_deref(), server.message.as_deref()), (code, message), "{body}");
+    }
+    for body in [r#"{"statusCode":401}"#, r#"{"message":"Unauthorized"}"#] {
+        assert_eq!(judged(issue(), answer(401, body)).unwrap_err().status, Status::PG_ERR_BLOCKED, "{body}");
     }
 }
 

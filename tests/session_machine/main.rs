@@ -4,6 +4,10 @@
 
 mod credentials;
 mod obstacles;
+mod pauses;
 mod phases;
+mod plans;
+mod private_pairs;
 mod rejection;
 mod scene;
+mod timers;

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use paymentsgate_auth::error::Error;
-use paymentsgate_auth::event::Notice;
-use paymentsgate_auth::session::decision::{Action, Policy, SessionEvent};
+use paymentsgate_auth::session::decision::{Policy, SessionEvent};
 use paymentsgate_auth::session::machine::Machine;
 use paymentsgate_auth::session::outcome::{FlightOutcome, FlightStats};
 use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Refusal;
 
-use crate::scene::{Scene, at, committed, digest, ended, outcome_of, sharing};
+use crate::scene::{Scene, at, committed, digest, ended, news, outcome_of, refused, sharing};
 
 #[test]
 fn a_success_ends_the_pause_that_the_service_asked_for() {
@@ -74,14 +73,6 @@ fn a_caller_without_a_token_ends_a_pause_after_its_minimum() {
     assert!(digest(&scene.ask(3607, 5, 0)).0.is_some_and(|plan| !plan.looks_only));
 }
 
-fn refused(scene: &mut Scene, status: Status, wait: u64, now: u64) -> Vec<Action> {
-    let error = Error { retry_after: Some(Duration::from_secs(wait)), ..Error::new(status, "no") };
-    let refusal = Refusal::after(0, true, error.clone(), at(now));
-    let log = FlightStats { issues: 1, ..FlightStats::default() };
-    let outcome = FlightOutcome { refusal: Some(refusal), ..outcome_of(Err(error), log) };
-    scene.step(SessionEvent::FlightEnded(Box::new(outcome)), now)
-}
-
 #[test]
 fn during_an_obstacle_callers_cause_one_look_into_the_store_a_second() {
     let mut scene = sharing();
@@ -95,6 +86,7 @@ fn during_an_obstacle_callers_cause_one_look_into_the_store_a_second() {
     let log = FlightStats { looked_only: true, ..FlightStats::default() };
     let actions = scene.step(SessionEvent::FlightEnded(Box::new(outcome_of(Err(nothing), log))), 3602);
     assert_eq!(digest(&actions).1, [Err(Status::PG_ERR_RATE_LIMITED)]);
+    assert_eq!(news(&actions), [""; 0], "a look that finds nothing is no failed refresh");
     scene.ask(3603, 5, 0);
     let log = FlightStats { looked_only: true, adopted: true, ..FlightStats::default() };
     let actions =
@@ -132,22 +124,6 @@ fn without_the_store_the_random_delay_depends_on_the_remaining_life() {
     }
 }
 
-fn news(actions: &[Action]) -> Vec<&'static str> {
-    let news = actions.iter().filter_map(|action| match action {
-        Action::Notify(notice) => Some(notice),
-        _ => None,
-    });
-    let name = |notice: &Notice| match notice {
-        Notice::Rotated(_) => "rotated",
-        Notice::RefreshFailed(_) => "refresh failed",
-        Notice::Ambiguous(_) => "ambiguous",
-        Notice::CredentialsRejected(_) => "credentials rejected",
-        Notice::Degraded(_) => "degraded",
-        Notice::Recovered => "recovered",
-    };
-    news.map(name).collect()
-}
-
 #[test]
 fn degraded_and_recovered_are_each_emitted_once() {
     let mut scene = Scene::new();
@@ -158,6 +134,8 @@ fn degraded_and_recovered_are_each_emitted_once() {
     assert_eq!(news(&scene.step(failure(), 3701)), ["refresh failed"]);
     scene.ask(3800, 5, 0);
     assert_eq!(news(&scene.step(ended(Ok(committed(2, 3801))), 3801)), ["rotated", "recovered"]);
-    scene.step(SessionEvent::Close, 3802);
-    assert_eq!(news(&scene.step(failure(), 3803)), [""; 0], "a closed session emits nothing");
+    scene.ask(7300, 5, 0);
+    assert_eq!(news(&scene.step(ended(Ok(committed(3, 7301))), 7301)), ["rotated"]);
+    scene.step(SessionEvent::Close, 7302);
+    assert_eq!(news(&scene.step(failure(), 7303)), [""; 0], "a closed session emits nothing");
 }

@@ -15,7 +15,7 @@ use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::Committed;
 use paymentsgate_auth::token::{Grant, Token};
 
-use crate::scene::{Scene, at, committed, digest, ended, outcome_of};
+use crate::scene::{Scene, at, committed, digest, ended, news, outcome_of};
 
 #[test]
 fn a_fresh_token_is_served_and_no_flight_starts() {
@@ -50,6 +50,9 @@ fn an_expired_token_is_not_handed_out() {
     let actions = scene.ask(3571, 60, 0);
     assert!(digest(&actions).1.is_empty());
     assert_eq!(digest(&scene.step(SessionEvent::Leave(1), 3580)).1, [Err(Status::PG_ERR_TIMEOUT)]);
+    // A caller that does not wait, a second before the last half minute, and then.
+    assert_eq!(digest(&Scene::new().ask(3569, 0, 0)).1, [Ok(1)]);
+    assert_eq!(digest(&Scene::new().ask(3570, 0, 0)).1, [Err(Status::PG_ERR_TIMEOUT)]);
 }
 
 #[test]
@@ -169,6 +172,50 @@ fn a_caller_can_ask_for_a_newer_token_in_any_phase() {
 }
 
 #[test]
+fn a_caller_that_wants_another_token_gets_the_same_one_only_from_a_flight_that_could_bring_another() {
+    let stored = FlightStats::default();
+    for (stats, is_answered) in [
+        (FlightStats { refreshes: 1, ..stored }, true),
+        (FlightStats { issues: 1, ..stored }, true),
+        (FlightStats { adopted: true, ..stored }, true),
+        (stored, false),
+    ] {
+        let mut scene = Scene::new();
+        let deadline = Duration::from_secs(60);
+        let min_remaining = Duration::ZERO;
+        scene.step(SessionEvent::Ask { id: 1, deadline, min_remaining, wants_newer: true }, 2);
+        let same = SessionEvent::FlightEnded(Box::new(outcome_of(Ok(committed(1, 3)), stats)));
+        let actions = scene.step(same, 3);
+        let (plan, answers) = digest(&actions);
+        assert_eq!(
+            (answers, plan.is_none()),
+            (vec![Ok(1); usize::from(is_answered)], is_answered),
+            "{stats:?}"
+        );
+    }
+}
+
+#[test]
+fn a_token_that_has_just_come_is_replaced_only_if_it_cannot_be_used_or_the_wall_clock_has_jumped() {
+    let renewed = || {
+        let mut scene = Scene::new();
+        scene.ask(3500, 60, 0);
+        scene.step(ended(Ok(committed(2, 3501))), 3501);
+        scene
+    };
+    // A demand that the token no longer meets.
+    assert!(digest(&renewed().ask(3530, 60, 3590)).0.is_none(), "half a minute has not passed");
+    assert!(digest(&renewed().ask(3531, 60, 3590)).0.is_some());
+    let jumped = Moment { wall: at(3510).wall + Duration::from_secs(61), ..at(3510) };
+    let [deadline, min_remaining] = [3570, 0].map(Duration::from_secs);
+    let ask = SessionEvent::Ask { id: 2, deadline, min_remaining, wants_newer: false };
+    assert!(digest(&renewed().machine.step(ask, jumped, &mut || 0.5)).0.is_some());
+    let mut adopted_late = Scene::new();
+    adopted_late.machine.adopt(committed(1, 0), at(3580), &mut || 0.5);
+    assert!(digest(&adopted_late.ask(3581, 60, 0)).0.is_some());
+}
+
+#[test]
 fn a_token_of_unknown_age_is_renewed_before_use_if_possible() {
     let mut scene = Scene::new();
     let doubted = Committed { has_uncertain_age: true, ..committed(1, 0) };
@@ -210,4 +257,87 @@ fn close_answers_the_callers_that_wait_for_a_flight() {
     let mut scene = Scene::new();
     assert!(digest(&scene.ask(3600, 60, 0)).1.is_empty());
     assert_eq!(digest(&scene.step(SessionEvent::Close, 3601)).1, [Err(Status::PG_ERR_CLOSED)]);
+}
+
+#[test]
+fn close_refuses_a_caller_that_waits_although_the_token_is_usable() {
+    let mut scene = Scene::new();
+    assert!(digest(&scene.ask(3500, 60, 0)).1.is_empty());
+    assert_eq!(digest(&scene.step(SessionEvent::Close, 3501)).1, [Err(Status::PG_ERR_CLOSED)]);
+}
+
+/// Whether a token is published, and for how long.
+fn published(actions: &[Action]) -> Option<Option<u64>> {
+    actions.iter().find_map(|action| match action {
+        Action::Publish(committed) => Some(committed.as_ref().map(Committed::generation)),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_pair_is_published_unless_its_age_is_unknown_or_the_session_is_closed() {
+    let mut scene = Scene::new();
+    scene.ask(3500, 5, 0);
+    assert_eq!(published(&scene.step(ended(Ok(committed(2, 3501))), 3501)), Some(Some(2)));
+    scene.ask(7000, 5, 0);
+    let doubted = Committed { has_uncertain_age: true, ..committed(3, 7001) };
+    assert_eq!(published(&scene.step(ended(Ok(doubted)), 7001)), Some(None));
+    scene.step(SessionEvent::Close, 7002);
+    let actions = scene.step(ended(Ok(committed(4, 7003))), 7003);
+    assert_eq!((published(&actions), news(&actions)), (None, vec![]));
+    let actions = scene.step(SessionEvent::Tick, 7003 + 3600);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Withdraw)), "{actions:?}");
+}
+
+/// The only answer: an error.
+fn error_of(actions: Vec<Action>) -> Error {
+    let answer = actions.into_iter().find_map(|action| match action {
+        Action::Answer(_, answer) => answer.err(),
+        _ => None,
+    });
+    answer.expect("a caller gets an error")
+}
+
+#[test]
+fn the_error_of_a_deadline_names_the_last_failure_or_else_the_running_call() {
+    let mut scene = Scene::new();
+    scene.ask(3600, 60, 0);
+    let error = error_of(scene.step(SessionEvent::Leave(1), 3601));
+    assert_eq!((error.status, error.cause), (Status::PG_ERR_TIMEOUT, None));
+    assert!(error.text.ends_with("ask again"), "{}", error.text);
+    scene.machine.note_call("refresh", at(3602));
+    scene.ask(3602, 60, 0);
+    let error = error_of(scene.step(SessionEvent::Leave(2), 3606));
+    assert!(error.text.ends_with("The service has not answered refresh for 4000 ms"), "{}", error.text);
+    scene.machine.note_failure(&Error {
+        http_status: Some(503),
+        ..Error::new(Status::PG_ERR_SERVER, "the service failed")
+    });
+    scene.ask(3607, 60, 0);
+    let error = error_of(scene.step(SessionEvent::Leave(3), 3608));
+    assert!(error.text.ends_with("The last attempt failed: the service failed"), "{}", error.text);
+    assert_eq!((error.cause, error.http_status), (Some(Status::PG_ERR_SERVER), Some(503)));
+    assert_eq!(scene.machine.last_failure().map(|error| error.status), Some(Status::PG_ERR_SERVER));
+    scene.step(ended(Ok(committed(2, 3609))), 3609);
+    assert!(scene.machine.last_failure().is_none());
+}
+
+#[test]
+fn the_state_of_a_session_can_be_read() {
+    let policy = Policy { host_keeps: true, ..Policy::default() };
+    for (policy, owes_rotation) in [(policy, true), (Policy::default(), false)] {
+        let mut machine = Machine::new(policy, true, 0, at(0));
+        machine.adopt(committed(7, 0), at(0), &mut || 0.5);
+        let mut scene = Scene { machine, callers: 0 };
+        assert_eq!(scene.machine.current().map(Committed::generation), Some(7));
+        assert!(!scene.machine.is_in_flight() && !scene.machine.owes_rotation());
+        // Half a minute before its end the token is no longer handed out.
+        assert_eq!(scene.machine.usable_for(at(3500)), Duration::from_secs(70));
+        assert_eq!(scene.machine.usable_for(at(3580)), Duration::ZERO);
+        scene.ask(3580, 5, 0);
+        assert!(scene.machine.is_in_flight() && !scene.machine.is_closed());
+        assert_eq!(scene.machine.owes_rotation(), owes_rotation);
+        scene.step(SessionEvent::Close, 3581);
+        assert!(scene.machine.is_closed());
+    }
 }

@@ -152,3 +152,19 @@ fn a_just_adopted_old_token_is_refused_as_an_old_one() {
         assert_eq!(digest(&actions).0.unwrap().issue_only, issue_only, "born at {born}");
     }
 }
+
+#[test]
+fn the_row_of_refused_tokens_and_the_rest_of_its_pause_can_be_read() {
+    let row = |scene: &Scene, now| scene.machine.refused_young(at(now));
+    let without_a_token = Scene { machine: Machine::new(Policy::default(), true, 0, at(0)), callers: 0 };
+    assert_eq!(row(&without_a_token, 0), (0, Duration::ZERO));
+    let mut scene = Scene::new();
+    report(&mut scene, 1, 1000);
+    assert_eq!(row(&scene, 1000), (0, Duration::ZERO), "an old token was refused");
+    report(&mut scene, 2, 1001);
+    assert_eq!(row(&scene, 1001), (1, Duration::from_millis(1125)));
+    assert_eq!(row(&scene, 1002), (1, Duration::from_millis(125)));
+    assert_eq!(row(&scene, 1003), (1, Duration::ZERO));
+    report(&mut scene, 3, 1003);
+    assert_eq!(row(&scene, 1003), (2, Duration::from_millis(2250)));
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use paymentsgate_auth::ShardedArc;
 use paymentsgate_auth::clock::Moment;
 use paymentsgate_auth::error::Error;
+use paymentsgate_auth::event::Notice;
 use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::session::decision::{Action, Policy, SessionEvent};
@@ -12,7 +13,7 @@ use paymentsgate_auth::session::machine::Machine;
 use paymentsgate_auth::session::outcome::{FlightOutcome, FlightStats};
 use paymentsgate_auth::session::plan::Plan;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::store::Committed;
+use paymentsgate_auth::store::{Committed, Refusal};
 use paymentsgate_auth::token::{Grant, Token};
 
 /// A session whose first token, of an hour, came at second 0.
@@ -86,4 +87,30 @@ pub(crate) fn sharing() -> Scene {
     let mut machine = Machine::new(Policy { is_shared: true, ..Policy::default() }, true, 0, at(0));
     machine.adopt(committed(1, 0), at(0), &mut || 0.5);
     Scene { machine, callers: 0 }
+}
+
+/// The notices, in order.
+pub(crate) fn news(actions: &[Action]) -> Vec<&'static str> {
+    let news = actions.iter().filter_map(|action| match action {
+        Action::Notify(notice) => Some(notice),
+        _ => None,
+    });
+    let name = |notice: &Notice| match notice {
+        Notice::Rotated(_) => "rotated",
+        Notice::RefreshFailed(_) => "refresh failed",
+        Notice::Ambiguous(_) => "ambiguous",
+        Notice::CredentialsRejected(_) => "credentials rejected",
+        Notice::Degraded(_) => "degraded",
+        Notice::Recovered => "recovered",
+    };
+    news.map(name).collect()
+}
+
+/// Ends the flight: Issue was answered with this status and a wait in seconds.
+pub(crate) fn refused(scene: &mut Scene, status: Status, wait: u64, now: u64) -> Vec<Action> {
+    let error = Error { retry_after: Some(Duration::from_secs(wait)), ..Error::new(status, "no") };
+    let refusal = Refusal::after(0, true, error.clone(), at(now));
+    let log = FlightStats { issues: 1, ..FlightStats::default() };
+    let outcome = FlightOutcome { refusal: Some(refusal), ..outcome_of(Err(error), log) };
+    scene.step(SessionEvent::FlightEnded(Box::new(outcome)), now)
 }
