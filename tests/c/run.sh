@@ -30,20 +30,10 @@ programs='abi session queue news request store hpp kept example_c example_sessio
 programs="$programs example_session_cpp example_curl_cpp unit_test_c unit_test_cpp"
 # Those that neither a sanitizer nor valgrind can run.
 plain_programs='driving fork fork_session fork_queue fork_store fork_epoch membarrier descriptors streams clocks time_namespace wiped'
-passed=0
-
-# name command…: one test. Its output is shown only where it fails.
-passes() {
-    name=$1
-    shift
-    if ! "$@" >"$work/log" 2>&1; then
-        cat "$work/log"
-        echo "FAILED: $name ($passed passed before it)"
-        exit 1
-    fi
-    passed=$((passed + 1))
-    echo "passed: $name$(sed -n 's/^ok [a-z]*: \(.*\)/ (\1)/p' "$work/log")"
-}
+# shellcheck source=tests/support/passes.sh
+. "$root/tests/support/passes.sh"
+# What a program says of itself.
+about() { sed -n 's/^ok [a-z]*: \(.*\)/ (\1)/p' "$work/log"; }
 
 # source program options…
 # shellcheck disable=SC2086 # lists of options are words

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import roots
-from roots import HERE, MUSL, MUSL_HERE, PLATFORMS, Platform, of
+from roots import HERE, MUSL, PLATFORMS, WITH_LIBC, Platform, of
 from sandbox import Sandbox
 
 NO_ANSWER = "127.0.0.77"
@@ -126,10 +126,7 @@ def test_a_silent_resolver_is_named(platform: Platform, root: Path, sandbox: San
         fails(root, environment, platform, "PG_ERR_DNS", cause, "/etc/resolv.conf")
 
 
-LOADER = Path("/lib/ld-musl-x86_64.so.1")
-
-
-@of(MUSL_HERE)
+@of(WITH_LIBC)
 def test_the_shared_library_needs_the_libc_of_musl_alone(
     platform: Platform, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -138,7 +135,7 @@ def test_the_shared_library_needs_the_libc_of_musl_alone(
     folder = tmp_path / "root"
     roots.static_root(program, folder)
     (folder / "lib").mkdir()
-    shutil.copy2(LOADER, folder / "lib" / LOADER.name)
+    shutil.copy2(platform.musl, folder / "lib")
     shutil.copy2(platform.stage / "lib/libpaymentsgate_auth.so.1", folder / "lib")
     done = roots.run(folder, roots.settings(sandbox, folder), platform.machine)
     assert done.returncode == 0, done

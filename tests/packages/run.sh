@@ -16,20 +16,8 @@ unset PKG_CONFIG_PATH LD_LIBRARY_PATH PAYMENTSGATE_AUTH_LIB
 # libcurl uses https_proxy, and no proxy reaches this machine's loopback.
 export no_proxy=127.0.0.1
 warnings='-Wall -Wextra -Wpedantic -Werror'
-passed=0
-
-# name command…: one test. Its output is shown only where it fails.
-passes() {
-    name=$1
-    shift
-    if ! "$@" >"$work/log" 2>&1; then
-        cat "$work/log"
-        echo "FAILED: $name ($passed passed before it)"
-        exit 1
-    fi
-    passed=$((passed + 1))
-    echo "passed: $name"
-}
+# shellcheck source=tests/support/passes.sh
+. "$root/tests/support/passes.sh"
 
 shared() { readelf -d "$1" | grep -q 'NEEDED.*libpaymentsgate_auth.so.1\]'; }
 alone() { ! readelf -d "$1" | grep -q 'NEEDED.*paymentsgate'; }
@@ -42,7 +30,7 @@ use() { # prefix libdir options…
     pc_options=$*
     export PKG_CONFIG_LIBDIR="$prefix/$libdir/pkgconfig:$(pkg-config --variable pc_path pkg-config)"
     shop=$(mktemp -d "$work/shop.XXXXXX")
-    cp "$root"/tests/packages/outside/* "$root"/examples/c/*.c "$root"/examples/cpp/*.cpp "$shop"
+    cp "$root"/tests/packages/outside/* "$root/tests/support/broken_clock.h" "$root"/examples/c/*.c "$root"/examples/cpp/*.cpp "$shop"
 }
 # shellcheck disable=SC2086 # options are words
 pc() { pkg-config $pc_options "$@"; }

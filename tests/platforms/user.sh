@@ -6,20 +6,9 @@ made=$1 machine=$2
 work=$(mktemp -d)
 cd "$work"
 test "$(uname -m)" = "$machine"
-passed=0
-
-# name command…: one test. Its output is shown only where it fails.
-passes() {
-    name=$1
-    shift
-    if ! "$@" >"$work/log" 2>&1; then
-        cat "$work/log"
-        echo "FAILED: $name ($passed passed before it)"
-        exit 1
-    fi
-    passed=$((passed + 1))
-    echo "passed: $name$(grep -m 1 -o 'token .* left$\|[0-9]* passed.*' "$work/log" | sed 's/^/: /')"
-}
+# shellcheck source=tests/support/passes.sh
+. /src/tests/support/passes.sh
+about() { grep -m 1 -o 'token .* left$\|[0-9]* passed.*' "$work/log" | sed 's/^/: /'; }
 
 got_a_token() { grep -q '^token  *[0-9a-f].* generation [0-9]* ' said && grep -q '^wallet  *HTTP 200 ' said; }
 # Runs a program against the emulator.

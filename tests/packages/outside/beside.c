@@ -1,26 +1,14 @@
 /* A program that links another archive in Rust beside this library. Both panic, and each catches its own. */
 
-#define _GNU_SOURCE
+#include "broken_clock.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <paymentsgate_auth.h>
 
 uint32_t other_panics(void);
-
-/* Takes the place of libc's. An impossible time is a panic in Rust. */
-static __thread int clock_is_broken;
-int clock_gettime(clockid_t clock, struct timespec *now)
-{
-    int result = (int)syscall(SYS_clock_gettime, clock, now);
-    if (clock_is_broken)
-        now->tv_nsec = 2000000000;
-    return result;
-}
 
 int main(void)
 {
