@@ -8,7 +8,7 @@
 //!
 //! When the publisher drops its own share, it closes the shards one after the other: it swaps a mark into the shard, and what
 //! was counted there into the shared count. A thread that finds the mark counts in the shared count. So no thread waits for
-//! another, and once all shards are closed the count is that of an `Arc`: the last owner, whoever it is, frees the value.
+//! another, and once all shards are closed the count is that of an `Arc`: the last owner frees the value.
 //!
 //! Measured with `make bench-read`, in the rounds that nothing else disturbed: two threads on two processors need 1.05 times as
 //! long for a token as one thread, and 2.6 to 2.8 times with an `Arc`. A pool of shares in each thread would write to less memory
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_owner_frees_the_value_whoever_it_is() {
+    fn the_last_owner_frees_the_value_on_any_thread() {
         let (published, witness) = published();
         let (ours, theirs) = (published.share(), in_thread(|| [published.share(), published.share()]));
         let [first, second] = theirs;
