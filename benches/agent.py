@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from statistics import median
 
+from table import print_row
+
 ROUNDS = 5
 SECONDS = os.environ.get("PG_BENCH_SECONDS", "3")
 LOAD = Path("build/benches/load")
@@ -92,10 +94,9 @@ def compare(what: str, ours: str, theirs: str, connections: int) -> None:
         rows["theirs"].append(load(theirs, connections))
         rows["again"].append(load(theirs, connections))
     of = {name: [median(row[column] for row in each) for column in range(3)] for name, each in rows.items()}
-    for column, (name, unit) in enumerate((("requests", "/s"), ("p50", "us"), ("p99", "us"))):
-        a, b, noise = of["ours"][column], of["theirs"][column], of["again"][column]
-        label = f"{what}, {connections:2} connections: {name}"
-        print(f"{label:46} {a:10,.0f} {b:10,.0f} {unit:3} {a / b:6.2f}x {noise / b:6.2f}x", flush=True)
+    for column, (name, unit) in enumerate((("rate", "/s"), ("p50", "us"), ("p99", "us"))):
+        label = f"{what}, {connections} connection{'s' if connections > 1 else ''}: {name}"
+        print_row(label, "nginx", unit, *(of[each][column] for each in ("ours", "theirs", "again")))
 
 
 def make_certificate(folder: Path) -> None:
@@ -112,7 +113,6 @@ def main() -> None:
         make_certificate(folder)
         started = []
         try:
-            print(f"{'':46} {'agent':>10} {'nginx':>10}     {'ratio':>7} {'noise':>7}")
             for protocol, word, port in (("HTTP/1.1", "", 18443), ("HTTP/2", "http2", 18444)):
                 content = UPSTREAM.format(
                     port=port, folder=folder, protocol=word, service=SERVICE, padding="1" * 400
@@ -138,6 +138,9 @@ def bench(folder: Path, protocol: str, port: int, started: list[subprocess.Popen
     words += ["--listen", f"127.0.0.1:{tokens}", "--secret-file", str(secret)]
     started.append(subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL))
     wait(proxy)
+    # Written after the sockets are there.
+    while not secret.exists() or not secret.read_text():
+        time.sleep(0.02)
     request = urllib.request.Request(f"http://127.0.0.1:{tokens}/v1/token")
     request.add_header("Authorization", f"Bearer {secret.read_text()}")
     with urllib.request.urlopen(request) as answer:

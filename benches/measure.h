@@ -1,4 +1,4 @@
-/* Measures time, medians and the resources of a process. */
+/* Measures time, medians and the resources of a process, and prints rows for benches/table.py. */
 #ifndef MEASURE_H
 #define MEASURE_H
 
@@ -26,6 +26,15 @@ static inline double median(double *values, size_t count)
 {
     qsort(values, count, sizeof *values, ascending);
     return values[count / 2];
+}
+
+/* How this library compares with `beside`, whose figure `again` is measured once more in the same run, or 0 if it is exact. `goal` is
+ * the ratio that is wanted at most, or 0. */
+static inline void print_row(const char *what, const char *beside, const char *unit, double ours, double theirs,
+                             double again, double goal)
+{
+    printf("row\t%s\t%s\t%s\t%.6g\t%.6g\t%.6g\t%.4g\n", what, beside, unit, ours, theirs, again, goal);
+    fflush(stdout);
 }
 
 /* The number in a line of /proc/self/status, for example "VmHWM:" (peak memory in kB) or "Threads:". */

@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 from statistics import median
 
+from table import print_row
+
 HERE = Path("build/benches")
-WAYS = ("pg", "curl")
+# libcurl twice: the difference is the noise.
+WAYS = {"ours": "pg", "libcurl": "curl", "again": "curl"}
 HTTP1 = {"PG_SANDBOX_FIXED": os.environ["PG_SANDBOX_FIXED_HTTP1"]}
 
 
@@ -19,7 +22,7 @@ def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def first(way: str) -> float:
-    return float(run(HERE / f"first_{way}", 1, time.clock_gettime_ns(time.CLOCK_MONOTONIC)).stdout)
+    return float(run(HERE / f"first_{WAYS[way]}", 1, time.clock_gettime_ns(time.CLOCK_MONOTONIC)).stdout)
 
 
 def instructions(way: str, calls: int, environment: dict[str, str]) -> int:
@@ -28,35 +31,35 @@ def instructions(way: str, calls: int, environment: dict[str, str]) -> int:
     return int(re.search(r"Collected : (\d+)", counted)[1])
 
 
-def compare(what: str, unit: str, ours: float, theirs: float) -> None:
-    print(f"{what:36} {ours:12,.1f} {theirs:12,.1f} {unit:4} {ours / theirs:6.2f}x", flush=True)
-
-
 def main() -> None:
-    print(f"{'':36} {'ours':>12} {'libcurl':>12}       ratio")
     times = {way: [] for way in WAYS}
     for _ in range(41):
         for way in WAYS:
             times[way].append(first(way))
-    compare("first refresh of a process", "us", *(median(times[way]) for way in WAYS))
+    print_row(
+        "the first refresh of a process", "libcurl", "us", *(median(each) for each in times.values()), 1
+    )
 
-    for protocol, environment in (("HTTP/2", {}), ("HTTP/1.1", HTTP1)):
+    for protocol, environment, goal in (("HTTP/2", {}, 1), ("HTTP/1.1", HTTP1, 1.1)):
         each = [
-            (instructions(way, 200, environment) - instructions(way, 100, environment)) / 100 for way in WAYS
+            (instructions(way, 200, environment) - instructions(way, 100, environment)) / 100
+            for way in WAYS.values()
         ]
-        compare(f"instructions, warm, {protocol}", "", *each)
+        print_row(f"instructions of a warm refresh, {protocol}", "libcurl", "", *each, goal)
 
     crowds = {way: [] for way in WAYS}
     for _ in range(9):
-        for way in WAYS:
-            crowds[way].append([float(number) for number in run(HERE / f"crowd_{way}").stdout.split()])
+        for way, name in WAYS.items():
+            crowds[way].append([float(number) for number in run(HERE / f"crowd_{name}").stdout.split()])
     columns = (
-        ("10,000 refreshes, 256 at once: wall", "ms"),
-        ("  most memory", "kB"),
-        ("  sockets at the end", ""),
+        ("wall", "ms", 0.6),
+        ("processor time", "ms", 0.6),
+        ("most memory", "kB", 0),
+        ("connections", "", 0),
     )
-    for column, (what, unit) in enumerate(columns):
-        compare(what, unit, *(median(row[column] for row in crowds[way]) for way in WAYS))
+    for column, (figure, unit, goal) in enumerate(columns):
+        figures = (median(row[column] for row in each) for each in crowds.values())
+        print_row(f"10,000 refreshes, 256 at once: {figure}", "libcurl", unit, *figures, goal)
 
 
 main()

@@ -1,10 +1,9 @@
 /*
- * The time to read a fresh token, compared with the minimum of a C program: load a pointer, read a coarse clock, copy the
+ * The processor time to read a fresh token, compared with the minimum of a C program: load a pointer, read a coarse clock, copy the
  * text from memory with the same alignment. All run alternately, in one process, several times; the ratios are of the
  * medians. `make bench` runs it against the emulator.
  */
 #define _GNU_SOURCE
-#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -17,6 +16,9 @@
 
 #include <paymentsgate_auth.h>
 
+#include "measure.h"
+
+enum { FLOOR, FLOOR_AGAIN, COPY, COPY_2, COPY_8, COUNTED, COUNTED_AGAIN, COUNTED_2, COUNTED_8, RUNS };
 enum { READS = 200000, ROUNDS = 51, MOST_THREADS = 8, PAGE = 4096, ROOM = 2 * PAGE };
 
 static pg_session *session;
@@ -69,7 +71,7 @@ struct job {
     char *buffer;
     pthread_barrier_t *together;
     unsigned number;
-    double begin, end, processor;
+    double processor;
 };
 
 static char *buffers[MOST_THREADS];
@@ -83,10 +85,10 @@ static char *room_at(uintptr_t offset)
     return pages + offset % PAGE;
 }
 
-static double nanoseconds(clockid_t clock)
+static double processor_ns(void)
 {
     struct timespec now;
-    clock_gettime(clock, &now);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
@@ -99,42 +101,31 @@ static void *work(void *argument)
     CPU_SET(job->number % (unsigned)sysconf(_SC_NPROCESSORS_ONLN), &one);
     pthread_setaffinity_np(pthread_self(), sizeof one, &one);
     pthread_barrier_wait(job->together);
-    job->begin = nanoseconds(CLOCK_MONOTONIC);
-    job->processor = -nanoseconds(CLOCK_THREAD_CPUTIME_ID);
+    job->processor = -processor_ns();
     job->loop(job->buffer);
-    job->processor += nanoseconds(CLOCK_THREAD_CPUTIME_ID);
-    job->end = nanoseconds(CLOCK_MONOTONIC);
+    job->processor += processor_ns();
     return NULL;
 }
 
-/* Times for each read of one thread; the processor time is the mean of the threads. */
-static double nanoseconds_each(void (*loop)(char *), unsigned threads, double *processor)
+/* The processor time of a read: the mean of the threads. */
+static double nanoseconds_each(void (*loop)(char *), unsigned threads)
 {
     pthread_t ids[MOST_THREADS];
     pthread_barrier_t together;
     struct job jobs[MOST_THREADS];
-    double begin = INFINITY, end = 0;
-    *processor = 0;
+    double sum = 0;
     pthread_barrier_init(&together, NULL, threads);
     for (unsigned i = 0; i < threads; i++) {
-        jobs[i] = (struct job){loop, buffers[i], &together, i, 0, 0, 0};
+        jobs[i] = (struct job){loop, buffers[i], &together, i, 0};
         if (pthread_create(&ids[i], NULL, work, &jobs[i]) != 0)
             exit(1);
     }
     for (unsigned i = 0; i < threads; i++) {
         pthread_join(ids[i], NULL);
-        begin = fmin(begin, jobs[i].begin);
-        end = fmax(end, jobs[i].end);
-        *processor += jobs[i].processor / threads / READS;
+        sum += jobs[i].processor;
     }
     pthread_barrier_destroy(&together);
-    return (end - begin) / READS;
-}
-
-static int ascending(const void *left, const void *right)
-{
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
+    return sum / threads / READS;
 }
 
 int main(void)
@@ -142,14 +133,27 @@ int main(void)
     static const struct {
         const char *name;
         void (*loop)(char *);
-    } ways[] = {
-        {"C: load + coarse clock + memcpy", floor_loop},
-        {"pg_session_copy_access_token", copy_loop},
-        {"pg_session_token + pg_token_free", counted_loop},
+        unsigned threads;
+    } runs[] = {
+        [FLOOR] = {"load, coarse clock, memcpy in C", floor_loop, 1},
+        [FLOOR_AGAIN] = {"", floor_loop, 1},
+        [COPY] = {"pg_session_copy_access_token", copy_loop, 1},
+        [COPY_2] = {"pg_session_copy_access_token, two threads", copy_loop, 2},
+        [COPY_8] = {"pg_session_copy_access_token, eight threads", copy_loop, 8},
+        [COUNTED] = {"pg_session_token + pg_token_free", counted_loop, 1},
+        [COUNTED_AGAIN] = {"", counted_loop, 1},
+        [COUNTED_2] = {"pg_session_token + pg_token_free, two threads", counted_loop, 2},
+        [COUNTED_8] = {"pg_session_token + pg_token_free, eight threads", counted_loop, 8},
     };
-    static const unsigned threads[] = {1, 2, MOST_THREADS};
-    enum { WAYS = sizeof ways / sizeof ways[0], CROWDS = sizeof threads / sizeof threads[0] };
-    static double times[WAYS][CROWDS][ROUNDS], processor[WAYS][CROWDS][ROUNDS];
+    static const struct {
+        int run, beside, again;
+        double goal;
+    } rows[] = {
+        {COPY, FLOOR, FLOOR_AGAIN, 0},      {COPY_2, FLOOR, FLOOR_AGAIN, 0},
+        {COPY_8, FLOOR, FLOOR_AGAIN, 0},    {COUNTED, FLOOR, FLOOR_AGAIN, 0},
+        {COUNTED_2, COUNTED, COUNTED_AGAIN, 1.5}, {COUNTED_8, COUNTED, COUNTED_AGAIN, 0},
+    };
+    double processor[RUNS][ROUNDS], medians[RUNS];
     pg_error *error = NULL;
     pg_config *config = pg_config_new();
     pg_client *client;
@@ -168,26 +172,17 @@ int main(void)
     atomic_store(&shared, copy);
 
     for (int round = 0; round < ROUNDS; round++)
-        for (int way = 0; way < WAYS; way++)
-            for (int crowd = 0; crowd < CROWDS; crowd++)
-                times[way][crowd][round] =
-                    nanoseconds_each(ways[way].loop, threads[crowd], &processor[way][crowd][round]);
+        for (int run = 0; run < RUNS; run++)
+            processor[run][round] = nanoseconds_each(runs[run].loop, runs[run].threads);
 
-    for (int way = 0; way < WAYS; way++)
-        for (int crowd = 0; crowd < CROWDS; crowd++) {
-            qsort(times[way][crowd], ROUNDS, sizeof times[way][crowd][0], ascending);
-            qsort(processor[way][crowd], ROUNDS, sizeof processor[way][crowd][0], ascending);
-        }
-    printf("a token of %zu bytes; each read of one thread, median of %d rounds; beside one thread of C, and beside one "
-           "thread of its own\n%-34s %7s %22s %30s\n",
-           shared_length, ROUNDS, "", "threads", "elapsed", "processor time");
-    for (int way = 0; way < WAYS; way++)
-        for (int crowd = 0; crowd < CROWDS; crowd++) {
-            double elapsed = times[way][crowd][ROUNDS / 2], used = processor[way][crowd][ROUNDS / 2];
-            printf("%-34s %7u %8.1f ns  %5.2fx %5.2fx %8.1f ns  %5.2fx %5.2fx\n", crowd == 0 ? ways[way].name : "",
-                   threads[crowd], elapsed, elapsed / times[0][0][ROUNDS / 2], elapsed / times[way][0][ROUNDS / 2],
-                   used, used / processor[0][0][ROUNDS / 2], used / processor[way][0][ROUNDS / 2]);
-        }
+    for (int run = 0; run < RUNS; run++)
+        medians[run] = median(processor[run], ROUNDS);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char what[96], beside[96];
+        snprintf(what, sizeof what, "%s, %zu bytes", runs[rows[i].run].name, shared_length);
+        snprintf(beside, sizeof beside, "%s", rows[i].beside == FLOOR ? runs[FLOOR].name : "one thread");
+        print_row(what, beside, "ns", medians[rows[i].run], medians[rows[i].beside], medians[rows[i].again], rows[i].goal);
+    }
 
     pg_token_free(token);
     pg_session_free(session);

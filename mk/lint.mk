@@ -9,7 +9,7 @@ PYTHON_CODE := . ../../benches ../../examples/python ../../packaging ../../tests
     ../../tests/docs ../../tests/empty_root ../../tests/endurance ../../tests/model ../../tests/platforms ../../tests/processes \
     ../../tests/refusals ../../tests/support ../../tests/vendor_sdk ../../tests/wheel
 # Modules of Go, and those of them that are not libraries.
-GO_PROGRAMS := benches/go_token examples/go tests/behaviours/godriver tests/refusals/gowaiters
+GO_PROGRAMS := benches/go_request benches/go_token examples/go tests/behaviours/godriver tests/refusals/gowaiters
 
 format: setup
 	$(CARGO) fmt --all --check

@@ -1,5 +1,6 @@
 //! Authenticated requests to the rest of the API: which requests are valid, and when a request is sent again.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -117,17 +118,24 @@ pub(crate) fn checked_path(path: &str) -> Result<String, Error> {
     if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b'\\') {
         return Err(wrong("has a character that must be percent-encoded"));
     }
-    let path = relative.split('?').next().unwrap_or_default().to_ascii_lowercase();
-    // A server may decode the path before it splits it, and some drop what follows a semicolon or a NUL in a segment.
-    let mut decoded = path;
-    for (coded, plain) in [("%2e", "."), ("%2f", "/"), ("%5c", "/"), ("%3b", ";"), ("%00", ";")] {
-        decoded = decoded.replace(coded, plain);
-    }
+    let decoded = decoded(relative.split('?').next().unwrap_or_default());
     let mut segments = decoded.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
     if segments.any(|segment| segment == "." || segment == "..") {
         return Err(wrong("has a segment `.` or `..`, which could lead out of base_url"));
     }
     Ok(relative.to_owned())
+}
+
+/// A server may decode the path before it splits it, and some drop what follows a semicolon or a NUL in a segment.
+fn decoded(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut decoded = path.to_ascii_lowercase();
+    for (coded, plain) in [("%2e", "."), ("%2f", "/"), ("%5c", "/"), ("%3b", ";"), ("%00", ";")] {
+        decoded = decoded.replace(coded, plain);
+    }
+    Cow::Owned(decoded)
 }
 
 fn checked_headers(headers: &[(&str, &str)]) -> Result<HeaderMap, Error> {

@@ -22,12 +22,13 @@ type Outcome = Result<Arc<Response>, Error>;
 
 /// Performs a request and waits for its outcome.
 pub(super) fn run(driver: &Arc<Driver>, request: ApiRequest, timeout: Duration) -> Outcome {
-    let is_safe = request.is_safe();
-    let late = Error { may_have_acted: !is_safe, ..timed_out(&request.name()) };
     let deadline = deadline(driver, timeout);
     let (guard, stopped) = RequestGuard::begin(driver)?;
-    let work = async move { until_closed(&guard.driver, &request, deadline, stopped).await };
-    runtime::run(work, timeout).map_err(|error| interrupted(error, is_safe))?.unwrap_or(Err(late))
+    let request = Arc::new(request);
+    let running = request.clone();
+    let work = async move { until_closed(&guard.driver, &running, deadline, stopped).await };
+    let outcome = runtime::run(work, timeout).map_err(|error| interrupted(error, request.is_safe()))?;
+    outcome.unwrap_or_else(|| Err(Error { may_have_acted: !request.is_safe(), ..timed_out(&request.name()) }))
 }
 
 /// Starts a request whose outcome completes an operation of a queue.
