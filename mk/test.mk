@@ -3,10 +3,10 @@
 TESTS_ALONE  := test-rust test-c
 # In this order: what compiles runs beside what waits.
 TESTS_BESIDE := test-behaviours test-arm64-program test-empty-root test-packages test-docs test-wheel test-refusals test-python test-go \
-    test-processes test-servers test-deploy test-vendor-sdk test-audit
+    test-secrets test-processes test-servers test-deploy test-vendor-sdk test-audit
 
 .PHONY: unit model setup-deploy test-programs test-beside test-alone $(TESTS_ALONE) $(TESTS_BESIDE) test-architectures test-cinstall \
-    test-pypy test-free-threaded test-endurance soak
+    test-pypy test-free-threaded test-endurance test-reproducible soak
 
 # The groups of `make test` say themselves what may go on at the same time.
 ifndef TOGETHER
@@ -16,6 +16,7 @@ TOGETHER_MAKE = +@$(MAKE) --no-print-directory --jobs=$(BESIDE) TOGETHER=1
 
 DRIVERS  := $(addprefix $(OUT)/drivers/,c cpp go)
 REFUSALS := $(addprefix $(OUT)/refusals/,shim.so waiters_c waiters_go)
+HOLDERS  := $(addprefix $(OUT)/secrets/,holder_c holder_go)
 SERVERS  := build/servers/ready
 PYTEST    = $(PYTHON) -m pytest -q -p no:cacheprovider $(if $(ONLY),-k '$(ONLY)')
 HELPERS  := bindings/python/src:tests/support
@@ -25,7 +26,7 @@ HELPERS  := bindings/python/src:tests/support
 test-programs:
 	@$(MAKE) --no-print-directory setup setup-docs setup-packages setup-deploy setup-platforms
 	$(TOGETHER_MAKE) test-rust-programs library $(STAGED) $(VENV)/ready $(COMMAND) $(PG_SANDBOX) build/vendor_sdk/ready $(SERVERS) \
-	    $(DRIVERS) $(REFUSALS) docs dist recipes deb build/venv-packages/ready
+	    $(DRIVERS) $(REFUSALS) $(HOLDERS) docs dist recipes deb build/venv-packages/ready
 
 test-beside:
 	$(TOGETHER_MAKE) --output-sync=target $(TESTS_BESIDE)
@@ -152,6 +153,17 @@ test-refusals: $(REFUSALS) $(PG_SANDBOX) $(VENV)/ready ## Every call that the sy
 	PG_SHIM=$(OUT)/refusals/shim.so PG_WAITERS_C=$(OUT)/refusals/waiters_c PG_WAITERS_GO=$(OUT)/refusals/waiters_go \
 	PG_WAITERS_PY="$(PYTHON) tests/refusals/waiters.py" PYTHONPATH=$(HELPERS) $(PYTEST) tests/refusals
 
+$(OUT)/secrets/holder_c: tests/secrets/holder.c $(HEADERS) | $(STAGED)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(WARNINGS) -o $@ $< $(LINK)
+
+$(OUT)/secrets/holder_go: $(call files,tests/secrets/goholder) $(BINDING) $(HEADERS) | $(STAGED)
+	cd tests/secrets/goholder && go build -o $@ .
+	@touch $@
+
+test-secrets: $(HOLDERS) $(PG_SANDBOX) $(VENV)/ready ## What is left of secrets in memory and in core dumps, in C, Go and Python
+	PG_HOLDER_C=$(OUT)/secrets/holder_c PG_HOLDER_GO=$(OUT)/secrets/holder_go PYTHONPATH=$(HELPERS) $(PYTEST) tests/secrets
+
 # The vendor's own SDK against the emulator, in an environment of its own, by itself and with our tokens.
 test-vendor-sdk: $(STAGED) $(PG_SANDBOX) build/vendor_sdk/ready ## The vendor's Python package against the emulator
 	PYTHONPATH=bindings/python/src build/vendor_sdk/bin/python -m pytest -q -p no:cacheprovider tests/vendor_sdk
@@ -191,7 +203,11 @@ $(OUT)/endurance: tests/endurance/process.c benches/measure.h $(HEADERS) | $(STA
 test-endurance: $(OUT)/endurance $(PG_SANDBOX) $(VENV)/ready ## An hour of processes with many threads: what they occupy stays flat; PG_ENDURANCE_SECONDS
 	PG_ENDURANCE=$< PYTHONPATH=$(HELPERS):tests/processes $(PYTEST) tests/endurance
 
-soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall test-pypy test-free-threaded ## The simulated lives by the thousand, each fuzz target for an hour, real processes for ten minutes on each store
+# Two release builds of everything: half an hour.
+test-reproducible: library wheel-files dist deb ## What is given to others is built again elsewhere, and compared bit by bit
+	tests/reproducible/run.sh $(EPOCH)
+
+soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall test-pypy test-free-threaded test-reproducible ## The simulated lives by the thousand, each fuzz target for an hour, real processes for ten minutes on each store
 	PG_HISTORIES=20000 $(RELEASE) test --release --test simulated_session -- --nocapture
 	PG_HISTORIES=3000 $(RELEASE) test --release --test simulated_fleet -- --nocapture
 	PG_HISTORIES=20000 $(RELEASE) test --release --lib -p paymentsgate-auth store::leased::histories -- --nocapture

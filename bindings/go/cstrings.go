@@ -21,16 +21,25 @@ func borrowBytes(text string) (*C.char, C.size_t) {
 	return (*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text))
 }
 
-// cStrings makes NUL-terminated copies of strings, which C may read until release.
-type cStrings struct{ pinner runtime.Pinner }
+// cStrings makes NUL-terminated copies of strings, which C may read until release. They may be secrets.
+type cStrings struct {
+	pinner runtime.Pinner
+	copies [][]byte
+}
 
+// release zeroes the copies: the garbage collector would leave them in memory.
 func (s *cStrings) release() {
+	for _, text := range s.copies {
+		clear(text)
+	}
 	s.pinner.Unpin()
 }
 
 // text returns a copy that ends in a NUL.
 func (s *cStrings) text(text string) *C.char {
-	bytes := append([]byte(replaceNUL(text)), 0)
+	bytes := make([]byte, len(text)+1)
+	copy(bytes, replaceNUL(text))
+	s.copies = append(s.copies, bytes)
 	s.pinner.Pin(&bytes[0])
 	return (*C.char)(unsafe.Pointer(&bytes[0]))
 }

@@ -8,10 +8,11 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Barrier;
 
 use pg_sandbox::{Action, Fault, Route};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use support::Bench;
 use support::agent::{Agent, ask, ask_unix, command, read, runtime_folder, token, wait_until};
 
@@ -214,6 +215,19 @@ fn the_service_manager_is_told_of_start_and_end() {
         told.push(receive());
     }
     assert!(agent.ended().0.success());
+}
+
+#[test]
+fn an_agent_leaves_no_core_dump() {
+    let bench = Bench::new();
+    let mut command = command(&bench, &[]);
+    command.current_dir(bench.folder.path());
+    let agent = Agent::run(command, 1);
+    let highest = getrlimit(Resource::Core).maximum;
+    prlimit(Some(agent.pid()), Resource::Core, Rlimit { current: highest, maximum: highest }).unwrap();
+    agent.signal(Signal::ABORT);
+    let (status, _) = agent.ended();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false), "{status}");
 }
 
 #[test]

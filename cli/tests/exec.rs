@@ -103,6 +103,16 @@ fn a_file_holds_the_token_until_the_program_ends() {
 }
 
 #[test]
+fn with_a_file_no_argument_and_no_environment_has_a_secret() {
+    let bench = with_runtime_folder();
+    let script = "cat /proc/$$/environ /proc/$$/cmdline /proc/$PPID/environ /proc/$PPID/cmdline";
+    let mut command = bench.command(&["exec", "--file", "--", "/bin/sh", "-c", script]);
+    command.env("XDG_RUNTIME_DIR", bench.path("run"));
+    let ran = bench.run_command(command).ends(0).says(&["PAYMENTSGATE_ACCESS_TOKEN_FILE=", "--file"]);
+    assert!(!ran.out.contains(&token(&bench)), "{}", ran.out);
+}
+
+#[test]
 fn with_a_file_signals_reach_the_program() {
     let bench = with_runtime_folder();
     for (signal, name) in [

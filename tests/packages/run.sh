@@ -327,6 +327,13 @@ install_debs() {
         dpkg --root="$work/deb" --force-depends --force-script-chrootless --force-not-root --install $(debs) &&
         find "$work/deb/usr" -name '*.pc' | xargs grep '^prefix=/usr$' && no_path_of_this_machine "$work/deb/usr"
 }
+# As text: dh_compress must leave them alone.
+bills_in_debs() {
+    (cd "$work/deb/usr/share/doc" && grep -q '"pkg:cargo/ring@' libpaymentsgate-auth1/paymentsgate-auth.cdx.json &&
+        cmp libpaymentsgate-auth1/paymentsgate-auth.cdx.json libpaymentsgate-auth-dev/paymentsgate-auth.cdx.json &&
+        grep -q '"pkg:cargo/clap@' paymentsgate-auth/paymentsgate-auth-cli.cdx.json &&
+        grep -q '"pkg:cargo/axum@' paymentsgate-auth/pg-sandbox.cdx.json)
+}
 remove_debs() {
     dpkg --root="$work/deb" --force-depends --force-not-root --purge libpaymentsgate-auth-dev libpaymentsgate-auth1 paymentsgate-auth &&
         nothing_left "$work/deb/usr"
@@ -395,6 +402,7 @@ is_used 'vcpkg'
 passes 'debian: fits this system' debs_fit_this_system
 passes 'debian: lintian' debs_by_lintian
 passes 'debian: install' install_debs
+passes 'debian: bills of materials' bills_in_debs
 use "$work/deb/usr" "lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)" --define-variable=prefix="$work/deb/usr"
 passes 'debian: the command line' command_line_is_whole "$work/deb/usr" vendor-completions
 is_used 'debian'

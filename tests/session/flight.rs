@@ -1,5 +1,6 @@
 //! Single flight: one call for all callers; and flights that panic.
 
+use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
@@ -100,6 +101,17 @@ fn a_panic_in_a_flight_wakes_all_waiters_and_the_session_stays_usable() {
     assert!(!error.text.contains("hunter2"), "{}", error.text);
     fixture.pass(60);
     assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
+}
+
+#[test]
+fn a_panic_in_a_flight_prints_nothing() {
+    let panics = "flight::a_panic_in_a_flight_wakes_all_waiters_and_the_session_stays_usable";
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([panics, "--exact", "--nocapture"]).env("RUST_BACKTRACE", "full");
+    let ran = command.output().unwrap();
+    let [out, err] = [ran.stdout, ran.stderr].map(|printed| String::from_utf8(printed).unwrap());
+    assert!(out.contains("1 passed") && !out.contains("hunter2"), "{out}{err}");
+    assert_eq!(err, "");
 }
 
 #[test]

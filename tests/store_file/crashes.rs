@@ -9,14 +9,24 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use paymentsgate_auth::clock::SystemClock;
+use paymentsgate_auth::clock::{Clock, SystemClock};
 use paymentsgate_auth::store::{Keyring, RecordFile};
+use paymentsgate_auth::token::Pair;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::disk::{AtOneStep, TestDisk, Trouble};
 use crate::fixture::{
-    access, account, beside, claim, job, key, keyring, loaded, pair, record, seeded, seeded_with, start,
+    access, account, beside, claim, folder, job, key, keyring, loaded, pair_at, record, seeded, start,
 };
+use crate::seal::holds;
+
+/// The pairs of generation 1 and 2, as texts that no other bytes of a file are by chance.
+const ACCESS: [&str; 2] = ["the first access token", "the second access token"];
+const REFRESH: [&str; 2] = ["the first refresh token", "the second refresh token"];
+
+fn pair(generation: usize) -> Pair {
+    pair_at(ACCESS[generation - 1], REFRESH[generation - 1], SystemClock.now())
+}
 
 /// Writes a note into the folder, where it outlives the process.
 fn note(folder: &Path, name: &str, text: &str) {
@@ -75,29 +85,50 @@ fn each_step_kills(name: &str, keyring: Option<&Keyring>) {
         return fly_and_die(&folder, keyring.cloned(), at);
     }
     for at in 0.. {
-        let (folder, path) = seeded_with(keyring.cloned());
+        let folder = folder();
         let folder = folder.path();
+        let first = account(folder, "account", keyring.cloned());
+        assert!(first.try_lock().unwrap());
+        first.commit(0, &pair(1)).unwrap();
+        first.unlock();
+        let path = first.path();
         let end = start(name, folder, at).wait().unwrap();
         assert!(end.success() || end.signal() == Some(9), "step {at}: {end}");
+        check_clear_tokens(folder, path, keyring.is_some());
         let next = account(folder, "account", keyring.cloned());
         assert!(next.try_lock().unwrap(), "step {at}: a dead process holds the lock");
         let found = loaded(&next).unwrap();
         let offered = claim(&next);
         let presented = noted(folder, "presented");
         match found.generation() {
-            1 => assert!(access(&found) == "a1" && noted(folder, "committed").is_none(), "step {at}"),
-            2 => assert_eq!((access(&found), offered.as_deref()), ("a2", Some("r2")), "step {at}"),
+            1 => assert!(access(&found) == ACCESS[0] && noted(folder, "committed").is_none(), "step {at}"),
+            2 => assert_eq!((access(&found), offered.as_deref()), (ACCESS[1], Some(REFRESH[1])), "step {at}"),
             other => panic!("step {at}: generation {other}"),
         }
         assert!(presented.is_none() || offered != presented, "step {at}: {presented:?} is presented twice");
-        let left = beside(&path, ".tmp-").len();
+        let left = beside(path, ".tmp-").len();
         assert!(
-            left == 0 || offered.as_deref() == Some("r1"),
+            left == 0 || offered.as_deref() == Some(REFRESH[0]),
             "step {at}: the files of a dead flight are removed"
         );
         if end.success() {
             assert!(at > 15 && found.generation() == 2);
             break;
+        }
+    }
+}
+
+/// No file of a sealed store has a token in clear. Without a key the record has, and a next one that is not renamed yet.
+fn check_clear_tokens(folder: &Path, path: &Path, is_sealed: bool) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let may_hold = !is_sealed && (file == path || beside(path, ".tmp-").contains(&file));
+        // The notes are of the test.
+        if !may_hold && !name.starts_with("note-") {
+            let bytes = fs::read(&file).unwrap();
+            let texts = ACCESS.iter().chain(&REFRESH);
+            assert!(!texts.into_iter().any(|text| holds(&bytes, text.as_bytes())), "{name} has a token");
         }
     }
 }

@@ -54,7 +54,7 @@ fn put(path: &Path, at: usize, new: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn holds(bytes: &[u8], text: &[u8]) -> bool {
+pub(crate) fn holds(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 

@@ -22,6 +22,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use paymentsgate_auth::{Client, Error, Forwarder, Secret, Session, Status};
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use signal_hook::consts::SIGHUP;
@@ -81,6 +83,7 @@ fn work(arguments: &AgentArguments, settings: &Settings, log: &Log) -> Result<()
         config.set("keep_warm", "true")?;
     }
     settings.make_default_store()?;
+    hide_memory(log);
     raise_limit(arguments.max_connections, log);
     let runtime = start_runtime()?;
     // Before the sockets: a signal must not leave their files behind.
@@ -121,6 +124,17 @@ fn raise_limit(connections: u32, log: &Log) {
         ));
     }
 }
+
+/// No core dump of this process, which has tokens in memory, and no debugger of the same user without root rights.
+#[cfg(target_os = "linux")]
+fn hide_memory(log: &Log) {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        log.warn(&format!("a core dump of the agent would have tokens (PR_SET_DUMPABLE: {error}); forbid core dumps (ulimit -c 0, LimitCORE=0)"));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hide_memory(_log: &Log) {}
 
 /// tokio panics if one of its threads is refused. So as many threads are started before.
 fn start_runtime() -> Result<Runtime, Error> {
