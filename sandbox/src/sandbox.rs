@@ -205,9 +205,14 @@ impl Sandbox {
     /// [`HowToEnd::Goaway`] the clients decide when.
     pub fn end_connections(&self, how: HowToEnd) {
         self.shared.connections.end(how);
-        while how != HowToEnd::Goaway && self.shared.connections.count() > 0 {
+        while how != HowToEnd::Goaway && self.open_connections() > 0 {
             thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// How many connections to the API are open.
+    pub fn open_connections(&self) -> usize {
+        self.shared.connections.count()
     }
 
     /// Resets tokens, other accounts, switches, faults, counters and clock.

@@ -140,6 +140,13 @@ pub(crate) async fn settle() {
     }
 }
 
+/// Closes connections that were given up, on our thread: the next drive may be far away.
+pub(crate) fn close_unused() {
+    if let Some(runtime) = RUNTIME.get() {
+        runtime.spawn(reactor::take_turns());
+    }
+}
+
 /// The result of `work`; `None` if `stop` resolves first.
 pub(crate) async fn race<T>(work: impl Future<Output = T>, stop: impl Future) -> Option<T> {
     let (mut work, mut stop) = (pin!(work), pin!(stop));
@@ -159,9 +166,10 @@ pub(crate) fn thread_builder(name: &str) -> thread::Builder {
     thread::Builder::new().name(name.into()).stack_size(STACK_BYTES)
 }
 
+static RUNTIME: PerProcess<Runtime> = PerProcess::new();
+
 /// The reactor of this process. It is started at the first use, and again if it has ended.
 pub(crate) fn handle() -> Result<&'static Runtime, Error> {
-    static RUNTIME: PerProcess<Runtime> = PerProcess::new();
     RUNTIME.get_or_replace(Runtime::is_running, Runtime::start)
 }
 

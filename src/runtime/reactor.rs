@@ -242,7 +242,7 @@ async fn start_all(mut works: UnboundedReceiver<Unattended>) {
 }
 
 /// Lets the connections be looked at.
-async fn take_turns() {
+pub(super) async fn take_turns() {
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
     }

@@ -22,7 +22,7 @@ use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::workers::Workers;
-use crate::runtime::{settle, standard_streams};
+use crate::runtime::{close_unused, settle, standard_streams};
 use crate::status::Status;
 use crate::sync::lock;
 
@@ -291,6 +291,15 @@ impl HttpTransport {
             url.set_query(query);
         }
         url
+    }
+}
+
+impl Drop for HttpTransport {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.get() {
+            drop(lock(link).take());
+            close_unused();
+        }
     }
 }
 

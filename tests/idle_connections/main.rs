@@ -8,13 +8,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
 use pg_sandbox::{HowToEnd, Options, Sandbox};
-use support::{config, turn};
+use support::{config, eventually, turn};
 
 const CALLS: usize = 500;
 
@@ -70,4 +71,20 @@ fn a_request_that_must_not_be_repeated_is_sent_after_the_connection_was_closed()
             end_connections();
         }
     });
+}
+
+#[test]
+fn the_connections_of_a_client_end_with_it() {
+    let _turn = turn();
+    for http2 in [true, false] {
+        let (sandbox, config) = sandbox(http2);
+        let client = Client::new(&config).unwrap();
+        client.issue(None, None).unwrap();
+        assert_eq!(sandbox.open_connections(), 1);
+        drop(client);
+        // Before our thread looks at idle connections.
+        let begun = Instant::now();
+        eventually("the connection is closed", || sandbox.open_connections() == 0);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
 }

@@ -22,7 +22,7 @@ use super::bounded::{BoundedStream, Violation};
 use crate::clock::Clock;
 use crate::error::{Error, excerpt};
 use crate::runtime::process::PerProcess;
-use crate::runtime::{race, settle, standard_streams};
+use crate::runtime::{close_unused, race, settle, standard_streams};
 use crate::secret::redact;
 use crate::status::Status;
 use crate::sync::lock;
@@ -97,6 +97,7 @@ type Channels = Arc<Mutex<BTreeMap<String, Arc<Notify>>>>;
 impl Drop for Link {
     fn drop(&mut self) {
         self.driver.abort();
+        close_unused();
     }
 }
 
