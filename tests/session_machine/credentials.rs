@@ -35,6 +35,8 @@ fn a_session_with_only_a_pair_replays_it() {
         let plan = digest(&actions).0.unwrap();
         assert!(plan.on_ambiguous == planned && plan.host_keeps && !plan.may_issue && !plan.can_issue);
     }
+    let actions = Scene::new().ask(3590, 5, 0);
+    assert!(digest(&actions).0.unwrap().on_ambiguous == OnAmbiguous::Issue, "with credentials it issues");
 }
 
 #[test]
