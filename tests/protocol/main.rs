@@ -338,6 +338,13 @@ fn the_text_of_an_error_names_the_call_and_says_what_to_do_with_the_refresh_toke
         let text = judged(refresh(), answer(code, "")).unwrap_err().text;
         assert!(text.starts_with("refresh: HTTP ") && text.ends_with(end), "{text}");
     }
+    for (body, why) in [
+        (r#"{"error":"BAD","message":"no"}"#, "the service refused the refresh token"),
+        ("<html>", "not with an error of the API; check base_url, proxies and firewalls"),
+    ] {
+        let text = judged(refresh(), answer(401, body)).unwrap_err().text;
+        assert!(text.contains(why), "{text}");
+    }
 }
 
 #[test]
