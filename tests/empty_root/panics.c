@@ -8,7 +8,7 @@
 
 #include <paymentsgate_auth.h>
 
-enum { TIMEOUT_MS = 15000 };
+enum { TIMEOUT_MS = 60000 };
 
 int main(void)
 {

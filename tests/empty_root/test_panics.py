@@ -20,6 +20,7 @@ def contains_the_panic(platform: Platform, sandbox: Sandbox, folder: Path, *flag
         "PAYMENTSGATE_TLS_CA_FILE": sandbox.address["ca_file"],
         "PAYMENTSGATE_STORE": "memory:",
         "LD_LIBRARY_PATH": str(platform.stage / "lib"),
+        **(roots.UNDER_QEMU if platform.starter else {}),
     }
     words = [*platform.starter, str(program)]
     done = subprocess.run(
