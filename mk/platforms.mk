@@ -61,10 +61,10 @@ build/musl-arm64/ready:
 	    dpkg-deb --extract $(@D)/package.deb $(@D) && touch $@; }
 
 # A library without optimization. Under qemu, a program needs no root folder of its kind of machine, or one with the libc of musl.
-test-musl-arm64: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready build/musl-arm64/ready ## The library with musl for ARM: programs in C and Go, under qemu
+test-musl-arm64: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready build/musl-arm64/ready ## The library with musl for ARM: programs in C, under qemu
 	+$(call make_musl,$(MUSL_ARM64),PROFILE=dev $(MUSL_ARM64_DEV))
 	$(call on_platform,PG_PLATFORMS=$(MUSL_ARM64)=$(MUSL_ARM64_DEV) $(PYTEST) -rs \
-	    -k 'read_only_root or static_program or shared_library' $(addprefix tests/empty_root/,test_empty_root.py test_panics.py test_static_go.py))
+	    -k 'read_only_root or static_program or shared_library' $(addprefix tests/empty_root/,test_empty_root.py test_panics.py))
 
 test-macos: build/rust/ready build/venv-wheel/ready ## The library compiles for macOS, and links as far as zig has its libraries
 	@scripts/setup macos
