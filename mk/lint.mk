@@ -33,7 +33,7 @@ lint-python: $(VENV)/ready
 	cd bindings/python && $(VENV)/bin/mypy
 
 lint-go: $(STAGED)
-	@test -z "$$(gofmt -l bindings/go $(GO_PROGRAMS) | tee /dev/stderr)"
+	@! gofmt -l bindings/go $(GO_PROGRAMS) | grep . >&2
 	cd bindings/go && go vet ./... && $(STATICCHECK) ./... && $(STATICCHECK) -tags pgauth_static ./...
 	cd bindings/go/pgoauth2 && go vet ./... && $(STATICCHECK) ./...
 	for program in $(GO_PROGRAMS); do (cd $$program && go vet ./...) || exit 1; done
