@@ -294,6 +294,10 @@ struct Load(AtomicU64);
 const ONE_DRIVER: u64 = 1 << 32;
 const ONE_WORK: u64 = 1;
 
+fn work_of(load: u64) -> u64 {
+    load & (ONE_DRIVER - 1)
+}
+
 impl Load {
     /// Returns whether ours is needed from now on.
     fn begin_work(&self) -> bool {
@@ -302,7 +306,7 @@ impl Load {
 
     /// Returns whether no work is left.
     fn end_work(&self) -> bool {
-        (self.0.fetch_sub(ONE_WORK, Ordering::SeqCst) - ONE_WORK).is_multiple_of(ONE_DRIVER)
+        work_of(self.0.fetch_sub(ONE_WORK, Ordering::SeqCst) - ONE_WORK) == 0
     }
 
     fn begin_drive(&self) {
@@ -316,7 +320,7 @@ impl Load {
     }
 
     fn has_work(&self) -> bool {
-        !self.0.load(Ordering::SeqCst).is_multiple_of(ONE_DRIVER)
+        work_of(self.0.load(Ordering::SeqCst)) > 0
     }
 
     fn needs_us(&self) -> bool {
