@@ -61,20 +61,14 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let mut work = Box::pin(defect::catch_panic_async(future));
-    if may_drive() {
-        if let Some(result) = runtime.drive(&mut work, patience)? {
-            return result.map(Some);
-        }
-        runtime.spawn(async move { drop(work.await) });
-        return Ok(None);
-    }
+    let _seat = may_drive().then(|| runtime.seat());
     let (answer, answered) = oneshot::channel();
+    // As a task, like the connections: the others have their turn between two steps of this one.
     runtime.spawn(async move {
         // Fails if the caller has gone, which does no harm.
-        let _ = answer.send(work.await);
+        let _ = answer.send(defect::catch_panic_async(future).await);
     });
-    match parked(answered, patience) {
+    match wait_on(runtime, answered, patience) {
         Some(Ok(result)) => result.map(Some),
         Some(Err(_)) => {
             Err(Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has ended; please report it"))
@@ -86,11 +80,17 @@ where
 /// Waits for what other work brings about; the calling thread drives the reactor meanwhile. `None`: it took longer than
 /// `patience`.
 pub(crate) fn wait<F: Future>(future: F, patience: Duration) -> Option<F::Output> {
+    match handle() {
+        Ok(runtime) => wait_on(runtime, future, patience),
+        Err(_) => parked(pin!(future), patience),
+    }
+}
+
+fn wait_on<F: Future>(runtime: &Runtime, future: F, patience: Duration) -> Option<F::Output> {
     let mut future = pin!(future);
     let deadline = Instant::now() + patience.min(FOREVER);
     if !patience.is_zero()
         && may_drive()
-        && let Ok(runtime) = handle()
         && let Ok(result) = runtime.drive(future.as_mut(), patience)
     {
         return result;
