@@ -229,21 +229,21 @@ mod tests {
     #[test]
     fn our_thread_takes_no_signals_and_a_caller_that_drives_only_no_sigpipe() {
         let runtime = Runtime::start().unwrap();
+        let before = blocked();
+        assert_eq!(run_on(&runtime, async { blocked() }, PATIENCE).unwrap(), Some([1, 0, 0, 0]));
+        assert_eq!(blocked(), before);
         let (answer, ours) = std::sync::mpsc::channel();
         runtime.spawn(async move {
             answer.send((blocked(), thread::current().name().map(str::to_owned))).unwrap();
         });
         assert_eq!(ours.recv().unwrap(), ([1, 1, 1, 1], Some("pg-auth".to_owned())));
-        let before = blocked();
-        assert_eq!(run_on(&runtime, async { blocked() }, PATIENCE).unwrap(), Some([1, 0, 0, 0]));
-        assert_eq!(blocked(), before);
     }
 
     #[test]
     fn a_thread_with_a_small_stack_or_of_a_runtime_waits_while_another_drives() {
         let name = || async { thread::current().name().map(str::to_owned) };
-        let runtime: &Runtime = Box::leak(Box::new(Runtime::start().unwrap()));
-        let driver = move || run_on(runtime, name(), PATIENCE).unwrap().flatten();
+        // A new one each time: our thread may still be about to leave the last one.
+        let driver = move || run_on(&Runtime::start().unwrap(), name(), PATIENCE).unwrap().flatten();
         let small = thread::Builder::new().name("small".into()).stack_size(64 << 10);
         assert_eq!(small.spawn(driver).unwrap().join().unwrap().as_deref(), Some("pg-auth"));
         let large = thread::Builder::new().name("large".into());
