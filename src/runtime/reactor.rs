@@ -26,7 +26,7 @@ use crate::status::Status;
 use crate::sync::lock;
 
 /// How often a task that is about to use a connection lets the others look at theirs: once for the sockets, once for the
-/// connections, and once because a caller is polled before the tasks are.
+/// connections, and once more, since the order in which tasks have their turn is that of tokio.
 const TURNS: usize = 3;
 
 /// While nobody drives, our thread looks at the connections at this interval, so that those are closed that a server has closed or
