@@ -100,7 +100,7 @@ check: format clippy unit drift ## Format, clippy, unit tests, generated files; 
 test: test-programs test-beside test-alone ## All tests of all languages
 	@echo 'make test: all passed'
 
-lint: format clippy drift lint-licences lint-python lint-go ## Format, clippy, generated files, licences, ruff, mypy, gofmt, vet, staticcheck
+lint: format clippy drift lint-licences lint-fork lint-python lint-go ## Format, clippy, generated files, licences, ruff, mypy, gofmt, vet, staticcheck
 
 # Without the header, the pages and the notices made anew `make check` and `make lint` fail.
 generate: setup ## Renews what is made from the sources: the header, pages of docs/, the options of Go, the notices, the bill of materials

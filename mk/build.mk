@@ -44,13 +44,9 @@ ifdef TARGET
 $(CURDIR)/$(FOR)/dev/lib/$(PLAIN_FILE): export CARGO_PROFILE_DEV_DEBUG := 0
 $(CURDIR)/$(FOR)/dev/lib/$(PLAIN_FILE): export CARGO_INCREMENTAL := 0
 endif
+# By itself, so that its dependencies have the features of the released one: those of other programs are not safe in a fork.
 $(CURDIR)/$(FOR)/dev/lib/$(PLAIN_FILE): $(LIBRARY_SOURCES) | setup $(PLATFORM_READY)
-ifdef TARGET
 	$(call library_and_archive,dev,debug)
-else
-	$(DEV_BUILD) --lib
-	@install -D -m 644 -t $(@D) $(DEV_BIN)/$(PLAIN_FILE)
-endif
 
 # A program in C or Go looks at the headers alone when it is built: it is not built anew for another library behind them.
 $(STAGED): $(LIBRARY) $(HEADERS) paymentsgate_auth.pc.in $(wildcard cmake/*.in)

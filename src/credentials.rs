@@ -1,11 +1,12 @@
 //! The credentials of a service account: its id, and the public key that the service accepts as proof.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use once_cell::race::OnceBox;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -76,10 +77,10 @@ impl CredentialsSource {
         let Some(first) = read()? else { return Ok(None) };
         let file_name = file.display().to_string();
         // The file may change before `Reloaded` reads it, and that read decides the account.
-        let account: OnceLock<Secret> = OnceLock::new();
+        let account: OnceBox<Secret> = OnceBox::new();
         let make = move || {
             let found = read()?.unwrap_or_else(|| first.clone());
-            let account = account.get_or_init(|| found.account_id.clone());
+            let account = account.get_or_init(|| Box::new(found.account_id.clone()));
             if found.account_id == *account {
                 Ok(found)
             } else {

@@ -30,6 +30,8 @@
 //! The API of the crate is the list of names at its root. The modules are public for the tests of this repository alone: they
 //! may change in any release.
 
+#![deny(clippy::disallowed_types)]
+
 #[cfg(feature = "wipe-on-free")]
 mod allocator;
 #[doc(hidden)]

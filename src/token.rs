@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
 use std::time::Duration;
 
+use once_cell::race::OnceBox;
 use ring::digest;
 
 use crate::clock::Moment;
@@ -77,7 +77,7 @@ pub struct Token {
     /// When the lifetime begins: a moment before the request was sent, so never too late.
     pub anchor: Moment,
     /// Computed on first use, since it is needed for few tokens.
-    fingerprint: OnceLock<Fingerprint>,
+    fingerprint: OnceBox<Fingerprint>,
     /// How many seconds the service's clock was ahead of ours when the token arrived, if the service sent its time.
     pub clock_skew: Option<i64>,
     /// How many tokens in a row before this one the service refused soon after it had issued them.
@@ -87,12 +87,12 @@ pub struct Token {
 impl Token {
     /// A token whose request was sent at `anchor` or later.
     pub fn new(access: Secret, lifetime: Lifetime, anchor: Moment) -> Self {
-        Token { access, lifetime, anchor, fingerprint: OnceLock::new(), clock_skew: None, refused_young: 0 }
+        Token { access, lifetime, anchor, fingerprint: OnceBox::new(), clock_skew: None, refused_young: 0 }
     }
 
     /// The fingerprint of the token, which is safe to show.
     pub fn fingerprint(&self) -> &Fingerprint {
-        self.fingerprint.get_or_init(|| Fingerprint::of(&self.access))
+        self.fingerprint.get_or_init(|| Box::new(Fingerprint::of(&self.access)))
     }
 
     /// Whether the wall clock ran ahead of the boot clock since the token arrived: the machine was restored from an

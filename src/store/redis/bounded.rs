@@ -3,9 +3,10 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use once_cell::race::OnceBox;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The limit for a reply, and for all push messages between two replies. A record holds two tokens from one answer of
@@ -19,7 +20,7 @@ const MAX_ELEMENTS: u64 = 1 << 12;
 const MAX_DEPTH: usize = 8;
 
 /// The violation in a reply, if any. It is kept here because the Redis library loses the text of an error.
-pub(super) type Violation = Arc<OnceLock<&'static str>>;
+pub(super) type Violation = Arc<OnceBox<&'static str>>;
 
 /// A connection with bounded replies.
 pub(super) struct BoundedStream<S> {
@@ -45,7 +46,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for BoundedStream<S> {
         if self.violation.get().is_none() {
             match self.parser.feed(&buffer.filled()[before..]) {
                 Ok(()) => return Poll::Ready(Ok(())),
-                Err(what) => drop(self.violation.set(what)),
+                Err(what) => drop(self.violation.set(Box::new(what))),
             }
         }
         // Neither this data nor any later data is passed on.
