@@ -24,7 +24,7 @@ pub(crate) mod word;
 pub(crate) mod workers;
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -61,14 +61,23 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let _seat = may_drive().then(|| runtime.seat());
+    let seat = may_drive().then(|| runtime.seat());
     let (answer, answered) = oneshot::channel();
     // As a task, like the connections: the others have their turn between two steps of this one.
-    runtime.spawn(async move {
+    let work = runtime.begin(async move {
         // Fails if the caller has gone, which does no harm.
         let _ = answer.send(defect::catch_panic_async(future).await);
     });
-    match wait_on(runtime, answered, patience) {
+    let is_alone = seat.as_ref().is_some_and(Seat::is_alone);
+    let started = async {
+        match Handle::try_current() {
+            // On the thread that drives: it wakes none.
+            Ok(reactor) if is_alone => drop(reactor.spawn(work)),
+            _ => runtime.start_work(work),
+        }
+        answered.await
+    };
+    match wait_on(runtime, seat, started, patience) {
         Some(Ok(result)) => result.map(Some),
         Some(Err(_)) => {
             Err(Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has ended; please report it"))
@@ -77,25 +86,26 @@ where
     }
 }
 
-/// Waits for what other work brings about; the calling thread drives the reactor meanwhile. `None`: it took longer than
-/// `patience`.
-pub(crate) fn wait<F: Future>(future: F, patience: Duration) -> Option<F::Output> {
+/// Waits for what other work brings about. With a seat, the calling thread drives the reactor meanwhile. `None`: it took longer
+/// than `patience`.
+pub(crate) fn wait<F: Future>(seat: Option<Seat>, future: F, patience: Duration) -> Option<F::Output> {
     match handle() {
-        Ok(runtime) => wait_on(runtime, future, patience),
+        Ok(runtime) => wait_on(runtime, seat, future, patience),
         Err(_) => parked(pin!(future), patience),
     }
 }
 
-fn wait_on<F: Future>(runtime: &Runtime, future: F, patience: Duration) -> Option<F::Output> {
+fn wait_on<F: Future>(
+    runtime: &Runtime,
+    seat: Option<Seat>,
+    future: F,
+    patience: Duration,
+) -> Option<F::Output> {
     let mut future = pin!(future);
     let deadline = Instant::now() + patience.min(FOREVER);
-    if !patience.is_zero()
-        && may_drive()
-        && let Ok(result) = runtime.drive(future.as_mut(), patience)
-    {
-        return result;
-    }
-    parked(future, deadline.saturating_duration_since(Instant::now()))
+    let seat = seat.filter(|_| !patience.is_zero());
+    let driven = seat.and_then(|seat| runtime.drive(seat, future.as_mut(), patience));
+    driven.unwrap_or_else(|| parked(future, deadline.saturating_duration_since(Instant::now())))
 }
 
 /// Announces that this thread is about to wait, so that ours need not wake for what it begins before that.
@@ -104,10 +114,9 @@ pub(crate) fn seat() -> Option<Seat<'static>> {
 }
 
 /// Waits without driving.
-fn parked<F: Future>(future: F, patience: Duration) -> Option<F::Output> {
+fn parked<F: Future>(mut future: Pin<&mut F>, patience: Duration) -> Option<F::Output> {
     let deadline = Instant::now() + patience.min(FOREVER);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
     loop {
         if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(done);

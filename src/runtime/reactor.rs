@@ -42,11 +42,11 @@ pub(crate) struct Runtime {
     shared: Arc<Shared>,
     /// To a task that starts them. tokio's own `spawn` wakes a thread that drives each time, with a system call, even if it is
     /// busy. Futures that arrive while it is busy cost none, and are started together.
-    inbox: UnboundedSender<Unattended>,
+    inbox: UnboundedSender<Begun>,
 }
 
-/// A future that no caller waits for.
-type Unattended = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Work that is counted as such until it ends.
+pub(super) type Begun = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct Shared {
     /// None: the reactor has ended.
@@ -107,11 +107,21 @@ impl Runtime {
 
     /// Runs a future that no caller waits for. If the reactor has ended the future is dropped, and its guards report that.
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, future: F) {
+        self.start_work(self.begin(future));
+    }
+
+    /// Counts a future as work from now on. It has yet to be started.
+    pub(super) fn begin<F: Future<Output = ()> + Send + 'static>(&self, future: F) -> Begun {
         let work = Work::begin(&self.shared);
-        let _ = self.inbox.send(Box::pin(async move {
+        Box::pin(async move {
             let _work = work;
             future.await;
-        }));
+        })
+    }
+
+    /// Starts what was begun.
+    pub(super) fn start_work(&self, work: Begun) {
+        let _ = self.inbox.send(work);
     }
 
     /// Runs a task on our thread.
@@ -128,10 +138,14 @@ impl Runtime {
         Seat::take(&self.shared)
     }
 
-    /// Drives until the future ends. `None`: it took longer than `patience`. An error: the reactor has ended.
-    pub(super) fn drive<F: Future>(&self, future: F, patience: Duration) -> Result<Option<F::Output>, Error> {
-        let _seat = self.seat();
-        let reactor = self.shared.reactor().ok_or_else(ended)?;
+    /// Drives until the future ends. `Some(None)`: it took longer than `patience`. `None`: the reactor has ended.
+    pub(super) fn drive<F: Future>(
+        &self,
+        _seat: Seat,
+        future: F,
+        patience: Duration,
+    ) -> Option<Option<F::Output>> {
+        let reactor = self.shared.reactor()?;
         let _sigpipe = WithoutSigpipe::enter();
         let driven = defect::catch_panic(|| {
             reactor.tokio().block_on(async {
@@ -141,7 +155,7 @@ impl Runtime {
                 result
             })
         });
-        driven.inspect_err(|_| self.shared.end())
+        driven.inspect_err(|_| self.shared.end()).ok()
     }
 
     /// Before a request is written to a connection that is kept: lets those that a server has closed meanwhile be noticed.
@@ -184,7 +198,9 @@ impl Shared {
                         self.attention.notified().await;
                     }
                 };
+                self.load.we_drive();
                 reactor.tokio().block_on(race_all(attention, residents));
+                self.load.we_leave();
                 self.leave();
             } else {
                 drop(reactor);
@@ -239,7 +255,7 @@ async fn race_all<T>(attention: impl Future<Output = T>, residents: &mut [Box<dy
 }
 
 /// Starts the futures of the inbox.
-async fn start_all(mut works: UnboundedReceiver<Unattended>) {
+async fn start_all(mut works: UnboundedReceiver<Begun>) {
     while let Some(work) = works.recv().await {
         tokio::spawn(work);
     }
@@ -286,11 +302,12 @@ impl Drop for Reactor {
     }
 }
 
-/// How many threads drive or are about to, and how much work no caller waits for. It is one number: of a thread that leaves and
-/// one that brings work, exactly one sees that ours is needed, and wakes it.
+/// Whether our thread drives, how many callers drive or are about to, and how much work there is. It is one number: of a thread
+/// that leaves and one that brings work, exactly one sees that ours is needed, and wakes it.
 #[derive(Default)]
 struct Load(AtomicU64);
 
+const WE_DRIVE: u64 = 1 << 63;
 const ONE_DRIVER: u64 = 1 << 32;
 const ONE_WORK: u64 = 1;
 
@@ -304,9 +321,10 @@ impl Load {
         self.0.fetch_add(ONE_WORK, Ordering::SeqCst) == 0
     }
 
-    /// Returns whether no work is left.
+    /// Returns whether our thread drives and no work is left for it.
     fn end_work(&self) -> bool {
-        work_of(self.0.fetch_sub(ONE_WORK, Ordering::SeqCst) - ONE_WORK) == 0
+        let left = self.0.fetch_sub(ONE_WORK, Ordering::SeqCst) - ONE_WORK;
+        left >= WE_DRIVE && work_of(left) == 0
     }
 
     fn begin_drive(&self) {
@@ -317,6 +335,19 @@ impl Load {
     fn end_drive(&self) -> Option<u64> {
         let left = self.0.fetch_sub(ONE_DRIVER, Ordering::SeqCst) - ONE_DRIVER;
         (left < ONE_DRIVER).then_some(left)
+    }
+
+    fn has_one_driver(&self) -> bool {
+        let load = self.0.load(Ordering::SeqCst);
+        load - work_of(load) == ONE_DRIVER
+    }
+
+    fn we_drive(&self) {
+        self.0.fetch_or(WE_DRIVE, Ordering::SeqCst);
+    }
+
+    fn we_leave(&self) {
+        self.0.fetch_and(!WE_DRIVE, Ordering::SeqCst);
     }
 
     fn has_work(&self) -> bool {
@@ -335,6 +366,13 @@ impl<'a> Seat<'a> {
     fn take(shared: &'a Shared) -> Self {
         shared.load.begin_drive();
         Seat(shared)
+    }
+}
+
+impl Seat<'_> {
+    /// Whether no other thread drives or is about to.
+    pub(super) fn is_alone(&self) -> bool {
+        self.0.load.has_one_driver()
     }
 }
 
@@ -375,10 +413,6 @@ fn refused(error: io::Error) -> Error {
     Error::new(Status::PG_ERR_SYSTEM, text)
 }
 
-fn ended() -> Error {
-    Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has ended; please report it")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,9 +432,34 @@ mod tests {
         load.begin_drive();
         assert!(!load.begin_work() && !load.needs_us());
         assert_eq!((load.end_drive(), load.end_drive()), (None, Some(3)));
-        assert!(!load.end_work() && !load.end_work() && load.end_work());
         load.begin_drive();
-        assert!(!load.begin_work() && load.end_work(), "the caller is there already");
-        assert_eq!(load.end_drive(), Some(0));
+        assert!(!load.begin_work() && !load.end_work(), "the caller is there already");
+        assert_eq!(load.end_drive(), Some(3));
+    }
+
+    #[test]
+    fn our_thread_is_told_only_while_it_drives_that_no_work_is_left() {
+        let load = Load::default();
+        load.begin_work();
+        load.we_drive();
+        assert!(!load.begin_work(), "it is there already");
+        load.begin_drive();
+        assert_eq!(load.end_drive(), None, "it still drives");
+        assert!(!load.end_work() && load.end_work());
+        load.we_leave();
+        assert!(load.begin_work() && !load.end_work());
+    }
+
+    #[test]
+    fn a_driver_knows_whether_it_is_alone() {
+        let load = Load::default();
+        load.begin_drive();
+        load.begin_work();
+        assert!(load.has_one_driver());
+        load.begin_drive();
+        assert!(!load.has_one_driver());
+        load.end_drive();
+        load.we_drive();
+        assert!(!load.has_one_driver());
     }
 }

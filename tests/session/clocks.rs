@@ -38,6 +38,8 @@ fn a_wall_clock_that_stands_still_does_not_stop_the_librarys_thread() {
     let fixture = Fixture::new();
     fixture.token();
     assert!(fixture.is_fresh() && fixture.word() != 0);
+    // No renewal ends before this test has looked.
+    fixture.fault(Route::Refresh, Point::Before, Action::Hang);
     fixture.pass(MANDATORY);
     fixture.set_wall(-(MANDATORY as i64));
     // The thread would wake by the boot clock; this call stands for its wake-up.

@@ -100,7 +100,7 @@ impl Driver {
         state.work().maybe_spent = outcome.maybe_spent.take();
         self.step_with(state, SessionEvent::FlightEnded(Box::new(outcome)));
         self.end_subscriptions();
-        self.ended.notify_all();
+        self.tell_close(self.state());
     }
 
     /// Performs the steps of a flight.

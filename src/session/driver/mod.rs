@@ -195,13 +195,13 @@ impl Driver {
         let id = self.new_id();
         // Fails if the caller has gone, which does no harm.
         let reply = Box::new(move |answer| drop(sender.send(answer)));
-        let _seat = (!timeout.is_zero()).then(runtime::seat);
+        let seat = (!timeout.is_zero()).then(runtime::seat).flatten();
         self.add_waiter(id, request, reply);
         let left = deadline.saturating_duration_since(Instant::now());
-        let answered = runtime::wait(&mut answer, left).or_else(|| {
+        let answered = runtime::wait(seat, &mut answer, left).or_else(|| {
             self.step(SessionEvent::Leave(id), |_| {});
             // Another thread may have removed this waiter and not yet delivered its answer.
-            runtime::wait(&mut answer, HANDOVER)
+            runtime::wait(runtime::seat(), &mut answer, HANDOVER)
         });
         answered.and_then(Result::ok).unwrap_or_else(|| {
             Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
@@ -279,8 +279,18 @@ impl Driver {
 
     /// Removes a request that has ended.
     pub(super) fn end_request(&self, id: u64) {
-        self.state().work().requests.remove(&id);
-        self.ended.notify_all();
+        let mut state = self.state();
+        state.work().requests.remove(&id);
+        self.tell_close(state);
+    }
+
+    /// Wakes a close that waits for running work. None waits before the session is closed, and a wake is a system call.
+    fn tell_close(&self, state: MutexGuard<'_, State>) {
+        let may_wait = state.machine.is_closed();
+        drop(state);
+        if may_wait {
+            self.ended.notify_all();
+        }
     }
 
     /// Replaces the credentials and their store together. A running flight writes its pair to the record that it
@@ -458,8 +468,7 @@ impl Drop for Answering<'_> {
         let mut state = self.0.state();
         state.work().answering -= 1;
         state.rest();
-        drop(state);
-        self.0.ended.notify_all();
+        self.0.tell_close(state);
     }
 }
 
