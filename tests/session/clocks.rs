@@ -1,5 +1,7 @@
 //! Suspended machines, and wall clocks that are set.
 
+use pg_sandbox::{Action, Point, Route};
+
 use crate::fixture::Fixture;
 use crate::support::{self, NOW, PATIENCE};
 
