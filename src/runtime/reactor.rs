@@ -25,8 +25,7 @@ use crate::error::Error;
 use crate::status::Status;
 use crate::sync::lock;
 
-/// How often a task that is about to use a connection lets the others look at theirs: once for the sockets, once for the
-/// connections, and once more, since the order in which tasks have their turn is that of tokio.
+/// How many turns the tasks of a connection may need to end: over HTTP/2 it has two, and the end of one wakes the other.
 const TURNS: usize = 3;
 
 /// While nobody drives, our thread looks at the connections at this interval, so that those are closed that a server has closed or
@@ -161,7 +160,8 @@ impl Runtime {
     /// Before a request is written to a connection that is kept: lets those that a server has closed meanwhile be noticed.
     pub(super) async fn settle(&self) {
         if self.shared.is_stale.load(Ordering::Relaxed) {
-            take_turns().await;
+            // The sockets are polled, then the tasks of those that were closed, then this one goes on.
+            tokio::task::yield_now().await;
             self.shared.is_stale.store(false, Ordering::Relaxed);
         }
     }
@@ -269,7 +269,7 @@ async fn keep_a_timer_armed() {
     }
 }
 
-/// Lets the connections be looked at.
+/// Lets connections end.
 pub(super) async fn take_turns() {
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
