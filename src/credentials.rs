@@ -8,11 +8,10 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use once_cell::race::OnceBox;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::rotation::Reloaded;
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 use crate::status::Status;
 
 /// The credentials for Issue. Source: "Issuing a JWT token" in the vendor's documentation.
@@ -148,8 +147,8 @@ fn other_account(file: &str, ours: &Secret, found: &Credentials) -> Error {
 
 #[derive(Deserialize)]
 struct CredentialsFile {
-    account_id: Option<Zeroizing<String>>,
-    public_key: Option<Zeroizing<String>>,
+    account_id: Option<Wiped<String>>,
+    public_key: Option<Wiped<String>>,
 }
 
 /// Reads a PEM file and encodes it in the form that the service expects.
@@ -162,7 +161,7 @@ pub fn public_key_from_pem_file(path: &Path) -> Result<Secret, Error> {
         );
         return Err(Error::new(Status::PG_ERR_INVALID_PEM, text));
     }
-    let encoded = Zeroizing::new(TOLERANT_BASE64.encode(pem.as_bytes()));
+    let encoded = Wiped::new(TOLERANT_BASE64.encode(pem.as_bytes()));
     check_public_key(&encoded, &origin)
 }
 
@@ -186,7 +185,7 @@ fn check_public_key(text: &str, origin: &str) -> Result<Secret, Error> {
     if text.contains(char::is_whitespace) {
         return invalid("has several lines; give the base64 of the PEM file in one line (`base64 -w0`)");
     }
-    let Ok(pem) = TOLERANT_BASE64.decode(text).map(Zeroizing::new) else {
+    let Ok(pem) = TOLERANT_BASE64.decode(text).map(Wiped::new) else {
         return invalid("is not base64; give the base64 of the PEM file, or set public_key_file");
     };
     match (std::str::from_utf8(&pem).is_ok_and(is_pem), Secret::new(text)) {
@@ -202,10 +201,10 @@ fn is_pem(text: &str) -> bool {
 }
 
 /// Reads a text file that a setting names, into memory that is wiped afterwards.
-fn read_secret_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Error> {
+fn read_secret_file(setting: &str, path: &Path) -> Result<Wiped<String>, Error> {
     let bytes = read_file(setting, path)?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Zeroizing::new(without_mark(text).to_owned())),
+        Ok(text) => Ok(Wiped::new(without_mark(text).to_owned())),
         Err(_) => {
             let text = format!("{setting} {}: not a text file (bytes that are not UTF-8)", path.display());
             let status = match setting {
@@ -223,8 +222,8 @@ pub(crate) fn without_mark(text: &str) -> &str {
 }
 
 /// Reads a file that a setting names.
-pub fn read_file(setting: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
-    std::fs::read(path).map(Zeroizing::new).map_err(|error| {
+pub fn read_file(setting: &str, path: &Path) -> Result<Wiped<Vec<u8>>, Error> {
+    std::fs::read(path).map(Wiped::new).map_err(|error| {
         let text =
             format!("{setting}: cannot read {}: {error}; check the path and its permissions", path.display());
         Error::new(Status::PG_ERR_FILE_UNREADABLE, text)

@@ -6,9 +6,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::clock::FOREVER;
+use crate::secret::Wiped;
 
 /// The lifetime that is assumed if the service gives none that can be used.
 const FALLBACK: Duration = Duration::from_secs(300);
@@ -166,7 +166,7 @@ impl Claims {
         else {
             return Claims::default();
         };
-        let json = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).map(Zeroizing::new);
+        let json = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).map(Wiped::new);
         json.ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
     }
 }

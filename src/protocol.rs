@@ -10,13 +10,12 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderVal
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Serialize, de};
 use serde_json::value::{RawValue, Value};
-use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Moment};
 use crate::credentials::{Credentials, without_mark};
 use crate::error::{Error, ServerError};
 use crate::expiry::{ExpiresIn, Lifetime};
-use crate::secret::{Secret, redact};
+use crate::secret::{Secret, Wiped, redact};
 use crate::status::{Fate, Status};
 use crate::token::{MaybeSpentRefreshToken, Pair, RefreshToken, Token};
 use crate::transport::{Exchange, Limit, RawResponse, Request, Transport};
@@ -219,7 +218,7 @@ impl Call {
 fn post(
     path: &'static str,
     bearer: Option<Secret>,
-    body: Zeroizing<Vec<u8>>,
+    body: Wiped<Vec<u8>>,
     limit: Limit,
     timeout: Duration,
 ) -> Request {
@@ -257,7 +256,7 @@ fn advice(fate: Fate) -> &'static str {
 }
 
 /// A flat JSON object.
-fn json(fields: &[(&'static str, &Secret)]) -> Zeroizing<Vec<u8>> {
+fn json(fields: &[(&'static str, &Secret)]) -> Wiped<Vec<u8>> {
     struct Fields<'a>(&'a [(&'static str, &'a Secret)]);
     impl Serialize for Fields<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -266,7 +265,7 @@ fn json(fields: &[(&'static str, &Secret)]) -> Zeroizing<Vec<u8>> {
     }
     // Tokens have nothing to escape.
     let room = fields.iter().map(|(name, secret)| name.len() + secret.expose().len() + 8).sum();
-    let mut body = Zeroizing::new(Vec::with_capacity(room));
+    let mut body = Wiped::new(Vec::with_capacity(room));
     // Writing texts into a vector cannot fail. If it did, the service would refuse the empty body.
     let _ = serde_json::to_writer(&mut *body, &Fields(fields));
     body
@@ -322,7 +321,7 @@ struct TokenText(Option<Secret>);
 
 impl<'de> Deserialize<'de> for TokenText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Option::<Zeroizing<String>>::deserialize(deserializer)?;
+        let text = Option::<Wiped<String>>::deserialize(deserializer)?;
         match text.filter(|text| !text.is_empty()) {
             None => Ok(TokenText(None)),
             Some(text) => match Secret::new(&text) {

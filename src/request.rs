@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::secret::Wiped;
 use crate::status::Status;
 use crate::token::Grant;
 use crate::transport::{Limit, RawResponse, Request};
@@ -34,7 +34,7 @@ pub struct ApiRequest {
     method: Method,
     path: String,
     headers: HeaderMap,
-    body: Option<Zeroizing<Vec<u8>>>,
+    body: Option<Wiped<Vec<u8>>>,
 }
 
 /// A complete response of any status.
@@ -45,7 +45,7 @@ pub struct Response {
     /// The headers, in the order in which they arrived.
     pub headers: HeaderMap,
     /// The whole body.
-    pub body: Zeroizing<Vec<u8>>,
+    pub body: Wiped<Vec<u8>>,
 }
 
 impl ApiRequest {
@@ -63,7 +63,7 @@ impl ApiRequest {
         }
         // For methods that usually have a body, the request states that the body is empty (RFC 9110, 8.6).
         let is_usual = matches!(method, Method::POST | Method::PUT | Method::PATCH);
-        let body = body.or(is_usual.then_some(&[])).map(|body| Zeroizing::new(body.to_vec()));
+        let body = body.or(is_usual.then_some(&[])).map(|body| Wiped::new(body.to_vec()));
         Ok(ApiRequest { method, path: checked_path(path)?, headers, body })
     }
 

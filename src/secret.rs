@@ -1,12 +1,59 @@
-//! Secret text: wiped when it is dropped, and not shown by Debug.
+//! Secret text and bytes: wiped when they are dropped, and not shown by Debug.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
-use zeroize::{Zeroize, Zeroizing};
+use serde::Deserialize;
+use zeroize::Zeroize;
+
+/// The allocator wipes what is dropped.
+#[cfg(feature = "wipe-on-free")]
+type Inner<T> = T;
+#[cfg(not(feature = "wipe-on-free"))]
+type Inner<T> = zeroize::Zeroizing<T>;
+
+/// Bytes or text on the heap that are wiped when they are dropped, and not shown by Debug.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Wiped<T: Zeroize>(Inner<T>);
+
+impl<T: Zeroize> Wiped<T> {
+    /// Takes bytes or text.
+    #[cfg_attr(feature = "wipe-on-free", expect(clippy::useless_conversion, reason = "the same type here"))]
+    pub fn new(value: T) -> Self {
+        Wiped(value.into())
+    }
+}
+
+impl<T: Zeroize> Deref for Wiped<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Zeroize> DerefMut for Wiped<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<U: ?Sized, T: Zeroize + AsRef<U>> AsRef<U> for Wiped<T> {
+    fn as_ref(&self) -> &U {
+        (**self).as_ref()
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Wiped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
 
 /// A secret text without NUL. A NUL is stored behind the text, so that C can borrow it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<Box<str>>);
+pub struct Secret(Wiped<Box<str>>);
 
 impl Secret {
     /// Copies `text`; `None` if it is empty or holds a NUL.
@@ -18,7 +65,7 @@ impl Secret {
         let mut buffer = String::with_capacity(text.len() + 1);
         buffer.push_str(text);
         buffer.push('\0');
-        Some(Secret(Zeroizing::new(buffer.into_boxed_str())))
+        Some(Secret(Wiped::new(buffer.into_boxed_str())))
     }
 
     /// The text itself. The caller is responsible for what happens to it.
@@ -42,9 +89,8 @@ impl fmt::Debug for Secret {
 pub fn redact(mut text: String, secrets: &[&Secret]) -> String {
     for secret in secrets {
         if text.contains(secret.expose()) {
-            let clean = text.replace(secret.expose(), "[redacted]");
-            text.zeroize();
-            text = clean;
+            let unclean = Wiped::new(text);
+            text = unclean.replace(secret.expose(), "[redacted]");
         }
     }
     text
@@ -53,6 +99,11 @@ pub fn redact(mut text: String, secrets: &[&Secret]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_shows_no_bytes() {
+        assert_eq!(format!("{:?}", Wiped::new(b"hunter2".to_vec())), "[secret]");
+    }
 
     #[test]
     fn debug_shows_nothing() {

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{ptr, slice};
 
-use zeroize::Zeroizing;
-
 use super::boundary::{fallible, infallible, invalid, null, required, timeout};
 use super::handle::{Borrowed, Handle};
 use super::store_gate::{self, StoreId};
@@ -16,6 +14,7 @@ use super::{pg_config, pg_error};
 use crate::clock::FOREVER;
 use crate::error::Error;
 use crate::runtime::run_blocking;
+use crate::secret::Wiped;
 use crate::status::Status;
 use crate::store::{Host, HostRecord, HostStore, check};
 
@@ -124,7 +123,7 @@ pub unsafe extern "C" fn pg_reply_record(
         }
         // SAFETY: not null unless there are none; the caller passes `length` readable bytes.
         let bytes = if length == 0 { &[] } else { unsafe { slice::from_raw_parts(bytes, length) } };
-        reply.record = Some(HostRecord { version, record: Zeroizing::new(bytes.to_vec()) });
+        reply.record = Some(HostRecord { version, record: Wiped::new(bytes.to_vec()) });
         1
     })
 }

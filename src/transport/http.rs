@@ -9,7 +9,6 @@ use http_body::Body;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Proxy, StatusCode, Url, Version, redirect, retry};
-use zeroize::Zeroizing;
 
 use super::admission::{Admission, Permit};
 use super::fault::{self, RESOLUTION, ResolveError};
@@ -23,6 +22,7 @@ use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::workers::Workers;
 use crate::runtime::{close_unused, settle, standard_streams};
+use crate::secret::Wiped;
 use crate::status::Status;
 use crate::sync::lock;
 
@@ -168,7 +168,7 @@ impl HttpTransport {
         // The library decodes no content coding. Without this header a server may choose any coding.
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         if let Some(token) = &head.bearer {
-            let line = Zeroizing::new(format!("Bearer {}", token.expose()));
+            let line = Wiped::new(format!("Bearer {}", token.expose()));
             let mut value = HeaderValue::from_str(&line).map_err(set_up_failed)?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
@@ -237,7 +237,7 @@ impl HttpTransport {
             ..RawResponse::default()
         };
         let announced = announced_length(&method, &response);
-        let mut content = Zeroizing::new(Vec::new());
+        let mut content = Wiped::new(Vec::new());
         let failed = |error| self.failed(&method, &url, error, true);
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if content.len() + chunk.len() > limit.bytes {
@@ -433,7 +433,7 @@ mod tests {
             path: "auth".into(),
             headers: HeaderMap::new(),
             bearer: None,
-            body: Some(Zeroizing::new(b"{}".to_vec())),
+            body: Some(Wiped::new(b"{}".to_vec())),
             limit: Limit { setting: "max_response_bytes", bytes: 1 },
             timeout,
         };

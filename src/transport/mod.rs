@@ -17,11 +17,10 @@ use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::{AsHeaderName, HeaderMap};
-use zeroize::Zeroizing;
 
 use crate::clock::Moment;
 use crate::error::Error;
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 use crate::status::Status;
 
 pub use http::{HttpOptions, HttpTransport};
@@ -41,7 +40,7 @@ pub struct Request {
     /// For `Authorization: Bearer …`.
     pub bearer: Option<Secret>,
     /// The body, sent with its length; `None`: there is no body.
-    pub body: Option<Zeroizing<Vec<u8>>>,
+    pub body: Option<Wiped<Vec<u8>>>,
     /// The setting that limits the body of the answer, and the limit.
     pub limit: Limit,
     /// The time limit, from now to the last byte of the answer.
@@ -95,7 +94,7 @@ pub struct RawResponse {
     /// The headers of the answer.
     pub headers: HeaderMap,
     /// The body; empty where it is larger than the limit.
-    pub body: Zeroizing<Vec<u8>>,
+    pub body: Wiped<Vec<u8>>,
     /// The limit, if the body is larger.
     pub exceeds: Option<Limit>,
 }

@@ -8,9 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
-use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::secret::Wiped;
 use crate::status::Status;
 
 /// Upper case has precedence, as in most clients.
@@ -82,15 +82,15 @@ pub enum ProxyReason {
 
 impl ProxyRoute {
     /// The value of the header `Proxy-Authorization`, if the URL of the proxy has a user or a password.
-    pub fn authorization(&self) -> Option<Zeroizing<String>> {
+    pub fn authorization(&self) -> Option<Wiped<String>> {
         let url = self.proxy.as_ref()?;
         let (user, password) = (url.username(), url.password().unwrap_or_default());
         if user.is_empty() && password.is_empty() {
             return None;
         }
-        let decoded = |text: &str| Zeroizing::new(percent_decode_str(text).collect::<Vec<u8>>());
-        let pair = Zeroizing::new([&*decoded(user), &b":"[..], &*decoded(password)].concat());
-        Some(Zeroizing::new(format!("Basic {}", *Zeroizing::new(STANDARD.encode(&*pair)))))
+        let decoded = |text: &str| Wiped::new(percent_decode_str(text).collect::<Vec<u8>>());
+        let pair = Wiped::new([&*decoded(user), &b":"[..], &*decoded(password)].concat());
+        Some(Wiped::new(format!("Basic {}", *Wiped::new(STANDARD.encode(&*pair)))))
     }
 }
 

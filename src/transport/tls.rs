@@ -9,11 +9,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, version};
-use zeroize::Zeroizing;
 
 use crate::credentials::read_file;
 use crate::error::Error;
 use crate::rotation::Reloaded;
+use crate::secret::Wiped;
 use crate::status::Status;
 
 /// The files and options of TLS.
@@ -129,7 +129,7 @@ impl TlsFiles {
 }
 
 /// The text of a PEM file, without a byte order mark, which would hide the first section from the parser.
-fn read_pem(setting: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn read_pem(setting: &str, path: &Path) -> Result<Wiped<Vec<u8>>, Error> {
     let mut pem = read_file(setting, path)?;
     if pem.starts_with(b"\xef\xbb\xbf") {
         // Line breaks replace the mark, so that no bytes move.

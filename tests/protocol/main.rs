@@ -9,11 +9,10 @@ use paymentsgate_auth::clock::{Clock, Moment};
 use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::protocol::{Call, Failure};
-use paymentsgate_auth::secret::Secret;
+use paymentsgate_auth::secret::{Secret, Wiped};
 use paymentsgate_auth::status::{Fate, Status};
 use paymentsgate_auth::token::{Pair, RefreshToken};
 use paymentsgate_auth::transport::{Exchange, Limit, RawResponse, Request, Sending, Transport};
-use zeroize::Zeroizing;
 
 /// base64 of a PEM.
 const PUBLIC_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
@@ -72,7 +71,7 @@ fn refresh() -> Call {
 }
 
 fn answer(status: u16, body: &str) -> RawResponse {
-    RawResponse { status, body: Zeroizing::new(body.as_bytes().to_vec()), ..RawResponse::default() }
+    RawResponse { status, body: Wiped::new(body.as_bytes().to_vec()), ..RawResponse::default() }
 }
 
 fn judged(call: Call, answer: RawResponse) -> Result<Pair, Error> {
@@ -177,14 +176,14 @@ fn a_200_without_a_pair_has_an_unknown_fate() {
         assert!(error.is_retryable() && !error.needs_credentials());
     }
     let not_utf8 = RawResponse {
-        body: Zeroizing::new(b"{\"access_token\":\"a\",\"x\":\"\xff\"}".to_vec()),
+        body: Wiped::new(b"{\"access_token\":\"a\",\"x\":\"\xff\"}".to_vec()),
         ..answer(200, "")
     };
     assert_eq!(judged(refresh(), not_utf8).unwrap_err().status, Status::PG_ERR_MALFORMED_ANSWER);
 }
 
 fn encoded(body: &[u8], encoding: Option<&str>) -> RawResponse {
-    let mut answer = RawResponse { body: Zeroizing::new(body.to_vec()), ..answer(200, "") };
+    let mut answer = RawResponse { body: Wiped::new(body.to_vec()), ..answer(200, "") };
     let value = encoding.map(|encoding| encoding.parse().unwrap());
     answer.headers.extend(value.map(|value| (reqwest::header::CONTENT_ENCODING, value)));
     answer

@@ -12,11 +12,11 @@ use paymentsgate_auth::clock::{Clock, Moment};
 use paymentsgate_auth::credentials::Credentials;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::protocol::{Call, Failure};
+use paymentsgate_auth::secret::Wiped;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::token::{Fingerprint, Pair, RefreshToken};
 use paymentsgate_auth::transport::{Exchange, Limit, RawResponse, Request, Sending, Transport};
 use reqwest::header::{HeaderValue, RETRY_AFTER};
-use zeroize::Zeroizing;
 
 const PUBLIC_KEY: &str = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K";
 const LIMIT: Limit = Limit { setting: "max_response_bytes", bytes: 65_536 };
@@ -238,7 +238,7 @@ impl Service {
                     .map(|wait| (RETRY_AFTER, HeaderValue::from_str(&wait).unwrap()))
                     .into_iter()
                     .collect(),
-                body: Zeroizing::new(body.into_bytes()),
+                body: Wiped::new(body.into_bytes()),
                 ..RawResponse::default()
             }),
         };

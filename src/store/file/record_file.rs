@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use zeroize::Zeroizing;
-
 use super::disk::{Disk, is_unsupported, open_folder};
 use super::lock::FileLock;
 use super::mode::StoreMode;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::secret::Wiped;
 use crate::store::record::{Bytes, Entry, Found, Keyring, Ledger, RecordKey};
 use crate::store::warnings::Warnings;
 use crate::store::{Committed, Inspection, Loaded, Refusal};
@@ -201,7 +200,7 @@ impl RecordFile {
         self.warnings.extend(self.mode.check_file(&self.path, &file)?);
         let length = file.metadata().map_err(failed)?.len().min(MAX_BYTES);
         // Room for the whole file and one byte: a buffer that grows would leave a copy behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
+        let mut bytes = Wiped::new(Vec::with_capacity(length as usize + 1));
         self.disk.read(&file, length, &mut bytes).map_err(failed)?;
         Ok(Some(bytes))
     }

@@ -8,13 +8,12 @@ use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroizing;
-
 use super::custom::{Host, HostRecord, HostStore, STORE_NAME};
 use super::protocol::new_owner;
 use crate::error::Error;
 use crate::runtime::signals::with_signals_blocked;
 use crate::runtime::thread_builder;
+use crate::secret::Wiped;
 use crate::status::Status;
 use crate::store::limited::LIMIT;
 use crate::sync::ignore_poison;
@@ -325,7 +324,7 @@ fn broken(what: String) -> Error {
 }
 
 fn host_record(version: u64, record: &[u8]) -> HostRecord {
-    HostRecord { version, record: Zeroizing::new(record.to_vec()) }
+    HostRecord { version, record: Wiped::new(record.to_vec()) }
 }
 
 fn owners() -> [CString; 2] {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use zeroize::Zeroizing;
 
 use super::protocol::{Acquired, Backend, LeaseView, RecordWrite, new_owner};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::workers::Workers;
+use crate::secret::Wiped;
 use crate::status::Status;
 use crate::store::Storing;
 use crate::store::limited::{LIMIT, Limited, ReleaseLock};
@@ -44,7 +44,7 @@ pub struct HostRecord {
     /// The version that it was saved with, never 0.
     pub version: u64,
     /// Its bytes.
-    pub record: Zeroizing<Vec<u8>>,
+    pub record: Wiped<Vec<u8>>,
 }
 
 impl fmt::Debug for HostRecord {

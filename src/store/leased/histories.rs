@@ -15,7 +15,7 @@ use crate::clock::{BootId, Clock, Moment};
 use crate::error::Error;
 use crate::expiry::Lifetime;
 use crate::protocol::Failure;
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 use crate::session::flight::{Flight, Input, Step};
 use crate::session::outcome::FlightOutcome;
 use crate::session::plan::Plan;
@@ -23,7 +23,6 @@ use crate::status::{Fate, Status};
 use crate::store::record::{Ledger, RecordKey};
 use crate::store::{Committed, Loaded, Refusal, Store, Storing, while_keeping_lease};
 use crate::token::{Pair, RefreshToken, Token};
-use zeroize::Zeroizing;
 
 const LIFE: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(110);
@@ -109,7 +108,7 @@ impl Server {
         LeaseView {
             is_held: self.is_ours(owner, now),
             version: self.fence,
-            record: self.record.clone().map(Zeroizing::new),
+            record: self.record.clone().map(Wiped::new),
             wall: Some(now),
         }
     }

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::stamp::Stamp;
 use crate::clock::{BootId, Moment};
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 use crate::status::Status;
 
 /// Room for everything except the texts.
@@ -60,13 +58,13 @@ pub(in crate::store) struct BackOff {
 }
 
 impl Record {
-    pub(in crate::store) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(in crate::store) fn encode(&self) -> Wiped<Vec<u8>> {
         let text = |secret: &Secret| secret.expose().len();
         let access = self.access.as_ref().map_or(0, |access| text(&access.secret));
         let refresh = if let Refresh::Available(secret) = &self.refresh { text(secret) } else { 0 };
         let code = self.back_off.as_ref().and_then(|back_off| back_off.code.as_ref()).map_or(0, String::len);
         // One allocation of the final size: a buffer that grows leaves copies behind.
-        let mut to = Writer(Zeroizing::new(Vec::with_capacity(FIXED_ROOM + access + refresh + code)));
+        let mut to = Writer(Wiped::new(Vec::with_capacity(FIXED_ROOM + access + refresh + code)));
         match &self.access {
             None => to.byte(0),
             Some(Access { secret, length, anchor, refused_young }) => {
@@ -141,7 +139,7 @@ impl Record {
     }
 }
 
-struct Writer(Zeroizing<Vec<u8>>);
+struct Writer(Wiped<Vec<u8>>);
 
 impl Writer {
     fn byte(&mut self, byte: u8) {

@@ -8,10 +8,10 @@ use base64::Engine;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::error::Unspecified;
 use ring::rand::{self, SystemRandom};
-use zeroize::Zeroizing;
 
 use crate::credentials::{TOLERANT_BASE64, read_file};
 use crate::error::Error;
+use crate::secret::Wiped;
 use crate::status::Status;
 
 /// How much longer a sealed payload is: the nonce in front, the tag behind.
@@ -22,7 +22,7 @@ const MAX_KEYS: usize = 2;
 /// One or two keys: the first seals, and both open.
 #[derive(Clone)]
 pub struct Keyring {
-    keys: Arc<[Zeroizing<Vec<u8>>]>,
+    keys: Arc<[Wiped<Vec<u8>>]>,
     accepts_plain: bool,
 }
 
@@ -72,10 +72,10 @@ impl Keyring {
     }
 
     /// Opens what `seal` has appended to the header. `None`: the key or the header is another one.
-    pub(in crate::store) fn open(&self, header: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub(in crate::store) fn open(&self, header: &[u8], sealed: &[u8]) -> Option<Wiped<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         self.keys.iter().find_map(|key| {
-            let mut payload = Zeroizing::new(sealed.to_vec());
+            let mut payload = Wiped::new(sealed.to_vec());
             let nonce = Nonce::assume_unique_for_key(*nonce);
             let length = cipher(key).ok()?.open_in_place(nonce, Aad::from(header), &mut payload).ok()?.len();
             payload.truncate(length);
@@ -90,8 +90,8 @@ impl fmt::Debug for Keyring {
     }
 }
 
-fn key(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let key = TOLERANT_BASE64.decode(text.trim()).map(Zeroizing::new).ok()?;
+fn key(text: &str) -> Option<Wiped<Vec<u8>>> {
+    let key = TOLERANT_BASE64.decode(text.trim()).map(Wiped::new).ok()?;
     cipher(&key).is_ok().then_some(key)
 }
 

@@ -4,8 +4,6 @@ use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::format::{Access, BackOff, Intent, Record, Refresh};
 use super::key::RecordKey;
 use super::keyring::Keyring;
@@ -15,14 +13,14 @@ use crate::clock::{Clock, FOREVER, Moment};
 use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
 use crate::runtime::sharded_arc::ShardedArc;
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 use crate::status::Status;
 use crate::store::{Claimant, Committed, Form, Inspection, Loaded, Refusal};
 use crate::token::{Fingerprint, Grant, Pair, RefreshToken, Token};
 
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(3600);
 
-pub(in crate::store) type Bytes = Zeroizing<Vec<u8>>;
+pub(in crate::store) type Bytes = Wiped<Vec<u8>>;
 
 /// One account's record, as this process reads and writes it.
 pub(in crate::store) struct Ledger {

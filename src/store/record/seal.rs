@@ -2,11 +2,11 @@
 
 use ring::digest;
 use ring::error::Unspecified;
-use zeroize::Zeroizing;
 
 use super::format::Record;
 use super::key::RecordKey;
 use super::keyring::{self, Keyring};
+use crate::secret::Wiped;
 
 const MAGIC: &[u8; 8] = b"PGRECORD";
 /// The payload is not sealed.
@@ -38,11 +38,11 @@ pub(in crate::store) fn wrap(
     keyring: Option<&Keyring>,
     generation: u64,
     record: &Record,
-) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+) -> Result<Wiped<Vec<u8>>, Unspecified> {
     let payload = record.encode();
     let (version, growth) = if keyring.is_some() { (SEALED, keyring::GROWTH) } else { (PLAIN, 0) };
     let length = payload.len() + growth;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(HEADER + length + CHECKSUM));
+    let mut bytes = Wiped::new(Vec::with_capacity(HEADER + length + CHECKSUM));
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&version.to_be_bytes());
     bytes.extend_from_slice(key.hash());

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Cmd;
-use zeroize::Zeroizing;
 
 use super::Storing;
 use super::leased::{Acquired, Backend, LeaseView, RecordWrite, new_owner};
 use super::record::RecordKey;
 use crate::error::Error;
+use crate::secret::Wiped;
 
 pub use address::Address;
 pub(crate) use server::{RedisServers, Server};
@@ -67,7 +67,7 @@ impl RedisBackend {
     /// Runs a script that returns a state, the server's time, the fence token and the record.
     async fn query_view(&self, command: Cmd) -> Result<(String, LeaseView), Error> {
         let (state, time, version, record): (String, u64, u64, Vec<u8>) = self.server.query(command).await?;
-        let record = Some(Zeroizing::new(record)).filter(|record| !record.is_empty());
+        let record = Some(Wiped::new(record)).filter(|record| !record.is_empty());
         let wall = Some(Duration::from_millis(time));
         Ok((state.clone(), LeaseView { is_held: state == "held", version, record, wall }))
     }
