@@ -25,6 +25,12 @@ impl<T: Zeroize> Wiped<T> {
     }
 }
 
+impl<T: Zeroize> From<T> for Wiped<T> {
+    fn from(value: T) -> Self {
+        Wiped::new(value)
+    }
+}
+
 impl<T: Zeroize> Deref for Wiped<T> {
     type Target = T;
 

@@ -5,12 +5,11 @@
 
 #define _GNU_SOURCE
 
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "fixture.h"
+#include "threads.h"
 
 enum { THREADS = 8, ROUNDS = 3, REFERENCES = 5000, LAST_SIGNAL = 64 };
 
@@ -20,43 +19,6 @@ static pg_token *new_token(const pg_client *client)
     pg_token *token = NULL;
     OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &token, &error));
     return token;
-}
-
-/* Threads of this process in /proc: all of them, and those of the library with the id of the last one. */
-struct census {
-    int all, ours;
-    char id[16];
-};
-
-static void read_task(const char *id, const char *file, char *content, int room)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/task/%.16s/%s", id, file);
-    FILE *stream = fopen(path, "r");
-    size_t length = stream == NULL ? 0 : fread(content, 1, (size_t)room - 1, stream);
-    content[length] = '\0';
-    if (stream != NULL)
-        fclose(stream);
-}
-
-static struct census count_threads(void)
-{
-    struct census census = { 0, 0, "" };
-    DIR *tasks = opendir("/proc/self/task");
-    CHECK(tasks != NULL);
-    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
-        char name[32];
-        if (task->d_name[0] == '.')
-            continue;
-        census.all++;
-        read_task(task->d_name, "comm", name, sizeof name);
-        if (strcmp(name, "pg-auth\n") == 0) {
-            census.ours++;
-            snprintf(census.id, sizeof census.id, "%.15s", task->d_name);
-        }
-    }
-    closedir(tasks);
-    return census;
 }
 
 /* Threads that lost a race, or that have read a file, end by themselves. */

@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "fixture.h"
+#include "threads.h"
 
 static void hang_the_next_issue(void)
 {
@@ -149,6 +149,35 @@ static void test_the_thread_is_unchanged(void)
     pg_session_free(session);
 }
 
+/* How often the library's thread has slept. */
+static long sleeps_of_ours(void)
+{
+    char status[4096];
+    struct census census = count_threads();
+    CHECK(census.ours == 1);
+    read_task(census.id, "status", status, sizeof status);
+    return number_after("\nvoluntary_ctxt_switches:", status);
+}
+
+/* Each wake of it would be a change of threads, twice. */
+static void test_our_thread_sleeps_through_warm_calls(void)
+{
+    enum { CALLS = 200 };
+    pg_session *session = new_session();
+    pg_error *error = NULL;
+    long before = 0;
+    for (int i = -1; i < CALLS; i++) {
+        pg_response *response = NULL;
+        OK(pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, PG_TIMEOUT_DEFAULT, &response, &error));
+        pg_response_free(response);
+        if (i < 0)
+            before = sleeps_of_ours();
+    }
+    /* It may look at the clock and at connections meanwhile. */
+    CHECK(sleeps_of_ours() - before < CALLS / 10);
+    pg_session_free(session);
+}
+
 int main(void)
 {
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
@@ -158,6 +187,7 @@ int main(void)
     test_the_next_caller_goes_on();
     test_a_small_stack();
     test_the_thread_is_unchanged();
+    test_our_thread_sleeps_through_warm_calls();
     curl_global_cleanup();
     printf("ok driving: %d checks\n", checks);
     return EXIT_SUCCESS;

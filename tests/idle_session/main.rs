@@ -12,7 +12,6 @@ use base64::engine::general_purpose::STANDARD;
 use paymentsgate_auth::client::Client;
 use paymentsgate_auth::clock::{Clock, SystemClock};
 use paymentsgate_auth::config::Config;
-use paymentsgate_auth::secret::Wiped;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::transport::{Exchange, RawResponse, Request, Sending, Transport};
 
@@ -32,7 +31,7 @@ struct Service;
 impl Transport for Service {
     fn send(&self, _: Request) -> Sending<'_> {
         let body = format!(r#"{{"access_token":"{ACCESS}","refresh_token":"{REFRESH}","expires_in":3600}}"#);
-        let answer = RawResponse { status: 200, body: Wiped::new(body.into_bytes()), ..RawResponse::default() };
+        let answer = RawResponse { status: 200, body: body.into_bytes().into(), ..RawResponse::default() };
         let sent = Some(SystemClock.now());
         Box::pin(std::future::ready(Exchange { sent, result: Ok(answer) }))
     }

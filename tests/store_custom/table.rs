@@ -6,7 +6,6 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use paymentsgate_auth::secret::Wiped;
 use paymentsgate_auth::store::{Host, HostRecord};
 
 /// The callbacks.
@@ -238,7 +237,7 @@ impl Host for Table {
             let found = self.state().records.get(&self.key(key)).cloned();
             match self.flaw {
                 Flaw::FindsWhatWasNeverSaved if found.is_none() => {
-                    Some(HostRecord { version: 1, record: Wiped::new(b"never saved".to_vec()) })
+                    Some(HostRecord { version: 1, record: b"never saved".to_vec().into() })
                 }
                 Flaw::RoundsVersions => {
                     found.map(|kept| HostRecord { version: kept.version as f64 as u64, ..kept })
@@ -275,7 +274,7 @@ impl Host for Table {
                 _ => {}
             }
             if may {
-                state.records.insert(key, HostRecord { version, record: Wiped::new(record) });
+                state.records.insert(key, HostRecord { version, record: record.into() });
             }
             may
         })
