@@ -216,13 +216,13 @@ fn the_oracle_sees_what_excuses_a_failure() {
             vec![at(0, 0, Incident::RevokeAll), at(1, 900, answer(Route::Issue, 429, Some("20")))],
         )
     };
-    // The second and the third try, after one second and after five.
+    // The second and the third try, after one second and after five; on a busy machine later.
     let refused = || {
         scripted(
             StoreKind::Memory,
-            7000,
+            12_000,
             Switches::default(),
-            vec![at(0, 6900, answer(Route::Issue, 401, None)), at(1, 0, Incident::RevokeAll)],
+            vec![at(0, 11_900, answer(Route::Issue, 401, None)), at(1, 0, Incident::RevokeAll)],
         )
     };
     let lost = || {
