@@ -11,6 +11,7 @@ mod fork_zeroed;
 mod guest;
 pub(crate) mod hazard_cell;
 mod hazard_pointer;
+mod load;
 pub(crate) mod process;
 mod reactor;
 pub(crate) mod sharded_arc;

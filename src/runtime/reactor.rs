@@ -8,7 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::guest::WithoutSigpipe;
+use super::load::Load;
 use super::signals::with_signals_blocked;
 use super::{standard_streams, thread_builder};
 use crate::clock::FOREVER;
@@ -302,63 +303,6 @@ impl Drop for Reactor {
     }
 }
 
-/// Whether our thread drives, how many callers drive or are about to, and how much work there is. It is one number: of a thread
-/// that leaves and one that brings work, exactly one sees that ours is needed, and wakes it.
-#[derive(Default)]
-struct Load(AtomicU64);
-
-const WE_DRIVE: u64 = 1 << 63;
-const ONE_DRIVER: u64 = 1 << 32;
-const ONE_WORK: u64 = 1;
-
-fn work_of(load: u64) -> u64 {
-    load & (ONE_DRIVER - 1)
-}
-
-impl Load {
-    /// Returns whether ours is needed from now on.
-    fn begin_work(&self) -> bool {
-        self.0.fetch_add(ONE_WORK, Ordering::SeqCst) == 0
-    }
-
-    /// Returns whether our thread drives and no work is left for it.
-    fn end_work(&self) -> bool {
-        let left = self.0.fetch_sub(ONE_WORK, Ordering::SeqCst) - ONE_WORK;
-        left >= WE_DRIVE && work_of(left) == 0
-    }
-
-    fn begin_drive(&self) {
-        self.0.fetch_add(ONE_DRIVER, Ordering::SeqCst);
-    }
-
-    /// Returns how much work is left, if no thread drives any more.
-    fn end_drive(&self) -> Option<u64> {
-        let left = self.0.fetch_sub(ONE_DRIVER, Ordering::SeqCst) - ONE_DRIVER;
-        (left < ONE_DRIVER).then_some(left)
-    }
-
-    fn has_one_driver(&self) -> bool {
-        let load = self.0.load(Ordering::SeqCst);
-        load - work_of(load) == ONE_DRIVER
-    }
-
-    fn we_drive(&self) {
-        self.0.fetch_or(WE_DRIVE, Ordering::SeqCst);
-    }
-
-    fn we_leave(&self) {
-        self.0.fetch_and(!WE_DRIVE, Ordering::SeqCst);
-    }
-
-    fn has_work(&self) -> bool {
-        work_of(self.0.load(Ordering::SeqCst)) > 0
-    }
-
-    fn needs_us(&self) -> bool {
-        (1..ONE_DRIVER).contains(&self.0.load(Ordering::SeqCst))
-    }
-}
-
 /// A caller that drives, or is about to.
 pub(crate) struct Seat<'a>(&'a Shared);
 
@@ -422,44 +366,5 @@ mod tests {
         let reactor = Reactor::new().unwrap();
         let other = Builder::new_current_thread().build().unwrap();
         other.block_on(async move { drop(reactor) });
-    }
-
-    #[test]
-    fn our_thread_is_woken_once_for_work_that_no_thread_drives() {
-        let load = Load::default();
-        assert!(load.begin_work() && !load.begin_work() && load.needs_us());
-        load.begin_drive();
-        load.begin_drive();
-        assert!(!load.begin_work() && !load.needs_us());
-        assert_eq!((load.end_drive(), load.end_drive()), (None, Some(3)));
-        load.begin_drive();
-        assert!(!load.begin_work() && !load.end_work(), "the caller is there already");
-        assert_eq!(load.end_drive(), Some(3));
-    }
-
-    #[test]
-    fn our_thread_is_told_only_while_it_drives_that_no_work_is_left() {
-        let load = Load::default();
-        load.begin_work();
-        load.we_drive();
-        assert!(!load.begin_work(), "it is there already");
-        load.begin_drive();
-        assert_eq!(load.end_drive(), None, "it still drives");
-        assert!(!load.end_work() && load.end_work());
-        load.we_leave();
-        assert!(load.begin_work() && !load.end_work());
-    }
-
-    #[test]
-    fn a_driver_knows_whether_it_is_alone() {
-        let load = Load::default();
-        load.begin_drive();
-        load.begin_work();
-        assert!(load.has_one_driver());
-        load.begin_drive();
-        assert!(!load.has_one_driver());
-        load.end_drive();
-        load.we_drive();
-        assert!(!load.has_one_driver());
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod cell_models;
 pub mod count_models;
+pub mod load_models;
 pub mod process_models;
 pub mod slot_models;
 
@@ -10,6 +11,8 @@ pub mod slot_models;
 pub(crate) mod hazard_cell;
 #[path = "../../../src/runtime/hazard_pointer.rs"]
 mod hazard_pointer;
+#[path = "../../../src/runtime/load.rs"]
+mod load;
 #[path = "../../../src/runtime/process.rs"]
 pub(crate) mod process;
 #[path = "../../../src/runtime/sharded_arc.rs"]

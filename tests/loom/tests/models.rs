@@ -1,7 +1,7 @@
 //! Every model, by name.
 
 use pg_loom::queue_models;
-use pg_loom::runtime::{cell_models, count_models, process_models, slot_models};
+use pg_loom::runtime::{cell_models, count_models, load_models, process_models, slot_models};
 use pg_loom::session::{counter_models, timer_models};
 
 macro_rules! models {
@@ -22,6 +22,10 @@ models! {
         one_copies_its_share_while_the_shards_are_closed
         two_drop_shares_while_the_shards_are_closed
         two_open_the_shards;
+    load_models:
+        our_thread_takes_work_that_callers_leave
+        our_thread_takes_work_that_no_caller_drives
+        our_thread_leaves_when_another_one_ends_the_work;
     slot_models: slots_go_from_thread_to_thread;
     process_models:
         threads_that_race_have_one_value
