@@ -52,12 +52,15 @@ $(DIST)/.deb: $(RELEASED) $(call files,debian) scripts/deb | setup-packages
 	@$(SUMS)
 
 # Linked for an old glibc, checked and named by auditwheel, and, if they are for this machine, tried here. Auditwheel takes no name of
-# a system that is not this machine's, but finds the oldest one. The wheel has the modes of the folders that auditwheel makes.
+# a system that is not this machine's, but finds the oldest one. It does not judge musl here: hatch_build.py names those wheels, and
+# tests/platforms looks into them. The wheel has the modes of the folders that auditwheel makes.
 WHEEL_TARGET := $(or $(TARGET),$(HOST).2.17)
 WHEEL_CARGO  := $(if $(TARGET),$(CURDIR)/scripts/cargo-platform,cargo-zigbuild)
-WHEEL_SYSTEM := manylinux_$(subst .,_,$(or $(GLIBC),2.17))_$(firstword $(subst -, ,$(WHEEL_TARGET)))
+WHEEL_SYSTEM := $(if $(filter %-musl,$(TARGET)),musllinux_1_2,manylinux_$(subst .,_,$(or $(GLIBC),2.17)))_$(firstword $(subst -, ,$(WHEEL_TARGET)))
+WHEEL_REPAIR  = $(if $(filter %-musl,$(TARGET)),cp -t $(DIST),\
+    $(IN_VENV_WHEEL) SOURCE_DATE_EPOCH=$(EPOCH) auditwheel repair --plat $(if $(TARGET),auto,$(WHEEL_SYSTEM)) --wheel-dir $(DIST)) $(FOR)/wheel-linked/*.whl
 IN_VENV_WHEEL = PATH="$(CURDIR)/build/venv-wheel/bin:$$PATH"
-wheel: wheel-files $(if $(TARGET),,$(PG_SANDBOX) $(VENV)/ready) ## The Python packages (library, emulator, command line), for glibc 2.17 and newer, in dist/
+wheel: wheel-files $(if $(TARGET),,$(PG_SANDBOX) $(VENV)/ready) ## The Python packages (library, emulator, command line), for glibc 2.17 and newer or for TARGET, in dist/
 ifdef TARGET
 	@$(SUMS)
 else
@@ -71,6 +74,6 @@ wheel-files: build/venv-wheel/ready $(PLATFORM_READY)
 	    $(IN_VENV_WHEEL) CARGO=$(WHEEL_CARGO) CARGO_TARGET_DIR=$(abspath $(CARGO_OUT))$(TARGET:%=/platforms) PG_WHEEL_TARGET=$(WHEEL_TARGET) \
 	        python -m build --no-isolation --outdir $(FOR)/wheel-linked $$part || exit 1; \
 	done
-	umask 022; $(IN_VENV_WHEEL) SOURCE_DATE_EPOCH=$(EPOCH) auditwheel repair --plat $(if $(TARGET),auto,$(WHEEL_SYSTEM)) --wheel-dir $(DIST) $(FOR)/wheel-linked/*.whl
+	umask 022; $(WHEEL_REPAIR)
 	for wheel in $(DIST)/*.whl; do case $$wheel in *$(WHEEL_SYSTEM)*) ;; *) echo "wheel: $$wheel is not for $(WHEEL_SYSTEM)" >&2; exit 1 ;; esac; done
 	$(if $(TARGET),,mv $(FOR)/wheel-linked/*.tar.gz $(DIST))

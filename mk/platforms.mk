@@ -36,15 +36,20 @@ test-empty-root: $(STAGED) $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rus
 	+$(call make_musl,$(MUSL),PROFILE=dev $(MUSL_DEV))
 	PG_PLATFORMS="$(HOST)=$(STAGE) $$($(call on_platform,echo $(MUSL)=$(MUSL_DEV)))" $(PYTEST) -rs $(addprefix tests/empty_root/,test_empty_root.py test_panics.py)
 
-# A release build, and static drivers of the table of behaviours. Go gets its words from the environment.
+# Release builds, and static drivers of the table of behaviours. Go gets its words from the environment. The emulator is the static one of
+# the archive.
 MUSL_CC      = $(CURDIR)/build/venv-wheel/bin/python -m ziglang cc -target x86_64-linux-musl
 MUSL_LINK    = -static $$$$(pkg-config --static --cflags --libs paymentsgate_auth)
 MUSL_GO      = CC='$(MUSL_CC)' CGO_ENABLED=1 CGO_LDFLAGS=-L$(MUSL_STAGE)/lib \
     GOFLAGS="-tags=pgauth_static,netgo,osusergo '-ldflags=-linkmode=external -extldflags=-static'"
+MUSL_MADE    = $(CURDIR)/build/$(MUSL)/dist
+MUSL_EMULATOR = $(CURDIR)/build/$(MUSL)/archive/paymentsgate-auth-$(VERSION)-$(MUSL)/bin/pg-sandbox
 MUSL_DRIVERS = $(addprefix build/$(MUSL)/drivers/,c go)
-test-musl: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## The library with musl: static programs in C and Go, the table of behaviours
-	+$(call make_musl,$(MUSL),PROFILE=release $(MUSL_STAGE))
-	$(call on_platform,PG_PLATFORMS=$(MUSL)=$(MUSL_STAGE) $(PYTEST) -rs tests/empty_root)
+test-musl: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready build/musl/packages ## The library with musl: static programs in C and Go, archive and wheels, Python, the table of behaviours
+	+$(call make_musl,$(MUSL),PROFILE=release dist wheel $(MUSL_STAGE))
+	$(call on_platform,PG_TARGET=$(MUSL) PG_MADE=$(MUSL_MADE) $(PYTEST) -k 'not debian' tests/platforms)
+	$(call on_platform,PG_SANDBOX=$(MUSL_EMULATOR) PG_PLATFORMS=$(MUSL)=$(MUSL_STAGE) $(PYTEST) -rs tests/empty_root)
+	@$(call on_platform,$(call HAVE,musl) PG_SANDBOX=$(MUSL_EMULATOR) scripts/with-sandbox tests/platforms/musl_python.sh $(MUSL_MADE) build/musl/python)
 	+$(call on_platform,$(MUSL_GO) $(MAKE) --no-print-directory TARGET=$(MUSL) PROFILE=release CC='$(MUSL_CC)' LINK='$(MUSL_LINK)' \
 	    $(addprefix $(CURDIR)/,$(MUSL_DRIVERS)))
 	$(call on_platform,PG_LANGUAGES='c go' PG_DRIVER_C=$(word 1,$(MUSL_DRIVERS)) PG_DRIVER_GO=$(word 2,$(MUSL_DRIVERS)) \

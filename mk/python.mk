@@ -19,12 +19,13 @@ $(eval $(call environment,build/venv-bench,benches/requirements.txt))
 $(eval $(call environment,build/venv-packages,tests/packages/requirements.txt))
 
 # Interpreters that this system lacks. `ready` is missing if Debian has another version by now, and no test is played then.
-build/pypy/ready build/free-threaded/ready: build/%/ready: scripts/interpreters | setup
+build/musl/ready: | build/venv-wheel/ready
+build/pypy/ready build/free-threaded/ready build/musl/ready: build/%/ready: scripts/interpreters | setup
 	@scripts/setup interpreters
 	scripts/interpreters $* $(@D)
 
 # What the tests there need besides: packages without compiled parts.
-build/free-threaded/packages: build/free-threaded/ready tests/requirements.txt | $(VENV)/ready
+build/free-threaded/packages build/musl/packages: build/%/packages: build/%/ready tests/requirements.txt | $(VENV)/ready
 	[ ! -e $< ] || $(PYTHON) $(PIP_INSTALL) --upgrade --python-version 3.13 --implementation py --abi none --platform any \
-	    --only-binary=:all: --target $(@D)/lib/python3.13t/site-packages $$(grep -E '^(pytest|prometheus-client)==' tests/requirements.txt)
+	    --only-binary=:all: --target $$(echo $(@D)/lib/python3.13*)/site-packages $$(grep -E '^(pytest|prometheus-client)==' tests/requirements.txt)
 	[ ! -e $< ] || touch $@

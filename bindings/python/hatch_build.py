@@ -2,11 +2,12 @@
 
 Without options that is the shared library, beside the package; with the options ``package`` and ``program``
 (of cargo) it is a program, as a script with a bill of materials. The wheel is tagged for this machine, or for
-the target (``linux_x86_64``). auditwheel finds out on which other systems it runs.
+the target: with glibc ``linux_x86_64``, and auditwheel finds out on which other systems it runs; with musl
+``musllinux_1_2_x86_64``, since auditwheel judges musl only where it is the libc of the system.
 
 Variables: CARGO (default ``cargo``) and PG_WHEEL_TARGET, a ``--target`` for cargo. With ``cargo-zigbuild``
 and ``x86_64-unknown-linux-gnu.2.17`` the part is linked for an older glibc; with ``scripts/cargo-platform``
-and ``aarch64-unknown-linux-gnu.2.17``, for another kind of machine.
+and ``aarch64-unknown-linux-gnu.2.17`` or ``x86_64-unknown-linux-musl``, for another platform.
 """
 
 import json
@@ -44,7 +45,10 @@ class CargoHook(BuildHookInterface):  # type: ignore[type-arg]
 def platform() -> str:
     """Python's name of the target, or of this machine."""
     target = os.environ.get("PG_WHEEL_TARGET")
-    return f"linux_{target.split('-')[0]}" if target else re.sub(r"\W", "_", sysconfig.get_platform())
+    if not target:
+        return re.sub(r"\W", "_", sysconfig.get_platform())
+    system = "musllinux_1_2" if target.endswith("-musl") else "linux"
+    return f"{system}_{target.split('-')[0]}"
 
 
 def build_library() -> str:

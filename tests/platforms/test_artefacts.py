@@ -14,11 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TARGET = os.environ["PG_TARGET"]
-"""As the Makefile has it: aarch64-unknown-linux-gnu.2.17."""
+"""As the Makefile has it: aarch64-unknown-linux-gnu.2.17, x86_64-unknown-linux-musl."""
 MADE = Path(os.environ["PG_MADE"])
 VERSION = re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]  # type: ignore[index]
 
 MACHINE = TARGET.split("-")[0]
+MUSL = TARGET.endswith("-musl")
 ELF_MACHINE = {"x86_64": 62, "aarch64": 183}[MACHINE]
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}[MACHINE]
 WHEELS = {
@@ -27,6 +28,13 @@ WHEELS = {
     "paymentsgate_auth_sandbox": f"paymentsgate_auth_sandbox-{VERSION}.data/scripts/pg-sandbox",
 }
 PROGRAMS = ["paymentsgate-auth", "pg-sandbox"]
+LIBC_OF_MUSL = Path("/lib/ld-musl-x86_64.so.1")
+"""Musl 1.2.3 of this system. Its functions have the same names on every kind of machine."""
+SINCE_MUSL_1_2_0 = {
+    *("_Fork", "reallocarray", "gettid", "tcgetwinsize", "tcsetwinsize"),  # 1.2.2
+    *("qsort_r", "pthread_getname_np"),  # 1.2.3
+}
+"""Those of its functions that are newer than 1.2.0."""
 
 
 def said(*command: str | Path) -> str:
@@ -51,12 +59,36 @@ def check_object(path: Path) -> None:
 
 def check_elf(path: Path) -> None:
     check_object(path)
+    if MUSL:
+        check_musl(path)
+    else:
+        check_glibc(path)
+
+
+def dynamic_symbols(path: Path) -> list[list[str]]:
+    """Columns of readelf."""
+    lines = (line.split() for line in said("readelf", "--wide", "--dyn-syms", path).splitlines())
+    return [line for line in lines if len(line) >= 8 and line[0][:-1].isdigit()]
+
+
+def check_musl(path: Path) -> None:
+    """The library needs libc alone, as it was in musl 1.2.0. The programs need nothing, also no loader."""
+    library = ".so" in path.name
+    needed = re.findall(r"\(NEEDED\).*\[(.+)\]", said("readelf", "--wide", "--dynamic", path))
+    assert needed == (["libc.so"] if library else []), path
+    assert "INTERP" not in said("readelf", "--wide", "--program-headers", path), path
+    symbols = {line[7] for line in dynamic_symbols(path) if line[4] == "GLOBAL" and line[6] == "UND"}
+    assert bool(symbols) is library, path
+    given = {line[7] for line in dynamic_symbols(LIBC_OF_MUSL) if line[6] != "UND"}
+    assert not symbols - (given - SINCE_MUSL_1_2_0), path
+
+
+def check_glibc(path: Path) -> None:
     versions = re.findall(r"GLIBC_(\d+\.[\d.]+)", said("readelf", "--version-info", path))
     assert versions, path
     assert max(tuple(int(part) for part in version.split(".")) for version in versions) <= glibc(), path
     # What this glibc does not have has no version, and the linker accepts it in a library.
-    lines = said("readelf", "--wide", "--dyn-syms", path).splitlines()
-    symbols = [line.split()[7] for line in lines if " UND " in line and " GLOBAL " in line]
+    symbols = [line[7] for line in dynamic_symbols(path) if line[4] == "GLOBAL" and line[6] == "UND"]
     assert symbols, path
     assert not [symbol for symbol in symbols if "@" not in symbol], path
 
@@ -68,9 +100,7 @@ def reviewed_exports() -> set[str]:
 
 def check_symbol_versions(library: Path) -> None:
     """Each symbol of the reviewed list with the version of the ABI, and no other."""
-    columns = [line.split() for line in said("readelf", "--wide", "--dyn-syms", library).splitlines()]
-    defined = [line for line in columns if len(line) == 8 and line[0][:-1].isdigit() and line[6] != "UND"]
-    exported = {line[7] for line in defined}
+    exported = {line[7] for line in dynamic_symbols(library) if line[6] != "UND"}
     assert exported == {f"{name}@@PAYMENTSGATE_AUTH_1" for name in reviewed_exports()}, library
 
 
@@ -84,7 +114,8 @@ def check_no_path_of_this_machine(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", WHEELS)
 def test_a_wheel_is_for_the_target(name: str, tmp_path: Path) -> None:
-    tag = f"manylinux_{'_'.join(map(str, glibc()))}_{MACHINE}"
+    system = "musllinux_1_2" if MUSL else f"manylinux_{'_'.join(map(str, glibc()))}"
+    tag = f"{system}_{MACHINE}"
     (file,) = MADE.glob(f"{name}-*.whl")
     assert file.name.startswith(f"{name}-{VERSION}-py3-none-")
     assert tag in file.name.removesuffix(".whl").split("-")[-1].split(".")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import ssl
 import threading
 import time
 import urllib.request
@@ -31,6 +30,9 @@ Config = dict[str, str]
 
 
 def wallet(sandbox: Sandbox, token: Token) -> dict[str, object]:
+    # Not every interpreter of the tests has this module: that for musl has none.
+    import ssl
+
     request = urllib.request.Request(
         sandbox.address["https"] + "/wallet", headers={"Authorization": f"Bearer {token.access_token}"}
     )
