@@ -23,33 +23,35 @@ test-arm64: test-arm64-program $(VENV)/ready ## Wheels, archive and Debian packa
 	$(call on_platform,PG_TARGET=$(ARM64) PG_MADE=$(ARM64_MADE) $(PYTEST) tests/platforms)
 	$(call on_platform,scripts/with-sandbox tests/platforms/arm64.sh $(ARM64_MADE))
 
-# With musl, linked statically, a program needs nothing at all. The trees that programs are built against:
+# With musl, linked statically, a program needs nothing at all. The trees that programs are built against: of a library without
+# optimization; of a release, for the drivers of the table of behaviours; the archive of `make dist`, for all other programs.
 MUSL       := x86_64-unknown-linux-musl
-MUSL_STAGE := $(CURDIR)/build/$(MUSL)/stage
-MUSL_DEV   := $(CURDIR)/build/$(MUSL)/dev/stage
 MUSL_ARM64 := aarch64-unknown-linux-musl
-MUSL_ARM64_DEV := $(CURDIR)/build/$(MUSL_ARM64)/dev/stage
-# `$(call make_musl,TARGET,PROFILE=… STAGE)`
-make_musl   = $(call on_platform,$(MAKE) --no-print-directory TARGET=$(1) $(2)/lib/$(SO_FILE))
+MUSL_DEV   := $(CURDIR)/build/$(MUSL)/dev/stage
+MUSL_STAGE := $(CURDIR)/build/$(MUSL)/stage
+# `$(call unpacked,TARGET)`
+unpacked    = $(CURDIR)/build/$(1)/archive/paymentsgate-auth-$(VERSION)-$(1)
+# `$(call make_musl,TARGET,WORDS)`
+make_musl   = $(call on_platform,$(MAKE) --no-print-directory TARGET=$(1) $(2))
+# `$(call packaged,TARGET)`: looks into what `make dist wheel` made.
+packaged    = $(call on_platform,PG_TARGET=$(1) PG_MADE=$(CURDIR)/build/$(1)/dist $(PYTEST) -k 'not debian' tests/platforms)
 
 test-empty-root: $(STAGED) $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready ## Programs in root folders without anything else, with glibc and musl
-	+$(call make_musl,$(MUSL),PROFILE=dev $(MUSL_DEV))
+	+$(call make_musl,$(MUSL),PROFILE=dev $(MUSL_DEV)/lib/$(SO_FILE))
 	PG_PLATFORMS="$(HOST)=$(STAGE) $$($(call on_platform,echo $(MUSL)=$(MUSL_DEV)))" $(PYTEST) -rs $(addprefix tests/empty_root/,test_empty_root.py test_panics.py)
 
-# Release builds, and static drivers of the table of behaviours. Go gets its words from the environment. The emulator is the static one of
-# the archive.
+# The emulator of the tests is the static one of the archive. Go gets its words from the environment.
 MUSL_CC      = $(CURDIR)/build/venv-wheel/bin/python -m ziglang cc -target x86_64-linux-musl
 MUSL_LINK    = -static $$$$(pkg-config --static --cflags --libs paymentsgate_auth)
 MUSL_GO      = CC='$(MUSL_CC)' CGO_ENABLED=1 CGO_LDFLAGS=-L$(MUSL_STAGE)/lib \
     GOFLAGS="-tags=pgauth_static,netgo,osusergo '-ldflags=-linkmode=external -extldflags=-static'"
-MUSL_MADE    = $(CURDIR)/build/$(MUSL)/dist
-MUSL_EMULATOR = $(CURDIR)/build/$(MUSL)/archive/paymentsgate-auth-$(VERSION)-$(MUSL)/bin/pg-sandbox
 MUSL_DRIVERS = $(addprefix build/$(MUSL)/drivers/,c go)
-test-musl: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready build/musl/packages ## The library with musl: static programs in C and Go, archive and wheels, Python, the table of behaviours
-	+$(call make_musl,$(MUSL),PROFILE=release dist wheel $(MUSL_STAGE))
-	$(call on_platform,PG_TARGET=$(MUSL) PG_MADE=$(MUSL_MADE) $(PYTEST) -k 'not debian' tests/platforms)
-	$(call on_platform,PG_SANDBOX=$(MUSL_EMULATOR) PG_PLATFORMS=$(MUSL)=$(MUSL_STAGE) $(PYTEST) -rs tests/empty_root)
-	@$(call on_platform,$(call HAVE,musl) PG_SANDBOX=$(MUSL_EMULATOR) scripts/with-sandbox tests/platforms/musl_python.sh $(MUSL_MADE) build/musl/python)
+test-musl: export PG_SANDBOX := $(call unpacked,$(MUSL))/bin/pg-sandbox
+test-musl: $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready build/musl/packages ## Archive and wheels for musl, static programs in C and Go, Python, the table of behaviours
+	+$(call make_musl,$(MUSL),dist wheel $(MUSL_STAGE)/lib/$(SO_FILE))
+	$(call packaged,$(MUSL))
+	$(call on_platform,PG_PLATFORMS=$(MUSL)=$(call unpacked,$(MUSL)) $(PYTEST) -rs tests/empty_root)
+	$(call on_platform,$(call HAVE,musl) scripts/with-sandbox tests/platforms/musl_python.sh $(CURDIR)/build/$(MUSL)/dist build/musl/python)
 	+$(call on_platform,$(MUSL_GO) $(MAKE) --no-print-directory TARGET=$(MUSL) PROFILE=release CC='$(MUSL_CC)' LINK='$(MUSL_LINK)' \
 	    $(addprefix $(CURDIR)/,$(MUSL_DRIVERS)))
 	$(call on_platform,PG_LANGUAGES='c go' PG_DRIVER_C=$(word 1,$(MUSL_DRIVERS)) PG_DRIVER_GO=$(word 2,$(MUSL_DRIVERS)) \
@@ -65,11 +67,12 @@ build/musl-arm64/ready:
 	[ ! -e $(@D)/package.deb ] || { echo '$(MUSL_HASH)  $(@D)/package.deb' | sha256sum --check --quiet && \
 	    dpkg-deb --extract $(@D)/package.deb $(@D) && touch $@; }
 
-# A library without optimization. Under qemu, a program needs no root folder of its kind of machine, or one with the libc of musl.
-test-musl-arm64: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready build/musl-arm64/ready ## The library with musl for ARM: programs in C, under qemu
-	+$(call make_musl,$(MUSL_ARM64),PROFILE=dev $(MUSL_ARM64_DEV))
-	$(call on_platform,PG_PLATFORMS=$(MUSL_ARM64)=$(MUSL_ARM64_DEV) $(PYTEST) -rs \
-	    -k 'read_only_root or static_program or shared_library' $(addprefix tests/empty_root/,test_empty_root.py test_panics.py))
+# Under qemu, a program needs no root folder of its kind of machine, or one with the libc of musl.
+test-musl-arm64: $(PG_SANDBOX) $(VENV)/ready setup-platforms build/rust/ready build/venv-wheel/ready build/musl-arm64/ready ## Archive and wheels for musl on ARM, static programs in C and Go under qemu
+	+$(call make_musl,$(MUSL_ARM64),dist wheel)
+	$(call packaged,$(MUSL_ARM64))
+	$(call on_platform,PG_PLATFORMS=$(MUSL_ARM64)=$(call unpacked,$(MUSL_ARM64)) $(PYTEST) -rs \
+	    -k 'read_only_root or static_program or shared_library or command_line or emulator' tests/empty_root)
 
 test-macos: build/rust/ready build/venv-wheel/ready ## The library compiles for macOS, and links as far as zig has its libraries
 	@scripts/setup macos
