@@ -7,9 +7,10 @@ PC_PREFIX ?= $(PREFIX)
 MOVABLE   := PC_PREFIX='$$$${pcfiledir}/../..'
 # What a static link needs besides: `cargo rustc --lib --crate-type staticlib -- --print native-static-libs`, without what
 # the compiler adds by itself, libc and the one of the two libgcc that fits.
-NATIVE_LIBS := $(if $(filter %-musl,$(TARGET)),-lgcc_eh,-lutil -lrt -lpthread -lm -ldl)
+NATIVE_LIBS := -lutil -lrt -lpthread -lm -ldl
+MUSL_LIBS   := -lgcc_eh
 MACOS_LIBS  := -Wl,-framework,Security -Wl,-framework,CoreFoundation -liconv -lm
-STATIC_LIBS  = $(if $(filter Darwin,$(SYSTEM)),$(MACOS_LIBS),$(NATIVE_LIBS))
+STATIC_LIBS  = $(if $(filter Darwin,$(SYSTEM)),$(MACOS_LIBS),$(if $(filter %-musl,$(TARGET)),$(MUSL_LIBS),$(NATIVE_LIBS)))
 
 CMAKE   := $(LIBDIR)/cmake/PaymentsgateAuth
 # What the templates of the two package files are filled with.
