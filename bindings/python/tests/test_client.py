@@ -30,7 +30,7 @@ Config = dict[str, str]
 
 
 def wallet(sandbox: Sandbox, token: Token) -> dict[str, object]:
-    # Not every interpreter of the tests has this module: that for musl has none.
+    # The interpreter of the tests for musl has no such module.
     import ssl
 
     request = urllib.request.Request(

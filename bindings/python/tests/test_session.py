@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from sandbox import Sandbox
 from test_client import wallet
 from waiting import eventually
@@ -212,6 +211,9 @@ def test_health(sandbox: Sandbox, settings: Config) -> None:
 
 def test_metrics(sandbox: Sandbox, settings: Config) -> None:
     """Read by the parser of Prometheus' own client."""
+    # It needs ssl.
+    from prometheus_client.parser import text_string_to_metric_families
+
     client = Client(settings)
     first, second = client.session(settings), client.session(settings)
     tokens = [first.token(), second.token()]
