@@ -60,9 +60,11 @@ $(PG_SANDBOX): $(MANIFESTS) $(call files,$(SANDBOX)/src) | setup
 	$(DEV_BUILD) --bin pg-sandbox
 	@install -D -m 755 $(DEV_BIN)/pg-sandbox $@
 
+# With musl beside the command line: programs have other flags than the library, and in one folder each would undo the other.
+SANDBOX_OUT := $(if $(filter %-musl,$(TARGET)),/cli)
 $(RELEASE_SANDBOX): $(MANIFESTS) $(call files,$(SANDBOX)/src) | setup $(PLATFORM_READY)
-	$(RELEASE) build $(call for_target,) --release --package pg-sandbox
-	@install -D -m 755 $(call made,)/release/pg-sandbox $@
+	$(RELEASE) build $(call for_target,$(SANDBOX_OUT)) --release --package pg-sandbox
+	@install -D -m 755 $(call made,$(SANDBOX_OUT))/release/pg-sandbox $@
 
 live: $(LIVE)
 $(LIVE): $(MANIFESTS) $(call files,src $(SANDBOX)/src examples/live/src) | setup

@@ -62,10 +62,12 @@ def build_program(package: str, program: str) -> str:
     """Builds a program and returns its path.
 
     The command line has a target directory of its own, as in the Makefile: it is built with another form of
-    the library, and in one directory each would undo the other.
+    the library, and in one directory each would undo the other. With musl so has the emulator: programs have
+    other flags than the library.
     """
     folder = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
-    words = ["--target-dir", str(folder / "cli")] if package == "paymentsgate-auth-cli" else []
+    apart = package == "paymentsgate-auth-cli" or os.environ.get("PG_WHEEL_TARGET", "").endswith("-musl")
+    words = ["--target-dir", str(folder / "cli")] if apart else []
     files = cargo("build", "--package", package, "--bin", program, *words)
     return next(file for file in reversed(files) if Path(file).name == program)
 
