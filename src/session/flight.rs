@@ -171,6 +171,12 @@ impl Flight {
         self.plan.on_ambiguous == OnAmbiguous::Replay
     }
 
+    /// Whether the pair will stay private: the flight has given up the store. Its Issue needs no lease then, which may
+    /// be lost until the flight ends.
+    pub fn is_private(&self) -> bool {
+        self.store_error.is_some()
+    }
+
     /// The next step after `input`, which came at `now` on the boot clock.
     pub fn next(&mut self, input: Input, now: Duration) -> Step {
         let took = now.saturating_sub(std::mem::replace(&mut self.step_started, now));
@@ -362,7 +368,7 @@ impl Flight {
         pair.token.refused_young = self.plan.refused_young;
         self.host_copy = self.copy_for_host(&pair);
         // Without the lock nothing is written.
-        if self.store_error.is_some() { Step::KeepPrivate(pair) } else { Step::Commit(pair) }
+        if self.is_private() { Step::KeepPrivate(pair) } else { Step::Commit(pair) }
     }
 
     fn copy_for_host(&self, pair: &Pair) -> Option<Secret> {
@@ -524,15 +530,6 @@ mod tests {
         assert!(matches!(flight.next(uncommitted(pair), 11 * SECOND), Step::Pause { .. }));
         assert!(matches!(flight.next(Input::Resumed, 11 * SECOND), Step::Lock));
         assert!(matches!(flight.next(Input::StoreFailed(down()), 12 * SECOND), Step::KeepPrivate(_)));
-    }
-
-    #[test]
-    fn a_refresh_can_be_given_up_if_the_obstacle_to_issue_ends_soon() {
-        for (status, expected) in [(Status::PG_ERR_REDIRECT, true), (Status::PG_ERR_REFUSED, false)] {
-            let obstacle = Some(Box::new(Error::new(status, "no")));
-            let flight = Flight::new(Plan { may_issue: false, obstacle, ..Plan::plain(0) }, None);
-            assert_eq!(flight.may_recover(), expected, "{status:?}");
-        }
     }
 
     #[test]

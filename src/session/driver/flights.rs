@@ -40,6 +40,8 @@ struct Attempt {
     may_recover: bool,
     /// After a lost answer the refresh token is presented once more.
     may_replay: bool,
+    /// The flight has given up the store.
+    is_private: bool,
 }
 
 /// How long one call may take while there is no token to hand out.
@@ -139,6 +141,7 @@ impl Driver {
                         issues: flight.issues(),
                         may_recover: flight.may_recover(),
                         may_replay: flight.may_replay(),
+                        is_private: flight.is_private(),
                     };
                     let taken = self.perform_step(step, attempt, &deps).await;
                     taken.unwrap_or_else(Input::StoreFailed)
@@ -151,7 +154,7 @@ impl Driver {
     async fn perform_step(
         &self,
         step: Step,
-        Attempt { base, stored, issues, may_recover, may_replay }: Attempt,
+        Attempt { base, stored, issues, may_recover, may_replay, is_private }: Attempt,
         FlightDeps { record_number, store, credentials }: &FlightDeps,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
@@ -209,7 +212,10 @@ impl Driver {
             // Model: Issue.
             Step::Issue => match credentials {
                 Some(credentials) => {
-                    store.ensure_lease().await?;
+                    // Model: IssuePrivately.
+                    if !is_private {
+                        store.ensure_lease().await?;
+                    }
                     let call = Call::Issue(Credentials::clone(credentials));
                     let timeout = self.call_timeout(self.client.issue_timeout, issues);
                     while_keeping_lease(&**store, self.call(call, timeout, LONGEST_WITHOUT_TOKEN * issues))
@@ -390,6 +396,8 @@ mod tests {
     use crate::config::Config;
     use crate::secret::Secret;
     use crate::store::{Inspection, Lock, MemoryStore, Storing, Uncommitted};
+    use crate::transport::RawResponse;
+    use zeroize::Zeroizing;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -402,24 +410,55 @@ mod tests {
         }
     }
 
-    /// A store that panics in the middle of a flight and in its cleanup.
+    /// A service that issues a pair.
+    struct Generous;
+
+    impl Transport for Generous {
+        fn send(&self, _request: Request) -> Sending<'_> {
+            let body = Zeroizing::new(br#"{"access_token":"a","expires_in":3600}"#.to_vec());
+            let answer = RawResponse { status: 200, body, ..RawResponse::default() };
+            Box::pin(std::future::ready(Exchange { sent: None, result: Ok(answer) }))
+        }
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Breaks {
+        /// It panics in the lock and in the cleanup.
+        InLock,
+        /// It panics in the middle of a flight and in the cleanup.
+        InTheMiddle,
+        /// No intent can be written, and another session takes the lease.
+        Lease,
+    }
+
     struct Broken {
-        panics_in_lock: bool,
+        breaks: Breaks,
         inner: MemoryStore,
+    }
+
+    impl Broken {
+        fn new(breaks: Breaks) -> Self {
+            Broken { breaks, inner: MemoryStore::default() }
+        }
     }
 
     impl Store for Broken {
         fn lock(&self, base: u64) -> Storing<'_, Lock> {
-            assert!(!self.panics_in_lock, "a defect in the lock");
+            assert!(self.breaks != Breaks::InLock, "a defect in the lock");
             self.inner.lock(base)
         }
 
         fn load(&self) -> Storing<'_, Loaded> {
-            panic!("a defect in the middle")
+            assert!(self.breaks != Breaks::InTheMiddle, "a defect in the middle");
+            self.inner.load()
         }
 
         fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
-            self.inner.intend()
+            Box::pin(std::future::ready(Err(Error::new(Status::PG_ERR_STORE, "the store fails"))))
+        }
+
+        fn ensure_lease(&self) -> Storing<'_, ()> {
+            Box::pin(std::future::ready(Err(Error::new(Status::PG_ERR_STORE, "the lease is lost"))))
         }
 
         fn retract(&self, refresh: RefreshToken) -> Storing<'_, ()> {
@@ -435,7 +474,8 @@ mod tests {
         }
 
         fn unlock(&self) -> Storing<'_, ()> {
-            panic!("a defect in the cleanup")
+            assert!(self.breaks == Breaks::Lease, "a defect in the cleanup");
+            self.inner.unlock()
         }
 
         fn inspect(&self) -> Storing<'_, Inspection> {
@@ -448,8 +488,12 @@ mod tests {
     }
 
     fn driver(store: impl Store + 'static) -> Arc<Driver> {
+        driver_of(store, Silent)
+    }
+
+    fn driver_of(store: impl Store + 'static, transport: impl Transport + 'static) -> Arc<Driver> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let client = Client::with_parts(&Config::default(), Box::new(Silent), clock.clone()).unwrap();
+        let client = Client::with_parts(&Config::default(), Box::new(transport), clock.clone()).unwrap();
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
         let account =
             Arc::new(Account::fixed(client.clone(), Arc::new(Credentials { account_id, public_key })));
@@ -459,8 +503,8 @@ mod tests {
 
     #[test]
     fn a_flight_ends_even_if_its_store_and_its_cleanup_panic() {
-        for panics_in_lock in [true, false] {
-            let driver = driver(Broken { panics_in_lock, inner: MemoryStore::default() });
+        for breaks in [Breaks::InLock, Breaks::InTheMiddle] {
+            let driver = driver(Broken::new(breaks));
             for _ in 0..2 {
                 let error = driver.ask(
                     Duration::from_secs(3),
@@ -474,8 +518,17 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_that_is_lost_after_the_store_has_failed_does_not_prevent_a_private_pair() {
+        let driver = driver_of(Broken::new(Breaks::Lease), Generous);
+        let request = driver.token_request(PATIENCE, Duration::ZERO);
+        let committed = driver.ask(PATIENCE, request).unwrap();
+        assert_eq!(committed.generation(), 1);
+        assert!(driver.close(PATIENCE), "the flight has ended");
+    }
+
+    #[test]
     fn a_flight_starts_even_if_a_callback_panics() {
-        let driver = driver(Broken { panics_in_lock: false, inner: MemoryStore::default() });
+        let driver = driver(Broken::new(Breaks::InTheMiddle));
         let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
         let asked = || driver.add_waiter(driver.new_id(), at_once, Box::new(|_| panic!("a defect")));
         assert!(defect::catch_panic(asked).is_err());
