@@ -33,6 +33,8 @@ struct Scene {
     is_down: bool,
     /// The next write arrives, and its answer is lost.
     loses_answer: bool,
+    /// How long a call takes.
+    call_takes: Duration,
     /// How the lease changes when the session waits.
     after_wait: Option<Lease>,
     calls: Vec<&'static str>,
@@ -55,6 +57,7 @@ impl Server {
             lease: Lease::Free,
             is_down: false,
             loses_answer: false,
+            call_takes: Duration::ZERO,
             after_wait: None,
             calls: Vec::new(),
         })))
@@ -114,6 +117,8 @@ impl Link {
     {
         let mut scene = self.server.scene();
         scene.calls.push(call);
+        let takes = scene.call_takes;
+        scene.now += takes;
         let answer = if scene.is_down {
             Err(Error::new(Status::PG_ERR_STORE, "the server is down"))
         } else {
@@ -383,6 +388,15 @@ fn a_call_needs_a_lease_of_the_last_two_seconds() {
     assert!(is_lost(&wait(session.ensure_lease()).unwrap_err()));
     // Without a lease nothing can be lost.
     assert!(wait(server.session(3).ensure_lease()).is_ok());
+}
+
+#[test]
+fn a_lease_whose_renewal_took_longer_than_two_seconds_is_not_recent() {
+    let server = Server::new();
+    let session = server.holder();
+    server.pass(3 * SECOND);
+    server.scene().call_takes = 3 * SECOND;
+    assert!(is_lost(&wait(session.ensure_lease()).unwrap_err()));
 }
 
 #[test]
