@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::protocol::{Acquired, Backend, LeaseView, LeasedStore, RENEWAL, RecordWrite, new_owner};
-use crate::clock::{Clock, Moment};
+use crate::clock::{BootId, Clock, Moment};
 use crate::error::Error;
 use crate::expiry::Lifetime;
 use crate::secret::Secret;
@@ -16,6 +16,8 @@ use crate::token::{Pair, RefreshToken, Token};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const SECOND: Duration = Duration::from_secs(1);
+/// How far the wall clock is ahead of the boot clock on the first machine.
+const WALL: Duration = Duration::from_secs(1_700_000_000);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Lease {
@@ -33,6 +35,8 @@ struct Scene {
     is_down: bool,
     /// The next write arrives, and its answer is lost.
     loses_answer: bool,
+    /// How many seconds the server's clock is ahead of the clock of the first machine, if it has one.
+    clock_ahead: Option<i64>,
     /// How long a call takes.
     call_takes: Duration,
     /// How the lease changes when the session waits.
@@ -57,6 +61,7 @@ impl Server {
             lease: Lease::Free,
             is_down: false,
             loses_answer: false,
+            clock_ahead: None,
             call_takes: Duration::ZERO,
             after_wait: None,
             calls: Vec::new(),
@@ -67,9 +72,12 @@ impl Server {
         self.0.lock().unwrap()
     }
 
-    /// The store of one session.
+    /// The store of one session on the first machine.
     fn session(&self, number: u32) -> LeasedStore<Link> {
-        let clock: Arc<dyn Clock> = Arc::new(self.clone());
+        self.session_on(Arc::new(self.clone()), number)
+    }
+
+    fn session_on(&self, clock: Arc<dyn Clock>, number: u32) -> LeasedStore<Link> {
         let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
         let ledger = Ledger::new(key, None, clock.clone(), "test".into());
         LeasedStore::new(Link { server: self.clone(), number }, ledger, clock, PATIENCE)
@@ -106,8 +114,30 @@ impl Server {
 impl Clock for Server {
     fn now(&self) -> Moment {
         let boot = self.scene().now;
-        Moment { boot, wall: boot + Duration::from_secs(1_700_000_000) }
+        Moment { boot, wall: boot + WALL }
     }
+
+    fn boot_id(&self) -> Option<BootId> {
+        Some(BootId([1; 16]))
+    }
+}
+
+/// Another machine, whose wall clock is wrong by this many seconds.
+struct Elsewhere(Server, i64);
+
+impl Clock for Elsewhere {
+    fn now(&self) -> Moment {
+        let Moment { boot, wall } = self.0.now();
+        Moment { boot: boot + 50_000 * SECOND, wall: ahead(wall, self.1) }
+    }
+
+    fn boot_id(&self) -> Option<BootId> {
+        Some(BootId([9; 16]))
+    }
+}
+
+fn ahead(wall: Duration, seconds: i64) -> Duration {
+    Duration::from_secs(wall.as_secs().checked_add_signed(seconds).unwrap())
 }
 
 impl Link {
@@ -132,7 +162,7 @@ impl Link {
             is_held: scene.lease == Lease::Of(self.number),
             version: scene.version,
             record: scene.record.clone().filter(|record| !record.is_empty()),
-            wall: None,
+            wall: scene.clock_ahead.map(|seconds| ahead(scene.now + WALL, seconds)),
         }
     }
 }
@@ -217,7 +247,7 @@ fn secret(text: &str) -> Secret {
 }
 
 fn pair(number: u64) -> Pair {
-    let anchor = Moment { boot: 1000 * SECOND, wall: Duration::from_secs(1_700_001_000) };
+    let anchor = Moment { boot: 1000 * SECOND, wall: 1000 * SECOND + WALL };
     let token = Token::new(secret(&format!("a{number}")), Lifetime::of(3600 * SECOND), anchor);
     Pair { token, refresh: Some(RefreshToken::new(secret(&format!("r{number}")))) }
 }
@@ -483,4 +513,30 @@ fn an_inspection_shows_the_record_and_takes_no_lease() {
     let found = wait(server.session(2).inspect()).unwrap();
     assert_eq!(found.loaded.committed.unwrap().generation(), 1);
     assert_eq!((server.calls(), server.scene().lease), (vec!["load"], Lease::Of(1)));
+}
+
+/// The wall clocks of both machines are wrong: the server's clock decides how old a token is, and how long a pause.
+#[test]
+fn the_clock_of_the_server_counts_between_two_machines() {
+    for (here, there) in [(0, 0), (500, 900), (-500, -900), (500, -900), (-500, 900)] {
+        let server = Server::new();
+        server.scene().clock_ahead = Some(here);
+        let session = server.session(1);
+        held(&session);
+        wait(session.commit(0, pair(1))).unwrap();
+        held(&session);
+        let pause = 30 * SECOND;
+        wait(session.back_off(Refusal { until: server.now().boot + pause, ..refusal(&server) })).unwrap();
+        assert_eq!(claimed(&session).unwrap().as_deref(), Some("r1"));
+        server.pass(10 * SECOND);
+        let clock = Arc::new(Elsewhere(server.clone(), there));
+        let other = server.session_on(clock.clone(), 2);
+        let found = wait(other.load()).unwrap();
+        let committed = found.committed.unwrap();
+        assert_eq!(committed.token().remaining(clock.now()), 3590 * SECOND, "{here} {there}");
+        assert!(!committed.has_uncertain_age);
+        assert_eq!(found.back_off.unwrap().until, clock.now().boot + pause - 10 * SECOND, "{here} {there}");
+        let claimant = wait(server.session_on(clock, 3).inspect()).unwrap().intent.unwrap();
+        assert_eq!(claimant.age, Some(10 * SECOND), "{here} {there}");
+    }
 }
