@@ -392,10 +392,12 @@ mod tests {
     use super::super::super::decision::Policy;
     use super::super::super::published::PublishedToken;
     use super::*;
-    use crate::clock::{Clock, SystemClock};
+    use crate::clock::{Clock, Moment, SystemClock};
     use crate::config::Config;
+    use crate::expiry::Lifetime;
     use crate::secret::Secret;
     use crate::store::{Inspection, Lock, MemoryStore, Storing, Uncommitted};
+    use crate::token::Token;
     use crate::transport::RawResponse;
     use zeroize::Zeroizing;
 
@@ -543,6 +545,24 @@ mod tests {
             let maybe_spent = RefreshToken::new(Secret::new("perhaps spent").unwrap()).into_maybe_spent();
             driver.end_flight(FlightOutcome { maybe_spent, ..FlightOutcome::crashed(closed()) }, 0);
             assert_eq!(driver.state().work().maybe_spent.is_some(), is_kept);
+        }
+    }
+
+    #[test]
+    fn without_a_token_each_further_call_of_a_flight_has_more_time() {
+        let driver = driver(MemoryStore::default());
+        let longest = Duration::from_secs(12);
+        assert_eq!([1, 2, 3].map(|calls| driver.call_timeout(longest, calls).as_secs()), [5, 10, 12]);
+    }
+
+    #[test]
+    fn a_pair_in_the_store_is_usable_until_its_token_counts_as_expired() {
+        let driver = driver(MemoryStore::default());
+        for (age, expected) in [(0, true), (40, true), (60, false)] {
+            let (age, now) = (Duration::from_secs(age), driver.now());
+            let anchor = Moment { boot: now.boot - age, wall: now.wall - age };
+            let token = Token::new(Secret::new("a").unwrap(), Lifetime::of(Duration::from_secs(60)), anchor);
+            assert_eq!(driver.is_usable(&Committed::private(token, 1)), expected, "after {age:?}");
         }
     }
 
