@@ -212,7 +212,7 @@ impl Driver {
             // Model: Issue.
             Step::Issue => match credentials {
                 Some(credentials) => {
-                    // Model: IssuePrivately.
+                    // A private pair needs none, and a lost lease may not come back.
                     if !is_private {
                         store.ensure_lease().await?;
                     }
