@@ -174,28 +174,6 @@ fn a_refusal_is_visible_to_all_until_a_call_succeeds() {
 }
 
 #[test]
-fn the_text_of_a_stored_refusal_says_what_was_refused() {
-    let folder = folder();
-    let one = locked(folder.path());
-    for (status, words) in [
-        (
-            Status::PG_ERR_REFUSED,
-            "the service refused the credentials (no code); check account_id and public_key",
-        ),
-        (Status::PG_ERR_RATE_LIMITED, "the service had too many requests"),
-        (Status::PG_ERR_BLOCKED, "something refused Issue, but not in the API's own way; check base_url"),
-        (Status::PG_ERR_REDIRECT, "something refused Issue, but not in the API's own way; check base_url"),
-        (Status::PG_ERR_CONNECTION_LOST, "the answer to a refresh was lost, and on_ambiguous is fail"),
-    ] {
-        let until = SystemClock.now().boot + Duration::from_secs(30);
-        one.back_off(&Refusal { strikes: 0, until, error: Error::new(status, "x") }).unwrap();
-        let text = record(folder.path()).load().unwrap().back_off.unwrap().error.text;
-        assert!(text.starts_with(words), "{text}");
-        assert!(text.ends_with("(stored by another session of this account)"), "{text}");
-    }
-}
-
-#[test]
 fn the_lock_file_is_kept_and_a_held_lock_stays_held() {
     let (folder, path) = seeded();
     let lock = beside(&path, ".lock").remove(0);
