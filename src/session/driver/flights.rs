@@ -390,7 +390,9 @@ fn took_too_long(limit: Duration) -> Error {
 mod tests {
     use super::super::super::account::Account;
     use super::super::super::decision::Policy;
+    use super::super::super::plan::Cause;
     use super::super::super::published::PublishedToken;
+    use super::super::Work;
     use super::*;
     use crate::clock::{Clock, Moment, SystemClock};
     use crate::config::Config;
@@ -433,26 +435,17 @@ mod tests {
         Lease,
     }
 
-    struct Broken {
-        breaks: Breaks,
-        inner: MemoryStore,
-    }
-
-    impl Broken {
-        fn new(breaks: Breaks) -> Self {
-            Broken { breaks, inner: MemoryStore::default() }
-        }
-    }
+    struct Broken(Breaks, MemoryStore);
 
     impl Store for Broken {
         fn lock(&self, base: u64) -> Storing<'_, Lock> {
-            assert!(self.breaks != Breaks::InLock, "a defect in the lock");
-            self.inner.lock(base)
+            assert!(self.0 != Breaks::InLock, "a defect in the lock");
+            self.1.lock(base)
         }
 
         fn load(&self) -> Storing<'_, Loaded> {
-            assert!(self.breaks != Breaks::InTheMiddle, "a defect in the middle");
-            self.inner.load()
+            assert!(self.0 != Breaks::InTheMiddle, "a defect in the middle");
+            self.1.load()
         }
 
         fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
@@ -464,28 +457,28 @@ mod tests {
         }
 
         fn retract(&self, refresh: RefreshToken) -> Storing<'_, ()> {
-            self.inner.retract(refresh)
+            self.1.retract(refresh)
         }
 
         fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
-            self.inner.commit(base, pair)
+            self.1.commit(base, pair)
         }
 
         fn back_off(&self, refusal: Refusal) -> Storing<'_, ()> {
-            self.inner.back_off(refusal)
+            self.1.back_off(refusal)
         }
 
         fn unlock(&self) -> Storing<'_, ()> {
-            assert!(self.breaks == Breaks::Lease, "a defect in the cleanup");
-            self.inner.unlock()
+            assert!(self.0 == Breaks::Lease, "a defect in the cleanup");
+            self.1.unlock()
         }
 
         fn inspect(&self) -> Storing<'_, Inspection> {
-            self.inner.inspect()
+            self.1.inspect()
         }
 
         fn forget(&self) -> Storing<'_, ()> {
-            self.inner.forget()
+            self.1.forget()
         }
     }
 
@@ -506,7 +499,7 @@ mod tests {
     #[test]
     fn a_flight_ends_even_if_its_store_and_its_cleanup_panic() {
         for breaks in [Breaks::InLock, Breaks::InTheMiddle] {
-            let driver = driver(Broken::new(breaks));
+            let driver = driver(Broken(breaks, MemoryStore::default()));
             for _ in 0..2 {
                 let error = driver.ask(
                     Duration::from_secs(3),
@@ -521,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_lease_that_is_lost_after_the_store_has_failed_does_not_prevent_a_private_pair() {
-        let driver = driver_of(Broken::new(Breaks::Lease), Generous);
+        let driver = driver_of(Broken(Breaks::Lease, MemoryStore::default()), Generous);
         let request = driver.token_request(PATIENCE, Duration::ZERO);
         let committed = driver.ask(PATIENCE, request).unwrap();
         assert_eq!(committed.generation(), 1);
@@ -530,7 +523,7 @@ mod tests {
 
     #[test]
     fn a_flight_starts_even_if_a_callback_panics() {
-        let driver = driver(Broken::new(Breaks::InTheMiddle));
+        let driver = driver(Broken(Breaks::InTheMiddle, MemoryStore::default()));
         let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
         let asked = || driver.add_waiter(driver.new_id(), at_once, Box::new(|_| panic!("a defect")));
         assert!(defect::catch_panic(asked).is_err());
@@ -563,6 +556,22 @@ mod tests {
             let anchor = Moment { boot: now.boot - age, wall: now.wall - age };
             let token = Token::new(Secret::new("a").unwrap(), Lifetime::of(Duration::from_secs(60)), anchor);
             assert_eq!(driver.is_usable(&Committed::private(token, 1)), expected, "after {age:?}");
+        }
+    }
+
+    #[test]
+    fn a_close_waits_for_a_flight_an_answer_and_a_request() {
+        let driver = driver(MemoryStore::default());
+        let begin: [fn(&mut Work); 3] = [
+            |work| work.in_flight = Some((Cause::Asked, Duration::ZERO)),
+            |work| work.answering = 1,
+            |work| drop(work.requests.insert(1, None)),
+        ];
+        for begin in begin {
+            driver.state().work = None;
+            assert!(!driver.state().is_busy());
+            begin(driver.state().work());
+            assert!(driver.state().is_busy());
         }
     }
 
