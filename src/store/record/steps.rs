@@ -137,6 +137,18 @@ fn a_refresh_token_that_may_have_been_taken_is_not_written_again() {
     assert!(ledger.next_record(entry(&ledger, &taken), 1, &pair).unwrap().1.has_refresh);
 }
 
+/// The service may leave the refresh token as it is.
+#[test]
+fn a_refresh_token_that_stays_the_same_is_written_with_the_next_pair() {
+    let mut ledger = ledger();
+    let (bytes, committed) = ledger.next_record(None, 0, &pair(1)).unwrap();
+    ledger.remember(&committed);
+    assert_eq!(ledger.generation(), 1);
+    let next = Pair { refresh: pair(1).refresh, ..pair(2) };
+    let (_, committed) = ledger.next_record(entry(&ledger, &bytes), 1, &next).unwrap();
+    assert_eq!((committed.generation(), committed.has_refresh), (2, true));
+}
+
 #[test]
 fn a_record_that_cannot_be_used_is_an_error_that_says_what_to_do() {
     let (plain, _) = written(0, 1);
