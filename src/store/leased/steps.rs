@@ -122,13 +122,12 @@ impl Clock for Server {
     }
 }
 
-/// Another machine, whose wall clock is wrong by this many seconds.
-struct Elsewhere(Server, i64);
+/// Another machine, whose wall clock is wrong by this many seconds, and which booted that many seconds ago.
+struct Elsewhere(Server, i64, u64);
 
 impl Clock for Elsewhere {
     fn now(&self) -> Moment {
-        let Moment { boot, wall } = self.0.now();
-        Moment { boot: boot + 50_000 * SECOND, wall: ahead(wall, self.1) }
+        Moment { boot: Duration::from_secs(self.2), wall: ahead(self.0.now().wall, self.1) }
     }
 
     fn boot_id(&self) -> Option<BootId> {
@@ -518,7 +517,9 @@ fn an_inspection_shows_the_record_and_takes_no_lease() {
 /// The wall clocks of both machines are wrong: the server's clock decides how old a token is, and how long a pause.
 #[test]
 fn the_clock_of_the_server_counts_between_two_machines() {
-    for (here, there) in [(0, 0), (500, 900), (-500, -900), (500, -900), (-500, 900)] {
+    for (here, there, booted) in
+        [(0, 0, 9999), (500, 900, 9999), (-500, -900, 9999), (500, -900, 4), (-500, 900, 4)]
+    {
         let server = Server::new();
         server.scene().clock_ahead = Some(here);
         let session = server.session(1);
@@ -529,7 +530,7 @@ fn the_clock_of_the_server_counts_between_two_machines() {
         wait(session.back_off(Refusal { until: server.now().boot + pause, ..refusal(&server) })).unwrap();
         assert_eq!(claimed(&session).unwrap().as_deref(), Some("r1"));
         server.pass(10 * SECOND);
-        let clock = Arc::new(Elsewhere(server.clone(), there));
+        let clock = Arc::new(Elsewhere(server.clone(), there, booted));
         let other = server.session_on(clock.clone(), 2);
         let found = wait(other.load()).unwrap();
         let committed = found.committed.unwrap();
