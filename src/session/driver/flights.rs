@@ -397,11 +397,10 @@ mod tests {
     use crate::clock::{Clock, Moment, SystemClock};
     use crate::config::Config;
     use crate::expiry::Lifetime;
-    use crate::secret::Secret;
+    use crate::secret::{Secret, Wiped};
     use crate::store::{Inspection, Lock, MemoryStore, Storing, Uncommitted};
     use crate::token::Token;
     use crate::transport::RawResponse;
-    use zeroize::Zeroizing;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -419,7 +418,7 @@ mod tests {
 
     impl Transport for Generous {
         fn send(&self, _request: Request) -> Sending<'_> {
-            let body = Zeroizing::new(br#"{"access_token":"a","expires_in":3600}"#.to_vec());
+            let body = Wiped::new(br#"{"access_token":"a","expires_in":3600}"#.to_vec());
             let answer = RawResponse { status: 200, body, ..RawResponse::default() };
             Box::pin(std::future::ready(Exchange { sent: None, result: Ok(answer) }))
         }
