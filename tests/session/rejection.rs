@@ -23,6 +23,8 @@ fn a_reported_token_is_replaced_once_and_an_old_one_costs_nothing() {
     fixture.session.reject(*old.token.fingerprint()).unwrap();
     assert_eq!(fixture.token().generation, 2);
     assert_eq!(fixture.calls(), (1, 1));
+    let counters = fixture.session.health().unwrap().counters;
+    assert_eq!(counters.rejected, 2, "a report of a token that was replaced is not counted");
 }
 
 #[test]
