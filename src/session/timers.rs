@@ -253,6 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn timers_that_are_due_are_taken_and_the_next_one_ends_the_sleep() {
+        let (timers, driver, seconds) = (Timers::default(), driver(), Duration::from_secs);
+        for at in [45, 10, 100, 20] {
+            timers.set(None, Some(seconds(at)), &Arc::downgrade(&driver));
+        }
+        let taken = |now| {
+            let (due, sleep) = timers.take_due(seconds(now), seconds(now));
+            (due.keys().map(|(at, _)| at.as_secs()).collect::<Vec<_>>(), sleep.as_secs())
+        };
+        assert_eq!(taken(20), (vec![10, 20], 25));
+        assert_eq!(taken(30), (vec![], 15));
+        assert_eq!(taken(60), (vec![45], 30), "never longer than half a minute");
+        assert_eq!(taken(200), (vec![100], 30));
+        assert!(entries(&timers, &driver).is_empty());
+    }
+
+    #[test]
     fn threads_that_ask_while_timers_fire_leave_one_timer() {
         let (driver, clock) = (driver(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let timers = Timers::get(&clock).unwrap();
