@@ -270,6 +270,19 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_ticked_when_its_timer_is_due_and_when_the_wall_clock_has_jumped() {
+        let (timers, driver, seconds) = (Timers::default(), driver(), Duration::from_secs);
+        let moment = |boot, wall| Moment { boot: seconds(boot), wall: seconds(wall) };
+        for (now, wall, is_ticked) in [(499, 1499, false), (500, 1500, true), (499, 2499, true)] {
+            timers.schedule().due.clear();
+            timers.set(None, Some(seconds(500)), &Arc::downgrade(&driver));
+            let sleep = timers.tick_due(moment(now, wall), moment(490, 1490));
+            assert_eq!(entries(&timers, &driver).is_empty(), is_ticked, "{now} {wall}");
+            assert_eq!(sleep, if is_ticked { LONGEST_SLEEP } else { seconds(1) });
+        }
+    }
+
+    #[test]
     fn threads_that_ask_while_timers_fire_leave_one_timer() {
         let (driver, clock) = (driver(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let timers = Timers::get(&clock).unwrap();
