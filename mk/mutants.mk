@@ -11,5 +11,5 @@ MUTANTS := build/tools/cargo-mutants-$(MUTANTS_VERSION)
 $(MUTANTS)/bin/cargo-mutants: | setup
 	$(CARGO) install --quiet --locked --debug --root $(MUTANTS) cargo-mutants --version $(MUTANTS_VERSION)
 
-mutants: $(MUTANTS)/bin/cargo-mutants ## Changes of the code that decides, one at a time: each must fail a test; ROOM=src/expiry.rs for one file or folder
-	PATH="$(CURDIR)/$(MUTANTS)/bin:$$PATH" scripts/mutants $(ROOM)
+mutants: $(MUTANTS)/bin/cargo-mutants ## Changes of the code that decides, one at a time: each must fail a test; ROOM=src/expiry.rs for one file or folder, SAMPLE=0/16 for each sixteenth
+	SAMPLE="$(SAMPLE)" PATH="$(CURDIR)/$(MUTANTS)/bin:$$PATH" scripts/mutants $(ROOM)

@@ -171,6 +171,12 @@ impl Flight {
         self.plan.on_ambiguous == OnAmbiguous::Replay
     }
 
+    /// Whether the pair will stay private: the flight has given up the store. Its Issue needs no lease then, which may
+    /// be lost until the flight ends.
+    pub fn is_private(&self) -> bool {
+        self.store_error.is_some()
+    }
+
     /// The next step after `input`, which came at `now` on the boot clock.
     pub fn next(&mut self, input: Input, now: Duration) -> Step {
         let took = now.saturating_sub(std::mem::replace(&mut self.step_started, now));
@@ -362,7 +368,7 @@ impl Flight {
         pair.token.refused_young = self.plan.refused_young;
         self.host_copy = self.copy_for_host(&pair);
         // Without the lock nothing is written.
-        if self.store_error.is_some() { Step::KeepPrivate(pair) } else { Step::Commit(pair) }
+        if self.is_private() { Step::KeepPrivate(pair) } else { Step::Commit(pair) }
     }
 
     fn copy_for_host(&self, pair: &Pair) -> Option<Secret> {
@@ -473,128 +479,5 @@ impl Flight {
             host_copy: self.host_copy.take(),
             private_pair: self.private_pair.take(),
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Moment;
-    use crate::expiry::Lifetime;
-    use crate::token::Token;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn pair() -> Pair {
-        let lifetime = Lifetime::of(3600 * SECOND);
-        let anchor = Moment { boot: Duration::ZERO, wall: Duration::ZERO };
-        Pair { token: Token::new(Secret::new("a").unwrap(), lifetime, anchor), refresh: None }
-    }
-
-    /// A flight that has obtained a pair and commits it at 10 s.
-    fn with_pair() -> (Flight, Pair) {
-        let mut flight = Flight::new(Plan { issue_only: true, ..Plan::plain(0) }, None);
-        for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
-            flight.next(input, SECOND);
-        }
-        match flight.next(Input::Called(Box::new(Ok(pair()))), 10 * SECOND) {
-            Step::Commit(pair) => (flight, pair),
-            step => panic!("{step:?}"),
-        }
-    }
-
-    /// The steps after the lock failed twice, each time after `took`.
-    fn after_failures(took: Duration) -> [Step; 2] {
-        let mut flight = Flight::new(Plan::plain(0), None);
-        flight.next(Input::Start, SECOND);
-        [took, took].map(|took| flight.next(Input::StoreFailed(down()), SECOND + took))
-    }
-
-    fn down() -> Error {
-        Error::new(Status::PG_ERR_STORE, "down")
-    }
-
-    fn uncommitted(pair: Pair) -> Input {
-        Input::Uncommitted(Uncommitted { error: down(), pair })
-    }
-
-    #[test]
-    fn a_pair_is_offered_to_a_store_for_two_seconds_and_then_handed_out() {
-        let (mut flight, pair) = with_pair();
-        assert!(matches!(flight.next(uncommitted(pair), 11 * SECOND), Step::Pause { .. }));
-        assert!(matches!(flight.next(Input::Resumed, 11 * SECOND), Step::Lock));
-        assert!(matches!(flight.next(Input::StoreFailed(down()), 12 * SECOND), Step::KeepPrivate(_)));
-    }
-
-    #[test]
-    fn a_refresh_can_be_given_up_if_the_obstacle_to_issue_ends_soon() {
-        for (status, expected) in [(Status::PG_ERR_REDIRECT, true), (Status::PG_ERR_REFUSED, false)] {
-            let obstacle = Some(Box::new(Error::new(status, "no")));
-            let flight = Flight::new(Plan { may_issue: false, obstacle, ..Plan::plain(0) }, None);
-            assert_eq!(flight.may_recover(), expected, "{status:?}");
-        }
-    }
-
-    #[test]
-    fn the_obstacle_to_an_issue_is_reported() {
-        let obstacle = Some(Box::new(Error::new(Status::PG_ERR_REFUSED, "refused a moment ago")));
-        let plan = Plan { issue_only: true, may_issue: false, obstacle, ..Plan::plain(0) };
-        let mut flight = Flight::new(plan, None);
-        for input in [Input::Start, Input::Locked(Lock::Held)] {
-            flight.next(input, SECOND);
-        }
-        let step = flight.next(Input::Loaded(Loaded::default()), SECOND);
-        let Step::Finish(outcome) = step else { panic!("{step:?}") };
-        assert_eq!(outcome.result.unwrap_err().text, "refused a moment ago");
-    }
-
-    #[test]
-    fn an_issue_that_a_lost_lock_prevented_is_not_counted() {
-        let mut flight = Flight::new(Plan { issue_only: true, ..Plan::plain(0) }, None);
-        for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
-            flight.next(input, SECOND);
-        }
-        assert_eq!(flight.issues(), 1);
-        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Lock), "back to the lock");
-        assert_eq!(flight.issues(), 0);
-    }
-
-    #[test]
-    fn a_refresh_token_that_cannot_be_put_back_does_not_shorten_the_pause_that_the_service_asked_for() {
-        let mut flight = Flight::new(Plan::plain(0), None);
-        let refresh = || Some(RefreshToken::new(Secret::new("r").unwrap()));
-        for input in [Input::Start, Input::Locked(Lock::Held), Input::Loaded(Loaded::default())] {
-            flight.next(input, SECOND);
-        }
-        assert!(matches!(flight.next(Input::Intended(refresh()), SECOND), Step::Refresh(_)));
-        let error =
-            Error { fate: Fate::PG_FATE_NOT_CONSUMED, ..Error::new(Status::PG_ERR_RATE_LIMITED, "wait") };
-        let failure = Failure { error, refresh: refresh(), maybe_spent: None };
-        assert!(matches!(flight.next(Input::Called(Box::new(Err(failure))), SECOND), Step::Retract(_)));
-        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::BackOff { .. }));
-    }
-
-    #[test]
-    fn a_store_that_hangs_is_not_offered_a_pair_twice() {
-        let (mut flight, pair) = with_pair();
-        assert!(matches!(flight.next(uncommitted(pair), 15 * SECOND), Step::KeepPrivate(_)));
-    }
-
-    #[test]
-    fn a_store_step_that_fails_soon_is_repeated_once() {
-        assert!(matches!(after_failures(SECOND / 100), [Step::Lock, Step::Pause { .. }]));
-    }
-
-    #[test]
-    fn a_store_step_that_hangs_is_not_repeated() {
-        assert!(matches!(after_failures(5 * SECOND)[0], Step::Pause { .. }));
-    }
-
-    #[test]
-    fn a_look_that_fails_is_repeated_once_without_the_lock() {
-        let mut flight = Flight::new(Plan { looks_only: true, ..Plan::plain(0) }, None);
-        flight.next(Input::Start, SECOND);
-        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Load));
-        assert!(matches!(flight.next(Input::StoreFailed(down()), SECOND), Step::Finish(_)));
     }
 }

@@ -231,10 +231,16 @@ fn write_family<S: Iterator<Item = (String, f64)>>(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use super::*;
+    use crate::expiry::Lifetime;
+    use crate::secret::Secret;
     use crate::session::health::{Counters, LastRefresh};
     use crate::session::phase::Phase;
+    use crate::status::Status;
+    use crate::store::{Loaded, Refusal};
+    use crate::token::Token;
 
     fn health() -> Health {
         let mut counters = Counters::default();
@@ -292,6 +298,33 @@ mod tests {
         assert!(!text.contains("obstacle_remaining"), "there is no obstacle:\n{text}");
         assert!(!text.contains("0011223344556677") && !text.contains("text"), "{text}");
         assert_eq!(rendered(&[]), "");
+    }
+
+    #[test]
+    fn the_metrics_of_a_store_are_those_of_its_record() {
+        let seconds = Duration::from_secs;
+        let now = Moment { boot: seconds(100), wall: seconds(5000) };
+        let token = Token::new(Secret::new("a").unwrap(), Lifetime::of(seconds(3600)), now);
+        let rendered = |until| {
+            let refusal = Refusal { strikes: 2, until, error: Error::new(Status::PG_ERR_REFUSED, "no") };
+            let committed = Some(Committed::private(token.clone(), 7));
+            let loaded = Loaded { committed, back_off: Some(refusal), has_worked: true };
+            of_store("0a", StoreSnapshot { found: Some(Inspection { loaded, ..Inspection::default() }), now })
+        };
+        let text = rendered(seconds(101));
+        for sample in [
+            "up{login=\"0a\"} 1",
+            "generation{login=\"0a\"} 7",
+            "token_expiry_timestamp_seconds{login=\"0a\"} 8600",
+            "refresh_token_held{login=\"0a\"} 0",
+            "refresh_token_taken{login=\"0a\"} 0",
+            "credentials_strikes{login=\"0a\"} 2",
+        ] {
+            assert!(text.contains(&format!("\npaymentsgate_auth_store_{sample}\n")), "{sample}?\n{text}");
+        }
+        assert!(rendered(seconds(100)).ends_with("credentials_strikes{login=\"0a\"} 0\n"), "it is over");
+        let unreadable = of_store("0a", StoreSnapshot { found: None, now });
+        assert!(unreadable.ends_with("store_up{login=\"0a\"} 0\n"), "nothing else: {unreadable}");
     }
 
     #[test]

@@ -244,3 +244,164 @@ impl PublishedToken {
         self.was_read.swap(false, Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::expiry::Lifetime;
+    use crate::runtime::word;
+    use crate::secret::Secret;
+    use crate::token::Token;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const BOOT: u64 = 10_000;
+    const WALL: u64 = 1_700_000_000;
+
+    /// Seconds since the beginning, on the boot clock and on the wall clock.
+    struct Clocks(Mutex<(u64, u64)>);
+
+    impl Clock for Clocks {
+        fn now(&self) -> Moment {
+            let (boot, wall) = *self.0.lock().unwrap();
+            Moment { boot: Duration::from_secs(BOOT + boot), wall: Duration::from_secs(WALL - 60 + wall) }
+        }
+    }
+
+    struct Scene {
+        clocks: Arc<Clocks>,
+        published: PublishedToken,
+    }
+
+    impl Scene {
+        /// A token of an hour came at the beginning, when the wall clock showed 60 s.
+        fn new() -> Self {
+            let clocks = Arc::new(Clocks(Mutex::new((0, 60))));
+            let published = PublishedToken::new(&(clocks.clone() as Arc<dyn Clock>));
+            let scene = Scene { clocks, published };
+            scene.publish(1);
+            scene
+        }
+
+        fn publish(&self, generation: u64) {
+            let token = Token::new(Secret::new("a").unwrap(), Lifetime::of(HOUR), self.clocks.now());
+            self.published.set(Some(Committed::private(token, generation)));
+        }
+
+        fn set(&self, boot: u64, wall: u64) {
+            *self.clocks.0.lock().unwrap() = (boot, 60 + wall);
+        }
+
+        fn reads(&self) -> bool {
+            self.reads_with(Duration::ZERO)
+        }
+
+        fn reads_with(&self, min_remaining: Duration) -> bool {
+            self.published.read(min_remaining, |_| ()).is_some()
+        }
+
+        fn tries(&self) -> bool {
+            self.published.try_read(|_| Some(())).is_some()
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_until_its_refresh_is_mandatory() {
+        let scene = Scene::new();
+        for (second, expected) in [(0, true), (3479, true), (3480, false), (3600, false), (9999, false)] {
+            scene.set(second, second);
+            assert_eq!(scene.reads(), expected, "at {second} s");
+        }
+        // The fresh period ends then too.
+        scene.set(3478, 3478);
+        assert!(scene.reads());
+        scene.set(3479, 3479);
+        assert!(scene.tries());
+        scene.set(3480, 3480);
+        assert!(!scene.tries() && !scene.reads());
+    }
+
+    #[test]
+    fn the_wall_clock_is_trusted_for_three_seconds_and_in_no_second_before() {
+        let scene = Scene::new();
+        assert!(!scene.tries(), "no reader has looked at the boot clock");
+        assert!(scene.reads());
+        // The boot clock says that the token has expired.
+        for (wall, is_trusted) in [(0, true), (2, true), (3, false)] {
+            scene.set(5000, wall);
+            assert_eq!((scene.tries(), scene.reads()), (is_trusted, is_trusted), "at {wall} s");
+        }
+        *scene.clocks.0.lock().unwrap() = (5000, 59);
+        assert!(!scene.tries() && !scene.reads(), "the second before");
+    }
+
+    #[test]
+    fn a_wall_clock_that_ran_ahead_makes_a_token_uncertain() {
+        let scene = Scene::new();
+        scene.set(10, 10 + 60);
+        assert!(scene.reads());
+        scene.set(20, 20 + 61);
+        assert!(!scene.reads());
+    }
+
+    #[test]
+    fn a_caller_that_needs_more_life_looks_at_the_boot_clock() {
+        let scene = Scene::new();
+        assert!(scene.reads());
+        scene.set(2, 2);
+        assert!(scene.reads_with(Duration::from_secs(3598)));
+        assert!(!scene.reads_with(Duration::from_secs(3599)));
+        assert!(scene.reads(), "others still get it");
+    }
+
+    #[test]
+    fn a_withdrawn_token_is_not_read_and_a_child_inherits_it() {
+        let scene = Scene::new();
+        assert!(scene.reads());
+        scene.published.withdraw();
+        assert!(!scene.reads() && !scene.tries());
+        assert_eq!(scene.published.last().unwrap().generation(), 1);
+        scene.publish(2);
+        assert!(scene.reads());
+        scene.published.set(None);
+        assert!(!scene.reads() && scene.published.last().is_none());
+        assert_eq!(scene.published.last_generation(), 2);
+    }
+
+    #[test]
+    fn reads_are_counted_and_a_read_is_noted_once_in_each_fresh_period() {
+        let scene = Scene::new();
+        assert!(!scene.published.take_was_read());
+        assert!(scene.reads() && scene.reads() && scene.tries());
+        assert!(scene.published.take_was_read());
+        assert!(!scene.published.take_was_read());
+        assert!(scene.reads() && !scene.published.take_was_read(), "the period goes on");
+        scene.set(3, 3);
+        assert!(scene.reads() && scene.published.take_was_read());
+        assert!(!scene.reads_with(HOUR));
+        assert_eq!(scene.published.reads(), 5, "only tokens that were handed out count");
+    }
+
+    #[test]
+    fn the_word_shows_the_publication_once_the_thread_that_withdraws_it_has_set_it() {
+        let _exclusive = word::exclusive();
+        let scene = Scene::new();
+        let word = scene.published.word();
+        assert!(word.get() == 0 && !scene.reads(), "as in a forked child");
+        scene.published.update_word();
+        let first = word.get();
+        assert!(first != 0 && scene.reads());
+        scene.publish(2);
+        assert_eq!(word.get(), first, "the same until the next update");
+        scene.published.update_word();
+        assert!(![0, first].contains(&word.get()));
+        scene.published.set(None);
+        assert_eq!(word.get(), 0, "at once");
+        scene.publish(3);
+        scene.published.update_word();
+        assert!(word.get() != 0);
+        scene.published.withdraw();
+        assert_eq!(word.get(), 0, "at once");
+    }
+}

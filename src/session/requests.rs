@@ -178,3 +178,22 @@ impl Drop for WaiterGuard<'_> {
 fn timed_out(name: &str) -> Error {
     Error::new(Status::PG_ERR_TIMEOUT, format!("{name}: no complete answer within the deadline"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_request_may_have_acted_unless_it_only_reads_or_was_not_started() {
+        for (status, is_safe, expected) in [
+            (Status::PG_ERR_INTERNAL, false, true),
+            (Status::PG_ERR_INTERNAL, true, false),
+            (Status::PG_ERR_SYSTEM, false, false),
+            (Status::PG_ERR_SYSTEM, true, false),
+        ] {
+            let error = interrupted(Error::new(status, "it broke"), is_safe);
+            assert_eq!((error.may_have_acted, error.status), (expected, status));
+            assert_eq!(error.text, "it broke");
+        }
+    }
+}

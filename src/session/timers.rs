@@ -253,6 +253,36 @@ mod tests {
     }
 
     #[test]
+    fn timers_that_are_due_are_taken_and_the_next_one_ends_the_sleep() {
+        let (timers, driver, seconds) = (Timers::default(), driver(), Duration::from_secs);
+        for at in [45, 10, 100, 20] {
+            timers.set(None, Some(seconds(at)), &Arc::downgrade(&driver));
+        }
+        let taken = |now| {
+            let (due, sleep) = timers.take_due(seconds(now), seconds(now));
+            (due.keys().map(|(at, _)| at.as_secs()).collect::<Vec<_>>(), sleep.as_secs())
+        };
+        assert_eq!(taken(20), (vec![10, 20], 25));
+        assert_eq!(taken(30), (vec![], 15));
+        assert_eq!(taken(60), (vec![45], 30), "never longer than half a minute");
+        assert_eq!(taken(200), (vec![100], 30));
+        assert!(entries(&timers, &driver).is_empty());
+    }
+
+    #[test]
+    fn a_session_is_ticked_when_its_timer_is_due_and_when_the_wall_clock_has_jumped() {
+        let (timers, driver, seconds) = (Timers::default(), driver(), Duration::from_secs);
+        let moment = |boot, wall| Moment { boot: seconds(boot), wall: seconds(wall) };
+        for (now, wall, is_ticked) in [(499, 1499, false), (500, 1500, true), (499, 2499, true)] {
+            timers.schedule().due.clear();
+            timers.set(None, Some(seconds(500)), &Arc::downgrade(&driver));
+            let sleep = timers.tick_due(moment(now, wall), moment(490, 1490));
+            assert_eq!(entries(&timers, &driver).is_empty(), is_ticked, "{now} {wall}");
+            assert_eq!(sleep, if is_ticked { LONGEST_SLEEP } else { seconds(1) });
+        }
+    }
+
+    #[test]
     fn threads_that_ask_while_timers_fire_leave_one_timer() {
         let (driver, clock) = (driver(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let timers = Timers::get(&clock).unwrap();

@@ -96,13 +96,19 @@ mod tests {
     use crate::token::Token;
 
     #[test]
-    fn a_forgotten_pair_is_removed() {
+    fn a_pair_is_there_until_it_is_forgotten() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let store = MemoryStore::default();
         let lifetime = Lifetime::of(Duration::from_secs(9));
         let token = Token::new(Secret::new("a").unwrap(), lifetime, SystemClock.now());
-        store.put(Pair { token, refresh: Secret::new("r").map(RefreshToken::new) }, 1);
-        assert!(runtime.block_on(store.inspect()).unwrap().loaded.committed.is_some());
+        let pair = Pair { token, refresh: Secret::new("r").map(RefreshToken::new) };
+        assert!(!runtime.block_on(store.load()).unwrap().has_worked);
+        let committed = runtime.block_on(store.commit(4, pair)).unwrap();
+        assert_eq!((committed.generation(), committed.has_refresh), (5, true));
+        let loaded = runtime.block_on(store.load()).unwrap();
+        assert_eq!((loaded.has_worked, loaded.committed.unwrap().generation()), (true, 5));
+        let found = runtime.block_on(store.inspect()).unwrap();
+        assert_eq!((&*found.store_name, found.loaded.committed.unwrap().generation()), ("memory:", 5));
         runtime.block_on(store.forget()).unwrap();
         assert!(runtime.block_on(store.inspect()).unwrap().loaded.committed.is_none());
         assert!(runtime.block_on(store.intend()).unwrap().is_none());

@@ -41,3 +41,20 @@ impl Warnings {
         lock(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_new_once_and_is_kept_once() {
+        let warnings = Warnings::default();
+        assert!(warnings.new_warnings().is_empty() && warnings.all().is_none());
+        warnings.extend(["one".into(), "two".into(), "one".into()]);
+        assert_eq!(warnings.new_warnings(), ["one", "two"]);
+        warnings.extend(["two".into(), "three".into()]);
+        assert_eq!(warnings.new_warnings(), ["three"]);
+        assert!(warnings.new_warnings().is_empty());
+        assert_eq!(warnings.all().as_deref(), Some("one; two; three"));
+    }
+}

@@ -2,13 +2,14 @@
 
 use paymentsgate_auth::config::Config;
 use paymentsgate_auth::credentials::Credentials;
+use paymentsgate_auth::event::Level;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::status::Status;
 use pg_sandbox::{Action, Point, Revoke, Route};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::fixture::{Fixture, answer};
+use crate::fixture::{Fixture, answer, lines, log_of};
 use crate::support::{NOW, PATIENCE, eventually};
 
 #[test]
@@ -106,4 +107,26 @@ fn a_key_rotated_in_its_file_is_used_at_once_after_the_old_one_was_refused() {
         assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
         write(&fixture.sandbox.add_account().unwrap().public_key);
     }
+}
+
+#[test]
+fn a_key_in_the_file_that_the_host_has_set_already_is_not_another_one() {
+    let fixture = Fixture::new();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("credentials.json");
+    let good = fixture.sandbox.credentials();
+    let write = |key: &str| {
+        let text = json!({ "account_id": good.account_id, "public_key": key }).to_string();
+        std::fs::write(&file, text).unwrap();
+    };
+    write(&fixture.sandbox.add_account().unwrap().public_key);
+    let session = fixture.open(&[("credentials_file", file.to_str().unwrap())]);
+    let log = log_of(&session, Level::PG_LOG_INFO);
+    write(&good.public_key);
+    session.set_credentials(Credentials::new(&good.account_id, &good.public_key, "test").unwrap()).unwrap();
+    assert_eq!(session.token(PATIENCE, NOW).unwrap().generation, 1);
+    assert_eq!(fixture.calls(), (1, 0));
+    session.close(PATIENCE).unwrap();
+    let lines = lines(&log);
+    assert!(!lines.iter().any(|line| line.contains("has another key")), "{lines:?}");
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use paymentsgate_auth::ShardedArc;
 use paymentsgate_auth::client::Client;
+use paymentsgate_auth::event::{Body, Level, Operation};
+use paymentsgate_auth::queue::Queue;
 use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::session::Session;
 use paymentsgate_auth::token::Grant;
@@ -84,6 +86,24 @@ impl Fixture {
     pub(crate) fn wallet(&self, session: &Session) -> u16 {
         session.request(ApiRequest::new("GET", "/wallet", &[], None).unwrap(), None).unwrap().status
     }
+}
+
+/// A queue that gets the log lines of a session up to this level.
+pub(crate) fn log_of(session: &Session, level: Level) -> Queue {
+    let queue = Queue::default();
+    session.subscribe(queue.begin(7, Operation::Subscription).unwrap(), level);
+    queue
+}
+
+/// The log lines in a queue whose session is closed.
+pub(crate) fn lines(queue: &Queue) -> Vec<String> {
+    let mut lines = Vec::new();
+    while let Some(event) = queue.poll(NOW).unwrap() {
+        if let Body::Log(_, line) = event.body {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 pub(crate) fn answer(status: u16, body: Option<Value>, headers: &[(&str, &str)]) -> Action {

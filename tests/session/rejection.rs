@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use paymentsgate_auth::event::{Body, Level, Operation};
-use paymentsgate_auth::queue::Queue;
+use paymentsgate_auth::event::Level;
 use paymentsgate_auth::request::ApiRequest;
 use paymentsgate_auth::status::Status;
 use pg_sandbox::{Revoke, Route};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, lines, log_of};
 use crate::support::{NOW, PATIENCE};
 
 #[test]
@@ -23,6 +22,8 @@ fn a_reported_token_is_replaced_once_and_an_old_one_costs_nothing() {
     fixture.session.reject(*old.token.fingerprint()).unwrap();
     assert_eq!(fixture.token().generation, 2);
     assert_eq!(fixture.calls(), (1, 1));
+    let counters = fixture.session.health().unwrap().counters;
+    assert_eq!(counters.rejected, 2, "a report of a token that was replaced is not counted");
 }
 
 #[test]
@@ -63,10 +64,14 @@ fn a_request_carries_the_token_and_a_revoked_one_is_replaced_once() {
     assert_eq!(fixture.session.request(wallet(), None).unwrap().status, 200);
     fixture.pass(60);
     let token = fixture.token();
+    let log = log_of(&fixture.session, Level::PG_LOG_INFO);
     fixture.sandbox.revoke(&Revoke::AccessToken(token.token.access.expose().into()));
     assert_eq!(fixture.session.request(wallet(), None).unwrap().status, 200);
     assert_eq!(fixture.calls(), (1, 1));
     assert_eq!(fixture.sandbox.counters().calls(Route::Wallet), 3);
+    fixture.session.close(PATIENCE).unwrap();
+    let lines = lines(&log);
+    assert!(lines.iter().any(|line| line == "GET /wallet: the token was refused; retrying"), "{lines:?}");
 }
 
 #[test]
@@ -96,19 +101,13 @@ fn many_reports_of_one_token_make_one_log_line() {
     let session = fixture.open(&[]);
     let token = session.token(PATIENCE, NOW).unwrap();
     fixture.pass(60);
-    let queue = Queue::default();
-    session.subscribe(queue.begin(7, Operation::Subscription).unwrap(), Level::PG_LOG_INFO);
+    let log = log_of(&session, Level::PG_LOG_INFO);
     for _ in 0..1000 {
         session.reject(*token.token.fingerprint()).unwrap();
     }
     session.token(PATIENCE, NOW).unwrap();
     session.close(PATIENCE).unwrap();
-    let mut lines = Vec::new();
-    while let Some(event) = queue.poll(NOW).unwrap() {
-        if let Body::Log(_, line) = event.body {
-            lines.push(line);
-        }
-    }
+    let lines = lines(&log);
     let refused: Vec<_> = lines.iter().filter(|line| line.contains("refused the token")).collect();
     assert_eq!(refused.len(), 1, "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("reported ")), "{lines:?}");

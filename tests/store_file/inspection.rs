@@ -29,6 +29,11 @@ fn an_inspection_shows_the_records_and_changes_nothing() {
     let empty = folder();
     let nothing = record(empty.path()).inspect().unwrap();
     assert!(nothing.loaded.committed.is_none() && nothing.form.is_none(), "{nothing:?}");
+    let folder = empty.path().join("missing");
+    assert!(record(&folder).inspect().unwrap().form.is_none() && !folder.exists(), "a folder is not made");
+    fs::write(&folder, "not a folder").unwrap();
+    let error = record(&folder).inspect().unwrap_err();
+    assert!(error.text.contains("not a folder; name a folder, or one to be made"), "{error}");
 
     let (folder, path) = seeded();
     let before = contents(folder.path());

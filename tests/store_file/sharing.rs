@@ -57,6 +57,23 @@ fn an_open_intent_hides_the_refresh_token() {
     assert_eq!(claim(&other).as_deref(), Some("r2"));
 }
 
+/// A temporary file may be one that the holder of the lock is writing.
+#[test]
+fn temporary_files_are_removed_only_with_the_lock_and_after_a_session_died_in_its_flight() {
+    let (folder, path) = seeded();
+    let temporary = format!("{}.tmp-1-2", path.display());
+    fs::write(&temporary, "tokens").unwrap();
+    let remains = || fs::exists(&temporary).unwrap();
+    let holder = locked(folder.path());
+    loaded(&holder);
+    assert!(remains(), "no session died");
+    assert_eq!(claim(&holder).as_deref(), Some("r1"));
+    loaded(&record(folder.path()));
+    assert!(remains(), "without the lock");
+    loaded(&holder);
+    assert!(!remains());
+}
+
 #[test]
 fn an_unsent_refresh_token_is_returned_to_the_record() {
     let (folder, _) = seeded();

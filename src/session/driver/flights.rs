@@ -40,6 +40,8 @@ struct Attempt {
     may_recover: bool,
     /// After a lost answer the refresh token is presented once more.
     may_replay: bool,
+    /// The flight has given up the store.
+    is_private: bool,
 }
 
 /// How long one call may take while there is no token to hand out.
@@ -139,6 +141,7 @@ impl Driver {
                         issues: flight.issues(),
                         may_recover: flight.may_recover(),
                         may_replay: flight.may_replay(),
+                        is_private: flight.is_private(),
                     };
                     let taken = self.perform_step(step, attempt, &deps).await;
                     taken.unwrap_or_else(Input::StoreFailed)
@@ -151,7 +154,7 @@ impl Driver {
     async fn perform_step(
         &self,
         step: Step,
-        Attempt { base, stored, issues, may_recover, may_replay }: Attempt,
+        Attempt { base, stored, issues, may_recover, may_replay, is_private }: Attempt,
         FlightDeps { record_number, store, credentials }: &FlightDeps,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
@@ -209,7 +212,10 @@ impl Driver {
             // Model: Issue.
             Step::Issue => match credentials {
                 Some(credentials) => {
-                    store.ensure_lease().await?;
+                    // A private pair needs none, and a lost lease may not come back.
+                    if !is_private {
+                        store.ensure_lease().await?;
+                    }
                     let call = Call::Issue(Credentials::clone(credentials));
                     let timeout = self.call_timeout(self.client.issue_timeout, issues);
                     while_keeping_lease(&**store, self.call(call, timeout, LONGEST_WITHOUT_TOKEN * issues))
@@ -384,12 +390,17 @@ fn took_too_long(limit: Duration) -> Error {
 mod tests {
     use super::super::super::account::Account;
     use super::super::super::decision::Policy;
+    use super::super::super::plan::Cause;
     use super::super::super::published::PublishedToken;
+    use super::super::Work;
     use super::*;
-    use crate::clock::{Clock, SystemClock};
+    use crate::clock::{Clock, Moment, SystemClock};
     use crate::config::Config;
-    use crate::secret::Secret;
+    use crate::expiry::Lifetime;
+    use crate::secret::{Secret, Wiped};
     use crate::store::{Inspection, Lock, MemoryStore, Storing, Uncommitted};
+    use crate::token::Token;
+    use crate::transport::RawResponse;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -402,54 +413,81 @@ mod tests {
         }
     }
 
-    /// A store that panics in the middle of a flight and in its cleanup.
-    struct Broken {
-        panics_in_lock: bool,
-        inner: MemoryStore,
+    /// A service that issues a pair.
+    struct Generous;
+
+    impl Transport for Generous {
+        fn send(&self, _request: Request) -> Sending<'_> {
+            let body = Wiped::new(br#"{"access_token":"a","expires_in":3600}"#.to_vec());
+            let answer = RawResponse { status: 200, body, ..RawResponse::default() };
+            Box::pin(std::future::ready(Exchange { sent: None, result: Ok(answer) }))
+        }
     }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Breaks {
+        /// It panics in the lock and in the cleanup.
+        InLock,
+        /// It panics in the middle of a flight and in the cleanup.
+        InTheMiddle,
+        /// No intent can be written, and another session takes the lease.
+        Lease,
+    }
+
+    struct Broken(Breaks, MemoryStore);
 
     impl Store for Broken {
         fn lock(&self, base: u64) -> Storing<'_, Lock> {
-            assert!(!self.panics_in_lock, "a defect in the lock");
-            self.inner.lock(base)
+            assert!(self.0 != Breaks::InLock, "a defect in the lock");
+            self.1.lock(base)
         }
 
         fn load(&self) -> Storing<'_, Loaded> {
-            panic!("a defect in the middle")
+            assert!(self.0 != Breaks::InTheMiddle, "a defect in the middle");
+            self.1.load()
         }
 
         fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
-            self.inner.intend()
+            Box::pin(std::future::ready(Err(Error::new(Status::PG_ERR_STORE, "the store fails"))))
+        }
+
+        fn ensure_lease(&self) -> Storing<'_, ()> {
+            Box::pin(std::future::ready(Err(Error::new(Status::PG_ERR_STORE, "the lease is lost"))))
         }
 
         fn retract(&self, refresh: RefreshToken) -> Storing<'_, ()> {
-            self.inner.retract(refresh)
+            self.1.retract(refresh)
         }
 
         fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
-            self.inner.commit(base, pair)
+            self.1.commit(base, pair)
         }
 
         fn back_off(&self, refusal: Refusal) -> Storing<'_, ()> {
-            self.inner.back_off(refusal)
+            self.1.back_off(refusal)
         }
 
         fn unlock(&self) -> Storing<'_, ()> {
-            panic!("a defect in the cleanup")
+            assert!(self.0 == Breaks::Lease, "a defect in the cleanup");
+            self.1.unlock()
         }
 
         fn inspect(&self) -> Storing<'_, Inspection> {
-            self.inner.inspect()
+            self.1.inspect()
         }
 
         fn forget(&self) -> Storing<'_, ()> {
-            self.inner.forget()
+            self.1.forget()
         }
     }
 
     fn driver(store: impl Store + 'static) -> Arc<Driver> {
+        driver_of(store, Silent)
+    }
+
+    fn driver_of(store: impl Store + 'static, transport: impl Transport + 'static) -> Arc<Driver> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let client = Client::with_parts(&Config::default(), Box::new(Silent), clock.clone()).unwrap();
+        let client = Client::with_parts(&Config::default(), Box::new(transport), clock.clone()).unwrap();
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
         let account =
             Arc::new(Account::fixed(client.clone(), Arc::new(Credentials { account_id, public_key })));
@@ -459,8 +497,8 @@ mod tests {
 
     #[test]
     fn a_flight_ends_even_if_its_store_and_its_cleanup_panic() {
-        for panics_in_lock in [true, false] {
-            let driver = driver(Broken { panics_in_lock, inner: MemoryStore::default() });
+        for breaks in [Breaks::InLock, Breaks::InTheMiddle] {
+            let driver = driver(Broken(breaks, MemoryStore::default()));
             for _ in 0..2 {
                 let error = driver.ask(
                     Duration::from_secs(3),
@@ -474,8 +512,17 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_that_is_lost_after_the_store_has_failed_does_not_prevent_a_private_pair() {
+        let driver = driver_of(Broken(Breaks::Lease, MemoryStore::default()), Generous);
+        let request = driver.token_request(PATIENCE, Duration::ZERO);
+        let committed = driver.ask(PATIENCE, request).unwrap();
+        assert_eq!(committed.generation(), 1);
+        assert!(driver.close(PATIENCE), "the flight has ended");
+    }
+
+    #[test]
     fn a_flight_starts_even_if_a_callback_panics() {
-        let driver = driver(Broken { panics_in_lock: false, inner: MemoryStore::default() });
+        let driver = driver(Broken(Breaks::InTheMiddle, MemoryStore::default()));
         let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
         let asked = || driver.add_waiter(driver.new_id(), at_once, Box::new(|_| panic!("a defect")));
         assert!(defect::catch_panic(asked).is_err());
@@ -490,6 +537,40 @@ mod tests {
             let maybe_spent = RefreshToken::new(Secret::new("perhaps spent").unwrap()).into_maybe_spent();
             driver.end_flight(FlightOutcome { maybe_spent, ..FlightOutcome::crashed(closed()) }, 0);
             assert_eq!(driver.state().work().maybe_spent.is_some(), is_kept);
+        }
+    }
+
+    #[test]
+    fn without_a_token_each_further_call_of_a_flight_has_more_time() {
+        let driver = driver(MemoryStore::default());
+        let longest = Duration::from_secs(12);
+        assert_eq!([1, 2, 3].map(|calls| driver.call_timeout(longest, calls).as_secs()), [5, 10, 12]);
+    }
+
+    #[test]
+    fn a_pair_in_the_store_is_usable_until_its_token_counts_as_expired() {
+        let driver = driver(MemoryStore::default());
+        for (age, expected) in [(0, true), (40, true), (60, false)] {
+            let (age, now) = (Duration::from_secs(age), driver.now());
+            let anchor = Moment { boot: now.boot - age, wall: now.wall - age };
+            let token = Token::new(Secret::new("a").unwrap(), Lifetime::of(Duration::from_secs(60)), anchor);
+            assert_eq!(driver.is_usable(&Committed::private(token, 1)), expected, "after {age:?}");
+        }
+    }
+
+    #[test]
+    fn a_close_waits_for_a_flight_an_answer_and_a_request() {
+        let driver = driver(MemoryStore::default());
+        let begin: [fn(&mut Work); 3] = [
+            |work| work.in_flight = Some((Cause::Asked, Duration::ZERO)),
+            |work| work.answering = 1,
+            |work| drop(work.requests.insert(1, None)),
+        ];
+        for begin in begin {
+            driver.state().work = None;
+            assert!(!driver.state().is_busy());
+            begin(driver.state().work());
+            assert!(driver.state().is_busy());
         }
     }
 

@@ -529,3 +529,44 @@ impl Work {
         !runs && !is_kept && !is_awaited && reported.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Operation;
+    use crate::queue::Queue;
+    use crate::secret::Secret;
+
+    fn refresh() -> RefreshToken {
+        RefreshToken::new(Secret::new("r").unwrap())
+    }
+
+    /// Idle work is dropped, and with it a refresh token that nobody has noted anywhere else.
+    #[test]
+    fn work_is_kept_as_long_as_any_part_of_it_is_needed() {
+        type Needs = (&'static str, fn(&mut Work));
+        let needs: [Needs; 10] = [
+            ("a waiter", |work| drop(work.waiting.insert(1, Box::new(|_| {})))),
+            ("a thread that answers", |work| work.answering = 1),
+            ("a request", |work| drop(work.requests.insert(1, None))),
+            ("a subscriber", |work| {
+                let to = Queue::default().begin(7, Operation::Subscription).unwrap();
+                work.subscribers.push(Subscriber { to, level: Level::PG_LOG_INFO });
+            }),
+            ("a flight", |work| work.in_flight = Some((Cause::Asked, Duration::ZERO))),
+            ("the refresh token of a private pair", |work| work.private_refresh = Some(refresh())),
+            ("a token that may be spent", |work| work.maybe_spent = refresh().into_maybe_spent()),
+            ("a token at risk", |work| work.at_risk = refresh().into_maybe_spent()),
+            ("a report", |work| {
+                work.reported.push_back((Fingerprint::of(&Secret::new("a").unwrap()), 1));
+            }),
+            ("the error of a file", |work| work.file_error = Some("missing".into())),
+        ];
+        assert!(Work::default().is_done());
+        for (name, add) in needs {
+            let mut work = Work::default();
+            add(&mut work);
+            assert!(!work.is_done(), "{name}");
+        }
+    }
+}

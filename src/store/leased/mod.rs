@@ -5,6 +5,8 @@ mod custom;
 #[cfg(test)]
 mod histories;
 mod protocol;
+#[cfg(test)]
+mod steps;
 
 pub(super) use self::custom::{CustomBackend, STORE_NAME};
 pub(super) use self::protocol::{Acquired, Backend, LeaseView, LeasedStore, RecordWrite, new_owner};

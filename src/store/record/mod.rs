@@ -6,6 +6,8 @@ mod keyring;
 mod ledger;
 mod seal;
 mod stamp;
+#[cfg(test)]
+mod steps;
 
 pub(super) use self::ledger::{Bytes, Entry, Found, Ledger};
 pub(super) use self::seal::generation;

@@ -61,3 +61,85 @@ impl Stamp {
         self.boot_id.is_some() && self.boot_id == clock.boot_id()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Option<BootId> = Some(BootId([1; 16]));
+    const ELSEWHERE: Option<BootId> = Some(BootId([2; 16]));
+
+    struct Frozen(Moment, Option<BootId>);
+
+    impl Clock for Frozen {
+        fn now(&self) -> Moment {
+            self.0
+        }
+
+        fn boot_id(&self) -> Option<BootId> {
+            self.1
+        }
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    fn moment(boot: u64, wall: u64) -> Moment {
+        Moment { boot: seconds(boot), wall: seconds(wall) }
+    }
+
+    /// A stamp of the moment 100 s, 5000 s, and the clock that judges it.
+    fn stamp(boot_id: Option<BootId>, now: Moment) -> (Stamp, Frozen) {
+        let stamp = Stamp::new(moment(100, 5000), &Frozen(now, boot_id));
+        (stamp, Frozen(now, HERE))
+    }
+
+    #[test]
+    fn a_boot_clock_counts_only_for_its_own_boot() {
+        for (of, here, expected) in
+            [(HERE, HERE, true), (ELSEWHERE, HERE, false), (None, HERE, false), (None, None, false)]
+        {
+            let clock = Frozen(moment(0, 0), here);
+            assert_eq!(Stamp { boot_id: of, at: moment(0, 0) }.is_of_this_boot(&clock), expected);
+        }
+    }
+
+    #[test]
+    fn the_age_is_exact_within_a_boot_and_else_that_of_the_wall_clock() {
+        for (boot_id, now, expected) in [
+            (HERE, moment(110, 9999), Some(10)),
+            (HERE, moment(100, 0), Some(0)),
+            (HERE, moment(99, 9999), None),
+            (ELSEWHERE, moment(0, 5010), Some(10)),
+            (ELSEWHERE, moment(9999, 4995), Some(0)),
+            (ELSEWHERE, moment(9999, 4994), None),
+        ] {
+            let (stamp, clock) = stamp(boot_id, now);
+            assert_eq!(stamp.age(&clock), expected.map(seconds), "{boot_id:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn clocks_differ_if_they_drift_by_more_than_a_minute() {
+        for (wall, expected) in [(5010, false), (5070, false), (5071, true), (4950, false), (4949, true)] {
+            let (stamp, clock) = stamp(HERE, moment(110, wall));
+            assert_eq!(stamp.clocks_differ(&clock), expected, "{wall}");
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_with_the_stamp_and_is_never_longer_than_its_limit() {
+        for (boot_id, now, expected) in [
+            (HERE, moment(90, 9999), 10),
+            (HERE, moment(100, 0), 0),
+            (HERE, moment(0, 0), 20),
+            (ELSEWHERE, moment(9999, 4990), 10),
+            (ELSEWHERE, moment(0, 5001), 0),
+            (ELSEWHERE, moment(0, 0), 20),
+        ] {
+            let (stamp, clock) = stamp(boot_id, now);
+            assert_eq!(stamp.wait(seconds(20), &clock), seconds(expected), "{boot_id:?} {now:?}");
+        }
+    }
+}
