@@ -25,15 +25,15 @@ def first(way: str) -> float:
     return float(run(HERE / f"first_{WAYS[way]}", 1, time.clock_gettime_ns(time.CLOCK_MONOTONIC)).stdout)
 
 
-# callgrind counts each round of `rep stosb` and `rep movsb`, by which glibc fills and copies long blocks; a processor counts
-# one instruction.
+# callgrind counts each round of `rep stosb` and `rep movsb`, by which glibc fills and copies long blocks; a
+# processor counts one instruction.
 WITHOUT_REP = ":".join(f"glibc.cpu.x86_rep_{what}b_threshold=100000000" for what in ("stos", "movs"))
 
 
 def instructions(way: str, calls: int, environment: dict[str, str]) -> int:
     valgrind = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
-    counted = run(*valgrind, HERE / f"first_{way}", calls, 0, GLIBC_TUNABLES=WITHOUT_REP, **environment).stderr
-    return int(re.search(r"Collected : (\d+)", counted)[1])
+    counted = run(*valgrind, HERE / f"first_{way}", calls, 0, GLIBC_TUNABLES=WITHOUT_REP, **environment)
+    return int(re.search(r"Collected : (\d+)", counted.stderr)[1])
 
 
 def main() -> None:
