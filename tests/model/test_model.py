@@ -70,5 +70,9 @@ def test_a_failover_that_loses_an_intent_presents_a_refresh_token_twice() -> Non
     result = check(model)
     assert result.violated == "NoTokenTwice", result.output
     steps = [action for action in result.actions if action in ("WriteIntent", "Post", "Failover")]
-    assert steps == ["WriteIntent", "Post", "Failover", "WriteIntent", "Post"]
+    # Before or after the first of them presents it: both ways are as short.
+    assert steps in (
+        ["WriteIntent", "Post", "Failover", "WriteIntent", "Post"],
+        ["WriteIntent", "Failover", "WriteIntent", "Post", "Post"],
+    )
     report("failover", result)
