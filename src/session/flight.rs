@@ -177,12 +177,6 @@ impl Flight {
         self.store_error.is_some()
     }
 
-    /// How long the flight may wait for the lock, if it has a pair that could not be written: callers wait for that pair.
-    pub fn lock_wait(&self, now: Duration) -> Option<Duration> {
-        let since = self.offered_since.filter(|_| self.offered.is_some())?;
-        Some((since + OFFERED_FOR).saturating_sub(now))
-    }
-
     /// The next step after `input`, which came at `now` on the boot clock.
     pub fn next(&mut self, input: Input, now: Duration) -> Step {
         let took = now.saturating_sub(std::mem::replace(&mut self.step_started, now));

@@ -415,11 +415,6 @@ fn a_pair_that_the_store_does_not_take_is_offered_for_less_than_two_seconds() {
     assert_eq!(pause(flight.next(uncommitted(pair), almost)), Duration::from_millis(400));
     // Not an Issue: the pair is there.
     assert!(matches!(flight.next(Input::Resumed, almost), Step::Lock));
-    assert_eq!(
-        flight.lock_wait(almost),
-        Some(Duration::from_millis(1)),
-        "no longer than the pair is offered"
-    );
     flight.next(Input::Locked(Lock::Held), almost);
     let Step::Commit(pair) = flight.next(Input::Loaded(Loaded::default()), almost) else { panic!() };
     let step = flight.next(uncommitted(pair), NOW + 2 * SECOND);
@@ -502,7 +497,6 @@ fn a_pair_is_handed_out_if_the_store_fails_while_it_is_offered_again() {
 #[test]
 fn a_store_step_that_fails_soon_is_repeated_once() {
     let (mut flight, _) = after(plan(), [Input::Start]);
-    assert_eq!(flight.lock_wait(NOW), None, "the store has its own limit");
     assert!(matches!(flight.next(down(), NOW + SECOND / 100), Step::Lock));
     assert!(matches!(flight.next(down(), NOW + SECOND / 50), Step::Pause { .. }));
 }

@@ -11,7 +11,6 @@ use super::super::phase::{Phase, Windows};
 use super::super::plan::Plan;
 use super::Driver;
 use crate::client::Client;
-use crate::clock::FOREVER;
 use crate::credentials::Credentials;
 use crate::defect;
 use crate::error::Error;
@@ -43,8 +42,6 @@ struct Attempt {
     may_replay: bool,
     /// The flight has given up the store.
     is_private: bool,
-    /// The longest wait for the lock, if it has a limit besides that of the store.
-    lock_wait: Option<Duration>,
 }
 
 /// How long one call may take while there is no token to hand out.
@@ -124,8 +121,7 @@ impl Driver {
         };
         let mut input = Input::Start;
         loop {
-            let now = self.now().boot;
-            input = match flight.next(input, now) {
+            input = match flight.next(input, self.now().boot) {
                 Step::Finish(outcome) => {
                     // The pair is committed already, and a lock that cannot be released expires.
                     let _ = deps.store.unlock().await;
@@ -146,7 +142,6 @@ impl Driver {
                         may_recover: flight.may_recover(),
                         may_replay: flight.may_replay(),
                         is_private: flight.is_private(),
-                        lock_wait: flight.lock_wait(now),
                     };
                     let taken = self.perform_step(step, attempt, &deps).await;
                     taken.unwrap_or_else(Input::StoreFailed)
@@ -159,7 +154,7 @@ impl Driver {
     async fn perform_step(
         &self,
         step: Step,
-        Attempt { base, stored, issues, may_recover, may_replay, is_private, lock_wait }: Attempt,
+        Attempt { base, stored, issues, may_recover, may_replay, is_private }: Attempt,
         FlightDeps { record_number, store, credentials }: &FlightDeps,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
@@ -169,10 +164,7 @@ impl Driver {
                 Input::Stopped(closed())
             }
             Step::Issue | Step::Pause { .. } if is_closed => Input::Stopped(closed()),
-            Step::Lock => {
-                let lock = tokio::time::timeout(lock_wait.unwrap_or(FOREVER), store.lock(stored));
-                Input::Locked(lock.await.unwrap_or_else(|_| Err(lock_is_taken()))?)
-            }
+            Step::Lock => Input::Locked(store.lock(stored).await?),
             Step::Load => {
                 let found = store.load().await?;
                 let committed = found.committed.filter(|found| self.is_usable(found));
@@ -389,11 +381,6 @@ fn end_flight_guarded(driver: &Driver, outcome: FlightOutcome, record_number: u6
     }
 }
 
-fn lock_is_taken() -> Error {
-    let text = "another session holds the lock of the record, which keeps a new pair from it";
-    Error::new(Status::PG_ERR_STORE, text)
-}
-
 fn took_too_long(limit: Duration) -> Error {
     let text = format!("the flight took longer than {} s and was stopped", limit.as_secs());
     Error::new(Status::PG_ERR_TIMEOUT, text)
@@ -401,8 +388,6 @@ fn took_too_long(limit: Duration) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     use super::super::super::account::Account;
     use super::super::super::decision::Policy;
     use super::super::super::plan::Cause;
@@ -447,21 +432,14 @@ mod tests {
         InTheMiddle,
         /// No intent can be written, and another session takes the lease.
         Lease,
-        /// No pair can be written, and then another session has the lock.
-        Commit,
     }
 
-    /// How it breaks, what it does otherwise, and whether a pair could not be written.
-    struct Broken(Breaks, MemoryStore, AtomicBool);
-
-    fn broken(breaks: Breaks) -> Broken {
-        Broken(breaks, MemoryStore::default(), AtomicBool::new(false))
-    }
+    struct Broken(Breaks, MemoryStore);
 
     impl Store for Broken {
         fn lock(&self, base: u64) -> Storing<'_, Lock> {
             assert!(self.0 != Breaks::InLock, "a defect in the lock");
-            if self.2.load(Ordering::SeqCst) { Box::pin(std::future::pending()) } else { self.1.lock(base) }
+            self.1.lock(base)
         }
 
         fn load(&self) -> Storing<'_, Loaded> {
@@ -470,16 +448,10 @@ mod tests {
         }
 
         fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
-            if self.0 == Breaks::Commit {
-                return self.1.intend();
-            }
             Box::pin(std::future::ready(Err(Error::new(Status::PG_ERR_STORE, "the store fails"))))
         }
 
         fn ensure_lease(&self) -> Storing<'_, ()> {
-            if self.0 == Breaks::Commit {
-                return self.1.ensure_lease();
-            }
             Box::pin(std::future::ready(Err(Error::new(Status::PG_ERR_STORE, "the lease is lost"))))
         }
 
@@ -488,11 +460,6 @@ mod tests {
         }
 
         fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
-            if self.0 == Breaks::Commit {
-                self.2.store(true, Ordering::SeqCst);
-                let error = Error::new(Status::PG_ERR_STORE, "the store fails");
-                return Box::pin(std::future::ready(Err(Uncommitted { error, pair })));
-            }
             self.1.commit(base, pair)
         }
 
@@ -501,7 +468,7 @@ mod tests {
         }
 
         fn unlock(&self) -> Storing<'_, ()> {
-            assert!(matches!(self.0, Breaks::Lease | Breaks::Commit), "a defect in the cleanup");
+            assert!(self.0 == Breaks::Lease, "a defect in the cleanup");
             self.1.unlock()
         }
 
@@ -531,7 +498,7 @@ mod tests {
     #[test]
     fn a_flight_ends_even_if_its_store_and_its_cleanup_panic() {
         for breaks in [Breaks::InLock, Breaks::InTheMiddle] {
-            let driver = driver(broken(breaks));
+            let driver = driver(Broken(breaks, MemoryStore::default()));
             for _ in 0..2 {
                 let error = driver.ask(
                     Duration::from_secs(3),
@@ -545,17 +512,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_cannot_be_written_is_returned_while_another_session_has_the_lock() {
-        let driver = driver_of(broken(Breaks::Commit), Generous);
-        let request = driver.token_request(PATIENCE, Duration::ZERO);
-        let committed = driver.ask(PATIENCE, request).unwrap();
-        assert_eq!((committed.generation(), committed.has_refresh), (1, false));
-        assert!(driver.close(PATIENCE), "the flight has ended");
-    }
-
-    #[test]
     fn a_lease_that_is_lost_after_the_store_has_failed_does_not_prevent_a_private_pair() {
-        let driver = driver_of(broken(Breaks::Lease), Generous);
+        let driver = driver_of(Broken(Breaks::Lease, MemoryStore::default()), Generous);
         let request = driver.token_request(PATIENCE, Duration::ZERO);
         let committed = driver.ask(PATIENCE, request).unwrap();
         assert_eq!(committed.generation(), 1);
@@ -564,7 +522,7 @@ mod tests {
 
     #[test]
     fn a_flight_starts_even_if_a_callback_panics() {
-        let driver = driver(broken(Breaks::InTheMiddle));
+        let driver = driver(Broken(Breaks::InTheMiddle, MemoryStore::default()));
         let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
         let asked = || driver.add_waiter(driver.new_id(), at_once, Box::new(|_| panic!("a defect")));
         assert!(defect::catch_panic(asked).is_err());
