@@ -30,7 +30,8 @@ lint-licences: $(VENV)/ready
 
 # Features of the library's dependencies that are not safe in a fork; the manifest says why.
 lint-fork: setup
-	@! $(CARGO) tree --package paymentsgate-auth --edges normal,features --prefix none | grep -E '^tokio feature "(signal|process)"' >&2
+	@tree=$$($(CARGO) tree --package paymentsgate-auth --edges normal,features --prefix none) && \
+	    ! echo "$$tree" | grep -E '^tokio feature "(signal|process)"' >&2
 
 lint-python: $(VENV)/ready
 	cd bindings/python && $(VENV)/bin/ruff check $(PYTHON_CODE) && $(VENV)/bin/ruff format --check $(PYTHON_CODE)
