@@ -71,6 +71,10 @@ export PKG_CONFIG_PATH       := $(STAGE)/lib/pkgconfig$(if $(PKG_CONFIG_PATH),:$
 export LD_LIBRARY_PATH       := $(STAGE)/lib$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 # The emulator is the same for both profiles.
 export PG_SANDBOX            := $(CURDIR)/build/pg-sandbox
+# What makes a second build sooner is gigabytes, and CI builds once.
+ifdef CI
+export CARGO_INCREMENTAL     := 0
+endif
 
 # `$(call files,FOLDERS)`: all that is in them, and the folders themselves, which change when a file goes. As `docs/.`: `docs` is a target.
 files      = $(shell find $(addsuffix /.,$(1)) -name __pycache__ -prune -o -print 2>/dev/null)
