@@ -117,6 +117,8 @@ pub struct Flight {
     offered: Option<Pair>,
     /// The time of the first offer, on the boot clock.
     offered_since: Option<Duration>,
+    /// Why the store did not take the first offer. Later ones may fail as a result of that.
+    offer_error: Option<Error>,
     private_pair: Option<Pair>,
 }
 
@@ -140,6 +142,7 @@ impl Flight {
             step_started: Duration::ZERO,
             offered: None,
             offered_since: None,
+            offer_error: None,
             private_pair: None,
         }
     }
@@ -175,6 +178,12 @@ impl Flight {
     /// be lost until the flight ends.
     pub fn is_private(&self) -> bool {
         self.store_error.is_some()
+    }
+
+    /// How long the flight may wait for the lock, if it has a pair that could not be written: callers wait for that pair.
+    pub fn lock_wait(&self, now: Duration) -> Option<Duration> {
+        let since = self.offered_since.filter(|_| self.offered.is_some())?;
+        Some((since + OFFERED_FOR).saturating_sub(now))
     }
 
     /// The next step after `input`, which came at `now` on the boot clock.
@@ -322,6 +331,7 @@ impl Flight {
             return self.fail();
         }
         let since = *self.offered_since.get_or_insert(now);
+        let error = self.offer_error.get_or_insert(error).clone();
         if now.saturating_sub(since) < OFFERED_FOR {
             self.offered = Some(pair);
             return Step::Pause { most: OFFER_PAUSE };

@@ -324,7 +324,7 @@ OfferAgain(p) ==
     /\ UNCHANGED <<srv, rep, late, cut, service, faults, history>>
 
 KeepPrivate(p) ==
-    /\ st[p].at \in {"uncommitted", "keep"} \/ (st[p].at = "lock" /\ st[p].hand # 0 /\ ~Reaches(p))
+    /\ st[p].at \in {"uncommitted", "keep"} \/ (st[p].at = "lock" /\ st[p].hand # 0)
     /\ ~st[p].asleep
     /\ st' = [st EXCEPT ![p].at = "release", ![p].mem = st[p].hand, ![p].private = TRUE, ![p].hand = 0]
     /\ UNCHANGED <<srv, rep, late, cut, service, faults, history>>

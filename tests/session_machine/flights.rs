@@ -415,6 +415,11 @@ fn a_pair_that_the_store_does_not_take_is_offered_for_less_than_two_seconds() {
     assert_eq!(pause(flight.next(uncommitted(pair), almost)), Duration::from_millis(400));
     // Not an Issue: the pair is there.
     assert!(matches!(flight.next(Input::Resumed, almost), Step::Lock));
+    assert_eq!(
+        flight.lock_wait(almost),
+        Some(Duration::from_millis(1)),
+        "no longer than the pair is offered"
+    );
     flight.next(Input::Locked(Lock::Held), almost);
     let Step::Commit(pair) = flight.next(Input::Loaded(Loaded::default()), almost) else { panic!() };
     let step = flight.next(uncommitted(pair), NOW + 2 * SECOND);
@@ -487,16 +492,21 @@ fn a_refresh_token_that_cannot_be_put_back_does_not_shorten_the_pause_that_the_s
 }
 
 #[test]
-fn a_pair_is_handed_out_if_the_store_fails_while_it_is_offered_again() {
+fn a_pair_is_handed_out_if_the_store_fails_while_it_is_offered_again_and_the_first_cause_is_reported() {
     let (mut flight, pair) = committing(issue_only());
-    follow(&mut flight, [uncommitted(pair), Input::Resumed]);
+    let full = Uncommitted { error: Error::new(Status::PG_ERR_STORE, "the store is full"), pair };
+    follow(&mut flight, [Input::Uncommitted(full), Input::Resumed]);
     let step = flight.next(down(), NOW + 2 * SECOND);
-    assert!(matches!(step, Step::KeepPrivate(_)), "{step:?}");
+    let Step::KeepPrivate(pair) = step else { panic!("{step:?}") };
+    let outcome =
+        finished(flight.next(Input::Committed(Committed::private(pair.token, 1)), NOW + 2 * SECOND));
+    assert_eq!(outcome.store_error.unwrap().text, "the store is full");
 }
 
 #[test]
 fn a_store_step_that_fails_soon_is_repeated_once() {
     let (mut flight, _) = after(plan(), [Input::Start]);
+    assert_eq!(flight.lock_wait(NOW), None, "the store has its own limit");
     assert!(matches!(flight.next(down(), NOW + SECOND / 100), Step::Lock));
     assert!(matches!(flight.next(down(), NOW + SECOND / 50), Step::Pause { .. }));
 }

@@ -11,6 +11,7 @@ use super::super::phase::{Phase, Windows};
 use super::super::plan::Plan;
 use super::Driver;
 use crate::client::Client;
+use crate::clock::FOREVER;
 use crate::credentials::Credentials;
 use crate::defect;
 use crate::error::Error;
@@ -42,6 +43,8 @@ struct Attempt {
     may_replay: bool,
     /// The flight has given up the store.
     is_private: bool,
+    /// The longest wait for the lock, if it has a limit besides that of the store.
+    lock_wait: Option<Duration>,
 }
 
 /// How long one call may take while there is no token to hand out.
@@ -121,7 +124,8 @@ impl Driver {
         };
         let mut input = Input::Start;
         loop {
-            input = match flight.next(input, self.now().boot) {
+            let now = self.now().boot;
+            input = match flight.next(input, now) {
                 Step::Finish(outcome) => {
                     // The pair is committed already, and a lock that cannot be released expires.
                     let _ = deps.store.unlock().await;
@@ -142,6 +146,7 @@ impl Driver {
                         may_recover: flight.may_recover(),
                         may_replay: flight.may_replay(),
                         is_private: flight.is_private(),
+                        lock_wait: flight.lock_wait(now),
                     };
                     let taken = self.perform_step(step, attempt, &deps).await;
                     taken.unwrap_or_else(Input::StoreFailed)
@@ -154,7 +159,7 @@ impl Driver {
     async fn perform_step(
         &self,
         step: Step,
-        Attempt { base, stored, issues, may_recover, may_replay, is_private }: Attempt,
+        Attempt { base, stored, issues, may_recover, may_replay, is_private, lock_wait }: Attempt,
         FlightDeps { record_number, store, credentials }: &FlightDeps,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
@@ -164,7 +169,10 @@ impl Driver {
                 Input::Stopped(closed())
             }
             Step::Issue | Step::Pause { .. } if is_closed => Input::Stopped(closed()),
-            Step::Lock => Input::Locked(store.lock(stored).await?),
+            Step::Lock => {
+                let lock = tokio::time::timeout(lock_wait.unwrap_or(FOREVER), store.lock(stored));
+                Input::Locked(lock.await.unwrap_or_else(|_| Err(lock_is_taken()))?)
+            }
             Step::Load => {
                 let found = store.load().await?;
                 let committed = found.committed.filter(|found| self.is_usable(found));
@@ -381,6 +389,11 @@ fn end_flight_guarded(driver: &Driver, outcome: FlightOutcome, record_number: u6
     }
 }
 
+fn lock_is_taken() -> Error {
+    let text = "another session holds the lock of the record, which keeps a new pair from it";
+    Error::new(Status::PG_ERR_STORE, text)
+}
+
 fn took_too_long(limit: Duration) -> Error {
     let text = format!("the flight took longer than {} s and was stopped", limit.as_secs());
     Error::new(Status::PG_ERR_TIMEOUT, text)
@@ -388,6 +401,8 @@ fn took_too_long(limit: Duration) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::super::super::account::Account;
     use super::super::super::decision::Policy;
     use super::super::super::plan::Cause;
@@ -432,14 +447,21 @@ mod tests {
         InTheMiddle,
         /// No intent can be written, and another session takes the lease.
         Lease,
+        /// No pair can be written, and then another session has the lock.
+        Commit,
     }
 
-    struct Broken(Breaks, MemoryStore);
+    /// How it breaks, what it does otherwise, and whether a pair could not be written.
+    struct Broken(Breaks, MemoryStore, AtomicBool);
+
+    fn broken(breaks: Breaks) -> Broken {
+        Broken(breaks, MemoryStore::default(), AtomicBool::new(false))
+    }
 
     impl Store for Broken {
         fn lock(&self, base: u64) -> Storing<'_, Lock> {
             assert!(self.0 != Breaks::InLock, "a defect in the lock");
-            self.1.lock(base)
+            if self.2.load(Ordering::SeqCst) { Box::pin(std::future::pending()) } else { self.1.lock(base) }
         }
 
         fn load(&self) -> Storing<'_, Loaded> {
@@ -448,10 +470,16 @@ mod tests {
         }
 
         fn intend(&self) -> Storing<'_, Option<RefreshToken>> {
+            if self.0 == Breaks::Commit {
+                return self.1.intend();
+            }
             Box::pin(std::future::ready(Err(Error::new(Status::PG_ERR_STORE, "the store fails"))))
         }
 
         fn ensure_lease(&self) -> Storing<'_, ()> {
+            if self.0 == Breaks::Commit {
+                return self.1.ensure_lease();
+            }
             Box::pin(std::future::ready(Err(Error::new(Status::PG_ERR_STORE, "the lease is lost"))))
         }
 
@@ -460,6 +488,11 @@ mod tests {
         }
 
         fn commit(&self, base: u64, pair: Pair) -> Storing<'_, Committed, Uncommitted> {
+            if self.0 == Breaks::Commit {
+                self.2.store(true, Ordering::SeqCst);
+                let error = Error::new(Status::PG_ERR_STORE, "the store fails");
+                return Box::pin(std::future::ready(Err(Uncommitted { error, pair })));
+            }
             self.1.commit(base, pair)
         }
 
@@ -468,7 +501,7 @@ mod tests {
         }
 
         fn unlock(&self) -> Storing<'_, ()> {
-            assert!(self.0 == Breaks::Lease, "a defect in the cleanup");
+            assert!(matches!(self.0, Breaks::Lease | Breaks::Commit), "a defect in the cleanup");
             self.1.unlock()
         }
 
@@ -498,7 +531,7 @@ mod tests {
     #[test]
     fn a_flight_ends_even_if_its_store_and_its_cleanup_panic() {
         for breaks in [Breaks::InLock, Breaks::InTheMiddle] {
-            let driver = driver(Broken(breaks, MemoryStore::default()));
+            let driver = driver(broken(breaks));
             for _ in 0..2 {
                 let error = driver.ask(
                     Duration::from_secs(3),
@@ -512,8 +545,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_that_cannot_be_written_is_returned_while_another_session_has_the_lock() {
+        let driver = driver_of(broken(Breaks::Commit), Generous);
+        let request = driver.token_request(PATIENCE, Duration::ZERO);
+        let committed = driver.ask(PATIENCE, request).unwrap();
+        assert_eq!((committed.generation(), committed.has_refresh), (1, false));
+        assert!(driver.close(PATIENCE), "the flight has ended");
+    }
+
+    #[test]
     fn a_lease_that_is_lost_after_the_store_has_failed_does_not_prevent_a_private_pair() {
-        let driver = driver_of(Broken(Breaks::Lease, MemoryStore::default()), Generous);
+        let driver = driver_of(broken(Breaks::Lease), Generous);
         let request = driver.token_request(PATIENCE, Duration::ZERO);
         let committed = driver.ask(PATIENCE, request).unwrap();
         assert_eq!(committed.generation(), 1);
@@ -522,7 +564,7 @@ mod tests {
 
     #[test]
     fn a_flight_starts_even_if_a_callback_panics() {
-        let driver = driver(Broken(Breaks::InTheMiddle, MemoryStore::default()));
+        let driver = driver(broken(Breaks::InTheMiddle));
         let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
         let asked = || driver.add_waiter(driver.new_id(), at_once, Box::new(|_| panic!("a defect")));
         assert!(defect::catch_panic(asked).is_err());
