@@ -17,7 +17,11 @@ TSAN_CARGO  = PATH="$(CURDIR)/build/rust/bin:$$PATH" RUSTC_BOOTSTRAP=1 RUSTFLAGS
 # program, which must be faster than the session.
 TSAN_SKIPS = --skip a_forked_child_opens_its_own_connection --skip a_broken_record_is_set_aside_and_replaced
 
+# The library, and the runtimes of the sanitizers.
+TSAN_BUILT = build/tsan/$(TSAN_HOST)/debug/deps build/rust/lib/rustlib/$(TSAN_HOST)/lib
+
 # Without the source of the standard library nothing is run, and the making of build/rust says so.
-test-tsan: build/rust/ready $(PG_SANDBOX) ## Rust's tests, and threads in C, under ThreadSanitizer; ONLY=NAME for some of Rust's
+test-tsan: build/rust/ready $(PG_SANDBOX) $(STAGED) $(VENV)/ready ## Rust's tests, threads in C, and the bindings of Python and Go under ThreadSanitizer; ONLY=NAME for some of Rust's
 	[ ! -e $< ] || $(TSAN_CARGO) -- $(TSAN_SKIPS) $(ONLY)
-	[ ! -e $< ] || tests/sanitizers/threads.sh build/tsan/$(TSAN_HOST)/debug/deps build/rust/lib/rustlib/$(TSAN_HOST)/lib
+	[ ! -e $< ] || tests/sanitizers/threads.sh $(TSAN_BUILT)
+	[ ! -e $< ] || tests/sanitizers/bindings.sh $(TSAN_BUILT) $(PYTHON)
