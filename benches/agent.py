@@ -94,9 +94,9 @@ def compare(what: str, ours: str, theirs: str, connections: int) -> None:
         rows["theirs"].append(load(theirs, connections))
         rows["again"].append(load(theirs, connections))
     of = {name: [median(row[column] for row in each) for column in range(3)] for name, each in rows.items()}
-    for column, (name, unit) in enumerate((("rate", "/s"), ("p50", "us"), ("p99", "us"))):
+    for column, (name, unit, goal) in enumerate((("rate", "/s", 2), ("p50", "us", 0), ("p99", "us", 0))):
         label = f"{what}, {connections} connection{'s' if connections > 1 else ''}: {name}"
-        print_row(label, "nginx", unit, *(of[each][column] for each in ("ours", "theirs", "again")))
+        print_row(label, "nginx", unit, *(of[each][column] for each in ("ours", "theirs", "again")), goal)
 
 
 def make_certificate(folder: Path) -> None:
