@@ -119,3 +119,25 @@ impl Account {
         of_credentials.or_else(|| self.client.file_error())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::secret::Secret;
+
+    /// A forked child makes its driver with them.
+    #[test]
+    fn credentials_that_the_host_has_set_are_those_of_the_next_driver() {
+        let mut config = Config::default();
+        config.set("static_token", "a token").unwrap();
+        let client = Client::new(&config).unwrap();
+        let credentials = |key: &str| {
+            let [account_id, public_key] = ["account", key].map(|text| Secret::new(text).unwrap());
+            Arc::new(Credentials { account_id, public_key })
+        };
+        let account = Account::fixed(client, credentials("old key"));
+        account.set_credentials(&credentials("new key"));
+        assert_eq!(account.credentials().unwrap().public_key.expose(), "new key");
+    }
+}

@@ -172,3 +172,65 @@ impl Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::expiry::Lifetime;
+    use crate::secret::Secret;
+    use crate::session::outcome::FlightStats;
+    use crate::status::Status;
+    use crate::token::Token;
+
+    fn at(seconds: u64) -> Moment {
+        Moment { boot: Duration::from_secs(seconds), wall: Duration::from_secs(seconds) }
+    }
+
+    fn failed(stats: FlightStats) -> FlightOutcome {
+        FlightOutcome { stats, ..FlightOutcome::crashed(Error::new(Status::PG_ERR_CONNECT, "no answer")) }
+    }
+
+    fn succeeded(stats: FlightStats) -> FlightOutcome {
+        let token = Token::new(Secret::new("a").unwrap(), Lifetime::endless(), at(0));
+        FlightOutcome { result: Ok(Committed::private(token, 1)), ..failed(stats) }
+    }
+
+    #[test]
+    fn the_counters_are_the_sums_of_all_flights() {
+        let mut counters = Counters::default();
+        let lost = FlightStats { refreshes: 2, ambiguous: true, issues: 1, ..FlightStats::default() };
+        let refused = FlightStats { refreshes: 1, refused: true, issues: 3, ..FlightStats::default() };
+        for _ in 0..2 {
+            counters.add(Cause::Asked, Duration::ZERO, at(1), &succeeded(lost));
+            counters.add(Cause::Asked, Duration::ZERO, at(1), &failed(refused));
+        }
+        let Counters { refreshes, issues, refused, ambiguous, failed, .. } = counters;
+        assert_eq!((refreshes, issues, refused, ambiguous, failed), (6, 8, 2, 2, 2));
+    }
+
+    #[test]
+    fn the_last_refresh_is_the_last_flight_with_its_times_and_its_end() {
+        let mut counters = Counters::default();
+        assert!(counters.last_refresh(at(0)).is_none());
+        counters.add(Cause::Background, Duration::from_millis(7500), at(10), &failed(FlightStats::default()));
+        let last = counters.last_refresh(at(14)).unwrap();
+        assert_eq!(
+            (last.cause, last.seconds_ago, last.took_ms, last.succeeded),
+            ("background", 4, 2500, false)
+        );
+        counters.add(Cause::Rejected, Duration::from_secs(19), at(20), &succeeded(FlightStats::default()));
+        let last = counters.last_refresh(at(20)).unwrap();
+        assert_eq!((last.cause, last.seconds_ago, last.took_ms, last.succeeded), ("rejected", 0, 1000, true));
+    }
+
+    #[test]
+    fn a_look_at_the_store_counts_only_if_it_found_a_token() {
+        let looked = FlightStats { looked_only: true, ..FlightStats::default() };
+        let mut counters = Counters::default();
+        counters.add(Cause::Asked, Duration::ZERO, at(1), &failed(looked));
+        assert!(counters.failed == 0 && counters.last_refresh(at(1)).is_none());
+        counters.add(Cause::Asked, Duration::ZERO, at(1), &succeeded(looked));
+        assert!(counters.failed == 0 && counters.last_refresh(at(1)).unwrap().succeeded);
+    }
+}

@@ -60,3 +60,43 @@ fn registry() -> Result<MutexGuard<'static, SessionRegistry>, Error> {
     let registry = REGISTRY.get_or_try_init(|| Ok(Mutex::default()))?;
     Ok(lock(registry))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::session::Session;
+
+    fn client() -> Arc<Client> {
+        let mut config = Config::default();
+        config.set("static_token", "a token").unwrap();
+        Client::new(&config).unwrap()
+    }
+
+    fn session(client: &Arc<Client>) -> Session {
+        let mut config = Config::default();
+        config.set("static_token", "a token").unwrap();
+        Session::open(client, &config).unwrap()
+    }
+
+    fn entries_of(client: &Arc<Client>) -> usize {
+        registry().unwrap().sessions.keys().filter(|(of, _)| *of == address(client)).count()
+    }
+
+    #[test]
+    fn the_registry_has_the_sessions_of_a_client_until_they_are_dropped() {
+        let (ours, other) = (client(), client());
+        let (first, second, _of_other) = (session(&ours), session(&ours), session(&other));
+        let [one, two] = sessions_of(&ours).unwrap().try_into().ok().unwrap();
+        assert!(one.0 < two.0, "in the order of their first use");
+        assert!(!Arc::ptr_eq(&one.1, &two.1));
+        drop(first);
+        assert_eq!(
+            sessions_of(&ours).unwrap().iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+            [two.0]
+        );
+        assert_eq!(entries_of(&ours), 1, "nothing stays of a session that was dropped");
+        drop(second);
+        assert_eq!((entries_of(&ours), entries_of(&other)), (0, 1));
+    }
+}

@@ -299,12 +299,9 @@ impl Checks {
                 work(&host, number)
             })
         });
-        let threads: io::Result<Vec<_>> = threads.collect();
+        let threads: Vec<_> = threads.collect();
         drop(start_guard);
-        let threads = threads.map_err(|error| no_thread(&error))?;
-        // All threads are joined, so that none runs the host's code after the check.
-        let results: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(None))).collect();
-        results.into_iter().filter_map(Result::transpose).collect()
+        join_all(threads)
     }
 
     /// A key that nobody has used.
@@ -339,7 +336,41 @@ fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Re
     with_signals_blocked(|| thread_builder("pg-check").spawn(work))
 }
 
+/// The results that are not `None`. Every thread is joined, also if another one could not be started, so that none runs the
+/// host's code after the check.
+fn join_all<T>(threads: Vec<io::Result<JoinHandle<Result<Option<T>, Error>>>>) -> Result<Vec<T>, Error> {
+    let join = |thread: io::Result<JoinHandle<_>>| {
+        thread.map_err(|error| no_thread(&error))?.join().unwrap_or(Ok(None))
+    };
+    let results: Vec<_> = threads.into_iter().map(join).collect();
+    results.into_iter().filter_map(Result::transpose).collect()
+}
+
 fn no_thread(error: &io::Error) -> Error {
     let text = format!("the system gave no thread for the check: {error}; check the process limits");
     Error::new(Status::PG_ERR_SYSTEM, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_calls_the_host_is_joined_although_another_one_was_refused() {
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let slow = {
+            let has_ended = has_ended.clone();
+            spawn(move || {
+                // The callback of a slow host.
+                thread::sleep(Duration::from_millis(50));
+                has_ended.store(true, Ordering::SeqCst);
+                Ok(Some(1))
+            })
+        };
+        let error = join_all(vec![Err(io::Error::from_raw_os_error(libc::EAGAIN)), slow]).unwrap_err();
+        assert!(error.status == Status::PG_ERR_SYSTEM && error.text.contains("no thread"), "{error}");
+        assert!(has_ended.load(Ordering::SeqCst), "the host's code runs after the check");
+    }
 }
