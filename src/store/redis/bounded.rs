@@ -64,18 +64,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
@@ -261,6 +249,42 @@ mod tests {
             parser.feed(piece)?;
         }
         Ok(parser)
+    }
+
+    /// Notes what arrives.
+    #[derive(Default)]
+    struct Noting(Vec<String>);
+
+    impl AsyncWrite for Noting {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push(format!("{bytes:?}"));
+            Poll::Ready(Ok(bytes.len() - 1))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.0.push("flush".into());
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.0.push("shutdown".into());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_is_written_and_its_end_are_passed_on() {
+        let mut stream = BoundedStream::new(Noting::default(), Violation::default());
+        let context = &mut Context::from_waker(std::task::Waker::noop());
+        let written = Pin::new(&mut stream).poll_write(context, &[7, 8, 9]);
+        assert!(matches!(written, Poll::Ready(Ok(2))), "{written:?}");
+        assert!(Pin::new(&mut stream).poll_flush(context).is_ready());
+        assert!(Pin::new(&mut stream).poll_shutdown(context).is_ready());
+        assert_eq!(stream.stream.0, ["[7, 8, 9]", "flush", "shutdown"]);
     }
 
     fn long(kind: &str, length: u64) -> Vec<u8> {
