@@ -240,7 +240,7 @@ impl Config {
             ("access_token", self.access_token.is_some()),
             ("refresh_token", self.refresh_token.is_some()),
             ("access_token_expires_in_s", self.access_token_expires_in.is_some()),
-            ("store", self.store != Location::Memory),
+            ("store", !self.store.is_memory()),
             ("a store of the program's own (pg_config_set_store)", self.host_store.is_some()),
             ("store_key", self.store_key.is_some()),
             ("store_key_file", self.store_key_file.is_some()),
@@ -267,7 +267,7 @@ impl Config {
         let conflict = |text: &str| Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
         let location = match &self.host_store {
             None => self.store.clone(),
-            Some(store) if self.store == Location::Memory => Location::Custom(store.clone()),
+            Some(store) if self.store.is_memory() => Location::Custom(store.clone()),
             Some(_) => {
                 return conflict(
                     "store is set, and so is a store of the program's own (pg_config_set_store); keep one of them",
@@ -295,7 +295,7 @@ impl Config {
             (Some(keyring), None) => ("store_key", keyring.clone()),
             (None, Some(path)) => ("store_key_file", Keyring::from_file(path)?),
         };
-        if self.location()? == Location::Memory {
+        if self.location()?.is_memory() {
             let text = format!(
                 "{setting} is set, but store is memory:, which seals nothing; set store to file:/folder, or leave \
                  {setting} out"

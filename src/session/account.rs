@@ -51,7 +51,7 @@ impl Account {
             let last = HazardCell::new(credentials.clone());
             Box::new(CredentialsFile { file: file.clone(), watcher: Watcher::new(), last })
         });
-        let place = (location != Location::Memory).then(|| Box::new(Place { location, keyring }));
+        let place = (!location.is_memory()).then(|| Box::new(Place { location, keyring }));
         Account { client, credentials: HazardCell::new(credentials), file, place }
     }
 

@@ -88,7 +88,7 @@ impl Session {
             return Err(Error::new(Status::PG_ERR_NO_CREDENTIALS, text));
         }
         let location = config.location()?;
-        if pair.is_some() && location != Location::Memory {
+        if pair.is_some() && !location.is_memory() {
             let text = "access_token and store are both set; the host keeps the pair, so no store is used; leave one of them out";
             return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
         }
@@ -98,7 +98,7 @@ impl Session {
             host_keeps: pair.is_some(),
             fail_without_store: config.fail_without_store,
             is_strict: config.is_strict,
-            is_shared: location != Location::Memory,
+            is_shared: !location.is_memory(),
             has_file: source.as_ref().is_some_and(|source| source.file().is_some()),
             is_static: false,
         };

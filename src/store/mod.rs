@@ -32,7 +32,7 @@ pub use memory::MemoryStore;
 pub use record::{Keyring, RecordKey};
 
 /// Where the records of sessions are stored: the setting `store`, or a store of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Location {
     /// In this process.
     Memory,
@@ -45,6 +45,10 @@ pub enum Location {
 }
 
 impl Location {
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self, Location::Memory)
+    }
+
     /// `memory:`, `file:/folder`, `redis://…` or `rediss://…`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "memory:" {

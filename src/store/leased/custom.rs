@@ -74,14 +74,6 @@ impl fmt::Debug for HostStore {
     }
 }
 
-impl PartialEq for HostStore {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.host, &other.host)
-    }
-}
-
-impl Eq for HostStore {}
-
 /// One account's record in a store of the host.
 pub(in crate::store) struct CustomBackend {
     calls: Limited<Calls>,
