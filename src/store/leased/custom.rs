@@ -229,9 +229,12 @@ fn store_error(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::clock::SystemClock;
     use crate::runtime::workers::tests::refuse;
+    use crate::sync::lock;
 
     struct NeverCalled;
 
@@ -250,12 +253,119 @@ mod tests {
         }
     }
 
+    /// A sound store of the host with one record.
+    #[derive(Default)]
+    struct Shelf {
+        holder: Mutex<Option<CString>>,
+        record: Mutex<Option<HostRecord>>,
+    }
+
+    impl Host for Shelf {
+        fn lock(&self, _: &CStr, owner: &CStr, _: Duration) -> Result<bool, String> {
+            Ok(**lock(&self.holder).get_or_insert(owner.to_owned()) == *owner)
+        }
+        fn unlock(&self, _: &CStr, owner: &CStr) -> Result<(), String> {
+            lock(&self.holder).take_if(|holder| **holder == *owner);
+            Ok(())
+        }
+        fn load(&self, _: &CStr) -> Result<Option<HostRecord>, String> {
+            Ok(lock(&self.record).clone())
+        }
+        fn save(&self, _: &CStr, expected: u64, version: u64, record: &[u8]) -> Result<bool, String> {
+            let mut there = lock(&self.record);
+            let is_expected = there.as_ref().map_or(0, |there| there.version) == expected;
+            if is_expected {
+                *there = Some(HostRecord { version, record: record.to_vec().into() });
+            }
+            Ok(is_expected)
+        }
+    }
+
+    impl Shelf {
+        fn is_locked(&self) -> bool {
+            lock(&self.holder).is_some()
+        }
+
+        /// Another session takes the lock, as after the end of a lease.
+        fn give_to_another(&self) {
+            *lock(&self.holder) = Some(CString::new("another").unwrap());
+        }
+    }
+
+    fn key() -> RecordKey {
+        RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key")
+    }
+
+    fn shelf() -> (Arc<Shelf>, CustomBackend) {
+        let shelf = Arc::new(Shelf::default());
+        let store = HostStore::new(shelf.clone());
+        (shelf, CustomBackend::new(&store, &key(), Arc::new(SystemClock), false).unwrap())
+    }
+
+    fn wait<T>(storing: Storing<'_, T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(storing).map_err(|error| error.text).unwrap()
+    }
+
+    fn write(backend: &CustomBackend, version: u64, frees_lease: bool) -> bool {
+        let record = &record::wrap(&key(), None, 5, &record::records()[0]).unwrap();
+        let write = RecordWrite { record, generation: 5, frees_lease, keeps_broken: false };
+        wait(backend.write(LIMIT, version, write))
+    }
+
+    #[test]
+    fn who_waits_for_the_lock_gets_the_record_only_if_it_is_newer() {
+        let (shelf, backend) = shelf();
+        assert!(write(&backend, 0, true));
+        shelf.give_to_another();
+        for (known, expected) in [(4, true), (5, false), (6, false)] {
+            let found = match wait(backend.acquire(LIMIT, known)) {
+                Acquired::Busy(view) => view.is_some(),
+                Acquired::Held(_) => panic!("another session has the lock"),
+            };
+            assert_eq!(found, expected, "generation 5 for one who knows {known}");
+        }
+    }
+
+    #[test]
+    fn only_the_holder_renews_the_lock() {
+        let (shelf, backend) = shelf();
+        assert!(!wait(backend.load(LIMIT)).is_held && !wait(backend.renew(LIMIT, 0)));
+        assert!(!shelf.is_locked(), "a look takes no lock");
+        assert!(matches!(wait(backend.acquire(LIMIT, 0)), Acquired::Held(_)));
+        assert!(wait(backend.load(LIMIT)).is_held && wait(backend.renew(LIMIT, 0)));
+        shelf.give_to_another();
+        assert!(!wait(backend.load(LIMIT)).is_held && !wait(backend.renew(LIMIT, 0)), "it is lost");
+    }
+
+    #[test]
+    fn a_write_needs_the_lock_or_is_the_last_one() {
+        let (shelf, backend) = shelf();
+        shelf.give_to_another();
+        assert!(!write(&backend, 0, false), "another session has the lock");
+        assert!(lock(&shelf.record).is_none());
+        *lock(&shelf.holder) = None;
+        assert!(matches!(wait(backend.acquire(LIMIT, 0)), Acquired::Held(_)));
+        assert!(write(&backend, 0, false) && shelf.is_locked());
+        assert!(!write(&backend, 7, true) && shelf.is_locked(), "it has another version");
+        assert!(write(&backend, 1, true) && !shelf.is_locked());
+        assert_eq!(lock(&shelf.record).as_ref().unwrap().version, 2);
+    }
+
+    #[test]
+    fn a_store_without_seal_gives_a_warning() {
+        let store = HostStore::new(Arc::new(NeverCalled));
+        let warning = |is_sealed| {
+            CustomBackend::new(&store, &key(), Arc::new(SystemClock), is_sealed).unwrap().warning()
+        };
+        assert!(warning(false).unwrap().contains("store_key") && warning(true).is_none());
+    }
+
     #[test]
     fn a_refused_thread_is_reported_as_a_system_error() {
         let workers = Arc::new(Workers::with_spawn(refuse, "pg-store", MAX_THREADS));
         let store = HostStore { host: Arc::new(NeverCalled), workers };
-        let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "key");
-        let backend = CustomBackend::new(&store, &key, Arc::new(SystemClock), false).unwrap();
+        let backend = CustomBackend::new(&store, &key(), Arc::new(SystemClock), false).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let error = runtime.block_on(backend.acquire(LIMIT, 0)).map(|_| ()).unwrap_err();
         assert!(error.status == Status::PG_ERR_SYSTEM && error.is_retryable(), "{error}");
