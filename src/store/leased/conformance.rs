@@ -66,6 +66,9 @@ pub fn check(HostStore { host, .. }: &HostStore) -> Result<(), Error> {
     }
 }
 
+/// A thread of a race, or why the system gave none.
+type StartedThread<T> = io::Result<JoinHandle<Result<Option<T>, Error>>>;
+
 enum Progress {
     Begun(&'static str),
     Ended(&'static str),
@@ -338,10 +341,9 @@ fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Re
 
 /// The results that are not `None`. Every thread is joined, also if another one could not be started, so that none runs the
 /// host's code after the check.
-fn join_all<T>(threads: Vec<io::Result<JoinHandle<Result<Option<T>, Error>>>>) -> Result<Vec<T>, Error> {
-    let join = |thread: io::Result<JoinHandle<_>>| {
-        thread.map_err(|error| no_thread(&error))?.join().unwrap_or(Ok(None))
-    };
+fn join_all<T>(threads: Vec<StartedThread<T>>) -> Result<Vec<T>, Error> {
+    let join =
+        |thread: StartedThread<T>| thread.map_err(|error| no_thread(&error))?.join().unwrap_or(Ok(None));
     let results: Vec<_> = threads.into_iter().map(join).collect();
     results.into_iter().filter_map(Result::transpose).collect()
 }
