@@ -400,7 +400,7 @@ fn took_too_long(limit: Duration) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::super::super::account::Account;
@@ -514,7 +514,7 @@ mod tests {
         }
     }
 
-    fn driver(store: impl Store + 'static) -> Arc<Driver> {
+    pub(in super::super) fn driver(store: impl Store + 'static) -> Arc<Driver> {
         driver_of(store, Silent)
     }
 

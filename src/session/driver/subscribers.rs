@@ -106,3 +106,56 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::flights::tests::driver;
+    use super::*;
+    use crate::event::Operation;
+    use crate::expiry::Lifetime;
+    use crate::queue::Queue;
+    use crate::secret::Secret;
+    use crate::status::Status;
+    use crate::store::{Committed, MemoryStore};
+    use crate::token::Token;
+
+    /// The log lines of a session to which this happens.
+    fn lines_of(happens: impl FnOnce(&mut State)) -> Vec<String> {
+        let (driver, queue) = (driver(MemoryStore::default()), Queue::default());
+        driver.subscribe(queue.begin(7, Operation::Subscription).unwrap(), Level::PG_LOG_INFO);
+        happens(&mut driver.state());
+        let events = std::iter::from_fn(|| queue.poll(Duration::ZERO).unwrap());
+        let line = |body| if let Body::Log(_, line) = body { Some(line) } else { None };
+        events.filter_map(|event| line(event.body)).collect()
+    }
+
+    #[test]
+    fn the_error_of_a_file_is_logged_once_each_time_that_it_begins() {
+        let error = |text: &str| Some(Error::new(Status::PG_ERR_FILE_UNREADABLE, text));
+        let lines = lines_of(|state| {
+            for found in [error("one"), error("one"), error("other"), None, error("other")] {
+                state.log_file_error(found);
+            }
+        });
+        let ends: Vec<_> = lines.iter().filter_map(|line| line.rsplit(' ').next()).collect();
+        assert_eq!(ends, ["one", "other", "other"], "{lines:?}");
+    }
+
+    #[test]
+    fn statements_of_a_lifetime_that_differ_are_logged() {
+        for (disagreement, expected) in [(0, 0), (61, 1)] {
+            let hour = Lifetime::of(Duration::from_secs(3600));
+            let lifetime = Lifetime { disagreement: Duration::from_secs(disagreement), ..hour };
+            let lines = lines_of(|state| {
+                let now = crate::clock::Moment { boot: Duration::ZERO, wall: Duration::ZERO };
+                let committed = Committed::private(Token::new(Secret::new("a").unwrap(), lifetime, now), 1);
+                let crashed = FlightOutcome::crashed(Error::new(Status::PG_ERR_INTERNAL, "unused"));
+                state.log_outcome(&FlightOutcome { result: Ok(committed), ..crashed });
+            });
+            let warnings = lines.iter().filter(|line| line.contains("differ by 61 s"));
+            assert_eq!((lines.len(), warnings.count()), (1 + expected, expected), "{lines:?}");
+        }
+    }
+}
