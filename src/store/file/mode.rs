@@ -295,3 +295,28 @@ fn check_group_file(path: &Path, file: &File) -> Result<Option<String>, Error> {
     }
     Ok(Some(format!("store {text}: everybody could use it (mode {mode:03o}); its mode is 660 again")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::store::Location;
+
+    #[test]
+    fn a_folder_is_shared_with_a_group_only_if_the_setting_says_so() {
+        for (word, expected) in [
+            (None, StoreMode::Private),
+            (Some("private"), StoreMode::Private),
+            (Some("group"), StoreMode::Group),
+        ] {
+            let mut config = Config::default();
+            config.set("store", "file:/data/sessions").unwrap();
+            word.into_iter().for_each(|word| config.set("store_mode", word).unwrap());
+            let location = config.location().unwrap();
+            assert!(
+                matches!(location, Location::Folder(_, mode) if mode == expected),
+                "{word:?}: {location:?}"
+            );
+        }
+    }
+}

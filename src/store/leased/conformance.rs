@@ -371,7 +371,7 @@ mod tests {
                 Ok(Some(1))
             })
         };
-        let error = join_all(vec![Err(io::Error::from_raw_os_error(libc::EAGAIN)), slow]).unwrap_err();
+        let error = join_all(vec![Err(io::ErrorKind::WouldBlock.into()), slow]).unwrap_err();
         assert!(error.status == Status::PG_ERR_SYSTEM && error.text.contains("no thread"), "{error}");
         assert!(has_ended.load(Ordering::SeqCst), "the host's code runs after the check");
     }
