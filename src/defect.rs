@@ -33,7 +33,7 @@ pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
     result.map_err(|payload| {
         // The drop of the payload could panic too, so it is not dropped.
         std::mem::forget(payload);
-        let place = LOCATION.take();
+        let place = LOCATION.try_with(RefCell::take).unwrap_or_default();
         let text = format!("a defect of paymentsgate-auth at {place}; no state was lost, please report it");
         Error::new(Status::PG_ERR_INTERNAL, text)
     })
@@ -60,7 +60,9 @@ fn install_hook() {
     let previous = take_hook();
     set_hook(Box::new(move |info| {
         if IN_LIBRARY.get() {
-            LOCATION.set(info.location().map(ToString::to_string).unwrap_or_default());
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            // Fails in a destructor of a thread that ends; a panic here would end the process.
+            let _ = LOCATION.try_with(|location| location.replace(place));
         } else {
             previous(info);
         }
@@ -69,6 +71,9 @@ fn install_hook() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -77,6 +82,29 @@ mod tests {
         assert_eq!(error.status, Status::PG_ERR_INTERNAL);
         assert!(error.text.contains("src/defect.rs:") && !error.text.contains("hunter2"), "{}", error.text);
         assert_eq!(catch_panic(|| 7).unwrap(), 7);
+    }
+
+    struct PanicsAtTheEnd(Sender<String>);
+
+    impl Drop for PanicsAtTheEnd {
+        fn drop(&mut self) {
+            self.0.send(catch_panic(|| panic!("at the end")).unwrap_err().text).unwrap();
+        }
+    }
+
+    /// The destructors of a thread run in the order opposite to that of the first uses: that of the place runs first here.
+    #[test]
+    fn a_panic_while_a_thread_ends_is_an_error_without_its_place() {
+        thread_local! {
+            static AT_THE_END: Cell<Option<PanicsAtTheEnd>> = const { Cell::new(None) };
+        }
+        let (answer, text) = channel();
+        let work = move || {
+            AT_THE_END.set(Some(PanicsAtTheEnd(answer)));
+            assert!(catch_panic(|| panic!("before")).is_err());
+        };
+        thread::spawn(work).join().unwrap();
+        assert!(text.recv().unwrap().contains("a defect"));
     }
 
     #[test]

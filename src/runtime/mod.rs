@@ -138,9 +138,10 @@ impl Wake for Unpark {
     }
 }
 
-/// Whether this thread may drive: a thread of a runtime must not, and one with a small stack cannot.
+/// Whether this thread may drive: a thread of a runtime must not, and neither one with a small stack nor one that ends, whose
+/// variables of tokio are destroyed, can.
 fn may_drive() -> bool {
-    Handle::try_current().is_err() && stack::has_room()
+    Handle::try_current().is_err_and(|error| error.is_missing_context()) && stack::has_room()
 }
 
 /// Before a request is written to a connection that is kept: lets those that a server has closed meanwhile be noticed.
@@ -204,7 +205,9 @@ impl Drop for RunOnDrop {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::ptr;
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
 
@@ -242,7 +245,7 @@ mod tests {
         let before = blocked();
         assert_eq!(run_on(&runtime, async { blocked() }, PATIENCE).unwrap(), Some([1, 0, 0, 0]));
         assert_eq!(blocked(), before);
-        let (answer, ours) = std::sync::mpsc::channel();
+        let (answer, ours) = channel();
         runtime.spawn(async move {
             answer.send((blocked(), thread::current().name().map(str::to_owned))).unwrap();
         });
@@ -260,5 +263,30 @@ mod tests {
         assert_eq!(large.spawn(driver).unwrap().join().unwrap().as_deref(), Some("large"));
         let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(other.block_on(async { driver() }).as_deref(), Some("pg-auth"));
+    }
+
+    struct CallsAtTheEnd(Sender<Option<String>>);
+
+    impl Drop for CallsAtTheEnd {
+        fn drop(&mut self) {
+            let name = async { thread::current().name().map(str::to_owned) };
+            let driver = run_on(&Runtime::start().unwrap(), name, PATIENCE);
+            self.0.send(driver.ok().flatten().flatten()).unwrap();
+        }
+    }
+
+    /// The destructors of a thread run in the order opposite to that of the first uses: that of tokio runs first here.
+    #[test]
+    fn a_destructor_of_a_thread_whose_other_variables_are_gone_waits_while_another_drives() {
+        thread_local! {
+            static AT_THE_END: Cell<Option<CallsAtTheEnd>> = const { Cell::new(None) };
+        }
+        let (answer, driver) = channel();
+        let work = move || {
+            AT_THE_END.set(Some(CallsAtTheEnd(answer)));
+            run(async {}, PATIENCE).unwrap().unwrap();
+        };
+        thread::spawn(work).join().unwrap();
+        assert_eq!(driver.recv().unwrap().as_deref(), Some("pg-auth"));
     }
 }

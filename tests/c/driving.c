@@ -149,6 +149,48 @@ static void test_the_thread_is_unchanged(void)
     pg_session_free(session);
 }
 
+static pthread_key_t at_the_end;
+static pg_status status_at_the_end;
+
+static void request_at_the_end(void *session)
+{
+    pg_error *error = NULL;
+    pg_response *response = NULL;
+    status_at_the_end = pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, PG_TIMEOUT_DEFAULT, &response, &error);
+    pg_error_free(error);
+    pg_response_free(response);
+}
+
+static void *request_twice(void *session)
+{
+    request_at_the_end(session);
+    CHECK(status_at_the_end == PG_OK && pthread_setspecific(at_the_end, session) == 0);
+    return NULL;
+}
+
+/* The destructor of a key runs when the thread-local variables of the library are gone. Other calls are not disturbed. */
+static void test_a_thread_that_ends(void)
+{
+    tell_emulator("POST", "/reset", NULL);
+    pg_session *session = new_session();
+    pg_client *client = new_client();
+    pg_queue *queue = new_queue();
+    pg_error *error = NULL;
+    pthread_t thread;
+    CHECK(pthread_key_create(&at_the_end, request_at_the_end) == 0);
+    pg_token_free(token_of(session));
+    hang_the_next_issue();
+    OK(pg_issue_token_start(client, queue, 1, NULL, NULL, PG_TIMEOUT_DEFAULT, &error));
+    wait_for_issues(2);
+    CHECK(pthread_create(&thread, NULL, request_twice, session) == 0);
+    CHECK(pthread_join(thread, NULL) == 0 && status_at_the_end == PG_OK);
+    pass(queue, 1, PG_EVENT_TOKEN, PG_OK);
+    CHECK(pthread_key_delete(at_the_end) == 0);
+    pg_queue_free(queue);
+    pg_client_free(client);
+    pg_session_free(session);
+}
+
 /* How often the library's thread has slept. */
 static long sleeps_of_ours(void)
 {
@@ -186,6 +228,7 @@ int main(void)
     test_a_call_outlives_the_caller_who_began_it();
     test_the_next_caller_goes_on();
     test_a_small_stack();
+    test_a_thread_that_ends();
     test_the_thread_is_unchanged();
     test_our_thread_sleeps_through_warm_calls();
     curl_global_cleanup();
