@@ -64,6 +64,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
@@ -265,6 +277,19 @@ mod tests {
             Poll::Ready(Ok(bytes.len() - 1))
         }
 
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            parts: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push(format!("{} parts", parts.len()));
+            Poll::Ready(Ok(5))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
         fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             self.0.push("flush".into());
             Poll::Ready(Ok(()))
@@ -282,9 +307,12 @@ mod tests {
         let context = &mut Context::from_waker(std::task::Waker::noop());
         let written = Pin::new(&mut stream).poll_write(context, &[7, 8, 9]);
         assert!(matches!(written, Poll::Ready(Ok(2))), "{written:?}");
+        let parts = [io::IoSlice::new(&[1, 2]), io::IoSlice::new(&[3, 4, 5, 6])];
+        let written = Pin::new(&mut stream).poll_write_vectored(context, &parts);
+        assert!(matches!(written, Poll::Ready(Ok(5))) && stream.is_write_vectored(), "{written:?}");
         assert!(Pin::new(&mut stream).poll_flush(context).is_ready());
         assert!(Pin::new(&mut stream).poll_shutdown(context).is_ready());
-        assert_eq!(stream.stream.0, ["[7, 8, 9]", "flush", "shutdown"]);
+        assert_eq!(stream.stream.0, ["[7, 8, 9]", "2 parts", "flush", "shutdown"]);
     }
 
     fn long(kind: &str, length: u64) -> Vec<u8> {
