@@ -30,8 +30,10 @@ const HEALTH_CONNECTIONS: u32 = 64;
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long a connection that has not been used may take for its first request when the agent stops.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
-/// A connection that the system has accepted when the agent stops is served: its request may have been sent.
+/// A connection that the system has accepted when the agent stops is served: its request may have been sent. So the agent accepts
+/// connections until it has seen none after this time, or for the limit.
 const LAST_CONNECTIONS: Duration = Duration::from_millis(50);
+const LAST_CONNECTIONS_LIMIT: Duration = Duration::from_secs(1);
 /// The pause after a connection could not be accepted, for example because no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -69,16 +71,21 @@ impl Server {
         let permits = if role == Role::Health { &self.health_permits } else { &self.permits };
         let (agent, permits, stopping) = (self.agent.clone(), permits.clone(), self.stopping.subscribe());
         self.doors.spawn(async move {
-            let mut stopping_here = stopping.clone();
-            let mut ended = pin!(async {
-                requested(&mut stopping_here).await;
-                sleep(LAST_CONNECTIONS).await;
-            });
+            let stops_after = |time| {
+                let mut stopping = stopping.clone();
+                async move {
+                    requested(&mut stopping).await;
+                    sleep(time).await;
+                }
+            };
+            let mut last = pin!(stops_after(LAST_CONNECTIONS));
+            let mut limit = pin!(stops_after(LAST_CONNECTIONS_LIMIT));
             loop {
                 let accepted = tokio::select! {
                     biased;
-                    () = &mut ended => return,
+                    () = &mut limit => return,
                     accepted = door.accept() => accepted,
+                    () = &mut last => return,
                 };
                 let Ok(permit) = permits.clone().acquire_owned().await else { return };
                 let (agent, stopping) = (agent.clone(), stopping.clone());
