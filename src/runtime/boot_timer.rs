@@ -4,7 +4,9 @@ pub(crate) use self::system::BootTimer;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
+    use std::mem;
     use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+    use std::sync::Arc;
     use std::time::Duration;
 
     use rustix::io::{Result, read};
@@ -15,24 +17,49 @@ mod system {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    use crate::runtime::standard_streams;
+    use crate::runtime::canary::Canary;
+    use crate::runtime::{Runtime, standard_streams};
+
+    /// A timer that has not fired so much later never will: the host has closed its descriptor.
+    const LATE: Duration = Duration::from_secs(1);
 
     /// A timer of the kernel (`timerfd`) on the boot clock. Where the system refuses it, each sleep is tokio's.
-    pub(crate) struct BootTimer(Option<OwnedFd>);
+    pub(crate) struct BootTimer {
+        timer: Option<OwnedFd>,
+        canary: Arc<Canary>,
+    }
 
     impl BootTimer {
-        /// A timer that each sleep may use on another runtime.
-        pub(crate) fn new() -> Self {
-            BootTimer(None)
+        /// A timer for the thread of this runtime, which may sleep inside and outside of it.
+        pub(crate) fn new(runtime: &Runtime) -> Self {
+            BootTimer { timer: None, canary: runtime.canary() }
+        }
+
+        #[cfg(test)]
+        pub(super) fn descriptor(&self) -> Option<std::os::fd::RawFd> {
+            use std::os::fd::AsRawFd;
+            self.timer.as_ref().map(AsRawFd::as_raw_fd)
         }
 
         /// Sleeps for the given time. One sleep at a time.
         pub(crate) async fn sleep(&mut self, time: Duration) {
             // Tried again at each sleep: a descriptor may be free by now.
-            self.0 = self.0.take().or_else(timer);
-            match self.0.as_ref().and_then(|timer| Some((timer, watched(timer)?))) {
-                Some((timer, watched)) if set(timer, time).is_ok() => expired(&watched).await,
+            self.timer = self.timer.take().or_else(timer);
+            match self.timer.as_ref().and_then(|timer| Some((timer, watched(timer)?))) {
+                Some((timer, watched)) if set(timer, time).is_ok() => {
+                    let latest = time.saturating_add(LATE);
+                    let _ = tokio::time::timeout(latest, expired(&watched)).await;
+                }
                 _ => tokio::time::sleep(time).await,
+            }
+        }
+    }
+
+    impl Drop for BootTimer {
+        fn drop(&mut self) {
+            if !self.canary.is_alive() {
+                // By now its number may be that of another file, which must stay open.
+                mem::forget(self.timer.take());
             }
         }
     }
@@ -73,12 +100,14 @@ mod system {
 mod system {
     use std::time::Duration;
 
+    use crate::runtime::Runtime;
+
     /// A timer of tokio, which stops while the machine is suspended. The timers of sessions sleep for 30 s at most and then look
     /// at the boot clock: so late is what became due meanwhile.
     pub(crate) struct BootTimer;
 
     impl BootTimer {
-        pub(crate) fn new() -> Self {
+        pub(crate) fn new(_: &Runtime) -> Self {
             BootTimer
         }
 
@@ -93,13 +122,13 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::runtime::run;
+    use crate::runtime::{handle, run};
 
     #[test]
     fn each_sleep_ends_and_not_too_early() {
         let slept = run(
             async {
-                let mut timer = BootTimer::new();
+                let mut timer = BootTimer::new(handle().unwrap());
                 // A sleep that is canceled does not disturb the next.
                 let early =
                     tokio::time::timeout(Duration::from_millis(5), timer.sleep(Duration::from_secs(60)));
@@ -115,5 +144,31 @@ mod tests {
         );
         let (first, all) = slept.unwrap().unwrap();
         assert!(first >= Duration::from_millis(60) && all >= Duration::from_millis(80), "{first:?} {all:?}");
+    }
+
+    /// The system has another file under the number of the timer, as in a program that closes all descriptors.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_sleep_ends_although_the_timer_was_taken_away() {
+        use std::os::fd::{AsRawFd, OwnedFd};
+
+        let slept = run(
+            async {
+                let mut timer = BootTimer::new(handle().unwrap());
+                timer.sleep(Duration::ZERO).await;
+                let number = timer.descriptor().unwrap();
+                let null: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
+                let begun = Instant::now();
+                let mut sleep = Box::pin(timer.sleep(Duration::from_millis(60)));
+                assert!(tokio::time::timeout(Duration::from_millis(5), sleep.as_mut()).await.is_err());
+                // SAFETY: the number stays open and the timer's own.
+                assert!(unsafe { libc::dup2(null.as_raw_fd(), number) } != -1);
+                sleep.await;
+                timer.sleep(Duration::from_millis(60)).await;
+                begun.elapsed()
+            },
+            Duration::from_secs(30),
+        );
+        assert!(slept.unwrap().unwrap() >= Duration::from_secs(1));
     }
 }

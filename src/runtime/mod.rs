@@ -6,6 +6,7 @@
 
 mod all_slots;
 pub(crate) mod boot_timer;
+mod canary;
 mod fence;
 mod fork_zeroed;
 mod guest;
@@ -181,7 +182,12 @@ static RUNTIME: PerProcess<Runtime> = PerProcess::new();
 
 /// The reactor of this process. It is started at the first use, and again if it has ended.
 pub(crate) fn handle() -> Result<&'static Runtime, Error> {
-    RUNTIME.get_or_replace(Runtime::is_running, Runtime::start)
+    let start = |unused: Option<&'static Runtime>| {
+        let runtime = Runtime::start()?;
+        unused.into_iter().for_each(|unused| runtime.bury(unused));
+        Ok(runtime)
+    };
+    RUNTIME.get_or_replace(Runtime::is_running, start)
 }
 
 /// Runs work that may block: on another thread if this is our own, which must not block, and otherwise here.

@@ -38,21 +38,23 @@ impl<T: Send + Sync> PerProcess<T> {
 
     /// The value of this process, made now if there is none. Threads that race make one each; one of them is kept.
     pub(crate) fn get_or_try_init(&self, make: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
-        self.get_or_replace(|_| true, make)
+        self.get_or_replace(|_| true, |_| make())
     }
 
-    /// The same, but replaces a value that is not usable any more. The old value is leaked: other threads may still use it.
-    pub(crate) fn get_or_replace(
-        &self,
+    /// The same, but replaces a value that is not usable any more, which `make` gets. The old value is leaked: other threads may
+    /// still use it.
+    pub(crate) fn get_or_replace<'a>(
+        &'a self,
         is_usable: impl Fn(&T) -> bool,
-        make: impl FnOnce() -> Result<T, Error>,
-    ) -> Result<&T, Error> {
+        make: impl FnOnce(Option<&'a T>) -> Result<T, Error>,
+    ) -> Result<&'a T, Error> {
         let seen = self.slot.load(Ordering::Acquire);
-        if let Some(value) = self.of_this_process(seen).filter(|value| is_usable(value)) {
+        let old = self.of_this_process(seen);
+        if let Some(value) = old.filter(|value| is_usable(value)) {
             return Ok(value);
         }
         let epoch = epoch();
-        let fresh = Box::into_raw(Box::new(Owned { epoch, value: make()? }));
+        let fresh = Box::into_raw(Box::new(Owned { epoch, value: make(old)? }));
         let kept = match self.slot.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(winner) => {
@@ -125,10 +127,11 @@ mod tests {
     fn a_value_that_is_not_usable_any_more_is_replaced() {
         let cell = PerProcess::new();
         let is_usable = |value: &i32| *value > 1;
-        assert_eq!(*cell.get_or_replace(is_usable, || Ok(1)).unwrap(), 1);
-        assert_eq!(*cell.get_or_replace(is_usable, || Ok(2)).unwrap(), 2);
-        assert_eq!(*cell.get_or_replace(is_usable, || Ok(3)).unwrap(), 2);
-        assert!(cell.get_or_replace(|_| false, || Err(crate::session::machine::closed())).is_err());
+        let make = |old: Option<&i32>| Ok(old.map_or(1, |old| old + 1));
+        assert_eq!(*cell.get_or_replace(is_usable, make).unwrap(), 1);
+        assert_eq!(*cell.get_or_replace(is_usable, make).unwrap(), 2);
+        assert_eq!(*cell.get_or_replace(is_usable, make).unwrap(), 2);
+        assert!(cell.get_or_replace(|_| false, |_| Err(crate::session::machine::closed())).is_err());
         assert_eq!(cell.get(), Some(&2));
     }
 

@@ -16,11 +16,11 @@ use tokio::runtime::{Builder, Runtime as Tokio};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::canary::Canary;
 use super::guest::WithoutSigpipe;
 use super::load::Load;
 use super::signals::with_signals_blocked;
 use super::{standard_streams, thread_builder};
-use crate::clock::FOREVER;
 use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
@@ -33,6 +33,9 @@ const TURNS: usize = 3;
 /// that are not kept any longer. It does so until none is kept.
 const LOOK_INTERVAL: Duration = Duration::from_secs(20);
 const LOOKS: u32 = 3;
+
+/// The longest sleep of our thread, which ends after it if the host has closed the descriptors that would wake it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Sooner than the deadline of a request.
 const SOON: Duration = Duration::from_secs(1);
@@ -59,6 +62,7 @@ struct Shared {
     has_ended: AtomicBool,
     /// Nobody has driven for a while. Servers may have closed connections meanwhile, which nobody has noticed.
     is_stale: AtomicBool,
+    canary: Arc<Canary>,
     /// How often our thread will still look at the connections.
     looks: AtomicU32,
 }
@@ -72,6 +76,7 @@ pub(crate) trait Resident: Send {
 impl Runtime {
     pub(super) fn start() -> Result<Self, Error> {
         standard_streams::ensure_open()?;
+        let canary = Canary::new().map_err(refused)?;
         let reactor = Reactor::new()?;
         let (inbox, works) = unbounded_channel();
         reactor.tokio().spawn(start_all(works));
@@ -83,6 +88,7 @@ impl Runtime {
             residents: Mutex::default(),
             has_ended: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
+            canary: Arc::new(canary),
             looks: AtomicU32::new(0),
         });
         let outside = Reactor::new()?;
@@ -91,6 +97,10 @@ impl Runtime {
             let mut residents = Vec::new();
             let _ = defect::catch_panic(|| ours.keep_driving(&outside, &mut residents));
             ours.end();
+            if !ours.canary.is_alive() {
+                // By now the numbers of its descriptors may be those of other files, which must stay open.
+                std::mem::forget(outside);
+            }
             // Their guards may ask for the next runtime.
             let _ = defect::catch_panic(|| drop(residents));
             let _ = defect::catch_panic(|| drop(std::mem::take(&mut *lock(&ours.residents))));
@@ -99,10 +109,20 @@ impl Runtime {
         Ok(Runtime { shared, inbox })
     }
 
-    /// Whether the reactor takes work. It does unless tokio has panicked, for example because the host has closed its
-    /// descriptors.
+    /// Whether the reactor takes work. It does unless the host has closed its descriptors, or tokio has panicked.
     pub(super) fn is_running(&self) -> bool {
-        !self.shared.has_ended.load(Ordering::Acquire)
+        self.shared.is_running()
+    }
+
+    /// For what keeps a descriptor of its own as long as this reactor.
+    pub(crate) fn canary(&self) -> Arc<Canary> {
+        self.shared.canary.clone()
+    }
+
+    /// Ends the operations of a reactor that is not used any more, on our thread: a caller may hold a lock that their guards
+    /// take.
+    pub(super) fn bury(&self, unused: &'static Runtime) {
+        self.spawn(async { unused.shared.end() });
     }
 
     /// Runs a future that no caller waits for. If the reactor has ended the future is dropped, and its guards report that.
@@ -121,14 +141,15 @@ impl Runtime {
 
     /// Starts what was begun.
     pub(super) fn start_work(&self, work: Begun) {
-        let _ = self.inbox.send(work);
+        let inbox = &self.inbox;
+        self.shared.wake(|| drop(inbox.send(work)));
     }
 
     /// Runs a task on our thread.
     pub(crate) fn keep(&self, resident: impl Resident + 'static) {
         lock(&self.shared.residents).push(Box::new(resident));
-        self.shared.attention.notify_one();
-        if !self.is_running() {
+        self.shared.call_us();
+        if self.shared.has_ended() {
             drop(std::mem::take(&mut *lock(&self.shared.residents)));
         }
     }
@@ -180,10 +201,37 @@ impl Shared {
         lock(&self.reactor).clone()
     }
 
+    fn running_reactor(&self) -> Option<Arc<Reactor>> {
+        self.reactor().filter(|_| self.is_running())
+    }
+
+    fn is_running(&self) -> bool {
+        !self.has_ended() && self.canary.is_alive()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
+    }
+
+    /// Calls our thread, unless that would write to a file of the host.
+    fn call_us(&self) {
+        if self.canary.is_alive() {
+            self.wake(|| self.attention.notify_one());
+        }
+    }
+
+    /// Does what wakes a thread. tokio panics there if the host has just closed the descriptor that it writes to. The reactor is
+    /// not used from then on: the next caller starts another one, which buries this one.
+    fn wake(&self, work: impl FnOnce()) {
+        if defect::catch_panic(work).is_err() {
+            self.has_ended.store(true, Ordering::Release);
+        }
+    }
+
     /// Ends the reactor: its tasks are dropped when no thread drives any more.
     fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
-        self.attention.notify_one();
+        self.call_us();
         let reactor = lock(&self.reactor).take();
         // A guard of a task may panic, or ask for the next runtime.
         let _ = defect::catch_panic(|| drop(reactor));
@@ -191,7 +239,7 @@ impl Shared {
 
     /// The life of our thread.
     fn keep_driving(&self, outside: &Reactor, residents: &mut Vec<Box<dyn Resident>>) {
-        while let Some(reactor) = self.reactor().filter(|_| !self.has_ended.load(Ordering::Acquire)) {
+        while let Some(reactor) = self.running_reactor() {
             residents.append(&mut lock(&self.residents));
             if self.load.needs_us() {
                 let attention = async {
@@ -206,7 +254,7 @@ impl Shared {
             } else {
                 drop(reactor);
                 let looks = self.looks.load(Ordering::Relaxed);
-                let patience = if looks > 0 { LOOK_INTERVAL } else { FOREVER };
+                let patience = if looks > 0 { LOOK_INTERVAL } else { LONGEST_SLEEP };
                 let attention = async {
                     while !self.load.needs_us() && self.is_calm() && (looks > 0 || !self.has_looks()) {
                         self.attention.notified().await;
@@ -215,7 +263,7 @@ impl Shared {
                 // The timer is made inside.
                 let attention = async { tokio::time::timeout(patience, attention).await };
                 let is_quiet = outside.tokio().block_on(race_all(attention, residents)).is_err();
-                if is_quiet && let Some(reactor) = self.reactor() {
+                if is_quiet && let Some(reactor) = self.running_reactor() {
                     self.looks.store(looks.saturating_sub(1), Ordering::Relaxed);
                     reactor.tokio().block_on(take_turns());
                 }
@@ -227,7 +275,7 @@ impl Shared {
     fn leave(&self) {
         self.is_stale.store(true, Ordering::Relaxed);
         if self.looks.swap(LOOKS, Ordering::Relaxed) == 0 {
-            self.attention.notify_one();
+            self.call_us();
         }
     }
 
@@ -237,7 +285,7 @@ impl Shared {
 
     /// Whether our thread has nothing to do besides its drive.
     fn is_calm(&self) -> bool {
-        !self.has_ended.load(Ordering::Acquire) && lock(&self.residents).is_empty()
+        !self.has_ended() && lock(&self.residents).is_empty()
     }
 }
 
@@ -325,7 +373,7 @@ impl Drop for Seat<'_> {
         let Some(work) = self.0.load.end_drive() else { return };
         self.0.leave();
         if work > 0 {
-            self.0.attention.notify_one();
+            self.0.call_us();
         }
     }
 }
@@ -336,7 +384,7 @@ struct Work(Arc<Shared>);
 impl Work {
     fn begin(shared: &Arc<Shared>) -> Self {
         if shared.load.begin_work() {
-            shared.attention.notify_one();
+            shared.call_us();
         }
         Work(shared.clone())
     }
@@ -345,7 +393,7 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         if self.0.load.end_work() {
-            self.0.attention.notify_one();
+            self.0.call_us();
         }
     }
 }

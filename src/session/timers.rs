@@ -32,7 +32,6 @@ pub(super) type Due = (Duration, u64);
 #[derive(Default)]
 pub(super) struct Timers {
     schedule: Mutex<Schedule>,
-    changed: Notify,
     /// The runtime that runs the task; null: the task does not run.
     task_runtime: AtomicPtr<Runtime>,
 }
@@ -41,6 +40,8 @@ pub(super) struct Timers {
 struct Schedule {
     due: BTreeMap<Due, Weak<Driver>>,
     last_number: u64,
+    /// Wakes the task. Each task has its own: the one before may wait on a descriptor that the host has taken away.
+    changed: Arc<Notify>,
 }
 
 impl Timers {
@@ -55,12 +56,15 @@ impl Timers {
     /// Starts the task, unless this runtime runs it already.
     pub(super) fn run_on(self: &Arc<Self>, runtime: &'static Runtime, clock: &Arc<dyn Clock>) {
         let this_runtime = ptr::from_ref(runtime).cast_mut();
-        let task_runtime = self.task_runtime.load(Ordering::Acquire);
-        let (taken, not_taken) = (Ordering::AcqRel, Ordering::Relaxed);
-        if task_runtime != this_runtime
-            && self.task_runtime.compare_exchange(task_runtime, this_runtime, taken, not_taken).is_ok()
-        {
-            runtime.keep(TimerTask::new(self.clone(), clock.clone(), runtime));
+        if self.task_runtime.load(Ordering::Acquire) == this_runtime {
+            return;
+        }
+        let changed = Arc::<Notify>::default();
+        let mut schedule = self.schedule();
+        if self.task_runtime.swap(this_runtime, Ordering::AcqRel) != this_runtime {
+            schedule.changed = changed.clone();
+            drop(schedule);
+            runtime.keep(TimerTask::new(self.clone(), changed, clock.clone(), runtime));
         }
     }
 
@@ -93,7 +97,8 @@ impl Timers {
         let due = (at, schedule.last_number);
         schedule.due.insert(due, driver.clone());
         if schedule.due.first_key_value().is_some_and(|(first, _)| *first == due) {
-            self.changed.notify_one();
+            // tokio panics if the host has just closed its descriptors. The task ends soon after that, and starts again.
+            let _ = defect::catch_panic(|| schedule.changed.notify_one());
         }
         Some(due)
     }
@@ -131,6 +136,7 @@ impl Timers {
 /// The timer task. It ends only with its runtime, and starts again on the next one.
 struct TimerTask {
     timers: Arc<Timers>,
+    changed: Arc<Notify>,
     clock: Arc<dyn Clock>,
     timer: BootTimer,
     /// The address of the task's runtime.
@@ -141,9 +147,10 @@ struct TimerTask {
 }
 
 impl TimerTask {
-    fn new(timers: Arc<Timers>, clock: Arc<dyn Clock>, runtime: &Runtime) -> Self {
-        let (now, runtime) = (clock.now(), ptr::from_ref(runtime).addr());
-        TimerTask { timers, clock, timer: BootTimer::new(), runtime, started: now, before: now }
+    fn new(timers: Arc<Timers>, changed: Arc<Notify>, clock: Arc<dyn Clock>, runtime: &Runtime) -> Self {
+        let (now, timer) = (clock.now(), BootTimer::new(runtime));
+        let runtime = ptr::from_ref(runtime).addr();
+        TimerTask { timers, changed, clock, timer, runtime, started: now, before: now }
     }
 }
 
@@ -154,7 +161,7 @@ impl Resident for TimerTask {
                 let now = self.clock.now();
                 let sleep = self.timers.tick_due(now, self.before);
                 self.before = now;
-                let mut changed = pin!(self.timers.changed.notified());
+                let mut changed = pin!(self.changed.notified());
                 let mut fired = pin!(self.timer.sleep(sleep));
                 poll_fn(|context| {
                     // Either event ends the sleep.
@@ -310,7 +317,7 @@ mod tests {
             timers.task_runtime.load(Ordering::Acquire) == ptr::from_ref(runtime).cast_mut()
         };
         let task = |started| {
-            let mut task = TimerTask::new(timers.clone(), clock.clone(), runtime);
+            let mut task = TimerTask::new(timers.clone(), Arc::default(), clock.clone(), runtime);
             task.started = started;
             task
         };

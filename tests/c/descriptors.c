@@ -1,12 +1,13 @@
 /*
-* No descriptor is left when the library first needs some, and its thread ends later: calls fail at once, and
- * works as soon as there are descriptors again. Needs the emulator's variables.
+ * No descriptor is left when the library first needs some, or a program takes away those that it has: calls fail at once or
+ * work, and work as soon as there are descriptors again. Needs the emulator's variables.
  */
 
 #define _GNU_SOURCE
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/resource.h>
 
 #include "fixture.h"
@@ -109,6 +110,121 @@ static void take_away_its_descriptor(void)
     CHECK(closedir(folder) == 0 && close(null) == 0 && taken > 0);
 }
 
+enum { MOST_DESCRIPTORS = 256 };
+
+/* Those that the program had before it used the library. */
+static bool is_ours[MOST_DESCRIPTORS];
+
+static void note_our_descriptors(void)
+{
+    for (int fd = 0; fd < MOST_DESCRIPTORS; fd++)
+        is_ours[fd] = fcntl(fd, F_GETFD) != -1;
+}
+
+/* As in a program that closes all descriptors that it does not know and then opens files of its own under their numbers.
+ * Returns such a file. */
+static int take_away_all_descriptors(void)
+{
+    char path[] = "/tmp/pg-descriptors-file-XXXXXX";
+    int file = mkstemp(path), taken = 0;
+    CHECK(file != -1 && file < MOST_DESCRIPTORS && unlink(path) == 0);
+    for (int fd = 0; fd < MOST_DESCRIPTORS; fd++) {
+        if (fd == file || is_ours[fd] || fcntl(fd, F_GETFD) == -1)
+            continue;
+        CHECK(dup2(file, fd) == fd);
+        taken++;
+    }
+    /* Of a canary, two reactors, a timer and a connection. */
+    CHECK(taken >= 7);
+    is_ours[file] = true;
+    return file;
+}
+
+/* A reactor that ends may still wake its tasks. */
+static void check_has_only_wake_ups(int file)
+{
+    static const unsigned char one[8] = {1};
+    unsigned char eight[8];
+    ssize_t length;
+    CHECK(lseek(file, 0, SEEK_SET) == 0);
+    while ((length = read(file, eight, sizeof eight)) != 0)
+        CHECK(length == sizeof eight && memcmp(eight, one, sizeof eight) == 0);
+}
+
+static void close_ours(int file)
+{
+    is_ours[file] = false;
+    CHECK(close(file) == 0);
+}
+
+/* The library's thread sleeps, and nothing can wake it. What comes first is an operation of a queue, a call, or the report of a
+ * refused token. No request is written to the program's file. */
+static void test_descriptors_that_are_taken_away_while_nothing_runs(void)
+{
+    pg_error *error = NULL;
+    for (int i = 0; i < 3; i++) {
+        begin(NULL, NULL);
+        pg_session *session = new_session();
+        pg_client *client = new_client();
+        pg_queue *queue = new_queue();
+        pg_token *first = token_of(session), *bare = NULL;
+        /* Its connection is kept. */
+        OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &bare, &error));
+        pg_token_free(bare);
+        int file = take_away_all_descriptors();
+        if (i == 0) {
+            OK(pg_issue_token_start(client, queue, BARE, NULL, NULL, PG_TIMEOUT_DEFAULT, &error));
+            pass(queue, BARE, PG_EVENT_TOKEN, PG_OK);
+        } else if (i == 1) {
+            OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &bare, &error));
+            pg_token_free(bare);
+        }
+        OK(pg_session_reject(session, first, 401, &error));
+        start_token(session, queue, TOKEN);
+        pass(queue, TOKEN, PG_EVENT_TOKEN, PG_OK);
+        start_wallet(session, queue, RESPONSE);
+        pass(queue, RESPONSE, PG_EVENT_RESPONSE, PG_OK);
+        CHECK(is_empty(queue));
+        check_has_only_wake_ups(file);
+        close_ours(file);
+        pg_token_free(first);
+        pg_queue_free(queue);
+        pg_client_free(client);
+        pg_session_free(session);
+    }
+}
+
+/* Operations that run end, and others begin. */
+static void test_descriptors_that_are_taken_away_while_operations_run(void)
+{
+    pg_error *error = NULL;
+    pg_event *event = NULL;
+    begin(NULL, NULL);
+    pg_session *session = new_session();
+    pg_client *client = new_client();
+    pg_queue *queue = new_queue();
+    pg_token *token = token_of(session);
+    tell_emulator("POST", "/faults", "{\"route\": \"issue\", \"action\": {\"kind\": \"hang\"}}");
+    OK(pg_issue_token_start(client, queue, BARE, NULL, NULL, PG_TIMEOUT_DEFAULT, &error));
+    while (count_of(ISSUES) < 2)
+        usleep(1000);
+    int file = take_away_all_descriptors();
+    OK(pg_session_reject(session, token, 401, &error));
+    start_token(session, queue, TOKEN);
+    for (int i = 0; i < 2; i++) {
+        OK(pg_queue_poll(queue, PG_TIMEOUT_DEFAULT, &event, &error));
+        CHECK(event != NULL);
+        CHECK(pg_event_id(event) != TOKEN || pg_event_status(event) == PG_OK);
+        pg_event_free(event);
+    }
+    CHECK(is_empty(queue));
+    close_ours(file);
+    pg_token_free(token);
+    pg_queue_free(queue);
+    pg_client_free(client);
+    pg_session_free(session);
+}
+
 /* The running operations of the thread end; later ones get a new thread. */
 static void test_a_thread_that_has_ended(void)
 {
@@ -207,7 +323,10 @@ int main(void)
     alarm(PATIENCE_S);
     CHECK(mkdtemp(folder) != NULL);
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+    note_our_descriptors();
     test_at_the_first_call();
+    test_descriptors_that_are_taken_away_while_nothing_runs();
+    test_descriptors_that_are_taken_away_while_operations_run();
     test_a_thread_that_has_ended();
     test_a_flight_whose_thread_has_ended(NULL);
     test_a_flight_whose_thread_has_ended(folder);

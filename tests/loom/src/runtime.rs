@@ -169,7 +169,7 @@ pub(crate) mod boot_timer {
     pub(crate) struct BootTimer;
 
     impl BootTimer {
-        pub(crate) fn new() -> Self {
+        pub(crate) fn new(_: &super::Runtime) -> Self {
             BootTimer
         }
 

@@ -66,7 +66,7 @@ pub fn threads_that_race_replace_a_value_once() {
             move || {
                 let before = cell.get().map(number).unwrap();
                 let after = number(
-                    cell.get_or_replace(|value| number(value) != 0, || Ok(make(own, &alive))).unwrap(),
+                    cell.get_or_replace(|value| number(value) != 0, |_| Ok(make(own, &alive))).unwrap(),
                 );
                 (before, after)
             }
