@@ -5,7 +5,6 @@ use std::{mem, ptr};
 /// Keeps SIGPIPE from the thread, as from our own: a write to a closed socket must not end a host that has no handler for it.
 pub(super) struct WithoutSigpipe {
     before: libc::sigset_t,
-    had_pending: bool,
 }
 
 impl WithoutSigpipe {
@@ -16,7 +15,7 @@ impl WithoutSigpipe {
             libc::pthread_sigmask(libc::SIG_BLOCK, &sigpipe(), &mut before);
             before
         };
-        WithoutSigpipe { before, had_pending: is_pending() }
+        WithoutSigpipe { before }
     }
 }
 
@@ -24,8 +23,8 @@ impl Drop for WithoutSigpipe {
     fn drop(&mut self) {
         // SAFETY: as above; `before` was filled there.
         unsafe {
-            // One that a write of ours has raised would arrive now.
-            if libc::sigismember(&self.before, libc::SIGPIPE) == 0 && !self.had_pending && is_pending() {
+            // One that a write of ours has raised would arrive now. None was pending before where it was not blocked.
+            if libc::sigismember(&self.before, libc::SIGPIPE) == 0 && is_pending() {
                 take_pending();
             }
             libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, ptr::null_mut());

@@ -147,7 +147,7 @@ fn may_drive() -> bool {
 
 /// Before a request is written to a connection that is kept: lets those that a server has closed meanwhile be noticed.
 pub(crate) async fn settle() {
-    if let Ok(runtime) = handle() {
+    if let Some(runtime) = RUNTIME.get() {
         runtime.settle().await;
     }
 }

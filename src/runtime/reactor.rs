@@ -169,12 +169,9 @@ impl Runtime {
         let reactor = self.shared.reactor()?;
         let _sigpipe = WithoutSigpipe::enter();
         let driven = defect::catch_panic(|| {
-            reactor.tokio().block_on(async {
-                let result = tokio::time::timeout(patience, future).await.ok();
-                // The connection still has the request in its buffers, and frames to send.
-                tokio::task::yield_now().await;
-                result
-            })
+            // tokio runs the tasks that are ready before it comes back to this future, so that a connection has sent its frames, and
+            // has emptied its buffers, when the caller leaves.
+            reactor.tokio().block_on(async { tokio::time::timeout(patience, future).await.ok() })
         });
         driven.inspect_err(|_| self.shared.end()).ok()
     }

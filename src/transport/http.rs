@@ -9,6 +9,8 @@ use http_body::Body;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Proxy, StatusCode, Url, Version, redirect, retry};
+use tower::BoxError;
+use tower::util::MapFutureLayer;
 
 use super::admission::{Admission, Permit};
 use super::fault::{self, RESOLUTION, ResolveError};
@@ -144,6 +146,7 @@ impl HttpTransport {
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .dns_resolver(Arc::new(self.names.clone()))
+            .connector_layer(MapFutureLayer::new(away_from_streams))
             .redirect(redirect::Policy::none())
             .retry(retry::never());
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -173,7 +176,6 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        standard_streams::ensure_open().map_err(|error| Failed { error, is_connect: true })?;
         settle().await;
         let Link { http, admission, .. } = self.link().await?;
         // A slow connection attempt delays no other request for longer.
@@ -360,6 +362,12 @@ fn announced_length(method: &Method, response: &reqwest::Response) -> Option<u64
 /// The settings were checked, so this is a defect or a problem of the system.
 fn set_up_failed(error: impl std::fmt::Display) -> Error {
     Error::new(Status::PG_ERR_INTERNAL, format!("the request cannot be set up: {error}"))
+}
+
+/// Keeps the socket of a connection away from the numbers of the standard streams.
+async fn away_from_streams<C>(connecting: impl Future<Output = Result<C, BoxError>>) -> Result<C, BoxError> {
+    standard_streams::ensure_open()?;
+    connecting.await
 }
 
 /// The system's resolver, in the form that the HTTP library calls.

@@ -9,12 +9,14 @@ mod mode;
 mod record_file;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use self::disk::file_error;
 use super::limited::{LIMIT, Limited, ReleaseLock};
 use super::record::{Keyring, RecordKey};
 use super::warnings::Warnings;
@@ -22,6 +24,7 @@ use super::{Committed, Inspection, Loaded, Lock, Refusal, Store, Storing, Uncomm
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
+use crate::runtime::standard_streams;
 use crate::runtime::workers::Workers;
 use crate::status::Status;
 use crate::sync;
@@ -81,7 +84,13 @@ impl FileStore {
         &self,
         work: impl FnOnce(&RecordFile) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.file.perform(move |file| work(file), |limit| self.timeout_error(limit)).await
+        let work = move |file: &mut RecordFile| {
+            // The record, the lock and the folder are opened, and the lock is kept.
+            standard_streams::ensure_open()
+                .map_err(|error| file_error("open", file.path(), &io::Error::other(error)))?;
+            work(file)
+        };
+        self.file.perform(work, |limit| self.timeout_error(limit)).await
     }
 
     async fn wait_for_lock(&self, base: u64) -> Result<Lock, Error> {
@@ -171,10 +180,12 @@ impl Store for FileStore {
     }
 
     fn unlock(&self) -> Storing<'_, ()> {
-        Box::pin(self.perform(|file| {
+        // Opens nothing.
+        let unlock = |file: &mut RecordFile| {
             file.unlock();
             Ok(())
-        }))
+        };
+        Box::pin(self.file.perform(unlock, |limit| self.timeout_error(limit)))
     }
 
     fn prepare(&self) -> Storing<'_, ()> {
