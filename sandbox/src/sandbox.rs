@@ -207,6 +207,8 @@ impl Sandbox {
         self.shared.connections.end(how);
         while how != HowToEnd::Goaway && self.open_connections() > 0 {
             thread::sleep(Duration::from_millis(1));
+            // One whose handshake was not over yet.
+            self.shared.connections.end(how);
         }
     }
 

@@ -63,29 +63,70 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let seat = may_drive().then(|| runtime.seat());
+    let future = defect::catch_panic_async(future);
+    match may_drive().then(|| runtime.seat()) {
+        Some(seat) if !seat.is_alone() => run_beside(runtime, seat, future, patience),
+        seat => run_as_task(runtime, seat, future, patience),
+    }
+}
+
+/// While another thread drives, this one polls its own future, so that both work. It goes on with the drive when that one
+/// leaves.
+fn run_beside<T, F>(runtime: &Runtime, seat: Seat, future: F, patience: Duration) -> Result<Option<T>, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let mut future = Box::pin(async {
+        let result = future.await;
+        // If this thread drives by now: the connection still has the request in its buffers, and frames to send.
+        tokio::task::yield_now().await;
+        result
+    });
+    match runtime.drive(seat, future.as_mut(), patience) {
+        Some(Some(result)) => result.map(Some),
+        Some(None) => {
+            runtime.spawn(async { drop(future.await) });
+            Ok(None)
+        }
+        None => Err(thread_has_ended()),
+    }
+}
+
+/// As a task, like the connections: the others have their turn between two steps of this one, also before the caller leaves.
+fn run_as_task<T, F>(
+    runtime: &Runtime,
+    seat: Option<Seat>,
+    future: F,
+    patience: Duration,
+) -> Result<Option<T>, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
     let (answer, answered) = oneshot::channel();
-    // As a task, like the connections: the others have their turn between two steps of this one.
     let work = runtime.begin(async move {
         // Fails if the caller has gone, which does no harm.
-        let _ = answer.send(defect::catch_panic_async(future).await);
+        let _ = answer.send(future.await);
     });
-    let is_alone = seat.as_ref().is_some_and(Seat::is_alone);
+    let has_seat = seat.is_some();
     let started = async {
         match Handle::try_current() {
             // On the thread that drives: it wakes none.
-            Ok(reactor) if is_alone => drop(reactor.spawn(work)),
+            Ok(reactor) if has_seat => drop(reactor.spawn(work)),
             _ => runtime.start_work(work),
         }
         answered.await
     };
     match wait_on(runtime, seat, started, patience) {
         Some(Ok(result)) => result.map(Some),
-        Some(Err(_)) => {
-            Err(Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has ended; please report it"))
-        }
+        Some(Err(_)) => Err(thread_has_ended()),
         None => Ok(None),
     }
+}
+
+fn thread_has_ended() -> Error {
+    Error::new(Status::PG_ERR_INTERNAL, "the library's own thread has ended; please report it")
 }
 
 /// Waits for what other work brings about. With a seat, the calling thread drives the reactor meanwhile. `None`: it took longer

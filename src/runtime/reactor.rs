@@ -180,7 +180,12 @@ impl Runtime {
     pub(super) async fn settle(&self) {
         if self.shared.is_stale.load(Ordering::Relaxed) {
             // The sockets are polled, then the tasks of those that were closed, then this one goes on.
-            tokio::task::yield_now().await;
+            if tokio::task::try_id().is_some() {
+                tokio::task::yield_now().await;
+            } else {
+                // Another thread may drive, or this one, which comes back to this future before it polls any task.
+                let _ = tokio::spawn(tokio::task::yield_now()).await;
+            }
             self.shared.is_stale.store(false, Ordering::Relaxed);
         }
     }

@@ -17,7 +17,7 @@ use paymentsgate_auth::session::Session;
 use pg_sandbox::{HowToEnd, Options, Sandbox};
 use support::{config, eventually, turn};
 
-const CALLS: usize = 500;
+const CALLS: usize = 40;
 
 fn sandbox(http2: bool) -> (Sandbox, Config) {
     let sandbox = Sandbox::start(Options::default()).unwrap();
@@ -67,6 +67,27 @@ fn a_request_that_must_not_be_repeated_is_sent_after_the_connection_was_closed()
             let request = ApiRequest::new("POST", "/deals/payin", &[], Some(b"{}")).unwrap();
             session.request(request, None).unwrap_or_else(|error| {
                 panic!("{number}: {error:?} {:?}", sandbox.counters().tls_handshakes)
+            });
+            end_connections();
+        }
+    });
+}
+
+/// One of them drives, and the others begin their requests meanwhile.
+#[test]
+fn requests_that_begin_together_are_sent_after_the_connections_were_closed() {
+    each(|client, config, _, end_connections| {
+        let session = Session::open(client, config).unwrap();
+        let pay = || {
+            let request = ApiRequest::new("POST", "/deals/payin", &[], Some(b"{}")).unwrap();
+            session.request(request, None).map(drop)
+        };
+        for number in 0..CALLS {
+            std::thread::scope(|scope| {
+                let callers: Vec<_> = (0..3).map(|_| scope.spawn(pay)).collect();
+                for caller in callers {
+                    caller.join().unwrap().unwrap_or_else(|error| panic!("{number}: {error:?}"));
+                }
             });
             end_connections();
         }
