@@ -25,6 +25,7 @@ mod thread_slot;
 pub(crate) mod word;
 pub(crate) mod workers;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -77,19 +78,58 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    let mut future = Box::pin(async {
+    let mut future = Some(Box::pin(async {
         let result = future.await;
         // If this thread drives by now: the connection still has the request in its buffers, and frames to send.
         tokio::task::yield_now().await;
         result
-    });
-    match runtime.drive(seat, future.as_mut(), patience) {
+    }));
+    match runtime.drive(seat, poll_beside(runtime, &mut future), patience) {
         Some(Some(result)) => result.map(Some),
         Some(None) => {
-            runtime.spawn(async { drop(future.await) });
+            if let Some(future) = future {
+                runtime.spawn(async { drop(future.await) });
+            }
             Ok(None)
         }
         None => Err(thread_has_ended()),
+    }
+}
+
+/// Polls the future until it has ended, or asks to become a task.
+async fn poll_beside<T, F>(runtime: &Runtime, future: &mut Option<Pin<Box<F>>>) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let polled = poll_fn(|context| {
+        WANTS_TO_BE_A_TASK.set(false);
+        match future.as_mut().map(|future| future.as_mut().poll(context)) {
+            Some(Poll::Ready(result)) => Poll::Ready(Some(result)),
+            Some(Poll::Pending) if !WANTS_TO_BE_A_TASK.take() => Poll::Pending,
+            _ => Poll::Ready(None),
+        }
+    });
+    if let Some(result) = polled.await {
+        return result;
+    }
+    let (answer, answered) = oneshot::channel();
+    if let Some(future) = future.take() {
+        // Fails if the caller has gone, which does no harm.
+        runtime.spawn(async move { drop(answer.send(future.await)) });
+    }
+    answered.await.unwrap_or_else(|_| Err(thread_has_ended()))
+}
+
+thread_local! {
+    static WANTS_TO_BE_A_TASK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From here on, the future that awaits this is a task: the tasks of connections have their turn between two steps of it.
+pub(crate) async fn become_task() {
+    if tokio::task::try_id().is_none() {
+        WANTS_TO_BE_A_TASK.set(true);
+        tokio::task::yield_now().await;
     }
 }
 
@@ -252,7 +292,6 @@ impl Drop for RunOnDrop {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::ptr;
     use std::sync::mpsc::{Sender, channel};
 

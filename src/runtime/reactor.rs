@@ -20,7 +20,7 @@ use super::canary::Canary;
 use super::guest::WithoutSigpipe;
 use super::load::Load;
 use super::signals::with_signals_blocked;
-use super::{standard_streams, thread_builder};
+use super::{become_task, standard_streams, thread_builder};
 use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
@@ -179,13 +179,9 @@ impl Runtime {
     /// Before a request is written to a connection that is kept: lets those that a server has closed meanwhile be noticed.
     pub(super) async fn settle(&self) {
         if self.shared.is_stale.load(Ordering::Relaxed) {
+            become_task().await;
             // The sockets are polled, then the tasks of those that were closed, then this one goes on.
-            if tokio::task::try_id().is_some() {
-                tokio::task::yield_now().await;
-            } else {
-                // Another thread may drive, or this one, which comes back to this future before it polls any task.
-                let _ = tokio::spawn(tokio::task::yield_now()).await;
-            }
+            tokio::task::yield_now().await;
             self.shared.is_stale.store(false, Ordering::Relaxed);
         }
     }

@@ -22,6 +22,8 @@ pub(super) struct Permit {
     admission: Arc<Admission>,
     is_leader: bool,
     is_answered: bool,
+    /// As [`State::has_answered`] when the request was admitted.
+    pub(super) follows_answer: bool,
 }
 
 impl Admission {
@@ -29,9 +31,12 @@ impl Admission {
     pub(super) async fn enter(self: &Arc<Self>) -> Permit {
         loop {
             let changed = self.changed.notified();
-            let entered = self.state().enter();
-            if let Some(is_leader) = entered {
-                return Permit { admission: self.clone(), is_leader, is_answered: false };
+            let entered = {
+                let mut state = self.state();
+                state.enter().map(|is_leader| (is_leader, state.has_answered))
+            };
+            if let Some((is_leader, follows_answer)) = entered {
+                return Permit { admission: self.clone(), is_leader, is_answered: false, follows_answer };
             }
             changed.await;
         }
@@ -85,6 +90,8 @@ struct State {
     connection: ConnectionState,
     over_http2: bool,
     in_flight: usize,
+    /// The server has answered each request that has ended since the leader began, and at least one.
+    has_answered: bool,
 }
 
 impl State {
@@ -102,6 +109,7 @@ impl State {
         let is_leader = self.connection == ConnectionState::Unknown;
         if is_leader {
             self.connection = ConnectionState::Dialing;
+            self.has_answered = false;
         }
         self.in_flight += usize::from(is_free);
         is_free.then_some(is_leader)
@@ -118,11 +126,13 @@ impl State {
     fn set_protocol(&mut self, over_http2: bool) -> bool {
         let wider = over_http2 && !self.over_http2;
         self.over_http2 = over_http2;
+        self.has_answered = true;
         self.mark_ready() || wider
     }
 
     fn leave(&mut self, is_leader: bool, is_answered: bool) -> bool {
         self.in_flight -= 1;
+        self.has_answered &= is_answered;
         if is_leader {
             return self.mark_ready();
         }
@@ -185,5 +195,22 @@ mod tests {
         state.leave(true, true);
         state.leave(true, true);
         assert_eq!((state.enter(), state.enter()), (Some(true), None));
+    }
+
+    #[test]
+    fn a_server_is_known_to_answer_until_a_request_fails_or_there_is_a_new_leader() {
+        let mut state = State::default();
+        state.enter();
+        state.mark_ready();
+        state.enter();
+        assert!(!state.has_answered, "the request of the leader is only on its way");
+        state.set_protocol(true);
+        assert!(state.has_answered);
+        state.leave(false, false);
+        assert!(!state.has_answered);
+        state.set_protocol(true);
+        state.leave(true, true);
+        assert!(state.has_answered);
+        assert_eq!((state.enter(), state.has_answered), (Some(true), false));
     }
 }

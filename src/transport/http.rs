@@ -23,7 +23,7 @@ use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::workers::Workers;
-use crate::runtime::{close_unused, settle, standard_streams};
+use crate::runtime::{become_task, close_unused, settle, standard_streams};
 use crate::secret::Wiped;
 use crate::status::Status;
 use crate::sync::lock;
@@ -180,6 +180,10 @@ impl HttpTransport {
         let Link { http, admission, .. } = self.link().await?;
         // A slow connection attempt delays no other request for longer.
         let mut permit = tokio::time::timeout(self.connect_timeout, admission.enter()).await.ok();
+        if !permit.as_ref().is_some_and(|permit| permit.follows_answer) {
+            // A new connection may be refused after its handshake. Its task reads the reason before this one writes.
+            become_task().await;
+        }
         let body = LatchedBody::new(content, latch, self.clock.clone(), admission.clone());
         let sending = http.request(head.method.clone(), url.clone()).headers(headers);
         let response = sending.body(reqwest::Body::wrap(body)).send().await;

@@ -148,6 +148,27 @@ fn a_request_cut_at_any_byte_is_never_called_unsent_once_the_server_has_seen_the
 }
 
 /// Answers one refresh on a connection, then closes it while it is idle.
+/// In TLS 1.3 a server refuses a client certificate after the handshake, when a request may be on its way already.
+#[test]
+fn callers_that_come_together_learn_why_the_server_refuses_their_connections() {
+    for http2 in [true, false] {
+        let sandbox = Sandbox::start(Options::default()).unwrap();
+        sandbox.switches(|switches| switches.http2 = http2);
+        let address = sandbox.address();
+        let [ca_file, credentials_file] =
+            [&address.ca_file, &address.credentials_file].map(|path| path.to_str().unwrap());
+        let settings = [("tls.ca_file", ca_file), ("credentials_file", credentials_file)];
+        let client = client(&sandbox.urls().client_certificate, &settings);
+        let call = || {
+            for _ in 0..60 {
+                let error = client.issue(None, PATIENCE).map(drop).unwrap_err();
+                assert_eq!(error.status, Status::PG_ERR_TLS, "{error}");
+            }
+        };
+        thread::scope(|scope| (0..6).for_each(|_| drop(scope.spawn(call))));
+    }
+}
+
 fn answer_once(listener: &TcpListener) -> TcpStream {
     let (mut stream, _) = listener.accept().unwrap();
     let mut request = Vec::new();
