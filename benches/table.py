@@ -101,17 +101,14 @@ def run(section: str, command: list[str]) -> int:
 MISSED = """
 ## Why goals are missed
 
-- **Requests from several threads.** One thread at a time drives all connections: a process has one
-  connection over HTTP/2, and the library one thread. Each answer for another thread costs a change of
-  threads, and a driver uses one processor. libcurl has a connection for each thread; Go drives on all
-  processors. A reactor for each calling thread would reach libcurl's rate, for the price of as many
-  connections, which nobody looks after while their thread does something else. So it was not built. Two
-  smaller changes were measured: the library's thread drives as soon as a second caller waits (not faster),
-  and the driving caller polls its request without a task (15 % more requests from 64 threads, but the
-  reason why a server refuses a client certificate was lost).
-- **Requests from one thread over HTTP/1.1.** The library makes about fifteen system calls, and libcurl
-  seven: it looks at the connection before and after each request, checks that the standard streams are
-  open, and keeps SIGPIPE from the caller.
+- **Requests from several threads.** Each caller prepares its request and reads its answer itself, but one
+  thread at a time drives all connections: a process has one connection over HTTP/2, and the library one
+  thread. libcurl has a connection for each thread; Go drives on all processors. A reactor for each calling
+  thread would reach libcurl's rate over HTTP/1.1, for the price of as many connections, which nobody looks
+  after while their thread does something else. So it was not built. The library's thread as the driver as
+  soon as a second caller waits was measured, and was not faster.
+- **Requests from one thread over HTTP/1.1.** The library makes ten system calls, and libcurl seven: it looks
+  at the connection before and after each request, and keeps SIGPIPE from the caller.
 - **10,000 refreshes.** The instructions are fewer than libcurl's; a fifth of the time is malloc and free,
   of which libcurl keeps its buffers.
 - **Memory of an idle session.** Of what remains, 611 bytes are the key, the account and the pair, about

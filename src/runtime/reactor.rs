@@ -2,8 +2,8 @@
 //!
 //! A caller that waits drives it, so that a call costs no change of threads. Our own thread sleeps outside, and drives while
 //! there is work that no caller waits for: a renewal in the background, an operation of a queue, a call whose caller has left.
-//! tokio hands the drive from thread to thread: who comes while another one drives waits for its own result, and goes on with the
-//! drive when the other one leaves.
+//! tokio hands the drive from thread to thread: a caller that comes while another one drives polls only its own future, and goes on
+//! with the drive when the other one leaves.
 
 use std::future::{Future, poll_fn};
 use std::io;
