@@ -264,7 +264,8 @@ fn a_connection_that_is_never_made_delays_other_requests_no_longer_than_its_time
     let settings =
         [("tls.ca_file", ca_file), ("credentials_file", credentials_file), ("connect_timeout_ms", "500")];
     let client = client(&sandbox.urls().https, &settings);
-    assert_eq!(at_once(&client, 32, Duration::from_secs(3)), 31);
+    // The first one too, if it gets the connection of another one before its own timeout.
+    assert!(at_once(&client, 32, Duration::from_secs(3)) >= 31);
 }
 
 /// The one event of a bare call on a queue.
