@@ -1,6 +1,5 @@
 //! A descriptor by which the library notices that the host has closed its descriptors.
 
-use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 
@@ -8,26 +7,23 @@ use rustix::fs::{Dev, fstat};
 use rustix::io::Errno;
 
 /// A socket that is never used. It dies where a host closes all descriptors that it does not know. The host may then open files
-/// of its own under their numbers, and tokio would write to these.
-pub(crate) struct Canary {
-    socket: UnixDatagram,
-    identity: Identity,
-}
+/// of its own under their numbers, and tokio would write to these. Where the system gives no such socket it counts as alive.
+pub(crate) struct Canary(Option<(UnixDatagram, Identity)>);
 
 /// The device and the number of a file: other than a descriptor's number, no open file has those of another one.
 type Identity = (Dev, u64);
 
 impl Canary {
-    pub(super) fn new() -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        let identity = identity(&socket)?;
-        Ok(Canary { socket, identity })
+    pub(super) fn new() -> Self {
+        let socket = UnixDatagram::unbound().ok();
+        Canary(socket.and_then(|socket| identity(&socket).ok().map(|identity| (socket, identity))))
     }
 
     /// Costs one system call.
     pub(crate) fn is_alive(&self) -> bool {
-        match identity(&self.socket) {
-            Ok(identity) => identity == self.identity,
+        let Some((socket, own)) = &self.0 else { return true };
+        match identity(socket) {
+            Ok(found) => found == *own,
             // A system that refuses the call says nothing of the descriptor.
             Err(error) => error != Errno::BADF,
         }
@@ -48,15 +44,17 @@ mod tests {
 
     #[test]
     fn a_canary_is_dead_when_another_file_has_its_number() {
-        let (canary, other) = (Canary::new().unwrap(), Canary::new().unwrap());
+        let (canary, other) = (Canary::new(), Canary::new());
         assert!(canary.is_alive() && other.is_alive());
-        for file in [File::open("/dev/null").unwrap().as_fd(), other.socket.as_fd()] {
-            let kept = canary.socket.try_clone().unwrap();
+        let [socket, another] = [&canary, &other].map(|canary| &canary.0.as_ref().unwrap().0);
+        let null = File::open("/dev/null").unwrap();
+        for file in [null.as_fd(), another.as_fd()] {
+            let kept = socket.try_clone().unwrap();
             // SAFETY: the number stays open, and this test gives it back before it is closed.
-            assert!(unsafe { libc::dup2(file.as_raw_fd(), canary.socket.as_raw_fd()) } != -1);
+            assert!(unsafe { libc::dup2(file.as_raw_fd(), socket.as_raw_fd()) } != -1);
             assert!(!canary.is_alive() && other.is_alive());
             // SAFETY: as above.
-            assert!(unsafe { libc::dup2(kept.as_raw_fd(), canary.socket.as_raw_fd()) } != -1);
+            assert!(unsafe { libc::dup2(kept.as_raw_fd(), socket.as_raw_fd()) } != -1);
             assert!(canary.is_alive());
         }
     }

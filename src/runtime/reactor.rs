@@ -76,7 +76,6 @@ pub(crate) trait Resident: Send {
 impl Runtime {
     pub(super) fn start() -> Result<Self, Error> {
         standard_streams::ensure_open()?;
-        let canary = Canary::new().map_err(refused)?;
         let reactor = Reactor::new()?;
         let (inbox, works) = unbounded_channel();
         reactor.tokio().spawn(start_all(works));
@@ -88,7 +87,7 @@ impl Runtime {
             residents: Mutex::default(),
             has_ended: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
-            canary: Arc::new(canary),
+            canary: Arc::new(Canary::new()),
             looks: AtomicU32::new(0),
         });
         let outside = Reactor::new()?;

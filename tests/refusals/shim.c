@@ -134,6 +134,9 @@ static const char *kernel_name(long number)
     case SYS_timerfd_settime: return "timerfd_settime";
     case SYS_fcntl: return "fcntl";
     case SYS_flock: return "flock";
+#ifdef SYS_fstat
+    case SYS_fstat: return "fstat";
+#endif
     case SYS_fstatfs: return "fstatfs";
     case SYS_eventfd2: return "eventfd2";
 #ifdef SYS_open
