@@ -22,6 +22,8 @@ TSAN_SKIPS = --skip a_forked_child_opens_its_own_connection --skip a_broken_reco
 # The library, and the runtimes of the sanitizers.
 TSAN_BUILT = build/tsan/$(TSAN_HOST)/debug/deps build/rust/lib/rustlib/$(TSAN_HOST)/lib
 
+test-tsan: export TSAN_OPTIONS := suppressions=$(CURDIR)/tests/sanitizers/tsan.supp
+
 # Without the source of the standard library nothing is run, and the making of build/rust says so.
 test-tsan: build/rust/ready $(PG_SANDBOX) $(STAGED) $(VENV)/ready ## Rust's tests, threads in C, and the bindings of Python and Go under ThreadSanitizer; ONLY=NAME for some of Rust's
 	[ ! -e $< ] || $(TSAN_CARGO) -- $(TSAN_SKIPS) $(ONLY)
