@@ -12,6 +12,8 @@ trap 'exit 1' INT TERM
 
 ln -s "$root/$library/libpaymentsgate_auth.so" "$work/libpaymentsgate_auth.so.1"
 runtime=$(ls "$root/$runtimes"/librustc-*_rt.tsan.a)
+# Before the release, which make puts there.
+export LD_LIBRARY_PATH="$work"
 # The library looks for the runtime's functions in the program.
 # shellcheck disable=SC2046 # words
 build() { # source program
