@@ -327,7 +327,7 @@ static void test_a_cancel_at_any_moment_gives_one_end(void)
     static unsigned char ends[THREADS * EACH + 1];
     static int endings[2];
     static const char *const patience[] = { "PAYMENTSGATE_ISSUE_TIMEOUT_MS", "PAYMENTSGATE_REFRESH_TIMEOUT_MS",
-                                            "PAYMENTSGATE_REQUEST_TIMEOUT_MS" };
+                                            "PAYMENTSGATE_REQUEST_TIMEOUT_MS", "PAYMENTSGATE_CONNECT_TIMEOUT_MS" };
     struct hammer hammer = { .queue = new_queue() };
     pthread_t threads[THREADS + 2];
 
