@@ -24,7 +24,8 @@ link="$(pkg-config --cflags --libs paymentsgate_auth libcurl sqlite3) -pthread -
 warnings='-Wall -Wextra -Wpedantic -Werror'
 sanitizers='-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
 # The library's thread lives as long as the process, by design: what it holds is reachable, and no leak.
-memcheck='valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
+# A thread that only computes must not keep the others from running.
+memcheck='valgrind --fair-sched=try --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 memcheck="$memcheck --suppressions=valgrind.supp --error-exitcode=99"
 programs='abi session queue news request store hpp kept example_c example_session_c example_queue_c example_curl_c example_cpp'
 programs="$programs example_session_cpp example_curl_cpp unit_test_c unit_test_cpp"
