@@ -107,7 +107,7 @@ MISSED = """
   thread would reach libcurl's rate over HTTP/1.1, for the price of as many connections, which nobody looks
   after while their thread does something else. So it was not built. The library's thread as the driver as
   soon as a second caller waits was measured, and was not faster.
-- **Requests from one thread over HTTP/1.1.** The library makes ten system calls, and libcurl seven: it looks
+- **Requests from one thread over HTTP/1.1.** The library makes nine system calls, and libcurl seven: it looks
   at the connection before and after each request, and keeps SIGPIPE from the caller.
 - **10,000 refreshes.** The instructions are fewer than libcurl's; a fifth of the time is malloc and free,
   of which libcurl keeps its buffers.
