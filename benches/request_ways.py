@@ -22,7 +22,7 @@ COLUMNS = (("rate", "/s", 1), ("p50", "us", 1.1), ("p99", "us", 0), ("processor 
 
 
 def run(program: Path, url: str, threads: int) -> list[float]:
-    """The figures of a run, whose threads are in one process or, for the rate all together, in several."""
+    """The figures of one run. Of several processes: the rate of all together, and the worst of the rest."""
     count = min(PROCESSES, threads) if program == OURS else 1
     words = [str(program), url, str(threads // count), SECONDS]
     running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(count)]
