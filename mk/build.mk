@@ -34,9 +34,10 @@ define library_and_archive
 	@mkdir -p $(@D)
 	$(if $(filter release,$(1)),$(BINUTILS) scripts/static-archive,cp) $(call made,)/$(2)/$(NAME).a $(@D)/$(NAME).a
 	@install -m 644 -t $(@D) $(call made,)/$(2)/$(PLAIN_FILE)
+	$(if $(filter release,$(1)),@$(BINUTILS) scripts/auditable paymentsgate-auth $(@D)/$(PLAIN_FILE))
 endef
 RELEASE_LIBRARY := $(CURDIR)/$(FOR)/lib/$(PLAIN_FILE)
-$(RELEASE_LIBRARY): $(LIBRARY_SOURCES) scripts/static-archive abi/exports.txt | setup $(PLATFORM_READY)
+$(RELEASE_LIBRARY): $(LIBRARY_SOURCES) scripts/static-archive scripts/auditable abi/exports.txt | setup $(PLATFORM_READY)
 	$(call library_and_archive,release,release)
 
 # For another platform with the archive, as cargo makes it, and without what is only read in a debugger.
@@ -65,6 +66,7 @@ SANDBOX_OUT := $(if $(filter %-musl,$(TARGET)),/cli)
 $(RELEASE_SANDBOX): $(MANIFESTS) $(call files,$(SANDBOX)/src) | setup $(PLATFORM_READY)
 	$(RELEASE) build $(call for_target,$(SANDBOX_OUT)) --release --package pg-sandbox
 	@install -D -m 755 $(call made,$(SANDBOX_OUT))/release/pg-sandbox $@
+	@$(BINUTILS) scripts/auditable pg-sandbox $@
 
 live: $(LIVE)
 $(LIVE): $(MANIFESTS) $(call files,src $(SANDBOX)/src examples/live/src) | setup
@@ -76,6 +78,7 @@ command: $(COMMAND) build/pages/paymentsgate-auth.1 ## The command line (build/p
 $(COMMAND): $(MANIFESTS) $(call files,src cli/src) | setup $(PLATFORM_READY)
 	$(RELEASE) build $(call for_target,/cli) --release --package paymentsgate-auth-cli
 	@install -D -m 755 $(call made,/cli)/release/paymentsgate-auth $@
+	@$(BINUTILS) scripts/auditable paymentsgate-auth-cli $@
 
 # Manual pages, and what shells complete.
 build/pages/paymentsgate-auth.1: $(MANIFESTS) $(call files,src cli/src cli/pages) $(SANDBOX)/src/arguments.rs | setup

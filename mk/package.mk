@@ -71,7 +71,7 @@ wheel-files: build/venv-wheel/ready $(PLATFORM_READY)
 	rm -rf $(FOR)/wheel-linked $(DIST)/*.whl
 	@mkdir -p $(DIST)
 	for part in '$(if $(TARGET),--wheel) .' '--wheel bindings/python-sandbox' '--wheel bindings/python-cli'; do \
-	    $(IN_VENV_WHEEL) CARGO=$(WHEEL_CARGO) CARGO_TARGET_DIR=$(abspath $(CARGO_OUT))$(TARGET:%=/platforms) PG_WHEEL_TARGET=$(WHEEL_TARGET) \
+	    $(IN_VENV_WHEEL) $(BINUTILS) CARGO=$(WHEEL_CARGO) CARGO_TARGET_DIR=$(abspath $(CARGO_OUT))$(TARGET:%=/platforms) PG_WHEEL_TARGET=$(WHEEL_TARGET) \
 	        python -m build --no-isolation --outdir $(FOR)/wheel-linked $$part || exit 1; \
 	done
 	umask 022; $(WHEEL_REPAIR)

@@ -55,7 +55,9 @@ def build_library() -> str:
     """Builds the library and returns its path in cargo's target directory."""
     files = cargo("rustc", "--lib", "--crate-type", "cdylib")
     names = ("paymentsgate_auth.so", "paymentsgate_auth.dylib")
-    return next(file for file in reversed(files) if file.endswith(names))
+    built = next(file for file in reversed(files) if file.endswith(names))
+    # Only in what is given to others: the list needs all packages of the tree, which a build of the library does not.
+    return auditable("paymentsgate-auth", built) if "PG_WHEEL_TARGET" in os.environ else built
 
 
 def build_program(package: str, program: str) -> str:
@@ -69,7 +71,13 @@ def build_program(package: str, program: str) -> str:
     apart = package == "paymentsgate-auth-cli" or os.environ.get("PG_WHEEL_TARGET", "").endswith("-musl")
     words = ["--target-dir", str(folder / "cli")] if apart else []
     files = cargo("build", "--package", package, "--bin", program, *words)
-    return next(file for file in reversed(files) if Path(file).name == program)
+    return auditable(package, next(file for file in reversed(files) if Path(file).name == program))
+
+
+def auditable(package: str, file: str) -> str:
+    """Puts the list of what is compiled into the file into it."""
+    subprocess.run([str(ROOT / "scripts" / "auditable"), package, file], cwd=ROOT, check=True)
+    return file
 
 
 def cargo(command: str, *words: str) -> list[str]:

@@ -1,7 +1,8 @@
-//! The account of a session: its credentials, their file, and the location of its record.
+//! The account of a session: its credentials, their file, the location of its record, and its published token.
 
 use std::sync::Arc;
 
+use super::published::PublishedToken;
 use crate::client::Client;
 use crate::credentials::{Credentials, CredentialsSource, renewed};
 use crate::error::Error;
@@ -9,9 +10,11 @@ use crate::rotation::{Reloaded, Watcher};
 use crate::runtime::hazard_cell::HazardCell;
 use crate::store::{Keyring, Location, Store};
 
-/// The account of a session. A forked child inherits it. Boxed is what many sessions do not have: a process may have very many.
+/// The account of a session, for its readers and for the driver of each process: a forked child inherits it. Boxed is what many
+/// sessions do not have: a process may have very many.
 pub(super) struct Account {
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
+    pub(super) published: PublishedToken,
     /// The current credentials. A forked child starts with them.
     credentials: HazardCell<Arc<Credentials>>,
     file: Option<Box<CredentialsFile>>,
@@ -52,7 +55,8 @@ impl Account {
             Box::new(CredentialsFile { file: file.clone(), watcher: Watcher::new(), last })
         });
         let place = (!location.is_memory()).then(|| Box::new(Place { location, keyring }));
-        Account { client, credentials: HazardCell::new(credentials), file, place }
+        let published = PublishedToken::new(&client.clock);
+        Account { client, published, credentials: HazardCell::new(credentials), file, place }
     }
 
     /// An account with fixed credentials and no location: the caller has opened its store.

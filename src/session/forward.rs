@@ -59,7 +59,7 @@ impl ForwardedBody {
 impl Forwarder {
     /// Connects to the service as the configuration says, on behalf of the session. Makes no connection yet.
     pub fn new(session: &Arc<Session>, config: &Config) -> Result<Self, Error> {
-        let client = &session.client;
+        let client = &session.account.client;
         let base_url = client.base_url().cloned().ok_or_else(crate::client::no_base_url)?;
         let transport = config.transport(base_url, client.clock.clone())?;
         Ok(Forwarder { session: session.clone(), transport })

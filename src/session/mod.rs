@@ -42,7 +42,6 @@ use self::decision::Policy;
 use self::driver::{Driver, TokenRequest};
 use self::health::Health;
 use self::machine::{closed, static_token};
-use self::published::PublishedToken;
 use self::registry::Registration;
 use self::rejection::ReportVerdict;
 use crate::client::Client;
@@ -66,10 +65,8 @@ const STATIC_PAUSE: Duration = Duration::from_secs(1);
 /// A session. It can be used from many threads at once, and in a forked child: the child continues with the inherited
 /// token and issues its own pair when that is due.
 pub struct Session {
-    client: Arc<Client>,
     policy: Policy,
     account: Arc<Account>,
-    published: Arc<PublishedToken>,
     closed: AtomicBool,
     driver: PerProcess<Registration>,
 }
@@ -103,7 +100,7 @@ impl Session {
             is_static: false,
         };
         let account = Account::new(client.clone(), location, config.keyring()?, source);
-        let session = Session::new(client, policy, account);
+        let session = Session::new(policy, account);
         if let Some(pair) = pair {
             let first = first_pair(client, config, pair);
             session.begin_with(first, config.access_token_expires_in.is_none())?;
@@ -118,21 +115,15 @@ impl Session {
     fn open_static(client: &Arc<Client>, token: &Secret) -> Result<Self, Error> {
         let policy = Policy { is_static: true, ..Policy::default() };
         let account = Account::new(client.clone(), Location::Memory, None, None);
-        let session = Session::new(client, policy, account);
+        let session = Session::new(policy, account);
         let token = Token::new(token.clone(), Lifetime::endless(), client.clock.now());
         session.begin_with(Pair { token, refresh: None }, false)?;
         Ok(session)
     }
 
-    fn new(client: &Arc<Client>, policy: Policy, account: Account) -> Self {
-        Session {
-            client: client.clone(),
-            policy,
-            account: Arc::new(account),
-            published: Arc::new(PublishedToken::new(&client.clock)),
-            closed: AtomicBool::new(false),
-            driver: PerProcess::new(),
-        }
+    fn new(policy: Policy, account: Account) -> Self {
+        let (closed, driver) = (AtomicBool::new(false), PerProcess::new());
+        Session { policy, account: Arc::new(account), closed, driver }
     }
 
     /// Creates the driver with a first pair. That is done at once: a refresh token belongs to this process, not to a
@@ -148,12 +139,12 @@ impl Session {
     /// lock, allocates nothing and does not panic. If it returns `None`, [`Session::fresh`] checks more closely.
     #[inline]
     pub fn try_read<T>(&self, take: impl FnOnce(&Published<Grant>) -> Option<T>) -> Option<T> {
-        self.published.try_read(take)
+        self.account.published.try_read(take)
     }
 
     /// The current token, if it is fresh and at least `min_remaining` of its life is left. Reads memory only.
     pub fn fresh(&self, min_remaining: Duration) -> Option<ShardedArc<Grant>> {
-        self.published.read(min_remaining, Published::share)
+        self.account.published.read(min_remaining, Published::share)
     }
 
     /// A token that is valid now, with at least `min_remaining` of its life left if possible. A fresh token comes
@@ -200,7 +191,7 @@ impl Session {
 
     /// The generation word: the generation that readers may take from memory. 0: call the library.
     pub fn generation_word(&self) -> *const u64 {
-        let word = self.published.word();
+        let word = self.account.published.word();
         if let Ok(driver) = self.driver() {
             driver.watch();
         }
@@ -228,14 +219,14 @@ impl Session {
     /// Performs an authenticated request and waits for its answer until the deadline. Without a timeout, the setting
     /// `request_timeout_ms` applies.
     pub fn request(&self, request: ApiRequest, timeout: Option<Duration>) -> Result<Arc<Response>, Error> {
-        requests::run(self.driver()?, request, timeout.unwrap_or(self.client.request_timeout))
+        requests::run(self.driver()?, request, timeout.unwrap_or(self.account.client.request_timeout))
     }
 
     /// The same without waiting: the answer completes an operation of a queue.
     pub fn request_start(&self, end: Completion, request: ApiRequest, timeout: Option<Duration>) {
         match self.driver() {
             Ok(driver) => {
-                requests::start(driver, end, request, timeout.unwrap_or(self.client.request_timeout))
+                requests::start(driver, end, request, timeout.unwrap_or(self.account.client.request_timeout))
             }
             Err(error) => end.fail(error),
         }
@@ -298,7 +289,7 @@ impl Session {
             Some(registration) if !registration.driver.close(timeout) => {}
             // Nothing was started in this process. A token that the parent published is withdrawn here, too.
             None => {
-                self.published.set(None);
+                self.account.published.set(None);
                 return Ok(());
             }
             Some(_) => return Ok(()),
@@ -327,9 +318,7 @@ impl Session {
     }
 
     fn new_driver(&self, store: Arc<dyn Store>, first: Option<Committed>) -> Result<Registration, Error> {
-        let (client, published, account) =
-            (self.client.clone(), self.published.clone(), self.account.clone());
-        Registration::new(Driver::new(client, published, self.policy, account, store, first)?)
+        Registration::new(Driver::new(self.policy, self.account.clone(), store, first)?)
     }
 }
 

@@ -12,7 +12,6 @@ use super::metrics::{self, StoreSnapshot};
 use super::outcome::FlightOutcome;
 use super::phase::{Phase, Windows};
 use super::plan::Plan;
-use super::published::PublishedToken;
 use crate::client::Client;
 use crate::clock::Moment;
 use crate::config::{Config, OnAmbiguous};
@@ -118,10 +117,8 @@ impl Operator {
             ..Plan::plain(base)
         };
         let (credentials, store) = (Some(self.credentials.clone()), self.store.clone());
-        let published = Arc::new(PublishedToken::new(&self.client.clock));
         let account = Arc::new(Account::fixed(self.client.clone(), self.credentials.clone()));
-        let driver =
-            Driver::new(self.client.clone(), published, Policy::default(), account, store.clone(), first)?;
+        let driver = Driver::new(Policy::default(), account, store.clone(), first)?;
         let flight =
             async move { driver.run_flight(plan, FlightDeps { record_number: 0, store, credentials }).await };
         let outcome = runtime::run(flight, timeout)?.ok_or_else(|| {

@@ -29,7 +29,7 @@ impl Registration {
         let mut registry = registry()?;
         registry.numbers += 1;
         let number = registry.numbers;
-        registry.sessions.insert((address(&driver.client), number), Arc::downgrade(&driver));
+        registry.sessions.insert((address(&driver.account.client), number), Arc::downgrade(&driver));
         drop(registry);
         Ok(Registration { driver, number })
     }
@@ -38,7 +38,7 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         if let Ok(mut registry) = registry() {
-            registry.sessions.remove(&(address(&self.driver.client), self.number));
+            registry.sessions.remove(&(address(&self.driver.account.client), self.number));
         }
     }
 }

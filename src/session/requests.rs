@@ -57,7 +57,7 @@ pub(super) fn start(driver: &Arc<Driver>, end: Completion, request: ApiRequest, 
 
 /// The deadline on the boot clock. It is taken on the caller's thread, because the library's own thread may be busy.
 pub(super) fn deadline(driver: &Driver, timeout: Duration) -> Duration {
-    driver.client.clock.now().boot.saturating_add(timeout)
+    driver.account.client.clock.now().boot.saturating_add(timeout)
 }
 
 /// The error of a request that a panic or the end of its thread interrupted. With `PG_ERR_SYSTEM` it was not even
@@ -100,7 +100,7 @@ impl Drop for RequestGuard {
 }
 
 async fn perform(driver: &Driver, request: &ApiRequest, deadline: Duration) -> Outcome {
-    let client = &driver.client;
+    let client = &driver.account.client;
     let mut attempts = Attempts::new(request.is_safe(), true);
     loop {
         let grant = token(driver, deadline, Duration::ZERO).await?;
@@ -144,14 +144,14 @@ pub(super) async fn token(
     deadline: Duration,
     min_remaining: Duration,
 ) -> Result<ShardedArc<Grant>, Error> {
-    if let Some(grant) = driver.published.read(min_remaining, Published::share) {
+    if let Some(grant) = driver.account.published.read(min_remaining, Published::share) {
         return Ok(grant);
     }
     let (sender, answer) = oneshot::channel::<TokenResult>();
     // The receiver may be gone.
     let id = driver.new_id();
     let _guard = WaiterGuard { driver, id };
-    let left = deadline.saturating_sub(driver.client.clock.now().boot);
+    let left = deadline.saturating_sub(driver.account.client.clock.now().boot);
     driver.add_waiter(
         id,
         driver.token_request(left, min_remaining),

@@ -208,7 +208,6 @@ mod tests {
     use crate::credentials::Credentials;
     use crate::secret::Secret;
     use crate::session::decision::Policy;
-    use crate::session::published::PublishedToken;
     use crate::store::MemoryStore;
     use crate::transport::{Request, Sending, Transport};
 
@@ -227,9 +226,7 @@ mod tests {
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
         let credentials = Arc::new(Credentials { account_id, public_key });
         let account = Arc::new(Account::fixed(client.clone(), credentials));
-        let published = Arc::new(PublishedToken::new(&clock));
-        Driver::new(client, published, Policy::default(), account, Arc::new(MemoryStore::default()), None)
-            .unwrap()
+        Driver::new(Policy::default(), account, Arc::new(MemoryStore::default()), None).unwrap()
     }
 
     fn entries(timers: &Timers, driver: &Arc<Driver>) -> Vec<Due> {

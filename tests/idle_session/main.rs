@@ -18,7 +18,7 @@ use paymentsgate_auth::transport::{Exchange, RawResponse, Request, Sending, Tran
 const SESSIONS: usize = 2000;
 /// What a session may have besides the texts of its credentials and its pair. Each of the four has up to 24 bytes of the
 /// allocator's and a NUL around it. The maps of timers and of sessions are trees, whose share of a session varies a little.
-const OVERHEAD: usize = 1350;
+const OVERHEAD: usize = 1260;
 
 const ACCOUNT: &str = "00000000-0000-4000-8000-000000000000";
 const PEM: &str = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";

@@ -252,7 +252,15 @@ archive_is_whole() {
         grep -q '^ring ' "$work/$archive/THIRD-PARTY-NOTICES.txt" && grep -q '^clap ' "$work/$archive/THIRD-PARTY-NOTICES.txt" &&
         grep -q '"pkg:cargo/ring@' "$work/$archive/paymentsgate-auth.cdx.json" && ! grep 'cargo/clap@' "$work/$archive/paymentsgate-auth.cdx.json" &&
         grep -q '"pkg:cargo/clap@' "$work/$archive/paymentsgate-auth-cli.cdx.json" &&
-        grep -q '^axum ' "$work/$archive/THIRD-PARTY-NOTICES.txt" && grep -q '"pkg:cargo/axum@' "$work/$archive/pg-sandbox.cdx.json"
+        grep -q '^axum ' "$work/$archive/THIRD-PARTY-NOTICES.txt" && grep -q '"pkg:cargo/axum@' "$work/$archive/pg-sandbox.cdx.json" &&
+        say_what_is_in_them "$work/$archive" "$work/$archive/lib/libpaymentsgate_auth.so" "$work/$archive/bin/paymentsgate-auth" \
+            "$work/$archive/bin/pg-sandbox"
+}
+# folder with bills, library, command, emulator
+say_what_is_in_them() {
+    "$root/tests/support/audit_data.py" "$2" "$1/paymentsgate-auth.cdx.json" &&
+        "$root/tests/support/audit_data.py" "$3" "$1/paymentsgate-auth-cli.cdx.json" &&
+        "$root/tests/support/audit_data.py" "$4" "$1/pg-sandbox.cdx.json"
 }
 # Not in the text of a panic either.
 no_path_of_this_machine() { ! grep -rlaF -e "$root/" -e "$HOME/" -e "${CARGO_HOME:-$HOME/.cargo}/" "$1"; }
@@ -332,7 +340,10 @@ bills_in_debs() {
     (cd "$work/deb/usr/share/doc" && grep -q '"pkg:cargo/ring@' libpaymentsgate-auth1/paymentsgate-auth.cdx.json &&
         cmp libpaymentsgate-auth1/paymentsgate-auth.cdx.json libpaymentsgate-auth-dev/paymentsgate-auth.cdx.json &&
         grep -q '"pkg:cargo/clap@' paymentsgate-auth/paymentsgate-auth-cli.cdx.json &&
-        grep -q '"pkg:cargo/axum@' paymentsgate-auth/pg-sandbox.cdx.json)
+        grep -q '"pkg:cargo/axum@' paymentsgate-auth/pg-sandbox.cdx.json &&
+        cp libpaymentsgate-auth1/paymentsgate-auth.cdx.json paymentsgate-auth/*.cdx.json "$work") &&
+        say_what_is_in_them "$work" "$work/deb/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/libpaymentsgate_auth.so.1" \
+            "$work/deb/usr/bin/paymentsgate-auth" "$work/deb/usr/bin/pg-sandbox"
 }
 remove_debs() {
     dpkg --root="$work/deb" --force-depends --force-not-root --purge libpaymentsgate-auth-dev libpaymentsgate-auth1 paymentsgate-auth &&

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from audit_data import check
 from sandbox import Sandbox, started
 
 ROOT = Path(__file__).parents[2]
@@ -241,7 +242,8 @@ def test_the_plugin_finds_the_installed_emulator(python: Path, complete: Path, t
 
 
 def test_the_metadata_has_urls_and_extras(wheel: Path, programs: dict[str, Path]) -> None:
-    for file in (wheel, *programs.values()):
+    """The library too in a wheel that is given to others."""
+    for file in (*programs.values(), *([wheel] if "PG_WHEEL" in os.environ else [])):
         archive = zipfile.ZipFile(file)
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = archive.read(name).decode()
@@ -341,6 +343,16 @@ def test_the_wheel_carries_its_licences_and_its_bill_of_materials(wheel: Path) -
     assert all(archive.read(f"{folder}licenses/{name}") == (ROOT / name).read_bytes() for name in named)
     bill = json.loads(archive.read(f"{folder}sboms/sbom.cdx.json"))
     assert {"ring", "rustls"} <= {component["name"] for component in bill["components"]}
+
+
+def test_what_is_compiled_says_what_is_in_it(
+    wheel: Path, programs: dict[str, Path], tmp_path: Path
+) -> None:
+    for file in (wheel, *programs.values()):
+        archive = zipfile.ZipFile(file)
+        [bill] = [name for name in archive.namelist() if re.search(r"/sboms/(?!auditwheel)", name)]
+        [binary] = [name for name in archive.namelist() if name == LIBRARY or ".data/scripts/" in name]
+        check(Path(archive.extract(binary, tmp_path)), json.loads(archive.read(bill)))
 
 
 def test_a_wheel_contains_no_path_of_the_build_machine(each: tuple[Path, str]) -> None:

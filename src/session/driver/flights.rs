@@ -59,7 +59,7 @@ impl Driver {
             Ok(runtime) => runtime,
             Err(error) => return self.end_flight(FlightOutcome::crashed(error), deps.record_number),
         };
-        let limit = self.client.longest_flight();
+        let limit = self.account.client.longest_flight();
         let guard = FlightGuard {
             driver: Some(driver.clone()),
             record_number: deps.record_number,
@@ -204,7 +204,7 @@ impl Driver {
             }
             // Model: Post.
             Step::Refresh(refresh) => {
-                let longest = self.client.refresh_timeout;
+                let longest = self.account.client.refresh_timeout;
                 let (timeout, patience) = if may_recover {
                     (self.call_timeout(longest, 1), LONGEST_WITHOUT_TOKEN)
                 } else {
@@ -225,7 +225,7 @@ impl Driver {
                         store.ensure_lease().await?;
                     }
                     let call = Call::Issue(Credentials::clone(credentials));
-                    let timeout = self.call_timeout(self.client.issue_timeout, issues);
+                    let timeout = self.call_timeout(self.account.client.issue_timeout, issues);
                     while_keeping_lease(&**store, self.call(call, timeout, LONGEST_WITHOUT_TOKEN * issues))
                         .await
                 }
@@ -253,7 +253,7 @@ impl Driver {
     fn refresh_call(&self, refresh: RefreshToken) -> Call {
         // Not the published token: a refused token is no longer published, but its Refresh still carries it.
         let state = self.state();
-        let current = state.machine.current().filter(|_| self.client.send_bearer_on_refresh);
+        let current = state.machine.current().filter(|_| self.account.client.send_bearer_on_refresh);
         Call::Refresh { refresh, access: current.map(|committed| committed.token().access.clone()) }
     }
 
@@ -266,7 +266,7 @@ impl Driver {
     }
 
     async fn call(&self, call: Call, timeout: Duration, patience: Duration) -> Input {
-        let Client { clock, limit, .. } = &*self.client;
+        let Client { clock, limit, .. } = &*self.account.client;
         self.state().machine.note_call(call.name(), self.now());
         let called =
             call.make(&GivesUpWithoutToken { driver: self, patience }, &**clock, *limit, timeout).await;
@@ -336,7 +336,7 @@ impl Transport for GivesUpWithoutToken<'_> {
         Box::pin(async move {
             let GivesUpWithoutToken { driver, patience } = *self;
             let (started, path) = (driver.now(), request.path.clone());
-            let sending = driver.client.transport.send(request);
+            let sending = driver.account.client.transport.send(request);
             race(sending, driver.wait_without_token(patience)).await.unwrap_or_else(|| {
                 let text =
                     format!("{path}: no answer, and no token to hand out for {} s", patience.as_secs());
@@ -406,7 +406,6 @@ pub(super) mod tests {
     use super::super::super::account::Account;
     use super::super::super::decision::Policy;
     use super::super::super::plan::Cause;
-    use super::super::super::published::PublishedToken;
     use super::super::Work;
     use super::*;
     use crate::clock::{Clock, Moment, SystemClock};
@@ -524,8 +523,7 @@ pub(super) mod tests {
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
         let account =
             Arc::new(Account::fixed(client.clone(), Arc::new(Credentials { account_id, public_key })));
-        let published = Arc::new(PublishedToken::new(&clock));
-        Driver::new(client, published, Policy::default(), account, Arc::new(store), None).unwrap()
+        Driver::new(Policy::default(), account, Arc::new(store), None).unwrap()
     }
 
     #[test]

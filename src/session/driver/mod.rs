@@ -17,10 +17,8 @@ use super::decision::{Action, Policy, SessionEvent, WaiterId};
 use super::health::{Counters, Health};
 use super::machine::{Machine, closed};
 use super::plan::Cause;
-use super::published::PublishedToken;
 use super::rejection::ReportVerdict;
 use super::timers::{Due, Timers};
-use crate::client::Client;
 use crate::clock::{FOREVER, Moment};
 use crate::credentials::Credentials;
 use crate::error::Error;
@@ -55,9 +53,7 @@ struct Subscriber {
 /// The part of a session that works in one process: the machine, its waiters and its store.
 pub(super) struct Driver {
     me: Weak<Driver>,
-    pub(super) client: Arc<Client>,
-    pub(super) published: Arc<PublishedToken>,
-    account: Arc<Account>,
+    pub(super) account: Arc<Account>,
     state: Mutex<State>,
     /// Signals that a flight or a request has ended, or that answers were delivered.
     ended: Condvar,
@@ -116,13 +112,12 @@ struct Work {
 impl Driver {
     /// Creates a driver. In a forked child it continues with the inherited token.
     pub(super) fn new(
-        client: Arc<Client>,
-        published: Arc<PublishedToken>,
         policy: Policy,
         account: Arc<Account>,
         store: Arc<dyn Store>,
         first: Option<Committed>,
     ) -> Result<Arc<Self>, Error> {
+        let (client, published) = (&account.client, &account.published);
         let now = client.clock.now();
         let credentials = account.credentials();
         let mut rng = fastrand::Rng::with_seed(u64::from_ne_bytes(random::bytes()?));
@@ -148,8 +143,6 @@ impl Driver {
         };
         Ok(Arc::new_cyclic(|me| Driver {
             me: me.clone(),
-            client,
-            published,
             account,
             state: Mutex::new(state),
             ended: Condvar::new(),
@@ -163,7 +156,7 @@ impl Driver {
     }
 
     fn now(&self) -> Moment {
-        self.client.clock.now()
+        self.account.client.clock.now()
     }
 
     /// Adds a waiter under a new number. `reply` gets the answer, perhaps before this returns.
@@ -358,7 +351,7 @@ impl Driver {
 
     /// The event for passed time: `Asked` if readers have used the token meanwhile.
     fn time_passed(&self) -> SessionEvent {
-        if self.published.take_was_read() { SessionEvent::Asked } else { SessionEvent::Tick }
+        if self.account.published.take_was_read() { SessionEvent::Asked } else { SessionEvent::Tick }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -369,7 +362,7 @@ impl Driver {
     /// secret. Empty for a session from a pair without credentials.
     pub(super) fn record_name(&self) -> String {
         let credentials = self.state().credentials.clone();
-        let key = credentials.and_then(|credentials| self.client.record_key(&credentials).ok());
+        let key = credentials.and_then(|credentials| self.account.client.record_key(&credentials).ok());
         key.map(|key| key.name()).unwrap_or_default()
     }
 
@@ -377,7 +370,10 @@ impl Driver {
         let now = self.now();
         let state = self.state();
         let file_error = self.account.file_error().map(|error| error.text);
-        Health { file_error, ..Health::new(&state.machine, &state.counters, self.published.reads(), now) }
+        Health {
+            file_error,
+            ..Health::new(&state.machine, &state.counters, self.account.published.reads(), now)
+        }
     }
 
     pub(super) fn log(&self, level: Level, line: impl FnOnce() -> String) {
@@ -398,7 +394,7 @@ impl Driver {
 
     /// Publishes under the lock, so that readers see generations in order. Answers callers outside the lock.
     fn perform(&self, mut state: MutexGuard<'_, State>, mut actions: Vec<Action>) {
-        let timers = Timers::get(&self.client.clock);
+        let timers = Timers::get(&self.account.client.clock);
         if let Err(error) = &timers {
             actions.extend(state.release_all_waiters(self.now(), error));
         }
@@ -406,8 +402,8 @@ impl Driver {
         let mut launches = Vec::new();
         for action in actions {
             match action {
-                Action::Publish(committed) => self.published.set(committed),
-                Action::Withdraw => self.published.withdraw(),
+                Action::Publish(committed) => self.account.published.set(committed),
+                Action::Withdraw => self.account.published.withdraw(),
                 // Under the lock, too, so that notices come in order.
                 Action::Notify(notice) => state.notify(notice),
                 Action::StartFlight(plan) => {
@@ -435,7 +431,7 @@ impl Driver {
         self.follows_refused_young.store(state.machine.refused_young(self.now()).0 > 0, Ordering::Relaxed);
         if let Ok(timers) = timers {
             state.due = timers.set(state.due, next, &self.me);
-            timers.set_word(|| self.published.update_word());
+            timers.set_word(|| self.account.published.update_word());
         }
         let answering = if answers.is_empty() {
             drop(state);
