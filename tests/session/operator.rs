@@ -177,6 +177,21 @@ fn a_pair_that_cannot_be_saved_is_returned_unless_it_must_be_durable() {
 }
 
 #[test]
+fn a_lost_answer_costs_an_issue_unless_the_settings_forbid_it() {
+    for (settings, is_returned, calls) in
+        [(&[][..], true, (2, 1)), (&[("on_ambiguous", "fail")], false, (1, 1))]
+    {
+        let desk = Desk::new();
+        let operator = desk.open(settings);
+        renew(&operator, Renewal::Due).result.unwrap();
+        desk.fixture.fault(Route::Refresh, Point::After, Action::Reset);
+        let outcome = renew(&operator, Renewal::Due);
+        assert_eq!((outcome.result.is_ok(), desk.fixture.calls()), (is_returned, calls), "{settings:?}");
+        assert!(outcome.lost_answer.is_some());
+    }
+}
+
+#[test]
 fn a_phase_is_that_of_the_remaining_life_unless_the_age_is_not_certain() {
     let desk = Desk::new();
     let operator = desk.open(&[]);

@@ -74,7 +74,7 @@ def test_run_as_a_module(capsys: pytest.CaptureFixture[str]) -> None:
     assert done.stdout.strip() == library_version()
     helped = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert helped.stdout.startswith("usage: paymentsgate-auth-session ")
-    assert "pip install paymentsgate-auth-cli" in helped.stdout
+    assert "pip install paymentsgate-auth-cli" in " ".join(helped.stdout.split())
     wrong = subprocess.run(
         [*command, "status", "--set", "colour=red"], capture_output=True, text=True, check=False
     )
