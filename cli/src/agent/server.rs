@@ -26,7 +26,7 @@ use super::{Agent, caller, health, proxy, system, tokens};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The limit of connections for health.
 const HEALTH_CONNECTIONS: u32 = 64;
-/// The limit of the head of a request.
+/// The limit of the head of a request. It is checked between two reads, so one of up to twice this length may pass.
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long a connection that has not been used may take for its first request when the agent stops.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
