@@ -212,19 +212,15 @@ async fn answer(agent: &Agent, role: Role, is_tcp: bool, request: Request<Incomi
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::os::unix::net::UnixStream as Caller;
-
     use super::*;
 
     /// Whether a connection ends by itself on which a caller sends this, and then nothing more.
     fn ends(sent: &str) -> bool {
-        let (mut caller, stream) = Caller::pair().unwrap();
-        caller.write_all(sent.as_bytes()).unwrap();
-        stream.set_nonblocking(true).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let stream = tokio::net::UnixStream::from_std(stream).unwrap();
+            let (caller, stream) = tokio::net::UnixStream::pair().unwrap();
+            caller.writable().await.unwrap();
+            assert_eq!(caller.try_write(sent.as_bytes()).unwrap(), sent.len());
             let service = service_fn(|_| async { Ok::<_, Infallible>(answer::unknown()) });
             let connection = http(Duration::from_millis(50)).serve_connection(TokioIo::new(stream), service);
             timeout(Duration::from_secs(30), connection).await.is_ok()
