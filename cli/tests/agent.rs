@@ -13,8 +13,8 @@ use std::sync::Barrier;
 
 use pg_sandbox::{Action, Fault, Route};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
-use support::Bench;
 use support::agent::{Agent, ask, ask_unix, command, read, runtime_folder, token, wait_until};
+use support::{ACCESS, Bench};
 
 #[test]
 fn every_program_gets_the_same_token_and_the_service_gets_one_call() {
@@ -70,6 +70,40 @@ fn a_reported_token_is_replaced() {
     assert_eq!((refused.status, refused.json()["error"].as_str()), (503, Some("PG_ERR_REJECTED_FRESH")));
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     assert_eq!(token(&socket).status, 200);
+    agent.stop();
+}
+
+#[test]
+fn a_caller_may_ask_for_a_token_that_lives_longer() {
+    let bench = Bench::new();
+    bench.seed(3600, 3000).unlock();
+    let agent = Agent::start(&bench, &[], 1);
+    let socket = runtime_folder(&bench).join("paymentsgate-auth/agent.sock");
+    let ask = |seconds: u64| {
+        let line = format!("GET /v1/token?min_remaining={seconds} HTTP/1.1\r\nHost: localhost\r\n");
+        ask_unix(&socket, &line, "").json()
+    };
+    assert_eq!((&ask(2900)["access_token"], &ask(2900)["generation"]), (&ACCESS.into(), &1.into()));
+    assert_eq!(bench.calls(), (0, 0));
+    // Half a minute after its start the agent replaces a token.
+    wait_until("a token that lives longer", || ask(3100)["generation"] == 2);
+    // The service does not know the refresh token of the prepared record, so it is asked for a new pair.
+    assert_eq!(bench.calls(), (1, 1));
+    let longer = ask(3100);
+    assert!(longer["seconds_left"].as_u64().unwrap() > 3100, "{longer}");
+    assert_eq!((&longer["generation"], bench.calls()), (&2.into(), (1, 1)));
+    agent.stop();
+}
+
+#[test]
+fn an_agent_renews_its_token_also_after_a_lifetime_without_a_caller() {
+    let bench = Bench::new();
+    // The shortest lifetime with which a token is handed out. Without keep_warm there are refreshes for one lifetime after the
+    // first token: two at most.
+    bench.sandbox.switches(|switches| switches.access_lifetime_s = 6);
+    let agent = Agent::start(&bench, &[], 1);
+    wait_until("the third refresh", || bench.calls().1 == 3);
+    assert_eq!(bench.calls().0, 1);
     agent.stop();
 }
 

@@ -157,6 +157,8 @@ fn both_bodies_are_streams() {
     let head =
         "PUT /file HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
     stream.write_all(format!("{head}4\r\none-\r\n").as_bytes()).unwrap();
+    // The rest only when the service has the first piece.
+    wait_until("the service has the first piece", || upstream.arrived() == b"one-");
     stream.write_all(b"3\r\ntwo\r\n0\r\n\r\n").unwrap();
     let mut arrived = String::new();
     while !arrived.contains("first") {

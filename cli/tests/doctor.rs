@@ -10,8 +10,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use pg_sandbox::{Action, DateHeader, Fault, Point, Route};
-use support::{Bench, ONES, ZEROS};
+use pg_sandbox::{Action, DateHeader, ExpiresInForm, Fault, Point, Route};
+use support::{Bench, ONES, ZEROS, skipped_without_root};
 
 /// Every check of the emulator's world, in order.
 const ALL: [&str; 18] = [
@@ -316,6 +316,8 @@ fn a_store_that_cannot_be_used_fails_as_it_does_in_a_program() {
     if chown(bench.path("sessions"), Some(4321), None).is_ok() {
         assert_fault(&bench, &[], 6, "store", &["belongs to user 4321"], &inside);
         bench.run(&["login"]).ends(6).says(&["belongs to user 4321"]);
+    } else {
+        skipped_without_root("a folder of another user");
     }
     assert_eq!(bench.calls(), (0, 0));
 }
@@ -360,6 +362,19 @@ fn a_lock_with_wrong_permissions_is_found_and_a_held_lock_is_no_fault() {
     let found = Found::of(&bench, bench.command(&[]), 0);
     assert_eq!(found.that_are("warning"), ["store"]);
     assert!(found.text("store").contains("its mode is 600 again"), "{}", found.text("store"));
+}
+
+#[test]
+fn a_lock_that_cannot_be_taken_fails_alone() {
+    let bench = Bench::new();
+    let record = bench.seed(3600, 3000);
+    record.unlock();
+    let lock = format!("{}.lock", record.path().display());
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
+    let found = Found::of(&bench, bench.command(&[]), 6);
+    assert_eq!((found.that_are("failed"), found.that_are("warning")), (vec!["lock"], vec![]));
+    assert!(found.text("lock").contains("a symbolic link, which is not followed"), "{}", found.text("lock"));
 }
 
 #[test]
@@ -480,6 +495,34 @@ fn the_lifetime_of_the_stored_token_is_reported_and_nothing_is_spent() {
     bench.run(&["doctor", "--issue"]).ends(0).says(&["issued for 200 s, not for 3600 s", "1 warnings"]);
 }
 
+#[test]
+fn what_the_service_says_wrongly_of_a_new_lifetime_is_reported() {
+    let bench = Bench::new();
+    let doctor = |store: &str| Found::of(&bench, bench.command(&["--store", store]), 0);
+    let issue = |store: &str| bench.run(&["doctor", "--issue", "--json", "--store", store]).ends(0).json();
+    let lifetime = |report: &serde_json::Value| {
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == "lifetime").unwrap();
+        (check["result"].as_str().unwrap().to_owned(), check["text"].as_str().unwrap().to_owned())
+    };
+    let longer = Action::Set { field: "expires_in".into(), value: 7200.into() };
+    bench.sandbox.inject(Fault::new(Route::Issue, longer)).unwrap();
+    let (result, text) = lifetime(&issue(&bench.store()));
+    assert_eq!(result, "warning", "{text}");
+    for words in ["3600 s, as documented", "differs by 3600 s", "report it to the service's support"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(doctor(&bench.store()).that_are("ok").contains(&"lifetime"), "the record does not have it");
+    bench.sandbox.switches(|switches| switches.expires_in_form = ExpiresInForm::Text);
+    let (result, text) = lifetime(&issue("memory:"));
+    assert_eq!(result, "warning", "{text}");
+    for words in ["expires_in is not a number and was ignored", "report it to the service's support"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    bench.sandbox.switches(|switches| switches.expires_in_form = ExpiresInForm::Number);
+    assert_eq!(lifetime(&issue("memory:")).0, "ok");
+}
+
 /// The files as Kubernetes mounts a secret: behind a link that it replaces, readable by the group of the pod.
 #[test]
 fn a_secret_of_kubernetes_gets_no_advice_that_cannot_be_followed() {
@@ -493,9 +536,7 @@ fn a_secret_of_kubernetes_gets_no_advice_that_cannot_be_followed() {
         fs::set_permissions(bench.path(name), Permissions::from_mode(0o440)).unwrap();
     }
     if chown(bench.path("login"), None, Some(4300)).is_err() {
-        let text =
-            b"SKIPPED, NOT TESTED: a secret of Kubernetes. Run as root: only root becomes another user\n";
-        return std::io::Write::write_all(&mut std::io::stderr(), text).unwrap();
+        return skipped_without_root("a secret of Kubernetes");
     }
     chown(bench.path("ca"), None, Some(4300)).unwrap();
     for folder in [bench.folder.path(), &bench.path("..1")] {

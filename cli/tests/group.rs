@@ -5,12 +5,11 @@
 mod support;
 
 use std::fs::{self, Permissions};
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use support::Bench;
+use support::{Bench, skipped_without_root};
 
 const GROUP: u32 = 4300;
 
@@ -19,9 +18,7 @@ fn shared() -> Option<Bench> {
     let bench = Bench::new();
     fs::create_dir(bench.path("sessions")).unwrap();
     if chown(bench.path("sessions"), None, Some(GROUP)).is_err() {
-        let text =
-            b"SKIPPED, NOT TESTED: two users of one group. Run as root: only root becomes another user\n";
-        std::io::stderr().write_all(text).unwrap();
+        skipped_without_root("two users of one group");
         return None;
     }
     let address = bench.sandbox.address();

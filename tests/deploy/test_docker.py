@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from agents import COMMAND, DEPLOY, PATIENCE_S, answers, eventually, free_port, get, settings, stop
-from containers import Container, make_image, needs_root
+from agents import COMMAND, DEPLOY, PATIENCE_S, ROOT, answers, eventually, free_port, get, settings, stop
+from containers import Container, in_container, make_image
 from sandbox import Sandbox
 
 DOCKERFILE = DEPLOY / "docker/Dockerfile"
@@ -30,6 +30,19 @@ def instruction(name: str) -> str:
     return found[-1]
 
 
+def test_the_image_is_built_with_the_oldest_rust_that_works() -> None:
+    """With that of the image, and not the one that the sources name for rustup."""
+    manifest = (ROOT / "Cargo.toml").read_text()
+    [oldest] = re.findall(r'^rust-version = "(.+)"$', manifest, re.MULTILINE)
+    build, _ = DOCKERFILE.read_text().split("\nFROM scratch\n")
+    assert re.findall(r"^FROM rust:([0-9.]+)-", build, re.MULTILINE) == [oldest]
+    lines = build.splitlines()
+    # RUST_VERSION is the image's. rustup heeds the variable before rust-toolchain.toml.
+    assert lines.index("ENV RUSTUP_TOOLCHAIN=$RUST_VERSION") < next(
+        number for number, line in enumerate(lines) if line.startswith("RUN ")
+    )
+
+
 def test_the_image_is_the_folder_that_rootfs_makes_and_nothing_else() -> None:
     final = DOCKERFILE.read_text().split("\nFROM ")[-1]
     assert final.startswith("scratch\n")
@@ -37,7 +50,7 @@ def test_the_image_is_the_folder_that_rootfs_makes_and_nothing_else() -> None:
     assert int(instruction("USER").split(":")[0]) > 0
 
 
-@needs_root
+@in_container
 @pytest.mark.parametrize("home", ["/", None])
 def test_the_image_serves_with_a_read_only_root(sandbox: Sandbox, tmp_path: Path, home: str | None) -> None:
     """The command of the image on ports of the test's own. The service is called by a name.
@@ -67,7 +80,7 @@ def test_the_image_serves_with_a_read_only_root(sandbox: Sandbox, tmp_path: Path
     if home:
         environment["HOME"] = home
     mounts = {"/etc/paymentsgate-auth": etc, "/run/paymentsgate-auth": run}
-    container = Container(image, user, group, mounts=mounts)
+    container = Container(image, user, group, (), mounts, frozenset({"/etc/paymentsgate-auth"}))
     with container.run(command, environment, tmp_path / "log") as agent:
         eventually(answers(health, "/readyz", 200))
         assert "assets" in get(proxy, "/wallet").text

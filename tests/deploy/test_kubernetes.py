@@ -12,7 +12,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from agents import COMMAND, DEPLOY, PATIENCE_S, ROOT, answers, eventually, free_port, get, settings
-from containers import USER, Container, SecretMount, make_image, make_volume, needs_root
+from containers import USER, Container, SecretMount, in_container, make_image, make_volume
 from sandbox import Sandbox
 
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -102,14 +102,14 @@ def test_a_manifest_gives_no_right_that_is_not_needed(path: Path) -> None:
 class Pod:
     """The agent of sidecar.yaml in its container, with ports of the test's own."""
 
-    def __init__(self, folder: Path, sandbox: Sandbox, credentials: bytes) -> None:
+    def __init__(self, folder: Path, sandbox: Sandbox, credentials: bytes, mode: int = 0o440) -> None:
         given = settings(sandbox)
         authority = folder / "authority"
         authority.mkdir()
         (authority / "ca.pem").write_bytes(Path(given["PAYMENTSGATE_TLS_CA_FILE"]).read_bytes())
         self.log = folder / "log"
         self.volume = make_volume(folder / "run", GROUP)
-        self.secret = SecretMount(folder / "secret", GROUP, {"credentials.json": credentials})
+        self.secret = SecretMount(folder / "secret", GROUP, {"credentials.json": credentials}, mode)
         self.proxy, self.health = free_port(), free_port()
         agent = agent_of(DEPLOY / "kubernetes/sidecar.yaml")
         self.grace_s = pod_of(DEPLOY / "kubernetes/sidecar.yaml")["terminationGracePeriodSeconds"]
@@ -133,7 +133,15 @@ class Pod:
             paths["credentials"]: self.secret.folder,
             "/authority": authority,
         }
-        self.container = Container(make_image(folder), USER, 0, (GROUP,), mounts)
+        read_only = frozenset(mount["mountPath"] for mount in agent["volumeMounts"] if mount.get("readOnly"))
+        assert read_only == {paths["credentials"]}
+        self.container = Container(make_image(folder), USER, 0, (GROUP,), mounts, read_only)
+
+    def doctor(self) -> tuple[int, dict[str, tuple[str, str]]]:
+        """The exit code of the advised command, and of each check the result and the text."""
+        done = self.container.output(["doctor", "--issue", "--json"], self.environment)
+        checks = json.loads(done.stdout)["checks"]
+        return done.returncode, {check["name"]: (check["result"], check["text"]) for check in checks}
 
 
 @pytest.fixture
@@ -148,7 +156,7 @@ def as_user(groups: int, socket: Path) -> int:
     return subprocess.run([*who, *ask], capture_output=True, check=False).returncode
 
 
-@needs_root
+@in_container
 def test_the_agent_serves_the_containers_of_its_pod(sandbox: Sandbox, open_folder: Path, good: bytes) -> None:
     pod = Pod(open_folder, sandbox, good)
     with pod.container.run(pod.arguments, pod.environment, pod.log) as agent:
@@ -164,7 +172,7 @@ def test_the_agent_serves_the_containers_of_its_pod(sandbox: Sandbox, open_folde
     assert not (pod.volume / "agent.sock").exists()
 
 
-@needs_root
+@in_container
 def test_the_agent_uses_new_credentials_of_a_secret(sandbox: Sandbox, open_folder: Path, good: bytes) -> None:
     """The pod starts with a key that the service refuses. It is ready once the secret is right."""
     credentials = json.loads(good)
@@ -181,7 +189,7 @@ def test_the_agent_uses_new_credentials_of_a_secret(sandbox: Sandbox, open_folde
         assert "assets" in get(pod.proxy, "/wallet").text
 
 
-@needs_root
+@in_container
 def test_the_agent_ends_in_time_with_a_request_under_way(
     sandbox: Sandbox, open_folder: Path, good: bytes
 ) -> None:
@@ -197,3 +205,26 @@ def test_the_agent_ends_in_time_with_a_request_under_way(
             output, _ = request.communicate(timeout=PATIENCE_S)
         assert "assets" in output
         assert agent.wait(pod.grace_s) == 0
+
+
+@in_container
+def test_doctor_finds_nothing_wrong_in_the_pod(sandbox: Sandbox, open_folder: Path, good: bytes) -> None:
+    """The command of docs/deploy.md. That memory: keeps nothing is the only warning."""
+    code, found = Pod(open_folder, sandbox, good).doctor()
+    assert code == 0, found
+    assert [name for name, (result, _) in found.items() if result == "failed"] == []
+    assert [name for name, (result, _) in found.items() if result == "warning"] == ["store"]
+    for name in ("credentials_file", "service", "issue", "lifetime"):
+        assert found[name][0] == "ok", found[name]
+
+
+@in_container
+def test_doctor_says_where_the_mode_of_a_mounted_secret_is_set(
+    sandbox: Sandbox, open_folder: Path, good: bytes
+) -> None:
+    code, found = Pod(open_folder, sandbox, good, 0o444).doctor()
+    result, text = found["credentials_file"]
+    assert (code, result) == (0, "warning"), found
+    assert "the mount is read-only, so set the mode where it is defined" in text
+    assert "defaultMode: 0440" in text
+    assert "chmod" not in text

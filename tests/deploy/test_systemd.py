@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -78,6 +79,19 @@ def test_the_variables_of_the_units_are_settings() -> None:
     variables = [line.partition("=")[0] for unit in units for line in lines_of(unit, "Environment")]
     assert len(variables) == 5
     assert [name for name in variables if f"`{name}`" not in known] == []
+
+
+def test_each_file_that_the_units_name_is_there() -> None:
+    """%d is the folder of the credentials that systemd copies, %S the one above the state folder."""
+    units = [SERVICE, UNITS / f"{SERVICE.name}.d/settings.conf"]
+    values = [line.partition("=")[2] for unit in units for line in lines_of(unit, "Environment")]
+    loaded = [line.partition(":")[0] for unit in units for line in lines_of(unit, "LoadCredential")]
+    named = [name for value in values for name in re.findall(r"%d/([^ ]+)", value)]
+    assert sorted(named) == sorted(loaded) == ["credentials.json", "store.key"]
+    states = [name for value in values for name in re.findall(r"%S/([^ ]+)", value)]
+    assert states == lines_of(SERVICE, "StateDirectory") == ["paymentsgate-auth-agent"]
+    # Nothing else stands for a path.
+    assert {place for value in values for place in re.findall(r"%.", value)} == {"%d", "%S"}
 
 
 def test_the_agent_takes_the_sockets_of_the_service_manager(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -36,6 +36,13 @@ def test_a_row_has_its_ratio_and_its_noise_and_says_whether_the_goal_is_met() ->
         assert words in page
 
 
+def test_a_goal_may_be_a_distance_to_the_other_programs_figure() -> None:
+    goal = table.no_more_than(160, 100)
+    met, missed = (table.Row("", "", "", "us", ours, 160, 0, goal) for ours in (260, 263))
+    assert (met.is_met, missed.is_met) == (True, False)
+    assert met.columns()[-1] == "1.62, met"
+
+
 def test_the_bars_lie_at_the_side_of_their_ratio_and_need_no_script() -> None:
     _, _, rows = table.parse(RESULTS)
     text = table.bars(rows)

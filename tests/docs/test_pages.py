@@ -20,6 +20,7 @@ from typing import Any
 import postgresql
 import pytest
 import yaml
+from commands import DEPLOY, TEXTS, commands_of, play, run
 from pages import COMMAND_LINE, PAGES, ROOT, Block, anchors, blocks, links
 from sandbox import Sandbox, started
 
@@ -29,9 +30,6 @@ BLOCKS = list(blocks())
 MONITORING = ROOT / "examples/monitoring"
 # Run by tests/packages, with an installed library.
 INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
-MAKEFILE = "".join(file.read_text() for file in (ROOT / "Makefile", *sorted(ROOT.glob("mk/*.mk"))))
-# Pages of other projects, which are not checked.
-OTHERS = {"curl", "pip", "go", "jq", "url()", "pytest"}
 SERVERS = [block for block in BLOCKS if "FastAPI(" in block.code]
 # The variables with the authorities that programs trust.
 TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PAYMENTSGATE_TLS_CA_FILE")
@@ -89,14 +87,6 @@ def program_of(block: Block, environment: dict[str, str]) -> str:
     for file, variable in (("credentials.json", "CREDENTIALS_FILE"), ("ca.pem", "TLS_CA_FILE")):
         program = program.replace(f'"{file}"', json.dumps(environment[f"PAYMENTSGATE_{variable}"]))
     return program
-
-
-def run(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
-    return done
 
 
 @of("python")
@@ -224,73 +214,33 @@ def test_command_lines(block: Block, environment: dict[str, str], tmp_path: Path
     if block.code.lstrip().startswith("{") and block.code.rstrip().endswith("}") and "$" not in block.code:
         json.loads(block.code)
         return
-    lines = block.code.replace("\\\n", " ").splitlines()
-    commands = [line.removeprefix("$ ") for line in lines if is_command(line.removeprefix("$ "))]
-    if not commands:
-        return
-    for line in commands:
+    for line in commands_of(block.code):
         play(line, environment, tmp_path)
 
 
-def is_command(line: str) -> bool:
-    first = line.split(" ")[0]
-    return bool(first) and not line[0].isspace() and (first in CHECKS or "=" in first)
+def test_each_text_that_is_no_command_line_is_on_a_page() -> None:
+    indented = [block.code for block in BLOCKS if block.language == ""]
+    assert [text for text in TEXTS if not any(code.lstrip().startswith(text) for code in indented)] == []
 
 
-def play(line: str, environment: dict[str, str], folder: Path) -> None:
-    words = shlex.split(line, comments=True)
-    while "=" in words[0]:
-        words.pop(0)
-    first = words[0]
-    if first in OTHERS:
-        return
-    CHECKS[first](words, environment, folder)
+def test_a_command_line_that_nothing_checks_is_an_error(tmp_path: Path) -> None:
+    for line in ("rm -rf build", "docker stop shop", "export PAYMENTSGATE_BASEURL=x", "make instal"):
+        with pytest.raises(AssertionError):
+            play(line, {}, tmp_path)
 
 
-def make(words: list[str], _environment: dict[str, str], _folder: Path) -> None:
-    for target in words[1:]:
-        if "=" in target:
-            assert re.search(
-                rf"^{target.split('=')[0]}\s*\??:?=|\$\({target.split('=')[0]}\)", MAKEFILE, re.M
-            ), target
-        else:
-            assert re.search(rf"^{target}:", MAKEFILE, re.M), f"make has no target {target}"
-
-
-def command_line(words: list[str], environment: dict[str, str], folder: Path) -> None:
-    """With --help at its end a command checks its other arguments, and does nothing."""
-    # After `--` comes another program.
-    own = words[1 : words.index("--")] if "--" in words else words[1:]
-    run([str(COMMAND_LINE), *own, "--help"], environment, folder)
-
-
-def python(words: list[str], environment: dict[str, str], folder: Path) -> None:
-    run([sys.executable, *words[1:], "--help"], environment, folder)
-
-
-def cargo(words: list[str], environment: dict[str, str], folder: Path) -> None:
-    for option in ("-p", "--package"):
-        if option in words:
-            package = words[words.index(option) + 1]
-            run(["cargo", "pkgid", "--manifest-path", str(ROOT / "Cargo.toml"), package], environment, folder)
-    if "--test" in words:
-        assert list((ROOT / "tests").glob(f"{words[words.index('--test') + 1]}*"))
-
-
-def emulator(words: list[str], environment: dict[str, str], folder: Path) -> None:
-    # After `--` comes another program, and after `>` a file.
-    own = words[1 : next((at for at, word in enumerate(words) if word in ("--", ">")), None)]
-    run([os.environ["PG_SANDBOX"], *own, "--help"], environment, folder)
-
-
-CHECKS = {
-    "make": make,
-    "paymentsgate-auth": command_line,
-    "pg-sandbox": emulator,
-    "python": python,
-    "cargo": cargo,
-    **dict.fromkeys(OTHERS, make),
-}
+def test_the_commands_for_systemd_leave_what_the_units_need(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    [block] = [block for block in BLOCKS if "systemctl daemon-reload" in block.code]
+    for line in commands_of(block.code):
+        play(line, environment, tmp_path)
+    units = [file for file in (DEPLOY / "systemd").rglob("*") if file.is_file()]
+    for unit in units:
+        copy = tmp_path / "etc/systemd/system" / unit.relative_to(DEPLOY / "systemd")
+        assert copy.read_text() == unit.read_text()
+        for place in re.findall("^LoadCredential=[^:]+:(.+)$", unit.read_text(), re.M):
+            assert (tmp_path / place.lstrip("/")).stat().st_mode & 0o777 == 0o600
 
 
 def test_every_block_is_run_by_a_test() -> None:
@@ -341,7 +291,7 @@ def free_port() -> str:
         return str(server.getsockname()[1])
 
 
-AGENTS = [block for block in BLOCKS if re.search(r"^paymentsgate-auth agent.*\n+curl ", block.code)]
+AGENTS = [block for block in BLOCKS if re.search(r"^paymentsgate-auth agent.*\n+curl ", block.code, re.M)]
 
 
 def test_there_are_agents() -> None:
@@ -367,10 +317,22 @@ def running_agent(command: str, environment: dict[str, str], folder: Path) -> It
         agent.wait()
 
 
-def with_command(environment: dict[str, str], folder: Path) -> dict[str, str]:
-    """With a store of the test's own: the emulator refuses the tokens of the test before it."""
-    path = f"{COMMAND_LINE.parent}:{environment['PATH']}"
-    return environment | dict.fromkeys(("XDG_RUNTIME_DIR", "XDG_STATE_HOME"), str(folder)) | {"PATH": path}
+def as_reader(block: Block, environment: dict[str, str], folder: Path) -> dict[str, str]:
+    """The environment of a reader who has followed the page down to the block. The service is the emulator.
+
+    The store is the test's own, since the emulator refuses the tokens of the test before it.
+    """
+    above = [other for other in BLOCKS if other.page == block.page and other.language == ""]
+    if block in above:
+        above = above[: above.index(block) + 1]
+    lines = [line for other in above for line in commands_of(other.code) if line.startswith("export ")]
+    exported = dict(word.split("=", 1) for line in lines for word in shlex.split(line)[1:])
+    assert exported["PAYMENTSGATE_BASE_URL"] == "https://secure.sandbox.paymentsgate.io"
+    exported["PAYMENTSGATE_BASE_URL"] = environment["PAYMENTSGATE_BASE_URL"]
+    shutil.copy(environment["PAYMENTSGATE_CREDENTIALS_FILE"], folder / "credentials.json")
+    own = {name: value for name, value in environment.items() if not name.startswith("PAYMENTSGATE_")}
+    own |= dict.fromkeys(("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"), str(folder))
+    return own | exported | {"PATH": f"{COMMAND_LINE.parent}:{environment['PATH']}"}
 
 
 @pytest.mark.parametrize("block", AGENTS, ids=[block.name for block in AGENTS])
@@ -379,8 +341,8 @@ def test_an_agent_answers(block: Block, environment: dict[str, str], tmp_path: P
     code = block.code
     for port in sorted(set(re.findall(r"127\.0\.0\.1:(\d+)", code))):
         code = code.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}")
-    agent, curl = (line for line in code.splitlines() if line)
-    own = with_command(environment, tmp_path)
+    agent, curl = [line for line in code.splitlines() if line][-2:]
+    own = as_reader(block, environment, tmp_path)
     with running_agent(agent, own, tmp_path):
         asked = subprocess.run(["sh", "-c", curl], env=own, cwd=tmp_path, capture_output=True, timeout=60)
         answer = json.loads(asked.stdout)
@@ -390,11 +352,22 @@ def test_an_agent_answers(block: Block, environment: dict[str, str], tmp_path: P
 @of("js", "php")
 def test_a_program_calls_the_agent(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
     here = f"127.0.0.1:{free_port()}"
+    [started_by] = [other for other in AGENTS if other.page == block.page]
+    [agent] = [line for line in commands_of(started_by.code) if " agent " in line]
     file, interpreter = {"js": ("shop.mjs", "node"), "php": ("shop.php", "php")}[block.language]
     program = tmp_path / file
     program.write_text(block.code.replace("127.0.0.1:8080", here))
-    own = with_command(environment, tmp_path)
-    with running_agent(f"paymentsgate-auth agent --proxy {here}", own, tmp_path):
+    own = as_reader(started_by, environment, tmp_path)
+    with running_agent(agent.replace("127.0.0.1:8080", here), own, tmp_path):
         assert re.fullmatch(r"\d+ assets\n", run([interpreter, str(program)], own, tmp_path).stdout)
     alone = subprocess.run([interpreter, program], env=own, capture_output=True, timeout=60, check=False)
     assert alone.returncode != 0, "an agent that cannot be reached is an error"
+
+
+def test_a_package_has_the_pages_that_its_pages_link_to() -> None:
+    for package in sorted((ROOT / "debian").glob("*.docs")):
+        patterns = [line for line in package.read_text().split() if line.endswith(".md")]
+        pages = {page for pattern in patterns for page in ROOT.glob(pattern)}
+        linked = {(page.parent / link.split("#")[0]).resolve() for page, link in links() if page in pages}
+        missing = {page.name for page in linked - pages if page.parent == ROOT / "docs"}
+        assert missing == set(), package.name

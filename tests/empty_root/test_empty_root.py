@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
@@ -11,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import roots
+from root import needs_root
 from roots import HERE, MUSL, PLATFORMS, WITH_LIBC, Platform, of
 from sandbox import Sandbox
 
 NO_ANSWER = "127.0.0.77"
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: a root folder of its own needs root")
+pytestmark = needs_root("a root folder of its own")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ mod deadlines;
 mod failures;
 mod fixture;
 mod flight;
+mod forward;
+mod operator;
 mod pair;
 mod rejection;
 mod state;

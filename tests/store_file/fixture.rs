@@ -1,5 +1,6 @@
 //! A folder for one test, with accounts, pairs, and processes that share it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
@@ -12,9 +13,21 @@ use paymentsgate_auth::expiry::Lifetime;
 use paymentsgate_auth::secret::Secret;
 use paymentsgate_auth::store::{Committed, FileStore, Keyring, RecordFile, RecordKey, StoreMode, SystemDisk};
 use paymentsgate_auth::token::{Pair, RefreshToken, Token};
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether a test can become another user. Without root it is skipped, which is said, and not through the test harness, which
+/// hides the output of a passing test. In CI, where each test runs as root, that is a failure.
+pub(crate) fn is_root(what: &str) -> bool {
+    if !geteuid().is_root() {
+        let text = format!("SKIPPED, NOT TESTED: {what}. Run as root: only root becomes another user\n");
+        std::io::stderr().write_all(text.as_bytes()).unwrap();
+        assert!(std::env::var_os("CI").is_none(), "{text}");
+    }
+    geteuid().is_root()
+}
 
 pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()

@@ -3,7 +3,6 @@
 #![allow(unsafe_code, reason = "a process that becomes another user has no safe wrapper")]
 
 use std::fs::{self, File, Permissions};
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -15,12 +14,13 @@ use paymentsgate_auth::clock::SystemClock;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::status::Status;
 use paymentsgate_auth::store::{FileStore, Form, Lock, RecordFile, Store, StoreMode, SystemDisk};
-use rustix::process::geteuid;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
 use crate::disk::{AtOneStep, TestDisk, Trouble};
-use crate::fixture::{PATIENCE, access, account, beside, claim, job, key, loaded, pair, record, start};
+use crate::fixture::{
+    PATIENCE, access, account, beside, claim, is_root, job, key, loaded, pair, record, start,
+};
 
 /// The group that both users are in.
 const GROUP: u32 = 4300;
@@ -45,15 +45,6 @@ fn become_user(user: u64) {
         assert_eq!(libc::setgid(gid), 0);
         assert_eq!(libc::setuid(uid), 0);
     }
-}
-
-fn is_root(what: &str) -> bool {
-    if !geteuid().is_root() {
-        // Not through the test harness, which hides the output of a passing test.
-        let text = format!("SKIPPED, NOT TESTED: {what}. Run as root: only root becomes another user\n");
-        std::io::stderr().write_all(text.as_bytes()).unwrap();
-    }
-    geteuid().is_root()
 }
 
 fn chmod(path: &Path, mode: u32) {

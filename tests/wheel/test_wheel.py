@@ -190,8 +190,12 @@ def test_the_installed_package_gets_a_token(python: Path, sandbox: Sandbox, tmp_
 
 
 def test_the_installed_command_works(python: Path, sandbox: Sandbox, tmp_path: Path) -> None:
-    said = run(python, "-m", "paymentsgate_auth", "status", "--json", cwd=tmp_path, **environment(sandbox))
-    assert json.loads(said)["phase"] == "fresh"
+    command = python.with_name("paymentsgate-auth-session")
+    for words in ([command], [python, "-m", "paymentsgate_auth"]):
+        said = run(*words, "status", "--json", cwd=tmp_path, **environment(sandbox))
+        assert json.loads(said)["phase"] == "fresh"
+    # The name of the operators' command is free for the wheel that has it.
+    assert not python.with_name("paymentsgate-auth").exists()
 
 
 def test_pytest_finds_the_plugin(python: Path, tmp_path: Path) -> None:

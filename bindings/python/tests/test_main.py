@@ -1,4 +1,4 @@
-"""``python -m paymentsgate_auth``."""
+"""``paymentsgate-auth-session``, which is also ``python -m paymentsgate_auth``."""
 
 from __future__ import annotations
 
@@ -72,6 +72,9 @@ def test_run_as_a_module(capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "paymentsgate_auth"]
     done = subprocess.run([*command, "version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == library_version()
+    helped = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert helped.stdout.startswith("usage: paymentsgate-auth-session ")
+    assert "pip install paymentsgate-auth-cli" in " ".join(helped.stdout.split())
     wrong = subprocess.run(
         [*command, "status", "--set", "colour=red"], capture_output=True, text=True, check=False
     )

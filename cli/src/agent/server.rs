@@ -26,7 +26,7 @@ use super::{Agent, caller, health, proxy, system, tokens};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The limit of connections for health.
 const HEALTH_CONNECTIONS: u32 = 64;
-/// The limit of the head of a request.
+/// The limit of the head of a request. It is checked between two reads, so one of up to twice this length may pass.
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long a connection that has not been used may take for its first request when the agent stops.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -164,11 +164,7 @@ async fn serve(
     let mut stream = TimeoutStream::new(stream);
     // A caller that does not read ends its connection.
     stream.set_write_timeout(Some(agent.client.request_timeout()));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let connection = http(HEAD_TIMEOUT).serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = pin!(connection);
     // What goes wrong with a connection is the caller's concern, who sees it.
     tokio::select! {
@@ -184,6 +180,13 @@ async fn serve(
             let _ = connection.await;
         }
     }
+}
+
+/// How requests are read.
+fn http(head_timeout: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES);
+    http
 }
 
 /// Returns when the agent stops.
@@ -205,4 +208,29 @@ async fn answer(agent: &Agent, role: Role, is_tcp: bool, request: Request<Incomi
     };
     agent.counters.answered(role, answer.status().as_u16());
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a connection ends by itself on which a caller sends this, and then nothing more.
+    fn ends(sent: &str) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (caller, stream) = tokio::net::UnixStream::pair().unwrap();
+            caller.writable().await.unwrap();
+            assert_eq!(caller.try_write(sent.as_bytes()).unwrap(), sent.len());
+            let service = service_fn(|_| async { Ok::<_, Infallible>(answer::unknown()) });
+            let connection = http(Duration::from_millis(50)).serve_connection(TokioIo::new(stream), service);
+            timeout(Duration::from_secs(30), connection).await.is_ok()
+        })
+    }
+
+    #[test]
+    fn a_connection_that_is_idle_or_does_not_finish_its_head_ends() {
+        for sent in ["", "GET /v1/token HTTP/1.1\r\nHost: a", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            assert!(ends(sent), "{sent:?}");
+        }
+    }
 }

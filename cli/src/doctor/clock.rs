@@ -53,15 +53,15 @@ mod tests {
     fn a_clock_that_was_never_set_is_found() {
         let at = |boot, wall| Moment { boot: Duration::from_secs(boot), wall: Duration::from_secs(wall) };
         let results = [
-            (boot_clock(at(100, 0), true), Verdict::Ok),
-            (boot_clock(at(100, 0), false), Verdict::Warning),
-            (boot_clock(at(0, 0), true), Verdict::Failed),
-            (wall_clock(at(100, 1_800_000_000)), Verdict::Ok),
-            (wall_clock(at(100, 100)), Verdict::Failed),
-            (wall_clock(at(100, 5_000_000_000)), Verdict::Failed),
+            (boot_clock(at(100, 0), true), Verdict::Ok, Exit::Done),
+            (boot_clock(at(100, 0), false), Verdict::Warning, Exit::Done),
+            (boot_clock(at(0, 0), true), Verdict::Failed, Exit::Failed),
+            (wall_clock(at(100, 1_800_000_000)), Verdict::Ok, Exit::Done),
+            (wall_clock(at(100, 100)), Verdict::Failed, Exit::Failed),
+            (wall_clock(at(100, 5_000_000_000)), Verdict::Failed, Exit::Failed),
         ];
-        for (check, verdict) in results {
-            assert_eq!(check.result, verdict, "{}", check.text);
+        for (check, verdict, exit) in results {
+            assert_eq!((check.result, check.exit), (verdict, exit), "{}", check.text);
         }
     }
 }

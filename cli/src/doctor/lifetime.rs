@@ -1,4 +1,5 @@
-//! Checks how long the service's tokens live, from the record in the store. Spends nothing.
+//! Checks how long the service's tokens live, from the record in the store, or from the token that `--issue` has obtained.
+//! Spends nothing.
 
 use std::time::Duration;
 
@@ -19,18 +20,41 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 /// What counts if the service says nothing that can be used.
 const ASSUMED: Duration = Duration::from_secs(300);
 
-/// `None`: the store has no token.
-pub(super) fn examine(stored: Option<&Committed>) -> Check {
-    match stored {
-        Some(stored) => judge(&stored.token().lifetime),
-        None => Check::not_run(LIFETIME, "no session yet; `paymentsgate-auth login` first"),
+/// `None`: there is no token.
+pub(super) fn examine(found: Option<&Committed>) -> Check {
+    let Some(found) = found else {
+        return Check::not_run(LIFETIME, "no session yet; `paymentsgate-auth login` first");
+    };
+    let lifetime = &found.token().lifetime;
+    let check = judge(lifetime);
+    match fault(lifetime) {
+        Some(fault) => {
+            let text = format!("{}; {fault}; report it to the service's support", check.text);
+            Check::warning(LIFETIME, text)
+        }
+        None => check,
     }
+}
+
+/// What is wrong with what the service says of a lifetime. Only a token that was just issued has it: a record does not.
+fn fault(lifetime: &Lifetime) -> Option<String> {
+    let differ = (!lifetime.disagreement.is_zero()).then(|| {
+        let apart = seconds(lifetime.disagreement);
+        format!(
+            "what the service says of it (expires_in, the token's exp and iat, Date) differs by {apart}, and the smallest counts: \
+             one of its clocks is wrong"
+        )
+    });
+    // What is longer than a day is said by the length.
+    let remark = lifetime.remark.filter(|_| lifetime.length < LONGEST).map(|remark| remark.text().to_owned());
+    let faults: Vec<_> = remark.into_iter().chain(differ).collect();
+    (!faults.is_empty()).then(|| faults.join("; "))
 }
 
 fn judge(lifetime: &Lifetime) -> Check {
     let length = lifetime.length;
     let renewed_after = span(length.saturating_sub(Windows::of(lifetime).advisory));
-    let said = format!("the token in the store was issued for {}", seconds(length));
+    let said = format!("the token was issued for {}", seconds(length));
     if length.abs_diff(EXPECTED) <= TOLERANCE {
         return Check::ok(LIFETIME, format!("{said}, as documented"));
     }
@@ -86,5 +110,18 @@ mod tests {
             assert!(check.result == verdict && check.text.contains(words), "{seconds}: {}", check.text);
         }
         assert_eq!(examine(None).result, Verdict::NotRun);
+    }
+
+    #[test]
+    fn what_is_wrong_with_what_the_service_says_is_told() {
+        let hour = Lifetime::of(Duration::from_secs(3600));
+        assert_eq!(fault(&hour), None);
+        let text = fault(&Lifetime { disagreement: Duration::from_secs(61), ..hour }).unwrap();
+        assert!(text.contains("differs by 61 s"), "{text}");
+        let month = Lifetime::of(Duration::from_secs(30 * 86_400));
+        assert!(month.remark.is_some());
+        assert_eq!(fault(&month), None, "the length says it");
+        let text = fault(&Lifetime { remark: month.remark, ..hour }).unwrap();
+        assert!(text.contains("more than a day"), "{text}");
     }
 }

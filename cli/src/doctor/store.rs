@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use paymentsgate_auth::{Client, Form, Inspection, Operator, Renewal, Status};
+use paymentsgate_auth::{Client, Committed, Form, Inspection, Operator, Renewal, Status};
 use rustix::fs::{Access, access, statvfs};
 use rustix::io::Errno;
 
@@ -71,15 +71,20 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
         vec![place(&operator, settings), lock, record]
     };
     let is_unfit = checks.iter().any(|check| check.exit == Exit::Store);
-    checks.push(match issues {
-        false => Check::not_run(ISSUE, "add --issue to check whether the service accepts the credentials"),
-        true if is_unfit => Check::not_run(ISSUE, "the store could not save the session"),
+    let (issue, issued) = match issues {
+        false => {
+            let why = "add --issue to check whether the service accepts the credentials";
+            (Check::not_run(ISSUE, why), None)
+        }
+        true if is_unfit => (Check::not_run(ISSUE, "the store could not save the session"), None),
         true => issue(&operator),
-    });
-    checks.push(match operator.look() {
+    };
+    checks.push(issue);
+    checks.push(match (issued, operator.look()) {
+        (Some(issued), _) => lifetime::examine(Some(&issued)),
         _ if settings.keeps_nothing() => Check::not_run(LIFETIME, "nothing is saved"),
-        Ok(found) => lifetime::examine(found.loaded.committed.as_ref()),
-        Err(_) => Check::not_run(LIFETIME, "the record cannot be read"),
+        (None, Ok(found)) => lifetime::examine(found.loaded.committed.as_ref()),
+        (None, Err(_)) => Check::not_run(LIFETIME, "the record cannot be read"),
     });
     checks
 }
@@ -166,7 +171,7 @@ fn record(operator: &Operator) -> Check {
 }
 
 /// Obtains a session and saves it.
-fn issue(operator: &Operator) -> Check {
+fn issue(operator: &Operator) -> (Check, Option<Committed>) {
     let issued =
         operator.look().and_then(|found| operator.renew(&found, Renewal::ForcedIssue, ISSUE_PATIENCE));
     match issued.and_then(|outcome| outcome.result) {
@@ -175,8 +180,8 @@ fn issue(operator: &Operator) -> Check {
             let life = span(token.remaining(operator.now()));
             let text =
                 format!("the service accepts the credentials: token {}, for {life}", token.fingerprint());
-            Check::ok(ISSUE, text)
+            (Check::ok(ISSUE, text), Some(committed))
         }
-        Err(error) => Check::failed_by(ISSUE, &error),
+        Err(error) => (Check::failed_by(ISSUE, &error), None),
     }
 }

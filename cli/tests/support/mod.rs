@@ -6,6 +6,7 @@ pub(crate) mod agent;
 pub(crate) mod upstream;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -23,6 +24,14 @@ use tempfile::TempDir;
 /// Keys of 32 bytes: all zeros, all ones.
 pub(crate) const ZEROS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 pub(crate) const ONES: &str = "//////////////////////////////////////////8=";
+
+/// Says that a part was not tested. Not through the test harness, which hides the output of a passing test. In CI, where each
+/// test runs as root, it is a failure.
+pub(crate) fn skipped_without_root(what: &str) {
+    let text = format!("SKIPPED, NOT TESTED: {what}. Run as root: only root becomes another user\n");
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+    assert!(std::env::var_os("CI").is_none(), "{text}");
+}
 
 /// The texts of a prepared record.
 pub(crate) const ACCESS: &str = "an-access-token-made-by-hand";

@@ -19,6 +19,7 @@ pub(crate) struct Upstream {
     pub(crate) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     issued: Arc<AtomicU64>,
+    arrived: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Upstream {
@@ -26,13 +27,16 @@ impl Upstream {
     pub(crate) fn start(answer: impl Fn(&Seen, &mut TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (seen, issued, answer): (Arc<Mutex<Vec<Seen>>>, Arc<AtomicU64>, Handler) =
-            (Arc::default(), Arc::default(), Arc::new(answer));
-        let upstream = Upstream { url, seen: seen.clone(), issued: issued.clone() };
+        let upstream =
+            Upstream { url, seen: Arc::default(), issued: Arc::default(), arrived: Arc::default() };
+        let (seen, issued, arrived) =
+            (upstream.seen.clone(), upstream.issued.clone(), upstream.arrived.clone());
+        let answer: Handler = Arc::new(answer);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (seen, issued, answer) = (seen.clone(), issued.clone(), answer.clone());
-                std::thread::spawn(move || serve(stream, &seen, &issued, &answer));
+                let (seen, issued, arrived) = (seen.clone(), issued.clone(), arrived.clone());
+                let answer = answer.clone();
+                std::thread::spawn(move || serve(stream, &seen, &issued, &arrived, &answer));
             }
         });
         upstream
@@ -41,6 +45,11 @@ impl Upstream {
     /// The requests beside Issue and Refresh.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// What has arrived so far of chunked bodies, also of one that has not ended.
+    pub(crate) fn arrived(&self) -> Vec<u8> {
+        self.arrived.lock().unwrap().clone()
     }
 
     /// The number of calls of Issue and Refresh; the last token is `token-` and this number.
@@ -54,9 +63,15 @@ pub(crate) fn write_answer(stream: &mut TcpStream, status: u16, body: &str) {
     let _ = write!(stream, "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n\r\n{body}", body.len());
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, issued: &AtomicU64, answer: &Handler) {
+fn serve(
+    mut stream: TcpStream,
+    seen: &Mutex<Vec<Seen>>,
+    issued: &AtomicU64,
+    arrived: &Mutex<Vec<u8>>,
+    answer: &Handler,
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    while let Some(request) = read_request(&mut reader) {
+    while let Some(request) = read_request(&mut reader, arrived) {
         if request.head.starts_with("POST /auth/token") {
             let number = issued.fetch_add(1, Ordering::SeqCst) + 1;
             let body = format!(
@@ -70,7 +85,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, issued: &AtomicU64, ans
     }
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
+fn read_request(reader: &mut BufReader<TcpStream>, arrived: &Mutex<Vec<u8>>) -> Option<Seen> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {
@@ -92,7 +107,9 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
             if chunk.len() == 2 {
                 break;
             }
-            body.extend_from_slice(&chunk[..chunk.len() - 2]);
+            chunk.truncate(chunk.len() - 2);
+            arrived.lock().unwrap().extend_from_slice(&chunk);
+            body.append(&mut chunk);
         }
     }
     Some(Seen { head, body })

@@ -1,4 +1,4 @@
-"""``python -m paymentsgate_auth``: shows a session with the settings of the environment."""
+"""``paymentsgate-auth-session``: shows a session with the settings of the environment."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=30, metavar="SECONDS", help="how long to wait for a token (30)"
     )
     parser = argparse.ArgumentParser(
-        prog="python -m paymentsgate_auth",
+        prog="paymentsgate-auth-session",
         description="Shows a PaymentsGate session with settings from the environment.",
+        epilog="The command line for operators (login, doctor, agent) is another package: "
+        "pip install paymentsgate-auth-cli",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     status = commands.add_parser(
