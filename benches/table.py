@@ -107,17 +107,18 @@ MISSED = """
 ## Why goals are missed
 
 - **Requests from several threads.** Each caller prepares its request and reads its answer itself, but one
-  thread at a time drives all connections: a process has one connection over HTTP/2, and the library one
-  thread. libcurl has a connection for each thread; Go drives on all processors. A reactor for each calling
-  thread would reach libcurl's rate over HTTP/1.1, for the price of as many connections, which nobody looks
-  after while their thread does something else. So it was not built. The library's thread as the driver as
-  soon as a second caller waits was measured, and was not faster.
+  thread at a time drives all connections, and wakes the callers whose answers have come. libcurl has a
+  connection for each thread, and the system wakes the thread itself; Go's callers are no threads. More
+  reactors would not help here: with the threads in two processes, which have two, the rate of 8 and 64
+  threads was 0.89 to 1.08 times that of one process, and in four processes 0.89 to 1.02 times
+  (`make bench-request PG_BENCH_PROCESSES=2` tells it on another machine). What the two processors can do is
+  the limit. The library's thread as the driver as soon as a second caller waits was not faster either.
 - **Requests from one thread over HTTP/1.1.** The library makes nine system calls, and libcurl seven: it looks
   at the connection before and after each request, and keeps SIGPIPE from the caller.
 - **10,000 refreshes.** The instructions are fewer than libcurl's; a fifth of the time is malloc and free,
   of which libcurl keeps its buffers.
-- **Memory of an idle session.** Of what remains, 611 bytes are the key, the account and the pair, about
-  1,000 the session's state in eleven blocks, and the rest is malloc's own.
+- **Memory of an idle session.** Of what remains, 611 bytes are the key, the account and the pair; the rest is
+  the session's state in nine blocks, its places in two maps, and malloc's own.
 - **The proxy's p50 with 64 connections**, whose goal is 100 us more than nginx's. Both proxies are saturated:
   64 callers share what two processors can do, so the p50 is about 64 divided by the rate. It tells the same
   as the rate, whose goal is half of nginx's.
