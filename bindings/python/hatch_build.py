@@ -56,7 +56,8 @@ def build_library() -> str:
     files = cargo("rustc", "--lib", "--crate-type", "cdylib")
     names = ("paymentsgate_auth.so", "paymentsgate_auth.dylib")
     built = next(file for file in reversed(files) if file.endswith(names))
-    # Only in what is given to others: the list needs all packages of the tree, which a build of the library does not.
+    # Only in what is given to others: the list needs all packages of the tree, and a build of the
+    # library does not.
     return auditable("paymentsgate-auth", built) if "PG_WHEEL_TARGET" in os.environ else built
 
 

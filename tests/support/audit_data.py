@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""audit_data.py FILE BILL: checks that a library or program says in itself what is compiled into it, as scanners read it, and that this is
-what its bill of materials says."""
+"""audit_data.py FILE BILL: checks that a library or program says in itself what is compiled into it, as
+scanners read it, and that this is what its bill of materials says."""
 
 from __future__ import annotations
 
