@@ -226,8 +226,7 @@ impl Driver {
                     }
                     let call = Call::Issue(Credentials::clone(credentials));
                     let timeout = self.call_timeout(self.client.issue_timeout, issues);
-                    while_keeping_lease(&**store, self.call(call, timeout, LONGEST_WITHOUT_TOKEN * issues))
-                        .await
+                    while_keeping_lease(&**store, self.call(call, timeout, patience(issues))).await
                 }
                 None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,
@@ -262,7 +261,7 @@ impl Driver {
     /// network dropped must not keep all callers waiting for the full limit.
     fn call_timeout(&self, longest: Duration, calls: u32) -> Duration {
         let usable_for = self.state().machine.usable_for(self.now());
-        longest.min(usable_for.max(LONGEST_WITHOUT_TOKEN * calls))
+        longest.min(usable_for.max(patience(calls)))
     }
 
     async fn call(&self, call: Call, timeout: Duration, patience: Duration) -> Input {
@@ -323,6 +322,11 @@ impl Driver {
         drop(state);
         self.set_credentials(new_credentials).is_ok()
     }
+}
+
+/// How long callers wait without a token for this many calls of one flight.
+fn patience(calls: u32) -> Duration {
+    LONGEST_WITHOUT_TOKEN * calls
 }
 
 /// A transport that gives up a call once there has been no token for `patience`.
@@ -409,7 +413,7 @@ pub(super) mod tests {
     use super::super::super::published::PublishedToken;
     use super::super::Work;
     use super::*;
-    use crate::clock::{Clock, Moment, SystemClock};
+    use crate::clock::{BootId, Clock, Moment, SystemClock};
     use crate::config::Config;
     use crate::expiry::Lifetime;
     use crate::secret::{Secret, Wiped};
@@ -417,7 +421,7 @@ pub(super) mod tests {
     use crate::token::Token;
     use crate::transport::RawResponse;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    pub(in super::super) const PATIENCE: Duration = Duration::from_secs(30);
 
     /// A service that never answers.
     struct Silent;
@@ -456,6 +460,13 @@ pub(super) mod tests {
 
     fn broken(breaks: Breaks) -> Broken {
         Broken(breaks, MemoryStore::default(), AtomicBool::new(false))
+    }
+
+    /// A store whose lock another session has for ever.
+    pub(in super::super) fn locked_out() -> impl Store {
+        let store = broken(Breaks::Commit);
+        store.2.store(true, Ordering::SeqCst);
+        store
     }
 
     impl Store for Broken {
@@ -519,13 +530,39 @@ pub(super) mod tests {
     }
 
     fn driver_of(store: impl Store + 'static, transport: impl Transport + 'static) -> Arc<Driver> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        driver_on(Arc::new(SystemClock), store, transport)
+    }
+
+    fn driver_on(
+        clock: Arc<dyn Clock>,
+        store: impl Store + 'static,
+        transport: impl Transport + 'static,
+    ) -> Arc<Driver> {
         let client = Client::with_parts(&Config::default(), Box::new(transport), clock.clone()).unwrap();
         let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
         let account =
             Arc::new(Account::fixed(client.clone(), Arc::new(Credentials { account_id, public_key })));
         let published = Arc::new(PublishedToken::new(&clock));
         Driver::new(client, published, Policy::default(), account, Arc::new(store), None).unwrap()
+    }
+
+    struct Standing(Moment);
+
+    impl Clock for Standing {
+        fn now(&self) -> Moment {
+            self.0
+        }
+
+        fn boot_id(&self) -> Option<BootId> {
+            None
+        }
+    }
+
+    /// A driver for which no deadline passes.
+    pub(in super::super) fn driver_without_time() -> Arc<Driver> {
+        let now = SystemClock.now();
+        let clock = Standing(Moment { boot: now.boot + Duration::from_secs(3600), ..now });
+        driver_on(Arc::new(clock), locked_out(), Silent)
     }
 
     #[test]
@@ -579,6 +616,69 @@ pub(super) mod tests {
             let maybe_spent = RefreshToken::new(Secret::new("perhaps spent").unwrap()).into_maybe_spent();
             driver.end_flight(FlightOutcome { maybe_spent, ..FlightOutcome::crashed(closed()) }, 0);
             assert_eq!(driver.state().work().maybe_spent.is_some(), is_kept);
+        }
+    }
+
+    /// It is offered to the store once that works again.
+    #[test]
+    fn a_private_refresh_token_is_kept_until_the_store_has_another_one() {
+        let refresh = || RefreshToken::new(Secret::new("private").unwrap());
+        let failed = || Error::new(Status::PG_ERR_STORE, "the store fails");
+        let driver = driver(MemoryStore::default());
+        let token = Token::new(Secret::new("a").unwrap(), Lifetime::endless(), driver.now());
+        let obtained = || Ok(Committed::private(token.clone(), 1));
+        for (result, store_error, is_kept) in [
+            (obtained(), None, false),
+            (obtained(), Some(failed()), true),
+            (Err(failed()), None, true),
+            (Err(failed()), Some(failed()), true),
+        ] {
+            driver.state().work().private_refresh = Some(refresh());
+            let what = format!("{:?} {store_error:?}", result.as_ref().err());
+            driver.end_flight(FlightOutcome { result, store_error, ..FlightOutcome::crashed(closed()) }, 0);
+            assert_eq!(driver.state().work().private_refresh.is_some(), is_kept, "{what}");
+        }
+    }
+
+    /// What one step of a flight comes to that began with this record.
+    fn perform(driver: &Arc<Driver>, step: Step, record_number: u64, store: &Arc<dyn Store>) -> Input {
+        let deps = FlightDeps { record_number, store: store.clone(), credentials: None };
+        let attempt = Attempt {
+            base: 1,
+            stored: 1,
+            issues: 0,
+            may_recover: false,
+            may_replay: false,
+            is_private: false,
+            lock_wait: None,
+        };
+        let driver = driver.clone();
+        let work = async move { driver.perform_step(step, attempt, &deps).await };
+        runtime::run(work, PATIENCE).unwrap().unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_refresh_of_a_closed_session_is_not_sent_and_its_token_goes_back() {
+        let driver = driver(MemoryStore::default());
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        assert!(driver.close(PATIENCE));
+        let refresh = RefreshToken::new(Secret::new("r").unwrap());
+        let done = perform(&driver, Step::Refresh(refresh), 0, &store);
+        assert!(matches!(done, Input::Stopped(error) if error.status == Status::PG_ERR_CLOSED));
+        let left = runtime::run(async move { store.intend().await }, PATIENCE).unwrap().unwrap();
+        assert!(left.unwrap().is_some());
+    }
+
+    #[test]
+    fn a_private_pair_of_the_old_credentials_leaves_no_refresh_token_for_the_new_ones() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        for (record_number, is_kept) in [(0, true), (1, false)] {
+            let driver = driver(MemoryStore::default());
+            driver.state().record_number = record_number;
+            let token = Token::new(Secret::new("a").unwrap(), Lifetime::endless(), driver.now());
+            let refresh = Some(RefreshToken::new(Secret::new("r").unwrap()));
+            perform(&driver, Step::KeepPrivate(Pair { token, refresh }), 0, &store);
+            assert_eq!(driver.state().work().private_refresh.is_some(), is_kept);
         }
     }
 
