@@ -11,6 +11,7 @@ mod failures;
 mod fixture;
 mod flight;
 mod pair;
+mod queue;
 mod rejection;
 mod state;
 mod static_token;

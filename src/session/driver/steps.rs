@@ -63,6 +63,7 @@ fn a_driver_without_work_keeps_none() {
     driver.end_request(id);
     driver.leave(driver.new_id());
     assert!(driver.state().work.is_none());
+    assert!(!driver.follows_refused_young.load(Ordering::Relaxed), "an answer of the service takes no lock");
 }
 
 #[test]
