@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::thread;
 
 use crate::error::Error;
 use crate::status::Status;
@@ -54,7 +55,11 @@ pub(crate) async fn catch_panic_async<F: Future>(future: F) -> Result<F::Output,
 /// with a `Once`: after a fork, the child could find it locked and never unlocked.
 fn install_hook() {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
-    if INSTALLED.load(Ordering::Acquire) || INSTALLED.swap(true, Ordering::AcqRel) {
+    if INSTALLED.load(Ordering::Acquire) {
+        return;
+    }
+    // A thread that panics may not change the hook: that would end the process. The next call installs it.
+    if thread::panicking() || INSTALLED.swap(true, Ordering::AcqRel) {
         return;
     }
     let previous = take_hook();
@@ -71,8 +76,9 @@ fn install_hook() {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+    use std::process::Command;
     use std::sync::mpsc::{Sender, channel};
-    use std::thread;
 
     use super::*;
 
@@ -114,5 +120,31 @@ mod tests {
             panic!("outer")
         });
         assert!(error.is_err() && !IN_LIBRARY.get());
+    }
+
+    struct UsesTheLibrary;
+
+    impl Drop for UsesTheLibrary {
+        fn drop(&mut self) {
+            catch_panic(|| {}).unwrap();
+        }
+    }
+
+    /// A program that panics drops its sessions, perhaps as the first thing that it does with the library.
+    #[test]
+    fn a_first_use_during_a_panic_of_the_program_does_not_end_the_process() {
+        let alone = "PG_TEST_ALONE";
+        if env::var_os(alone).is_none() {
+            let name = "defect::tests::a_first_use_during_a_panic_of_the_program_does_not_end_the_process";
+            let mut child = Command::new(env::current_exe().unwrap());
+            let ran = child.args([name, "--exact"]).env(alone, "1").output().unwrap();
+            assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+            return;
+        }
+        let panics = || {
+            let _dropped = UsesTheLibrary;
+            panic!("of the program");
+        };
+        assert!(thread::spawn(panics).join().is_err());
     }
 }

@@ -62,4 +62,15 @@ mod tests {
         });
         assert_eq!(counter.total(), 24_000);
     }
+
+    #[test]
+    fn only_the_first_readers_have_a_counter_each() {
+        for slot in 0..24 {
+            let counter = ReadCounter::default();
+            counter.count(slot);
+            let counts = counter.0.get().unwrap().each_ref().map(|counter| counter.0.load(Ordering::Relaxed));
+            let expected = if slot < OWN { slot } else { OWN + slot % SHARED };
+            assert_eq!(counts.iter().position(|count| *count == 1), Some(expected), "slot {slot}");
+        }
+    }
 }

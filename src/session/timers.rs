@@ -274,6 +274,15 @@ mod tests {
     }
 
     #[test]
+    fn timers_of_several_sessions_at_one_time_are_all_kept() {
+        let (timers, drivers) = (Timers::default(), [driver(), driver()]);
+        for driver in &drivers {
+            timers.set(None, Some(Duration::from_secs(10)), &Arc::downgrade(driver));
+        }
+        assert_eq!(drivers.each_ref().map(|driver| entries(&timers, driver).len()), [1, 1]);
+    }
+
+    #[test]
     fn a_session_is_ticked_when_its_timer_is_due_and_when_the_wall_clock_has_jumped() {
         let (timers, driver, seconds) = (Timers::default(), driver(), Duration::from_secs);
         let moment = |boot, wall| Moment { boot: seconds(boot), wall: seconds(wall) };

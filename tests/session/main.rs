@@ -13,6 +13,7 @@ mod flight;
 mod forward;
 mod operator;
 mod pair;
+mod queue;
 mod rejection;
 mod state;
 mod static_token;

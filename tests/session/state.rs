@@ -1,7 +1,10 @@
 //! The state that a session shows: its health and its generation word.
 
+use paymentsgate_auth::client_metrics;
+use paymentsgate_auth::session::Session;
+
 use crate::fixture::Fixture;
-use crate::support::{NOW, PATIENCE, eventually};
+use crate::support::{NOW, PATIENCE, config, eventually};
 
 #[test]
 fn health_shows_the_state_and_no_secret() {
@@ -51,4 +54,23 @@ fn the_generation_word_changes_with_each_rotation_report_and_close() {
     assert!(fixture.word() != number && fixture.word() != 0);
     fixture.session.close(PATIENCE).unwrap();
     assert_eq!(fixture.word(), 0, "closed");
+}
+
+#[test]
+fn the_metrics_of_a_client_are_those_of_its_open_sessions() {
+    let fixture = Fixture::new();
+    fixture.token();
+    let other = Session::open(&fixture.client, &config(&fixture.sandbox)).unwrap();
+    other.token(PATIENCE, NOW).unwrap();
+    let generations = || {
+        let metrics = client_metrics(&fixture.client).unwrap();
+        let lines = metrics.lines().filter(|line| line.starts_with("paymentsgate_auth_session_generation{"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(generations().len(), 2);
+    other.close(PATIENCE).unwrap();
+    let lines = generations();
+    assert!(lines.len() == 1 && lines[0].ends_with(" 1"), "{lines:?}");
+    let name = lines[0].split("login=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(name.len() >= 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
 }

@@ -20,6 +20,7 @@ fn each_flaw_is_found() {
     for (flaw, words) in [
         (Flaw::FindsWhatWasNeverSaved, "`load` found a record under a key that was never saved"),
         (Flaw::SavesOverNothing, "though there was none"),
+        (Flaw::DeniesThatItSaved, "though there was none"),
         (Flaw::RefusesTheFirstSave, "`save` did not save the first record"),
         (Flaw::ReplacesWithoutExpecting, "`save` with expected version 0 replaced"),
         (Flaw::RefusesTheExpectedVersion, "whose version was the expected one"),

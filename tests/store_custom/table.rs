@@ -39,6 +39,7 @@ pub(crate) enum Flaw {
     None,
     FindsWhatWasNeverSaved,
     SavesOverNothing,
+    DeniesThatItSaved,
     RefusesTheFirstSave,
     ReplacesWithoutExpecting,
     RefusesTheExpectedVersion,
@@ -273,7 +274,8 @@ impl Host for Table {
                 Flaw::BreaksBytes => record.iter_mut().for_each(|byte| *byte &= 0x7f),
                 _ => {}
             }
-            if may {
+            let denies = self.flaw == Flaw::DeniesThatItSaved && there.is_none() && expected != 0;
+            if may || denies {
                 state.records.insert(key, HostRecord { version, record: record.into() });
             }
             may

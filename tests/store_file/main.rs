@@ -13,6 +13,7 @@ mod faulty_disk;
 mod fixture;
 mod group;
 mod inspection;
+mod lock;
 mod refusals;
 mod seal;
 mod sharing;

@@ -349,9 +349,7 @@ def test_the_wheel_carries_its_licences_and_its_bill_of_materials(wheel: Path) -
     assert {"ring", "rustls"} <= {component["name"] for component in bill["components"]}
 
 
-def test_what_is_compiled_says_what_is_in_it(
-    wheel: Path, programs: dict[str, Path], tmp_path: Path
-) -> None:
+def test_what_is_compiled_says_what_is_in_it(wheel: Path, programs: dict[str, Path], tmp_path: Path) -> None:
     for file in (wheel, *programs.values()):
         archive = zipfile.ZipFile(file)
         [bill] = [name for name in archive.namelist() if re.search(r"/sboms/(?!auditwheel)", name)]

@@ -2,6 +2,8 @@
 //! process.
 
 mod flights;
+#[cfg(test)]
+mod steps;
 mod subscribers;
 
 use std::collections::{BTreeMap, VecDeque};

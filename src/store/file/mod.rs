@@ -11,7 +11,7 @@ mod record_file;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -130,11 +130,17 @@ impl FileStore {
     }
 }
 
+/// The folders that this process has stores in.
+type Folders = BTreeMap<PathBuf, Weak<Workers>>;
+
+fn folders() -> Result<MutexGuard<'static, Folders>, Error> {
+    static FOLDERS: PerProcess<Mutex<Folders>> = PerProcess::new();
+    Ok(sync::lock(FOLDERS.get_or_try_init(|| Ok(Mutex::default()))?))
+}
+
 /// The threads for a folder, shared by all its accounts.
 fn workers(folder: &Path) -> Result<Arc<Workers>, Error> {
-    static FOLDERS: PerProcess<Mutex<BTreeMap<PathBuf, Weak<Workers>>>> = PerProcess::new();
-    let folders = FOLDERS.get_or_try_init(|| Ok(Mutex::default()))?;
-    let mut folders = sync::lock(folders);
+    let mut folders = folders()?;
     if let Some(workers) = folders.get(folder).and_then(Weak::upgrade) {
         return Ok(workers);
     }
@@ -206,5 +212,23 @@ impl Store for FileStore {
 
     fn new_warnings(&self) -> Vec<String> {
         self.warnings.new_warnings()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stores_of_a_folder_share_threads_and_a_folder_without_a_store_is_forgotten() {
+        let parent = tempfile::tempdir().unwrap();
+        let [one, other, third] = ["one", "other", "third"].map(|name| parent.path().join(name));
+        let first = workers(&one).unwrap();
+        let second = workers(&other).unwrap();
+        assert!(Arc::ptr_eq(&first, &workers(&one).unwrap()) && !Arc::ptr_eq(&first, &second));
+        drop(second);
+        let _third = workers(&third).unwrap();
+        let known = folders().unwrap();
+        assert!(known.contains_key(&one) && !known.contains_key(&other) && known.contains_key(&third));
     }
 }

@@ -134,7 +134,12 @@ fn a_refresh_token_that_may_have_been_taken_is_not_written_again() {
     // Another pair has not been offered.
     let mut pair = pair(2);
     pair.refresh = Some(RefreshToken::new(secret("r3")));
-    assert!(ledger.next_record(entry(&ledger, &taken), 1, &pair).unwrap().1.has_refresh);
+    let (offered, committed) = ledger.next_record(entry(&ledger, &taken), 1, &pair).unwrap();
+    assert!(committed.has_refresh);
+    // Now it has, and it is taken too.
+    let other = knowing(&offered);
+    let taken = other.claim(entry(&other, &offered)).unwrap().unwrap().intent;
+    assert!(!ledger.next_record(entry(&ledger, &taken), 1, &pair).unwrap().1.has_refresh);
 }
 
 /// The service may leave the refresh token as it is.

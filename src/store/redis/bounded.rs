@@ -263,9 +263,9 @@ mod tests {
         Ok(parser)
     }
 
-    /// Notes what arrives.
+    /// Notes what arrives, and whether it takes several parts at once.
     #[derive(Default)]
-    struct Noting(Vec<String>);
+    struct Noting(Vec<String>, bool);
 
     impl AsyncWrite for Noting {
         fn poll_write(
@@ -287,7 +287,7 @@ mod tests {
         }
 
         fn is_write_vectored(&self) -> bool {
-            true
+            self.1
         }
 
         fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_is_written_and_its_end_are_passed_on() {
-        let mut stream = BoundedStream::new(Noting::default(), Violation::default());
+        let mut stream = BoundedStream::new(Noting(Vec::new(), true), Violation::default());
         let context = &mut Context::from_waker(std::task::Waker::noop());
         let written = Pin::new(&mut stream).poll_write(context, &[7, 8, 9]);
         assert!(matches!(written, Poll::Ready(Ok(2))), "{written:?}");
@@ -313,6 +313,7 @@ mod tests {
         assert!(Pin::new(&mut stream).poll_flush(context).is_ready());
         assert!(Pin::new(&mut stream).poll_shutdown(context).is_ready());
         assert_eq!(stream.stream.0, ["[7, 8, 9]", "2 parts", "flush", "shutdown"]);
+        assert!(!BoundedStream::new(Noting::default(), Violation::default()).is_write_vectored());
     }
 
     fn long(kind: &str, length: u64) -> Vec<u8> {
@@ -335,6 +336,21 @@ mod tests {
             let parser = parse(&said.concat(), piece).unwrap();
             assert!(parser.open.is_empty() && matches!(parser.state, ParseState::Kind), "{parser:?}");
             assert_eq!(parser.elements, 0);
+        }
+    }
+
+    #[test]
+    fn what_has_exactly_the_limit_passes() {
+        let line = [b"+".to_vec(), vec![b'x'; MAX_LINE as usize - 2], b"\r\n".to_vec()].concat();
+        let header = long("$", MAX_BYTES);
+        // With a length of as many digits, so that the whole reply has the limit.
+        let length = MAX_BYTES as usize - header.len() - 2;
+        let reply = [long("$", length as u64), vec![b'r'; length], b"\r\n".to_vec()].concat();
+        assert_eq!(reply.len() as u64, MAX_BYTES);
+        for (what, bytes) in
+            [("a line", line), ("a text", header), ("a reply", reply), ("an array", long("*", MAX_ELEMENTS))]
+        {
+            assert!(parse(&bytes, 1 << 16).is_ok(), "{what}");
         }
     }
 
@@ -368,6 +384,8 @@ mod tests {
             ("a line", lines),
             ("a number with a sign", b"$+5\r\n".to_vec()),
             ("a number with blanks", b"* 5\r\n".to_vec()),
+            ("a number with a line end in it", b"*1\r5\r\n".to_vec()),
+            ("a number with a sign behind it", b"*1-\r\n".to_vec()),
             ("streams of RESP3", b"$?\r\n".to_vec()),
             ("another protocol", b"HTTP/1.1 400 Bad Request\r\n".to_vec()),
             ("endless push messages", news.repeat(21)),
