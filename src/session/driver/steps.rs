@@ -17,6 +17,9 @@ use crate::store::MemoryStore;
 /// Longer than a test may take: what waits for so long is not woken.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Begins work of a driver; the result ends it.
+type Begins = fn(&Arc<Driver>) -> Box<dyn FnOnce() + '_>;
+
 fn credentials(public_key: &str) -> Arc<Credentials> {
     let [account_id, public_key] = ["account", public_key].map(|text| Secret::new(text).unwrap());
     Arc::new(Credentials { account_id, public_key })
@@ -33,7 +36,7 @@ fn a_canceled_operation_leaves_no_waiter() {
 
 #[test]
 fn the_end_of_a_request_and_of_an_answer_wakes_a_close() {
-    let begin: [fn(&Arc<Driver>) -> Box<dyn FnOnce() + '_>; 2] = [
+    let begin: [Begins; 2] = [
         |driver| {
             let (id, _) = driver.begin_request().unwrap();
             Box::new(move || driver.end_request(id))
