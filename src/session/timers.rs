@@ -273,6 +273,22 @@ mod tests {
         assert!(entries(&timers, &driver).is_empty());
     }
 
+    /// The task sleeps for half a minute when the second and the third timer are set.
+    #[test]
+    fn a_timer_that_is_set_while_the_task_sleeps_fires_in_time() {
+        let (timers, clock) = (Arc::<Timers>::default(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        timers.run_on(runtime::handle().unwrap(), &clock);
+        for _ in 0..3 {
+            let driver = driver();
+            let at = clock.now().boot + Duration::from_millis(20);
+            timers.set(None, Some(at), &Arc::downgrade(&driver));
+            while !entries(&timers, &driver).is_empty() {
+                assert!(clock.now().boot < at + LONGEST_SLEEP / 2, "it has not fired");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
     #[test]
     fn timers_of_several_sessions_at_one_time_are_all_kept() {
         let (timers, drivers) = (Timers::default(), [driver(), driver()]);
