@@ -168,6 +168,8 @@ END
             CGO_LDFLAGS="-L$prefix/$libdir" go build -tags "$2" -o "$shop/go_program" .)
 }
 go_shared() { go_program "$root/examples/go/session" '' && runs go_program shared; }
+# The example of the archive, with the binding's sources that are beside it.
+go_of_the_archive() { (cd "$work/elsewhere/examples/go" && go build -o "$shop/go_of_the_archive" .); }
 go_static() { go_program "$root/examples/go/session" pgauth_static && runs_alone go_program alone; }
 
 # The nth block of a language in a page of docs/.
@@ -399,6 +401,7 @@ use "$work/elsewhere" lib
 passes 'archive, moved: the command line' command_line_is_whole "$work/elsewhere" site-functions
 is_used 'archive, moved'
 passes 'archive, moved: go, static' go_static
+passes 'archive, moved: its own example in Go' go_of_the_archive
 passes 'archive, moved: ctest' is_tested_by_ctest
 
 passes 'recipes' recipes_of_the_archive

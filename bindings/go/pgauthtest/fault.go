@@ -20,6 +20,8 @@ const (
 	Other   Route = "other"
 )
 
+var routes = []Route{Any, Issue, Refresh, Wallet, Deal, PayIn, FX, Other}
+
 // A Fault spoils calls to the service.
 type Fault struct{ point, action string }
 

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 
 	"github.com/paymentsgate-auth/paymentsgate-auth/bindings/go"
@@ -110,9 +111,13 @@ func (s *Sandbox) Revoke() {
 	s.Ask(http.MethodPost, "/revoke", map[string]bool{"all": true}, nil)
 }
 
-// Calls returns the number of calls of a route since the start or the last Reset.
+// Calls returns the number of calls of a route since the start or the last Reset. A route that does not exist
+// fails the test.
 func (s *Sandbox) Calls(route Route) int {
 	s.t.Helper()
+	if !slices.Contains(routes, route) {
+		s.t.Fatalf("pgauthtest: there is no route %q, only %v", route, routes)
+	}
 	var counters struct {
 		Routes map[Route]struct{ Calls int }
 	}

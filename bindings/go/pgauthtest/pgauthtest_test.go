@@ -92,6 +92,20 @@ func TestFaultsOfTheConnection(t *testing.T) {
 }
 
 // The rest of this test runs in another process, in which it fails.
+func TestCallsOfARouteThatDoesNotExistFailTheTest(t *testing.T) {
+	if os.Getenv("PGAUTHTEST_FAILS") != "" {
+		pgauthtest.Start(t).Calls("walet")
+		return
+	}
+	command := exec.Command(os.Args[0], "-test.run", t.Name())
+	command.Env = append(os.Environ(), "PGAUTHTEST_FAILS=1")
+	said, err := command.CombinedOutput()
+	if want := `there is no route "walet", only [any issue refresh`; err == nil || !strings.Contains(string(said), want) {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
+
+// The rest of this test runs in another process, in which it fails.
 func TestWithoutTheEmulatorTheTestFails(t *testing.T) {
 	if os.Getenv("PGAUTHTEST_FAILS") != "" {
 		pgauthtest.Start(t)

@@ -88,6 +88,8 @@ def test_every_fault_has_a_name_of_its_type(paymentsgate_sandbox: Sandbox) -> No
     assert len(paymentsgate_sandbox.ask("GET", "/faults")) == len(_FAULTS)
     with pytest.raises(ValueError, match="no fault is named 'earthquake'; there are unauthorized, forbidden"):
         paymentsgate_sandbox.fault("earthquake")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no route 'walet', only any, issue, refresh, wallet"):
+        paymentsgate_sandbox.calls("walet")  # type: ignore[arg-type]
 
 
 def run(folder: Path, **environment: str | None) -> str:

@@ -329,12 +329,29 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     let mut name = OsString::from(path);
     name.push(".lock");
     let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&name);
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", name.display()));
-    let file = opened.map_err(named)?;
+    let advised = |error: io::Error| {
+        let text =
+            format!("{}: {error}; {}", name.display(), lock_advice(path, Path::new(&name), error.kind()));
+        io::Error::new(error.kind(), text)
+    };
+    let file = opened.map_err(advised)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What to do if the lock file of a socket cannot be opened.
+fn lock_advice(path: &Path, lock: &Path, error: io::ErrorKind) -> String {
+    let folder = path.parent().unwrap_or(Path::new("/")).display();
+    match (error, fs::metadata(lock)) {
+        (io::ErrorKind::NotFound, _) => format!("make the folder {folder}"),
+        (io::ErrorKind::ReadOnlyFilesystem, _) => format!("mount a volume at {folder}"),
+        (_, Ok(found)) => {
+            format!("it belongs to user {}; remove it, or start the agent as that user", found.uid())
+        }
+        _ => format!("the agent must be able to write in {folder}"),
     }
 }
 
@@ -363,6 +380,21 @@ mod tests {
             assert_eq!(role_of(name).unwrap(), role, "{name}");
         }
         assert!(role_of("Proxy").unwrap_err().text.contains("tokens, proxy or health"));
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_opened_is_explained() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |name: &str| bind_unix(&folder.path().join(name), 0o600).err().unwrap().text;
+        let missing = refused("none/agent.sock");
+        let place = folder.path().display();
+        assert!(missing.ends_with(&format!("; make the folder {place}/none")), "{missing}");
+        // Like the lock of another user, which root can open.
+        fs::create_dir(folder.path().join("agent.sock.lock")).unwrap();
+        let us = rustix::process::geteuid().as_raw();
+        let foreign = refused("agent.sock");
+        let advice = format!("; it belongs to user {us}; remove it, or start the agent as that user");
+        assert!(foreign.contains("agent.sock.lock: ") && foreign.ends_with(&advice), "{foreign}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ import sysconfig
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 
@@ -88,6 +88,8 @@ class Sandbox:
 
     def calls(self, route: Route) -> int:
         """The number of calls of a route since the test began."""
+        if route not in get_args(Route):
+            raise ValueError(f"there is no route {route!r}, only {', '.join(get_args(Route))}")
         counted = self.ask("GET", "/counters")["routes"]
         names = counted if route == "any" else [route]
         return sum(counted.get(name, {"calls": 0})["calls"] for name in names)
