@@ -9,12 +9,13 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
 use std::sync::Barrier;
 
 use pg_sandbox::{Action, Fault, Route};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use support::agent::{Agent, ask, ask_unix, command, read, runtime_folder, token, wait_until};
-use support::{ACCESS, Bench};
+use support::{ACCESS, Bench, with_default_signals};
 
 #[test]
 fn every_program_gets_the_same_token_and_the_service_gets_one_call() {
@@ -320,7 +321,9 @@ fn a_secret_replaces_no_other_file_and_is_not_shared_by_two_agents() {
 #[test]
 fn a_closed_terminal_ends_an_agent_as_sigterm_does() {
     let bench = Bench::new();
-    let agent = Agent::start(&bench, &[], 1);
+    let mut command = with_default_signals(&command(&bench, &[]));
+    command.stderr(Stdio::piped());
+    let agent = Agent::run(command, 1);
     agent.signal(Signal::HUP);
     let (status, log) = agent.ended();
     assert!(status.success(), "{status}: {log:?}");

@@ -8,10 +8,10 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Bench, Ran};
+use support::{Bench, Ran, with_default_signals};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_paymentsgate-auth");
 
@@ -34,13 +34,10 @@ fn left(bench: &Bench) -> Vec<String> {
     names.map(|name| name.into_string().unwrap()).collect()
 }
 
-/// Starts a script with `--file`, and waits until it has printed its first line. Signals have their default action, also if
-/// the tests run with some of them ignored, as under nohup.
+/// Starts a script with `--file`, and waits until it has printed its first line.
 fn start(bench: &Bench, script: &str) -> (Child, String) {
     let exec = bench.command(&["exec", "--file", "--", "/bin/sh", "-c", script]);
-    let mut command = Command::new("/usr/bin/env");
-    command.arg("--default-signal").arg(exec.get_program()).args(exec.get_args());
-    command.env_clear().envs(exec.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut command = with_default_signals(&exec);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.env("XDG_RUNTIME_DIR", bench.path("run")).spawn().unwrap();
     let mut line = String::new();

@@ -74,6 +74,15 @@ impl Ran {
     }
 }
 
+/// The command without its streams, with the default action of each signal, also if the tests run with some of them ignored, as
+/// under nohup.
+pub(crate) fn with_default_signals(command: &Command) -> Command {
+    let mut with = Command::new("/usr/bin/env");
+    with.arg("--default-signal").arg(command.get_program()).args(command.get_args());
+    with.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    with
+}
+
 impl Bench {
     pub(crate) fn new() -> Self {
         let private = fs::Permissions::from_mode(0o700);
