@@ -56,7 +56,7 @@ fn broken(breaks: Breaks) -> Broken {
     Broken(breaks, MemoryStore::default(), AtomicBool::new(false))
 }
 
-/// A store whose lock another session has for ever.
+/// A store whose lock another session keeps.
 pub(in super::super) fn locked_out() -> impl Store {
     let store = broken(Breaks::Commit);
     store.2.store(true, Ordering::SeqCst);
