@@ -6,6 +6,8 @@
 # a file name is made again when its sources change, and only then. The rules are in mk/, a file for each noun.
 
 .DEFAULT_GOAL := build
+# What is half made when a rule fails would count as made the next time.
+.DELETE_ON_ERROR:
 
 # ---- What may be set on the command line
 
