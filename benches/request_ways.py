@@ -11,7 +11,7 @@ from table import print_row
 
 ROUNDS = int(os.environ.get("PG_BENCH_ROUNDS", "9"))
 SECONDS = os.environ.get("PG_BENCH_SECONDS", "0.5")
-# Our threads are in this many processes: what as many reactors in one process could give at most.
+# The threads of each program are in this many processes: each of ours has its own reactor, and all pay for the split alike.
 PROCESSES = int(os.environ.get("PG_BENCH_PROCESSES", "1"))
 HERE = Path("build/benches")
 OURS = HERE / "request_pg"
@@ -23,7 +23,7 @@ COLUMNS = (("rate", "/s", 1), ("p50", "us", 1.1), ("p99", "us", 0), ("processor 
 
 def run(program: Path, url: str, threads: int) -> list[float]:
     """The figures of one run. Of several processes: the rate of all together, and the worst of the rest."""
-    count = min(PROCESSES, threads) if program == OURS else 1
+    count = min(PROCESSES, threads)
     words = [str(program), url, str(threads // count), SECONDS]
     running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(count)]
     each = [[float(word) for word in process.communicate()[0].split()] for process in running]

@@ -109,10 +109,10 @@ MISSED = """
 - **Requests from several threads.** Each caller prepares its request and reads its answer itself, but one
   thread at a time drives all connections, and wakes the callers whose answers have come. libcurl has a
   connection for each thread, and the system wakes the thread itself; Go's callers are no threads. More
-  reactors would not help here: with the threads in two processes, which have two, the rate of 8 and 64
-  threads was 0.89 to 1.08 times that of one process, and in four processes 0.89 to 1.02 times
-  (`make bench-request PG_BENCH_PROCESSES=2` tells it on another machine). What the two processors can do is
-  the limit. The library's thread as the driver as soon as a second caller waits was not faster either.
+  reactors would hardly help: with the eight threads of each program in eight processes, where each thread of
+  this library has its own reactor, libcurl had 1.10 to 1.20 times its rate, and 1.09 to 1.37 times in one
+  process, in two runs each (`make bench-request PG_BENCH_PROCESSES=8` tells it on another machine). The
+  library's thread as the driver as soon as a second caller waits was not faster either.
 - **Requests from one thread over HTTP/1.1.** The library makes nine system calls, and libcurl seven: it looks
   at the connection before and after each request, and keeps SIGPIPE from the caller.
 - **10,000 refreshes.** The instructions are fewer than libcurl's; a fifth of the time is malloc and free,

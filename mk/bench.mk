@@ -49,7 +49,7 @@ bench-network: $(addprefix build/benches/,refresh first_pg first_curl crowd_pg c
 	$(call rows,Refreshes) build/benches/refresh
 	$(call rows,Refreshes) python3 benches/processes.py
 
-# 1, 8 and 64 threads; PG_BENCH_ROUNDS=2 for a first look, PG_BENCH_PROCESSES=2 for our threads in two processes.
+# 1, 8 and 64 threads; PG_BENCH_ROUNDS=2 for a first look, PG_BENCH_PROCESSES=2 for the threads of each program in two processes.
 bench-request: $(addprefix build/benches/,request_pg request_curl go_request) ## Requests with a token, beside libcurl and Go's net/http
 	$(call rows,Requests) python3 benches/request_ways.py
 
