@@ -13,6 +13,7 @@ mod guest;
 pub(crate) mod hazard_cell;
 mod hazard_pointer;
 mod load;
+mod on_reactor;
 pub(crate) mod process;
 mod reactor;
 pub(crate) mod sharded_arc;
@@ -24,6 +25,7 @@ mod thread_pointer;
 mod thread_slot;
 pub(crate) mod word;
 pub(crate) mod workers;
+mod works;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -37,6 +39,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub(crate) use self::guest::WithoutCancellation;
+pub(crate) use self::on_reactor::OnReactor;
 use self::process::PerProcess;
 use self::reactor::Seat;
 pub(crate) use self::reactor::{Resident, Runtime};

@@ -7,12 +7,14 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime as Tokio};
+use tokio::runtime::{Builder, Handle, Runtime as Tokio};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -20,7 +22,8 @@ use super::canary::Canary;
 use super::guest::WithoutSigpipe;
 use super::load::Load;
 use super::signals::with_signals_blocked;
-use super::{become_task, standard_streams, thread_builder};
+use super::works::{Begun, Works};
+use super::{become_task, race, standard_streams, thread_builder};
 use crate::defect;
 use crate::error::Error;
 use crate::status::Status;
@@ -48,13 +51,11 @@ pub(crate) struct Runtime {
     inbox: UnboundedSender<Begun>,
 }
 
-/// Work that is counted as such until it ends.
-pub(super) type Begun = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 struct Shared {
     /// None: the reactor has ended.
     reactor: Mutex<Option<Arc<Reactor>>>,
     load: Load,
+    works: Arc<Works>,
     /// For our thread: there is work, none is left, or the end.
     attention: Notify,
     /// What our thread runs besides, until it takes it over.
@@ -76,30 +77,29 @@ pub(crate) trait Resident: Send {
 impl Runtime {
     pub(super) fn start() -> Result<Self, Error> {
         standard_streams::ensure_open()?;
-        let reactor = Reactor::new()?;
-        let (inbox, works) = unbounded_channel();
-        reactor.tokio().spawn(start_all(works));
+        let (canary, works) = (Arc::new(Canary::new()), Arc::<Works>::default());
+        let reactor = Reactor::new(works.clone(), canary.clone())?;
+        let (inbox, begun) = unbounded_channel();
+        reactor.tokio().spawn(start_all(begun));
         reactor.tokio().spawn(keep_a_timer_armed());
         let shared = Arc::new(Shared {
             reactor: Mutex::new(Some(Arc::new(reactor))),
             load: Load::default(),
+            works,
             attention: Notify::new(),
             residents: Mutex::default(),
             has_ended: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
-            canary: Arc::new(Canary::new()),
+            canary: canary.clone(),
             looks: AtomicU32::new(0),
         });
-        let outside = Reactor::new()?;
+        let outside = Reactor::new(Arc::default(), canary)?;
         let ours = shared.clone();
         let work = move || {
             let mut residents = Vec::new();
             let _ = defect::catch_panic(|| ours.keep_driving(&outside, &mut residents));
             ours.end();
-            if !ours.canary.is_alive() {
-                // By now the numbers of its descriptors may be those of other files, which must stay open.
-                std::mem::forget(outside);
-            }
+            drop(outside);
             // Their guards may ask for the next runtime.
             let _ = defect::catch_panic(|| drop(residents));
             let _ = defect::catch_panic(|| drop(std::mem::take(&mut *lock(&ours.residents))));
@@ -118,10 +118,13 @@ impl Runtime {
         self.shared.canary.clone()
     }
 
-    /// Ends the operations of a reactor that is not used any more, on our thread: a caller may hold a lock that their guards
-    /// take.
+    /// Ends the operations of a reactor that is not used any more, on another thread: a caller may hold a lock that their guards
+    /// take. If there is none to be had, ours does.
     pub(super) fn bury(&self, unused: &'static Runtime) {
-        self.spawn(async { unused.shared.end() });
+        let bury = || unused.shared.end();
+        if with_signals_blocked(|| thread_builder("pg-bury").spawn(bury)).is_err() {
+            self.spawn(async move { bury() });
+        }
     }
 
     /// Runs a future that no caller waits for. If the reactor has ended the future is dropped, and its guards report that.
@@ -132,7 +135,7 @@ impl Runtime {
     /// Counts a future as work from now on. It has yet to be started.
     pub(super) fn begin<F: Future<Output = ()> + Send + 'static>(&self, future: F) -> Begun {
         let work = Work::begin(&self.shared);
-        Box::pin(async move {
+        self.shared.works.begin(async move {
             let _work = work;
             future.await;
         })
@@ -170,9 +173,20 @@ impl Runtime {
         let driven = defect::catch_panic(|| {
             // tokio runs the tasks that are ready before it comes back to this future, so that a connection has sent its frames, and
             // has emptied its buffers, when the caller leaves.
-            reactor.tokio().block_on(async { tokio::time::timeout(patience, future).await.ok() })
+            let canary = &self.shared.canary;
+            reactor.tokio().block_on(async {
+                let future = race(future, canary_has_died(canary));
+                tokio::time::timeout(patience, future).await
+            })
         });
-        driven.inspect_err(|_| self.shared.end()).ok()
+        match driven {
+            Ok(Ok(Some(result))) => Some(Some(result)),
+            Ok(Err(_)) => Some(None),
+            Ok(Ok(None)) | Err(_) => {
+                self.shared.end();
+                None
+            }
+        }
     }
 
     /// Before a request is written to a connection that is kept: lets those that a server has closed meanwhile be noticed.
@@ -245,7 +259,8 @@ impl Shared {
                     }
                 };
                 self.load.we_drive();
-                reactor.tokio().block_on(race_all(attention, residents));
+                let attention = race(attention, canary_has_died(&self.canary));
+                reactor.tokio().block_on(race_all(attention, residents, &self.canary));
                 self.load.we_leave();
                 self.leave();
             } else {
@@ -259,7 +274,8 @@ impl Shared {
                 };
                 // The timer is made inside.
                 let attention = async { tokio::time::timeout(patience, attention).await };
-                let is_quiet = outside.tokio().block_on(race_all(attention, residents)).is_err();
+                let waited = outside.tokio().block_on(race_all(attention, residents, &self.canary));
+                let is_quiet = waited.is_some_and(|waited| waited.is_err());
                 if is_quiet && let Some(reactor) = self.running_reactor() {
                     self.looks.store(looks.saturating_sub(1), Ordering::Relaxed);
                     reactor.tokio().block_on(take_turns());
@@ -286,23 +302,41 @@ impl Shared {
     }
 }
 
-/// Runs the residents until `attention` resolves.
-async fn race_all<T>(attention: impl Future<Output = T>, residents: &mut [Box<dyn Resident>]) -> T {
+/// Runs the residents until `attention` resolves. `None`: the canary has died. The number on which this thread would wait then may be
+/// that of the next reactor, whose events it would take.
+async fn race_all<T>(
+    attention: impl Future<Output = T>,
+    residents: &mut [Box<dyn Resident>],
+    canary: &Canary,
+) -> Option<T> {
     let mut running: Vec<_> = residents.iter_mut().map(|resident| resident.run()).collect();
     let mut attention = pin!(attention);
     poll_fn(|context| {
+        if !canary.is_alive() {
+            return Poll::Ready(None);
+        }
         for resident in &mut running {
             // It does not end by itself.
             let _ = resident.as_mut().poll(context);
         }
-        attention.as_mut().poll(context)
+        attention.as_mut().poll(context).map(Some)
     })
     .await
 }
 
+/// Resolves soon after the canary has died, for a thread that drives.
+async fn canary_has_died(canary: &Canary) {
+    loop {
+        tokio::time::sleep(SOON).await;
+        if !canary.is_alive() {
+            return;
+        }
+    }
+}
+
 /// Starts the futures of the inbox.
-async fn start_all(mut works: UnboundedReceiver<Begun>) {
-    while let Some(work) = works.recv().await {
+async fn start_all(mut begun: UnboundedReceiver<Begun>) {
+    while let Some(work) = begun.recv().await {
         tokio::spawn(work);
     }
 }
@@ -322,18 +356,22 @@ pub(super) async fn take_turns() {
     }
 }
 
-/// A runtime of tokio. It is dropped on whatever thread is the last to use it. That may be one of another runtime, where an
-/// ordinary drop panics; and an ordinary drop would wait for a `getaddrinfo` that hangs.
-struct Reactor(Option<Tokio>);
+/// A runtime of tokio, with the futures that are its tasks.
+struct Reactor {
+    /// None: it is being dropped.
+    tokio: Option<Tokio>,
+    works: Arc<Works>,
+    canary: Arc<Canary>,
+}
 
 impl Reactor {
-    fn new() -> Result<Self, Error> {
+    fn new(works: Arc<Works>, canary: Arc<Canary>) -> Result<Self, Error> {
         let tokio = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
-        Ok(Reactor(Some(tokio)))
+        Ok(Reactor { tokio: Some(tokio), works, canary })
     }
 
     fn tokio(&self) -> &Tokio {
-        match &self.0 {
+        match &self.tokio {
             Some(tokio) => tokio,
             None => unreachable!("only the drop takes it"),
         }
@@ -341,9 +379,17 @@ impl Reactor {
 }
 
 impl Drop for Reactor {
+    /// On whatever thread is the last to use it. That may be one of another runtime, where `block_on` and an ordinary drop panic;
+    /// and an ordinary drop would wait for a `getaddrinfo` that hangs.
     fn drop(&mut self) {
-        if let Some(tokio) = self.0.take() {
+        let Some(tokio) = self.tokio.take() else { return };
+        if self.canary.is_alive() || Handle::try_current().is_ok() {
             tokio.shutdown_background();
+        } else {
+            // The host has closed its descriptors, and may have files of its own under their numbers, so it is never dropped. On the
+            // thread that drives the futures wake no other by such a number.
+            tokio.block_on(async { self.works.end() });
+            mem::forget(tokio);
         }
     }
 }
@@ -408,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_reactor_may_end_on_a_thread_of_another_runtime() {
-        let reactor = Reactor::new().unwrap();
+        let reactor = Reactor::new(Arc::default(), Arc::new(Canary::new())).unwrap();
         let other = Builder::new_current_thread().build().unwrap();
         other.block_on(async move { drop(reactor) });
     }

@@ -23,7 +23,7 @@ use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::runtime::process::PerProcess;
 use crate::runtime::workers::Workers;
-use crate::runtime::{become_task, close_unused, settle, standard_streams};
+use crate::runtime::{OnReactor, become_task, close_unused, settle, standard_streams};
 use crate::secret::Wiped;
 use crate::status::Status;
 use crate::sync::lock;
@@ -76,13 +76,13 @@ pub struct HttpTransport {
     link: PerProcess<Mutex<Option<Link>>>,
 }
 
-/// A pool of connections that were all made with the same version of the TLS files.
+/// A pool of connections that were all made with the same version of the TLS files, on one reactor.
 #[derive(Clone)]
 struct Link {
     files: Arc<TlsFiles>,
     /// When the files were last checked.
     checked: Moment,
-    http: reqwest::Client,
+    http: Arc<OnReactor<reqwest::Client>>,
     admission: Arc<Admission>,
 }
 
@@ -113,22 +113,24 @@ impl HttpTransport {
         &self.tls
     }
 
-    /// The current pool, or a new one if the TLS files have changed. Requests in flight keep the old one.
+    /// The current pool, or a new one if the TLS files or the reactor are others now. Requests in flight keep the old one.
     async fn link(&self) -> Result<Link, Error> {
         let checked = self.clock.now();
         let link = self.link.get_or_try_init(|| Ok(Mutex::default()))?;
-        let is_recent = |link: &&Link| checked.since(link.checked) < FILE_CHECK_INTERVAL;
-        if let Some(link) = lock(link).as_ref().filter(is_recent) {
+        let is_recent = |link: &Link| checked.since(link.checked) < FILE_CHECK_INTERVAL;
+        if let Some(link) = lock(link).as_ref().filter(|link| link.http.is_here() && is_recent(link)) {
             return Ok(link.clone());
         }
         let files = self.tls.files().await;
         let mut link = lock(link);
-        if let Some(link) = link.as_mut().filter(|link| Arc::ptr_eq(&link.files, &files)) {
+        let last = link.as_mut().filter(|link| link.http.is_here());
+        if let Some(link) = last.filter(|link| Arc::ptr_eq(&link.files, &files)) {
             link.checked = checked;
             return Ok(link.clone());
         }
-        match (self.build(&files), link.clone()) {
+        match (self.build(&files), link.clone().filter(|link| link.http.is_here())) {
             (Ok(http), _) => {
+                let http = Arc::new(OnReactor::new(http));
                 Ok(link.insert(Link { files, checked, http, admission: Arc::default() }).clone())
             }
             // The old pool stays in use: the files are valid, so it is the system's roots that cannot be read now.
@@ -398,7 +400,9 @@ impl Resolve for SystemResolver {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::io::{self, Read, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use reqwest::header::HeaderMap;
 
@@ -433,6 +437,18 @@ mod tests {
         Ok(())
     }
 
+    fn request(timeout: Duration) -> Request {
+        Request {
+            method: Method::POST,
+            path: "auth".into(),
+            headers: HeaderMap::new(),
+            bearer: None,
+            body: Some(Wiped::new(b"{}".to_vec())),
+            limit: Limit { setting: "max_response_bytes", bytes: 2 },
+            timeout,
+        }
+    }
+
     fn failure(connect_timeout: Duration, timeout: Duration, proxy: ProxyChoice) -> Error {
         static SILENT: Workers = Workers::with_spawn(hang, "pg-names", 1);
         let tls = Arc::new(TlsSettings::load(&TlsOptions::default()).unwrap());
@@ -440,16 +456,7 @@ mod tests {
         let url = Url::parse("https://name.example").unwrap();
         let mut transport = HttpTransport::new(&options, url, tls, Arc::new(SystemClock)).unwrap();
         transport.names.workers = &SILENT;
-        let request = Request {
-            method: Method::POST,
-            path: "auth".into(),
-            headers: HeaderMap::new(),
-            bearer: None,
-            body: Some(Wiped::new(b"{}".to_vec())),
-            limit: Limit { setting: "max_response_bytes", bytes: 1 },
-            timeout,
-        };
-        let sent = run(async move { transport.send(request).await }, Duration::from_secs(60));
+        let sent = run(async move { transport.send(request(timeout)).await }, Duration::from_secs(60));
         let Exchange { sent, result } = sent.unwrap().unwrap();
         assert!(sent.is_none());
         result.unwrap_err()
@@ -471,5 +478,53 @@ mod tests {
         let proxy = ProxyChoice::Through(Url::parse("http://proxy.example:3128").unwrap());
         let error = failure(short, long, proxy);
         assert!(error.status == Status::PG_ERR_PROXY && error.text.contains("of proxy.example"), "{error}");
+    }
+
+    /// Answers each request on each connection with `{}`, and counts the connections.
+    fn serve(listener: &TcpListener, connections: &AtomicU32) {
+        std::thread::scope(|scope| {
+            for stream in listener.incoming().take(2) {
+                connections.fetch_add(1, Ordering::Relaxed);
+                let mut stream = stream.unwrap();
+                scope.spawn(move || {
+                    let mut request = Vec::new();
+                    let mut piece = [0; 1024];
+                    while let Ok(length @ 1..) = stream.read(&mut piece) {
+                        request.extend_from_slice(&piece[..length]);
+                        if request.ends_with(b"{}") {
+                            request.clear();
+                            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_connection_is_not_used_on_another_reactor() {
+        static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        std::thread::spawn(move || serve(&listener, &CONNECTIONS));
+        let tls = Arc::new(TlsSettings::load(&TlsOptions::default()).unwrap());
+        let options = HttpOptions { proxy: ProxyChoice::Direct, ..HttpOptions::default() };
+        let transport = HttpTransport::new(&options, url, tls, Arc::new(SystemClock)).unwrap();
+        // The first one stays, and nobody drives it any more.
+        let reactors = [(), ()].map(|()| {
+            let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            for _ in 0..2 {
+                reactor.block_on(async {
+                    let answer = transport.send(request(Duration::from_secs(30))).await.result.unwrap();
+                    assert_eq!(answer.body.as_slice(), b"{}");
+                    // The connection is back in its pool.
+                    for _ in 0..10 {
+                        tokio::task::yield_now().await;
+                    }
+                });
+            }
+            reactor
+        });
+        assert_eq!((reactors.len(), CONNECTIONS.load(Ordering::Relaxed)), (2, 2));
     }
 }

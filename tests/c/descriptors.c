@@ -9,10 +9,11 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "fixture.h"
 
-enum { PATIENCE_S = 20, TOKEN = 1, RESPONSE = 2, BARE = 3, REFRESHED = 4, SHORT_MS = 50 };
+enum { PATIENCE_S = 60, TOKEN = 1, RESPONSE = 2, BARE = 3, REFRESHED = 4, SHORT_MS = 50 };
 
 /* Opens descriptors up to the lowest free number; returns how many. */
 static rlim_t leave_no_descriptor(void)
@@ -121,27 +122,42 @@ static void note_our_descriptors(void)
         is_ours[fd] = fcntl(fd, F_GETFD) != -1;
 }
 
-/* As in a program that closes all descriptors that it does not know and then opens files of its own under their numbers.
- * Returns such a file. */
-static int take_away_all_descriptors(void)
+/* What a program does that takes away all descriptors that it does not know. */
+enum way { CLOSE, REPLACE };
+
+/* A file of the program, and the numbers under which it then opens that file. */
+static int file;
+static bool is_file[MOST_DESCRIPTORS];
+
+static void take_away_all_descriptors(enum way way)
 {
     char path[] = "/tmp/pg-descriptors-file-XXXXXX";
-    int file = mkstemp(path), taken = 0;
+    int taken = 0;
+    file = mkstemp(path);
     CHECK(file != -1 && file < MOST_DESCRIPTORS && unlink(path) == 0);
+    is_ours[file] = true;
     for (int fd = 0; fd < MOST_DESCRIPTORS; fd++) {
-        if (fd == file || is_ours[fd] || fcntl(fd, F_GETFD) == -1)
+        is_file[fd] = false;
+        if (is_ours[fd] || fcntl(fd, F_GETFD) == -1)
             continue;
-        CHECK(dup2(file, fd) == fd);
+        CHECK(way == CLOSE ? close(fd) == 0 : dup2(file, fd) == fd);
+        is_file[fd] = way == REPLACE;
         taken++;
     }
     /* Of a canary, two reactors, a timer and a connection. */
     CHECK(taken >= 7);
-    is_ours[file] = true;
-    return file;
 }
 
-/* A reactor that ends may still wake its tasks. */
-static void check_has_only_wake_ups(int file)
+static int count_closed(void)
+{
+    int closed = 0;
+    for (int fd = 0; fd < MOST_DESCRIPTORS; fd++)
+        closed += is_file[fd] && fcntl(fd, F_GETFD) == -1;
+    return closed;
+}
+
+/* A thread that is called may write its wake-up. */
+static void check_has_only_wake_ups(void)
 {
     static const unsigned char one[8] = {1};
     unsigned char eight[8];
@@ -151,47 +167,53 @@ static void check_has_only_wake_ups(int file)
         CHECK(length == sizeof eight && memcmp(eight, one, sizeof eight) == 0);
 }
 
-static void close_ours(int file)
+static void close_file(void)
 {
+    for (int fd = 0; fd < MOST_DESCRIPTORS; fd++)
+        if (is_file[fd])
+            close(fd);
     is_ours[file] = false;
     CHECK(close(file) == 0);
 }
 
-/* The library's thread sleeps, and nothing can wake it. What comes first is an operation of a queue, a call, or the report of a
- * refused token. No request is written to the program's file. */
-static void test_descriptors_that_are_taken_away_while_nothing_runs(void)
+/* What the program does first after that. */
+enum first_use { OPERATION, CALL, REPORT, END, FIRST_USES };
+
+/* The library's thread sleeps, and nothing can wake it. No request is written to the program's file, and no number of it is closed. */
+static void test_descriptors_that_are_taken_away_while_nothing_runs(enum way way, enum first_use first_use)
 {
     pg_error *error = NULL;
-    for (int i = 0; i < 3; i++) {
-        begin(NULL, NULL);
-        pg_session *session = new_session();
-        pg_client *client = new_client();
-        pg_queue *queue = new_queue();
-        pg_token *first = token_of(session), *bare = NULL;
-        /* Its connection is kept. */
+    begin(NULL, NULL);
+    pg_session *session = new_session();
+    pg_client *client = new_client();
+    pg_queue *queue = new_queue();
+    pg_token *first = token_of(session), *bare = NULL;
+    /* Its connection is kept. */
+    OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &bare, &error));
+    pg_token_free(bare);
+    take_away_all_descriptors(way);
+    if (first_use == OPERATION) {
+        OK(pg_issue_token_start(client, queue, BARE, NULL, NULL, PG_TIMEOUT_DEFAULT, &error));
+        pass(queue, BARE, PG_EVENT_TOKEN, PG_OK);
+    } else if (first_use == CALL) {
         OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &bare, &error));
         pg_token_free(bare);
-        int file = take_away_all_descriptors();
-        if (i == 0) {
-            OK(pg_issue_token_start(client, queue, BARE, NULL, NULL, PG_TIMEOUT_DEFAULT, &error));
-            pass(queue, BARE, PG_EVENT_TOKEN, PG_OK);
-        } else if (i == 1) {
-            OK(pg_issue_token(client, NULL, NULL, PG_TIMEOUT_DEFAULT, &bare, &error));
-            pg_token_free(bare);
-        }
+    }
+    if (first_use != END) {
         OK(pg_session_reject(session, first, 401, &error));
         start_token(session, queue, TOKEN);
         pass(queue, TOKEN, PG_EVENT_TOKEN, PG_OK);
         start_wallet(session, queue, RESPONSE);
         pass(queue, RESPONSE, PG_EVENT_RESPONSE, PG_OK);
         CHECK(is_empty(queue));
-        check_has_only_wake_ups(file);
-        close_ours(file);
-        pg_token_free(first);
-        pg_queue_free(queue);
-        pg_client_free(client);
-        pg_session_free(session);
     }
+    pg_token_free(first);
+    pg_queue_free(queue);
+    pg_client_free(client);
+    pg_session_free(session);
+    check_has_only_wake_ups();
+    CHECK(count_closed() == 0);
+    close_file();
 }
 
 /* Operations that run end, and others begin. */
@@ -208,7 +230,7 @@ static void test_descriptors_that_are_taken_away_while_operations_run(void)
     OK(pg_issue_token_start(client, queue, BARE, NULL, NULL, PG_TIMEOUT_DEFAULT, &error));
     while (count_of(ISSUES) < 2)
         usleep(1000);
-    int file = take_away_all_descriptors();
+    take_away_all_descriptors(REPLACE);
     OK(pg_session_reject(session, token, 401, &error));
     start_token(session, queue, TOKEN);
     for (int i = 0; i < 2; i++) {
@@ -218,10 +240,33 @@ static void test_descriptors_that_are_taken_away_while_operations_run(void)
         pg_event_free(event);
     }
     CHECK(is_empty(queue));
-    close_ours(file);
+    close_file();
     pg_token_free(token);
     pg_queue_free(queue);
     pg_client_free(client);
+    pg_session_free(session);
+}
+
+/* A program that reads nothing but the generation word makes no call, by which the library would notice anything. Its thread notices
+ * it at its next timer, and ends. */
+static void test_a_reader_of_the_generation_word_alone(void)
+{
+    begin("{\"access_lifetime_s\": 7}", NULL);
+    pg_session *session = new_session();
+    const volatile uint64_t *word = pg_session_generation_word(session);
+    pg_token *token = token_of(session);
+    CHECK(*word != 0);
+    take_away_all_descriptors(REPLACE);
+    while (*word != 0)
+        usleep(1000);
+    check_has_only_wake_ups();
+    /* Where tokio waits in vain it closes the number that it waits on. */
+    CHECK(count_closed() <= 1);
+    pg_token_free(token);
+    token = token_of(session);
+    CHECK(pg_session_generation_word(session) == word && *word != 0);
+    close_file();
+    pg_token_free(token);
     pg_session_free(session);
 }
 
@@ -317,18 +362,50 @@ static void remove_all(const char *folder)
     CHECK(system(command) == 0);
 }
 
-int main(void)
+/* Each of these plays alone in a program: the thread of the dead reactor is still there, and waits for a while on a number that the next
+ * test would give to another file. */
+static void play(int number)
+{
+    if (number < FIRST_USES)
+        test_descriptors_that_are_taken_away_while_nothing_runs(CLOSE, (enum first_use)number);
+    else if (number < 2 * FIRST_USES)
+        test_descriptors_that_are_taken_away_while_nothing_runs(REPLACE, (enum first_use)(number - FIRST_USES));
+    else if (number == 2 * FIRST_USES)
+        test_descriptors_that_are_taken_away_while_operations_run();
+    else
+        test_a_reader_of_the_generation_word_alone();
+}
+
+static void play_each_in_a_program(void)
+{
+    char number[2] = "0";
+    for (; number[0] <= '1' + 2 * FIRST_USES; number[0]++) {
+        int status = -1;
+        pid_t child = fork();
+        CHECK(child != -1);
+        if (child == 0) {
+            execl("/proc/self/exe", "descriptors", number, (char *)NULL);
+            _exit(EXIT_FAILURE);
+        }
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+    }
+}
+
+int main(int count, char **words)
 {
     char folder[] = "/tmp/pg-descriptors-XXXXXX";
     alarm(PATIENCE_S);
-    CHECK(mkdtemp(folder) != NULL);
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
     note_our_descriptors();
+    if (count == 2) {
+        play(words[1][0] - '0');
+        return EXIT_SUCCESS;
+    }
+    play_each_in_a_program();
     test_at_the_first_call();
-    test_descriptors_that_are_taken_away_while_nothing_runs();
-    test_descriptors_that_are_taken_away_while_operations_run();
     test_a_thread_that_has_ended();
     test_a_flight_whose_thread_has_ended(NULL);
+    CHECK(mkdtemp(folder) != NULL);
     test_a_flight_whose_thread_has_ended(folder);
     remove_all(folder);
     begin(NULL, NULL);

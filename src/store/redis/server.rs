@@ -22,7 +22,7 @@ use super::bounded::{BoundedStream, Violation};
 use crate::clock::Clock;
 use crate::error::{Error, excerpt};
 use crate::runtime::process::PerProcess;
-use crate::runtime::{close_unused, race, settle, standard_streams};
+use crate::runtime::{OnReactor, close_unused, race, settle, standard_streams};
 use crate::secret::redact;
 use crate::status::Status;
 use crate::sync::lock;
@@ -76,7 +76,7 @@ pub(crate) struct Server {
     address: Address,
     tls: Arc<TlsSettings>,
     clock: Arc<dyn Clock>,
-    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    link: tokio::sync::Mutex<Option<Arc<OnReactor<Link>>>>,
     last_timed_out: AtomicBool,
 }
 
@@ -106,7 +106,7 @@ impl Link {
         !self.is_broken.load(Ordering::Relaxed) && now.saturating_sub(*lock(&self.used)) <= IDLE
     }
 
-    fn mark_broken(self: &Arc<Self>) {
+    fn mark_broken(&self) {
         self.is_broken.store(true, Ordering::Relaxed);
     }
 
@@ -201,7 +201,7 @@ impl Server {
             Ok(result) => result.map_err(|failure| failure.error),
             Err(_) => {
                 // A late answer must not be taken for that of the next command.
-                lock(&used).iter().for_each(Link::mark_broken);
+                lock(&used).iter().for_each(|link| link.mark_broken());
                 let what = format!("no answer within {:?}", answer_timeout);
                 Err(self.store_error(&what, "check that the server runs and can be reached from here"))
             }
@@ -211,7 +211,7 @@ impl Server {
     async fn send_once(
         &self,
         pipeline: &Pipeline,
-        used: &Mutex<Option<Arc<Link>>>,
+        used: &Mutex<Option<Arc<OnReactor<Link>>>>,
     ) -> Result<Vec<Value>, CommandFailure> {
         let link = self.link().await?;
         *lock(used) = Some(link.clone());
@@ -227,13 +227,13 @@ impl Server {
     }
 
     /// The current connection, or a new one. A caller waits for at most one connection attempt of another caller.
-    async fn link(&self) -> Result<Arc<Link>, CommandFailure> {
+    async fn link(&self) -> Result<Arc<OnReactor<Link>>, CommandFailure> {
         let mut slot = self.link.lock().await;
         settle().await;
         let now = self.clock.now().boot;
-        let link = match slot.take().filter(|link| link.is_usable(now)) {
+        let link = match slot.take().filter(|link| link.is_here() && link.is_usable(now)) {
             Some(link) => link,
-            None => Arc::new(self.dial().await?),
+            None => Arc::new(OnReactor::new(self.dial().await?)),
         };
         *lock(&link.used) = now;
         *slot = Some(link.clone());
@@ -521,6 +521,20 @@ mod tests {
         };
         let text = error_from_server(&LONG, true).text;
         assert!(text.contains('…') && text.len() < 1000, "{text:?}");
+    }
+
+    #[test]
+    fn a_connection_is_not_used_on_another_reactor() {
+        let redis = RedisServer::start(&[]);
+        let server = server(&redis.url());
+        // The first one stays, and nobody drives it any more.
+        let reactors = [(), ()].map(|()| {
+            let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let pong: Result<String, _> = reactor.block_on(server.query(redis::cmd("PING")));
+            assert_eq!(pong.unwrap(), "PONG");
+            reactor
+        });
+        assert_eq!(reactors.len(), 2);
     }
 
     #[test]
