@@ -7,6 +7,7 @@
 mod all_slots;
 pub(crate) mod boot_timer;
 mod canary;
+mod ending;
 mod fence;
 mod fork_zeroed;
 mod guest;

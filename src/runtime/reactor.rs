@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::canary::Canary;
+use super::ending::Ending;
 use super::guest::WithoutSigpipe;
 use super::load::Load;
 use super::signals::with_signals_blocked;
@@ -60,7 +61,7 @@ struct Shared {
     attention: Notify,
     /// What our thread runs besides, until it takes it over.
     residents: Mutex<Vec<Box<dyn Resident>>>,
-    has_ended: AtomicBool,
+    ending: Ending,
     /// Nobody has driven for a while. Servers may have closed connections meanwhile, which nobody has noticed.
     is_stale: AtomicBool,
     canary: Arc<Canary>,
@@ -88,7 +89,7 @@ impl Runtime {
             works,
             attention: Notify::new(),
             residents: Mutex::default(),
-            has_ended: AtomicBool::new(false),
+            ending: Ending::default(),
             is_stale: AtomicBool::new(false),
             canary: canary.clone(),
             looks: AtomicU32::new(0),
@@ -173,16 +174,16 @@ impl Runtime {
         let driven = defect::catch_panic(|| {
             // tokio runs the tasks that are ready before it comes back to this future, so that a connection has sent its frames, and
             // has emptied its buffers, when the caller leaves.
-            let canary = &self.shared.canary;
             reactor.tokio().block_on(async {
-                let future = race(future, canary_has_died(canary));
+                let future =
+                    race(race(future, self.shared.ending.wait()), canary_has_died(&self.shared.canary));
                 tokio::time::timeout(patience, future).await
             })
         });
         match driven {
-            Ok(Ok(Some(result))) => Some(Some(result)),
+            Ok(Ok(Some(Some(result)))) => Some(Some(result)),
             Ok(Err(_)) => Some(None),
-            Ok(Ok(None)) | Err(_) => {
+            Ok(Ok(_)) | Err(_) => {
                 self.shared.end();
                 None
             }
@@ -221,7 +222,7 @@ impl Shared {
     }
 
     fn has_ended(&self) -> bool {
-        self.has_ended.load(Ordering::Acquire)
+        self.ending.has_come()
     }
 
     /// Calls our thread, unless that would write to a file of the host.
@@ -235,13 +236,13 @@ impl Shared {
     /// not used from then on: the next caller starts another one, which buries this one.
     fn wake(&self, work: impl FnOnce()) {
         if defect::catch_panic(work).is_err() {
-            self.has_ended.store(true, Ordering::Release);
+            self.ending.announce();
         }
     }
 
     /// Ends the reactor: its tasks are dropped when no thread drives any more.
     fn end(&self) {
-        self.has_ended.store(true, Ordering::Release);
+        self.ending.announce();
         self.call_us();
         let reactor = lock(&self.reactor).take();
         // A guard of a task may panic, or ask for the next runtime.

@@ -7,13 +7,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "fixture.h"
 
-enum { PATIENCE_S = 60, TOKEN = 1, RESPONSE = 2, BARE = 3, REFRESHED = 4, SHORT_MS = 50 };
+enum { PATIENCE_S = 60, TOKEN = 1, RESPONSE = 2, BARE = 3, REFRESHED = 4, SHORT_MS = 50, CALL_MS = 5000 };
 
 /* Opens descriptors up to the lowest free number; returns how many. */
 static rlim_t leave_no_descriptor(void)
@@ -247,6 +248,46 @@ static void test_descriptors_that_are_taken_away_while_operations_run(void)
     pg_session_free(session);
 }
 
+static void *request_wallet(void *session)
+{
+    pg_error *error = NULL;
+    pg_response *response = NULL;
+    pg_status status = pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, CALL_MS, &response, &error);
+    CHECK(status != PG_OK && response == NULL);
+    pg_error_free(error);
+    return NULL;
+}
+
+/* Calls end with an error or at their deadline, operations with an event; and later ones succeed. */
+static void test_descriptors_that_are_taken_away_during_calls(enum way way)
+{
+    enum { CALLERS = 3 };
+    pg_error *error = NULL;
+    pg_event *event = NULL;
+    pg_response *response = NULL;
+    pthread_t callers[CALLERS];
+    begin(NULL, "{\"route\": \"wallet\", \"action\": {\"kind\": \"hang\"}, \"times\": 4}");
+    pg_session *session = new_session();
+    pg_queue *queue = new_queue();
+    pg_token_free(token_of(session));
+    for (int i = 0; i < CALLERS; i++)
+        CHECK(pthread_create(&callers[i], NULL, request_wallet, session) == 0);
+    start_wallet(session, queue, RESPONSE);
+    while (count_of(WALLETS) < CALLERS + 1)
+        usleep(1000);
+    take_away_all_descriptors(way);
+    OK(pg_session_request(session, "GET", "/wallet", NULL, NULL, 0, PG_TIMEOUT_DEFAULT, &response, &error));
+    pg_response_free(response);
+    for (int i = 0; i < CALLERS; i++)
+        CHECK(pthread_join(callers[i], NULL) == 0);
+    OK(pg_queue_poll(queue, PG_TIMEOUT_DEFAULT, &event, &error));
+    CHECK(event != NULL && pg_event_id(event) == RESPONSE && pg_event_status(event) != PG_OK);
+    pg_event_free(event);
+    close_file();
+    pg_queue_free(queue);
+    pg_session_free(session);
+}
+
 /* A program that reads nothing but the generation word makes no call, by which the library would notice anything. Its thread notices
  * it at its next timer, and ends. */
 static void test_a_reader_of_the_generation_word_alone(void)
@@ -372,6 +413,8 @@ static void play(int number)
         test_descriptors_that_are_taken_away_while_nothing_runs(REPLACE, (enum first_use)(number - FIRST_USES));
     else if (number == 2 * FIRST_USES)
         test_descriptors_that_are_taken_away_while_operations_run();
+    else if (number <= 2 * FIRST_USES + 2)
+        test_descriptors_that_are_taken_away_during_calls(number == 2 * FIRST_USES + 1 ? CLOSE : REPLACE);
     else
         test_a_reader_of_the_generation_word_alone();
 }
@@ -379,7 +422,7 @@ static void play(int number)
 static void play_each_in_a_program(void)
 {
     char number[2] = "0";
-    for (; number[0] <= '1' + 2 * FIRST_USES; number[0]++) {
+    for (; number[0] <= '3' + 2 * FIRST_USES; number[0]++) {
         int status = -1;
         pid_t child = fork();
         CHECK(child != -1);
