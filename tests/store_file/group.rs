@@ -423,6 +423,24 @@ fn the_first_lock_of_many_threads_excludes_the_others() {
     }
 }
 
+/// Root's own folders are good, but not those in which everybody can replace files.
+#[test]
+fn a_private_program_refuses_a_folder_of_root_that_everybody_can_write_to() {
+    const NAME: &str = "group::a_private_program_refuses_a_folder_of_root_that_everybody_can_write_to";
+    if let Some((folder, number)) = job() {
+        become_user(number);
+        let error = record(&folder).try_lock().unwrap_err();
+        let place = format!("chmod go-w {}", folder.display());
+        return assert_says(&error, REFUSED, &["replace files", "(mode 777)", "user 0", &place]);
+    }
+    if !is_root("a folder of root that everybody can write to") {
+        return;
+    }
+    let (_parent, folder) = shared(0o777);
+    assert_done(start(NAME, &folder, STRANGER));
+    assert!(fs::read_dir(&folder).unwrap().next().is_none(), "nothing was made in it");
+}
+
 /// The record in it could be read, but nobody has checked who can replace it. An empty one could be replaced.
 #[test]
 fn a_folder_that_cannot_be_opened_is_an_error_for_a_look_and_stays_as_it_is() {
