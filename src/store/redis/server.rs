@@ -524,6 +524,37 @@ mod tests {
     }
 
     #[test]
+    fn a_new_connection_may_help_if_the_old_one_broke_or_made_no_sense() {
+        let server = server("redis://127.0.0.1:1");
+        let io = |kind: io::ErrorKind| RedisError::from(io::Error::from(kind));
+        for (error, may_reconnect) in [
+            (RedisError::from((redis::ErrorKind::Parse, "half a reply")), true),
+            (io(io::ErrorKind::ConnectionReset), true),
+            (io(io::ErrorKind::HostUnreachable), true),
+            (RedisError::from((redis::ErrorKind::UnexpectedReturnType, "a number")), false),
+        ] {
+            assert_eq!(server.classify(&error).may_reconnect, may_reconnect, "{error}");
+        }
+    }
+
+    #[test]
+    fn each_failure_of_tls_has_its_advice() {
+        for (what, advice) in [
+            ("invalid peer certificate: UnknownIssuer", Some("tls.ca_file")),
+            ("received fatal alert: CertificateRequired", Some("set tls.client_cert_file")),
+            ("received fatal alert: HandshakeFailure", Some("does not accept our side")),
+            ("received corrupt message of type InvalidContentType", Some("write redis://")),
+            ("tls handshake eof", Some("write redis://")),
+            ("Connection refused (os error 111)", None),
+        ] {
+            let found = advice_on_tls(what);
+            let is_right =
+                advice.map_or(found.is_none(), |part| found.is_some_and(|text| text.contains(part)));
+            assert!(is_right, "{what}: {found:?}");
+        }
+    }
+
+    #[test]
     fn a_message_ends_the_wait_of_its_listeners() {
         let redis = RedisServer::start(&[]);
         let server = server(&redis.url());
