@@ -424,7 +424,7 @@ async fn until_idle(clock: Arc<dyn Clock>, used: Arc<Mutex<Duration>>) {
 #[cfg(test)]
 #[allow(dead_code, reason = "the tests of sessions use the rest")]
 #[path = "../../../tests/support/redis_server.rs"]
-mod redis_server;
+pub(super) mod redis_server;
 
 #[cfg(test)]
 mod tests {
@@ -521,6 +521,43 @@ mod tests {
         };
         let text = error_from_server(&LONG, true).text;
         assert!(text.contains('…') && text.len() < 1000, "{text:?}");
+    }
+
+    /// It has asked something that was never answered.
+    #[test]
+    fn a_connection_that_is_given_up_is_closed_at_once() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = server(&format!("redis://{}", listener.local_addr().unwrap()));
+        let (asked, is_asked) = tokio::sync::oneshot::channel();
+        let (closed, is_closed) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let greeted = || {
+                let mut stream = listener.accept().unwrap().0;
+                for answer in [&b"%1\r\n+proto\r\n:3\r\n"[..], b""] {
+                    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                    stream.write_all(answer).unwrap();
+                }
+                stream
+            };
+            let mut first = greeted();
+            asked.send(()).unwrap();
+            let mut second = greeted();
+            second.write_all(b"+PONG\r\n").unwrap();
+            let _ = closed.send(first.read(&mut [0; 1]).unwrap());
+            let _ = second.read(&mut [0; 1]);
+        });
+        let asking = async move {
+            assert!(race(server.query::<String>(redis::cmd("PING")), is_asked).await.is_none());
+            server.link.lock().await.iter().for_each(Link::mark_broken);
+            let answer = server.query::<String>(redis::cmd("PING")).await;
+            // The server keeps the second connection.
+            (server, answer)
+        };
+        let (_server, answer) = run(asking, TEST_TIMEOUT).unwrap().unwrap();
+        assert_eq!(answer.unwrap(), "PONG");
+        // Not when it has been idle for long.
+        assert_eq!(is_closed.recv_timeout(IDLE / 2).unwrap(), 0);
     }
 
     #[test]
