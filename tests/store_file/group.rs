@@ -551,19 +551,16 @@ fn the_lock_file_that_another_process_makes_at_the_same_moment_counts() {
 
 #[test]
 fn a_lock_file_that_cannot_be_opened_or_made_is_an_error_and_leaves_no_file() {
-    for (failing, code, says) in [
-        ("open_lock", libc::EIO, "Input/output error"),
-        // A file system without hard links.
-        ("link", libc::EPERM, "Operation not permitted"),
-        ("link", libc::EMLINK, "Too many links"),
-    ] {
+    // The second is a file system without hard links.
+    for (failing, code) in [("open_lock", libc::EIO), ("link", libc::EPERM), ("link", libc::EMLINK)] {
         let (_parent, folder) = unmarked();
         let fails = Mutex::new(true);
         let ours = interrupted(&folder, move |step, _| {
             let fails = step == failing && std::mem::take(&mut *fails.lock().unwrap());
             if fails { Err(io::Error::from_raw_os_error(code)) } else { Ok(()) }
         });
-        assert_says(&ours.try_lock().unwrap_err(), Status::PG_ERR_STORE, &[".lock", says]);
+        let says = format!("(os error {code})");
+        assert_says(&ours.try_lock().unwrap_err(), Status::PG_ERR_STORE, &[".lock", &says]);
         assert_eq!(beside(ours.path(), ""), Vec::<PathBuf>::new(), "{failing}");
         assert!(ours.try_lock().unwrap(), "{failing}: the next attempt");
     }
