@@ -283,3 +283,29 @@ pub trait Store: Send + Sync {
         Vec::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_too_many_requests_block_a_refresh_and_only_a_lost_answer_waits_for_something_new() {
+        for (status, blocks_refresh, is_withheld) in [
+            (Status::PG_ERR_REFUSED, false, false),
+            (Status::PG_ERR_RATE_LIMITED, true, false),
+            (Status::PG_ERR_BLOCKED, false, false),
+            (Status::PG_ERR_REDIRECT, false, false),
+            (Status::PG_ERR_CONNECTION_LOST, false, true),
+        ] {
+            let refusal = Refusal { strikes: 1, until: Duration::ZERO, error: Error::new(status, "refused") };
+            assert_eq!(refusal.blocks_refresh(), blocks_refresh, "{status:?}");
+            assert_eq!(Refusal::is_withheld(status), is_withheld, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_store_has_no_warnings_of_its_own() {
+        let store = MemoryStore::default();
+        assert_eq!((store.warning(), store.new_warnings()), (None, Vec::new()));
+    }
+}

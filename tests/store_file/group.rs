@@ -3,11 +3,12 @@
 #![allow(unsafe_code, reason = "a process that becomes another user has no safe wrapper")]
 
 use std::fs::{self, File, Permissions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use paymentsgate_auth::clock::SystemClock;
@@ -17,7 +18,7 @@ use paymentsgate_auth::store::{FileStore, Form, Lock, RecordFile, Store, StoreMo
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-use crate::disk::{AtOneStep, TestDisk, Trouble};
+use crate::disk::{AtOneStep, Interrupted, TestDisk, Trouble};
 use crate::fixture::{
     PATIENCE, access, account, beside, claim, is_root, job, key, loaded, pair, record, start,
 };
@@ -419,5 +420,148 @@ fn the_first_lock_of_many_threads_excludes_the_others() {
         let record =
             RecordFile::new(&folder, key("account"), None, Arc::new(SystemClock), Arc::new(SystemDisk));
         assert!(beside(record.path(), ".tmp-").is_empty());
+    }
+}
+
+/// Root's own folders are good, but not those in which everybody can replace files.
+#[test]
+fn a_private_program_refuses_a_folder_of_root_that_everybody_can_write_to() {
+    const NAME: &str = "group::a_private_program_refuses_a_folder_of_root_that_everybody_can_write_to";
+    if let Some((folder, number)) = job() {
+        become_user(number);
+        let error = record(&folder).try_lock().unwrap_err();
+        let place = format!("chmod go-w {}", folder.display());
+        return assert_says(&error, REFUSED, &["replace files", "(mode 777)", "user 0", &place]);
+    }
+    if !is_root("a folder of root that everybody can write to") {
+        return;
+    }
+    let (_parent, folder) = shared(0o777);
+    assert_done(start(NAME, &folder, STRANGER));
+    assert!(fs::read_dir(&folder).unwrap().next().is_none(), "nothing was made in it");
+}
+
+/// The record in it could be read, but nobody has checked who can replace it. An empty one could be replaced.
+#[test]
+fn a_folder_that_cannot_be_opened_is_an_error_for_a_look_and_stays_as_it_is() {
+    const NAME: &str = "group::a_folder_that_cannot_be_opened_is_an_error_for_a_look_and_stays_as_it_is";
+    if let Some((folder, number)) = job() {
+        become_user(number);
+        for (name, mode, record) in
+            [("private", 0o300, record as fn(&Path) -> _), ("group", 0o2330, group_record)]
+        {
+            let folder = folder.join(name);
+            let record = record(&folder);
+            fly(&record, 1);
+            chmod(&folder, mode);
+            let error = record.inspect().unwrap_err();
+            let place = format!("cannot open {}: Permission denied", folder.display());
+            assert_says(&error, Status::PG_ERR_STORE, &[&place, "store_mode"]);
+            chmod(&folder, mode | 0o770);
+        }
+        let empty = folder.join("empty");
+        fs::create_dir(&empty).unwrap();
+        chmod(&empty, 0);
+        let error = group_record(&empty).try_lock().unwrap_err();
+        assert_says(&error, Status::PG_ERR_STORE, &["Permission denied"]);
+        assert_eq!(rights(&empty).0, 0, "it was replaced");
+        return chmod(&empty, 0o700);
+    }
+    if !is_root("a folder that its user cannot open") {
+        return;
+    }
+    let (_parent, folder) = shared(0o2770);
+    assert_done(start(NAME, &folder, FIRST));
+}
+
+/// A folder of this user that is shared, and has no marker yet.
+fn unmarked() -> (TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("sessions");
+    fs::create_dir(&folder).unwrap();
+    chmod(&folder, 0o2770);
+    (parent, folder)
+}
+
+/// A record on a disk that calls this before each operation.
+fn interrupted(
+    folder: &Path,
+    before: impl Fn(&str, &Path) -> io::Result<()> + Send + Sync + 'static,
+) -> RecordFile {
+    RecordFile::new(folder, key("account"), None, Arc::new(SystemClock), Arc::new(Interrupted(before)))
+        .with_mode(StoreMode::Group)
+}
+
+#[test]
+fn modes_that_are_as_they_should_be_give_no_warning() {
+    let (_parent, folder) = unmarked();
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        for generation in 0..2 {
+            let store = group_store(&folder);
+            assert_eq!(store.lock(u64::MAX).await.unwrap(), Lock::Held);
+            let found = store.load().await.unwrap().committed.map_or(0, |found| found.generation());
+            assert_eq!(found, generation);
+            store.commit(found, pair(found + 1)).await.unwrap();
+            store.unlock().await.unwrap();
+            assert_eq!(store.warning(), None);
+        }
+    });
+}
+
+#[test]
+fn another_process_may_mark_the_folder_at_the_same_moment_but_without_a_marker_there_is_no_lock() {
+    let (_parent, folder) = unmarked();
+    let full = interrupted(&folder, |step, path| match (step, path.ends_with("pg-group")) {
+        ("create", true) => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+        _ => Ok(()),
+    });
+    let error = full.try_lock().unwrap_err();
+    assert_says(&error, Status::PG_ERR_STORE, &["pg-group", "No space left"]);
+    assert!(fs::read_dir(&folder).unwrap().next().is_none());
+    let raced = interrupted(&folder, |step, path| match (step, path.ends_with("pg-group")) {
+        ("create", true) => fs::write(path, ""),
+        _ => Ok(()),
+    });
+    assert!(raced.try_lock().unwrap() && folder.join("pg-group").exists());
+}
+
+#[test]
+fn the_lock_file_that_another_process_makes_at_the_same_moment_counts() {
+    // The other process may also have removed the temporary file, as what a flight that died has left.
+    for is_removed in [false, true] {
+        let (_parent, folder) = unmarked();
+        let (rival, place) = (Arc::new(group_record(&folder)), folder.clone());
+        let other = rival.clone();
+        let ours = interrupted(&folder, move |step, path| {
+            if step == "link" {
+                assert!(other.try_lock().unwrap());
+                if is_removed {
+                    fs::remove_file(path)?;
+                }
+            }
+            Ok(())
+        });
+        assert!(!ours.try_lock().unwrap(), "two processes have the lock");
+        rival.unlock();
+        assert!(ours.try_lock().unwrap());
+        assert_eq!(fs::read_dir(place).unwrap().count(), 2, "the marker and the lock file");
+    }
+}
+
+#[test]
+fn a_lock_file_that_cannot_be_opened_or_made_is_an_error_and_leaves_no_file() {
+    // The second is a file system without hard links.
+    for (failing, code) in [("open_lock", libc::EIO), ("link", libc::EPERM), ("link", libc::EMLINK)] {
+        let (_parent, folder) = unmarked();
+        let fails = Mutex::new(true);
+        let ours = interrupted(&folder, move |step, _| {
+            let fails = step == failing && std::mem::take(&mut *fails.lock().unwrap());
+            if fails { Err(io::Error::from_raw_os_error(code)) } else { Ok(()) }
+        });
+        let says = format!("(os error {code})");
+        assert_says(&ours.try_lock().unwrap_err(), Status::PG_ERR_STORE, &[".lock", &says]);
+        assert_eq!(beside(ours.path(), ""), Vec::<PathBuf>::new(), "{failing}");
+        assert!(ours.try_lock().unwrap(), "{failing}: the next attempt");
     }
 }

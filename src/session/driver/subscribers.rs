@@ -131,6 +131,69 @@ mod tests {
         events.filter_map(|event| line(event.body)).collect()
     }
 
+    fn committed(lifetime: Lifetime) -> Committed {
+        let now = crate::clock::Moment { boot: Duration::ZERO, wall: Duration::ZERO };
+        Committed::private(Token::new(Secret::new("a").unwrap(), lifetime, now), 1)
+    }
+
+    fn fingerprint(number: usize) -> Fingerprint {
+        Fingerprint::of(&Secret::new(&format!("a{number}")).unwrap())
+    }
+
+    #[test]
+    fn a_line_goes_to_each_subscriber_whose_level_has_it() {
+        let (driver, queue) = (driver(MemoryStore::default()), Queue::default());
+        let levels = [Level::PG_LOG_NONE, Level::PG_LOG_ERROR, Level::PG_LOG_WARN, Level::PG_LOG_INFO];
+        for level in levels {
+            driver.subscribe(queue.begin(level as u64, Operation::Subscription).unwrap(), level);
+        }
+        let mut made = 0;
+        for (level, expected) in [
+            (Level::PG_LOG_WARN, &[2, 3][..]),
+            (Level::PG_LOG_ERROR, &[1, 2, 3]),
+            (Level::PG_LOG_DEBUG, &[]),
+            (Level::PG_LOG_INFO, &[3]),
+        ] {
+            driver.state().log(level, || {
+                made += 1;
+                "line".into()
+            });
+            let events: Vec<_> = std::iter::from_fn(|| queue.poll(Duration::ZERO).unwrap()).collect();
+            let ends: Vec<_> = events.iter().map(|event| event.id).collect();
+            assert_eq!(ends, expected, "{level:?}");
+        }
+        assert_eq!(made, 3, "a line that nobody reads is not made");
+    }
+
+    #[test]
+    fn reports_are_counted_for_the_last_eight_tokens() {
+        let lines = lines_of(|state| {
+            let mut report = |number| state.note_report(fingerprint(number), ReportVerdict::Newer);
+            (0..3).for_each(|_| report(0));
+            (1..8).for_each(&mut report);
+            // They are all known. One of them has been reported only once.
+            (0..7).for_each(&mut report);
+            // This one takes the place of the first, and the counts begin again.
+            report(8);
+            (1..9).for_each(&mut report);
+            report(0);
+        });
+        let times = |number: usize, times: u64| {
+            format!("the token {} was reported {times} times", fingerprint(number))
+        };
+        let refused = |number: usize| format!("the service refused the token {}: ", fingerprint(number));
+        let mut expected: Vec<_> = (0..8).map(refused).collect();
+        expected.push(times(0, 4));
+        expected.extend((1..7).map(|number| times(number, 2)));
+        expected.push(refused(8));
+        expected.extend((1..9).map(|number| times(number, 2)));
+        expected.push(refused(0));
+        assert_eq!(lines.len(), expected.len(), "{lines:?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.starts_with(&expected), "{expected}: {lines:?}");
+        }
+    }
+
     #[test]
     fn the_error_of_a_file_is_logged_once_each_time_that_it_begins() {
         let error = |text: &str| Some(Error::new(Status::PG_ERR_FILE_UNREADABLE, text));
@@ -144,15 +207,32 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_flight_is_logged_unless_it_only_looked_and_failed() {
+        for (looked_only, is_err, expected) in [
+            (false, true, "no new token after"),
+            (false, false, "token "),
+            (true, true, ""),
+            (true, false, "token "),
+        ] {
+            let mut outcome = FlightOutcome::crashed(Error::new(Status::PG_ERR_STORE, "the store is down"));
+            outcome.stats.looked_only = looked_only;
+            if !is_err {
+                outcome.result = Ok(committed(Lifetime::of(Duration::from_secs(3600))));
+            }
+            let lines = lines_of(|state| state.log_outcome(&outcome));
+            assert_eq!(lines.len(), usize::from(!expected.is_empty()), "{lines:?}");
+            assert!(lines.iter().all(|line| line.starts_with(expected)), "{expected}: {lines:?}");
+        }
+    }
+
+    #[test]
     fn statements_of_a_lifetime_that_differ_are_logged() {
         for (disagreement, expected) in [(0, 0), (61, 1)] {
             let hour = Lifetime::of(Duration::from_secs(3600));
             let lifetime = Lifetime { disagreement: Duration::from_secs(disagreement), ..hour };
             let lines = lines_of(|state| {
-                let now = crate::clock::Moment { boot: Duration::ZERO, wall: Duration::ZERO };
-                let committed = Committed::private(Token::new(Secret::new("a").unwrap(), lifetime, now), 1);
                 let crashed = FlightOutcome::crashed(Error::new(Status::PG_ERR_INTERNAL, "unused"));
-                state.log_outcome(&FlightOutcome { result: Ok(committed), ..crashed });
+                state.log_outcome(&FlightOutcome { result: Ok(committed(lifetime)), ..crashed });
             });
             let warnings = lines.iter().filter(|line| line.contains("differ by 61 s"));
             assert_eq!((lines.len(), warnings.count()), (1 + expected, expected), "{lines:?}");

@@ -233,4 +233,16 @@ mod tests {
             assert!(text.contains("name a folder on another") && !text.contains("chmod"), "{text}");
         }
     }
+
+    /// The files of a process in /proc are its user's, and nobody can change their modes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_whose_mode_cannot_be_changed_is_refused_with_its_mode() {
+        let path = Path::new("/proc/self/comm");
+        let error = make_private(path, &File::open(path).unwrap()).unwrap_err();
+        assert_eq!(error.status, Status::PG_ERR_STORE_REFUSED);
+        for part in ["/proc/self/comm", "(mode 644)", "its mode cannot be changed", "another file system"] {
+            assert!(error.text.contains(part), "{part}: {error}");
+        }
+    }
 }

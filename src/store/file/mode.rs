@@ -319,4 +319,20 @@ mod tests {
             );
         }
     }
+
+    /// Another process may make the folder after this one has looked for it.
+    #[test]
+    fn a_folder_that_is_there_already_is_taken_as_it_is_and_one_that_cannot_be_made_is_an_error() {
+        for mode in [StoreMode::Private, StoreMode::Group] {
+            let parent = tempfile::tempdir().unwrap();
+            let path = parent.path().join("sessions");
+            mode.make_folder(&path).unwrap();
+            fs::write(path.join("record"), "kept").unwrap();
+            mode.make_folder(&path).unwrap();
+            assert_eq!(fs::read(path.join("record")).unwrap(), b"kept", "{mode:?}");
+            let error = mode.make_folder(&parent.path().join("missing").join("sessions")).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{mode:?}");
+            assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "{mode:?}: an attempt is left");
+        }
+    }
 }

@@ -128,3 +128,41 @@ impl Backend for RedisBackend {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::server::redis_server::RedisServer;
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::runtime::run;
+    use crate::transport::{TlsOptions, TlsSettings};
+
+    const LEASE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn the_server_says_who_has_the_lease_and_whether_there_is_a_newer_record() {
+        let redis = RedisServer::start(&[]);
+        let tls = Arc::new(TlsSettings::load(&TlsOptions::default()).unwrap());
+        let servers = RedisServers::new(tls, Arc::new(SystemClock));
+        let server = servers.at(&Address::parse(&redis.url()).unwrap()).unwrap();
+        let key = RecordKey::new(&"https://pay.example".parse().unwrap(), "account", "public key");
+        let [ours, theirs] = [(); 2].map(|()| RedisBackend::new(server.clone(), &key, false).unwrap());
+        let asking = async move {
+            let Acquired::Held(view) = ours.acquire(LEASE, 0).await.unwrap() else { panic!("it is free") };
+            assert!(view.is_held && view.record.is_none() && view.version > 0);
+            let record = Wiped::new(b"record".to_vec());
+            let write =
+                RecordWrite { record: &record, generation: 5, frees_lease: false, keeps_broken: false };
+            assert!(ours.write(LEASE, view.version, write).await.unwrap());
+            for (known, is_newer) in [(4, true), (5, false)] {
+                let Acquired::Busy(found) = theirs.acquire(LEASE, known).await.unwrap() else {
+                    panic!("two have the lease")
+                };
+                let found = found.map(|view| (view.is_held, view.record.unwrap().to_vec()));
+                assert_eq!(found, is_newer.then(|| (false, b"record".to_vec())), "{known}");
+            }
+            assert!(ours.load(LEASE).await.unwrap().is_held && !theirs.load(LEASE).await.unwrap().is_held);
+        };
+        run(asking, LEASE).unwrap().unwrap();
+    }
+}

@@ -424,7 +424,7 @@ async fn until_idle(clock: Arc<dyn Clock>, used: Arc<Mutex<Duration>>) {
 #[cfg(test)]
 #[allow(dead_code, reason = "the tests of sessions use the rest")]
 #[path = "../../../tests/support/redis_server.rs"]
-mod redis_server;
+pub(super) mod redis_server;
 
 #[cfg(test)]
 mod tests {
@@ -523,6 +523,76 @@ mod tests {
         assert!(text.contains('…') && text.len() < 1000, "{text:?}");
     }
 
+    /// One that has asked something that was never answered, and one whose sessions are gone, so that nobody drives it.
+    #[test]
+    fn a_connection_that_is_given_up_is_closed_at_once() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = server(&format!("redis://{}", listener.local_addr().unwrap()));
+        let (asked, is_asked) = tokio::sync::oneshot::channel();
+        let (closed, is_closed) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let greeted = || {
+                let mut stream = listener.accept().unwrap().0;
+                for answer in [&b"%1\r\n+proto\r\n:3\r\n"[..], b""] {
+                    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                    stream.write_all(answer).unwrap();
+                }
+                stream
+            };
+            let first = greeted();
+            asked.send(()).unwrap();
+            let mut second = greeted();
+            second.write_all(b"+PONG\r\n").unwrap();
+            for mut stream in [first, second] {
+                closed.send(stream.read(&mut [0; 1]).unwrap()).unwrap();
+            }
+        });
+        let asking = async move {
+            assert!(race(server.query::<String>(redis::cmd("PING")), is_asked).await.is_none());
+            server.link.lock().await.iter().for_each(Link::mark_broken);
+            let answer = server.query::<String>(redis::cmd("PING")).await;
+            (server, answer)
+        };
+        let (server, answer) = run(asking, TEST_TIMEOUT).unwrap().unwrap();
+        assert_eq!(answer.unwrap(), "PONG");
+        // Not when they have been idle for long.
+        assert_eq!(is_closed.recv_timeout(IDLE / 2).unwrap(), 0);
+        drop(server);
+        assert_eq!(is_closed.recv_timeout(IDLE / 2).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_new_connection_may_help_if_the_old_one_broke_or_made_no_sense() {
+        let server = server("redis://127.0.0.1:1");
+        let io = |kind: io::ErrorKind| RedisError::from(io::Error::from(kind));
+        for (error, may_reconnect) in [
+            (RedisError::from((redis::ErrorKind::Parse, "half a reply")), true),
+            (io(io::ErrorKind::ConnectionReset), true),
+            (io(io::ErrorKind::HostUnreachable), true),
+            (RedisError::from((redis::ErrorKind::UnexpectedReturnType, "a number")), false),
+        ] {
+            assert_eq!(server.classify(&error).may_reconnect, may_reconnect, "{error}");
+        }
+    }
+
+    #[test]
+    fn each_failure_of_tls_has_its_advice() {
+        for (what, advice) in [
+            ("invalid peer certificate: UnknownIssuer", Some("tls.ca_file")),
+            ("received fatal alert: CertificateRequired", Some("set tls.client_cert_file")),
+            ("received fatal alert: HandshakeFailure", Some("does not accept our side")),
+            ("received corrupt message of type InvalidContentType", Some("write redis://")),
+            ("tls handshake eof", Some("write redis://")),
+            ("Connection refused (os error 111)", None),
+        ] {
+            let found = advice_on_tls(what);
+            let is_right =
+                advice.map_or(found.is_none(), |part| found.is_some_and(|text| text.contains(part)));
+            assert!(is_right, "{what}: {found:?}");
+        }
+    }
+
     #[test]
     fn a_connection_is_not_used_on_another_reactor() {
         let redis = RedisServer::start(&[]);
@@ -573,7 +643,7 @@ mod tests {
         );
     }
 
-    /// Returns a time one millisecond before the limit, and then one after it.
+    /// Returns a time, and then one two milliseconds later.
     struct SteppingClock(AtomicU64);
 
     impl Clock for SteppingClock {
@@ -589,10 +659,13 @@ mod tests {
 
     #[test]
     fn an_unused_connection_becomes_idle() {
-        let used = Arc::new(Mutex::new(Duration::ZERO));
-        let clock = Arc::new(SteppingClock(AtomicU64::new(29_999)));
-        let seen = clock.clone();
-        assert!(run(async move { until_idle(clock, used).await }, TEST_TIMEOUT).unwrap().is_some());
-        assert_eq!(seen.0.load(Ordering::SeqCst), 30_003, "the clock was read twice");
+        // The first time is just before the limit, and at the limit, where a command may still use the connection.
+        for first in [29_999, 30_000] {
+            let used = Arc::new(Mutex::new(Duration::ZERO));
+            let clock = Arc::new(SteppingClock(AtomicU64::new(first)));
+            let seen = clock.clone();
+            assert!(run(async move { until_idle(clock, used).await }, TEST_TIMEOUT).unwrap().is_some());
+            assert_eq!(seen.0.load(Ordering::SeqCst), first + 4, "the clock was read twice");
+        }
     }
 }
