@@ -550,7 +550,7 @@ mod tests {
         });
         let asking = async move {
             assert!(race(server.query::<String>(redis::cmd("PING")), is_asked).await.is_none());
-            server.link.lock().await.iter().for_each(Link::mark_broken);
+            server.link.lock().await.iter().for_each(|link| link.mark_broken());
             let answer = server.query::<String>(redis::cmd("PING")).await;
             (server, answer)
         };
