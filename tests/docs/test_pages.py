@@ -21,7 +21,7 @@ import postgresql
 import pytest
 import yaml
 from commands import DEPLOY, TEXTS, commands_of, play, run
-from pages import COMMAND_LINE, PAGES, ROOT, Block, anchors, blocks, links
+from pages import COMMAND_LINE, PAGES, ROOT, Block, blocks, broken_links
 from sandbox import Sandbox, started
 
 from paymentsgate_auth import Session, Store, check_store
@@ -268,15 +268,7 @@ def test_the_alert_rules_are_complete() -> None:
 
 
 def test_every_link_has_a_target() -> None:
-    broken = []
-    for page, link in links():
-        target, _, heading = link.partition("#")
-        if "://" in target:
-            continue
-        file = (page.parent / target).resolve() if target else page
-        if not file.exists() or (heading and heading not in anchors(file)):
-            broken.append(f"{page.relative_to(ROOT)}: {link}")
-    assert broken == []
+    assert broken_links(ROOT, PAGES) == []
 
 
 def test_every_page_is_in_the_summary() -> None:
@@ -362,12 +354,3 @@ def test_a_program_calls_the_agent(block: Block, environment: dict[str, str], tm
         assert re.fullmatch(r"\d+ assets\n", run([interpreter, str(program)], own, tmp_path).stdout)
     alone = subprocess.run([interpreter, program], env=own, capture_output=True, timeout=60, check=False)
     assert alone.returncode != 0, "an agent that cannot be reached is an error"
-
-
-def test_a_package_has_the_pages_that_its_pages_link_to() -> None:
-    for package in sorted((ROOT / "debian").glob("*.docs")):
-        patterns = [line for line in package.read_text().split() if line.endswith(".md")]
-        pages = {page for pattern in patterns for page in ROOT.glob(pattern)}
-        linked = {(page.parent / link.split("#")[0]).resolve() for page, link in links() if page in pages}
-        missing = {page.name for page in linked - pages if page.parent == ROOT / "docs"}
-        assert missing == set(), package.name
