@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ MONITORING = ROOT / "examples/monitoring"
 # Run by tests/packages, with an installed library.
 INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
 SERVERS = [block for block in BLOCKS if "FastAPI(" in block.code]
+# A script, which is run as a whole.
+[BESIDE] = [block for block in BLOCKS if "pg-sandbox --keep" in block.code]
 # The variables with the authorities that programs trust.
 TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PAYMENTSGATE_TLS_CA_FILE")
 # A worker of a server: it starts the application, asks it once, and ends it.
@@ -76,7 +78,8 @@ def environment(running: Sandbox) -> dict[str, str]:
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
-    chosen = [block for block in BLOCKS if block.language in languages and block not in SERVERS]
+    alone = [*SERVERS, BESIDE]
+    chosen = [block for block in BLOCKS if block.language in languages and block not in alone]
     return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
 
 
@@ -206,6 +209,33 @@ def test_blocks_that_need_an_installed_library_are_run_by_tests_packages(block: 
     page = str(block.page.relative_to(ROOT))
     assert page in INSTALLED
     assert block.page.name in (ROOT / "tests/packages/run.sh").read_text()
+
+
+def test_the_emulator_runs_beside_a_program(environment: dict[str, str], tmp_path: Path) -> None:
+    """As it is printed, in a shell without settings; only the files are in a folder of the test's own."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / COMMAND_LINE.name).symlink_to(COMMAND_LINE)
+    # A machine may be so slow that the next lines come before the emulator.
+    slow = tmp_path / "bin/pg-sandbox"
+    slow.write_text(f'#!/bin/sh\nsleep 2\nexec {shlex.quote(os.environ["PG_SANDBOX"])} "$@"\n')
+    slow.chmod(0o755)
+    own = {"PATH": f"{tmp_path}/bin:{environment['PATH']}", "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+    # What an earlier run has left.
+    (tmp_path / "sandbox.json").write_text('{"https": "https://127.0.0.1:1", "pid": 0}')
+    script, said = BESIDE.code.replace("/tmp/", f"{tmp_path}/"), tmp_path / "said"
+    with said.open("wb") as output:
+        shell = subprocess.Popen(
+            ["sh", "-euc", script], env=own, cwd=tmp_path, stdout=output, start_new_session=True
+        )
+    try:
+        assert shell.wait(60) == 0
+    finally:
+        # The emulator is still there if the script has failed.
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+    token, answers = said.read_text().split("\n", 1)
+    assert token.startswith("eyJ")
+    assert re.fullmatch(r'\{"access_token":"eyJ.+"\}\{"route":"issue",.+\}', answers)
 
 
 @of("")
