@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ MONITORING = ROOT / "examples/monitoring"
 # Run by tests/packages, with an installed library.
 INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
 SERVERS = [block for block in BLOCKS if "FastAPI(" in block.code]
+# A server in Go, which runs until a signal.
+[GO_SERVER] = [block for block in BLOCKS if "ListenAndServe()" in block.code]
 # A script, which is run as a whole.
 [BESIDE] = [block for block in BLOCKS if "pg-sandbox --keep" in block.code]
 # The variables with the authorities that programs trust.
@@ -78,7 +81,7 @@ def environment(running: Sandbox) -> dict[str, str]:
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
-    alone = [*SERVERS, BESIDE]
+    alone = [*SERVERS, GO_SERVER, BESIDE]
     chosen = [block for block in BLOCKS if block.language in languages and block not in alone]
     return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
 
@@ -149,15 +152,46 @@ def test_c_and_cpp(block: Block, environment: dict[str, str], tmp_path: Path) ->
     assert re.search("Bearer|a token:", run(["./shop"], environment, tmp_path).stdout)
 
 
+def test_a_server_in_go_ends_after_its_requests(
+    running: Sandbox, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A request is in progress at the signal: it gets its answer, and then the session is closed."""
+    go_module(GO_SERVER, environment, tmp_path)
+    place = f"127.0.0.1:{free_port()}"
+    program = tmp_path / "main.go"
+    program.write_text(program.read_text().replace("127.0.0.1:8080", place))
+    run(["go", "build", "-o", "shop", "."], environment, tmp_path)
+    running.fault(route="wallet", action={"kind": "delay", "ms": 1500})
+    with subprocess.Popen(["./shop"], env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as server:
+        curl = ["curl", "-sS", "--fail", "--retry", "50", "--retry-connrefused", "--retry-delay", "1"]
+        asked = subprocess.Popen(
+            [*curl, "--noproxy", "*", f"http://{place}/balance"], stdout=subprocess.PIPE, text=True
+        )
+        while asked.poll() is None and "wallet" not in running.counters()["routes"]:
+            time.sleep(0.05)
+        server.send_signal(signal.SIGTERM)
+        answer, _ = asked.communicate(timeout=60)
+        _, log = server.communicate(timeout=60)
+    assert "assets" in answer
+    assert server.returncode == 0, log
+    assert b"the session is closed" in log.splitlines()[-1], log
+
+
+def go_module(block: Block, environment: dict[str, str], folder: Path) -> bool:
+    """A module with the block, whose format is checked. Whether it is a test."""
+    (folder / "go.mod").write_text(GO_MODULE)
+    shutil.copy(ROOT / "bindings/go/pgoauth2/go.sum", folder)
+    is_test = "func Test" in block.code
+    (folder / ("shop_test.go" if is_test else "main.go")).write_text(program_of(block, environment))
+    run(["go", "vet", "."], environment, folder)
+    assert run(["gofmt", "-l", "."], environment, folder).stdout == ""
+    return is_test
+
+
 @of("go")
 def test_go(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "go.mod").write_text(GO_MODULE)
-    shutil.copy(ROOT / "bindings/go/pgoauth2/go.sum", tmp_path)
-    is_test = "func Test" in block.code
-    (tmp_path / ("shop_test.go" if is_test else "main.go")).write_text(program_of(block, environment))
-    run(["go", "vet", "."], environment, tmp_path)
+    is_test = go_module(block, environment, tmp_path)
     run(["go", "test" if is_test else "run", "."], environment, tmp_path)
-    assert run(["gofmt", "-l", "."], environment, tmp_path).stdout == ""
 
 
 @of("sql")
