@@ -17,7 +17,8 @@ pack     = tar -C $(1) --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numer
 # The archive and the Debian packages may be made at the same time.
 SUMS     = cd $(DIST) && flock . sh -c 'rm -f SHA256SUMS && sha256sum * > SHA256SUMS && ls -l'
 RELEASED = $(RELEASE_LIBRARY) $(COMMAND) $(RELEASE_SANDBOX) build/pages/paymentsgate-auth.1 $(HEADERS) \
-    $(call files,docs examples cmake bindings/go) paymentsgate_auth.pc.in THIRD-PARTY-NOTICES.txt README.md CHANGELOG.md
+    $(call files,docs examples cmake bindings/go) paymentsgate_auth.pc.in THIRD-PARTY-NOTICES.txt README.md CHANGELOG.md \
+    scripts/repository-links book.toml
 
 dist: $(DIST)/$(ARCHIVE).tar.gz ## All of it as a relocatable archive, with notices and bills of materials
 recipes: $(DIST)/$(RECIPES).tar.gz ## Recipes for Conan and vcpkg, which take the archives of this version in dist/ from RELEASES
@@ -34,6 +35,7 @@ $(DIST)/$(ARCHIVE).tar.gz: $(RELEASED) scripts/third-party
 	@cp -R README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT THIRD-PARTY-NOTICES.txt docs examples $(UNPACKED)/$(ARCHIVE)/
 	@rm -rf $(UNPACKED)/$(ARCHIVE)/examples/live
 	@mkdir $(UNPACKED)/$(ARCHIVE)/bindings && cp -R bindings/go $(UNPACKED)/$(ARCHIVE)/bindings/
+	@scripts/repository-links $(UNPACKED)/$(ARCHIVE)
 	@for part in paymentsgate-auth paymentsgate-auth-cli pg-sandbox; do \
 	    scripts/third-party bill $$part > $(UNPACKED)/$(ARCHIVE)/$$part.cdx.json || exit 1; \
 	done

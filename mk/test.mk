@@ -174,7 +174,7 @@ test-docs: docs $(COMMAND) $(PG_SANDBOX) ## Every block of code in the documents
 	PYTHONPATH=$(CURDIR)/bindings/python/src:$(CURDIR)/tests/support $(PYTEST) tests/docs
 
 PACKAGES = @scripts/with-sandbox tests/packages/run.sh
-test-packages: dist recipes deb $(PG_SANDBOX) build/venv-packages/ready ## What outside users do with what is installed, archived and packaged
+test-packages: dist recipes deb $(PG_SANDBOX) $(VENV)/ready build/venv-packages/ready ## What outside users do with what is installed, archived and packaged
 	$(PACKAGES) $(VERSION) $(DIST)
 
 # Not in `make test`: cargo-c has no package here and takes minutes to compile.

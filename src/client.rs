@@ -201,8 +201,8 @@ impl Client {
 
     fn issue_call(&self, credentials: Option<Credentials>) -> Result<Call, Error> {
         let credentials = credentials.or_else(|| Some(Credentials::clone(&self.credentials.as_ref()?.last()))).ok_or_else(|| {
-            let text = "issue: no credentials were given and the configuration has none; set credentials_file, or \
-                        account_id and public_key";
+            let text = "issue: no credentials were given and the configuration has none; set credentials_file \
+                        (PAYMENTSGATE_CREDENTIALS_FILE in the environment), or account_id and public_key";
             Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
         })?;
         Ok(Call::Issue(credentials))
@@ -318,8 +318,8 @@ impl Transport for NoService {
 }
 
 pub(crate) fn no_base_url() -> Error {
-    let text = "base_url is not set; the production host is given to each merchant, the sandbox is \
-                https://secure.sandbox.paymentsgate.io";
+    let text = "base_url is not set; set it, or PAYMENTSGATE_BASE_URL in the environment: the production host is given to \
+                each merchant, the sandbox is https://secure.sandbox.paymentsgate.io";
     Error::new(Status::PG_ERR_MISSING_SETTING, text)
 }
 

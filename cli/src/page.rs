@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
-use paymentsgate_auth::Error;
+use paymentsgate_auth::{Error, Status};
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -68,6 +68,18 @@ impl Page {
     }
 }
 
+/// The text of an error. Where a setting is missing, it also names the options of the command line, which the library does not
+/// know.
+pub(crate) fn with_options(error: &Error) -> String {
+    let options = match error.status {
+        Status::PG_ERR_MISSING_SETTING | Status::PG_ERR_NO_CREDENTIALS => {
+            " (on the command line: --base-url, --credentials-file, or --set NAME=VALUE)"
+        }
+        _ => "",
+    };
+    format!("{}{options}", error.text)
+}
+
 /// Writes an error to standard error.
 pub(crate) fn complain(color: Color, error: &Error) {
     let again =
@@ -75,7 +87,7 @@ pub(crate) fn complain(color: Color, error: &Error) {
     let _ = writeln!(
         color.stream(io::stderr().lock()),
         "{BAD}error:{BAD:#} {}{}",
-        error.text,
+        with_options(error),
         again.unwrap_or_default()
     );
 }

@@ -198,16 +198,18 @@ impl Settings {
 
     /// The settings that are set, and their sources, without their values.
     pub(crate) fn sources(&self) -> String {
-        let rows = SETTINGS.iter().filter_map(|setting| {
-            let given = self.winner(setting.name)?;
-            Some(match &given.source {
-                Source::Flag(flag) => format!("{} ({flag})", setting.name),
-                Source::Variable(name) => format!("{} ({name})", setting.name),
-                Source::File(path) => format!("{} ({})", setting.name, path.display()),
-                Source::Default => format!("{} (default: {})", setting.name, given.value),
-            })
-        });
-        rows.collect::<Vec<_>>().join(", ")
+        SETTINGS.iter().filter_map(|setting| self.source(setting.name)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A setting and its source, if it is set.
+    pub(crate) fn source(&self, name: &str) -> Option<String> {
+        let given = self.winner(name)?;
+        Some(match &given.source {
+            Source::Flag(flag) => format!("{name} ({flag})"),
+            Source::Variable(variable) => format!("{name} ({variable})"),
+            Source::File(path) => format!("{name} ({})", path.display()),
+            Source::Default => format!("{name} (default: {})", given.value),
+        })
     }
 
     /// Whether the settings file contains a secret.

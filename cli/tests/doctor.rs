@@ -81,11 +81,19 @@ fn without_faults_all_checks_are_ok_and_nothing_is_consumed() {
     assert_eq!(found.that_are("not_run"), ["issue", "lifetime"]);
     assert_eq!((found.that_are("warning"), found.that_are("failed")), (vec![], vec![]));
     assert!(found.text("settings").contains("base_url (PAYMENTSGATE_BASE_URL), "));
+    let (account, file) =
+        (&bench.sandbox.credentials().account_id, &bench.sandbox.address().credentials_file);
+    let of = |source: &str| format!("account {account}, from {source}; complete and well-formed");
+    assert_eq!(found.text("credentials"), of(file.to_str().unwrap()));
     assert!(found.text("record").contains("none yet; "));
     assert_eq!(bench.calls(), (0, 0));
     let seen = bench.sandbox.counters().route(Route::Other).last.unwrap();
     assert_eq!((seen.method.as_str(), seen.path.as_str(), seen.body.as_str()), ("GET", "/", ""));
     assert!(!seen.headers.contains_key("authorization"));
+    let mut command = bench.command(&["--set", &format!("account_id={account}")]);
+    command.env_remove("PAYMENTSGATE_CREDENTIALS_FILE");
+    command.env("PAYMENTSGATE_PUBLIC_KEY", &bench.sandbox.credentials().public_key);
+    assert_eq!(Found::of(&bench, command, 0).text("credentials"), of("account_id (--set)"));
     bench.run(&["login"]).ends(0);
     let ran =
         bench.run(&["doctor"]).ends(0).says(&["0 warnings, 0 failed", "plain", "3600 s, as documented"]);
@@ -146,12 +154,17 @@ fn a_missing_address_fails_as_it_does_in_a_program() {
     };
     let found = without(&bench.store(), 3);
     assert_eq!(found.that_are("failed"), ["settings"]);
-    assert!(found.text("settings").contains("base_url is not set"));
+    let why = found.text("settings");
+    let words = ["base_url is not set", "PAYMENTSGATE_BASE_URL in the environment", "--base-url"];
+    assert!(words.iter().all(|word| why.contains(word)), "{why}");
+    assert_eq!(found.text("tls"), "base_url is not set, see above");
     let network = ["proxy", "name", "ipv4", "tls", "service", "clock skew"];
     assert_eq!(found.that_are("not_run"), [&network[..], &["lock", "record", "issue", "lifetime"]].concat());
     let found = without(&format!("file:{}", bench.file("in-the-way", "")), 3);
     assert_eq!(found.that_are("failed"), ["settings", "store"], "the place of the store is checked anyway");
-    bench.run_command(bench.bare(&["doctor"])).ends(3).says(&["base_url is not set", "there are none"]);
+    let words =
+        ["base_url is not set", "there are none", "PAYMENTSGATE_CREDENTIALS_FILE, --credentials-file"];
+    bench.run_command(bench.bare(&["doctor"])).ends(3).says(&words);
 }
 
 #[test]

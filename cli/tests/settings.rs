@@ -50,7 +50,18 @@ fn the_default_settings_file_is_read() {
         std::fs::remove_file(file).unwrap();
     }
     assert_eq!(bench.calls(), (1, 0));
-    bench.run_command(bench.bare(&["login"])).ends(3).says(&["base_url is not set"]);
+    bench.run_command(bench.bare(&["login"])).ends(3).says(&[
+        "base_url is not set",
+        "PAYMENTSGATE_BASE_URL in the environment",
+        "--base-url",
+    ]);
+    let mut command = bench.command(&["login"]);
+    command.env_remove("PAYMENTSGATE_CREDENTIALS_FILE");
+    bench.run_command(command).ends(3).says(&[
+        "there are no credentials",
+        "PAYMENTSGATE_CREDENTIALS_FILE in the environment",
+        "--credentials-file",
+    ]);
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/reset", post(reset))
         .route("/clock", post(advance_clock))
         .route("/accounts", post(add_account))
+        .route("/accounts/key", post(replace_key))
         .route("/revoke", post(revoke))
         .route("/connections/end", post(end_connections))
         .with_state(shared)
@@ -99,6 +100,17 @@ async fn add_account(State(shared): World) -> Answered {
     let credentials = Credentials::new()?;
     shared.lock().state.add_account(&credentials);
     ok(&credentials)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Account {
+    account_id: String,
+}
+
+async fn replace_key(State(shared): World, body: Bytes) -> Answered {
+    let Account { account_id } = read(&body)?;
+    ok(shared.lock().state.replace_key(&account_id)?)
 }
 
 async fn revoke(State(shared): World, body: Bytes) -> Answered {

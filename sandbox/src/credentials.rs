@@ -42,4 +42,10 @@ impl Credentials {
             realm: "sandbox".into(),
         })
     }
+
+    /// The same account with another key.
+    pub(crate) fn with_new_key(&self) -> Result<Self, Error> {
+        let Self { account_id, merchant_id, project_id, .. } = self.clone();
+        Ok(Self { account_id, merchant_id, project_id, ..Self::new()? })
+    }
 }

@@ -27,6 +27,9 @@ pub enum Error {
     /// An invalid fault.
     #[error("bad fault: {0}")]
     BadFault(String),
+    /// No account has this id.
+    #[error("there is no account {0:?}; POST /accounts adds one")]
+    UnknownAccount(String),
     /// A file of the emulator's directory could not be written.
     #[error("cannot write {}: {source}", path.display())]
     File {

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::Error;
 use crate::answer::{Answer, ApiError};
 use crate::call::Call;
 use crate::credentials::Credentials;
@@ -21,7 +22,7 @@ pub(crate) struct State {
     /// Counts of its actions.
     pub(crate) totals: Totals,
     signer: Signer,
-    accounts: HashMap<String, String>,
+    accounts: HashMap<String, Credentials>,
     families: Vec<Family>,
     access: HashMap<String, Access>,
     refresh: HashMap<String, Refresh>,
@@ -107,7 +108,15 @@ impl State {
 
     /// Adds an account.
     pub(crate) fn add_account(&mut self, credentials: &Credentials) {
-        self.accounts.insert(credentials.account_id.clone(), credentials.public_key.clone());
+        self.accounts.insert(credentials.account_id.clone(), credentials.clone());
+    }
+
+    /// Gives an account another key. Its tokens stay valid.
+    pub(crate) fn replace_key(&mut self, account_id: &str) -> Result<&Credentials, Error> {
+        let account =
+            self.accounts.get_mut(account_id).ok_or_else(|| Error::UnknownAccount(account_id.into()))?;
+        *account = account.with_new_key()?;
+        Ok(account)
     }
 
     /// Processes a request and answers it.
@@ -158,7 +167,8 @@ impl State {
     }
 
     fn issue(&mut self, body: &IssueBody, now: u64) -> Result<Answer, ApiError> {
-        if self.accounts.get(&body.account_id) != Some(&body.public_key) {
+        let account = self.accounts.get(&body.account_id);
+        if account.is_none_or(|account| account.public_key != body.public_key) {
             return Err(ApiError::credentials_not_found());
         }
         if self.switches.second_issue_kills_first {

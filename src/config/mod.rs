@@ -175,7 +175,7 @@ impl Config {
     }
 
     /// The credentials that the settings name, if any. Reads the files.
-    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Error> {
+    pub fn credentials(&self) -> Result<Option<Credentials>, Error> {
         let conflict = |one: &str, other: &str| {
             let text = format!("{one} and {other} are both set; keep one of them");
             Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text))

@@ -98,6 +98,11 @@ pub const SESSION_METRICS: &[Metric<Health>] = &[
         "How much the service's own statements of the token's lifetime differ, if by more than a minute.",
         |health| count(health.lifetime_disagreement_seconds),
     ),
+    gauge(
+        "session_file_error",
+        "1: a replaced file of the settings cannot be used, and its earlier content stays in use; file_error in the health says why.",
+        |health| flag(health.file_error.is_some()),
+    ),
     counter(
         "session_served_total",
         "Callers that got a token from memory. A program that uses the generation word (Python, Go) counts once per token.",
@@ -280,7 +285,8 @@ mod tests {
 
     #[test]
     fn each_metric_is_written_once_with_a_line_for_each_session() {
-        let text = rendered(&[("session=\"1\"".into(), health()), ("session=\"2\"".into(), health())]);
+        let second = Health { file_error: Some("text".into()), ..health() };
+        let text = rendered(&[("session=\"1\"".into(), health()), ("session=\"2\"".into(), second)]);
         let family = "# HELP paymentsgate_auth_session_last_refresh_duration_seconds How long the last renewal took.\n\
                       # TYPE paymentsgate_auth_session_last_refresh_duration_seconds gauge\n\
                       paymentsgate_auth_session_last_refresh_duration_seconds{session=\"1\"} 1.25\n\
@@ -290,6 +296,8 @@ mod tests {
             "paymentsgate_auth_session_phase{session=\"1\"} 2\n",
             "paymentsgate_auth_session_clock_skew_seconds{session=\"2\"} -2\n",
             "paymentsgate_auth_session_last_refresh_succeeded{session=\"1\"} 0\n",
+            "paymentsgate_auth_session_file_error{session=\"1\"} 0\n",
+            "paymentsgate_auth_session_file_error{session=\"2\"} 1\n",
             "# TYPE paymentsgate_auth_session_served_total counter\n",
             "paymentsgate_auth_session_served_total{session=\"1\"} 12\n",
         ] {

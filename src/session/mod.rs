@@ -80,8 +80,8 @@ impl Session {
         let pair = config.pair()?;
         let source = config.credentials_source()?.or_else(|| client.credentials.clone());
         if source.is_none() && pair.is_none() {
-            let text = "a session needs credentials (set credentials_file, or account_id and public_key) or a pair (set \
-                        access_token and refresh_token)";
+            let text = "a session needs credentials (set credentials_file, PAYMENTSGATE_CREDENTIALS_FILE in the environment, or \
+                        account_id and public_key) or a pair (set access_token and refresh_token)";
             return Err(Error::new(Status::PG_ERR_NO_CREDENTIALS, text));
         }
         let location = config.location()?;

@@ -57,7 +57,8 @@ impl Operator {
             return Err(Error::new(Status::PG_ERR_CONFLICTING_SETTINGS, text));
         }
         let credentials = config.credentials()?.ok_or_else(|| {
-            let text = "there are no credentials; set credentials_file, or account_id and public_key";
+            let text = "there are no credentials; set credentials_file (PAYMENTSGATE_CREDENTIALS_FILE in the environment), or \
+                        account_id and public_key";
             Error::new(Status::PG_ERR_NO_CREDENTIALS, text)
         })?;
         let store = client.open_store(&config.location()?, Some(&credentials), config.keyring()?)?;

@@ -19,7 +19,7 @@ MAKEFILE = "".join(file.read_text() for file in (ROOT / "Makefile", *sorted(ROOT
 DEPLOY = ROOT / "examples/deploy"
 UNITS = DEPLOY / "systemd"
 # Programs of other projects, which are not run.
-OTHERS = {"conan", "go", "jq", "pytest", "python3", "tar", "url()", "vcpkg"}
+OTHERS = {"conan", "go", "jq", "pytest", "python3", "tar", "vcpkg"}
 # How the blocks begin that are no command lines: drawings, messages, and code of other kinds.
 TEXTS = (
     "┌ token",
@@ -147,7 +147,7 @@ def curl(words: list[str], environment: dict[str, str], folder: Path) -> None:
         listened = {place for unit in UNITS.glob("*.socket") for place in values_of(unit, "ListenStream")}
         assert path in listened or path.startswith("$"), path
     for inner in re.findall(r"\$\(([^)]*)\)", " ".join(words)):
-        if inner.split()[0] not in ("cat", "url"):
+        if inner.split()[0] != "cat":
             play(inner, environment, folder)
 
 

@@ -1,10 +1,14 @@
-"""The pages, their blocks of code, and the targets of their links."""
+"""The pages, their blocks of code, and the targets of their links.
+
+`pages.py FOLDER…` follows the links of all pages of each folder; none may lead out of it.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 COMMAND_LINE = ROOT / "build/paymentsgate-auth"
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "bindings/python/README.md",
     ROOT / "examples/monitoring/README.md",
@@ -55,12 +60,12 @@ def blocks() -> Iterator[Block]:
                 yield Block(page, language, seen[language], token.content)
 
 
-def links() -> Iterator[tuple[Path, str]]:
-    for page in PAGES:
-        for token in tokens_of(page):
-            for child in token.children or []:
-                if child.type == "link_open":
-                    yield page, str(child.attrs["href"])
+def links(page: Path) -> Iterator[str]:
+    """The targets of its links and images."""
+    for token in tokens_of(page):
+        for child in token.children or []:
+            if child.type in ("link_open", "image"):
+                yield str(child.attrs["href" if child.type == "link_open" else "src"])
 
 
 def anchors(page: Path) -> set[str]:
@@ -68,3 +73,28 @@ def anchors(page: Path) -> set[str]:
     tokens = tokens_of(page)
     titles = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def broken_links(folder: Path, pages: Iterable[Path]) -> list[str]:
+    """The links of pages in the folder that lead to no file in it, or to no heading of that file."""
+    broken = []
+    for page in pages:
+        for link in links(page):
+            target, _, heading = link.partition("#")
+            if "://" in target:
+                continue
+            file = (page.parent / target).resolve() if target else page
+            is_there = file.exists() and file.is_relative_to(folder)
+            if not is_there or (heading and heading not in anchors(file)):
+                broken.append(f"{page.relative_to(folder)}: {link}")
+    return broken
+
+
+if __name__ == "__main__":
+    count, broken = 0, []
+    for folder in (Path(word).resolve() for word in sys.argv[1:]):
+        found = list(folder.rglob("*.md"))
+        count += len(found)
+        broken += broken_links(folder, found)
+    print(f"{count} pages, {len(broken)} broken links", *broken, sep="\n")
+    sys.exit(bool(broken) or not count)

@@ -12,8 +12,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import postgresql
 import pytest
 import yaml
 from commands import DEPLOY, TEXTS, commands_of, play, run
-from pages import COMMAND_LINE, PAGES, ROOT, Block, anchors, blocks, links
+from pages import COMMAND_LINE, PAGES, ROOT, Block, blocks, broken_links
 from sandbox import Sandbox, started
 
 from paymentsgate_auth import Session, Store, check_store
@@ -31,6 +32,10 @@ MONITORING = ROOT / "examples/monitoring"
 # Run by tests/packages, with an installed library.
 INSTALLED = {f"docs/{page}.md" for page in ("c", "cpp", "go")}
 SERVERS = [block for block in BLOCKS if "FastAPI(" in block.code]
+# A server in Go, which runs until a signal.
+[GO_SERVER] = [block for block in BLOCKS if "ListenAndServe()" in block.code]
+# A script, which is run as a whole.
+[BESIDE] = [block for block in BLOCKS if "pg-sandbox --keep" in block.code]
 # The variables with the authorities that programs trust.
 TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PAYMENTSGATE_TLS_CA_FILE")
 # A worker of a server: it starts the application, asks it once, and ends it.
@@ -76,7 +81,8 @@ def environment(running: Sandbox) -> dict[str, str]:
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
-    chosen = [block for block in BLOCKS if block.language in languages and block not in SERVERS]
+    alone = [*SERVERS, GO_SERVER, BESIDE]
+    chosen = [block for block in BLOCKS if block.language in languages and block not in alone]
     return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
 
 
@@ -146,15 +152,46 @@ def test_c_and_cpp(block: Block, environment: dict[str, str], tmp_path: Path) ->
     assert re.search("Bearer|a token:", run(["./shop"], environment, tmp_path).stdout)
 
 
+def test_a_server_in_go_ends_after_its_requests(
+    running: Sandbox, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A request is in progress at the signal: it gets its answer, and then the session is closed."""
+    go_module(GO_SERVER, environment, tmp_path)
+    place = f"127.0.0.1:{free_port()}"
+    program = tmp_path / "main.go"
+    program.write_text(program.read_text().replace("127.0.0.1:8080", place))
+    run(["go", "build", "-o", "shop", "."], environment, tmp_path)
+    running.fault(route="wallet", action={"kind": "delay", "ms": 1500})
+    with subprocess.Popen(["./shop"], env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as server:
+        curl = ["curl", "-sS", "--fail", "--retry", "50", "--retry-connrefused", "--retry-delay", "1"]
+        asked = subprocess.Popen(
+            [*curl, "--noproxy", "*", f"http://{place}/balance"], stdout=subprocess.PIPE, text=True
+        )
+        while asked.poll() is None and "wallet" not in running.counters()["routes"]:
+            time.sleep(0.05)
+        server.send_signal(signal.SIGTERM)
+        answer, _ = asked.communicate(timeout=60)
+        _, log = server.communicate(timeout=60)
+    assert "assets" in answer
+    assert server.returncode == 0, log
+    assert b"the session is closed" in log.splitlines()[-1], log
+
+
+def go_module(block: Block, environment: dict[str, str], folder: Path) -> bool:
+    """A module with the block, whose format is checked. Whether it is a test."""
+    (folder / "go.mod").write_text(GO_MODULE)
+    shutil.copy(ROOT / "bindings/go/pgoauth2/go.sum", folder)
+    is_test = "func Test" in block.code
+    (folder / ("shop_test.go" if is_test else "main.go")).write_text(program_of(block, environment))
+    run(["go", "vet", "."], environment, folder)
+    assert run(["gofmt", "-l", "."], environment, folder).stdout == ""
+    return is_test
+
+
 @of("go")
 def test_go(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "go.mod").write_text(GO_MODULE)
-    shutil.copy(ROOT / "bindings/go/pgoauth2/go.sum", tmp_path)
-    is_test = "func Test" in block.code
-    (tmp_path / ("shop_test.go" if is_test else "main.go")).write_text(program_of(block, environment))
-    run(["go", "vet", "."], environment, tmp_path)
+    is_test = go_module(block, environment, tmp_path)
     run(["go", "test" if is_test else "run", "."], environment, tmp_path)
-    assert run(["gofmt", "-l", "."], environment, tmp_path).stdout == ""
 
 
 @of("sql")
@@ -206,6 +243,33 @@ def test_blocks_that_need_an_installed_library_are_run_by_tests_packages(block: 
     page = str(block.page.relative_to(ROOT))
     assert page in INSTALLED
     assert block.page.name in (ROOT / "tests/packages/run.sh").read_text()
+
+
+def test_the_emulator_runs_beside_a_program(environment: dict[str, str], tmp_path: Path) -> None:
+    """As it is printed, in a shell without settings; only the files are in a folder of the test's own."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / COMMAND_LINE.name).symlink_to(COMMAND_LINE)
+    # A machine may be so slow that the next lines come before the emulator.
+    slow = tmp_path / "bin/pg-sandbox"
+    slow.write_text(f'#!/bin/sh\nsleep 2\nexec {shlex.quote(os.environ["PG_SANDBOX"])} "$@"\n')
+    slow.chmod(0o755)
+    own = {"PATH": f"{tmp_path}/bin:{environment['PATH']}", "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+    # What an earlier run has left.
+    (tmp_path / "sandbox.json").write_text('{"https": "https://127.0.0.1:1", "pid": 0}')
+    script, said = BESIDE.code.replace("/tmp/", f"{tmp_path}/"), tmp_path / "said"
+    with said.open("wb") as output:
+        shell = subprocess.Popen(
+            ["sh", "-euc", script], env=own, cwd=tmp_path, stdout=output, start_new_session=True
+        )
+    try:
+        assert shell.wait(60) == 0
+    finally:
+        # The emulator is still there if the script has failed.
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+    token, answers = said.read_text().split("\n", 1)
+    assert token.startswith("eyJ")
+    assert re.fullmatch(r'\{"access_token":"eyJ.+"\}\{"route":"issue",.+\}', answers)
 
 
 @of("")
@@ -268,15 +332,7 @@ def test_the_alert_rules_are_complete() -> None:
 
 
 def test_every_link_has_a_target() -> None:
-    broken = []
-    for page, link in links():
-        target, _, heading = link.partition("#")
-        if "://" in target:
-            continue
-        file = (page.parent / target).resolve() if target else page
-        if not file.exists() or (heading and heading not in anchors(file)):
-            broken.append(f"{page.relative_to(ROOT)}: {link}")
-    assert broken == []
+    assert broken_links(ROOT, PAGES) == []
 
 
 def test_every_page_is_in_the_summary() -> None:
@@ -362,12 +418,3 @@ def test_a_program_calls_the_agent(block: Block, environment: dict[str, str], tm
         assert re.fullmatch(r"\d+ assets\n", run([interpreter, str(program)], own, tmp_path).stdout)
     alone = subprocess.run([interpreter, program], env=own, capture_output=True, timeout=60, check=False)
     assert alone.returncode != 0, "an agent that cannot be reached is an error"
-
-
-def test_a_package_has_the_pages_that_its_pages_link_to() -> None:
-    for package in sorted((ROOT / "debian").glob("*.docs")):
-        patterns = [line for line in package.read_text().split() if line.endswith(".md")]
-        pages = {page for pattern in patterns for page in ROOT.glob(pattern)}
-        linked = {(page.parent / link.split("#")[0]).resolve() for page, link in links() if page in pages}
-        missing = {page.name for page in linked - pages if page.parent == ROOT / "docs"}
-        assert missing == set(), package.name

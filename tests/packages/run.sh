@@ -168,8 +168,8 @@ END
             CGO_LDFLAGS="-L$prefix/$libdir" go build -tags "$2" -o "$shop/go_program" .)
 }
 go_shared() { go_program "$root/examples/go/session" '' && runs go_program shared; }
-# The example of the archive, with the binding's sources that are beside it.
-go_of_the_archive() { (cd "$work/elsewhere/examples/go" && go build -o "$shop/go_of_the_archive" .); }
+# The example as it is packaged, with the binding's sources that are beside it.
+go_as_packaged() { (cd "$1/examples/go" && CGO_CPPFLAGS="-I$prefix/include" CGO_LDFLAGS="-L$prefix/$libdir" go build -o "$shop/go_as_packaged" .); }
 go_static() { go_program "$root/examples/go/session" pgauth_static && runs_alone go_program alone; }
 
 # The nth block of a language in a page of docs/.
@@ -266,6 +266,8 @@ say_what_is_in_them() {
 }
 # Not in the text of a panic either.
 no_path_of_this_machine() { ! grep -rlaF -e "$root/" -e "$HOME/" -e "${CARGO_HOME:-$HOME/.cargo}/" "$1"; }
+# Every link of every page leads to what is there, or to another host.
+pages_are_linked() { "$root/build/venv/bin/python" "$root/tests/docs/pages.py" "$@"; }
 # The emulator by itself, and by the command line, which finds it where it lies.
 emulator_is_whole() { # folder
     # shellcheck disable=SC2016 # the program's shell has the variables
@@ -401,7 +403,8 @@ use "$work/elsewhere" lib
 passes 'archive, moved: the command line' command_line_is_whole "$work/elsewhere" site-functions
 is_used 'archive, moved'
 passes 'archive, moved: go, static' go_static
-passes 'archive, moved: its own example in Go' go_of_the_archive
+passes 'archive, moved: its own example in Go' go_as_packaged "$prefix"
+passes 'archive, moved: links of the pages' pages_are_linked "$prefix"
 passes 'archive, moved: ctest' is_tested_by_ctest
 
 passes 'recipes' recipes_of_the_archive
@@ -418,6 +421,8 @@ passes 'debian: lintian' debs_by_lintian
 passes 'debian: install' install_debs
 passes 'debian: bills of materials' bills_in_debs
 use "$work/deb/usr" "lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)" --define-variable=prefix="$work/deb/usr"
+passes 'debian: links of the pages' pages_are_linked "$prefix"/share/doc/*
+passes 'debian: its own example in Go' go_as_packaged "$prefix/share/doc/libpaymentsgate-auth-dev"
 passes 'debian: the command line' command_line_is_whole "$work/deb/usr" vendor-completions
 is_used 'debian'
 passes 'debian: beside another archive in Rust' beside_another_archive

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, get_args
+from urllib.error import HTTPError
 
 import pytest
 
@@ -90,6 +92,12 @@ def test_every_fault_has_a_name_of_its_type(paymentsgate_sandbox: Sandbox) -> No
         paymentsgate_sandbox.fault("earthquake")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no route 'walet', only any, issue, refresh, wallet"):
         paymentsgate_sandbox.calls("walet")  # type: ignore[arg-type]
+
+
+def test_a_refused_request_to_the_admin_port_says_why(paymentsgate_sandbox: Sandbox) -> None:
+    with pytest.raises(HTTPError, match=r"400: Bad Request: PATCH /switches: .*rotatoin") as raised:
+        paymentsgate_sandbox.ask("PATCH", "/switches", {"rotatoin": "static"})
+    assert "rotatoin" in json.load(raised.value)["error"]
 
 
 def run(folder: Path, **environment: str | None) -> str:

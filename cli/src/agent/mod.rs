@@ -35,7 +35,7 @@ use crate::Trouble;
 use crate::arguments::AgentArguments;
 use crate::exec::is_ignored;
 use crate::exit::Exit;
-use crate::page::Color;
+use crate::page::{Color, with_options};
 use crate::settings::Settings;
 use counters::Counters;
 use listen::{Door, Sockets};
@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &AgentArguments, settings: &Settings, color: Color)
     match work(arguments, settings, &log) {
         // As every other line of the log.
         Err(error) if arguments.json => {
-            log.error(&error.text);
+            log.error(&with_options(&error));
             log.finish();
             Ok(Exit::of(error.status))
         }

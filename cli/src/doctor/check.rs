@@ -5,7 +5,7 @@ use paymentsgate_auth::Error;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::page::{BAD, DOUBTFUL, GOOD, QUIET};
+use crate::page::{BAD, DOUBTFUL, GOOD, QUIET, with_options};
 
 /// What was checked, and what was found.
 #[derive(Serialize)]
@@ -59,6 +59,6 @@ impl Check {
     }
 
     pub(super) fn failed_by(name: &'static str, error: &Error) -> Self {
-        Check::failed(name, Exit::of(error.status), &error.text)
+        Check::failed(name, Exit::of(error.status), with_options(error))
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn examine(settings: &Settings) -> Vec<Check> {
         Some((client, place))
     });
     let Some((client, (host, port, is_tls))) = found else {
-        let why = "base_url is not set";
+        let why = "base_url is not set, see above";
         return none_of(&[&[PROXY], BELOW, ABOVE].concat(), why);
     };
     let (proxy, way) = proxy::examine(settings, &client);

@@ -57,7 +57,7 @@ pub(super) fn examine(settings: &Settings, issues: bool) -> Vec<Check> {
         let mut checks = vec![place(&operator, settings)];
         checks.extend(none_of(
             &[LOCK, RECORD, ISSUE, LIFETIME],
-            "base_url is not set, so no record belongs to it",
+            "base_url is not set, see above, so no record belongs to it",
         ));
         return checks;
     }

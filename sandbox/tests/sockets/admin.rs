@@ -126,3 +126,28 @@ fn another_account_has_its_own_credentials() {
     assert_eq!(issue(&account.public_key), 200);
     assert_eq!(issue(&fixture.sandbox.credentials().public_key), 401);
 }
+
+#[test]
+fn an_account_gets_a_new_key_and_keeps_its_tokens() {
+    let fixture = Fixture::new();
+    let admin = Admin::new(&fixture);
+    let (old, pair) = (fixture.sandbox.credentials(), fixture.issue());
+    let (status, new) = admin.call("POST", "/accounts/key", &json!({"account_id": old.account_id}));
+    let new: Credentials = serde_json::from_value(new).unwrap();
+    assert_eq!((status, &new.account_id, &new.project_id), (200, &old.account_id, &old.project_id));
+    assert!(new.public_key != old.public_key && new.private_key != old.private_key);
+    let issue = |public_key: &str| {
+        let body = json!({"account_id": old.account_id, "public_key": public_key});
+        let url = format!("{}/auth/token", fixture.sandbox.urls().http);
+        admin.client.post(url).json(&body).send().unwrap().status()
+    };
+    assert_eq!((issue(&old.public_key).as_u16(), issue(&new.public_key).as_u16()), (401, 200));
+    assert_eq!(fixture.get("/wallet", &pair.access).status(), 200);
+    let outcomes: Vec<_> = fixture.sandbox.journal().into_iter().map(|entry| entry.outcome).collect();
+    assert_eq!(outcomes, ["200", "401", "200"]);
+
+    let (status, error) = admin.call("POST", "/accounts/key", &json!({"account_id": "nobody"}));
+    assert!(status == 400 && error["error"].as_str().unwrap().contains("nobody"), "{error}");
+    admin.call("POST", "/reset", &Value::Null);
+    assert_eq!((issue(&old.public_key).as_u16(), issue(&new.public_key).as_u16()), (200, 401));
+}

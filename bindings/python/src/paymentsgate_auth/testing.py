@@ -11,11 +11,13 @@ pytest loads it where the package is installed. The fixture ``paymentsgate_sandb
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sysconfig
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,11 +101,22 @@ class Sandbox:
         self.ask("POST", "/reset")
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """One request to the emulator's admin port, for all that has no method here. Returns the JSON."""
+        """One request to the emulator's admin port, for all that has no method here. Returns the JSON.
+
+        If the emulator refuses it, the ``urllib.error.HTTPError`` has the reason in its text.
+        """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address["admin"] + path, data, method=method)
-        with _DIRECT.open(request, timeout=10) as answer:
-            return json.load(answer)
+        try:
+            with _DIRECT.open(request, timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read()
+            reason = f"{error.reason}: {method} {path}: {text.decode()}"
+            raise urllib.error.HTTPError(
+                error.url, error.code, reason, error.headers, io.BytesIO(text)
+            ) from None
 
 
 # The proxies of the environment are for the program under test.
