@@ -11,7 +11,8 @@ from table import print_row
 
 ROUNDS = int(os.environ.get("PG_BENCH_ROUNDS", "9"))
 SECONDS = os.environ.get("PG_BENCH_SECONDS", "0.5")
-# The threads of each program are in this many processes: each of ours has its own reactor, and all pay for the split alike.
+# The threads of each program are in this many processes: each of ours has its own reactor, and all
+# programs pay for the split alike.
 PROCESSES = int(os.environ.get("PG_BENCH_PROCESSES", "1"))
 HERE = Path("build/benches")
 OURS = HERE / "request_pg"
