@@ -43,7 +43,7 @@ POSITIONS = "opening", "first", "middle"
 # The moments that languages other than C test: only the waiting of the language differs.
 ELSEWHERE = ("opening", "always"), ("first", "once"), ("middle", "always")
 TIMES = {"once": 1, "always": -1}
-LATE = "answered after"
+LATE = re.compile("answered after|PG_ERR_TIMEOUT")
 DEFECT = re.compile(r"defect|report it|panic", re.I)
 
 
@@ -92,8 +92,8 @@ class Outcome:
 
     @property
     def is_late_alone(self) -> bool:
-        """Whether nothing was wrong but that an answer came too late."""
-        return bool(self.complaints) and all(LATE in complaint for complaint in self.complaints)
+        """Whether nothing was wrong but that answers came too late."""
+        return bool(self.complaints) and all(LATE.search(complaint) for complaint in self.complaints)
 
 
 def number_of(error: str, call: str) -> int:
@@ -445,7 +445,7 @@ def judged(case: Case, lines: list[list[str]], lag: float) -> list[str]:
             continue
         most = (OPENING_MS if who == "open" else float(deadline)) + GRACE_MS + lag
         if float(took) > most:
-            complaints.append(f"{about}{LATE} {took} ms (lag {lag:.0f}): {status} {text}")
+            complaints.append(f"{about}answered after {took} ms (lag {lag:.0f}): {status} {text}")
         fine = {"PG_OK", "PG_ERR_TIMEOUT", *case.answers}
         if case.harmless and case.service == "well":
             fine = {"PG_OK"}
