@@ -333,11 +333,12 @@ def program(case: Case, services: Services) -> Iterator[Program]:
 
 
 def play(cases: list[Case], services: Services) -> dict[Case, Outcome]:
-    """Runs cases. One that was only late is played again by itself: a busy machine is in time then, and a
-    deadline that is not kept is missed again."""
+    """Runs cases. One that was only late is played again by itself, twice at most: a busy machine is in time
+    then, and a deadline that is not kept is missed again."""
     outcomes = play_once(cases, services)
-    for case in [case for case, outcome in outcomes.items() if outcome.is_late_alone]:
-        outcomes |= play_once([case], services)
+    for _ in range(2):
+        for case in [case for case, outcome in outcomes.items() if outcome.is_late_alone]:
+            outcomes |= play_once([case], services)
     return outcomes
 
 
