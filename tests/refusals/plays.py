@@ -43,7 +43,6 @@ POSITIONS = "opening", "first", "middle"
 # The moments that languages other than C test: only the waiting of the language differs.
 ELSEWHERE = ("opening", "always"), ("first", "once"), ("middle", "always")
 TIMES = {"once": 1, "always": -1}
-LATE = re.compile("answered after|PG_ERR_TIMEOUT")
 DEFECT = re.compile(r"defect|report it|panic", re.I)
 
 
@@ -89,11 +88,6 @@ class Outcome:
 
     complaints: list[str] = field(default_factory=list)
     met: int = 0
-
-    @property
-    def is_late_alone(self) -> bool:
-        """Whether nothing was wrong but that answers came too late."""
-        return bool(self.complaints) and all(LATE.search(complaint) for complaint in self.complaints)
 
 
 def number_of(error: str, call: str) -> int:
@@ -333,16 +327,6 @@ def program(case: Case, services: Services) -> Iterator[Program]:
 
 
 def play(cases: list[Case], services: Services) -> dict[Case, Outcome]:
-    """Runs cases. One that was only late is played again by itself, twice at most: a busy machine is in time
-    then, and a deadline that is not kept is missed again."""
-    outcomes = play_once(cases, services)
-    for _ in range(2):
-        for case in [case for case, outcome in outcomes.items() if outcome.is_late_alone]:
-            outcomes |= play_once([case], services)
-    return outcomes
-
-
-def play_once(cases: list[Case], services: Services) -> dict[Case, Outcome]:
     """Runs cases one after the other, in one program as long as its session lives."""
     outcomes: dict[Case, Outcome] = {}
     left = list(cases)

@@ -17,7 +17,7 @@ import pytest
 from sandbox import closed_port, started
 
 # The programs mostly wait.
-AT_ONCE = int(os.environ.get("PG_PLAYS_AT_ONCE", "6"))
+AT_ONCE = int(os.environ.get("PG_PLAYS_AT_ONCE", "4"))
 
 CASES = plays.cases()
 
