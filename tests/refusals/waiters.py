@@ -99,13 +99,13 @@ def tell(who: str, timeout: float, took: float | str, status: str, text: str) ->
 class Loop(threading.Thread):
     """The tasks of one event loop, which wait side by side."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, spare: float) -> None:
         super().__init__(daemon=True)
         tasks = life.tasks
         self._waits: list[tuple[str, float, Callable[[float], Awaitable[object]]]] = [
-            ("task for a token", 0.3, tasks.token),
-            ("task for a token", 0.5, tasks.token),
-            ("task for a request", 0.4, lambda timeout: tasks.request("GET", "/wallet", timeout=timeout)),
+            ("task for a token", 0.3 + spare, tasks.token),
+            ("task for a token", 0.5 + spare, tasks.token),
+            ("task for a request", 0.4 + spare, lambda limit: tasks.request("GET", "/wallet", timeout=limit)),
             ("task that is canceled", 0.2, lambda timeout: canceled(tasks.token(), timeout)),
         ]
         self._lines: list[tuple[str, float, float, str, str]] = []
@@ -160,20 +160,21 @@ class Lag(threading.Thread):
             self.most = max(self.most, time.monotonic() - begun - 0.002)
 
 
-def wait(life: Life) -> None:
+def wait(life: Life, spare: float) -> None:
+    """Lets all callers wait, each with this time to spare."""
     session, client = life.session, life.client
     lag = Lag()
     waiters = [
-        Loop(life),
-        Waiter("token", 0.3, session.token),
-        Waiter("token", 0.5, session.token),
+        Loop(life, spare),
+        Waiter("token", 0.3 + spare, session.token),
+        Waiter("token", 0.5 + spare, session.token),
         Waiter("token at once", 0, session.token),
-        Waiter("request", 0.4, lambda timeout: session.request("GET", "/wallet", timeout=timeout)),
-        Waiter("issue", 0.4, lambda timeout: client.issue(timeout=timeout)),
+        Waiter("request", 0.4 + spare, lambda timeout: session.request("GET", "/wallet", timeout=timeout)),
+        Waiter("issue", 0.4 + spare, lambda timeout: client.issue(timeout=timeout)),
         Waiter("health", 0, lambda _: session.health()),
     ]
     lag.start()
-    until = time.monotonic() + 0.5 + HANGS
+    until = time.monotonic() + 0.5 + spare + HANGS
     for waiter in waiters:
         waiter.start()
     answered = [waiter.answer(until) for waiter in waiters]
@@ -192,7 +193,7 @@ def main() -> None:
         timeout = float(number or 0) / 1000
         begun = time.monotonic()
         if command == "wait":
-            wait(life)
+            wait(life, timeout)
         else:
             calls: dict[str, Callable[[], object]] = {
                 "open": life.open,

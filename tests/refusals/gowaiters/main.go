@@ -121,15 +121,16 @@ func (w *waiter) begin() {
 	}()
 }
 
-func (l *life) wait() {
+// wait lets all callers wait, each with this time to spare.
+func (l *life) wait(spare time.Duration) {
 	waiters := []*waiter{
-		{name: "token", wait: l.token, after: 300 * time.Millisecond},
-		{name: "token", wait: l.token, after: 500 * time.Millisecond},
+		{name: "token", wait: l.token, after: 300*time.Millisecond + spare},
+		{name: "token", wait: l.token, after: 500*time.Millisecond + spare},
 		{name: "token at once", wait: l.token},
 		{name: "token, canceled", wait: l.token, after: 200 * time.Millisecond, canceled: true},
-		{name: "request", wait: l.request, after: 400 * time.Millisecond},
+		{name: "request", wait: l.request, after: 400*time.Millisecond + spare},
 		{name: "request, canceled", wait: l.request, after: 300 * time.Millisecond, canceled: true},
-		{name: "issue", wait: l.issue, after: 400 * time.Millisecond},
+		{name: "issue", wait: l.issue, after: 400*time.Millisecond + spare},
 		{name: "health", wait: func(context.Context) error { _, err := l.session.Health(); return err }},
 	}
 	over, lag := make(chan struct{}), make(chan time.Duration)
@@ -137,7 +138,7 @@ func (l *life) wait() {
 	for _, waiter := range waiters {
 		waiter.begin()
 	}
-	until, hanging := time.After(500*time.Millisecond+hangs), false
+	until, hanging := time.After(500*time.Millisecond+spare+hangs), false
 	for _, waiter := range waiters {
 		select {
 		case answer := <-waiter.answered:
@@ -191,7 +192,7 @@ func main() {
 		var err error
 		switch command {
 		case "wait":
-			life.wait()
+			life.wait(time_)
 			continue
 		case "age":
 			err = life.age(time_)
