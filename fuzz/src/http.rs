@@ -76,10 +76,30 @@ static PEER: LazyLock<Peer> = LazyLock::new(|| {
     Peer { port, authority }
 });
 
+/// A connection of the server. The signal of a broken pipe ends a fuzz target, so that one is found which the library raises. The
+/// server must raise none: a `write` of std does not, but its vectored one does.
+struct Connection(TcpStream);
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 fn serve(tcp: TcpStream, http1: &Arc<ServerConfig>, http2: &Arc<ServerConfig>) -> std::io::Result<()> {
     let answer = ANSWER.lock().unwrap().clone();
     let tls = |config: &Arc<ServerConfig>, tcp| {
-        StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), tcp)
+        StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), Connection(tcp))
     };
     match answer.mode {
         Mode::Plain => serve_http1(tcp, &answer),
@@ -115,7 +135,10 @@ fn serve_http1(mut stream: impl Read + Write, answer: &Answer) -> std::io::Resul
     stream.flush()
 }
 
-fn serve_http2(mut stream: StreamOwned<ServerConnection, TcpStream>, answer: &Answer) -> std::io::Result<()> {
+fn serve_http2(
+    mut stream: StreamOwned<ServerConnection, Connection>,
+    answer: &Answer,
+) -> std::io::Result<()> {
     stream.read_exact(&mut [0; "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()])?;
     stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
     let mut body = Vec::new();
@@ -138,7 +161,7 @@ fn serve_http2(mut stream: StreamOwned<ServerConnection, TcpStream>, answer: &An
     count(&body, answer);
     stream.write_all(&answer.bytes)?;
     stream.flush()?;
-    stream.sock.shutdown(Shutdown::Write)
+    stream.sock.0.shutdown(Shutdown::Write)
 }
 
 fn count(request: &[u8], answer: &Answer) {

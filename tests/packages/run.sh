@@ -339,6 +339,11 @@ install_debs() {
         dpkg --root="$work/deb" --force-depends --force-script-chrootless --force-not-root --install $(debs) &&
         find "$work/deb/usr" -name '*.pc' | xargs grep '^prefix=/usr$' && no_path_of_this_machine "$work/deb/usr"
 }
+notices_in_debs() {
+    for package in libpaymentsgate-auth1 libpaymentsgate-auth-dev paymentsgate-auth; do
+        zcat "$work/deb/usr/share/doc/$package/THIRD-PARTY-NOTICES.txt.gz" | cmp - "$root/THIRD-PARTY-NOTICES.txt" || return 1
+    done
+}
 # As text: dh_compress must leave them alone.
 bills_in_debs() {
     (cd "$work/deb/usr/share/doc" && grep -q '"pkg:cargo/ring@' libpaymentsgate-auth1/paymentsgate-auth.cdx.json &&
@@ -419,6 +424,7 @@ is_used 'vcpkg'
 passes 'debian: fits this system' debs_fit_this_system
 passes 'debian: lintian' debs_by_lintian
 passes 'debian: install' install_debs
+passes 'debian: the licences of others' notices_in_debs
 passes 'debian: bills of materials' bills_in_debs
 use "$work/deb/usr" "lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)" --define-variable=prefix="$work/deb/usr"
 passes 'debian: links of the pages' pages_are_linked "$prefix"/share/doc/*
