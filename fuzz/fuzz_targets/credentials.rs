@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| pg_fuzz::credentials::run(bytes));
+libfuzzer_sys::fuzz_target!(init: pg_fuzz::end_at_a_panic(), |bytes: &[u8]| pg_fuzz::credentials::run(bytes));

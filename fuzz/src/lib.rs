@@ -17,3 +17,14 @@ pub mod redis;
 mod scripted;
 pub mod settings;
 pub mod times;
+
+/// Ends the program at any panic, also at one that the library would catch.
+#[allow(dead_code, clippy::print_stderr, reason = "for the programs of a fuzzer alone, not for the tests")]
+pub fn end_at_a_panic() {
+    // Its first call sets its own hook, which must not come later.
+    paymentsgate_auth::ffi::pg_abi_version();
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        std::process::abort();
+    }));
+}

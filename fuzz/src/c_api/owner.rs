@@ -116,8 +116,8 @@ pub fn check_error(error: Option<&pg_error>) {
     // SAFETY: the error is valid, or NULL.
     unsafe {
         let status = pg_error_status(error);
-        assert!(status != Status::PG_ERR_INTERNAL && status != Status::PG_ERR_INVALID_UTF8);
         let text = borrowed(pg_error_text(error)).expect("an error has a text");
+        assert!(status != Status::PG_ERR_INTERNAL && status != Status::PG_ERR_INVALID_UTF8, "{text}");
         check_text(&text);
         for text in
             [pg_error_server_code(error), pg_error_server_message(error), pg_error_server_details(error)]

@@ -198,9 +198,17 @@ impl Driver {
             // Another thread may have removed this waiter and not yet delivered its answer.
             runtime::wait(runtime::seat(), &mut answer, HANDOVER)
         });
-        answered.and_then(Result::ok).unwrap_or_else(|| {
-            Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
-        })
+        match answered {
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) => {
+                Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
+            }
+            None => {
+                let text = "no token within the deadline: the thread of this process that has the answer gets no processor; \
+                            ask again";
+                Err(Error::new(Status::PG_ERR_TIMEOUT, text))
+            }
+        }
     }
 
     /// Waits for a token without blocking: the answer completes an operation of a queue.
@@ -530,13 +538,40 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use super::flights::tests::driver;
     use super::*;
     use crate::event::Operation;
     use crate::queue::Queue;
     use crate::secret::Secret;
+    use crate::store::MemoryStore;
 
     fn refresh() -> RefreshToken {
         RefreshToken::new(Secret::new("r").unwrap())
+    }
+
+    /// A machine that is busy may stop it for any time, between the lock and the answer.
+    #[test]
+    fn a_caller_whose_answer_another_thread_has_and_does_not_deliver_is_told_at_its_deadline() {
+        let driver = driver(MemoryStore::default());
+        let request = |timeout| driver.token_request(timeout, Duration::ZERO);
+        let (release, released) = channel::<()>();
+        let stopped = Box::new(move |_| released.recv().unwrap_or_default());
+        driver.add_waiter(driver.new_id(), request(FOREVER), stopped);
+        let patience = Duration::from_millis(500);
+        thread::scope(|threads| {
+            let caller = threads.spawn(|| driver.ask(patience, request(patience)));
+            while driver.state().work().waiting.len() < 2 {
+                thread::yield_now();
+            }
+            // Answers both, the first one first.
+            threads.spawn(|| driver.close(Duration::ZERO));
+            let error = caller.join().unwrap().map(|_| ()).unwrap_err();
+            assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "{error}");
+            drop(release);
+        });
     }
 
     /// Idle work is dropped, and with it a refresh token that nobody has noted anywhere else.
