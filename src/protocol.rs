@@ -151,7 +151,7 @@ impl Call {
         // Some gateways declare a coding for a plain body. So the body decides; the header only explains one that
         // cannot be read.
         let unreadable = |what: &str| match content_coding(answer) {
-            Some(encoding) => malformed(&format!("is compressed ({encoding:?}), which was not asked for")),
+            Some(coding) => malformed(&format!("is compressed ({coding}), which was not asked for")),
             None => malformed(what),
         };
         let text = std::str::from_utf8(&answer.body).map_err(|_| unreadable("is not UTF-8"))?;
@@ -232,13 +232,16 @@ pub fn abandoned(is_refresh: bool, status: Status, text: &str) -> Error {
     Error::new(status, format!("{text}{}", advice(fate))).with_fate(fate)
 }
 
-/// The coding of a body that should be plain JSON, from its header or its first bytes.
-fn content_coding(answer: &RawResponse) -> Option<String> {
+/// The coding of a body that should be plain JSON, from its header or its first bytes. A server may write anything into the header,
+/// also a token of ours, so only names that are known are shown.
+fn content_coding(answer: &RawResponse) -> Option<&'static str> {
     const PLAIN: [&str; 5] = ["", "identity", "none", "utf-8", "utf8"];
-    let is_plain = |coding: &str| PLAIN.iter().any(|plain| coding.trim().eq_ignore_ascii_case(plain));
-    let said = answer.header(CONTENT_ENCODING).filter(|codings| !codings.split(',').all(is_plain));
-    let is_gzip = answer.body.starts_with(&[0x1f, 0x8b]);
-    said.or(is_gzip.then_some("gzip")).map(|codings| codings.chars().take(32).collect())
+    const KNOWN: [&str; 6] = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress"];
+    let said = answer.header(CONTENT_ENCODING).unwrap_or_default().to_ascii_lowercase();
+    match said.split(',').map(str::trim).find(|coding| !PLAIN.contains(coding)) {
+        Some(coding) => Some(KNOWN.into_iter().find(|known| *known == coding).unwrap_or("unknown coding")),
+        None => answer.body.starts_with(&[0x1f, 0x8b]).then_some("gzip"),
+    }
 }
 
 fn answer_error(answer: &RawResponse, status: Status, text: String) -> Error {
