@@ -204,7 +204,7 @@ test-endurance: $(OUT)/endurance $(PG_SANDBOX) $(VENV)/ready ## An hour of proce
 	PG_ENDURANCE=$< PYTHONPATH=$(HELPERS):tests/processes $(PYTEST) tests/endurance
 
 # Two release builds of everything: half an hour.
-test-reproducible: library wheel-files dist deb ## What is given to others is built again elsewhere, and compared bit by bit
+test-reproducible: library wheel-files dist recipes deb ## What is given to others is built again elsewhere, and compared bit by bit
 	tests/reproducible/run.sh $(EPOCH)
 
 soak: $(STAGED) $(PG_SANDBOX) $(VENV)/ready test-cinstall test-pypy test-free-threaded test-reproducible ## The simulated lives by the thousand, each fuzz target for an hour, real processes for ten minutes on each store

@@ -18,7 +18,7 @@ ln -s "${CARGO_HOME:-$HOME/.cargo}"/* "$copy/cargo-home"
     umask 027
     cd "$copy/sources"
     export TZ=Pacific/Kiritimati LC_ALL=tr_TR.UTF-8 USER=somebody LOGNAME=somebody CARGO_HOME="$copy/cargo-home"
-    make --no-print-directory EPOCH="$seconds" library wheel-files dist deb
+    make --no-print-directory EPOCH="$seconds" library wheel-files dist recipes deb
 )
 
 # Both lists, so that a file that only one of them has differs too.

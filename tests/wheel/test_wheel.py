@@ -369,6 +369,11 @@ def test_the_same_sources_make_the_same_source_distribution(sdist: Path, tmp_pat
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     assert {"THIRD-PARTY-NOTICES.txt", "sbom.cdx.json", "scripts/cargo-release", "Cargo.lock"} <= names
+    # What other targets of make leave in the tree, as those that .gitignore names.
+    for made in ("target", "build", "fuzz/target", "fuzz/artifacts", "fuzz/Cargo.lock"):
+        path = sdist.parents[1] / made / "something"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     run(sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path, sdist.parents[1], cwd=tmp_path)
     assert (tmp_path / sdist.name).read_bytes() == sdist.read_bytes()
 
