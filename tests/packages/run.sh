@@ -373,6 +373,7 @@ passes 'cmake: versions' cmake -D TEMPLATE="$root/cmake/PaymentsgateAuthConfigVe
 
 passes 'install' make_install install
 passes 'install: the library has its links' versioned
+passes 'install: no path of this machine in the static library' no_path_of_this_machine "$work/prefix/lib/libpaymentsgate_auth.a"
 passes 'install: the symbols of the library have versions' symbols_have_versions "$work/prefix/lib/libpaymentsgate_auth.so"
 passes 'install: the loader tells an older library' older_library_is_told "$work/prefix/lib/libpaymentsgate_auth.so"
 passes 'install: the command line' command_line_is_whole "$work/prefix" site-functions
