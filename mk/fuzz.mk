@@ -13,7 +13,8 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 # A search for leaks after each input, and the entropic choice of inputs, take half of the time of those targets whose library is
 # large: so leaks are looked for at the end.
 FUZZ_ONE = fuzz/target/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=4096 \
-    -detect_leaks=0 -entropic=0 -print_final_stats=1 -artifact_prefix=fuzz/artifacts/$$target/ build/fuzz/corpus/$$target fuzz/corpus/$$target
+    -detect_leaks=0 -entropic=0 -print_final_stats=1 -artifact_prefix=fuzz/artifacts/$$target/ \
+    build/fuzz/corpus/$$target fuzz/corpus/$$target
 
 # Inputs with new coverage are kept in build/fuzz/corpus, and an input that fails in fuzz/artifacts.
 fuzz: setup ## Each fuzz target for a minute; FUZZ_SECONDS=600 for longer, ONLY=redis for one

@@ -35,8 +35,8 @@ RECOVERY_MS = 3000
 # The time in which a caller has a token although a harmless call is refused.
 IN_TIME_MS = 300
 # The time that callers have in addition then: a disk or a processor that others use must not end their wait.
-# In all it is less than the second after which the library looks again by itself: a lost wake-up fails.
-SPARE_MS = 650
+# With it, each deadline is below the second after which the library looks again: a lost wake-up fails.
+SPARE_MS = 450
 # How long the programs try, to distinguish a late token from one that never comes.
 PATIENCE_MS = 8000
 # Opening a session waits for nothing.
