@@ -253,7 +253,9 @@ impl Client {
             let text = format!("{}: the deadline passed before it began, so nothing was sent", call.name());
             return Err(unsent(&call)(Error::new(Status::PG_ERR_TIMEOUT, text)));
         }
-        let result = call.make(&*self.transport, &*self.clock, self.limit, left).await;
+        let own = self.credentials.as_ref().map(CredentialsSource::last);
+        let others = own.as_ref().map(|own| &own.public_key);
+        let result = call.make(&*self.transport, &*self.clock, self.limit, left, others.as_slice()).await;
         result.map_err(|failure| failure.error)
     }
 

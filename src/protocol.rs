@@ -57,17 +57,19 @@ impl Call {
         }
     }
 
-    /// Sends the one request of this call, and returns its result.
+    /// Sends the one request of this call, and returns its result. An error shows none of the secrets that the call presents,
+    /// and none of `others`: a proxy that confuses two answers, or the service, may repeat what an earlier call has presented.
     pub async fn make(
         self,
         transport: &dyn Transport,
         clock: &dyn Clock,
         limit: Limit,
         timeout: Duration,
+        others: &[&Secret],
     ) -> Result<Pair, Failure> {
         let started = clock.now();
         let exchange = transport.send(self.request(limit, timeout)).await;
-        self.interpret(exchange, started)
+        self.interpret(exchange, started, others)
     }
 
     fn request(&self, limit: Limit, timeout: Duration) -> Request {
@@ -84,12 +86,12 @@ impl Call {
     }
 
     /// Interprets the result of the exchange. `started` is the anchor if an answer arrived before the body had left.
-    fn interpret(self, exchange: Exchange, started: Moment) -> Result<Pair, Failure> {
+    fn interpret(self, exchange: Exchange, started: Moment, others: &[&Secret]) -> Result<Pair, Failure> {
         let sent = exchange.sent;
         let anchor = sent.unwrap_or(started);
         let result = match exchange.result {
             Ok(answer) if (200..300).contains(&answer.status) => self.read_pair(&answer, anchor),
-            Ok(answer) => Err(self.read_refusal(&answer, anchor)),
+            Ok(answer) => Err(self.read_refusal(&answer, anchor, others)),
             Err(error) => Err(error),
         };
         let fate =
@@ -183,8 +185,8 @@ impl Call {
         Ok((token, pair.refresh_token.map(RefreshToken::new)))
     }
 
-    fn read_refusal(&self, answer: &RawResponse, now: Moment) -> Error {
-        let server = ServerError::read(&answer.body, &self.secrets());
+    fn read_refusal(&self, answer: &RawResponse, now: Moment, others: &[&Secret]) -> Error {
+        let server = ServerError::read(&answer.body, &[&self.secrets(), others].concat());
         let said = server.as_ref().and_then(|server| server.code.as_ref()).map(|code| format!(" ({code})"));
         let said = said.unwrap_or_default();
         let code = answer.status;

@@ -242,7 +242,7 @@ fn tokens(config: &mut Config, mark: &str, is_refresh: bool) {
             assert!(pair.token.access.expose().len() <= LIMIT && seen == 1);
         }
         Err(error) => {
-            let secrets = if is_refresh { vec![mark, ACCESS] } else { vec![PUBLIC_KEY] };
+            let secrets = if is_refresh { vec![mark, ACCESS, PUBLIC_KEY] } else { vec![PUBLIC_KEY] };
             check(&error, &secrets);
             assert!(error.fate != Fate::PG_FATE_UNSENT || seen == 0, "{error:?}");
             assert_eq!(error.fate == Fate::PG_FATE_NONE, !is_refresh, "{error:?}");

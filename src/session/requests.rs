@@ -155,7 +155,7 @@ pub(super) async fn token(
     driver.add_waiter(
         id,
         driver.token_request(left, min_remaining),
-        Box::new(move |answer| drop(sender.send(answer))),
+        Box::new(move |answer| Box::new(move || drop(sender.send(answer)))),
     );
     match answer.await {
         Ok(answer) => answer.map(|committed| committed.grant),

@@ -56,7 +56,7 @@ fn make(call: Call, script: &Script) -> Result<Pair, Error> {
 
 fn attempt(call: Call, script: &Script) -> Result<Pair, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(call.make(script, &FrozenClock, LIMIT, Duration::from_secs(45)))
+    runtime.block_on(call.make(script, &FrozenClock, LIMIT, Duration::from_secs(45), &[]))
 }
 
 fn issue() -> Call {

@@ -203,7 +203,7 @@ impl Service {
 
     fn answer(&mut self, process: u64, call: Call, now: Moment) -> Result<Pair, Failure> {
         let wire = Wire(Mutex::new(self), now);
-        let result = ready(call.make(&wire, &At(now), LIMIT, Duration::from_secs(45)));
+        let result = ready(call.make(&wire, &At(now), LIMIT, Duration::from_secs(45), &[]));
         if let Ok(pair) = &result {
             self.note_pair(process, *pair.token.fingerprint(), now.boot);
         }

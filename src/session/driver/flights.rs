@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::event::Level;
 use crate::protocol::Call;
 use crate::runtime::{self, race};
+use crate::secret::Secret;
 use crate::status::Status;
 use crate::store::{Committed, Loaded, Refusal, Store, while_keeping_lease};
 use crate::token::{Pair, RefreshToken};
@@ -101,6 +102,7 @@ impl Driver {
         } else if outcome.result.is_ok() && outcome.store_error.is_none() {
             state.work().private_refresh = None;
         }
+        state.work().presented.take_if(|_| outcome.result.is_ok());
         outcome.stats.leaves_maybe_spent = outcome.maybe_spent.is_some();
         state.work().maybe_spent = outcome.maybe_spent.take();
         self.step_with(state, SessionEvent::FlightEnded(Box::new(outcome)));
@@ -163,6 +165,7 @@ impl Driver {
         FlightDeps { record_number, store, credentials }: &FlightDeps,
     ) -> Result<Input, Error> {
         let is_closed = self.state().machine.is_closed();
+        let key = credentials.as_ref().map(|credentials| &credentials.public_key);
         Ok(match step {
             Step::Refresh(refresh) if is_closed => {
                 store.retract(refresh).await?;
@@ -210,8 +213,13 @@ impl Driver {
                 } else {
                     (longest, Duration::MAX)
                 };
-                self.state().work().at_risk = refresh.maybe_spent_if_lost().filter(|_| may_replay);
-                let call = self.call(self.refresh_call(refresh), timeout, patience);
+                {
+                    let mut state = self.state();
+                    let work = state.work();
+                    work.presented = Some(refresh.secret().clone());
+                    work.at_risk = refresh.maybe_spent_if_lost().filter(|_| may_replay);
+                }
+                let call = self.call(self.refresh_call(refresh), timeout, patience, key);
                 let called = while_keeping_lease(&**store, call).await;
                 // From here on the flight itself keeps a refresh token that may be spent.
                 self.state().work().at_risk = None;
@@ -226,7 +234,7 @@ impl Driver {
                     }
                     let call = Call::Issue(Credentials::clone(credentials));
                     let timeout = self.call_timeout(self.account.client.issue_timeout, issues);
-                    while_keeping_lease(&**store, self.call(call, timeout, patience(issues))).await
+                    while_keeping_lease(&**store, self.call(call, timeout, patience(issues), key)).await
                 }
                 None => Input::Stopped(Error::new(
                     Status::PG_ERR_NO_CREDENTIALS,
@@ -250,10 +258,13 @@ impl Driver {
     }
 
     fn refresh_call(&self, refresh: RefreshToken) -> Call {
-        // Not the published token: a refused token is no longer published, but its Refresh still carries it.
-        let state = self.state();
-        let current = state.machine.current().filter(|_| self.account.client.send_bearer_on_refresh);
-        Call::Refresh { refresh, access: current.map(|committed| committed.token().access.clone()) }
+        let access = self.current_access().filter(|_| self.account.client.send_bearer_on_refresh);
+        Call::Refresh { refresh, access }
+    }
+
+    /// The access token of the machine. A refused token is no longer published, but its Refresh still carries it.
+    fn current_access(&self) -> Option<Secret> {
+        self.state().machine.current().map(|committed| committed.token().access.clone())
     }
 
     /// The timeout of a call: its full limit while there is a token to hand out. Without one, if an Issue could help,
@@ -264,11 +275,15 @@ impl Driver {
         longest.min(usable_for.max(patience(calls)))
     }
 
-    async fn call(&self, call: Call, timeout: Duration, patience: Duration) -> Input {
+    /// `key`: the public key, which no error may show.
+    async fn call(&self, call: Call, timeout: Duration, patience: Duration, key: Option<&Secret>) -> Input {
+        let (access, presented) = (self.current_access(), self.state().work().presented.clone());
+        let secrets: Vec<&Secret> =
+            [key, access.as_ref(), presented.as_ref()].into_iter().flatten().collect();
         let Client { clock, limit, .. } = &*self.account.client;
         self.state().machine.note_call(call.name(), self.now());
-        let called =
-            call.make(&GivesUpWithoutToken { driver: self, patience }, &**clock, *limit, timeout).await;
+        let transport = GivesUpWithoutToken { driver: self, patience };
+        let called = call.make(&transport, &**clock, *limit, timeout, &secrets).await;
         if let Err(failure) = &called {
             self.state().machine.note_failure(&failure.error);
         }

@@ -28,18 +28,17 @@ use crate::event::{Body, Level};
 use crate::queue::Completion;
 use crate::random;
 use crate::runtime;
+use crate::secret::Secret;
 use crate::status::Status;
 use crate::store::{Committed, Store};
 use crate::sync::{ignore_poison, lock};
 use crate::token::{Fingerprint, MaybeSpentRefreshToken, RefreshToken};
 
-/// How long another thread may take to deliver an answer that it has already taken.
-const HANDOVER: Duration = Duration::from_millis(40);
-
 /// The answer to a waiting caller.
 pub(super) type TokenResult = Result<Committed, Error>;
-/// Delivers the answer to a waiting caller.
-pub(super) type Callback = Box<dyn FnOnce(TokenResult) + Send>;
+/// Takes the answer of a waiting caller, under the lock of the session. The result tells the caller, outside the lock.
+pub(super) type Reply = Box<dyn FnOnce(TokenResult) -> Tell + Send>;
+pub(super) type Tell = Box<dyn FnOnce() + Send>;
 
 /// Stops a request when it is dropped.
 type Stop = oneshot::Sender<()>;
@@ -91,7 +90,7 @@ struct State {
 /// What an idle session has none of: a process may have very many.
 #[derive(Default)]
 struct Work {
-    waiting: BTreeMap<WaiterId, Callback>,
+    waiting: BTreeMap<WaiterId, Reply>,
     /// How many threads are delivering answers.
     answering: usize,
     /// The running requests. Dropping the sender stops a request.
@@ -105,6 +104,8 @@ struct Work {
     maybe_spent: Option<MaybeSpentRefreshToken>,
     /// The refresh token of the running Refresh; `maybe_spent` if the flight is interrupted.
     at_risk: Option<MaybeSpentRefreshToken>,
+    /// The refresh token that was presented last, until there is a new pair: the service may repeat it in an error.
+    presented: Option<Secret>,
     /// The last reported tokens, and how often each was reported.
     reported: VecDeque<(Fingerprint, u64)>,
     /// The last error of a file that was logged.
@@ -162,7 +163,7 @@ impl Driver {
     }
 
     /// Adds a waiter under a new number. `reply` gets the answer, perhaps before this returns.
-    pub(super) fn add_waiter(&self, id: WaiterId, request: TokenRequest, reply: Callback) {
+    pub(super) fn add_waiter(&self, id: WaiterId, request: TokenRequest, reply: Reply) {
         let TokenRequest { deadline, min_remaining, wants_newer } = request;
         self.step(SessionEvent::Ask { id, deadline, min_remaining, wants_newer }, |state| {
             state.work().waiting.insert(id, reply);
@@ -177,7 +178,7 @@ impl Driver {
 
     /// Removes a waiter that no longer needs its answer.
     pub(super) fn leave(&self, id: WaiterId) {
-        // Dropped outside the lock: a value in the callback may take the lock when dropped.
+        // Dropped outside the lock: a value in it may take the lock when dropped.
         let reply = self.state().work().waiting.remove(&id);
         drop(reply);
         self.step(SessionEvent::Leave(id), |_| {});
@@ -185,30 +186,27 @@ impl Driver {
 
     /// Waits for a token until the deadline.
     pub(super) fn ask(&self, timeout: Duration, request: TokenRequest) -> TokenResult {
-        let (sender, mut answer) = oneshot::channel();
+        let answer = Arc::new(Mutex::new(None));
+        let (sender, told) = oneshot::channel();
         let deadline = Instant::now() + timeout.min(FOREVER);
         let id = self.new_id();
-        // Fails if the caller has gone, which does no harm.
-        let reply = Box::new(move |answer| drop(sender.send(answer)));
+        let place = answer.clone();
+        let reply: Reply = Box::new(move |answer| {
+            *lock(&place) = Some(answer);
+            // Fails if the caller has gone, which does no harm.
+            Box::new(move || sender.send(()).unwrap_or_default())
+        });
         let seat = (!timeout.is_zero()).then(runtime::seat).flatten();
         self.add_waiter(id, request, reply);
         let left = deadline.saturating_duration_since(Instant::now());
-        let answered = runtime::wait(seat, &mut answer, left).or_else(|| {
+        if runtime::wait(seat, told, left).is_none() {
+            // After this there is an answer, even if another thread gets no processor to tell it.
             self.step(SessionEvent::Leave(id), |_| {});
-            // Another thread may have removed this waiter and not yet delivered its answer.
-            runtime::wait(runtime::seat(), &mut answer, HANDOVER)
-        });
-        match answered {
-            Some(Ok(answer)) => answer,
-            Some(Err(_)) => {
-                Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
-            }
-            None => {
-                let text = "no token within the deadline: the thread of this process that has the answer gets no processor; \
-                            ask again";
-                Err(Error::new(Status::PG_ERR_TIMEOUT, text))
-            }
         }
+        let answer = lock(&answer).take();
+        answer.unwrap_or_else(|| {
+            Err(Error::new(Status::PG_ERR_INTERNAL, "a caller was not answered; please report it"))
+        })
     }
 
     /// Waits for a token without blocking: the answer completes an operation of a queue.
@@ -220,8 +218,8 @@ impl Driver {
             canceled.store(true, Ordering::SeqCst);
             driver.upgrade().into_iter().for_each(|driver| driver.leave(id));
         });
-        let reply = Box::new(move |answer: TokenResult| {
-            end.complete(Body::Token(answer.map(|committed| committed.grant)))
+        let reply: Reply = Box::new(move |answer| {
+            Box::new(move || end.complete(Body::Token(answer.map(|committed| committed.grant))))
         });
         self.add_waiter(id, request, reply);
         if is_canceled.load(Ordering::SeqCst) {
@@ -402,7 +400,8 @@ impl Driver {
         self.perform(state, actions);
     }
 
-    /// Publishes under the lock, so that readers see generations in order. Answers callers outside the lock.
+    /// Publishes under the lock, so that readers see generations in order. Callers have their answers under the lock, and are
+    /// told outside of it.
     fn perform(&self, mut state: MutexGuard<'_, State>, mut actions: Vec<Action>) {
         let timers = Timers::get(&self.account.client.clock);
         if let Err(error) = &timers {
@@ -432,7 +431,7 @@ impl Driver {
                     ));
                 }
                 Action::Answer(id, answer) => {
-                    answers.extend(state.work().waiting.remove(&id).map(|to| (to, answer)))
+                    answers.extend(state.work().waiting.remove(&id).map(|reply| reply(answer)));
                 }
             }
         }
@@ -449,11 +448,11 @@ impl Driver {
         } else {
             Some(Answering::begin(self, state))
         };
-        // Before the answers: a panic in a callback must not prevent the start of a flight.
+        // First: a panic where a caller is told must not prevent the start of a flight.
         for (plan, deps) in launches {
             self.start_flight(plan, deps);
         }
-        answers.into_iter().for_each(|(reply, answer)| reply(answer));
+        answers.into_iter().for_each(|tell| tell());
         drop(answering);
     }
 }
@@ -526,13 +525,14 @@ impl Work {
             private_refresh,
             maybe_spent,
             at_risk,
+            presented,
             reported,
             file_error,
         } = self;
         let runs = *answering > 0 || in_flight.is_some() || at_risk.is_some();
-        let is_kept = private_refresh.is_some() || maybe_spent.is_some() || file_error.is_some();
+        let has_token = private_refresh.is_some() || maybe_spent.is_some() || presented.is_some();
         let is_awaited = !(waiting.is_empty() && requests.is_empty() && subscribers.is_empty());
-        !runs && !is_kept && !is_awaited && reported.is_empty()
+        !runs && !has_token && !is_awaited && reported.is_empty() && file_error.is_none()
     }
 }
 

@@ -96,7 +96,7 @@ fn without_timers_every_waiter_gets_the_reason() {
     let driver = driver(MemoryStore::default());
     let request = driver.token_request(LONG, Duration::ZERO);
     for id in [1, 2] {
-        driver.add_waiter(id, request, Box::new(|_| {}));
+        driver.add_waiter(id, request, Box::new(|_| Box::new(|| {})));
     }
     let error = Error::new(Status::PG_ERR_SYSTEM, "no timers");
     let actions = driver.state().release_all_waiters(driver.now(), &error);
@@ -110,7 +110,7 @@ fn without_timers_every_waiter_gets_the_reason() {
 #[test]
 fn a_fired_timer_is_set_anew_and_another_one_stays() {
     let driver = driver_without_time();
-    driver.add_waiter(1, driver.token_request(LONG, Duration::ZERO), Box::new(|_| {}));
+    driver.add_waiter(1, driver.token_request(LONG, Duration::ZERO), Box::new(|_| Box::new(|| {})));
     let first = driver.state().due.unwrap();
     driver.tick((first.0, first.1 - 1));
     assert_eq!(driver.state().due, Some(first), "another timer fired");

@@ -7,20 +7,19 @@ use super::flights::tests::driver;
 use super::*;
 use crate::event::Operation;
 use crate::queue::Queue;
-use crate::secret::Secret;
 use crate::store::MemoryStore;
 
 fn refresh() -> RefreshToken {
     RefreshToken::new(Secret::new("r").unwrap())
 }
 
-/// A machine that is busy may stop it for any time, between the lock and the answer.
+/// A machine that is busy may stop a thread for any time.
 #[test]
-fn a_caller_whose_answer_another_thread_has_and_does_not_deliver_is_told_at_its_deadline() {
+fn a_caller_takes_its_answer_at_its_deadline_although_the_thread_that_tells_it_is_stopped() {
     let driver = driver(MemoryStore::default());
     let request = |timeout| driver.token_request(timeout, Duration::ZERO);
     let (release, released) = channel::<()>();
-    let stopped = Box::new(move |_| released.recv().unwrap_or_default());
+    let stopped: Reply = Box::new(|_| Box::new(move || released.recv().unwrap_or_default()));
     driver.add_waiter(driver.new_id(), request(FOREVER), stopped);
     let patience = Duration::from_millis(500);
     thread::scope(|threads| {
@@ -28,10 +27,10 @@ fn a_caller_whose_answer_another_thread_has_and_does_not_deliver_is_told_at_its_
         while driver.state().work().waiting.len() < 2 {
             thread::yield_now();
         }
-        // Answers both, the first one first.
+        // Tells both, the first one first.
         threads.spawn(|| driver.close(Duration::ZERO));
         let error = caller.join().unwrap().map(|_| ()).unwrap_err();
-        assert_eq!(error.status, Status::PG_ERR_TIMEOUT, "{error}");
+        assert_eq!(error.status, Status::PG_ERR_CLOSED, "{error}");
         drop(release);
     });
 }
@@ -40,8 +39,8 @@ fn a_caller_whose_answer_another_thread_has_and_does_not_deliver_is_told_at_its_
 #[test]
 fn work_is_kept_as_long_as_any_part_of_it_is_needed() {
     type Needs = (&'static str, fn(&mut Work));
-    let needs: [Needs; 10] = [
-        ("a waiter", |work| drop(work.waiting.insert(1, Box::new(|_| {})))),
+    let needs: [Needs; 11] = [
+        ("a waiter", |work| drop(work.waiting.insert(1, Box::new(|_| Box::new(|| {}))))),
         ("a thread that answers", |work| work.answering = 1),
         ("a request", |work| drop(work.requests.insert(1, None))),
         ("a subscriber", |work| {
@@ -52,6 +51,7 @@ fn work_is_kept_as_long_as_any_part_of_it_is_needed() {
         ("the refresh token of a private pair", |work| work.private_refresh = Some(refresh())),
         ("a token that may be spent", |work| work.maybe_spent = refresh().into_maybe_spent()),
         ("a token at risk", |work| work.at_risk = refresh().into_maybe_spent()),
+        ("a token that an error may repeat", |work| work.presented = Secret::new("r")),
         ("a report", |work| {
             work.reported.push_back((Fingerprint::of(&Secret::new("a").unwrap()), 1));
         }),

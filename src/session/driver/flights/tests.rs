@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::super::account::Account;
 use super::super::super::decision::Policy;
 use super::super::super::plan::Cause;
-use super::super::Work;
+use super::super::{Reply, TokenRequest, Work};
 use super::*;
 use crate::clock::{BootId, Clock, Moment, SystemClock};
 use crate::config::Config;
@@ -33,6 +33,17 @@ impl Transport for Generous {
     fn send(&self, _request: Request) -> Sending<'_> {
         let body = Wiped::new(br#"{"access_token":"a","expires_in":3600}"#.to_vec());
         let answer = RawResponse { status: 200, body, ..RawResponse::default() };
+        Box::pin(std::future::ready(Exchange { sent: None, result: Ok(answer) }))
+    }
+}
+
+/// A service that refuses all, and repeats secrets of any call.
+struct Indiscreet;
+
+impl Transport for Indiscreet {
+    fn send(&self, _request: Request) -> Sending<'_> {
+        let body = br#"{"error":"NO","message":"key old-refresh old-access","data":["key","old-refresh","old-access"]}"#;
+        let answer = RawResponse { status: 401, body: Wiped::new(body.to_vec()), ..RawResponse::default() };
         Box::pin(std::future::ready(Exchange { sent: None, result: Ok(answer) }))
     }
 }
@@ -124,18 +135,19 @@ pub(in super::super) fn driver(store: impl Store + 'static) -> Arc<Driver> {
 }
 
 fn driver_of(store: impl Store + 'static, transport: impl Transport + 'static) -> Arc<Driver> {
-    driver_on(Arc::new(SystemClock), store, transport)
+    driver_on(Arc::new(SystemClock), store, transport, None)
 }
 
 fn driver_on(
     clock: Arc<dyn Clock>,
     store: impl Store + 'static,
     transport: impl Transport + 'static,
+    first: Option<Committed>,
 ) -> Arc<Driver> {
     let client = Client::with_parts(&Config::default(), Box::new(transport), clock.clone()).unwrap();
     let [account_id, public_key] = ["account", "key"].map(|text| Secret::new(text).unwrap());
     let account = Arc::new(Account::fixed(client.clone(), Arc::new(Credentials { account_id, public_key })));
-    Driver::new(Policy::default(), account, Arc::new(store), None).unwrap()
+    Driver::new(Policy::default(), account, Arc::new(store), first).unwrap()
 }
 
 struct Standing(Moment);
@@ -154,7 +166,7 @@ impl Clock for Standing {
 pub(in super::super) fn driver_without_time() -> Arc<Driver> {
     let now = SystemClock.now();
     let clock = Standing(Moment { boot: now.boot + Duration::from_secs(3600), ..now });
-    driver_on(Arc::new(clock), locked_out(), Silent)
+    driver_on(Arc::new(clock), locked_out(), Silent, None)
 }
 
 #[test]
@@ -189,11 +201,28 @@ fn a_lease_that_is_lost_after_the_store_has_failed_does_not_prevent_a_private_pa
     assert!(driver.close(PATIENCE), "the flight has ended");
 }
 
+/// A proxy may also give the answer of one call to the next one.
 #[test]
-fn a_flight_starts_even_if_a_callback_panics() {
+fn no_error_of_a_call_shows_a_secret_of_another_one() {
+    let (store, clock) = (MemoryStore::default(), Arc::new(SystemClock));
+    let [access, refresh] = ["old-access", "old-refresh"].map(|text| Secret::new(text).unwrap());
+    let token = Token::new(access, Lifetime::of(Duration::from_secs(3600)), clock.now());
+    let first = store.put(Pair { token, refresh: Some(RefreshToken::new(refresh)) }, 1);
+    let driver = driver_on(clock, store, Indiscreet, Some(first));
+    let request = TokenRequest { wants_newer: true, ..driver.token_request(PATIENCE, Duration::ZERO) };
+    let error = driver.ask(PATIENCE, request).unwrap_err();
+    assert!(error.text.starts_with("issue: "), "a Refresh was refused in a flight before: {error}");
+    let server = error.server.unwrap();
+    assert_eq!(server.message.as_deref(), Some("[redacted] [redacted] [redacted]"));
+    assert_eq!(server.details.as_deref(), Some(r#"["[redacted]","[redacted]","[redacted]"]"#));
+}
+
+#[test]
+fn a_flight_starts_even_if_telling_a_caller_panics() {
     let driver = driver(broken(Breaks::InTheMiddle));
     let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
-    let asked = || driver.add_waiter(driver.new_id(), at_once, Box::new(|_| panic!("a defect")));
+    let reply: Reply = Box::new(|_| Box::new(|| panic!("a defect")));
+    let asked = || driver.add_waiter(driver.new_id(), at_once, reply);
     assert!(defect::catch_panic(asked).is_err());
     assert!(driver.close(PATIENCE), "it has started, so it ends");
 }
