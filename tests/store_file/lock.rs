@@ -20,38 +20,6 @@ impl Disk for Opens {
     fn open_lock(&self, path: &Path, _makes: bool) -> io::Result<File> {
         (self.0.lock().unwrap())(path)
     }
-
-    fn open(&self, path: &Path) -> io::Result<File> {
-        SystemDisk.open(path)
-    }
-
-    fn read(&self, file: &File, limit: u64, into: &mut Vec<u8>) -> io::Result<()> {
-        SystemDisk.read(file, limit, into)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<File> {
-        SystemDisk.create(path)
-    }
-
-    fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
-        SystemDisk.write(file, bytes)
-    }
-
-    fn sync(&self, file: &File) -> io::Result<()> {
-        SystemDisk.sync(file)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        SystemDisk.rename(from, to)
-    }
-
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.sync_folder(path)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.remove(path)
-    }
 }
 
 fn record_on(folder: &Path, open: impl FnMut(&Path) -> io::Result<File> + Send + 'static) -> RecordFile {

@@ -1,7 +1,7 @@
 //! Files that are not trusted: those that others could write or can read, of other accounts, of other versions; and broken
 //! records, which are replaced.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use paymentsgate_auth::clock::SystemClock;
 use paymentsgate_auth::error::Error;
 use paymentsgate_auth::status::Status;
-use paymentsgate_auth::store::{Disk, RecordFile, Store, SystemDisk};
+use paymentsgate_auth::store::{Disk, RecordFile, Store};
 use ring::digest::{SHA256, digest};
 use tokio::runtime::Builder;
 
@@ -165,29 +165,8 @@ fn a_removed_folder_is_created_again() {
 fn a_file_system_that_cannot_sync_folders_gives_one_warning_and_no_error() {
     struct NoSync(i32);
     impl Disk for NoSync {
-        fn open(&self, path: &Path) -> io::Result<File> {
-            SystemDisk.open(path)
-        }
-        fn read(&self, file: &File, most: u64, into: &mut Vec<u8>) -> io::Result<()> {
-            SystemDisk.read(file, most, into)
-        }
-        fn create(&self, path: &Path) -> io::Result<File> {
-            SystemDisk.create(path)
-        }
-        fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
-            SystemDisk.write(file, bytes)
-        }
-        fn sync(&self, file: &File) -> io::Result<()> {
-            SystemDisk.sync(file)
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            SystemDisk.rename(from, to)
-        }
         fn sync_folder(&self, _path: &Path) -> io::Result<()> {
             Err(io::Error::from_raw_os_error(self.0))
-        }
-        fn remove(&self, path: &Path) -> io::Result<()> {
-            SystemDisk.remove(path)
         }
     }
     for (code, is_good) in [(libc::EINVAL, true), (libc::EOPNOTSUPP, true), (libc::EIO, false)] {

@@ -2,8 +2,6 @@
 //! process.
 
 mod flights;
-#[cfg(test)]
-mod steps;
 mod subscribers;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -17,24 +17,47 @@ const PRIVATE: u32 = 0o600;
 /// Does not follow a symbolic link, and does not block on a named pipe.
 const SAFE_FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
-/// The operations. Paths are always complete.
+/// The operations, as this machine's file system performs them. Paths are always complete.
 pub trait Disk: Send + Sync {
     /// Opens a file for reading.
-    fn open(&self, path: &Path) -> io::Result<File>;
+    fn open(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).custom_flags(SAFE_FLAGS).open(path)
+    }
+
     /// Reads the following bytes, at most `limit`.
-    fn read(&self, file: &File, limit: u64, into: &mut Vec<u8>) -> io::Result<()>;
+    fn read(&self, file: &File, limit: u64, into: &mut Vec<u8>) -> io::Result<()> {
+        file.take(limit).read_to_end(into).map(|_| ())
+    }
+
     /// Makes a new file that only its owner can access. The file must not exist.
-    fn create(&self, path: &Path) -> io::Result<File>;
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).mode(PRIVATE).custom_flags(SAFE_FLAGS).open(path)
+    }
+
     /// Writes all bytes.
-    fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()>;
+    fn write(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+
     /// Makes the content durable, even through a loss of power.
-    fn sync(&self, file: &File) -> io::Result<()>;
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
     /// Renames a file, replacing an existing one.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
     /// Makes the names in a folder durable, even through a loss of power.
-    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
     /// Removes a file.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
 
     /// Opens a lock file; `makes` says whether it is made if there is none. Nothing is ever written to it.
     fn open_lock(&self, path: &Path, makes: bool) -> io::Result<File> {
@@ -61,39 +84,7 @@ pub trait Disk: Send + Sync {
 #[derive(Debug, Default)]
 pub struct SystemDisk;
 
-impl Disk for SystemDisk {
-    fn open(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).custom_flags(SAFE_FLAGS).open(path)
-    }
-
-    fn read(&self, file: &File, limit: u64, into: &mut Vec<u8>) -> io::Result<()> {
-        file.take(limit).read_to_end(into).map(|_| ())
-    }
-
-    fn create(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().write(true).create_new(true).mode(PRIVATE).custom_flags(SAFE_FLAGS).open(path)
-    }
-
-    fn write(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
-        file.write_all(bytes)
-    }
-
-    fn sync(&self, file: &File) -> io::Result<()> {
-        file.sync_all()
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-}
+impl Disk for SystemDisk {}
 
 /// Opens a folder, to check and correct its mode.
 pub(super) fn open_folder(path: &Path) -> io::Result<File> {

@@ -78,32 +78,12 @@ impl Disk for HangingDisk {
         self.step(Step::Open, || SystemDisk.open(path))
     }
 
-    fn read(&self, file: &File, limit: u64, into: &mut Vec<u8>) -> io::Result<()> {
-        SystemDisk.read(file, limit, into)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<File> {
-        SystemDisk.create(path)
-    }
-
-    fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
-        SystemDisk.write(file, bytes)
-    }
-
     fn sync(&self, file: &File) -> io::Result<()> {
         self.step(Step::Sync, || SystemDisk.sync(file))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step(Step::Rename, || SystemDisk.rename(from, to))
-    }
-
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.sync_folder(path)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.remove(path)
     }
 
     fn open_lock(&self, path: &Path, makes: bool) -> io::Result<File> {
