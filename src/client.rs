@@ -177,7 +177,7 @@ impl Client {
         timeout: Option<Duration>,
     ) -> Result<Pair, Error> {
         let source = self.default_source(&credentials);
-        self.call(self.issue_call(credentials)?, source, timeout.unwrap_or(self.issue_timeout))
+        self.call(self.issue_call(credentials)?, None, source, timeout.unwrap_or(self.issue_timeout))
     }
 
     /// Like the blocking call, without waiting: the answer ends an operation of a queue.
@@ -189,7 +189,7 @@ impl Client {
     ) {
         let source = self.default_source(&credentials);
         match self.issue_call(credentials) {
-            Ok(call) => self.start(call, source, timeout.unwrap_or(self.issue_timeout), end),
+            Ok(call) => self.start(call, None, source, timeout.unwrap_or(self.issue_timeout), end),
             Err(error) => end.fail(error),
         }
     }
@@ -216,7 +216,8 @@ impl Client {
         refresh: RefreshToken,
         timeout: Option<Duration>,
     ) -> Result<Pair, Error> {
-        self.call(self.refresh_call(access, refresh), None, timeout.unwrap_or(self.refresh_timeout))
+        let (call, unsent) = self.refresh_call(access, refresh);
+        self.call(call, unsent, None, timeout.unwrap_or(self.refresh_timeout))
     }
 
     /// Like the blocking call, without waiting: the answer ends an operation of a queue.
@@ -227,11 +228,14 @@ impl Client {
         refresh: RefreshToken,
         timeout: Option<Duration>,
     ) {
-        self.start(self.refresh_call(access, refresh), None, timeout.unwrap_or(self.refresh_timeout), end);
+        let (call, unsent) = self.refresh_call(access, refresh);
+        self.start(call, unsent, None, timeout.unwrap_or(self.refresh_timeout), end);
     }
 
-    fn refresh_call(&self, access: Option<Secret>, refresh: RefreshToken) -> Call {
-        Call::Refresh { refresh, access: access.filter(|_| self.send_bearer_on_refresh) }
+    /// The call, and the access token if it is not sent.
+    fn refresh_call(&self, access: Option<Secret>, refresh: RefreshToken) -> (Call, Option<Secret>) {
+        let (sent, unsent) = if self.send_bearer_on_refresh { (access, None) } else { (None, access) };
+        (Call::Refresh { refresh, access: sent }, unsent)
     }
 
     /// Makes the call, with the newest credentials of `source`. The timeout counts from `started`, since the library's
@@ -239,6 +243,7 @@ impl Client {
     async fn make(
         &self,
         mut call: Call,
+        unsent_access: Option<Secret>,
         source: Option<CredentialsSource>,
         started: Moment,
         timeout: Duration,
@@ -254,14 +259,16 @@ impl Client {
             return Err(unsent(&call)(Error::new(Status::PG_ERR_TIMEOUT, text)));
         }
         let own = self.credentials.as_ref().map(CredentialsSource::last);
-        let others = own.as_ref().map(|own| &own.public_key);
-        let result = call.make(&*self.transport, &*self.clock, self.limit, left, others.as_slice()).await;
+        let key = own.as_ref().map(|own| &own.public_key);
+        let others: Vec<_> = key.into_iter().chain(&unsent_access).collect();
+        let result = call.make(&*self.transport, &*self.clock, self.limit, left, &others).await;
         result.map_err(|failure| failure.error)
     }
 
     fn start(
         self: &Arc<Self>,
         call: Call,
+        unsent_access: Option<Secret>,
         source: Option<CredentialsSource>,
         timeout: Duration,
         end: Completion,
@@ -275,7 +282,7 @@ impl Client {
         end.on_cancel(move || drop(cancel));
         let client = self.clone();
         runtime.spawn(async move {
-            let work = client.make(call, source, started, timeout);
+            let work = client.make(call, unsent_access, source, started, timeout);
             match race(defect::catch_panic_async(work), canceled).await {
                 Some(Ok(outcome)) => {
                     end.complete(Body::Token(outcome.map(|pair| ShardedArc::new(Grant::bare(pair)))));
@@ -290,6 +297,7 @@ impl Client {
     fn call(
         self: &Arc<Self>,
         call: Call,
+        unsent_access: Option<Secret>,
         source: Option<CredentialsSource>,
         timeout: Duration,
     ) -> Result<Pair, Error> {
@@ -297,7 +305,7 @@ impl Client {
         let unsent = unsent(&call);
         check_time(&call, timeout).map_err(&unsent)?;
         let (client, started) = (self.clone(), self.clock.now());
-        let work = async move { client.make(call, source, started, timeout).await };
+        let work = async move { client.make(call, unsent_access, source, started, timeout).await };
         match runtime::run(work, timeout) {
             Ok(Some(result)) => result,
             Ok(None) => {

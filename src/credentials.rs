@@ -10,6 +10,7 @@ use once_cell::race::OnceBox;
 use serde::Deserialize;
 
 use crate::error::Error;
+use crate::redaction::path_text;
 use crate::rotation::Reloaded;
 use crate::secret::{Secret, Wiped};
 use crate::status::Status;
@@ -224,8 +225,10 @@ pub(crate) fn without_mark(text: &str) -> &str {
 /// Reads a file that a setting names.
 pub fn read_file(setting: &str, path: &Path) -> Result<Wiped<Vec<u8>>, Error> {
     std::fs::read(path).map(Wiped::new).map_err(|error| {
-        let text =
-            format!("{setting}: cannot read {}: {error}; check the path and its permissions", path.display());
+        let text = format!(
+            "{setting}: cannot read {}: {error}; check the path and its permissions",
+            path_text(path)
+        );
         Error::new(Status::PG_ERR_FILE_UNREADABLE, text)
     })
 }

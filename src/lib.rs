@@ -23,6 +23,7 @@
 //! | `defect` | a panic becomes an error |
 //! | `sync` | locks and atomics, which the models in `tests/loom` replace |
 //! | `allocator` | memory that is wiped when it is freed |
+//! | [`redaction`] | no secret in a text that others have written |
 //! | [`token`], [`expiry`], [`secret`], [`clock`], [`error`], [`status`], `random` | small values, no network |
 //!
 //! # For Rust programs
@@ -58,6 +59,8 @@ pub mod protocol;
 pub mod queue;
 mod random;
 #[doc(hidden)]
+pub mod redaction;
+#[doc(hidden)]
 pub mod request;
 mod rotation;
 mod runtime;
@@ -83,6 +86,7 @@ pub use error::{Error, ServerError};
 pub use event::{Body, Event, Level, Notice, Operation};
 pub use expiry::Lifetime;
 pub use queue::Queue;
+pub use redaction::path_text;
 pub use request::{ApiRequest, Response};
 pub use runtime::sharded_arc::{Published, ShardedArc};
 pub use secret::Secret;

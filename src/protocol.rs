@@ -15,7 +15,8 @@ use crate::clock::{Clock, Moment};
 use crate::credentials::{Credentials, without_mark};
 use crate::error::{Error, ServerError};
 use crate::expiry::{ExpiresIn, Lifetime};
-use crate::secret::{Secret, Wiped, redact};
+use crate::redaction::{redact, redact_json, redact_value};
+use crate::secret::{Secret, Wiped};
 use crate::status::{Fate, Status};
 use crate::token::{MaybeSpentRefreshToken, Pair, RefreshToken, Token};
 use crate::transport::{Exchange, Limit, RawResponse, Request, Transport};
@@ -92,7 +93,11 @@ impl Call {
         let result = match exchange.result {
             Ok(answer) if (200..300).contains(&answer.status) => self.read_pair(&answer, anchor),
             Ok(answer) => Err(self.read_refusal(&answer, anchor, others)),
-            Err(error) => Err(error),
+            // A proxy or a certificate may hold any text.
+            Err(error) => {
+                let secrets = [&self.secrets(), others].concat();
+                Err(Error { text: redact(error.text, &secrets), ..error })
+            }
         };
         let fate =
             result.as_ref().map_or_else(|error| self.fate(error, sent.is_some()), |_| Fate::PG_FATE_NONE);
@@ -374,36 +379,6 @@ impl ServerError {
 /// Control characters from a server must not reach a log.
 fn one_line(text: String) -> String {
     text.replace(char::is_control, " ")
-}
-
-/// Removes secrets from JSON, even those that are hidden by escapes; `None` if that is not certain.
-fn redact_json(json: &str, secrets: &[&Secret]) -> Option<String> {
-    let shows_secret = |json: &str| secrets.iter().any(|secret| json.contains(secret.expose()));
-    let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
-    let mut plain = redact(json.to_owned(), secrets);
-    // Without escapes a text is as it looks. A number that held a secret is no number any more.
-    if json.contains('\\') || !is_json(&plain) {
-        plain = redact_value(serde_json::from_str(json).ok()?, secrets).to_string();
-    }
-    (!shows_secret(&plain)).then_some(plain)
-}
-
-/// Removes secrets from texts, keys and numbers. What is left is still JSON.
-fn redact_value(value: Value, secrets: &[&Secret]) -> Value {
-    match value {
-        Value::String(text) => redact(text, secrets).into(),
-        Value::Array(items) => items.into_iter().map(|item| redact_value(item, secrets)).collect(),
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(key, field)| (redact(key, secrets), redact_value(field, secrets)))
-            .collect(),
-        Value::Number(number) => {
-            let text = number.to_string();
-            let plain = redact(text.clone(), secrets);
-            if plain == text { number.into() } else { plain.into() }
-        }
-        Value::Null | Value::Bool(_) => value,
-    }
 }
 
 /// The header holds seconds or a date. A date is compared with the server's own clock, if the server sends it.

@@ -1,13 +1,15 @@
 //! Authenticated requests to the rest of the API: which requests are valid, and when a request is sent again.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::Error;
-use crate::secret::Wiped;
+use crate::redaction::redact;
+use crate::secret::{Secret, Wiped};
 use crate::status::Status;
 use crate::token::Grant;
 use crate::transport::{Limit, RawResponse, Request};
@@ -37,8 +39,7 @@ pub struct ApiRequest {
     body: Option<Wiped<Vec<u8>>>,
 }
 
-/// A complete response of any status.
-#[derive(Debug)]
+/// A complete response of any status. Debug shows no header and no body, which may be secret.
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
@@ -214,15 +215,23 @@ impl Attempts {
         }
     }
 
-    /// The error of a request that has ended, which says whether the request may have acted.
-    pub fn failed(&self, was_sent: bool, error: Error) -> Error {
-        Error { may_have_acted: !self.is_safe && may_be_seen(was_sent, error.status), ..error }
+    /// The error of a request with this token that has ended. It says whether the request may have acted, and does not show
+    /// the token, which a proxy or a certificate may hold.
+    pub fn failed(&self, was_sent: bool, token: &Secret, error: Error) -> Error {
+        let may_have_acted = !self.is_safe && may_be_seen(was_sent, error.status);
+        Error { may_have_acted, text: redact(error.text, &[token]), ..error }
     }
 }
 
 /// Whether the service may have seen a request that failed.
 fn may_be_seen(was_sent: bool, status: Status) -> bool {
     was_sent && status != Status::PG_ERR_STREAM_REFUSED
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl Response {
@@ -246,6 +255,10 @@ mod tests {
         Attempts::new(false, true)
     }
 
+    fn token() -> Secret {
+        Secret::new("t0ken").unwrap()
+    }
+
     #[test]
     fn a_refused_token_is_renewed_once_and_the_second_refusal_is_returned() {
         let mut attempts = post();
@@ -258,7 +271,7 @@ mod tests {
         let (status, mut attempts) = (Status::PG_ERR_CONNECTION_LOST, Attempts::new(true, true));
         assert_eq!(attempts.after(true, Err(status)), Next::Retry);
         assert_eq!(attempts.after(true, Err(status)), Next::Done);
-        let error = attempts.failed(true, Error::new(status, "simulated"));
+        let error = attempts.failed(true, &token(), Error::new(status, "simulated"));
         assert!(!error.may_have_acted && error.is_retryable());
     }
 
@@ -266,9 +279,23 @@ mod tests {
     fn a_request_that_may_have_acted_is_not_sent_again_and_the_error_says_so() {
         for status in [Status::PG_ERR_CONNECTION_LOST, Status::PG_ERR_TIMEOUT] {
             assert_eq!(post().after(true, Err(status)), Next::Done);
-            let error = post().failed(true, Error::new(status, "simulated"));
+            let error = post().failed(true, &token(), Error::new(status, "simulated"));
             assert!(error.may_have_acted && !error.is_retryable(), "{status:?}");
         }
+    }
+
+    #[test]
+    fn neither_an_error_nor_a_debug_line_shows_what_an_answer_repeats() {
+        let error = Error::new(Status::PG_ERR_CERTIFICATE_NAME, "it is only valid for https://x/t0ken");
+        assert_eq!(post().failed(false, &token(), error).text, "it is only valid for https://x/[redacted]");
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("t0ken"))]);
+        let body = || Wiped::new(b"t0ken".to_vec());
+        let response = Response { status: 200, headers: headers.clone(), body: body() };
+        let answer = RawResponse { status: 200, headers, body: body(), exceeds: None };
+        assert_eq!(
+            format!("{response:?} {answer:?}"),
+            "Response { status: 200, .. } RawResponse { status: 200, .. }"
+        );
     }
 
     #[test]
@@ -280,7 +307,9 @@ mod tests {
         }
         // Nothing listens at the address: the caller decides how long to wait.
         assert_eq!(post().after(false, Err(Status::PG_ERR_CONNECT)), Next::Done);
-        assert!(post().failed(false, Error::new(Status::PG_ERR_CONNECT, "simulated")).is_retryable());
+        assert!(
+            post().failed(false, &token(), Error::new(Status::PG_ERR_CONNECT, "simulated")).is_retryable()
+        );
     }
 
     #[test]

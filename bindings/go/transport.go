@@ -4,6 +4,7 @@ package pgauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -37,6 +38,11 @@ const defaultWait = 30 * time.Second
 func NewTransport(provider TokenProvider, serviceURL string, base http.RoundTripper) (*Transport, error) {
 	service, err := url.Parse(serviceURL)
 	if err != nil {
+		// Without the URL, which may hold a password.
+		var parsing *url.Error
+		if errors.As(err, &parsing) {
+			err = parsing.Err
+		}
 		return nil, fmt.Errorf("pgauth: invalid URL of the service: %w", err)
 	}
 	if service.Host == "" || service.Scheme != "https" && service.Scheme != "http" {

@@ -1,11 +1,13 @@
 //! The arguments of the command line.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Parser, Subcommand, value_parser};
 
 use crate::exit::Exit;
 use crate::page::Color;
@@ -199,7 +201,7 @@ impl Patience {
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsArguments {
     /// A setting by its name, repeatable. Others can see it in `ps`: for a secret, name a file.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, global = true)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Assignment, global = true)]
     pub(crate) set: Vec<(String, String)>,
     /// A JSON object of settings.
     #[arg(long, value_name = "FILE", global = true)]
@@ -218,9 +220,27 @@ pub(crate) struct SettingsArguments {
     pub(crate) store: Option<String>,
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("give NAME=VALUE, for example store=file:/folder")?;
-    Ok((name.to_owned(), value.to_owned()))
+/// Reads NAME=VALUE. Clap's own error would show the text, which may be a secret.
+#[derive(Clone)]
+struct Assignment;
+
+impl TypedValueParser for Assignment {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&Arg>,
+        text: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        match text.to_str().and_then(|text| text.split_once('=')) {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => {
+                let text = "--set: give NAME=VALUE, for example store=file:/folder\n";
+                Err(clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

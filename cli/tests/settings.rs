@@ -125,11 +125,19 @@ fn a_secret_in_an_invalid_setting_is_not_shown() {
         bench.command(&["status", "--settings", &broken]),
         bench.command(&["doctor", "--settings", &file]),
         bench.command(&["status", "--set", "proxy=ftp://user:hunter2@host"]),
+        bench.command(&["status", "--set", "proxy=http://proxy:3128:user:hunter2"]),
+        bench.command(&["status", "--set", "store=name.example:6380,password=hunter2,ssl=True"]),
+        bench.command(&["status", "--set", "base_url=https://host/?token=hunter2"]),
+        bench.command(&["status", "--set", "Hunter2=", "--set", "hunter2=="]),
+        bench.command(&["status", "--credentials-file", r#"{"public_key": "hunter2"}"#]),
+        bench.command(&["doctor", "--credentials-file", r#"{"public_key": "hunter2"}"#]),
         variable,
     ] {
         let ran = bench.run_command(command).ends(3);
         assert!(!ran.out.contains("hunter2") && !ran.err.contains("hunter2"), "{} {}", ran.out, ran.err);
     }
+    let ran = bench.run(&["status", "--set", "static_token:hunter2"]).ends(2).says(&["--set", "NAME=VALUE"]);
+    assert!(!ran.err.contains("hunter2"), "{}", ran.err);
 }
 
 #[test]

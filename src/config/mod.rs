@@ -308,11 +308,11 @@ impl Config {
 
 fn unknown(name: &str) -> Error {
     let names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
-    let display_value: String = name.chars().take(64).collect();
-    Error::new(
-        Status::PG_ERR_UNKNOWN_SETTING,
-        format!("no setting is named {display_value:?}; there are: {}", names.join(", ")),
-    )
+    // A value in the place of the name may be secret.
+    let is_name = name.len() <= 64 && name.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.'));
+    let what =
+        if is_name { format!("no setting is named {name:?}") } else { "this is no name of a setting".into() };
+    Error::new(Status::PG_ERR_UNKNOWN_SETTING, format!("{what}; there are: {}", names.join(", ")))
 }
 
 #[cfg(test)]

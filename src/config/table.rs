@@ -1,11 +1,12 @@
 //! The table of settings: the one source for validation, defaults, the C table, the docs and the environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::Url;
 
 use super::{Config, OnAmbiguous};
+use crate::redaction::path_text;
 use crate::secret::Secret;
 use crate::status::Status;
 use crate::store::{Keyring, Location, StoreMode};
@@ -408,10 +409,10 @@ impl Kind {
     pub(crate) fn display_value(&self, text: &str) -> String {
         match self {
             Kind::Secret | Kind::PublicKey | Kind::Keys => "[secret]".into(),
-            // A URL may hold a password.
-            Kind::Url | Kind::Proxy | Kind::Store if text.contains('@') => {
-                "[a URL with a user or password]".into()
+            Kind::Url | Kind::Proxy | Kind::Store if may_hold_password(text) => {
+                "[not shown: it may hold a password]".into()
             }
+            Kind::Path => format!("{:?}", path_text(Path::new(text))),
             _ => format!("{:?}", text.chars().take(128).collect::<String>()),
         }
     }
@@ -442,6 +443,13 @@ impl Kind {
         }
         .ok_or_else(invalid)
     }
+}
+
+/// Whether more than a scheme, a host, a port and a path may be in a text that should be a URL. Some services write the password
+/// behind the address.
+fn may_hold_password(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | ':' | '-' | '_');
+    !text.chars().all(is_plain) || text.matches(':').count() > 2
 }
 
 /// `None`: not a base URL. `Err`: a base URL that would send tokens in clear.

@@ -96,7 +96,10 @@ impl Forwarder {
                 streamed.result.as_ref().map(|answer| answer.status().as_u16()).map_err(|error| error.status);
             report(driver, &grant, &mut attempts, answered);
             let why = match attempts.after(was_sent, answered) {
-                Next::Done => return streamed.result.map_err(|error| attempts.failed(was_sent, error)),
+                Next::Done => {
+                    let failed = |error| attempts.failed(was_sent, &grant.token.access, error);
+                    return streamed.result.map_err(failed);
+                }
                 Next::RetryWithNewerToken => "the token was refused",
                 Next::Retry => "the connection broke",
             };

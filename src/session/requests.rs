@@ -114,7 +114,8 @@ async fn perform(driver: &Driver, request: &ApiRequest, deadline: Duration) -> O
         report(driver, &grant, &mut attempts, answered);
         let why = match attempts.after(was_sent, answered) {
             Next::Done => {
-                let answer = exchange.result.map_err(|error| attempts.failed(was_sent, error))?;
+                let answer =
+                    exchange.result.map_err(|error| attempts.failed(was_sent, &grant.token.access, error))?;
                 return Response::read(request, answer).map(Arc::new);
             }
             Next::RetryWithNewerToken => "the token was refused",

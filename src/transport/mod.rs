@@ -11,6 +11,7 @@ mod send_latch;
 mod tls;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -86,8 +87,8 @@ pub struct Exchange {
     pub result: Result<RawResponse, Error>,
 }
 
-/// A complete HTTP answer of any status.
-#[derive(Debug, Default)]
+/// A complete HTTP answer of any status. Debug shows no header and no body, which may be secret.
+#[derive(Default)]
 pub struct RawResponse {
     /// The HTTP status.
     pub status: u16,
@@ -97,6 +98,12 @@ pub struct RawResponse {
     pub body: Wiped<Vec<u8>>,
     /// The limit, if the body is larger.
     pub exceeds: Option<Limit>,
+}
+
+impl fmt::Debug for RawResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawResponse").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl RawResponse {

@@ -142,7 +142,8 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
     let pem = read_pem(setting, path)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| invalid(setting, path, &error.to_string()))?;
+        // The text of the parser's error may quote the file, as numbers.
+        .map_err(|_| invalid(setting, path, "it is not PEM: a section has no sound beginning or end"))?;
     if found.is_empty() {
         return Err(invalid(setting, path, "it holds no `-----BEGIN CERTIFICATE-----` section"));
     }

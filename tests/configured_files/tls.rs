@@ -209,6 +209,16 @@ fn a_byte_order_mark_in_a_pem_file_hides_no_section() {
     fixture.issue().unwrap();
 }
 
+/// A file with `\n` instead of line breaks: the parser's text has its bytes as numbers.
+#[test]
+fn the_error_for_a_key_in_the_place_of_a_certificate_does_not_show_it() {
+    let fixture = Fixture::new();
+    fixture.replace("cert.pem", "-----BEGIN PRIVATE KEY-----\\nMIIE-----END PRIVATE KEY-----");
+    let error = Fixture::client(&fixture.sandbox, fixture.folder.path(), &fixture.clock).err().unwrap();
+    assert_eq!(error.status, Status::PG_ERR_INVALID_PEM);
+    assert!(error.text.contains("not PEM") && !error.text.contains("77, 73, 73, 69"), "{error}");
+}
+
 #[test]
 fn the_error_for_an_encrypted_key_gives_fitting_advice() {
     let fixture = Fixture::new();

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use paymentsgate_auth::{Client, Kind, SETTINGS};
+use paymentsgate_auth::{Client, Kind, SETTINGS, path_text};
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::process::geteuid;
 
@@ -53,7 +53,7 @@ fn named(settings: &Settings) -> Vec<Check> {
 }
 
 fn file(name: &'static str, path: &Path, is_secret: bool) -> Check {
-    let shown = path.display();
+    let shown = path_text(path);
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (about, file) = match opened {
         Ok(opened) => opened,

@@ -278,8 +278,9 @@ impl Driver {
     /// `key`: the public key, which no error may show.
     async fn call(&self, call: Call, timeout: Duration, patience: Duration, key: Option<&Secret>) -> Input {
         let (access, presented) = (self.current_access(), self.state().work().presented.clone());
-        let secrets: Vec<&Secret> =
-            [key, access.as_ref(), presented.as_ref()].into_iter().flatten().collect();
+        let private = self.state().work().private_refresh.as_ref().map(|token| token.secret().clone());
+        let others = [access, presented, private];
+        let secrets: Vec<&Secret> = key.into_iter().chain(others.iter().flatten()).collect();
         let Client { clock, limit, .. } = &*self.account.client;
         self.state().machine.note_call(call.name(), self.now());
         let transport = GivesUpWithoutToken { driver: self, patience };

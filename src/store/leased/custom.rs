@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::protocol::{Acquired, Backend, LeaseView, RecordWrite, new_owner};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::redaction::redact_parts;
 use crate::runtime::workers::Workers;
 use crate::secret::Wiped;
 use crate::status::Status;
@@ -210,7 +211,10 @@ impl Calls {
 
     fn save(&self, version: u64, record: &[u8]) -> Result<bool, Error> {
         let expected = if version == self.absent_version { 0 } else { version };
-        self.host.save(&self.key, expected, version + 1, record).map_err(failed("save"))
+        let saved = self.host.save(&self.key, expected, version + 1, record);
+        // The host may put the record into its error.
+        let clean = |words| redact_parts(words, [&*String::from_utf8_lossy(record)]);
+        saved.map_err(clean).map_err(failed("save"))
     }
 }
 
@@ -311,6 +315,35 @@ mod tests {
         let record = &record::wrap(&key(), None, 5, &record::records()[0]).unwrap();
         let write = RecordWrite { record, generation: 5, frees_lease, keeps_broken: false };
         wait(backend.write(LIMIT, version, write))
+    }
+
+    /// As an exception of Python may that names the arguments of a call.
+    #[test]
+    fn an_error_of_the_host_shows_nothing_of_the_record() {
+        struct Tells;
+        impl Host for Tells {
+            fn lock(&self, _: &CStr, _: &CStr, _: Duration) -> Result<bool, String> {
+                Ok(true)
+            }
+            fn unlock(&self, _: &CStr, _: &CStr) -> Result<(), String> {
+                Ok(())
+            }
+            fn load(&self, _: &CStr) -> Result<Option<HostRecord>, String> {
+                Ok(None)
+            }
+            fn save(&self, _: &CStr, _: u64, _: u64, record: &[u8]) -> Result<bool, String> {
+                Err(format!("cannot bind {}", record.escape_ascii()))
+            }
+        }
+        let store = HostStore::new(Arc::new(Tells));
+        let backend = CustomBackend::new(&store, &key(), Arc::new(SystemClock), false).unwrap();
+        let token = "a-token-in-a-record-of-the-host";
+        let record = Wiped::new(format!("PGRECORD\0\u{1}{token}\0").into_bytes());
+        let write = RecordWrite { record: &record, generation: 5, frees_lease: false, keeps_broken: false };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let error = runtime.block_on(backend.write(LIMIT, 0, write)).unwrap_err();
+        assert!(error.text.contains("`save` failed: cannot bind "), "{error}");
+        assert!(!error.text.contains(&token[..10]), "{error}");
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub(in crate::store) enum Refresh {
     Claimed(Intent),
 }
 
+impl Refresh {
+    pub(in crate::store) fn available(&self) -> Option<&Secret> {
+        if let Refresh::Available(secret) = self { Some(secret) } else { None }
+    }
+}
+
 /// A session was about to present the refresh token.
 #[derive(Debug)]
 pub(in crate::store) struct Intent {

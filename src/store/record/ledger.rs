@@ -12,6 +12,7 @@ use super::stamp::Stamp;
 use crate::clock::{Clock, FOREVER, Moment};
 use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
+use crate::redaction::redact;
 use crate::runtime::sharded_arc::ShardedArc;
 use crate::secret::{Secret, Wiped};
 use crate::status::Status;
@@ -344,7 +345,7 @@ impl Ledger {
             let has_refresh = matches!(record.refresh, Refresh::Available(_));
             self.committed(access, *generation, has_refresh)
         });
-        let back_off = record.back_off.as_ref().map(|back_off| self.refusal(back_off));
+        let back_off = record.back_off.as_ref().map(|back_off| self.refusal(back_off, record));
         Loaded { committed, back_off, has_worked: record.access.is_some() }
     }
 
@@ -374,12 +375,15 @@ impl Ledger {
         }
     }
 
-    fn refusal(&self, back_off: &BackOff) -> Refusal {
+    fn refusal(&self, back_off: &BackOff, record: &Record) -> Refusal {
         let longest = if Refusal::is_withheld(back_off.status) { FOREVER } else { LONGEST_BACK_OFF };
         let left = self.to_local_clock(back_off.until).wait(longest, &*self.clock);
         let until = self.clock.now().boot.saturating_add(left);
-        // Anybody who can write to the store may have chosen this text.
+        // Anybody who can write to the store may have chosen this text, and may know the tokens.
+        let access = record.access.as_ref().map(|access| &access.secret);
+        let secrets: Vec<_> = access.into_iter().chain(record.refresh.available()).collect();
         let code = back_off.code.clone().filter(|code| ServerError::is_code(code));
+        let code = code.map(|code| redact(code, &secrets));
         let shown_code = code.as_deref().unwrap_or("no code");
         let what = match back_off.status {
             Status::PG_ERR_REFUSED => {

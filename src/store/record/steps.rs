@@ -205,6 +205,22 @@ fn an_inspection_names_the_store_and_the_form_of_the_record() {
     }
 }
 
+/// Others can write to a store that is not sealed.
+#[test]
+fn a_code_in_a_record_shows_no_token() {
+    let (bytes, _) = written(0, 1);
+    let mut ledger = ledger();
+    let pair = ledger.load(entry(&ledger, &bytes)).committed.unwrap();
+    let code = Some(pair.token().access.expose().to_owned());
+    let server = Some(Box::new(ServerError { code, ..ServerError::default() }));
+    let error = Error { server, ..Error::new(Status::PG_ERR_REFUSED, "no") };
+    let refusal = Refusal { strikes: 1, until: Duration::from_secs(1030), error };
+    let refused = ledger.with_refusal(entry(&ledger, &bytes), &refusal).unwrap();
+    let error = ledger.load(entry(&ledger, &refused)).back_off.unwrap().error;
+    assert_eq!(error.server.unwrap().code.as_deref(), Some("[redacted]"));
+    assert!(error.text.starts_with("the service refused the credentials ([redacted]);"), "{}", error.text);
+}
+
 #[test]
 fn a_refusal_keeps_the_pair_and_says_who_refused() {
     let (bytes, _) = written(0, 1);

@@ -21,9 +21,9 @@ use super::address::Address;
 use super::bounded::{BoundedStream, Violation};
 use crate::clock::Clock;
 use crate::error::{Error, excerpt};
+use crate::redaction::redact;
 use crate::runtime::process::PerProcess;
 use crate::runtime::{OnReactor, close_unused, race, settle, standard_streams};
-use crate::secret::redact;
 use crate::status::Status;
 use crate::sync::lock;
 use crate::transport::{TlsSettings, Unresolved, resolve};
@@ -337,19 +337,13 @@ impl Server {
     fn login_failure(&self, error: &RedisError) -> CommandFailure {
         let mut failure = self.classify(error);
         if error.code().is_none() && !self.address.has_tls {
-            failure.error = self.store_error(&self.redacted_text(error), PERHAPS_TLS);
+            failure.error = self.store_error(&error.to_string(), PERHAPS_TLS);
         }
         failure
     }
 
-    /// The error's text without the password, which a server may echo. Records come behind a script, which is longer
-    /// than any echo.
-    fn redacted_text(&self, error: &RedisError) -> String {
-        redact(error.to_string(), &self.address.password.iter().collect::<Vec<_>>())
-    }
-
     fn classify(&self, error: &RedisError) -> CommandFailure {
-        let what = self.redacted_text(error);
+        let what = error.to_string();
         let failure =
             |advice, may_reconnect| CommandFailure { error: self.store_error(&what, advice), may_reconnect };
         match code(error, &what) {
@@ -379,12 +373,18 @@ impl Server {
 
     /// The failure for a problem that only an operator can solve.
     fn refused(&self, what: &str, advice: &str) -> CommandFailure {
-        let text = format!("store {}: {}; {advice}", self.address, excerpt(what));
+        let text = self.text(what, advice);
         CommandFailure { error: Error::new(Status::PG_ERR_STORE_REFUSED, text), may_reconnect: false }
     }
 
     fn store_error(&self, what: &str, advice: &str) -> Error {
-        Error::new(Status::PG_ERR_STORE, format!("store {}: {}; {advice}", self.address, excerpt(what)))
+        Error::new(Status::PG_ERR_STORE, self.text(what, advice))
+    }
+
+    /// Without the password, which a server may repeat. Records come behind a script, which is longer than any echo.
+    fn text(&self, what: &str, advice: &str) -> String {
+        let what = redact(what.to_owned(), &self.address.password.iter().collect::<Vec<_>>());
+        format!("store {}: {}; {advice}", self.address, excerpt(&what))
     }
 }
 
