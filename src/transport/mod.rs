@@ -49,7 +49,7 @@ pub struct Request {
 }
 
 /// A request without its body.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestHead {
     /// The HTTP method.
     pub method: Method,
