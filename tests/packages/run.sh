@@ -322,7 +322,9 @@ vcpkg_installs() {
         -P "$root/tests/packages/vcpkg.cmake"
 }
 
+# Also from a checkout with other times.
 debs_are_reproducible() {
+    touch -d 2020-01-01 "$root/examples/deploy/kubernetes/sidecar.yaml"
     make -C "$root" --no-print-directory deb DIST="$work/debs_again" && for deb in $(debs); do
         cmp "$deb" "$work/debs_again/$(basename "$deb")" || exit 1
     done
