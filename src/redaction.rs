@@ -156,7 +156,10 @@ pub fn path_text(path: &Path) -> String {
     let text = path.display().to_string();
     let is_base64 =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_' | ':' | ',');
-    let is_key = text.len() >= 40 && !text.starts_with('/') && text.chars().all(is_base64);
+    // Base64 may have slashes too, but a key of 32 bytes ends in `=`, and a PEM begins with `LS0t`.
+    let is_path =
+        text.starts_with('/') || (text.contains('/') && !text.contains('=') && !text.starts_with("LS0t"));
+    let is_key = text.len() >= 40 && !is_path && text.chars().all(is_base64);
     if is_key
         || text.contains(['{', '\u{feff}'])
         || text.contains("-----BEGIN")
@@ -250,9 +253,13 @@ mod tests {
 
     #[test]
     fn a_path_is_shown_and_what_should_be_in_the_file_is_not() {
-        for path in
-            ["/run/secrets/key", "key.pem", "./credentials.json", "/very/long/path/to/the/folder/of/the/key"]
-        {
+        for path in [
+            "/run/secrets/key",
+            "key.pem",
+            "./credentials.json",
+            "/very/long/path/to/the/folder/of/the/key",
+            "secrets/production/paymentsgate/store_key_file",
+        ] {
             assert_eq!(path_text(Path::new(path)), path);
         }
         for content in [
