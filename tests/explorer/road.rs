@@ -1,13 +1,13 @@
 //! The road to a server: a port that forwards everything, and can be closed, stop, or lose its connections.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Ports below those that the kernel gives to outgoing connections, so that no one takes the port while the road is closed.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
+use crate::server::ports;
+
 const STACK: usize = 128 << 10;
 
 pub(crate) struct Road {
@@ -34,11 +34,7 @@ struct State {
 impl Road {
     pub(crate) fn to(server: u16) -> Self {
         let shared = Arc::new(Shared { server, state: Mutex::default(), changed: Condvar::new() });
-        let listener = loop {
-            if let Ok(listener) = TcpListener::bind(("127.0.0.1", fastrand::u16(PORTS))) {
-                break listener;
-            }
-        };
+        let listener = ports::listener();
         let port = listener.local_addr().unwrap().port();
         let road = Road { port, shared, guard: Mutex::default() };
         road.serve(listener);
@@ -73,13 +69,17 @@ impl Road {
     }
 
     pub(crate) fn open(&self) {
+        // A child process has a copy of the old listener until its program starts.
         for _ in 0..200 {
             match TcpListener::bind(("127.0.0.1", self.port)) {
                 Ok(listener) => return self.serve(listener),
-                Err(_) => thread::sleep(Duration::from_millis(10)),
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                    thread::sleep(Duration::from_millis(10))
+                }
+                Err(error) => panic!("the port {} cannot be opened again: {error}", self.port),
             }
         }
-        panic!("the port {} cannot be opened again", self.port);
+        panic!("something else listens on port {}", self.port);
     }
 
     /// All connections end.

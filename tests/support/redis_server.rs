@@ -1,13 +1,16 @@
 //! A Redis server for one test: a process on a local port, with a temporary folder.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+#[path = "ports.rs"]
+pub(crate) mod ports;
 
 pub(crate) struct RedisServer {
     process: Child,
@@ -154,5 +157,5 @@ fn log(folder: &Path) -> String {
 }
 
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    ports::listener().local_addr().unwrap().port()
 }
