@@ -18,7 +18,7 @@ use crate::expiry::{ExpiresIn, Lifetime};
 use crate::redaction::{redact, redact_json, redact_value};
 use crate::secret::{Secret, Wiped};
 use crate::status::{Fate, Status};
-use crate::token::{MaybeSpentRefreshToken, Pair, RefreshToken, Token};
+use crate::token::{MaybeSpentRefreshToken, Pair, RefreshToken, Token, is_access_token};
 use crate::transport::{Exchange, Limit, RawResponse, Request, Transport};
 
 /// A longer wait than this counts as a mistake of the server.
@@ -171,7 +171,7 @@ impl Call {
             ))
         })?;
         let access = pair.access_token.ok_or_else(|| malformed("has no access_token"))?;
-        if !access.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !is_access_token(&access) {
             return Err(malformed("has an access_token that is not valid in a header"));
         }
         let server_time = answer.header(DATE).and_then(http_seconds);

@@ -67,6 +67,11 @@ impl MaybeSpentRefreshToken {
     }
 }
 
+/// Whether a text can be an access token: a header carries it, so nothing but visible ASCII is possible.
+pub(crate) fn is_access_token(text: &Secret) -> bool {
+    text.expose().bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// An access token. Immutable.
 #[derive(Clone, Debug)]
 pub struct Token {

@@ -157,7 +157,7 @@ func RequestMaxResponseBytes(bytes int) Option {
 // AccessToken is the setting access_token. Of a session: the access token of a pair to start with. Set it together
 // with refresh_token. A session may have only a pair, or also credentials, with which it recovers.
 //
-// Values: a text that is not empty and has no control characters.
+// Values: a text of visible ASCII characters without spaces.
 func AccessToken(value string) Option {
 	return Set("access_token", value)
 }
@@ -183,7 +183,7 @@ func AccessTokenExpiresIn(duration time.Duration) Option {
 // expires and is never replaced. The session makes no call to obtain a token. Set no credentials, pair or store with
 // it. base_url is needed only for requests.
 //
-// Values: a text that is not empty and has no control characters.
+// Values: a text of visible ASCII characters without spaces.
 func StaticToken(value string) Option {
 	return Set("static_token", value)
 }

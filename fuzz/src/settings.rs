@@ -48,7 +48,7 @@ fn settings(input: &mut Input<'_>) {
 }
 
 fn set(config: &mut Config, setting: &Setting, value: &str) {
-    let is_secret = matches!(setting.kind, Kind::Secret | Kind::PublicKey | Kind::Keys);
+    let is_secret = matches!(setting.kind, Kind::Secret | Kind::AccessToken | Kind::PublicKey | Kind::Keys);
     let value = if is_secret { format!("{SENTINEL}{value}") } else { value.to_owned() };
     let before = format!("{config:?}");
     let result = config.set(setting.name, &value);

@@ -10,6 +10,7 @@ use crate::redaction::path_text;
 use crate::secret::Secret;
 use crate::status::Status;
 use crate::store::{Keyring, Location, StoreMode};
+use crate::token::is_access_token;
 use crate::transport::ProxyChoice;
 
 /// One row of the table.
@@ -33,6 +34,8 @@ pub enum Kind {
     Header,
     /// Text that is never shown, not even in an error.
     Secret,
+    /// An access token, which is never shown.
+    AccessToken,
     /// The base64 of a PEM, which is never shown.
     PublicKey,
     /// The path of a file, which is read when the client is made. Files with credentials and TLS files are read again
@@ -231,7 +234,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "access_token",
-        kind: Kind::Secret,
+        kind: Kind::AccessToken,
         default: "",
         description: "Of a session: the access token of a pair to start with. Set it together with refresh_token. A \
                       session may have only a pair, or also credentials, with which it recovers.",
@@ -255,7 +258,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "static_token",
-        kind: Kind::Secret,
+        kind: Kind::AccessToken,
         default: "",
         description: "Of a session, for tests of programs: its one access token, which never expires and is never replaced. \
                       The session makes no call to obtain a token. Set no credentials, pair or store with it. base_url is \
@@ -367,7 +370,7 @@ impl Kind {
     pub fn name(&self) -> &'static str {
         match self {
             Kind::Text | Kind::Header => "text",
-            Kind::Secret | Kind::PublicKey | Kind::Keys => "secret",
+            Kind::Secret | Kind::AccessToken | Kind::PublicKey | Kind::Keys => "secret",
             Kind::Path => "path",
             Kind::Url => "url",
             Kind::Proxy => "proxy",
@@ -384,6 +387,7 @@ impl Kind {
     pub fn range(&self) -> String {
         match self {
             Kind::Text | Kind::Secret => "a text that is not empty and has no control characters".into(),
+            Kind::AccessToken => "a text of visible ASCII characters without spaces".into(),
             Kind::PublicKey => "the base64 of a PEM file, in one line: `base64 -w0 < key.pem`".into(),
             Kind::Header => "a text of visible ASCII characters and spaces".into(),
             Kind::Path => "the path of a file".into(),
@@ -408,7 +412,7 @@ impl Kind {
     /// A value in the form in which an error may show it: no secret, and limited in length.
     pub(crate) fn display_value(&self, text: &str) -> String {
         match self {
-            Kind::Secret | Kind::PublicKey | Kind::Keys => "[secret]".into(),
+            Kind::Secret | Kind::AccessToken | Kind::PublicKey | Kind::Keys => "[secret]".into(),
             Kind::Url | Kind::Proxy | Kind::Store if may_hold_password(text) => {
                 "[not shown: it may hold a password]".into()
             }
@@ -431,6 +435,7 @@ impl Kind {
             Kind::Text => Some(Value::Text(text.to_owned())),
             Kind::Header => text.is_ascii().then(|| Value::Text(text.to_owned())),
             Kind::Secret | Kind::PublicKey => Secret::new(text).map(Value::Secret),
+            Kind::AccessToken => Secret::new(text).filter(is_access_token).map(Value::Secret),
             Kind::Path => Some(Value::Path(PathBuf::from(text))),
             Kind::Url => return parse_base_url(text).ok_or_else(invalid)?.map(Value::Url),
             Kind::Proxy => ProxyChoice::parse(text).map(Value::Proxy),

@@ -20,7 +20,7 @@ use crate::runtime::sharded_arc::ShardedArc;
 use crate::secret::Secret;
 use crate::session::metrics;
 use crate::status::{Fate, Status};
-use crate::token::{Grant, RefreshToken};
+use crate::token::{Grant, RefreshToken, is_access_token};
 
 versioned!(
     pg_client_new,
@@ -295,8 +295,7 @@ fn parse_tokens(
     let access = match access_token {
         None => None,
         Some(text) => {
-            let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
-            Some(Secret::new(text).filter(|_| fits).ok_or_else(|| invalid("access_token", unusable))?)
+            Some(Secret::new(text).filter(is_access_token).ok_or_else(|| invalid("access_token", unusable))?)
         }
     };
     let refresh = Secret::new(refresh_token).ok_or_else(|| invalid("refresh_token", unusable))?;

@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn credentials_that_the_host_has_set_are_those_of_the_next_driver() {
         let mut config = Config::default();
-        config.set("static_token", "a token").unwrap();
+        config.set("static_token", "a-token").unwrap();
         let client = Client::new(&config).unwrap();
         let credentials = |key: &str| {
             let [account_id, public_key] = ["account", key].map(|text| Secret::new(text).unwrap());

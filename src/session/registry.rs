@@ -69,13 +69,13 @@ mod tests {
 
     fn client() -> Arc<Client> {
         let mut config = Config::default();
-        config.set("static_token", "a token").unwrap();
+        config.set("static_token", "a-token").unwrap();
         Client::new(&config).unwrap()
     }
 
     fn session(client: &Arc<Client>) -> Session {
         let mut config = Config::default();
-        config.set("static_token", "a token").unwrap();
+        config.set("static_token", "a-token").unwrap();
         Session::open(client, &config).unwrap()
     }
 

@@ -6,6 +6,7 @@ use super::stamp::Stamp;
 use crate::clock::{BootId, Moment};
 use crate::secret::{Secret, Wiped};
 use crate::status::Status;
+use crate::token::is_access_token;
 
 /// Room for everything except the texts.
 const FIXED_ROOM: usize = 256;
@@ -113,7 +114,7 @@ impl Record {
         let access = match from.byte()? {
             0 => None,
             form @ (1 | 2) => Some(Access {
-                secret: from.secret()?,
+                secret: from.secret().filter(is_access_token)?,
                 length: from.duration()?,
                 anchor: from.stamp()?,
                 refused_young: if form == 1 { 0 } else { u32::from_be_bytes(from.array()?) },
@@ -232,7 +233,7 @@ pub(super) mod tests {
     /// Records of every shape.
     pub(in crate::store) fn records() -> Vec<Record> {
         let access = |refused_young| {
-            let secret = Secret::new("an access token").unwrap();
+            let secret = Secret::new("an-access-token").unwrap();
             Some(Access { secret, length: Duration::from_secs(3600), anchor: stamp(5), refused_young })
         };
         let kept = Refresh::Available(Secret::new("ein Schlüssel").unwrap());
@@ -271,7 +272,7 @@ pub(super) mod tests {
             [&[id; 16][..], &times.concat()].concat()
         };
         let access = [
-            b"\x02\0\0\0\0\0\0\0\x0fan access token",
+            b"\x02\0\0\0\0\0\0\0\x0fan-access-token",
             &3_600_000_000_000u64.to_be_bytes()[..],
             &stamp(7, 5),
             b"\0\0\0\x03",
@@ -280,6 +281,18 @@ pub(super) mod tests {
         let back_off = [b"\x01\0\0\0\x02", &stamp(0, 1)[..], b"\0\0\x01\x2c\0\0\0\0\0\0\0\0\0\0"];
         let expected = [access.concat(), claimed.concat(), back_off.concat()].concat();
         assert_eq!(*records()[2].encode(), expected);
+    }
+
+    /// Others may be able to write to the store, and a program puts the token into a header.
+    #[test]
+    fn a_token_that_a_header_cannot_carry_makes_no_record() {
+        for text in ["a token", "token\r\nx-user: other", "schlüssel"] {
+            let secret = Secret::new(text).unwrap();
+            let access =
+                Access { secret, length: Duration::from_secs(3600), anchor: stamp(5), refused_young: 0 };
+            let record = Record { access: Some(access), refresh: Refresh::None, back_off: None };
+            assert!(Record::decode(&record.encode()).is_none(), "{text:?}");
+        }
     }
 
     #[test]
