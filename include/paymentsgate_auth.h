@@ -548,7 +548,8 @@ const char *pg_error_server_code(const struct pg_error *error);
 /** The server's own message (`message`), without the secrets that it repeats; NULL if it sent none. */
 const char *pg_error_server_message(const struct pg_error *error);
 
-/** The server's `details` (it sometimes calls them `data`), as JSON text; NULL if it sent none. */
+/** The server's `details` (it sometimes calls them `data`), as JSON text; NULL if it sent none. Details of more than 16 KiB
+ * are left out: the text says so. */
 const char *pg_error_server_details(const struct pg_error *error);
 
 /** How long to wait in milliseconds, -1 if not known: the server's Retry-After, at most an hour; with a

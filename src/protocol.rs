@@ -1,6 +1,7 @@
 //! The service's two auth calls, Issue and Refresh: their requests, and the meaning of their answers and failures. The
 //! formats come from "Issuing a JWT token" and "Managing JWT tokens" in the vendor's documentation.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,7 +16,7 @@ use crate::clock::{Clock, Moment};
 use crate::credentials::{Credentials, without_mark};
 use crate::error::{Error, ServerError};
 use crate::expiry::{ExpiresIn, Lifetime};
-use crate::redaction::{redact, redact_json, redact_value};
+use crate::redaction::Redactor;
 use crate::secret::{Secret, Wiped};
 use crate::status::{Fate, Status};
 use crate::token::{MaybeSpentRefreshToken, Pair, RefreshToken, Token, is_access_token};
@@ -23,6 +24,9 @@ use crate::transport::{Exchange, Limit, RawResponse, Request, Transport};
 
 /// A longer wait than this counts as a mistake of the server.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// The longest message, and the longest details, that an error has, in bytes of the answer.
+const LONGEST_TEXT: usize = 16 << 10;
 
 /// One of the two calls, with the secrets that it presents. It cannot be cloned, and its one request consumes it.
 #[derive(Debug)]
@@ -94,10 +98,7 @@ impl Call {
             Ok(answer) if (200..300).contains(&answer.status) => self.read_pair(&answer, anchor),
             Ok(answer) => Err(self.read_refusal(&answer, anchor, others)),
             // A proxy or a certificate may hold any text.
-            Err(error) => {
-                let secrets = [&self.secrets(), others].concat();
-                Err(Error { text: redact(error.text, &secrets), ..error })
-            }
+            Err(error) => Err(Error { text: self.redactor(others).text(error.text), ..error }),
         };
         let fate =
             result.as_ref().map_or_else(|error| self.fate(error, sent.is_some()), |_| Fate::PG_FATE_NONE);
@@ -139,12 +140,14 @@ impl Call {
         }
     }
 
-    fn secrets(&self) -> Vec<&Secret> {
-        match self {
+    /// Of the secrets of this call and of others.
+    fn redactor(&self, others: &[&Secret]) -> Redactor {
+        let secrets = match self {
             // The account id is not redacted: it may be shown, to find out which account was refused.
-            Call::Issue(credentials) => vec![&credentials.public_key],
-            Call::Refresh { refresh, access } => std::iter::once(refresh.secret()).chain(access).collect(),
-        }
+            Call::Issue(credentials) => [Some(&credentials.public_key), None],
+            Call::Refresh { refresh, access } => [Some(refresh.secret()), access.as_ref()],
+        };
+        Redactor::new(secrets.into_iter().flatten().chain(others.iter().copied()))
     }
 
     fn read_pair(
@@ -191,7 +194,7 @@ impl Call {
     }
 
     fn read_refusal(&self, answer: &RawResponse, now: Moment, others: &[&Secret]) -> Error {
-        let server = ServerError::read(&answer.body, &[&self.secrets(), others].concat());
+        let server = ServerError::read(&answer.body, &self.redactor(others));
         let said = server.as_ref().and_then(|server| server.code.as_ref()).map(|code| format!(" ({code})"));
         let said = said.unwrap_or_default();
         let code = answer.status;
@@ -345,11 +348,12 @@ impl<'de> Deserialize<'de> for TokenText {
 impl ServerError {
     /// The API's error body, or `None`: it has a code, or at least a `statusCode` with a `message`. Secrets of ours
     /// that the server echoes are removed.
-    fn read(body: &[u8], secrets: &[&Secret]) -> Option<Self> {
+    fn read(body: &[u8], redactor: &Redactor) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Body<'a> {
             error: Option<String>,
-            message: Option<Value>,
+            #[serde(borrow)]
+            message: Option<&'a RawValue>,
             #[serde(rename = "statusCode")]
             status_code: Option<Value>,
             #[serde(borrow)]
@@ -363,16 +367,25 @@ impl ServerError {
         if code.is_none() && (body.status_code.is_none() || body.message.is_none()) {
             return None;
         }
-        let message = body.message.map(|message| match redact_value(message, secrets) {
-            Value::String(text) => text,
-            other => other.to_string(),
-        });
+        let message =
+            body.message.and_then(|json| match redactor.value(serde_json::from_str(&limited(json)).ok()?) {
+                Value::String(text) => Some(text),
+                other => Some(other.to_string()),
+            });
         Some(ServerError {
-            code: code.map(|text| redact(text, secrets)),
+            code: code.map(|text| redactor.text(text)),
             // A token of several words could appear where line breaks have become spaces.
-            message: message.map(|text| redact(one_line(text), secrets)).filter(|text| !text.is_empty()),
-            details: body.details.or(body.data).and_then(|json| redact_json(json.get(), secrets)),
+            message: message.map(|text| redactor.text(one_line(text))).filter(|text| !text.is_empty()),
+            details: body.details.or(body.data).and_then(|json| redactor.json(&limited(json))),
         })
+    }
+}
+
+/// A longer message, and longer details, are left out: nobody reads them, and to redact them takes long.
+fn limited(json: &RawValue) -> Cow<'_, str> {
+    match json.get().len() {
+        ..=LONGEST_TEXT => json.get().into(),
+        length => format!("\"[left out: {length} bytes]\"").into(),
     }
 }
 

@@ -8,7 +8,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::Error;
-use crate::redaction::redact;
+use crate::redaction::Redactor;
 use crate::secret::{Secret, Wiped};
 use crate::status::Status;
 use crate::token::Grant;
@@ -83,14 +83,21 @@ impl ApiRequest {
 
     /// The request in errors and log lines, for example `POST /deals/payin`.
     pub(crate) fn name(&self) -> String {
-        let path = self.path.split('?').next().unwrap_or_default();
-        format!("{} /{path}", self.method)
+        name(&self.method, &self.path)
     }
 
     /// Whether the request may be repeated without changing anything.
     pub(crate) fn is_safe(&self) -> bool {
         self.method.is_safe()
     }
+}
+
+/// A request in errors and log lines: without the query, which may hold private data, and without tokens in the path.
+pub(crate) fn name(method: &Method, path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let segments =
+        path.split('/').map(|segment| if segment.starts_with("eyJ") { "[token]" } else { segment });
+    format!("{method} /{}", segments.collect::<Vec<_>>().join("/"))
 }
 
 fn invalid(text: String) -> Error {
@@ -219,7 +226,7 @@ impl Attempts {
     /// the token, which a proxy or a certificate may hold.
     pub fn failed(&self, was_sent: bool, token: &Secret, error: Error) -> Error {
         let may_have_acted = !self.is_safe && may_be_seen(was_sent, error.status);
-        Error { may_have_acted, text: redact(error.text, &[token]), ..error }
+        Error { may_have_acted, text: Redactor::new([token]).text(error.text), ..error }
     }
 }
 
@@ -282,6 +289,13 @@ mod tests {
             let error = post().failed(true, &token(), Error::new(status, "simulated"));
             assert!(error.may_have_acted && !error.is_retryable(), "{status:?}");
         }
+    }
+
+    #[test]
+    fn a_name_has_neither_the_query_nor_a_token() {
+        let name = |path| ApiRequest::new("GET", path, &[], None).unwrap().name();
+        assert_eq!(name("/wallet/4711?secret=x"), "GET /wallet/4711");
+        assert_eq!(name("/introspect/eyJhbGciOiJIUzI1NiJ9.e30.c2ln/now"), "GET /introspect/[token]/now");
     }
 
     #[test]

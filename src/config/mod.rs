@@ -379,6 +379,21 @@ mod tests {
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 
+    /// A token in the place of another value is not shown; an address that lacks something is.
+    #[test]
+    fn a_value_of_another_setting_is_not_shown() {
+        let text = |name, value: &str| Config::default().set(name, value).unwrap_err().text;
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0";
+        for name in
+            ["base_url", "proxy", "store", "request_timeout_ms", "on_ambiguous", "send_bearer_on_refresh"]
+        {
+            assert!(!text(name, token).contains(&token[..16]), "{}", text(name, token));
+        }
+        for (name, value) in [("proxy", "proxy.example.com:8080"), ("base_url", "http://pay.example.com")] {
+            assert!(text(name, value).contains(value), "{}", text(name, value));
+        }
+    }
+
     #[test]
     fn one_final_line_break_is_removed_from_a_value() {
         let mut config = Config::default();

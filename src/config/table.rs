@@ -413,11 +413,15 @@ impl Kind {
     pub(crate) fn display_value(&self, text: &str) -> String {
         match self {
             Kind::Secret | Kind::AccessToken | Kind::PublicKey | Kind::Keys => "[secret]".into(),
-            Kind::Url | Kind::Proxy | Kind::Store if may_hold_password(text) => {
-                "[not shown: it may hold a password]".into()
+            Kind::Url | Kind::Proxy | Kind::Store if may_hold_secret(text) => {
+                "[not shown: it may hold a secret]".into()
+            }
+            Kind::Url | Kind::Proxy | Kind::Store => {
+                format!("{:?}", text.chars().take(128).collect::<String>())
             }
             Kind::Path => format!("{:?}", path_text(Path::new(text))),
-            _ => format!("{:?}", text.chars().take(128).collect::<String>()),
+            // A token in the place of another value is not recognized by 15 characters of it.
+            _ => format!("{:?}", text.chars().take(15).collect::<String>()),
         }
     }
 
@@ -451,10 +455,14 @@ impl Kind {
 }
 
 /// Whether more than a scheme, a host, a port and a path may be in a text that should be a URL. Some services write the password
-/// behind the address.
-fn may_hold_password(text: &str) -> bool {
+/// behind the address. A text without a scheme may be a token in the place of an address.
+fn may_hold_secret(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | ':' | '-' | '_');
-    !text.chars().all(is_plain) || text.matches(':').count() > 2
+    let has_scheme = text.contains("://") || text.starts_with("file:");
+    let is_host = text.contains(['.', ':']) && !text.contains(char::is_uppercase);
+    !text.chars().all(is_plain)
+        || text.matches(':').count() > 2
+        || !(has_scheme || is_host || text.len() < 16)
 }
 
 /// `None`: not a base URL. `Err`: a base URL that would send tokens in clear.

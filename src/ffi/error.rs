@@ -85,7 +85,8 @@ pub unsafe extern "C" fn pg_error_server_message(error: Option<&pg_error>) -> *c
     get(error, ptr::null(), |error| error.server.as_ref()?.message.as_deref().map(CStr::as_ptr))
 }
 
-/// The server's `details` (it sometimes calls them `data`), as JSON text; NULL if it sent none.
+/// The server's `details` (it sometimes calls them `data`), as JSON text; NULL if it sent none. Details of more than 16 KiB
+/// are left out: the text says so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_error_server_details(error: Option<&pg_error>) -> *const c_char {
     get(error, ptr::null(), |error| error.server.as_ref()?.details.as_deref().map(CStr::as_ptr))

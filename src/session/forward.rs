@@ -13,7 +13,7 @@ use super::requests::{deadline, report, token};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::Level;
-use crate::request::{Attempts, Next, checked_method, checked_path};
+use crate::request::{Attempts, Next, checked_method, checked_path, name};
 use crate::transport::{HttpTransport, RequestHead};
 
 /// The body of an answer, as a stream.
@@ -73,9 +73,9 @@ impl Forwarder {
         timeout: Duration,
     ) -> Result<http::Response<AnswerBody>, Error> {
         let ForwardedRequest { method, path, headers, mut body } = request;
-        let name = format!("{method} {}", path.split('?').next().unwrap_or_default());
         checked_method(method.as_str())?;
         let path = checked_path(&path)?;
+        let name = name(&method, &path);
         let driver = self.session.driver()?;
         let mut attempts = Attempts::new(method.is_safe(), matches!(body, ForwardedBody::Whole(_)));
         loop {

@@ -418,6 +418,20 @@ fn a_secret_is_removed_from_keys_and_numbers_and_from_json_in_a_message() {
     assert_eq!(echoed("a b", r#"{"error":"X","message":"a\nb"}"#).0.as_deref(), Some("[redacted]"));
 }
 
+/// An answer of many megabytes must not occupy a processor for minutes.
+#[test]
+fn a_long_message_and_long_details_are_left_out() {
+    let ones = format!("[{}1]", "1,".repeat(10_000));
+    let body = format!(r#"{{"error":"X","message":{ones},"details":{ones}}}"#);
+    let (message, details) = echoed("a-token", &body);
+    assert_eq!(message.as_deref(), Some("[left out: 20003 bytes]"));
+    assert_eq!(details.as_deref(), Some(r#""[left out: 20003 bytes]""#));
+    let at_most = format!(r#""{}""#, "x".repeat((16 << 10) - 2));
+    let (message, details) =
+        echoed("a-token", &format!(r#"{{"error":"X","message":{at_most},"details":{at_most}}}"#));
+    assert_eq!((message.as_deref(), details.as_deref()), (Some(at_most.trim_matches('"')), Some(&*at_most)));
+}
+
 #[test]
 fn retry_after_is_seconds_or_a_date_on_the_servers_clock() {
     let wait = |retry_after: &str, date: Option<&str>| {

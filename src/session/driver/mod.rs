@@ -21,6 +21,7 @@ use super::rejection::ReportVerdict;
 use super::timers::{Due, Timers};
 use crate::clock::{FOREVER, Moment};
 use crate::credentials::Credentials;
+use crate::defect;
 use crate::error::Error;
 use crate::event::{Body, Level};
 use crate::queue::Completion;
@@ -446,11 +447,11 @@ impl Driver {
         } else {
             Some(Answering::begin(self, state))
         };
-        // First: a panic where a caller is told must not prevent the start of a flight.
         for (plan, deps) in launches {
             self.start_flight(plan, deps);
         }
-        answers.into_iter().for_each(|tell| tell());
+        // A panic where one caller is told must not keep the others from their answers.
+        answers.into_iter().for_each(|tell| drop(defect::catch_panic(tell)));
         drop(answering);
     }
 }

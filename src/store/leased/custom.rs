@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::protocol::{Acquired, Backend, LeaseView, RecordWrite, new_owner};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::redaction::redact_parts;
+use crate::redaction::Redactor;
 use crate::runtime::workers::Workers;
 use crate::secret::Wiped;
 use crate::status::Status;
@@ -90,7 +90,15 @@ impl CustomBackend {
     ) -> Result<Self, Error> {
         let key = CString::new(key.name()).unwrap_or_default();
         let owner = CString::new(new_owner()?).unwrap_or_default();
-        let calls = Calls { host: store.host.clone(), key, owner, clock, is_ours: false, absent_version: 0 };
+        let calls = Calls {
+            host: store.host.clone(),
+            key,
+            owner,
+            clock,
+            is_ours: false,
+            absent_version: 0,
+            record: Wiped::default(),
+        };
         Ok(CustomBackend { calls: Limited::new(calls, store.workers.clone(), LIMIT), is_sealed })
     }
 
@@ -125,7 +133,7 @@ impl Backend for CustomBackend {
         let RecordWrite { record, frees_lease, .. } = write;
         let record = record.clone();
         Box::pin(self.perform(move |calls| {
-            let is_saved = (frees_lease || calls.lock(lease)?) && calls.save(version, &record)?;
+            let is_saved = (frees_lease || calls.lock(lease)?) && calls.save(version, record)?;
             if frees_lease && is_saved {
                 // The record is saved. A lock that cannot be freed now ends with its lease.
                 calls.release_lock();
@@ -172,6 +180,8 @@ struct Calls {
     is_ours: bool,
     /// The version that was last returned for a missing record.
     absent_version: u64,
+    /// The record that was last saved or loaded, which no error may show: an error of the host may quote a row of its table.
+    record: Wiped<Vec<u8>>,
 }
 
 impl ReleaseLock for Calls {
@@ -182,21 +192,23 @@ impl ReleaseLock for Calls {
 
 impl Calls {
     fn lock(&mut self, lease: Duration) -> Result<bool, Error> {
-        self.is_ours = self.host.lock(&self.key, &self.owner, lease).map_err(failed("lock"))?;
+        let taken = self.host.lock(&self.key, &self.owner, lease);
+        self.is_ours = taken.map_err(|words| self.failed("lock", words))?;
         Ok(self.is_ours)
     }
 
     fn unlock(&mut self) -> Result<(), Error> {
         if std::mem::take(&mut self.is_ours) {
-            self.host.unlock(&self.key, &self.owner).map_err(failed("unlock"))?;
+            self.host.unlock(&self.key, &self.owner).map_err(|words| self.failed("unlock", words))?;
         }
         Ok(())
     }
 
     fn read(&mut self, is_held: bool) -> Result<LeaseView, Error> {
-        let found = self.host.load(&self.key).map_err(failed("load"))?;
+        let found = self.host.load(&self.key).map_err(|words| self.failed("load", words))?;
         let (version, record) = match found {
             Some(HostRecord { version, record }) => {
+                self.record.clone_from(&record);
                 (version, Some(record).filter(|record| !record.is_empty()))
             }
             None => {
@@ -209,17 +221,17 @@ impl Calls {
         Ok(LeaseView { is_held, version, record, wall: None })
     }
 
-    fn save(&self, version: u64, record: &[u8]) -> Result<bool, Error> {
+    fn save(&mut self, version: u64, record: Wiped<Vec<u8>>) -> Result<bool, Error> {
         let expected = if version == self.absent_version { 0 } else { version };
-        let saved = self.host.save(&self.key, expected, version + 1, record);
-        // The host may put the record into its error.
-        let clean = |words| redact_parts(words, [&*String::from_utf8_lossy(record)]);
-        saved.map_err(clean).map_err(failed("save"))
+        self.record = record;
+        let saved = self.host.save(&self.key, expected, version + 1, &self.record);
+        saved.map_err(|words| self.failed("save", words))
     }
-}
 
-fn failed(call: &str) -> impl Fn(String) -> Error + use<'_> {
-    move |words| store_error(&format!("`{call}` failed: {words}"))
+    fn failed(&self, call: &str, words: String) -> Error {
+        let words = Redactor::of_text(&String::from_utf8_lossy(&self.record)).text(words);
+        store_error(&format!("`{call}` failed: {words}"))
+    }
 }
 
 fn timeout_error(limit: Duration) -> Error {
@@ -317,10 +329,11 @@ mod tests {
         wait(backend.write(LIMIT, version, write))
     }
 
-    /// As an exception of Python may that names the arguments of a call.
+    /// As an exception of Python may that names the arguments of a call, or a value in a row.
     #[test]
     fn an_error_of_the_host_shows_nothing_of_the_record() {
-        struct Tells;
+        #[derive(Default)]
+        struct Tells(Mutex<Vec<u8>>);
         impl Host for Tells {
             fn lock(&self, _: &CStr, _: &CStr, _: Duration) -> Result<bool, String> {
                 Ok(true)
@@ -329,13 +342,14 @@ mod tests {
                 Ok(())
             }
             fn load(&self, _: &CStr) -> Result<Option<HostRecord>, String> {
-                Ok(None)
+                Err(format!("no number: {}", lock(&self.0).escape_ascii()))
             }
             fn save(&self, _: &CStr, _: u64, _: u64, record: &[u8]) -> Result<bool, String> {
+                lock(&self.0).extend(record);
                 Err(format!("cannot bind {}", record.escape_ascii()))
             }
         }
-        let store = HostStore::new(Arc::new(Tells));
+        let store = HostStore::new(Arc::new(Tells::default()));
         let backend = CustomBackend::new(&store, &key(), Arc::new(SystemClock), false).unwrap();
         let token = "a-token-in-a-record-of-the-host";
         let record = Wiped::new(format!("PGRECORD\0\u{1}{token}\0").into_bytes());
@@ -343,6 +357,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let error = runtime.block_on(backend.write(LIMIT, 0, write)).unwrap_err();
         assert!(error.text.contains("`save` failed: cannot bind "), "{error}");
+        assert!(!error.text.contains(&token[..10]), "{error}");
+        let error = runtime.block_on(backend.load(LIMIT)).err().unwrap();
+        assert!(error.text.contains("`load` failed: no number: "), "{error}");
         assert!(!error.text.contains(&token[..10]), "{error}");
     }
 

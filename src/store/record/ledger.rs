@@ -12,7 +12,7 @@ use super::stamp::Stamp;
 use crate::clock::{Clock, FOREVER, Moment};
 use crate::error::{Error, ServerError};
 use crate::expiry::Lifetime;
-use crate::redaction::redact;
+use crate::redaction::Redactor;
 use crate::runtime::sharded_arc::ShardedArc;
 use crate::secret::{Secret, Wiped};
 use crate::status::Status;
@@ -381,9 +381,9 @@ impl Ledger {
         let until = self.clock.now().boot.saturating_add(left);
         // Anybody who can write to the store may have chosen this text, and may know the tokens.
         let access = record.access.as_ref().map(|access| &access.secret);
-        let secrets: Vec<_> = access.into_iter().chain(record.refresh.available()).collect();
+        let redactor = Redactor::new(access.into_iter().chain(record.refresh.available()));
         let code = back_off.code.clone().filter(|code| ServerError::is_code(code));
-        let code = code.map(|code| redact(code, &secrets));
+        let code = code.map(|code| redactor.text(code));
         let shown_code = code.as_deref().unwrap_or("no code");
         let what = match back_off.status {
             Status::PG_ERR_REFUSED => {

@@ -21,7 +21,7 @@ use super::address::Address;
 use super::bounded::{BoundedStream, Violation};
 use crate::clock::Clock;
 use crate::error::{Error, excerpt};
-use crate::redaction::redact;
+use crate::redaction::Redactor;
 use crate::runtime::process::PerProcess;
 use crate::runtime::{OnReactor, close_unused, race, settle, standard_streams};
 use crate::status::Status;
@@ -383,7 +383,7 @@ impl Server {
 
     /// Without the password, which a server may repeat. Records come behind a script, which is longer than any echo.
     fn text(&self, what: &str, advice: &str) -> String {
-        let what = redact(what.to_owned(), &self.address.password.iter().collect::<Vec<_>>());
+        let what = Redactor::new(&self.address.password).text(what.to_owned());
         format!("store {}: {}; {advice}", self.address, excerpt(&what))
     }
 }

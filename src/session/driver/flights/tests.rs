@@ -1,17 +1,19 @@
 //! Tests of flights: their ends, their private pairs, and the time of their calls.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::super::account::Account;
 use super::super::super::decision::Policy;
 use super::super::super::plan::Cause;
-use super::super::{Reply, TokenRequest, Work};
+use super::super::{Tell, TokenRequest, Work};
 use super::*;
 use crate::clock::{BootId, Clock, Moment, SystemClock};
 use crate::config::Config;
 use crate::expiry::Lifetime;
 use crate::secret::{Secret, Wiped};
 use crate::store::{Inspection, Lock, MemoryStore, Storing, Uncommitted};
+use crate::sync::lock;
 use crate::token::Token;
 use crate::transport::RawResponse;
 
@@ -217,14 +219,23 @@ fn no_error_of_a_call_shows_a_secret_of_another_one() {
     assert_eq!(server.details.as_deref(), Some(r#"["[redacted]","[redacted]","[redacted]"]"#));
 }
 
+/// A wake-up panics if the host has closed the descriptor of our reactor, for example.
 #[test]
-fn a_flight_starts_even_if_telling_a_caller_panics() {
+fn a_panic_where_one_caller_is_told_keeps_no_other_from_its_answer() {
     let driver = driver(broken(Breaks::InTheMiddle));
-    let at_once = driver.token_request(Duration::ZERO, Duration::ZERO);
-    let reply: Reply = Box::new(|_| Box::new(|| panic!("a defect")));
-    let asked = || driver.add_waiter(driver.new_id(), at_once, reply);
-    assert!(defect::catch_panic(asked).is_err());
-    assert!(driver.close(PATIENCE), "it has started, so it ends");
+    let request = driver.token_request(PATIENCE, Duration::ZERO);
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    for number in 0..3 {
+        let answers = answers.clone();
+        let tell: Tell = if number == 1 {
+            Box::new(|| panic!("a defect"))
+        } else {
+            Box::new(move || lock(&answers).push(number))
+        };
+        driver.add_waiter(driver.new_id(), request, Box::new(|_| tell));
+    }
+    assert!(driver.close(PATIENCE), "a flight has started, and ends");
+    assert_eq!(*lock(&answers), [0, 2]);
 }
 
 #[test]
