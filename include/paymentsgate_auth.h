@@ -545,7 +545,8 @@ int32_t pg_error_http_status(const struct pg_error *error);
  * if it sent none. */
 const char *pg_error_server_code(const struct pg_error *error);
 
-/** The server's own message (`message`), without the secrets that it repeats; NULL if it sent none. */
+/** The server's own message (`message`), without the secrets that it repeats; NULL if it sent none. A message of more than
+ * 16 KiB is left out: the text says so. */
 const char *pg_error_server_message(const struct pg_error *error);
 
 /** The server's `details` (it sometimes calls them `data`), as JSON text; NULL if it sent none. Details of more than 16 KiB

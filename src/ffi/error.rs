@@ -79,7 +79,8 @@ pub unsafe extern "C" fn pg_error_server_code(error: Option<&pg_error>) -> *cons
     get(error, ptr::null(), |error| error.server.as_ref()?.code.as_deref().map(CStr::as_ptr))
 }
 
-/// The server's own message (`message`), without the secrets that it repeats; NULL if it sent none.
+/// The server's own message (`message`), without the secrets that it repeats; NULL if it sent none. A message of more than
+/// 16 KiB is left out: the text says so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pg_error_server_message(error: Option<&pg_error>) -> *const c_char {
     get(error, ptr::null(), |error| error.server.as_ref()?.message.as_deref().map(CStr::as_ptr))
