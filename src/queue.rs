@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::defect;
 use crate::error::Error;
 use crate::event::{Body, Event, Operation};
 use crate::notifier::Notifier;
@@ -119,7 +120,9 @@ impl Drop for Queue {
     fn drop(&mut self) {
         let Some(inner) = self.inner.get() else { return };
         let left = std::mem::take(&mut *inner.state());
-        left.pending.into_values().filter_map(|operation| operation.hook).for_each(|stop| stop());
+        let hooks = left.pending.into_values().filter_map(|operation| operation.hook);
+        // A panic of one must not keep the others from their stop: dropped while it unwinds, a second one would abort.
+        hooks.for_each(|stop| drop(defect::catch_panic(stop)));
     }
 }
 
@@ -284,6 +287,22 @@ mod tests {
         assert!(is_readable(&queue));
         assert!(queue.poll(Duration::ZERO).unwrap().is_some() && is_readable(&queue));
         assert!(queue.poll(Duration::ZERO).unwrap().is_some() && !is_readable(&queue));
+    }
+
+    /// What is told that it is canceled may panic: a wake-up does if the host has closed the descriptor of our reactor.
+    #[test]
+    fn a_queue_that_is_dropped_stops_all_operations_even_if_a_stop_panics() {
+        let (queue, stopped) = (Queue::default(), Arc::new(Mutex::new(Vec::new())));
+        let _pending = [0, 1, 2].map(|id| {
+            let (completion, stopped) = (queue.begin(id, Operation::Token).unwrap(), stopped.clone());
+            completion.on_cancel(move || {
+                assert_ne!(id, 0, "a defect");
+                lock(&stopped).push(id);
+            });
+            completion
+        });
+        drop(queue);
+        assert_eq!(*lock(&stopped), [1, 2]);
     }
 
     /// Threads wait, are notified, and leave late or by themselves, in any order; a condition variable wakes any of them.

@@ -325,10 +325,13 @@ impl Driver {
 
     /// Ends all work, and waits for running work until the deadline. Returns whether it has ended.
     pub(super) fn close(&self, timeout: Duration) -> bool {
+        let mut stops = Vec::new();
         self.step(SessionEvent::Close, |state| {
             state.log(Level::PG_LOG_INFO, || "the session is closed".into());
-            state.work().requests.values_mut().for_each(|stop| drop(stop.take()));
+            stops.extend(state.work().requests.values_mut().filter_map(Option::take));
         });
+        // A panic of a wake-up must not keep other requests from their end.
+        stops.into_iter().for_each(|stop| drop(defect::catch_panic(|| drop(stop))));
         self.end_subscriptions();
         let waited = self.ended.wait_timeout_while(self.state(), timeout, |state| state.is_busy());
         !ignore_poison(waited).0.is_busy()

@@ -1,8 +1,11 @@
 //! Tests of a driver: what it keeps for its work, what it wakes, and callers whose answer is late.
 
+use std::pin::Pin;
 use std::sync::mpsc;
-use std::task::{Context, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread;
+
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::super::requests;
 use super::flights::tests::{PATIENCE, driver, driver_without_time};
@@ -59,6 +62,28 @@ fn the_end_of_a_request_and_of_an_answer_wakes_a_close() {
         end();
         assert_eq!(closing.recv_timeout(PATIENCE), Ok(true));
         assert!(driver.begin_request().is_none(), "it is closed");
+    }
+}
+
+/// A wake-up panics if the host has closed the descriptor of our reactor.
+#[test]
+fn a_close_is_whole_even_if_the_wake_ups_of_its_requests_panic() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a defect");
+        }
+    }
+    let driver = driver(MemoryStore::default());
+    let mut requests = [(); 3].map(|()| driver.begin_request().unwrap());
+    let waker = Waker::from(Arc::new(Panics));
+    for (_, stopped) in &mut requests[..2] {
+        assert!(Pin::new(stopped).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    assert!(!driver.close(Duration::ZERO), "the requests have not ended");
+    assert!(driver.is_closed());
+    for (_, stopped) in &mut requests {
+        assert!(stopped.try_recv() == Err(TryRecvError::Closed), "it is stopped");
     }
 }
 

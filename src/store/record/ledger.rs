@@ -381,9 +381,11 @@ impl Ledger {
         let until = self.clock.now().boot.saturating_add(left);
         // Anybody who can write to the store may have chosen this text, and may know the tokens.
         let access = record.access.as_ref().map(|access| &access.secret);
-        let redactor = Redactor::new(access.into_iter().chain(record.refresh.available()));
-        let code = back_off.code.clone().filter(|code| ServerError::is_code(code));
-        let code = code.map(|code| redactor.text(code));
+        let secrets: Vec<_> = access.into_iter().chain(record.refresh.available()).collect();
+        // To redact a token of megabytes would take seconds.
+        let is_short = secrets.iter().map(|secret| secret.expose().len()).sum::<usize>() <= 64 << 10;
+        let code = back_off.code.clone().filter(|code| is_short && ServerError::is_code(code));
+        let code = code.map(|code| Redactor::new(secrets).text(code));
         let shown_code = code.as_deref().unwrap_or("no code");
         let what = match back_off.status {
             Status::PG_ERR_REFUSED => {

@@ -383,7 +383,8 @@ impl Server {
 
     /// Without the password, which a server may repeat. Records come behind a script, which is longer than any echo.
     fn text(&self, what: &str, advice: &str) -> String {
-        let what = Redactor::new(&self.address.password).text(what.to_owned());
+        // An error of megabytes would take seconds to redact, and 400 characters of it are shown.
+        let what = Redactor::new(&self.address.password).text(what.chars().take(16 << 10).collect());
         format!("store {}: {}; {advice}", self.address, excerpt(&what))
     }
 }
