@@ -21,7 +21,7 @@ use crate::fixture::{
 use crate::seal::holds;
 
 /// The pairs of generation 1 and 2, as texts that no other bytes of a file are by chance.
-const ACCESS: [&str; 2] = ["the first access token", "the second access token"];
+const ACCESS: [&str; 2] = ["the-first-access-token", "the-second-access-token"];
 const REFRESH: [&str; 2] = ["the first refresh token", "the second refresh token"];
 
 fn pair(generation: usize) -> Pair {

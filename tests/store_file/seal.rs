@@ -60,7 +60,7 @@ pub(crate) fn holds(bytes: &[u8], text: &[u8]) -> bool {
 
 #[test]
 fn sealed_files_show_nothing_of_a_pair_or_a_key() {
-    let texts = ["the access token", "the refresh token", "ERROR_CODE"];
+    let texts = ["the-access-token", "the refresh token", "ERROR_CODE"];
     for keys in [None, Some(keyring(b"ko"))] {
         let folder = folder();
         let record = locked(folder.path(), keys.as_ref());
